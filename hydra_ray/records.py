@@ -1,0 +1,211 @@
+"""The few record types every room speaks, and the Arrow schemas of those that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+
+
+class HydraError(Exception):
+    """A failure that the user of hydra-ray can mend; its message says where and how."""
+
+
+class UserKey(NamedTuple):
+    """Identifies a user everywhere: user ids are only unique within their tenant."""
+
+    tenant: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryItem:
+    """One thing a user did before: an input and the output this user preferred for it.
+
+    Attributes:
+        id: Unique within the user's history.
+        input: The text the output answers (an article, a film's description, a message).
+        output: The user's own answer (a tag, a score, a headline, an edited reply).
+        ts: ISO date or date-time, or a year; None when unknown. Compared as text.
+        item_id: What the item is about (a film, a product), shared between users.
+        context: More text to retrieve by, never shown to the LLM (a title, say).
+    """
+
+    id: str
+    input: str
+    output: str
+    ts: str | None = None
+    item_id: str | None = None
+    context: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One request of a user, without its answer: gold answers are kept apart, in `Dataset.golds`."""
+
+    id: str
+    user: UserKey
+    input: str
+    ts: str | None = None
+    item_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A history item and the score that a retriever or reranker gave it for one query."""
+
+    item: HistoryItem
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of an OpenAI chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """What a generator is asked, in OpenAI chat completions' terms."""
+
+    messages: tuple[Message, ...]
+    n: int = 1
+    temperature: float = 0.0
+    max_tokens: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens and calls a piece of work cost; `cached` calls were answered from disk."""
+
+    calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.prompt_tokens + other.prompt_tokens,
+            self.completion_tokens + other.completion_tokens,
+            self.cached + other.cached,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a generator answered: at most `n` texts, fewer when it returned fewer."""
+
+    texts: tuple[str, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One distinct answer among the LLM's samples.
+
+    Attributes:
+        text: The answer as it is given to the user.
+        votes: How many of the samples gave it.
+        logit: The adapter's preference logit; None when no adapter judged it.
+        score: What the candidates are ranked by: the logit plus the weighted log share of votes.
+    """
+
+    text: str
+    votes: int = 1
+    logit: float | None = None
+    score: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A personalised answer and how it came about.
+
+    Attributes:
+        query_id: The query's id.
+        text: The chosen answer; empty when the LLM gave none.
+        history: Items shown to the LLM, most useful first.
+        candidates: Candidates, best first.
+        degraded: Steps that failed and were done without, e.g. `("reranker",)`.
+        head: Which head judged: "user", "shared", "other" or "none".
+        usage: What the LLM was asked for this answer.
+    """
+
+    query_id: str
+    text: str
+    history: tuple[Ranked, ...] = ()
+    candidates: tuple[Candidate, ...] = ()
+    degraded: tuple[str, ...] = ()
+    head: str = "none"
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user's whole history, oldest first, and their queries."""
+
+    key: UserKey
+    history: tuple[HistoryItem, ...]
+    queries: tuple[Query, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One split of a data set.
+
+    Attributes:
+        users: Users in a stable order.
+        golds: Preferred answer by query id; empty for data without answers.
+        visible: Ids of the history items each query may see, by query id; a query that is not
+            listed sees its user's whole history.
+    """
+
+    users: tuple[User, ...]
+    golds: Mapping[str, str] = field(default_factory=dict)
+    visible: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:
+        """The part of the user's history that the query may see."""
+        visible = self.visible.get(query.id)
+        if visible is None:
+            return user.history
+        return tuple(item for item in user.history if item.id in visible)
+
+
+# Reranker feedback: the LLM's score for one query with one history item in the prompt, and without.
+RERANKER_FEEDBACK = pa.schema(
+    [
+        ("tenant", pa.string()),
+        ("user", pa.string()),
+        ("query_id", pa.string()),
+        ("query", pa.string()),
+        ("pseudo", pa.bool_()),
+        ("item_id", pa.string()),
+        ("item_input", pa.string()),
+        ("item_output", pa.string()),
+        ("score_with", pa.float32()),
+        ("score_without", pa.float32()),
+    ]
+)
+
+# Adapter feedback: one row a query, its distinct candidates with votes and scores. `history` holds
+# the answers of the retrieved items, most relevant first.
+ADAPTER_FEEDBACK = pa.schema(
+    [
+        ("tenant", pa.string()),
+        ("user", pa.string()),
+        ("query_id", pa.string()),
+        ("query", pa.string()),
+        ("pseudo", pa.bool_()),
+        ("gold", pa.string()),
+        ("history", pa.list_(pa.string())),
+        ("candidates", pa.list_(pa.string())),
+        ("votes", pa.list_(pa.int32())),
+        ("scores", pa.list_(pa.float32())),
+    ]
+)

