@@ -65,7 +65,7 @@ class Text:
 
     def score(self, output: str, gold: str, labels: Sequence[str]) -> float:
         rouge = _rouge().score(gold, output)
-        return (rouge["rouge1"].fmeasure + rouge["rougeL"].fmeasure) / 2
+        return float((rouge["rouge1"].fmeasure + rouge["rougeL"].fmeasure) / 2)
 
 
 KINDS: dict[str, AnswerKind] = {
