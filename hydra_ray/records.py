@@ -112,12 +112,14 @@ class Candidate:
     Attributes:
         text: The answer as it is given to the user.
         votes: How many of the samples gave it.
+        order: Its place among the distinct candidates as they were sampled, from 0.
         logit: The adapter's preference logit; None when no adapter judged it.
         score: What the candidates are ranked by: the logit plus the weighted log share of votes.
     """
 
     text: str
     votes: int = 1
+    order: int = 0
     logit: float | None = None
     score: float = 0.0
 
@@ -134,6 +136,7 @@ class Answer:
         degraded: Steps that failed and were done without, e.g. `("reranker",)`.
         head: Which head judged: "user", "shared", "other" or "none".
         usage: What the LLM was asked for this answer.
+        truncated: Texts that were cut to fit the prompt.
     """
 
     query_id: str
@@ -143,6 +146,7 @@ class Answer:
     degraded: tuple[str, ...] = ()
     head: str = "none"
     usage: Usage = field(default_factory=Usage)
+    truncated: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,19 @@
+"""The methods by name. A new method is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hydra_ray.methods.hydra import Hydra
+from hydra_ray.methods.ports import Method, Ports, Recipe
+from hydra_ray.methods.prompted import Prompted
+from hydra_ray.steps.prompt import Prompter
+
+METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
+    "zero-shot": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by=None),
+    "icl": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="random"),
+    "rag": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25"),
+    "hydra-reranker": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, adapt=False),
+    "hydra-adapter": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, rerank=False),
+    "hydra": Hydra,
+}

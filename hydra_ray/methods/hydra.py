@@ -1,0 +1,91 @@
+"""HYDRA (arXiv 2406.02888): retrieve, rerank under the user's head, sample candidates, adapt under the user's head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hydra_ray.methods.ports import Ports, Recipe, StepError
+from hydra_ray.records import Answer, Candidate, ChatRequest, Query, Ranked, UserKey
+from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.steps.prompt import Prompter
+from hydra_ray.steps.seeds import stable_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Hydra:
+    """The whole method, or with one of its two parts only.
+
+    Without the adapter the LLM is asked once, at temperature 0. Any step but the LLM may fail: its
+    work is then done without, and the answer says so.
+
+    Args:
+        rerank: Whether the reranker orders the history; else the retriever's order stays.
+        adapt: Whether the adapter chooses among samples.
+    """
+
+    ports: Ports
+    prompter: Prompter
+    recipe: Recipe
+    rerank: bool = True
+    adapt: bool = True
+
+    async def __call__(self, query: Query, head: UserKey | None) -> Answer:
+        degraded: list[str] = []
+        found = await self._retrieve(query, degraded)
+        shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
+        prompt = self.prompter(query.input, [ranked.item for ranked in shown])
+        request = ChatRequest(
+            prompt.messages,
+            n=self.recipe.candidates if self.adapt else 1,
+            temperature=self.recipe.temperature if self.adapt else 0.0,
+            max_tokens=self.prompter.task.max_tokens,
+            seed=stable_seed(self.recipe.seed, query.user, query.id),
+        )
+        generation = await self.ports.generate(request)
+        candidates = distinct_candidates(self.prompter.task, generation.texts)
+        evidence = [ranked.item.output for ranked in found[: self.recipe.evidence]]
+        judged = await self._adapt(query, candidates, evidence, head, degraded)
+        return Answer(
+            query_id=query.id,
+            text=judged[0].text if judged else "",
+            history=tuple(shown),
+            candidates=tuple(judged),
+            degraded=tuple(degraded),
+            head="shared" if head is None else "user" if head == query.user else "other",
+            usage=generation.usage,
+            truncated=prompt.truncated,
+        )
+
+    async def _retrieve(self, query: Query, degraded: list[str]) -> list[Ranked]:
+        try:
+            return await self.ports.retrieve(query, max(self.recipe.retrieve, self.recipe.evidence), "bm25")
+        except StepError:
+            degraded.append("retriever")
+            return []
+
+    async def _rerank(
+        self, query: Query, ranked: Sequence[Ranked], head: UserKey | None, degraded: list[str]
+    ) -> list[Ranked]:
+        order = list(ranked)
+        if self.rerank and order:
+            try:
+                order = await self.ports.rerank(query, order, head)
+            except StepError:
+                degraded.append("reranker")
+        return order[: self.recipe.shots]
+
+    async def _adapt(
+        self,
+        query: Query,
+        candidates: Sequence[Candidate],
+        evidence: Sequence[str],
+        head: UserKey | None,
+        degraded: list[str],
+    ) -> list[Candidate]:
+        if self.adapt and candidates:
+            try:
+                return await self.ports.adapt(query, candidates, evidence, head)
+            except StepError:
+                degraded.append("adapter")
+        return sorted(candidates, key=lambda candidate: -candidate.votes)

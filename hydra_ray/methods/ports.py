@@ -1,0 +1,97 @@
+"""What a method is made of: four ports. `evaluate/` plugs local steps into them, `serve/` deployment handles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from hydra_ray.records import Answer, Candidate, ChatRequest, Generation, HydraError, Query, Ranked, UserKey
+
+
+class StepError(HydraError):
+    """A step that a method can do without gave no answer."""
+
+
+class Retrieve(Protocol):
+    """Finds history of the query's user."""
+
+    async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
+        """At most k items, best first; `by` names the retriever.
+
+        Raises:
+            StepError: The method goes on without history.
+        """
+        ...
+
+
+class Rerank(Protocol):
+    """Orders history by how much it helps the LLM."""
+
+    async def __call__(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
+        """The same items, most useful first, under the head of `head`; None is the shared head.
+
+        Raises:
+            StepError: The method keeps the retriever's order.
+        """
+        ...
+
+
+class Generate(Protocol):
+    """Asks the LLM."""
+
+    async def __call__(self, request: ChatRequest) -> Generation:
+        """Samples answers.
+
+        Raises:
+            GenerateError: There is no answer, and no method can do without one.
+        """
+        ...
+
+
+class Adapt(Protocol):
+    """Orders candidates by what a user prefers."""
+
+    async def __call__(
+        self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+    ) -> list[Candidate]:
+        """The same candidates, best first, under the head of `head`; None is the shared head.
+
+        Raises:
+            StepError: The method answers with the candidate that the LLM gave most often.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The steps as a method calls them."""
+
+    retrieve: Retrieve
+    rerank: Rerank
+    generate: Generate
+    adapt: Adapt
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The numbers of a method; their meaning stands in `settings.MethodSettings`."""
+
+    retrieve: int = 10
+    shots: int = 4
+    candidates: int = 8
+    temperature: float = 1.0
+    evidence: int = 24
+    seed: int = 0
+
+
+class Method(Protocol):
+    """A whole personalisation method."""
+
+    async def __call__(self, query: Query, head: UserKey | None) -> Answer:
+        """Answers one query under the head of `head`, which is the query's own user but for controls.
+
+        Raises:
+            GenerateError: The LLM gave no answer.
+        """
+        ...

@@ -1,0 +1,46 @@
+"""Losses over groups: the pairs of one query, of which some are better than others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+# Scores are in [0, 1]: at 0.1 the best of two candidates a step of 0.25 apart gets 92 % of the target.
+_TARGET_TEMPERATURE = 0.1
+
+
+def listwise(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
+    """Cross-entropy between softmax(logits) and softmax(scores / 0.1) within each group (ListNet, Cao et al. 2007).
+
+    Args:
+        logits: Shape (pairs,).
+        scores: How good each pair is, 0 to 1, shape (pairs,).
+        group: Number of each pair's group, 0 to groups - 1, shape (pairs,).
+
+    Returns:
+        Loss of each group, shape (groups,).
+    """
+    target = group_log_softmax(scores / _TARGET_TEMPERATURE, group).exp()
+    return _group_sum(-target * group_log_softmax(logits, group), group)
+
+
+def bce(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
+    """Mean binary cross-entropy of each group; shapes as `listwise`. A score is a label's probability."""
+    loss = F.binary_cross_entropy_with_logits(logits, scores, reduction="none")
+    return _group_sum(loss, group) / _group_sum(torch.ones_like(loss), group)
+
+
+def group_log_softmax(values: Tensor, group: Tensor) -> Tensor:
+    """log softmax of values within each group, shape (pairs,)."""
+    groups = int(group.max()) + 1
+    top = values.new_full((groups,), -torch.inf).scatter_reduce(0, group, values.detach(), "amax")
+    shifted = values - top[group]
+    return shifted - _group_sum(shifted.exp(), group).log()[group]
+
+
+def _group_sum(values: Tensor, group: Tensor) -> Tensor:
+    return values.new_zeros(int(group.max()) + 1).index_add(0, group, values)
+
+
+LOSSES = {"listwise": listwise, "bce": bce}

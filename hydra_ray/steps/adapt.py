@@ -1,0 +1,69 @@
+"""Which of the LLM's candidates this user would prefer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hydra_ray.models.scorer import Head, Scorer
+from hydra_ray.records import Candidate, Query
+from hydra_ray.steps.pairs import adapter_pair
+from hydra_ray.tasks import Task
+
+
+def distinct_candidates(task: Task, texts: Sequence[str]) -> tuple[Candidate, ...]:
+    """The distinct answers among an LLM's samples, in the order they were sampled, with their votes.
+
+    Samples that parse to the same answer are one candidate. Of a task with a closed answer set,
+    samples outside it are left out, unless nothing else is there.
+    """
+    votes: dict[str, int] = {}
+    for text in texts:
+        answer = task.parse(text)
+        if answer is not None:
+            votes[answer] = votes.get(answer, 0) + 1
+    if not votes:
+        votes = dict.fromkeys((text for text in texts if text.strip()), 1)
+    return tuple(Candidate(text, count, order) for order, (text, count) in enumerate(votes.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptAsk:
+    """One query's candidates, the answers of its retrieved history, and the head of whoever chooses."""
+
+    query: Query
+    candidates: tuple[Candidate, ...]
+    evidence: tuple[str, ...] = ()
+    head: Head | None = None
+
+
+class Adapter:
+    """Orders candidates by score = logit + vote_weight * log(votes / all votes).
+
+    Trained listwise, the logits are log-preferences up to a constant; the LLM's own vote is a prior
+    that they are added to.
+
+    Args:
+        scorer: Of the adapter.
+        vote_weight: 0 leaves the LLM's vote out, as HYDRA does.
+    """
+
+    def __init__(self, scorer: Scorer, vote_weight: float) -> None:
+        self._scorer = scorer
+        self._vote_weight = vote_weight
+
+    def __call__(self, asks: Sequence[AdaptAsk]) -> list[list[Candidate]]:
+        """Best candidate first, for each ask; ties keep the one sampled first."""
+        pairs = [adapter_pair(c.text, ask.query.input, ask.evidence) for ask in asks for c in ask.candidates]
+        heads = [ask.head for ask in asks for _ in ask.candidates]
+        logits = iter(self._scorer.score(pairs, heads).tolist() if pairs else ())
+        return [self._order(ask.candidates, [next(logits) for _ in ask.candidates]) for ask in asks]
+
+    def _order(self, candidates: Sequence[Candidate], logits: Sequence[float]) -> list[Candidate]:
+        total = sum(candidate.votes for candidate in candidates)
+        judged = [
+            replace(c, logit=logit, score=logit + self._vote_weight * math.log(c.votes / total))
+            for c, logit in zip(candidates, logits, strict=True)
+        ]
+        return sorted(judged, key=lambda c: -c.score)

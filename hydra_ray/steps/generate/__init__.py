@@ -1,0 +1,5 @@
+"""Generators, one file a backend. A new backend is one file and one branch in `hydra_ray/learn/assembly.py`."""
+
+from hydra_ray.steps.generate.base import GenerateError, Generator
+
+__all__ = ["GenerateError", "Generator"]

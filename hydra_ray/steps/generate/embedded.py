@@ -1,0 +1,134 @@
+"""A causal LM in this process through `transformers`: the demo's own, or any local checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
+
+from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
+from hydra_ray.steps.batching import MicroBatcher
+from hydra_ray.steps.generate.base import GenerateError
+from hydra_ray.steps.seeds import stable_seed
+
+
+class EmbeddedGenerator:
+    """Answers batches of chat requests with a local causal LM.
+
+    A request's samples depend on its own seed only, not on the batch it is answered in.
+
+    Args:
+        checkpoint: "demo" or the folder of a Hugging Face checkpoint with a chat template.
+        dtype: Of weights and arithmetic.
+        max_batch_size: Most requests answered together.
+
+    Raises:
+        HydraError: The checkpoint is absent or has no chat template.
+    """
+
+    def __init__(self, checkpoint: str = "demo", dtype: str = "float32", max_batch_size: int = 32) -> None:
+        folder = Path(str(files("hydra_ray.data") / "demo_generator")) if checkpoint == "demo" else Path(checkpoint)
+        if not (folder / "config.json").is_file():
+            raise HydraError(f"generator.model: {folder} holds no checkpoint (config.json is missing)")
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
+        if self._tokenizer.chat_template is None:
+            raise HydraError(f"generator.model: the tokenizer in {folder} has no chat template")
+        self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        self._model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self._ask = MicroBatcher(self.generate, max_batch_size)
+
+    async def __call__(self, request: ChatRequest) -> Generation:
+        generation = await self._ask(request)
+        if isinstance(generation, GenerateError):
+            raise generation
+        return generation
+
+    @torch.inference_mode()
+    def generate(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:
+        """Answers each request, in order; one that does not fit the model's context gets an error."""
+        prompts = [self._prompt_ids(request) for request in requests]
+        context = self._model.config.max_position_embeddings
+        replies: list[Generation | GenerateError] = [
+            GenerateError(f"the prompt has {len(ids)} tokens; with max_tokens {r.max_tokens} the context is {context}")
+            for ids, r in zip(prompts, requests, strict=True)
+        ]
+        fitting = [i for i, ids in enumerate(prompts) if len(ids) + requests[i].max_tokens <= context]
+        if fitting:
+            answers = self._sample([prompts[i] for i in fitting], [requests[i] for i in fitting])
+            for i, answer in zip(fitting, answers, strict=True):
+                replies[i] = answer
+        return replies
+
+    def _prompt_ids(self, request: ChatRequest) -> list[int]:
+        messages = [{"role": message.role, "content": message.content} for message in request.messages]
+        text = self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+        # The template writes its own special tokens.
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _sample(self, prompts: list[list[int]], requests: list[ChatRequest]) -> list[Generation]:
+        batch = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self._model.device)
+        counts = torch.tensor([request.n for request in requests], device=self._model.device)
+        ids = batch["input_ids"].repeat_interleave(counts, dim=0)
+        mask = batch["attention_mask"].repeat_interleave(counts, dim=0)
+        output = self._model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            past_key_values=self._prefill(batch, counts),
+            do_sample=False,
+            max_new_tokens=max(request.max_tokens for request in requests),
+            logits_processor=LogitsProcessorList([_SeededSampling(requests)]),
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
+        rows = iter(output[:, ids.shape[1] :].tolist())
+        return [self._read([next(rows) for _ in range(r.n)], len(p), r) for p, r in zip(prompts, requests, strict=True)]
+
+    def _prefill(self, batch: Any, counts: Tensor) -> Any:
+        """The prompts' key-value cache, computed once a request and repeated for its samples."""
+        if batch["input_ids"].shape[1] < 2:
+            return None
+        # generate() computes the last position itself.
+        mask = batch["attention_mask"][:, :-1]
+        positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)
+        cache = self._model(
+            input_ids=batch["input_ids"][:, :-1], attention_mask=mask, position_ids=positions, use_cache=True
+        ).past_key_values
+        cache.batch_select_indices(torch.arange(len(counts), device=counts.device).repeat_interleave(counts))
+        return cache
+
+    def _read(self, rows: list[list[int]], prompt_tokens: int, request: ChatRequest) -> Generation:
+        stop = self._model.generation_config.eos_token_id
+        stops = set(stop if isinstance(stop, list) else [stop])
+        answers = []
+        for row in rows:
+            end = next((i for i, token in enumerate(row) if token in stops), len(row))
+            answers.append(row[: min(end, request.max_tokens)])
+        texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
+        # A stop token is generated too, and every endpoint bills it.
+        completion = sum(min(len(answer) + 1, request.max_tokens) for answer in answers)
+        return Generation(tuple(text.strip() for text in texts), Usage(1, prompt_tokens, completion))
+
+
+class _SeededSampling(LogitsProcessor):
+    """Temperature sampling by the Gumbel-max trick, with a random stream of its own for every row.
+
+    argmax(logits / T + Gumbel noise) is a sample of softmax(logits / T) (Maddison et al. 2014), so
+    greedy decoding of the changed logits samples, and neighbours in a batch change nothing.
+    """
+
+    def __init__(self, requests: Sequence[ChatRequest]) -> None:
+        rows = [(request, i) for request in requests for i in range(request.n)]
+        self._temperatures = [request.temperature for request, _ in rows]
+        self._streams = [torch.Generator().manual_seed(stable_seed(request.seed, i)) for request, i in rows]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        scores = scores.float()
+        for row, (temperature, stream) in enumerate(zip(self._temperatures, self._streams, strict=True)):
+            if temperature > 0:
+                noise = torch.empty(scores.shape[1]).exponential_(generator=stream).log_().neg_()
+                scores[row] = scores[row] / temperature + noise.to(scores.device)
+        return scores
