@@ -1,0 +1,86 @@
+"""What the LLM is to be asked, decided before it is asked: seeded, and spread evenly over users."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain, zip_longest
+
+from hydra_ray.records import Dataset, HistoryItem, Query, User
+from hydra_ray.steps.seeds import stable_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One query with a known answer, and the history it may see.
+
+    Attributes:
+        query: A real query, or a history item asked again.
+        gold: The user's own answer.
+        history: Oldest first; of a pseudo-query, the items before it.
+        pseudo: Whether the query is a history item.
+    """
+
+    query: Query
+    gold: str
+    history: tuple[HistoryItem, ...]
+    pseudo: bool
+
+
+def calls_of(unit: Unit, items: int) -> int:
+    """LLM calls that a unit costs: without history, with each retrieved item, and for candidates."""
+    return 2 + min(items, len(unit.history))
+
+
+def plan_units(
+    dataset: Dataset, *, pseudo_queries: int, use_golds: bool, items: int, max_calls: int | None, seed: int
+) -> list[Unit]:
+    """The units to ask, in order: every user's first, then every user's second, and so on.
+
+    A larger budget only adds units at the end, so what was asked under a smaller one stays of use.
+
+    Args:
+        dataset: The chosen users.
+        pseudo_queries: Most history items of a user asked again.
+        use_golds: Whether the users' real queries may be used with their answers: training users only.
+        items: Most retrieved items tried one at a time.
+        max_calls: The budget; None is no limit.
+        seed: Draws users' order and pseudo-queries.
+    """
+    queues = [user_units(dataset, user, pseudo_queries, use_golds, seed) for user in dataset.users]
+    random.Random(seed).shuffle(queues)
+    units = [unit for unit in chain.from_iterable(zip_longest(*queues)) if unit is not None]
+    return units if max_calls is None else _within(units, items, max_calls)
+
+
+def user_units(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Unit]:
+    """One user's units: real queries first where they may be used, then drawn pseudo-queries."""
+    units = []
+    if use_golds:
+        units = [
+            Unit(query, dataset.golds[query.id], dataset.history(user, query), pseudo=False)
+            for query in user.queries
+            if query.id in dataset.golds
+        ]
+    drawn = random.Random(stable_seed(seed, *user.key)).sample(
+        range(len(user.history)), min(pseudo_queries, len(user.history))
+    )
+    return units + [pseudo_unit(user, place) for place in drawn]
+
+
+def pseudo_unit(user: User, place: int) -> Unit:
+    """History item number `place` asked again, with the items recorded before it as history."""
+    item = user.history[place]
+    query = Query(f"{item.id}@pseudo", user.key, item.input, item.ts, item.item_id)
+    return Unit(query, item.output, user.history[:place], pseudo=True)
+
+
+def _within(units: Sequence[Unit], items: int, max_calls: int) -> list[Unit]:
+    kept, calls = [], 0
+    for unit in units:
+        calls += calls_of(unit, items)
+        if calls > max_calls:
+            break
+        kept.append(unit)
+    return kept
