@@ -129,7 +129,7 @@ def _bleu(sums: Array) -> Array:
 
 @cache
 def _rouge_scorer() -> RougeScorer:
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    return RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
 
 
 @cache

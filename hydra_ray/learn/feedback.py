@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from hydra_ray.learn.plan import Unit
 from hydra_ray.methods import Recipe
-from hydra_ray.records import ADAPTER_FEEDBACK, RERANKER_FEEDBACK, ChatRequest, Generation, Usage, UserKey
+from hydra_ray.records import ADAPTER_FEEDBACK, RERANKER_FEEDBACK, ChatRequest, Generation, HydraError, Usage, UserKey
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
@@ -101,7 +101,7 @@ class FeedbackStore:
         return self._folder / f"{part:05d}.{what}.parquet"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Asker:
     """Asks the LLM about one unit.
 
@@ -110,12 +110,14 @@ class Asker:
         prompter: Writes its prompts.
         recipe: Shots, candidates and temperature, as the method that is trained will use them.
         items: Most retrieved items tried one at a time.
+        last_error: Of the call that failed last.
     """
 
     generator: Generator
     prompter: Prompter
     recipe: Recipe
     items: int
+    last_error: GenerateError | None = None
 
     async def __call__(self, unit: Unit) -> _Rows:
         """The unit's feedback; a call that fails costs its own rows and is counted."""
@@ -144,7 +146,8 @@ class Asker:
     async def _ask(self, request: ChatRequest, rows: _Rows) -> Generation | None:
         try:
             answer = await self.generator(request)
-        except GenerateError:
+        except GenerateError as error:
+            self.last_error = error
             rows.failed_calls += 1
             return None
         rows.usage += answer.usage
@@ -210,6 +213,10 @@ async def collect(
         asker: Asks the LLM.
         store: Killed at any moment and started again, it goes on after the last complete part.
         progress: Called after each part.
+
+    Raises:
+        HydraError: Every call for a whole part failed: the generator is down, and going on would
+            record nothing but failures.
     """
     done = store.done()
     todo = [unit for unit in units if unit_key(unit) not in done]
@@ -218,6 +225,11 @@ async def collect(
     for number, start in enumerate(range(0, len(todo), UNITS_PER_PART)):
         part = todo[start : start + UNITS_PER_PART]
         answers = await asyncio.gather(*(asker(unit) for unit in part))
+        if not any(rows.usage.calls or rows.usage.cached for rows in answers):
+            raise HydraError(
+                f"the generator failed at all {sum(rows.failed_calls for rows in answers)} calls for {len(part)} queries "
+                f"in a row, the last with: {asker.last_error}. The feedback of {report.units} queries before is kept"
+            )
         store.write(
             next_part + number,
             {

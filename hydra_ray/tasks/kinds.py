@@ -58,7 +58,7 @@ class Rating:
 
 
 class Text:
-    """Free text, scored by the mean of ROUGE-1 and ROUGE-L (F measure, stemmed, as LaMP does)."""
+    """Free text, scored by the mean of ROUGE-1 and ROUGE-L (F measure, unstemmed, as LaMP has them)."""
 
     def parse(self, output: str, labels: Sequence[str]) -> str | None:
         return output.strip() or None
@@ -87,4 +87,4 @@ def _by_letters(labels: tuple[str, ...]) -> dict[str, str]:
 
 @cache
 def _rouge() -> RougeScorer:
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    return RougeScorer(["rouge1", "rougeL"], use_stemmer=False)

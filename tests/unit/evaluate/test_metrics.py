@@ -86,8 +86,8 @@ def test_rating_equals_scikit_learn():
 
 
 def test_rouge_by_hand():
-    # 3 of 3 given words are among 4 gold ones ("cats" is stemmed): precision 1, recall 3/4. In order: 2 words.
-    outputs, golds = ["sat the cats"], ["the cat sat down"]
+    # 3 of 3 given words are among 4 gold ones: precision 1, recall 3/4. In order: 2 words.
+    outputs, golds = ["sat the cat"], ["the cat sat down"]
 
     assert measure("rouge_1", TITLES, outputs, golds) == pytest.approx(6 / 7)
     assert measure("rouge_l", TITLES, outputs, golds) == pytest.approx(4 / 7)
@@ -96,7 +96,7 @@ def test_rouge_by_hand():
 def test_generation_equals_the_libraries():
     outputs, golds = titles(60, seed=1), titles(60, seed=2)
     outputs[:5] = ["", "Über-café, naïve!", golds[2], "dogs", "  the cat sat on a mat.  "]
-    scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=True)
+    scorer = RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
     rouge = [scorer.score(gold, output) for output, gold in zip(outputs, golds, strict=True)]
 
     assert measure("rouge_1", TITLES, outputs, golds) == pytest.approx(np.mean([r["rouge1"].fmeasure for r in rouge]))

@@ -1,0 +1,231 @@
+"""What each Ray Train worker does: encoder, shared head and the training users' heads, fitted together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.train
+import ray.train.torch
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hydra_ray.learn.groups import Group
+from hydra_ray.models.encoder import PairEncoder
+from hydra_ray.models.heads import NO_USER
+from hydra_ray.models.losses import LOSSES
+from hydra_ray.models.scorer import HeadShape, Scorer
+from hydra_ray.records import UserKey
+from hydra_ray.settings import BaseSettings
+
+GROUP_SCHEMA = pa.schema(
+    [
+        ("user", pa.int32()),
+        ("first", pa.list_(pa.string())),
+        ("second", pa.list_(pa.string())),
+        ("scores", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """What a worker is told.
+
+    Attributes:
+        base: Settings of the base, as plain values.
+        users: Number of training users.
+        steps_per_epoch: Batches a worker and epoch.
+        batch_groups: Groups a batch.
+        seed: Of dropout, user drop and shuffling.
+        valid: Groups held back, judged after each epoch by the first worker.
+    """
+
+    base: dict[str, Any]
+    users: int
+    steps_per_epoch: int
+    batch_groups: int
+    seed: int
+    valid: Sequence[dict[str, Any]]
+
+
+class Trainee(nn.Module):
+    """A scorer with the heads of the training users."""
+
+    def __init__(self, base: BaseSettings, users: int) -> None:
+        super().__init__()
+        encoder = PairEncoder.load(base.encoder.name, base.encoder.max_tokens)
+        encoder.train_top_layers(base.encoder.trained_layers)
+        # Unused here, and a parameter without a gradient stalls distributed training.
+        pooler = getattr(encoder.backbone, "pooler", None)
+        if pooler is not None:
+            pooler.requires_grad_(False)
+        self.scorer = Scorer(encoder, HeadShape(base.head.kind, base.head.rank))
+        self.bank = self.scorer.bank(users)
+
+    def forward(self, tokens: dict[str, Tensor], users: Tensor) -> Tensor:
+        """Logits, shape (pairs,); `users` holds rows of the bank, -1 for the shared head alone."""
+        z = self.scorer.encoder(tokens)
+        with torch.autocast(z.device.type, enabled=False):
+            return self.scorer.shared(z) + self.bank(z, users)
+
+
+def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[str, Any]]:
+    """Groups as rows of `GROUP_SCHEMA`; users become their place in `users`."""
+    place = {key: row for row, key in enumerate(users)}
+    return [
+        {
+            "user": place[group.user],
+            "first": [first for first, _ in group.pairs],
+            "second": [second for _, second in group.pairs],
+            "scores": list(group.scores),
+        }
+        for group in groups
+    ]
+
+
+def train_worker(config: LoopConfig, progress: Any) -> None:
+    """Runs in every worker; goes on from the last checkpoint where there is one.
+
+    Args:
+        config: What to do.
+        progress: Handle of a `learn.progress.Progress` actor.
+    """
+    base = BaseSettings.model_validate(config.base)
+    rank = ray.train.get_context().get_world_rank()
+    torch.manual_seed(config.seed)
+    trainee = Trainee(base, config.users)
+    model = ray.train.torch.prepare_model(trainee)
+    optimizer = _optimizer(trainee, base)
+    total = base.epochs * config.steps_per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, total))
+    start = _resume(trainee, optimizer, schedule)
+    shard = ray.train.get_dataset_shard("train")
+    for epoch in range(start, base.epochs):
+        progress.enter.remote(rank, os.getpid(), epoch)
+        torch.manual_seed(config.seed * 1009 + epoch * 101 + rank)
+        model.train()
+        losses = []
+        for batch in _batches(shard, config, epoch):
+            losses.append(_step(model, trainee.scorer.encoder, batch, base, optimizer))
+            schedule.step()
+            if rank == 0:
+                progress.step.remote(epoch, len(losses), losses[-1])
+        metrics = {"epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
+        _report(trainee, optimizer, schedule, metrics, config, base, rank)
+
+
+def _batches(shard: Any, config: LoopConfig, epoch: int) -> Iterator[list[dict[str, Any]]]:
+    for table in shard.iter_batches(
+        batch_size=config.batch_groups,
+        batch_format="pyarrow",
+        local_shuffle_buffer_size=64 * config.batch_groups,
+        local_shuffle_seed=config.seed + epoch,
+    ):
+        yield table.to_pylist()
+
+
+def _step(
+    model: nn.Module, encoder: PairEncoder, batch: list[dict[str, Any]], base: BaseSettings, optimizer: Any
+) -> float:
+    tokens, users, scores, group = collate(encoder, batch, ray.train.torch.get_device())
+    # A whole group is scored with or without its user's delta: a listwise loss compares within it.
+    dropped = (torch.rand(len(batch)) < base.user_drop).to(group.device)[group]
+    logits = _logits(model, tokens, users.masked_fill(dropped, NO_USER), base)
+    loss = LOSSES[base.loss](logits, scores, group).mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
+    optimizer.step()
+    return float(loss)
+
+
+def _logits(model: nn.Module, tokens: dict[str, Tensor], users: Tensor, base: BaseSettings) -> Tensor:
+    with torch.autocast(users.device.type, dtype=torch.bfloat16, enabled=base.precision == "bfloat16"):
+        return model(tokens, users)
+
+
+def collate(
+    encoder: PairEncoder, batch: Sequence[dict[str, Any]], device: torch.device
+) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+    """A batch of group rows as tokens, users, scores and group numbers, one a pair."""
+    pairs = [pair for row in batch for pair in zip(row["first"], row["second"], strict=True)]
+    sizes = torch.tensor([len(row["scores"]) for row in batch])
+    users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
+    group = torch.arange(len(batch)).repeat_interleave(sizes)
+    scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
+    tokens = {name: ids.to(device) for name, ids in encoder.tokenize(pairs).items()}
+    return tokens, users.to(device), scores.to(device), group.to(device)
+
+
+def _optimizer(trainee: Trainee, base: BaseSettings) -> torch.optim.AdamW:
+    encoder = [p for p in trainee.scorer.encoder.parameters() if p.requires_grad]
+    heads = [*trainee.scorer.shared.parameters(), *trainee.bank.parameters()]
+    return torch.optim.AdamW(
+        [{"params": encoder, "lr": base.lr}, {"params": heads, "lr": base.head_lr}], weight_decay=base.weight_decay
+    )
+
+
+def _warm_then_linear(step: int, total: int) -> float:
+    warm = max(1, total // 10)
+    return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
+
+
+def _report(
+    trainee: Trainee,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    metrics: dict[str, Any],
+    config: LoopConfig,
+    base: BaseSettings,
+    rank: int,
+) -> None:
+    """Reports an epoch; the first worker adds what held-back groups say, and the checkpoint."""
+    if rank != 0:
+        ray.train.report(metrics)
+        return
+    metrics |= _judge(trainee, config, base)
+    with tempfile.TemporaryDirectory() as folder:
+        save_file(trainee.state_dict(), Path(folder) / "trainee.safetensors")
+        state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "epoch": metrics["epoch"]}
+        torch.save(state, Path(folder) / "optimizer.pt")
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _resume(trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any) -> int:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return 0
+    with checkpoint.as_directory() as folder:
+        trainee.load_state_dict(load_file(Path(folder) / "trainee.safetensors"))
+        state = torch.load(Path(folder) / "optimizer.pt", weights_only=True)
+    optimizer.load_state_dict(state["optimizer"])
+    with contextlib.suppress(KeyError):
+        # The rate's formula is rebuilt from settings; only its place is kept.
+        state["schedule"].pop("lr_lambdas")
+    schedule.load_state_dict(state["schedule"])
+    return int(state["epoch"]) + 1
+
+
+@torch.inference_mode()
+def _judge(trainee: Trainee, config: LoopConfig, base: BaseSettings) -> dict[str, float]:
+    """Share of held-back groups whose top pair is one of the best, under the users' heads and the shared one."""
+    if not config.valid:
+        return {}
+    trainee.eval()
+    device = ray.train.torch.get_device()
+    right = {"valid_top1": 0, "valid_top1_shared": 0}
+    for row in config.valid:
+        tokens, users, scores, _ = collate(trainee.scorer.encoder, [row], device)
+        for name, whose in (("valid_top1", users), ("valid_top1_shared", torch.full_like(users, NO_USER))):
+            top = int(_logits(trainee, tokens, whose, base).argmax())
+            right[name] += int(scores[top] == scores.max())
+    return {name: count / len(config.valid) for name, count in right.items()}

@@ -1,0 +1,70 @@
+"""How far a training run is, told by its workers and shown where it was started."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+
+@dataclass(slots=True)
+class TrainState:
+    """Where a run stands.
+
+    Attributes:
+        epoch: Epoch under way, from 0.
+        step: Steps done in it.
+        loss: Of the last step.
+        pids: Process of each worker, by rank.
+        entered: Epochs in the order in which the first worker began them: a repeated one was resumed.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    loss: float = float("nan")
+    pids: dict[int, int] = field(default_factory=dict)
+    entered: list[int] = field(default_factory=list)
+
+
+class Progress:
+    """Holds a run's state as a Ray actor; workers tell it and wait for nothing."""
+
+    def __init__(self) -> None:
+        self._state = TrainState()
+
+    def enter(self, rank: int, pid: int, epoch: int) -> None:
+        """A worker begins an epoch."""
+        self._state.pids[rank] = pid
+        if rank == 0:
+            self._state.entered.append(epoch)
+            self._state.epoch, self._state.step = epoch, 0
+
+    def step(self, epoch: int, step: int, loss: float) -> None:
+        """The first worker has done a step."""
+        self._state.epoch, self._state.step, self._state.loss = epoch, step, loss
+
+    def state(self) -> TrainState:
+        """Where the run stands."""
+        return self._state
+
+
+@contextlib.contextmanager
+def watch(progress: Any, show: Callable[[TrainState], None], every_s: float = 0.5) -> Iterator[None]:
+    """Shows the state from a thread for as long as the body runs."""
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.wait(every_s):
+            show(ray.get(progress.state.remote()))
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()

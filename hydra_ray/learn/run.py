@@ -1,0 +1,220 @@
+"""The three jobs of learning, from settings to what they leave behind: collect, train, fit."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from hydra_ray.learn.assembly import chosen_users, load_data, make_generator, make_prompter, make_recipe
+from hydra_ray.learn.base_fit import FittedRole, fit_role
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.feedback import Asker, CollectReport, FeedbackStore, collect, unit_key
+from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, zero_call_groups
+from hydra_ray.learn.head_fit import fit_heads
+from hydra_ray.learn.plan import Unit, plan_units
+from hydra_ray.learn.progress import TrainState
+from hydra_ray.models.base import ROLES, Base
+from hydra_ray.records import Dataset, HydraError, UserKey
+from hydra_ray.settings import Settings
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class TrainReport:
+    """What a training left behind: the version, and what each role's epochs reported."""
+
+    version: str
+    users: int
+    roles: dict[str, FittedRole]
+    groups: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """Heads fitted for how many users, by role, and what was asked of the LLM for it."""
+
+    users: int
+    heads: dict[str, int]
+    collected: CollectReport | None
+
+
+def progress_bar(console: Console) -> Progress:
+    """The progress bar of all commands."""
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )
+
+
+def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
+    """What `collect` asks for the chosen users. Real queries are used with their answers for training users only."""
+    return plan_units(
+        dataset,
+        pseudo_queries=settings.feedback.pseudo_queries,
+        use_golds=_are_training_users(settings),
+        items=settings.feedback.items,
+        max_calls=settings.feedback.max_calls,
+        seed=settings.seed,
+    )
+
+
+def collect_feedback(settings: Settings, console: Console) -> CollectReport:
+    """Collects the feedback of the chosen users that is not there yet.
+
+    Raises:
+        HydraError: The data, the users or the generator cannot be used, or the generator is down.
+    """
+    task, dataset = chosen_users(settings)
+    return _collect(settings, task, planned_units(settings, dataset), console)
+
+
+def _collect(settings: Settings, task: Task, units: list[Unit], console: Console) -> CollectReport:
+    store = FeedbackStore(settings.feedback_dir)
+    done = store.done()
+    if all(unit_key(unit) in done for unit in units):
+        return CollectReport(kept=len(units))
+    asker = Asker(
+        make_generator(settings), make_prompter(settings, task), make_recipe(settings), settings.feedback.items
+    )
+    with progress_bar(console) as bar:
+        line = bar.add_task("Asking the LLM", total=len(units), note="")
+
+        def show(report: CollectReport) -> None:
+            note = f"{report.usage.calls} calls, {report.failed_calls} failed"
+            bar.update(line, completed=report.kept + report.units, note=note)
+
+        return asyncio.run(collect(units, asker, store, show))
+
+
+def train_base(settings: Settings, console: Console) -> TrainReport:
+    """Trains both roles on the collected feedback of the training users; stores base, heads and histories.
+
+    Raises:
+        HydraError: There is too little feedback, or training failed.
+    """
+    task, dataset = load_data(settings, "train")
+    keys = [user.key for user in dataset.users]
+    store = FeedbackStore(settings.feedback_dir)
+    groups = {
+        role: feedback_groups(role, store.read(role, keys), task, settings.base.loss, settings.seed) for role in ROLES
+    }
+    fitted = {}
+    with cluster(settings.ray):
+        for role in ROLES:
+            fitted[role] = _train_role(role, groups[role], settings, console)
+    base = Base(uuid.uuid4().hex[:12], task, *(fitted[role].scorer for role in ROLES))
+    base.save(settings.model_dir / "base")
+    users = UserStore(settings.store_url)
+    for role in ROLES:
+        users.put_heads(base.version, role, fitted[role].heads)
+    _put_histories(users, dataset)
+    users.close()
+    return TrainReport(base.version, len(keys), fitted, {role: len(groups[role]) for role in ROLES})
+
+
+def _train_role(role: str, groups: list[Group], settings: Settings, console: Console) -> FittedRole:
+    with progress_bar(console) as bar:
+        line = bar.add_task(f"Training the {role}", total=None, note=f"{len(groups)} groups")
+
+        def show(state: TrainState, steps: int) -> None:
+            done = state.epoch * steps + state.step
+            total = settings.base.epochs * steps
+            bar.update(line, completed=done, total=total, note=f"epoch {state.epoch + 1}, loss {state.loss:.3f}")
+
+        return fit_role(
+            role,
+            groups,
+            settings.base,
+            seed=settings.seed,
+            storage=settings.model_dir / "training",
+            show=show,
+        )
+
+
+def fit_users(settings: Settings, console: Console) -> FitReport:
+    """Fits heads of the chosen users on the trained base, from their history alone, and stores both.
+
+    Raises:
+        HydraError: There is no base, or the data does not fit it.
+    """
+    base = Base.load(settings.model_dir / "base")
+    task, dataset = chosen_users(settings)
+    check_task(base, task)
+    units = planned_units(settings, dataset)
+    collected = None
+    if settings.fit.mode == "llm":
+        collected = _collect(settings, task, units, console)
+    users = UserStore(settings.store_url)
+    _put_histories(users, dataset)
+    counts = {}
+    with progress_bar(console) as bar:
+        for role in ROLES:
+            line = bar.add_task(f"Fitting heads of the {role}", total=len(dataset.users), note="")
+            groups = _groups_of_users(role, settings, task, dataset, units)
+            heads = fit_heads(
+                base.scorer(role),
+                groups,
+                settings.fit,
+                settings.base.loss,
+                lambda done, line=line: bar.update(line, completed=done),  # type: ignore[misc]
+            )
+            users.put_heads(base.version, role, heads)
+            counts[role] = len(heads)
+            bar.update(line, completed=len(dataset.users), note=f"{len(heads)} heads")
+    users.close()
+    return FitReport(len(dataset.users), counts, collected)
+
+
+def check_task(base: Base, task: Task) -> None:
+    """Refuses data of another task than the base's.
+
+    Raises:
+        HydraError: The tasks or their answer sets differ.
+    """
+    if base.task.name != task.name or set(base.task.labels) != set(task.labels):
+        raise HydraError(
+            f"data.task: the data is {task.name} with {len(task.labels)} allowed answers, the base in model.dir was "
+            f"trained for {base.task.name} with {len(base.task.labels)}"
+        )
+
+
+def _groups_of_users(
+    role: str, settings: Settings, task: Task, dataset: Dataset, units: list[Unit]
+) -> dict[UserKey, list[Group]]:
+    groups: Iterable[Group]
+    if settings.fit.mode == "zero-call":
+        others = AnswersOfOthers((user.key, user.history) for user in dataset.users)
+        groups = zero_call_groups(role, units, task, others, settings.seed)
+    else:
+        wanted = {unit_key(unit) for unit in units}
+        rows = [row for row in FeedbackStore(settings.feedback_dir).read(role) if _row_key(row) in wanted]
+        groups = feedback_groups(role, rows, task, settings.base.loss, settings.seed)
+    by_user: dict[UserKey, list[Group]] = {user.key: [] for user in dataset.users}
+    for group in groups:
+        by_user[group.user].append(group)
+    return by_user
+
+
+def _row_key(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["tenant"], row["user"], row["query_id"]
+
+
+def _put_histories(users: UserStore, dataset: Dataset) -> None:
+    for user in dataset.users:
+        users.put_history(user.key, user.history)
+
+
+def _are_training_users(settings: Settings) -> bool:
+    return settings.users == "train" or (settings.users != "dev" and settings.data.split == "train")

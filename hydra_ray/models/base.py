@@ -1,0 +1,79 @@
+"""The published base: two scorers, reranker and adapter, and the task they were trained for. No user's head."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import HydraError
+from hydra_ray.tasks import Task
+
+RERANKER, ADAPTER = "reranker", "adapter"
+ROLES = (RERANKER, ADAPTER)
+_SCHEMA = "hydra-ray/base/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A trained base.
+
+    Attributes:
+        version: Heads are fitted for one version and mean nothing to another.
+        task: As the training data defined it.
+        reranker: Scores (query, history item with its answer).
+        adapter: Scores (candidate with query, answers of retrieved history).
+    """
+
+    version: str
+    task: Task
+    reranker: Scorer
+    adapter: Scorer
+
+    def scorer(self, role: str) -> Scorer:
+        """The scorer of a role."""
+        return {RERANKER: self.reranker, ADAPTER: self.adapter}[role]
+
+    def save(self, folder: Path) -> None:
+        """Writes the base; a reader sees the old one or the new one, never half of one."""
+        building = folder.with_name(folder.name + ".building")
+        shutil.rmtree(building, ignore_errors=True)
+        for role in ROLES:
+            (building / role).mkdir(parents=True)
+            self.scorer(role).save(building / role)
+        about = {"schema": _SCHEMA, "version": self.version, "task": self.task.to_json()}
+        (building / "base.json").write_text(json.dumps(about, indent=2))
+        replaced = folder.with_name(folder.name + ".replaced")
+        shutil.rmtree(replaced, ignore_errors=True)
+        if folder.exists():
+            os.rename(folder, replaced)
+        os.rename(building, folder)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> Base:
+        """Reads what `save` wrote.
+
+        Raises:
+            HydraError: The folder holds no base of a known schema.
+        """
+        version, task = read_about(folder)
+        return cls(version, task, Scorer.load(folder / RERANKER), Scorer.load(folder / ADAPTER))
+
+
+def read_about(folder: Path) -> tuple[str, Task]:
+    """Version and task of a published base, without its weights.
+
+    Raises:
+        HydraError: The folder holds no base of a known schema.
+    """
+    try:
+        about = json.loads((folder / "base.json").read_text())
+    except FileNotFoundError:
+        raise HydraError(f"model.dir: {folder} holds no trained base; run `hydra-ray train` first") from None
+    if about.get("schema") != _SCHEMA:
+        raise HydraError(f"model.dir: {folder}/base.json has schema {about.get('schema')!r}, not {_SCHEMA!r}")
+    return about["version"], Task.from_json(about["task"])
