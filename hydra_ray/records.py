@@ -125,6 +125,19 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """Candidates as the adapter orders them, best first.
+
+    Attributes:
+        candidates: With their logits and scores.
+        personal: Whether the head that was asked for exists; else the shared one judged.
+    """
+
+    candidates: tuple[Candidate, ...]
+    personal: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A personalised answer and how it came about.
 
@@ -134,7 +147,7 @@ class Answer:
         history: Items shown to the LLM, most useful first.
         candidates: Candidates, best first.
         degraded: Steps that failed and were done without, e.g. `("reranker",)`.
-        head: Which head judged: "user", "shared", "other" or "none".
+        head: Which head judged the candidates: "user", "shared", "other" (of another user) or "none".
         usage: What the LLM was asked for this answer.
         truncated: Texts that were cut to fit the prompt.
     """

@@ -49,6 +49,7 @@ class GeneratorSettings(_Section):
     concurrency: int = Field(32, ge=1, description="Requests in flight, and the largest embedded batch.")
     timeout_s: float = Field(60, gt=0, description="For openai: seconds one attempt may take.")
     retries: int = Field(4, ge=0, description="For openai: further attempts after a failed one.")
+    send_seed: bool = Field(True, description="For openai: seed the samples; turn off where the endpoint refuses.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
     cache: Path | None = Field(None, description="SQLite file of answers already paid for; null keeps none.")
 
@@ -130,7 +131,6 @@ class EvaluateSettings(_Section):
 
     methods: tuple[str, ...] = Field((), description="Empty means all methods.")
     bootstrap: int = Field(1000, ge=100, description="Resamples of users behind each interval.")
-    confidence: float = Field(0.95, gt=0, lt=1)
 
 
 class ServeSettings(_Section):
@@ -138,6 +138,10 @@ class ServeSettings(_Section):
 
     method: str = "hydra"
     model_name: str = Field("hydra", description="The name clients ask for.")
+    step_timeout_s: float = Field(
+        10, gt=0, description="A retriever, reranker or adapter slower than this is done without."
+    )
+    generator_timeout_s: float = Field(120, gt=0, description="An LLM slower than this fails the request.")
 
 
 class RaySettings(_Section):

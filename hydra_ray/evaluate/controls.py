@@ -16,9 +16,9 @@ def majority(candidates: Sequence[Candidate]) -> str:
     """The answer that the LLM sampled most often; ties go to the one sampled first.
 
     Args:
-        candidates: In sampling order (`Answer.candidates` are in the adapter's order); none give an empty answer.
+        candidates: Any order; none give an empty answer.
     """
-    return max(candidates, key=lambda candidate: candidate.votes).text if candidates else ""
+    return max(candidates, key=lambda candidate: (candidate.votes, -candidate.order)).text if candidates else ""
 
 
 def random_candidate(candidates: Sequence[Candidate], rng: random.Random) -> str:

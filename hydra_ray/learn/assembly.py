@@ -93,8 +93,10 @@ def make_generator(settings: Settings) -> Generator:
     if g.backend == "embedded":
         generator = EmbeddedGenerator(g.model, g.dtype, g.concurrency)
     else:
-        generator = OpenAIGenerator(g.model, g.base_url, g.api_key_env, g.concurrency, g.timeout_s, g.retries)
-    return CachedGenerator(generator, g.cache or ":memory:", generator_identity(settings))
+        generator = OpenAIGenerator(
+            g.model, g.base_url, g.api_key_env, g.concurrency, g.timeout_s, g.retries, g.send_seed
+        )
+    return CachedGenerator(generator, g.cache, generator_identity(settings)) if g.cache else generator
 
 
 def generator_identity(settings: Settings) -> str:

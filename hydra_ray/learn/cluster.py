@@ -21,8 +21,8 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Ray's own default, said on purpose: jobs of other users of this machine are turned away.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    # RAY_AUTH_MODE stays unset on purpose: Ray then makes a token of its own and turns strangers away.
+    # Set to "token", it would want one that exists already.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_RUN_INFO", "0")
     logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -226,9 +226,10 @@ async def collect(
         part = todo[start : start + UNITS_PER_PART]
         answers = await asyncio.gather(*(asker(unit) for unit in part))
         if not any(rows.usage.calls or rows.usage.cached for rows in answers):
+            failed = sum(rows.failed_calls for rows in answers)
             raise HydraError(
-                f"the generator failed at all {sum(rows.failed_calls for rows in answers)} calls for {len(part)} queries "
-                f"in a row, the last with: {asker.last_error}. The feedback of {report.units} queries before is kept"
+                f"the generator failed at all {failed} calls for {len(part)} queries in a row, the last with: "
+                f"{asker.last_error}. The feedback of {report.units} queries before is kept"
             )
         store.write(
             next_part + number,

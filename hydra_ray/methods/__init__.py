@@ -17,3 +17,5 @@ METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
     "hydra-adapter": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, rerank=False),
     "hydra": Hydra,
 }
+
+__all__ = ["METHODS", "Method", "Ports", "Prompter", "Recipe"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra_ray.methods.ports import Ports, Recipe, StepError
-from hydra_ray.records import Answer, Candidate, ChatRequest, Query, Ranked, UserKey
+from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
@@ -45,14 +45,15 @@ class Hydra:
         generation = await self.ports.generate(request)
         candidates = distinct_candidates(self.prompter.task, generation.texts)
         evidence = [ranked.item.output for ranked in found[: self.recipe.evidence]]
-        judged = await self._adapt(query, candidates, evidence, head, degraded)
+        choice = await self._adapt(query, candidates, evidence, head, degraded)
+        judged = choice.candidates if choice else sorted(candidates, key=lambda c: -c.votes)
         return Answer(
             query_id=query.id,
             text=judged[0].text if judged else "",
             history=tuple(shown),
             candidates=tuple(judged),
             degraded=tuple(degraded),
-            head="shared" if head is None else "user" if head == query.user else "other",
+            head=_whose(choice, head, query),
             usage=generation.usage,
             truncated=prompt.truncated,
         )
@@ -82,10 +83,18 @@ class Hydra:
         evidence: Sequence[str],
         head: UserKey | None,
         degraded: list[str],
-    ) -> list[Candidate]:
+    ) -> Choice | None:
         if self.adapt and candidates:
             try:
                 return await self.ports.adapt(query, candidates, evidence, head)
             except StepError:
                 degraded.append("adapter")
-        return sorted(candidates, key=lambda candidate: -candidate.votes)
+        return None
+
+
+def _whose(choice: Choice | None, head: UserKey | None, query: Query) -> str:
+    if choice is None:
+        return "none"
+    if not choice.personal:
+        return "shared"
+    return "user" if head == query.user else "other"

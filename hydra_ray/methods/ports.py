@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from hydra_ray.records import Answer, Candidate, ChatRequest, Generation, HydraError, Query, Ranked, UserKey
+from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
 
 
 class StepError(HydraError):
@@ -54,7 +54,7 @@ class Adapt(Protocol):
 
     async def __call__(
         self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
-    ) -> list[Candidate]:
+    ) -> Choice:
         """The same candidates, best first, under the head of `head`; None is the shared head.
 
         Raises:

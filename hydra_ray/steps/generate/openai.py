@@ -22,6 +22,7 @@ class OpenAIGenerator:
         concurrency: Most requests in flight.
         timeout_s: Seconds one attempt may take.
         retries: Further attempts after a failed one.
+        send_seed: Whether samples are seeded; not every endpoint takes a seed.
     """
 
     def __init__(
@@ -32,8 +33,10 @@ class OpenAIGenerator:
         concurrency: int = 32,
         timeout_s: float = 60,
         retries: int = 4,
+        send_seed: bool = True,
     ) -> None:
         self._model = model
+        self._send_seed = send_seed
         self._client = AsyncOpenAI(
             api_key=os.environ.get(api_key_env) or "none", base_url=base_url, timeout=timeout_s, max_retries=retries
         )
@@ -48,7 +51,8 @@ class OpenAIGenerator:
                     n=request.n,
                     temperature=request.temperature,
                     max_tokens=request.max_tokens,
-                    seed=request.seed,
+                    # A greedy answer needs no seed.
+                    seed=request.seed if self._send_seed and request.temperature > 0 else openai.omit,
                 )
             except openai.APIStatusError as error:
                 raise GenerateError(f"{self._model}: HTTP {error.status_code}: {_message(error)}") from error

@@ -1,0 +1,145 @@
+"""The command line: each command reads settings, calls one function and prints what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hydra_ray.records import HydraError
+from hydra_ray.settings import Settings, load_settings
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Personalises any black-box LLM for every single user, on Ray.\n\n"
+    "The usual order is collect, train, fit, evaluate, serve. Every command takes a settings file in YAML and "
+    "key=value overrides, e.g. `hydra-ray collect settings.yaml users=train feedback.max_calls=5000`.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Look at the users' records.")
+app.add_typer(data_app, name="data")
+console = Console(stderr=False)
+
+SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Single settings, e.g. data.split=dev.", metavar="KEY=VALUE")
+]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("runs/demo"),
+) -> None:
+    """Runs the whole flow on simulated users, serves, and asks for two of them the same thing."""
+    from hydra_ray.demo import run_demo
+
+    run_demo(out, console)
+
+
+@data_app.command("describe")
+def describe(settings: SettingsFile, overrides: Overrides = None) -> None:
+    """Reads one split and says what is in it: users, history, queries, answers."""
+    from hydra_ray.learn.describe import describe_data
+
+    console.print(describe_data(_load(settings, overrides)))
+
+
+@app.command()
+def collect(settings: SettingsFile, overrides: Overrides = None) -> None:
+    """Asks the LLM what history helps it and what it would answer, for the users that `users` names.
+
+    What is there already is not asked again: a killed collection goes on where it was.
+    """
+    from hydra_ray.learn.run import collect_feedback
+
+    tree = _load(settings, overrides)
+    report = collect_feedback(tree, console)
+    console.print(
+        f"{report.units} queries asked, {report.kept} were there already: {report.usage.calls} LLM calls "
+        f"({report.usage.cached} more from the cache), {report.usage.prompt_tokens} tokens in, "
+        f"{report.usage.completion_tokens} out. {report.failed_calls} calls failed, {report.missing_candidates} "
+        f"candidates were not returned, {report.truncated} texts were cut. Feedback: {tree.feedback_dir}"
+    )
+
+
+@app.command()
+def train(settings: SettingsFile, overrides: Overrides = None) -> None:
+    """Trains the shared base, and the heads of the training users with it, on Ray Train."""
+    from hydra_ray.learn.run import train_base
+
+    tree = _load(settings, overrides)
+    report = train_base(tree, console)
+    table = Table("role", "groups", "epoch", "loss", "held back: best on top", "with the shared head alone")
+    for role, fitted in report.roles.items():
+        for epoch in fitted.epochs:
+            valid = [f"{epoch[name]:.3f}" if name in epoch else "-" for name in ("valid_top1", "valid_top1_shared")]
+            table.add_row(role, str(report.groups[role]), str(int(epoch["epoch"]) + 1), f"{epoch['loss']:.3f}", *valid)
+    console.print(table)
+    console.print(f"Base {report.version} of {report.users} users is in {tree.model_dir / 'base'}")
+
+
+@app.command()
+def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
+    """Fits heads of users that the base has never seen, e.g. users=dev, from their history alone."""
+    from hydra_ray.learn.run import fit_users
+
+    report = fit_users(_load(settings, overrides), console)
+    heads = ", ".join(f"{count} {role} heads" for role, count in report.heads.items())
+    calls = report.collected.usage.calls if report.collected else 0
+    console.print(f"{report.users} users: {heads}; {calls} LLM calls. Users without a head get the shared one.")
+
+
+@app.command()
+def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
+    """Compares the methods on the users' queries and writes results.json and predictions.jsonl to `out`."""
+    from hydra_ray.evaluate.run import evaluate as run
+    from hydra_ray.evaluate.table import results_table
+
+    tree = _load(settings, overrides)
+    results = run(tree, console)
+    console.print(results_table(results))
+    console.print(f"{tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
+
+
+@app.command()
+def serve(
+    settings: SettingsFile,
+    overrides: Overrides = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+) -> None:
+    """Serves the trained base behind an OpenAI-compatible endpoint until interrupted.
+
+    On a cluster, deploy a Serve config file instead: `serve deploy deployments/local.yaml`.
+    """
+    from hydra_ray.serve.local import serve_until_interrupted
+
+    serve_until_interrupted(_load(settings, overrides), host, port, console)
+
+
+def _load(path: Path, overrides: list[str] | None) -> Settings:
+    return load_settings(path, overrides or [])
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """What the user can mend is one message on stderr and exit code 1; all else is a bug and keeps its traceback."""
+    try:
+        yield
+    except HydraError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(1)
+
+
+def main() -> None:
+    """Entry point of `hydra-ray`."""
+    with _plain_errors():
+        app()

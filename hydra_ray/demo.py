@@ -1,0 +1,121 @@
+"""The demo: the whole flow on simulated users, then the same request served for two of them."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+from importlib.resources import files
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from openai import OpenAI
+from rich.console import Console
+from rich.table import Table
+
+from hydra_ray.data.simulated import Preference, labels_in, simulate
+from hydra_ray.evaluate.run import evaluate
+from hydra_ray.evaluate.table import results_table
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.run import collect_feedback, fit_users, train_base
+from hydra_ray.records import Dataset, User
+from hydra_ray.serve.local import serving
+from hydra_ray.settings import Settings, load_settings
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """A film that two people name differently, and how often their histories say so."""
+
+    text: str
+    first: User
+    second: User
+
+
+def demo_settings(out: Path, overrides: tuple[str, ...] = ()) -> Settings:
+    """The demo's settings, with everything it makes under `out`."""
+    return load_settings(Path(str(files("hydra_ray") / "demo.yaml")), [f"out={out}", *overrides])
+
+
+def run_demo(out: Path, console: Console) -> None:
+    """Collects, trains, fits, evaluates and serves; prints the table and two answers with their reasons."""
+    settings = demo_settings(out)
+    data = settings.data
+    console.rule("1 Collect: what helps the LLM, and what would it answer?")
+    console.print(collect_feedback(settings, console))
+    # One cluster for training and serving: starting Ray takes seconds.
+    with cluster(settings.ray):
+        console.rule("2 Train: a shared base, and heads of the training users")
+        train_base(settings, console)
+        console.rule("3 Fit: heads of users the base has never seen, from their history alone")
+        fit_users(settings.model_copy(update={"users": "dev"}), console)
+        console.rule("4 Evaluate: those users' next queries")
+        dev = settings.model_copy(update={"data": data.model_copy(update={"split": "dev"})})
+        console.print(results_table(evaluate(dev, console)))
+        console.rule("5 Serve: the same request of two users")
+        dataset, preferences = simulate(
+            users=data.dev_users, history=data.history, queries=data.queries, seed=settings.seed, split="dev"
+        )
+        contrast = find_contrast(dataset, preferences)
+        with serving(settings, "127.0.0.1", _free_port()) as url:
+            client = OpenAI(base_url=url, api_key="none")
+            console.print(f'"{contrast.text}" carries {", ".join(labels_in(contrast.text))}.\n')
+            for user in (contrast.first, contrast.second):
+                reply = ask(client, settings.serve.model_name, contrast.text, user.key.user)
+                console.print(explain(user, preferences[user.key], contrast.text, reply))
+
+
+def ask(client: OpenAI, model: str, text: str, user: str) -> dict[str, Any]:
+    """One chat completion as plain values, the `hydra` object included."""
+    reply = client.chat.completions.create(model=model, messages=[{"role": "user", "content": text}], user=user)
+    return reply.model_dump()
+
+
+def find_contrast(dataset: Dataset, preferences: dict[Any, Preference]) -> Contrast:
+    """Two people and a film whose name they disagree on, where both histories tell most about why.
+
+    Only what the people did is looked at, never what the system answers.
+    """
+    best, contrast = -1, None
+    for query in (query for user in dataset.users for query in user.queries):
+        labels = labels_in(query.input)
+        evidence = [(user, preferences[user.key].choose(labels), _evidence(user, labels)) for user in dataset.users]
+        for (first, a, told_a), (second, b, told_b) in combinations(evidence, 2):
+            told = min(told_a[a], told_b[b])
+            if a != b and told > best:
+                best, contrast = told, Contrast(query.input, first, second)
+    assert contrast is not None, "people with random preferences disagree somewhere"
+    return contrast
+
+
+def explain(user: User, preference: Preference, text: str, reply: dict[str, Any]) -> Table:
+    """The answer beside its reasons: history shown to the LLM, candidates with scores, the hidden truth."""
+    hydra = reply["hydra"]
+    labels = labels_in(text)
+    hidden = ", ".join(label for label in preference.ranking if label in labels)
+    table = Table("", f'{user.key.user} gets: "{reply["choices"][0]["message"]["content"]}"', show_lines=True)
+    votes = ", ".join(f"{c['text']} {c['votes']}x (score {c['score']:.2f})" for c in hydra["candidates"])
+    table.add_row("candidates of the LLM, best first", votes)
+    shown = "\n".join(f"{item['input']} -> {item['output']}" for item in hydra["history"])
+    table.add_row("history shown to the LLM", shown)
+    told = ", ".join(f"{label} {count}x" for label, count in _evidence(user, labels).items())
+    table.add_row("what this user chose among these before", told)
+    table.add_row("hidden preference of the simulation", hidden)
+    table.add_row("judged by", f"{hydra['head']} head" + (f", without {hydra['degraded']}" * bool(hydra["degraded"])))
+    return table
+
+
+def _evidence(user: User, labels: tuple[str, ...]) -> dict[str, int]:
+    """How often the user chose each of these labels over another one of them."""
+    chosen = dict.fromkeys(labels, 0)
+    for item in user.history:
+        if item.output in chosen and len(set(labels_in(item.input)) & set(labels)) > 1:
+            chosen[item.output] += 1
+    return chosen
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

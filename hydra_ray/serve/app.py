@@ -1,0 +1,44 @@
+"""Binds the deployments into one Serve application; `deployments/*.yaml` name `build` as their import path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray.serve import Application
+
+from hydra_ray.methods import METHODS
+from hydra_ray.models.base import read_about
+from hydra_ray.records import HydraError
+from hydra_ray.serve.adapter import Adapter
+from hydra_ray.serve.generator import Generator
+from hydra_ray.serve.ingress import Ingress
+from hydra_ray.serve.reranker import Reranker
+from hydra_ray.serve.retriever import Retriever
+from hydra_ray.settings import Settings, parse_settings
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The application that a Serve config file describes.
+
+    Args:
+        args: The settings tree, as in a settings file.
+
+    Raises:
+        HydraError: Wrong settings, or no trained base where they say.
+    """
+    return build_app(parse_settings(args, "args"))
+
+
+def build_app(settings: Settings) -> Application:
+    """As `build`, from checked settings."""
+    if settings.serve.method not in METHODS:
+        raise HydraError(f"serve.method: there is no {settings.serve.method!r}; there are {', '.join(METHODS)}")
+    base_dir = (settings.model_dir / "base").resolve()
+    read_about(base_dir)
+    return Ingress.bind(
+        settings,
+        Retriever.bind(settings.store_url),
+        Reranker.bind(base_dir, settings.store_url),
+        Generator.bind(settings),
+        Adapter.bind(base_dir, settings.store_url, settings.method.vote_weight),
+    )

@@ -1,0 +1,101 @@
+"""The OpenAI-compatible front door: composes the four deployments into the method that settings name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from ray import serve
+from ray.serve.config import BackpressureConfig
+
+from hydra_ray.learn.assembly import make_prompter, make_recipe
+from hydra_ray.methods import METHODS
+from hydra_ray.models.base import read_about
+from hydra_ray.records import Query, UserKey
+from hydra_ray.serve import protocol
+from hydra_ray.serve.ports import GeneratorBusyError, RemoteSteps
+from hydra_ray.settings import Settings
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.seeds import stable_seed
+
+app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None)
+
+
+@app.exception_handler(RequestValidationError)
+async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
+    fields = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+    return JSONResponse(protocol.error(400, fields, "invalid_request_error"), 400)
+
+
+# The ingress only waits for the others: as many at once as generator and queue hold together.
+@serve.deployment(
+    max_ongoing_requests=96,
+    max_queued_requests=256,
+    backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
+    ray_actor_options={"num_cpus": 0.2},
+)
+@serve.ingress(app)
+class Ingress:
+    """Answers chat completions in the way of the user whom `user` names.
+
+    Args:
+        settings: Method, task settings and time-outs.
+        steps: Handles of retriever, reranker, generator and adapter.
+    """
+
+    def __init__(self, settings: Settings, retriever: Any, reranker: Any, generator: Any, adapter: Any) -> None:
+        self._settings = settings
+        _, self._task = read_about(settings.model_dir / "base")
+        steps = RemoteSteps(
+            retriever,
+            reranker,
+            generator,
+            adapter,
+            settings.serve.step_timeout_s,
+            settings.serve.generator_timeout_s,
+        )
+        self._method = METHODS[settings.serve.method](
+            steps.ports(), make_prompter(settings, self._task), make_recipe(settings)
+        )
+
+    @app.post("/v1/chat/completions")
+    async def chat(self, request: protocol.ChatCompletionRequest) -> Response:
+        """The user's own answer; `hydra` in the response says how it came about."""
+        name = self._settings.serve.model_name
+        if request.model != name:
+            return _error(404, f"there is no model {request.model!r}; this is {name!r}", "invalid_request_error")
+        if request.query is None:
+            return _error(400, "messages: there is no user message with text", "invalid_request_error")
+        query = self.as_query(request.query, request.user)
+        try:
+            answer = await self._method(query, query.user)
+        except GeneratorBusyError as error:
+            return _error(429, str(error), "rate_limit_error", {"Retry-After": "1"})
+        except GenerateError as error:
+            return _error(502, str(error), "upstream_error")
+        if request.stream:
+            return StreamingResponse(protocol.stream(answer, name, request.n), media_type="text/event-stream")
+        return JSONResponse(protocol.completion(answer, name, request.n))
+
+    @app.get("/v1/models")
+    async def models(self) -> dict[str, Any]:
+        """The one model there is."""
+        model = {"id": self._settings.serve.model_name, "object": "model", "created": 0, "owned_by": "hydra-ray"}
+        return {"object": "list", "data": [model]}
+
+    @app.get("/healthz")
+    async def healthz(self) -> dict[str, str]:
+        """Whether this process lives; the other steps may be degraded."""
+        return {"status": "ok"}
+
+    def as_query(self, message: str, user: str | None) -> Query:
+        """The request as a query. Its id depends on its text only, so the same request samples alike."""
+        text = self._task.query_text(message)
+        key = UserKey(self._settings.tenant, user or "")
+        return Query(f"{stable_seed(text):08x}", key, text)
+
+
+def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    return JSONResponse(protocol.error(status, message, kind), status, headers)

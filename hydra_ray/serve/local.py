@@ -1,0 +1,44 @@
+"""Serves on this machine, for `hydra-ray serve`, the demo and the tests."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+
+from ray import serve
+from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
+from rich.console import Console
+
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.serve.app import build_app
+from hydra_ray.settings import Settings
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
+    """Serves for as long as the body runs; gives the base URL that OpenAI clients take."""
+    with cluster(settings.ray):
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=LoggingConfig(log_level="WARNING"))
+        try:
+            serve.run(build_app(settings), name="hydra", route_prefix="/")
+            yield f"http://{host}:{port}/v1"
+        finally:
+            serve.shutdown()
+
+
+def serve_until_interrupted(settings: Settings, host: str, port: int, console: Console) -> None:
+    """Serves until SIGINT or SIGTERM."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with console.status("Starting the deployments"), contextlib.ExitStack() as stack:
+        url = stack.enter_context(serving(settings, host, port))
+        console.print(f"Serving model {settings.serve.model_name!r} at {url}; Ctrl-C stops it")
+        stack = stack.pop_all()
+    with stack:
+        stop.wait()

@@ -1,0 +1,80 @@
+"""The ports of a method, plugged with handles of deployments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from hydra_ray.methods import Ports
+from hydra_ray.methods.ports import StepError
+from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey
+from hydra_ray.steps.generate import GenerateError
+
+Reply = TypeVar("Reply")
+
+
+class GeneratorBusyError(GenerateError):
+    """The generator's queue is full; the client is told to come back later."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSteps:
+    """Calls the four deployments; what goes wrong there becomes the error that a method expects.
+
+    Args:
+        retriever: Handle, as the next three.
+        reranker: Handle.
+        generator: Handle.
+        adapter: Handle.
+        step_timeout_s: Of all but the generator.
+        generator_timeout_s: Of the generator.
+    """
+
+    retriever: Any
+    reranker: Any
+    generator: Any
+    adapter: Any
+    step_timeout_s: float
+    generator_timeout_s: float
+
+    def ports(self) -> Ports:
+        """The ports of a method."""
+        return Ports(self.retrieve, self.rerank, self.generate, self.adapt)
+
+    async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
+        """Asks the retriever."""
+        return await self._step(self.retriever.remote(query, k, by))
+
+    async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
+        """Asks the reranker."""
+        return await self._step(self.reranker.remote((query, tuple(ranked), head)))
+
+    async def adapt(
+        self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+    ) -> Choice:
+        """Asks the adapter."""
+        return await self._step(self.adapter.remote((query, tuple(candidates), tuple(evidence), head)))
+
+    async def generate(self, request: ChatRequest) -> Generation:
+        """Asks the generator."""
+        try:
+            return await asyncio.wait_for(self.generator.remote(request), self.generator_timeout_s)
+        except BackPressureError as error:
+            raise GeneratorBusyError("the generator's queue is full") from error
+        except GenerateError:
+            raise
+        except TimeoutError as error:
+            raise GenerateError(f"the generator took more than {self.generator_timeout_s:g} s") from error
+        except (RayError, RayServeException) as error:
+            raise GenerateError("the generator is not available") from error
+
+    async def _step(self, reply: Awaitable[Reply]) -> Reply:
+        try:
+            return await asyncio.wait_for(reply, self.step_timeout_s)
+        except (RayError, RayServeException, TimeoutError) as error:
+            raise StepError(str(error)) from error

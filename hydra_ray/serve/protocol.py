@@ -1,0 +1,112 @@
+"""OpenAI's chat completions on the wire, and what hydra-ray adds: the `hydra` object."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hydra_ray.records import Answer
+
+
+class TextPart(BaseModel):
+    """A text part of a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One turn of the conversation."""
+
+    role: str
+    content: str | list[TextPart]
+
+    @property
+    def text(self) -> str:
+        """The turn's text."""
+        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+
+
+class ChatCompletionRequest(BaseModel):
+    """What of OpenAI's request is used; sampling is set by the deployment, so other fields are accepted and ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    model: str
+    messages: list[ChatMessage] = Field(min_length=1)
+    user: str | None = None
+    n: int = Field(1, ge=1, le=64)
+    stream: bool = False
+
+    @property
+    def query(self) -> str | None:
+        """The last user message, None when there is none with text."""
+        texts = [message.text for message in self.messages if message.role == "user"]
+        return texts[-1] if texts and texts[-1].strip() else None
+
+
+def completion(answer: Answer, model: str, n: int) -> dict[str, Any]:
+    """The response: the n best candidates as choices, fewer when there are fewer."""
+    texts = [candidate.text for candidate in answer.candidates[:n]]
+    usage = answer.usage
+    return {
+        **_envelope(answer, model, "chat.completion"),
+        "choices": [
+            {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
+            for i, text in enumerate(texts)
+        ],
+        "usage": {
+            "prompt_tokens": usage.prompt_tokens,
+            "completion_tokens": usage.completion_tokens,
+            "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        },
+        "hydra": about(answer),
+    }
+
+
+def stream(answer: Answer, model: str, n: int) -> Iterator[str]:
+    """The same as server-sent events, word by word; the last chunk before the end carries `hydra`."""
+    envelope = _envelope(answer, model, "chat.completion.chunk")
+    for i, candidate in enumerate(answer.candidates[:n]):
+        for j, word in enumerate(candidate.text.split(" ")):
+            delta = {"content": word if j == 0 else f" {word}"}
+            yield _event({**envelope, "choices": [_delta(i, {"role": "assistant", **delta} if j == 0 else delta)]})
+        yield _event({**envelope, "choices": [_delta(i, {}, "stop")]})
+    yield _event({**envelope, "choices": [], "hydra": about(answer)})
+    yield "data: [DONE]\n\n"
+
+
+def about(answer: Answer) -> dict[str, Any]:
+    """How the answer came about."""
+    return {
+        "history": [
+            {"id": r.item.id, "input": r.item.input, "output": r.item.output, "score": r.score} for r in answer.history
+        ],
+        "candidates": [
+            {"text": c.text, "votes": c.votes, "logit": c.logit, "score": c.score} for c in answer.candidates
+        ],
+        "head": answer.head,
+        "degraded": list(answer.degraded),
+        "truncated": answer.truncated,
+    }
+
+
+def error(status: int, message: str, kind: str) -> dict[str, Any]:
+    """OpenAI's error body."""
+    return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+
+
+def _envelope(answer: Answer, model: str, kind: str) -> dict[str, Any]:
+    return {"id": f"chatcmpl-{answer.query_id}", "object": kind, "created": int(time.time()), "model": model}
+
+
+def _delta(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "finish_reason": finish, "logprobs": None}
+
+
+def _event(body: dict[str, Any]) -> str:
+    return f"data: {json.dumps(body)}\n\n"

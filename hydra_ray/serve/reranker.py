@@ -1,0 +1,41 @@
+"""Hosts the reranker."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from ray import serve
+
+from hydra_ray.models.base import RERANKER, read_about
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import Query, Ranked, UserKey
+from hydra_ray.steps.rerank import RerankAsk
+from hydra_ray.steps.rerank import Reranker as RerankStep
+from hydra_ray.store.users import UserStore
+
+Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
+
+
+# Two batches of 16 in flight, one computing while the next gathers; a longer queue would only time out.
+@serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
+class Reranker:
+    """Orders histories under their users' heads, many requests at a time."""
+
+    def __init__(self, base_dir: Path, store_url: str) -> None:
+        self._version, _ = read_about(base_dir)
+        self._store = UserStore(store_url)
+        self._step = RerankStep(Scorer.load(base_dir / RERANKER))
+
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
+    async def __call__(self, asks: list[Ask]) -> list[list[Ranked]]:
+        """Most useful items first."""
+        return await asyncio.to_thread(self._rerank, asks)
+
+    def _rerank(self, asks: list[Ask]) -> list[list[Ranked]]:
+        return self._step(
+            [
+                RerankAsk(query, ranked, self._store.head(key, self._version, RERANKER) if key else None)
+                for query, ranked, key in asks
+            ]
+        )
