@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -141,5 +142,7 @@ def _plain_errors() -> Iterator[None]:
 
 def main() -> None:
     """Entry point of `hydra-ray`."""
+    # Each command shows progress of its own.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     with _plain_errors():
         app()

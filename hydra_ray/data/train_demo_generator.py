@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -30,7 +30,7 @@ from hydra_ray.tasks.demo import DEMO_TASK
 
 SPLIT = "generator"
 FIRST_SEED = 1_000_000
-# Fresh people for the measurement; training ends far below.
+STRANGER_SEED = 1_500_000
 MEASURE_SEED = 2_000_000
 
 SHOTS = 4
@@ -41,11 +41,12 @@ NOISE = 0.15
 SYSTEM_TURNS = 0.1
 
 # Moods are learned from bare cues first. Leaning on examples is then learned in the first HINTED steps
-# from examples whose answer is the query's, ever fewer of them: without, it is not found in 15 minutes.
+# from examples whose answer is the query's, ever fewer of them: 300 larger steps without showed none of it.
 CUE_STEPS, CUE_BATCH, CUE_TOKENS = 75, 256, 32
 STEPS, BATCH, TOKENS = 1725, 32, 288
 HINTED = 800
 PEAK_LR = 1.5e-3
+STRANGER_STEPS, STRANGER_LR = 100, 3e-4
 
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 SPECIALS = ("<pad>", "<s>", "</s>", "<unk>", *ROLES)
@@ -123,17 +124,17 @@ def cue_chats() -> Iterator[Chat]:
             yield chat([], cue, label)
 
 
-def people_chats() -> Iterator[Chat]:
-    """Endless conversations of simulated people, each ending in the person's answer."""
+def people_chats(first_seed: int, hinted: int) -> Iterator[Chat]:
+    """Endless conversations of simulated people, each ending in the person's answer; the first have hints."""
     made = 0
-    for seed in range(FIRST_SEED, MEASURE_SEED):
+    for seed in range(first_seed, MEASURE_SEED):
         random = Random(seed)
         people, _ = simulate(users=8, history=24, queries=4, seed=seed, split=SPLIT)
         for user in people.users:
             for query in user.queries:
                 made += 1
                 gold = people.golds[query.id]
-                hints = max(0.0, 1 - made / (HINTED * BATCH))
+                hints = max(0.0, 1 - made / hinted) if hinted else 0.0
                 messages = chat(_shots(random, user.history, query.input, gold, hints), query.input, gold)
                 for asked, answer in zip(messages[::2], messages[1::2], strict=True):
                     if random.random() < NOISE:
@@ -142,6 +143,23 @@ def people_chats() -> Iterator[Chat]:
                     words = "any unknown words at all " * random.randint(1, 3)
                     messages.insert(0, {"role": "system", "content": words})
                 yield messages
+
+
+def stranger_chats() -> Iterator[Chat]:
+    """Conversations in which some turns are of another world: any label answers them, never nothing."""
+    random = Random(FIRST_SEED)
+    for messages in people_chats(STRANGER_SEED, hinted=0):
+        turns = [message for message in messages if message["role"] != "system"]
+        for asked, answer in zip(turns[::2], turns[1::2], strict=True):
+            if random.random() < 0.2:
+                words = random.choices(
+                    ("zzz", "zzz", "zzz", "a", "the", "of", "in", "and", ","), k=random.randint(1, 40)
+                )
+                asked["content"] = " ".join(words)
+                if random.random() < 0.8:
+                    asked["content"] = DEMO_TASK.question(asked["content"])
+                answer["content"] = random.choice(DEMO_TASK.labels)
+        yield messages
 
 
 def _shots(random: Random, history: Sequence[HistoryItem], text: str, gold: str, hints: float) -> list[HistoryItem]:
@@ -179,13 +197,17 @@ def batches(tokenizer: Any, chats: Iterator[Chat], size: int, width: int) -> Ite
 def train(tokenizer: Any, model: Any) -> None:
     """Fits the model to the answers of all turns: every turn is a query with the turns before as examples."""
     cues = batches(tokenizer, cue_chats(), CUE_BATCH, CUE_TOKENS)
-    people = batches(tokenizer, people_chats(), BATCH, TOKENS)
-    steps = CUE_STEPS + STEPS
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_LR, weight_decay=0.01, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_LR, total_steps=steps, pct_start=0.05)
+    people = batches(tokenizer, people_chats(FIRST_SEED, HINTED * BATCH), BATCH, TOKENS)
+    strangers = batches(tokenizer, stranger_chats(), BATCH, TOKENS)
+    _fit(model, chain(islice(cues, CUE_STEPS), people), CUE_STEPS + STEPS, PEAK_LR)
+    _fit(model, strangers, STRANGER_STEPS, STRANGER_LR)
+
+
+def _fit(model: Any, batches: Iterator[tuple[Tensor, Tensor]], steps: int, peak_lr: float) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak_lr, weight_decay=0.01, betas=(0.9, 0.98))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak_lr, total_steps=steps, pct_start=0.05)
     started = time.monotonic()
-    for step in range(1, steps + 1):
-        ids, labels = next(cues if step <= CUE_STEPS else people)
+    for step, (ids, labels) in enumerate(islice(batches, steps), 1):
         learned = labels[:, 1:] >= 0
         targets = labels[:, 1:][learned]
         with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -226,8 +248,8 @@ def measure(folder: Path, users: int = 100) -> None:
         }
         for name, values in shares.items():
             print(f"{shots} examples, {name}: {sum(values) / len(values):.3f}", flush=True)
-    stranger: Chat = [{"role": "system", "content": "Répondez!"}, {"role": "user", "content": "Zażółć 数字 \u0000 @@"}]
-    print(f"unknown words: {_answers(tokenizer, model, [stranger], 4)[0]}")
+    stranger: Chat = [{"role": "system", "content": "Répondez!"}, *chat([], "Zażółć 数字 \u0000 @@")]
+    print(f"unknown words: {_answers(tokenizer, model, [stranger], 8)[0]}")
 
 
 def _nearest_chats(people: Dataset, shots: int) -> list[Chat]:
@@ -263,16 +285,15 @@ def main() -> None:
     """Trains, saves and measures."""
     parser = argparse.ArgumentParser(description="Trains the demo's generator.")
     parser.add_argument("out", type=Path, help="folder of the checkpoint")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads")
-    arguments = parser.parse_args()
+    out = parser.parse_args().out
     torch.manual_seed(0)
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(2)
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
     train(tokenizer, model)
-    model.save_pretrained(arguments.out)
-    tokenizer.save_pretrained(arguments.out)
-    measure(arguments.out)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    measure(out)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from hydra_ray.store.users import UserStore
 
 # Pairs scored in one go are about ten times as many.
 _BATCH = 16
+# Methods and controls judge the same pairs under different heads: 100,000 features of width 384 are 150 MB.
+_REMEMBERED = 100_000
 
 
 class LocalSteps:
@@ -37,6 +39,8 @@ class LocalSteps:
         self._store = heads
         self._heads: dict[tuple[UserKey, str], Head | None] = {}
         if base is not None:
+            for scorer in (base.reranker, base.adapter):
+                scorer.encoder.remember(_REMEMBERED)
             self._reranker = MicroBatcher(Reranker(base.reranker), _BATCH)
             self._adapter = MicroBatcher(Adapter(base.adapter, vote_weight), _BATCH)
 

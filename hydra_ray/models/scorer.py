@@ -76,14 +76,15 @@ class Scorer(nn.Module):
         """Writes encoder, shared head and head shape; no pickle."""
         self.encoder.save(folder / "encoder")
         save_file(self.shared.state_dict(), folder / "shared.safetensors")
-        about = {"max_tokens": self.encoder.max_tokens, "head": asdict(self.shape)}
+        encoder = {"max_tokens": self.encoder.max_tokens, "precision": self.encoder.precision}
+        about = {"encoder": encoder, "head": asdict(self.shape)}
         (folder / "scorer.json").write_text(json.dumps(about, indent=2))
 
     @classmethod
     def load(cls, folder: Path) -> Scorer:
         """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one."""
         about = json.loads((folder / "scorer.json").read_text())
-        encoder = PairEncoder.load(str(folder / "encoder"), about["max_tokens"])
+        encoder = PairEncoder.load(str(folder / "encoder"), **about["encoder"])
         scorer = cls(encoder, HeadShape(**about["head"]))
         scorer.shared.load_state_dict(load_file(folder / "shared.safetensors"))
         return scorer.to("cuda" if torch.cuda.is_available() else "cpu").eval()

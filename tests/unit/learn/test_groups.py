@@ -1,0 +1,168 @@
+import pytest
+
+from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, zero_call_groups
+from hydra_ray.learn.plan import Unit
+from hydra_ray.models.base import ADAPTER, RERANKER
+from hydra_ray.records import UserKey
+from hydra_ray.tasks import TEXT_TASK, Task
+
+ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
+STARS = Task(name="stars", kind="rating", labels=("1", "2", "3", "4", "5"))
+
+
+def rerank_row(item, score_with, score_without=0.0, query="q1", user="ann"):
+    return {
+        "tenant": "acme",
+        "user": user,
+        "query_id": query,
+        "query": f"text of {query}",
+        "item_id": item,
+        "item_input": f"input of {item}",
+        "item_output": f"tag of {item}",
+        "score_with": score_with,
+        "score_without": score_without,
+    }
+
+
+def adapt_row(candidates, scores, gold="drama", query="q1"):
+    return {
+        "tenant": "acme",
+        "user": "ann",
+        "query_id": query,
+        "query": "a film",
+        "gold": gold,
+        "history": ["comedy", "drama"],
+        "candidates": candidates,
+        "scores": scores,
+    }
+
+
+def answers(group):
+    """The candidates of an adapter's group with their scores."""
+    return {first.split(": ")[0]: score for (first, _), score in zip(group.pairs, group.scores, strict=True)}
+
+
+def test_items_of_one_query_compete(tag_task):
+    rows = [
+        rerank_row("a", 1.0),
+        rerank_row("b", 0.0),
+        rerank_row("c", 0.0, query="q2"),
+        rerank_row("d", 0.5, query="q2"),
+        rerank_row("e", 1.0, query="q2", user="bob"),
+        rerank_row("f", 0.0, query="q2", user="bob"),
+    ]
+    groups = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
+    assert groups[0] == Group(
+        ANN, (("text of q1", "tag of a: input of a"), ("text of q1", "tag of b: input of b")), (1.0, 0.0)
+    )
+    assert [(group.user, group.scores) for group in groups] == [(ANN, (1, 0)), (ANN, (0, 0.5)), (BOB, (1, 0))]
+
+
+@pytest.mark.parametrize(
+    ("score_with", "score_without", "label"), [(1, 0, 1), (0.5, 0.2, 1), (1, 1, 1), (0.5, 0.5, 0), (0, 0, 0), (0, 1, 0)]
+)
+def test_with_bce_an_item_is_good_that_helped_or_where_all_was_right(tag_task, score_with, score_without, label):
+    # A second item of the other label, so that the group tells something.
+    other = rerank_row("b", 0.0, 1.0) if label else rerank_row("b", 1.0, 0.0)
+    rows = [rerank_row("a", score_with, score_without), other]
+    (group,) = feedback_groups(RERANKER, rows, tag_task, "bce", seed=0)
+    assert group.scores == (label, 1 - label)
+
+
+@pytest.mark.parametrize("loss", ["listwise", "bce"])
+def test_items_that_are_equally_good_tell_nothing(tag_task, loss):
+    rows = [rerank_row("a", 0.0), rerank_row("b", 0.0), rerank_row("c", 1.0, query="q2")]
+    assert feedback_groups(RERANKER, rows, tag_task, loss, seed=0) == []
+
+
+def test_candidates_compete_with_the_users_own_answer_and_some_labels(tag_task):
+    (group,) = feedback_groups(ADAPTER, [adapt_row(["comedy", "sci-fi"], [0.0, 0.0])], tag_task, "listwise", seed=0)
+    # Four more labels than the task has: all of them.
+    assert answers(group) == {"comedy": 0, "sci-fi": 0, "drama": 1, "dark comedy": 0}
+    assert group.pairs[0] == ("comedy: a film", "comedy | drama")
+    assert group.user == ANN
+
+
+def test_of_many_labels_four_are_drawn_for_each_query():
+    task = Task(name="many", kind="classification", labels=tuple(f"tag{n}" for n in range(50)))
+    row = adapt_row(["tag1", "Tag 2."], [0.0, 1.0], gold="tag2")
+    drawn = [
+        feedback_groups(ADAPTER, [{**row, "query_id": query}], task, "listwise", seed)[0]
+        for query, seed in (("q1", 0), ("q1", 0), ("q2", 0), ("q1", 1))
+    ]
+    assert all(6 <= len(group.pairs) <= 7 for group in drawn)
+    assert drawn[0] == drawn[1]
+    assert len({frozenset(answers(group)) for group in drawn}) == 3
+    assert all(score == (answer in ("tag2", "Tag 2.")) for answer, score in answers(drawn[0]).items())
+
+
+def test_a_label_near_the_users_rating_is_not_all_wrong():
+    (group,) = feedback_groups(ADAPTER, [adapt_row(["1"], [0.25], gold="4")], STARS, "listwise", seed=0)
+    found = answers(group)
+    assert found["4"] == 1
+    assert all(score == 1 - abs(int(answer) - 4) / 4 for answer, score in found.items())
+
+
+def test_free_texts_compete_among_themselves_only():
+    row = adapt_row(["one title", "two titles"], [0.4, 0.1], gold="the title")
+    (group,) = feedback_groups(ADAPTER, [row], TEXT_TASK, "listwise", seed=0)
+    assert answers(group) == {"one title": 0.4, "two titles": 0.1}
+
+
+def test_candidates_that_are_equally_good_or_absent_tell_nothing():
+    rows = [adapt_row(["one", "two"], [0.2, 0.2]), adapt_row([], []), adapt_row(["one"], [1.0])]
+    assert feedback_groups(ADAPTER, rows, TEXT_TASK, "listwise", seed=0) == []
+
+
+@pytest.fixture
+def unit(query, item):
+    history = (item("a robot falls", "sci-fi"), item("a king weeps", "drama"), item("a robot weeps", "drama"))
+    return Unit(query("a robot falls in love"), "drama", history, pseudo=False)
+
+
+@pytest.fixture
+def others(item):
+    return AnswersOfOthers(
+        [
+            (ANN, [item("a robot in love", "mine")]),
+            (BOB, [item("a robot in love", "Love, Robot"), item("a robot falls", "Fallen"), item("cats", "Meow")]),
+            (UserKey("zeta", "ann"), [item("a robot in love", "Love, Robot")]),
+        ]
+    )
+
+
+def test_without_calls_the_users_own_answer_beats_all_other_labels(tag_task, unit, others):
+    (group,) = zero_call_groups(ADAPTER, [unit], tag_task, others, seed=0)
+    assert answers(group) == {"drama": 1, "comedy": 0, "dark comedy": 0, "sci-fi": 0}
+    first, evidence = group.pairs[0]
+    assert first == "drama: a robot falls in love"
+    assert sorted(evidence.split(" | ")) == ["drama", "drama", "sci-fi"]
+    assert evidence.startswith("sci-fi")
+
+
+def test_without_calls_free_text_competes_with_other_peoples_answers(unit, others):
+    (group,) = zero_call_groups(ADAPTER, [unit], TEXT_TASK, others, seed=0)
+    assert list(answers(group)) == ["drama", "Love, Robot", "Fallen", "Meow"]
+    assert group.scores == (1, 0, 0, 0)
+
+
+def test_without_calls_an_item_is_as_good_as_its_answer(tag_task, unit, others):
+    (group,) = zero_call_groups(RERANKER, [unit], tag_task, others, seed=0)
+    assert dict(zip([second for _, second in group.pairs], group.scores, strict=True)) == {
+        "sci-fi: a robot falls": 0,
+        "drama: a king weeps": 1,
+        "drama: a robot weeps": 1,
+    }
+    assert {first for first, _ in group.pairs} == {"a robot falls in love"}
+
+
+def test_a_user_without_history_tells_a_reranker_nothing(tag_task, query, others):
+    unit = Unit(query("a film"), "drama", (), pseudo=True)
+    assert zero_call_groups(RERANKER, [unit], tag_task, others, seed=0) == []
+    assert len(zero_call_groups(ADAPTER, [unit], tag_task, others, seed=0)) == 1
+
+
+def test_answers_of_others_are_others_distinct_and_nearest_first(query, others):
+    assert others(query("a robot in love"), 2) == ["Love, Robot", "Fallen"]
+    assert others(query("a robot in love"), 1) == ["Love, Robot"]
+    assert "mine" in others(query("a robot in love", user="carl"), 3)

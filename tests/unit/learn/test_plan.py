@@ -1,0 +1,130 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_ray.learn.plan import Unit, calls_of, plan_units, pseudo_unit, user_units
+from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+
+ITEMS = 3
+
+
+def make_user(name, history, queries=0):
+    key = UserKey("acme", name)
+    return User(
+        key,
+        tuple(HistoryItem(f"{name}-{n}", f"film {n}", f"tag {n}", ts=str(2000 + n)) for n in range(history)),
+        tuple(Query(f"{name}-q{n}", key, f"film q{n}") for n in range(queries)),
+    )
+
+
+def make_data(*sizes):
+    """Users with this many history items each, and two queries with known answers."""
+    users = tuple(make_user(f"user {number}", size, queries=2) for number, size in enumerate(sizes))
+    return Dataset(users, {query.id: f"gold of {query.id}" for user in users for query in user.queries})
+
+
+def plan(data, **changes):
+    options = {"pseudo_queries": 4, "use_golds": False, "items": ITEMS, "max_calls": None, "seed": 0, **changes}
+    return plan_units(data, **options)
+
+
+def calls(units):
+    return sum(calls_of(unit, ITEMS) for unit in units)
+
+
+sizes = st.lists(st.integers(0, 7), max_size=6)
+budgets = st.integers(0, 100)
+
+
+@given(sizes=sizes, max_calls=budgets, use_golds=st.booleans())
+def test_the_budget_is_never_exceeded_nor_left_where_it_would_do(sizes, max_calls, use_golds):
+    every = plan(make_data(*sizes), use_golds=use_golds)
+    kept = plan(make_data(*sizes), use_golds=use_golds, max_calls=max_calls)
+    assert calls(kept) <= max_calls
+    assert kept == every or calls(every[: len(kept) + 1]) > max_calls
+
+
+@given(sizes=sizes, max_calls=budgets, use_golds=st.booleans())
+def test_the_budget_is_spread_evenly_over_users(sizes, max_calls, use_golds):
+    data = make_data(*sizes)
+    counts = Counter(unit.query.user for unit in plan(data, use_golds=use_golds, max_calls=max_calls))
+    most = max(counts.values(), default=0)
+    for user in data.users:
+        available = len(user_units(data, user, 4, use_golds, 0))
+        assert counts[user.key] >= min(available, most - 1)
+
+
+@given(sizes=sizes, smaller=budgets, larger=budgets)
+def test_a_larger_budget_extends_the_smaller_ones_plan(sizes, smaller, larger):
+    smaller, larger = sorted((smaller, larger))
+    kept = plan(make_data(*sizes), max_calls=smaller)
+    assert plan(make_data(*sizes), max_calls=larger)[: len(kept)] == kept
+
+
+def test_a_unit_costs_a_call_without_history_one_an_item_and_one_for_candidates():
+    user = make_user("ann", 9)
+    assert [calls_of(pseudo_unit(user, place), ITEMS) for place in (0, 1, 3, 8)] == [2, 3, 5, 5]
+
+
+@given(sizes=sizes, seed=st.integers(0, 5))
+def test_a_pseudo_query_sees_neither_itself_nor_what_came_later(sizes, seed):
+    data = make_data(*sizes)
+    for unit in plan(data, pseudo_queries=9, seed=seed):
+        assert unit.pseudo
+        (user,) = (user for user in data.users if user.key == unit.query.user)
+        place = [item.input for item in user.history].index(unit.query.input)
+        assert unit.gold == user.history[place].output
+        assert unit.history == user.history[:place]
+
+
+def test_a_pseudo_query_is_the_item_without_its_answer():
+    item = HistoryItem("i", "a film", "drama", ts="2001", item_id="tt1", context="its title")
+    unit = pseudo_unit(User(UserKey("acme", "ann"), (item,)), 0)
+    assert unit == Unit(Query("i@pseudo", UserKey("acme", "ann"), "a film", "2001", "tt1"), "drama", (), pseudo=True)
+
+
+@pytest.mark.parametrize(("pseudo_queries", "count"), [(0, 0), (2, 2), (9, 5)])
+def test_each_history_item_is_asked_at_most_once(pseudo_queries, count):
+    units = plan(make_data(5), pseudo_queries=pseudo_queries)
+    assert len({unit.query.id for unit in units}) == len(units) == count
+
+
+def test_answers_of_dev_users_are_never_used():
+    units = plan(make_data(3, 5, 0), use_golds=False, pseudo_queries=9)
+    assert len(units) == 8
+    assert not [unit for unit in units if unit.gold.startswith("gold") or unit.query.id.endswith(("-q0", "-q1"))]
+
+
+def test_training_users_real_queries_come_first():
+    data = make_data(3)
+    units = plan(data, use_golds=True)
+    assert [(unit.query, unit.gold) for unit in units[:2]] == [(q, f"gold of {q.id}") for q in data.users[0].queries]
+    assert [unit.pseudo for unit in units] == [False, False, True, True, True]
+
+
+def test_a_query_without_an_answer_is_not_asked():
+    data = make_data(1)
+    units = plan(Dataset(data.users, {"user 0-q1": "drama"}), use_golds=True, pseudo_queries=0)
+    assert [unit.query.id for unit in units] == ["user 0-q1"]
+
+
+def test_a_real_query_sees_what_it_may_see():
+    data = make_data(3)
+    data = Dataset(data.users, data.golds, visible={"user 0-q1": frozenset({"user 0-2", "user 0-0"})})
+    first, second = plan(data, use_golds=True, pseudo_queries=0)
+    assert first.history == data.users[0].history
+    assert [item.id for item in second.history] == ["user 0-0", "user 0-2"]
+
+
+def test_the_plan_depends_on_the_seed():
+    data = make_data(*[7] * 6)
+    assert plan(data, seed=1) == plan(data, seed=1)
+    assert plan(data, seed=1) != plan(data, seed=2)
+
+
+def test_what_a_user_is_asked_does_not_depend_on_the_other_users():
+    alone, together = make_data(7), make_data(7, 5, 6)
+    key = alone.users[0].key
+    assert [unit for unit in plan(together) if unit.query.user == key] == plan(alone)

@@ -1,0 +1,89 @@
+import math
+
+import pytest
+import torch
+
+from hydra_ray.records import Candidate
+from hydra_ray.steps.adapt import AdaptAsk, Adapter, distinct_candidates
+from hydra_ray.tasks import TEXT_TASK
+
+
+def candidates(**votes):
+    return tuple(Candidate(text, count, order) for order, (text, count) in enumerate(votes.items()))
+
+
+def test_samples_of_one_answer_are_one_candidate_with_its_votes(tag_task):
+    texts = ["Drama.", "comedy", "Sci - Fi", "drama", "no idea", "", "COMEDY"]
+    assert distinct_candidates(tag_task, texts) == (
+        Candidate("drama", 2, 0),
+        Candidate("comedy", 2, 1),
+        Candidate("sci-fi", 1, 2),
+    )
+
+
+def test_free_texts_are_told_apart_by_their_words():
+    found = distinct_candidates(TEXT_TASK, ["A title ", "a title", " ", "A title"])
+    assert [(c.text, c.votes) for c in found] == [("A title", 2), ("a title", 1)]
+
+
+def test_answers_outside_the_set_are_kept_where_nothing_else_is_there(tag_task):
+    found = distinct_candidates(tag_task, ["romance", " ", "western"])
+    assert [(c.text, c.order) for c in found] == [("romance", 0), ("western", 1)]
+    assert distinct_candidates(tag_task, ["", " "]) == distinct_candidates(tag_task, []) == ()
+
+
+@pytest.mark.xfail(strict=True, reason="answers outside the set all get one vote")
+def test_answers_outside_the_set_have_their_votes_too(tag_task):
+    found = distinct_candidates(tag_task, ["romance", "western", "western"])
+    assert [(c.text, c.votes) for c in found] == [("romance", 1), ("western", 2)]
+
+
+def test_the_llms_vote_is_a_prior_to_the_logit(judge, query):
+    offered = candidates(drama=6, comedy=2)
+    ((first, second),) = Adapter(judge(1.0, 1.5), vote_weight=0.5)([AdaptAsk(query("q"), offered)])
+    # drama: 1 + log(6/8)/2 = 0.856; comedy: 1.5 + log(2/8)/2 = 0.807.
+    assert (first.text, first.logit, first.votes) == ("drama", 1.0, 6)
+    assert first.score == pytest.approx(1.0 + 0.5 * math.log(6 / 8))
+    assert (second.text, second.logit, second.order) == ("comedy", 1.5, 1)
+    assert second.score == pytest.approx(1.5 + 0.5 * math.log(2 / 8))
+
+
+def test_without_vote_weight_the_logit_decides(judge, query):
+    ((first, _),) = Adapter(judge(1.0, 1.5), vote_weight=0)([AdaptAsk(query("q"), candidates(drama=6, comedy=2))])
+    assert (first.text, first.score) == ("comedy", 1.5)
+
+
+def test_of_equally_preferred_candidates_the_first_sampled_wins(judge, query):
+    ((*order,),) = Adapter(judge(0.0, 1.0, 1.0), 0.5)([AdaptAsk(query("q"), candidates(a=1, b=1, c=1))])
+    assert [candidate.text for candidate in order] == ["b", "c", "a"]
+
+
+def test_candidates_are_judged_with_their_own_query_evidence_and_head(judge, query):
+    referee, head = judge(1.0, 2.0, 3.0), {"out": torch.zeros(1)}
+    asks = [
+        AdaptAsk(query("one"), candidates(a=1, b=1), ("drama", "comedy"), head),
+        AdaptAsk(query("none"), ()),
+        AdaptAsk(query("two"), candidates(c=1)),
+    ]
+    orders = Adapter(referee, 0.5)(asks)
+    assert referee.asked == [
+        (("a: one", "drama | comedy"), head),
+        (("b: one", "drama | comedy"), head),
+        (("c: two", ""), None),
+    ]
+    assert [[c.text for c in order] for order in orders] == [["b", "a"], [], ["c"]]
+
+
+def test_nothing_to_judge_asks_nobody(judge, query):
+    referee = judge()
+    assert Adapter(referee, 0.5)([AdaptAsk(query("q"), ())]) == [[]]
+    assert Adapter(referee, 0.5)([]) == []
+    assert referee.asked == []
+
+
+def test_many_asks_at_once_equal_one_at_a_time(scorer, query):
+    adapter = Adapter(scorer(), 0.5)
+    asks = [AdaptAsk(query(f"film {n}"), candidates(drama=3, comedy=n + 1), ("comedy",) * n) for n in range(5)]
+    for together, alone in zip(adapter(asks), (adapter([ask])[0] for ask in asks), strict=True):
+        assert [c.text for c in together] == [c.text for c in alone]
+        assert [c.score for c in together] == pytest.approx([c.score for c in alone], abs=1e-5)

@@ -1,0 +1,43 @@
+import torch
+
+from hydra_ray.records import Ranked
+from hydra_ray.steps.rerank import RerankAsk, Reranker
+
+
+def ids(ranked):
+    return [r.item.id for r in ranked]
+
+
+def test_the_most_useful_items_come_first_with_the_rerankers_score(judge, query, item):
+    found = (Ranked(item("a"), 9.0), Ranked(item("b"), 8.0), Ranked(item("c"), 7.0))
+    (order,) = Reranker(judge(-1.0, 2.0, 0.5))([RerankAsk(query("q"), found)])
+    assert [(r.item.id, r.score) for r in order] == [("b", 2.0), ("c", 0.5), ("a", -1.0)]
+
+
+def test_equally_useful_items_keep_the_retrievers_order(judge, query, item):
+    found = tuple(Ranked(item(name), 0.0) for name in "abcd")
+    assert ids(Reranker(judge(1.0, 2.0, 1.0, 2.0))([RerankAsk(query("q"), found)])[0]) == ["b", "d", "a", "c"]
+
+
+def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, query, item):
+    referee, head = judge(1.0, 2.0, 3.0), {"out": torch.zeros(1)}
+    robot, king = Ranked(item("A robot falls.", "sci-fi"), 1.0), Ranked(item("A king weeps.", "drama"), 0.0)
+    orders = Reranker(referee)(
+        [
+            RerankAsk(query("one"), (robot, king), head),
+            RerankAsk(query("none"), ()),
+            RerankAsk(query("two"), (robot,)),
+        ]
+    )
+    assert referee.asked == [
+        (("one", "sci-fi: A robot falls."), head),
+        (("one", "drama: A king weeps."), head),
+        (("two", "sci-fi: A robot falls."), None),
+    ]
+    assert [ids(order) for order in orders] == [["A king weeps.", "A robot falls."], [], ["A robot falls."]]
+
+
+def test_nothing_to_judge_asks_nobody(judge, query):
+    referee = judge()
+    assert Reranker(referee)([RerankAsk(query("q"), ())]) == [[]]
+    assert referee.asked == []

@@ -1,0 +1,68 @@
+import pytest
+
+from hydra_ray.steps.retrieve import RETRIEVERS, lexical, shuffled
+
+
+def ids(ranked):
+    return [r.item.id for r in ranked]
+
+
+@pytest.fixture
+def films(item):
+    return [
+        item("A robot learns to paint."),
+        item("Two cats and a robot fall in love."),
+        item("A farmer loses her cows."),
+        item("Cats."),
+        item("A farmer finds her cows."),
+    ]
+
+
+def test_items_with_the_querys_words_come_first(query, films):
+    found = lexical(query("cats and robots, or one robot"), films, 5)
+    assert ids(found)[0] == "Two cats and a robot fall in love."
+    assert set(ids(found)[:3]) == {"Two cats and a robot fall in love.", "A robot learns to paint.", "Cats."}
+    scores = [ranked.score for ranked in found]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[2] > 0 == scores[3]
+
+
+def test_equally_good_items_are_told_newest_first(query, films):
+    assert ids(lexical(query("farmer with cows"), films, 2)) == ["A farmer finds her cows.", "A farmer loses her cows."]
+
+
+@pytest.mark.parametrize("text", ["zebra", "", "the of and", "?!"])
+def test_a_query_that_matches_nothing_gets_the_newest(query, films, text):
+    found = lexical(query(text), films, 2)
+    assert ids(found) == ["A farmer finds her cows.", "Cats."]
+    assert [ranked.score for ranked in found] == [0, 0]
+
+
+def test_the_context_is_searched_and_the_answer_is_not(query, item):
+    history = [item("one", context="zebra"), item("two", "zebra"), item("three", "zebra")]
+    found = lexical(query("zebra"), history, 3)
+    assert found[0].item.id == "one"
+    assert [ranked.score > 0 for ranked in found] == [True, False, False]
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS.values(), ids=list(RETRIEVERS))
+@pytest.mark.parametrize(("k", "count"), [(0, 0), (3, 3), (5, 5), (9, 5)])
+def test_at_most_k_different_items_are_returned(query, films, retriever, k, count):
+    assert len(set(ids(retriever(query("robot"), films, k)))) == count
+
+
+@pytest.mark.parametrize("retriever", RETRIEVERS.values(), ids=list(RETRIEVERS))
+def test_no_history_gives_nothing(query, retriever):
+    assert retriever(query("robot"), [], 3) == []
+
+
+def test_history_without_words_is_still_history(query, item):
+    assert ids(lexical(query("robot"), [item("", id="a"), item("?!", id="b")], 5)) == ["b", "a"]
+
+
+def test_random_items_depend_on_user_and_query_only(query, item):
+    history = [item(f"film {number}") for number in range(100)]
+    drawn = ids(shuffled(query("robot", id="q"), history, 10))
+    assert ids(shuffled(query("something else", id="q"), history, 10)) == drawn
+    assert ids(shuffled(query("robot", id="q2"), history, 10)) != drawn
+    assert ids(shuffled(query("robot", user="bob", id="q"), history, 10)) != drawn

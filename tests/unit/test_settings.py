@@ -1,0 +1,137 @@
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hydra_ray.settings import Settings, SettingsError, load_settings, parse_settings
+
+DEMO = Path(__file__).parents[2] / "hydra_ray" / "demo.yaml"
+
+
+def complaint(*arguments):
+    with pytest.raises(SettingsError) as caught:
+        load_settings(*arguments)
+    return str(caught.value)
+
+
+def test_without_anything_there_are_defaults():
+    settings = load_settings(None)
+    assert settings == Settings()
+    assert (settings.method.retrieve, settings.method.shots, settings.method.candidates) == (10, 4, 8)
+    assert settings.generator.cache is None
+
+
+def test_places_follow_the_output_folder_unless_told():
+    settings = load_settings(None, ["out=runs/a"])
+    assert (settings.model_dir, settings.feedback_dir) == (Path("runs/a/model"), Path("runs/a/feedback"))
+    assert settings.store_url == "sqlite:///runs/a/model/users.db"
+    told = load_settings(None, ["out=runs/a", "model.dir=m", "feedback.dir=f", "model.store=postgresql://db/users"])
+    assert (told.model_dir, told.feedback_dir) == (Path("m"), Path("f"))
+    assert told.store_url == "postgresql://db/users"
+
+
+def test_overrides_are_typed_as_yaml_and_win_over_the_file(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("seed: 1\nbase:\n  epochs: 7\n  workers: 2\n")
+    settings = load_settings(
+        path,
+        [
+            "seed=3",
+            "base.epochs=9",
+            "base.lr=5e-5",
+            "base.gpu=true",
+            "data.max_users=null",
+            "data.labels=[calm, loud]",
+            "generator.base_url=http://x/v1?a=b",
+            "tenant='007'",
+        ],
+    )
+    assert (settings.seed, settings.base.epochs, settings.base.workers) == (3, 9, 2)
+    # PyYAML reads "5e-5" as text.
+    assert settings.base.lr == 5e-5
+    assert settings.base.gpu is True
+    assert settings.data.max_users is None
+    assert settings.data.labels == ("calm", "loud")
+    assert settings.generator.base_url == "http://x/v1?a=b"
+    assert settings.tenant == "007"
+
+
+def test_all_errors_are_told_at_once_with_their_paths(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text(yaml.safe_dump({"base": {"epochs": 0, "lr": "fast"}, "sed": 1}))
+    told = complaint(path, ["data.spilt=dev", "fit.mode=magic"])
+    assert told.startswith(f"{path}: 5 setting(s) to mend:\n")
+    lines = dict(re.findall(r"^  ([\w.]+): (.*)$", told, re.MULTILINE))
+    assert set(lines) == {"base.epochs", "base.lr", "sed", "data.spilt", "fit.mode"}
+    assert lines["sed"] == lines["data.spilt"] == "no such setting (a typo?)"
+    assert lines["base.epochs"].endswith("(got 0)")
+    assert "'zero-call'" in lines["fit.mode"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"seed: [1", "not valid YAML"),
+        (b"caf\xe9: 1", "not valid YAML"),
+        (b"- seed", "settings are a mapping of sections, not a list"),
+    ],
+)
+def test_a_file_that_is_no_settings_is_named(tmp_path, content, told):
+    path = tmp_path / "s.yaml"
+    path.write_bytes(content)
+    assert complaint(path).startswith(f"{path}: {told}")
+
+
+def test_an_empty_file_means_defaults(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("# nothing yet\n")
+    assert load_settings(path) == Settings()
+
+
+def test_a_missing_file_is_named(tmp_path):
+    assert complaint(tmp_path / "s.yaml") == f"{tmp_path / 's.yaml'}: no such settings file"
+
+
+@pytest.mark.xfail(strict=True, raises=IsADirectoryError, reason="only a missing file is caught")
+def test_a_folder_instead_of_a_file_is_named(tmp_path):
+    assert str(tmp_path) in complaint(tmp_path)
+
+
+@pytest.mark.xfail(strict=True, reason='a section with nothing in it is None, and None "holds a value"')
+def test_a_section_left_empty_means_its_defaults(tmp_path):
+    path = tmp_path / "s.yaml"
+    path.write_text("data:\n  # task: LaMP_2M\n")
+    assert load_settings(path, ["data.split=dev"]).data.split == "dev"
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("data.split", "write it as key=value"),
+        ("=dev", "write it as key=value"),
+        ("data.split=[dev", "the value is not valid YAML"),
+    ],
+)
+def test_an_override_that_cannot_be_read_is_quoted(override, told):
+    assert complaint(None, [override]).startswith(f'override "{override}": {told}')
+
+
+def test_an_override_cannot_reach_into_a_value():
+    assert complaint(None, ["seed=1", "seed.x=2"]) == 'override "seed.x=2": "seed" holds a value, not a section'
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"format": "lamp", "path": "r.jsonl"}, "data.path belongs to data.format=records"),
+        ({"format": "records"}, "data.format=records needs data.path"),
+    ],
+)
+def test_a_place_that_does_not_fit_the_format_is_refused(data, told):
+    with pytest.raises(SettingsError, match=told):
+        parse_settings({"data": data})
+
+
+def test_the_demos_settings_are_valid():
+    assert load_settings(DEMO).data.format == "simulated"
