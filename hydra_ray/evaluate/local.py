@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from hydra_ray.methods import Ports
+from hydra_ray.methods import Ports, Recipe
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.scorer import Head
 from hydra_ray.records import Candidate, Choice, Dataset, Query, Ranked, UserKey
@@ -16,9 +16,9 @@ from hydra_ray.steps.rerank import RerankAsk, Reranker
 from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.store.users import UserStore
 
-# Pairs scored in one go are about ten times as many.
+# Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
-# Methods and controls judge the same pairs under different heads: 100,000 features of width 384 are 150 MB.
+# Methods and controls judge the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
 _REMEMBERED = 100_000
 
 
@@ -29,10 +29,10 @@ class LocalSteps:
         dataset: Gives each query the history that it may see.
         base: Scores; None for methods that only prompt.
         heads: Where users' heads are.
-        vote_weight: Of the adapter.
+        recipe: Weights of the priors.
     """
 
-    def __init__(self, dataset: Dataset, base: Base | None, heads: UserStore | None, vote_weight: float) -> None:
+    def __init__(self, dataset: Dataset, base: Base | None, heads: UserStore | None, recipe: Recipe) -> None:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
         self._base = base
@@ -41,8 +41,8 @@ class LocalSteps:
         if base is not None:
             for scorer in (base.reranker, base.adapter):
                 scorer.encoder.remember(_REMEMBERED)
-            self._reranker = MicroBatcher(Reranker(base.reranker), _BATCH)
-            self._adapter = MicroBatcher(Adapter(base.adapter, vote_weight), _BATCH)
+            self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
+            self._adapter = MicroBatcher(Adapter(base.adapter, recipe.vote_weight), _BATCH)
 
     def ports(self, generator: Generator) -> Ports:
         """The ports of a method."""

@@ -78,7 +78,7 @@ def evaluate(settings: Settings, console: Console) -> Results:
         check_task(base, task)
         store = UserStore(settings.store_url)
         _warn_of_missing_heads(dataset, store, base.version, console)
-    steps = LocalSteps(dataset, base, store, settings.method.vote_weight)
+    steps = LocalSteps(dataset, base, store, make_recipe(settings))
     generator = make_generator(settings)
     if not settings.generator.cache:
         # Methods and controls share many requests, and greedy answers must not differ between them.

@@ -113,7 +113,9 @@ def make_prompter(settings: Settings, task: Task) -> Prompter:
 def make_recipe(settings: Settings) -> Recipe:
     """The numbers of the methods."""
     m = settings.method
-    return Recipe(m.retrieve, m.shots, m.candidates, m.temperature, m.evidence, settings.seed)
+    return Recipe(
+        m.retrieve, m.shots, m.candidates, m.temperature, m.evidence, m.vote_weight, m.rank_weight, settings.seed
+    )
 
 
 def _described(task: Task, settings: Settings) -> Task:

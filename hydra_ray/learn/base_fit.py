@@ -78,10 +78,8 @@ def fit_role(
     users = sorted({group.user for group in groups})
     rows = group_rows(groups, users)
     train, valid = _hold_back(rows, seed)
-    mean_size = sum(len(row["scores"]) for row in train) / len(train)
-    batch_groups = max(1, round(base.batch_pairs / mean_size))
-    steps = -(-(len(train) // base.workers) // batch_groups)
-    config = LoopConfig(base.model_dump(), len(users), steps, batch_groups, seed, valid)
+    steps = -(-(len(train) // base.workers) // base.batch_groups)
+    config = LoopConfig(base.model_dump(), len(users), steps, seed, valid)
     name = f"{role}-{_fingerprint(config, train)}"
     progress = ray.remote(num_cpus=0)(Progress).remote()
     trainer = TorchTrainer(

@@ -1,4 +1,4 @@
-"""From feedback to training groups: the pairs of one query and how good each is."""
+"""From feedback to training groups: what competes for one query and how good each is."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from itertools import groupby
 from typing import Any
 
 from hydra_ray.learn.plan import Unit
-from hydra_ray.models.base import ADAPTER, RERANKER
+from hydra_ray.models.base import RERANKER
+from hydra_ray.models.encoder import Texts
 from hydra_ray.records import HistoryItem, Query, UserKey
-from hydra_ray.steps.pairs import adapter_pair, reranker_pair
 from hydra_ray.steps.retrieve import lexical
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
 
-_EXTRA_ANSWERS = 4
+# Allowed answers beside those that the LLM gave, and beside the user's own where no LLM was asked.
+_EXTRA_ANSWERS, _OWN_ANSWER_RIVALS = 4, 7
+# As the methods' defaults have them.
+_EVIDENCE, _RERANKED = 24, 10
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Pairs of texts that compete for one query of one user; scores are 0 (bad) to 1 (good)."""
+    """Candidates or items that compete for one query of one user; scores are 0 (bad) to 1 (good)."""
 
     user: UserKey
-    pairs: tuple[tuple[str, str], ...]
+    decisions: tuple[Texts, ...]
     scores: tuple[float, ...]
 
 
@@ -35,24 +39,43 @@ def feedback_groups(role: str, rows: Iterable[dict[str, Any]], task: Task, loss:
         groups = [_reranker_group(list(members), loss) for _, members in by_query]
     else:
         groups = [_adapter_group(row, task, seed) for row in rows]
-    return [group for group in groups if max(group.scores, default=0) > min(group.scores, default=0)]
+    return _telling(groups)
 
 
-def zero_call_groups(role: str, units: Sequence[Unit], task: Task, others: AnswersOfOthers, seed: int) -> list[Group]:
-    """Groups from history alone, without any LLM call.
+def own_answer_groups(units: Iterable[Unit], task: Task, seed: int, others: AnswersOfOthers | None) -> list[Group]:
+    """Adapter groups from history alone, without any LLM call.
 
-    For the adapter the user's own answer is good, and allowed answers or other people's answers to
-    similar inputs are not. For the reranker an item is as good as its answer is for the query.
+    The user's own answer is good; other allowed answers are not, or, for free text, other people's
+    answers to similar inputs.
+
+    Args:
+        units: Queries with the user's own answers.
+        task: Scores the answers.
+        seed: Draws allowed answers where there are many.
+        others: For tasks without a closed answer set.
     """
     groups = []
     for unit in units:
-        found = [ranked.item for ranked in lexical(unit.query, unit.history, 24)]
-        if role == ADAPTER:
-            groups.append(_own_answer_group(unit, found, task, others, seed))
-        else:
-            pairs = tuple(reranker_pair(unit.query.input, item) for item in found[:10])
-            scores = tuple(task.score(item.output, unit.gold) for item in found[:10])
-            groups.append(Group(unit.query.user, pairs, scores))
+        wrong = _some_labels(task, unit.query.id, seed, _OWN_ANSWER_RIVALS) if others is None else others(unit.query, 7)
+        answers = {unit.gold: 1.0} | {answer: task.score(answer, unit.gold) for answer in wrong if answer != unit.gold}
+        evidence = [ranked.item.output for ranked in lexical(unit.query, unit.history, _EVIDENCE)]
+        decisions = tuple(adapter_texts(answer, unit.query.input, evidence) for answer in answers)
+        groups.append(Group(unit.query.user, decisions, tuple(answers.values())))
+    return _telling(groups)
+
+
+def same_answer_groups(units: Iterable[Unit], task: Task) -> list[Group]:
+    """Reranker groups without any LLM call: an item is as good as its answer is for the query."""
+    groups = []
+    for unit in units:
+        found = [ranked.item for ranked in lexical(unit.query, unit.history, _RERANKED)]
+        decisions = tuple(reranker_texts(unit.query.input, item) for item in found)
+        groups.append(Group(unit.query.user, decisions, tuple(task.score(item.output, unit.gold) for item in found)))
+    return _telling(groups)
+
+
+def _telling(groups: Iterable[Group]) -> list[Group]:
+    # Where all are equally good there is nothing to learn.
     return [group for group in groups if max(group.scores, default=0) > min(group.scores, default=0)]
 
 
@@ -73,10 +96,10 @@ class AnswersOfOthers:
 
 def _reranker_group(rows: list[dict[str, Any]], loss: str) -> Group:
     first = rows[0]
-    pairs = tuple(
-        reranker_pair(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
+    decisions = tuple(
+        reranker_texts(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
     )
-    return Group(UserKey(first["tenant"], first["user"]), pairs, tuple(_usefulness(row, loss) for row in rows))
+    return Group(UserKey(first["tenant"], first["user"]), decisions, tuple(_usefulness(row, loss) for row in rows))
 
 
 def _usefulness(row: dict[str, Any], loss: str) -> float:
@@ -91,22 +114,12 @@ def _adapter_group(row: dict[str, Any], task: Task, seed: int) -> Group:
     if task.closed:
         # Samples miss the user's own answer now and then; and more wrong answers cost nothing. Free
         # text gets neither: there the adapter has to rank the LLM's own texts, not tell them from people's.
-        for answer in (row["gold"], *_some_labels(task, row["query_id"], seed)):
+        for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _EXTRA_ANSWERS)):
             scores.setdefault(task.parse(answer) or answer, task.score(answer, row["gold"]))
-    pairs = tuple(adapter_pair(answer, row["query"], row["history"]) for answer in scores)
-    return Group(UserKey(row["tenant"], row["user"]), pairs, tuple(scores.values()))
+    decisions = tuple(adapter_texts(answer, row["query"], row["history"]) for answer in scores)
+    return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()))
 
 
-def _own_answer_group(
-    unit: Unit, found: Sequence[HistoryItem], task: Task, others: AnswersOfOthers, seed: int
-) -> Group:
-    wrong = list(task.labels) if task.closed else others(unit.query, 7)
-    answers = {unit.gold: 1.0} | {answer: task.score(answer, unit.gold) for answer in wrong}
-    evidence = [item.output for item in found]
-    pairs = tuple(adapter_pair(answer, unit.query.input, evidence) for answer in answers)
-    return Group(unit.query.user, pairs, tuple(answers.values()))
-
-
-def _some_labels(task: Task, query_id: str, seed: int) -> list[str]:
+def _some_labels(task: Task, query_id: str, seed: int, count: int) -> list[str]:
     drawn = random.Random(stable_seed(seed, query_id))
-    return drawn.sample(task.labels, min(_EXTRA_ANSWERS, len(task.labels)))
+    return drawn.sample(task.labels, min(count, len(task.labels)))

@@ -44,23 +44,23 @@ def _fit_batch(
     scorer: Scorer, groups: Mapping[UserKey, Sequence[Group]], settings: FitSettings, loss: str
 ) -> dict[UserKey, Head]:
     flat = [(row, group) for row, own in enumerate(groups.values()) for group in own]
-    sizes = torch.tensor([len(group.pairs) for _, group in flat])
-    # Each pair is encoded once; the optimisation below never touches the encoder.
-    z = scorer.encoder.encode([pair for _, group in flat for pair in group.pairs])
+    sizes = torch.tensor([len(group.decisions) for _, group in flat])
+    # Each text is encoded once; the optimisation below never touches the encoder.
+    z = scorer.encoder.features([texts for _, group in flat for texts in group.decisions])
     owner = torch.tensor([row for row, _ in flat])
-    group_of_pair = torch.arange(len(flat)).repeat_interleave(sizes)
+    group_of = torch.arange(len(flat)).repeat_interleave(sizes)
     users = owner.repeat_interleave(sizes)
     scores = torch.tensor([score for _, group in flat for score in group.scores], dtype=torch.float32)
     device = next(scorer.shared.parameters()).device
-    z, users, scores, group_of_pair = (t.to(device) for t in (z, users, scores, group_of_pair))
-    with torch.no_grad():
-        shared = scorer.shared(z)
+    z, users, scores, group_of = (t.to(device) for t in (z, users, scores, group_of))
+    scorer.requires_grad_(False)
+    shared = scorer.shared(z)
     bank = scorer.bank(len(groups)).to(device)
     counts = torch.bincount(owner, minlength=len(groups)).to(device)
     weight = 1.0 / counts[owner.to(device)]
     optimizer = torch.optim.Adam(bank.parameters(), lr=settings.lr)
     for _ in range(settings.steps):
-        losses = LOSSES[loss](shared + bank(z, users), scores, group_of_pair)
+        losses = LOSSES[loss](shared + bank(z, users), scores, group_of)
         # A sum over users of each one's own terms: no user's gradient depends on another's data. The
         # pull is a prior, so it weighs as much as 1 / groups of them: little data stays near shared.
         total = (losses * weight).sum() + settings.pull * (bank.penalty() / counts).sum()

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydra_ray.learn.groups import Group
-from hydra_ray.models.encoder import PairEncoder
+from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import NO_USER
 from hydra_ray.models.losses import LOSSES
 from hydra_ray.models.scorer import HeadShape, Scorer
@@ -29,14 +29,12 @@ from hydra_ray.settings import BaseSettings
 GROUP_SCHEMA = pa.schema(
     [
         ("user", pa.int32()),
-        ("first", pa.list_(pa.string())),
-        ("second", pa.list_(pa.string())),
+        ("judged", pa.list_(pa.string())),
+        ("by", pa.list_(pa.string())),
+        ("and_by", pa.list_(pa.string())),
         ("scores", pa.list_(pa.float32())),
     ]
 )
-
-
-_PAIRS_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +45,6 @@ class LoopConfig:
         base: Settings of the base, as plain values.
         users: Number of training users.
         steps_per_epoch: Batches a worker and epoch.
-        batch_groups: Groups a batch.
         seed: Of dropout, user drop and shuffling.
         valid: Groups held back, judged after each epoch by the first worker.
     """
@@ -55,7 +52,6 @@ class LoopConfig:
     base: dict[str, Any]
     users: int
     steps_per_epoch: int
-    batch_groups: int
     seed: int
     valid: Sequence[dict[str, Any]]
 
@@ -65,17 +61,13 @@ class Trainee(nn.Module):
 
     def __init__(self, base: BaseSettings, users: int) -> None:
         super().__init__()
-        encoder = PairEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision)
+        encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision)
         encoder.train_top_layers(base.encoder.trained_layers)
-        # Unused here, and a parameter without a gradient stalls distributed training.
-        pooler = getattr(encoder.backbone, "pooler", None)
-        if pooler is not None:
-            pooler.requires_grad_(False)
         self.scorer = Scorer(encoder, HeadShape(base.head.kind, base.head.rank))
         self.bank = self.scorer.bank(users)
 
     def forward(self, tokens: dict[str, Tensor], users: Tensor) -> Tensor:
-        """Logits, shape (pairs,); `users` holds rows of the bank, -1 for the shared head alone."""
+        """Logits, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone."""
         z = self.scorer.encoder(tokens)
         return self.scorer.shared(z) + self.bank(z, users)
 
@@ -86,8 +78,9 @@ def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[s
     return [
         {
             "user": place[group.user],
-            "first": [first for first, _ in group.pairs],
-            "second": [second for _, second in group.pairs],
+            "judged": [judged for judged, _, _ in group.decisions],
+            "by": [by for _, by, _ in group.decisions],
+            "and_by": [and_by for _, _, and_by in group.decisions],
             "scores": list(group.scores),
         }
         for group in groups
@@ -116,56 +109,50 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
         torch.manual_seed(config.seed * 1009 + epoch * 101 + rank)
         model.train()
         losses = []
-        for batch in _batches(shard, config, epoch):
+        for batch in _batches(shard, base.batch_groups, config.seed + epoch):
             losses.append(_step(model, trainee.scorer.encoder, batch, base, optimizer))
             schedule.step()
             if rank == 0:
                 progress.step.remote(epoch, len(losses), losses[-1])
         metrics = {"epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
-        _report(trainee, optimizer, schedule, metrics, config, rank)
+        _report(trainee, optimizer, schedule, metrics, config, base.batch_groups, rank)
 
 
-def _batches(shard: Any, config: LoopConfig, epoch: int) -> Iterator[list[dict[str, Any]]]:
+def _batches(shard: Any, groups: int, seed: int) -> Iterator[list[dict[str, Any]]]:
     for table in shard.iter_batches(
-        batch_size=config.batch_groups,
+        batch_size=groups,
         batch_format="pyarrow",
-        local_shuffle_buffer_size=64 * config.batch_groups,
-        local_shuffle_seed=config.seed + epoch,
+        local_shuffle_buffer_size=64 * groups,
+        local_shuffle_seed=seed,
     ):
         yield table.to_pylist()
 
 
 def _step(
-    model: nn.Module, encoder: PairEncoder, batch: list[dict[str, Any]], base: BaseSettings, optimizer: Any
+    model: nn.Module, encoder: TextsEncoder, batch: list[dict[str, Any]], base: BaseSettings, optimizer: Any
 ) -> float:
     tokens, users, scores, group = collate(encoder, batch, ray.train.torch.get_device())
     # A whole group is scored with or without its user's delta: a listwise loss compares within it.
-    dropped = (torch.rand(len(batch) + 1) < base.user_drop).to(group.device)[group]
+    dropped = (torch.rand(len(batch)) < base.user_drop).to(group.device)[group]
     logits = model(tokens, users.masked_fill(dropped, NO_USER))
-    loss = LOSSES[base.loss](logits, scores, group)[: len(batch)].mean()
+    loss = LOSSES[base.loss](logits, scores, group).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def collate(
-    encoder: PairEncoder, batch: Sequence[dict[str, Any]], device: torch.device
+    encoder: TextsEncoder, batch: Sequence[dict[str, Any]], device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-    """A batch of group rows as tokens, users, scores and group numbers, one a pair.
-
-    The pairs are padded to a multiple of 16 with members of one more group, number len(batch): the
-    CPU's bf16 kernels are compiled anew for each number of rows.
-    """
-    pairs = [pair for row in batch for pair in zip(row["first"], row["second"], strict=True)]
-    padding = -len(pairs) % _PAIRS_MULTIPLE
-    pairs += pairs[:1] * padding
-    sizes = torch.tensor([*(len(row["scores"]) for row in batch), padding])
-    users = torch.tensor([*(row["user"] for row in batch), NO_USER]).repeat_interleave(sizes)
-    group = torch.arange(len(batch) + 1).repeat_interleave(sizes)
-    scores = torch.tensor([score for row in batch for score in row["scores"]] + [0.0] * padding)
-    tokens = {name: ids.to(device) for name, ids in encoder.tokenize(pairs).items()}
+    """A batch of group rows as tokens, users, scores and group numbers, one a decision."""
+    decisions = [texts for row in batch for texts in zip(row["judged"], row["by"], row["and_by"], strict=True)]
+    sizes = torch.tensor([len(row["scores"]) for row in batch])
+    users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
+    group = torch.arange(len(batch)).repeat_interleave(sizes)
+    scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
+    tokens = {name: ids.to(device) for name, ids in encoder.tokenize(decisions).items()}
     return tokens, users.to(device), scores.to(device), group.to(device)
 
 
@@ -188,13 +175,14 @@ def _report(
     schedule: Any,
     metrics: dict[str, Any],
     config: LoopConfig,
+    batch_groups: int,
     rank: int,
 ) -> None:
     """Reports an epoch; the first worker adds what held-back groups say, and the checkpoint."""
     if rank != 0:
         ray.train.report(metrics)
         return
-    metrics |= _judge(trainee, config)
+    metrics |= _judge(trainee, config.valid, batch_groups)
     with tempfile.TemporaryDirectory() as folder:
         save_file(trainee.state_dict(), Path(folder) / "trainee.safetensors")
         state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "epoch": metrics["epoch"]}
@@ -218,19 +206,19 @@ def _resume(trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any) -
 
 
 @torch.inference_mode()
-def _judge(trainee: Trainee, config: LoopConfig) -> dict[str, float]:
-    """Share of held-back groups whose top pair is one of the best, under the users' heads and the shared one."""
-    if not config.valid:
+def _judge(trainee: Trainee, valid: Sequence[dict[str, Any]], batch_groups: int) -> dict[str, float]:
+    """Share of held-back groups whose top decision is one of the best, under the users' heads and the shared one."""
+    if not valid:
         return {}
     trainee.eval()
     device = ray.train.torch.get_device()
     right = {"valid_top1": 0, "valid_top1_shared": 0}
-    for start in range(0, len(config.valid), config.batch_groups):
-        rows = config.valid[start : start + config.batch_groups]
+    for start in range(0, len(valid), batch_groups):
+        rows = valid[start : start + batch_groups]
         tokens, users, scores, group = collate(trainee.scorer.encoder, rows, device)
         for name, whose in (("valid_top1", users), ("valid_top1_shared", torch.full_like(users, NO_USER))):
             logits = trainee(tokens, whose)
             for number in range(len(rows)):
                 mine = group == number
                 right[name] += int(scores[mine][logits[mine].argmax()] == scores[mine].max())
-    return {name: count / len(config.valid) for name, count in right.items()}
+    return {name: count / len(valid) for name, count in right.items()}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +14,11 @@ from hydra_ray.learn.assembly import chosen_users, load_data, make_generator, ma
 from hydra_ray.learn.base_fit import FittedRole, fit_role
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.feedback import Asker, CollectReport, FeedbackStore, collect, unit_key
-from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, zero_call_groups
+from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
 from hydra_ray.learn.head_fit import fit_heads
-from hydra_ray.learn.plan import Unit, plan_units
+from hydra_ray.learn.plan import Unit, plan_units, user_units
 from hydra_ray.learn.progress import TrainState
-from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.records import Dataset, HydraError, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
@@ -105,11 +104,7 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
         HydraError: There is too little feedback, or training failed.
     """
     task, dataset = load_data(settings, "train")
-    keys = [user.key for user in dataset.users]
-    store = FeedbackStore(settings.feedback_dir)
-    groups = {
-        role: feedback_groups(role, store.read(role, keys), task, settings.base.loss, settings.seed) for role in ROLES
-    }
+    groups = {role: _groups(role, settings, task, dataset, None, with_golds=True) for role in ROLES}
     fitted = {}
     with cluster(settings.ray):
         for role in ROLES:
@@ -121,7 +116,7 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
         users.put_heads(base.version, role, fitted[role].heads)
     _put_histories(users, dataset)
     users.close()
-    return TrainReport(base.version, len(keys), fitted, {role: len(groups[role]) for role in ROLES})
+    return TrainReport(base.version, len(dataset.users), fitted, {role: len(groups[role]) for role in ROLES})
 
 
 def _train_role(role: str, groups: list[Group], settings: Settings, console: Console) -> FittedRole:
@@ -152,9 +147,9 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
     base = Base.load(settings.model_dir / "base")
     task, dataset = chosen_users(settings)
     check_task(base, task)
-    units = planned_units(settings, dataset)
-    collected = None
+    units, collected = list[Unit](), None
     if settings.fit.mode == "llm":
+        units = planned_units(settings, dataset)
         collected = _collect(settings, task, units, console)
     users = UserStore(settings.store_url)
     _put_histories(users, dataset)
@@ -162,10 +157,10 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
     with progress_bar(console) as bar:
         for role in ROLES:
             line = bar.add_task(f"Fitting heads of the {role}", total=len(dataset.users), note="")
-            groups = _groups_of_users(role, settings, task, dataset, units)
+            groups = _groups(role, settings, task, dataset, units, _are_training_users(settings))
             heads = fit_heads(
                 base.scorer(role),
-                groups,
+                _by_user(groups, dataset),
                 settings.fit,
                 settings.base.loss,
                 lambda done, line=line: bar.update(line, completed=done),  # type: ignore[misc]
@@ -190,17 +185,43 @@ def check_task(base: Base, task: Task) -> None:
         )
 
 
-def _groups_of_users(
-    role: str, settings: Settings, task: Task, dataset: Dataset, units: list[Unit]
-) -> dict[UserKey, list[Group]]:
-    groups: Iterable[Group]
-    if settings.fit.mode == "zero-call":
+def _groups(
+    role: str, settings: Settings, task: Task, dataset: Dataset, units: list[Unit] | None, with_golds: bool
+) -> list[Group]:
+    """What the users' feedback and history teach a role.
+
+    Args:
+        role: Reranker or adapter.
+        settings: Where feedback is; loss and seed.
+        task: Scores answers.
+        dataset: The users.
+        units: Only these units' feedback counts, none when the list is empty; None takes all there is.
+        with_golds: Whether the users' real queries may be used with their answers.
+    """
+    keys = [user.key for user in dataset.users]
+    rows = [] if units == [] else FeedbackStore(settings.feedback_dir).read(role, keys)
+    wanted = None if units is None else {unit_key(unit) for unit in units}
+    rows = [row for row in rows if wanted is None or _row_key(row) in wanted]
+    groups = feedback_groups(role, rows, task, settings.base.loss, settings.seed)
+    asked = {_row_key(row) for row in rows}
+    unasked = [unit for unit in _all_units(settings, dataset, with_golds) if unit_key(unit) not in asked]
+    if role == ADAPTER and task.closed:
+        groups += own_answer_groups(unasked, task, settings.seed, None)
+    elif role == ADAPTER and units == []:
+        # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
         others = AnswersOfOthers((user.key, user.history) for user in dataset.users)
-        groups = zero_call_groups(role, units, task, others, settings.seed)
-    else:
-        wanted = {unit_key(unit) for unit in units}
-        rows = [row for row in FeedbackStore(settings.feedback_dir).read(role) if _row_key(row) in wanted]
-        groups = feedback_groups(role, rows, task, settings.base.loss, settings.seed)
+        groups += own_answer_groups(unasked, task, settings.seed, others)
+    elif units == []:
+        groups += same_answer_groups(unasked, task)
+    return groups
+
+
+def _all_units(settings: Settings, dataset: Dataset, with_golds: bool) -> list[Unit]:
+    most = settings.feedback.own_answers
+    return [unit for user in dataset.users for unit in user_units(dataset, user, most, with_golds, settings.seed)]
+
+
+def _by_user(groups: list[Group], dataset: Dataset) -> dict[UserKey, list[Group]]:
     by_user: dict[UserKey, list[Group]] = {user.key: [] for user in dataset.users}
     for group in groups:
         by_user[group.user].append(group)

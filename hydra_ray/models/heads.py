@@ -7,7 +7,7 @@ no delta and gets exactly shared(z). A new kind is one class and one line in `HE
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,17 @@ NO_USER = -1
 
 
 class SharedHead(nn.Module):
-    """shared(z) = w . tanh(W z + b), the form of HYDRA's head with one output."""
+    """shared(z) = w . tanh(W z + b), the form of HYDRA's head with one output.
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: Of z.
+        hidden: Rows of W.
+    """
+
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.dense = nn.Linear(width, width)
-        self.out = nn.Linear(width, 1)
+        self.dense = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, 1)
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits of features of shape (batch, width), shape (batch,)."""
@@ -35,11 +40,11 @@ class HeadBank(nn.Module, ABC):
     """
 
     def forward(self, z: Tensor, users: Tensor) -> Tensor:
-        """Deltas of each pair under its own user's head.
+        """Deltas of each decision under its own user's head.
 
         Args:
             z: Features, shape (batch, width).
-            users: Row of each pair's user in the bank, -1 for none, shape (batch,).
+            users: Row of each decision's user in the bank, -1 for none, shape (batch,).
 
         Returns:
             Deltas, shape (batch,); zero where the user is none.
@@ -72,9 +77,9 @@ class HeadBank(nn.Module, ABC):
 
 
 class LowRankBank(HeadBank):
-    """delta_u(z) = out_u . tanh(U_u z), U of shape (rank, width): 12 KiB a user at rank 8, width 384."""
+    """delta_u(z) = out_u . tanh(U_u z), U of shape (rank, width): 27 KiB a user at rank 6 and width 1152."""
 
-    def __init__(self, users: int, width: int, rank: int = 8) -> None:
+    def __init__(self, users: int, width: int, rank: int) -> None:
         super().__init__()
         # All users start from one projection, so that a head depends on its user's data only.
         start = torch.randn(rank, width, generator=torch.Generator().manual_seed(0)) / width**0.5
@@ -82,8 +87,11 @@ class LowRankBank(HeadBank):
         self.out = nn.Parameter(torch.zeros(users, rank))
 
     def delta(self, z: Tensor, users: Tensor) -> Tensor:
-        hidden = torch.tanh(torch.einsum("brw,bw->br", self.project[users], z))
-        return (hidden * self.out[users]).sum(dim=1)
+        # One small matmul a user: gathering a projection for every decision would move rank times as much.
+        present, slot, place = _by_user(users)
+        padded = z.new_zeros(len(present), int(place.max()) + 1, z.shape[1]).index_put((slot, place), z)
+        hidden = torch.tanh(padded @ self.project[present].transpose(1, 2))
+        return (hidden @ self.out[present].unsqueeze(-1)).squeeze(-1)[slot, place]
 
     def pulled(self) -> list[Tensor]:
         return [self.out]
@@ -92,7 +100,7 @@ class LowRankBank(HeadBank):
 class DenseBank(HeadBank):
     """delta_u(z) = out_u . tanh(W_u z + b_u): HYDRA's head size, kept for parity (2.3 MiB at width 768)."""
 
-    def __init__(self, users: int, width: int, rank: int = 0) -> None:
+    def __init__(self, users: int, width: int, rank: int) -> None:
         super().__init__()
         start = torch.randn(width, width, generator=torch.Generator().manual_seed(0)) / width**0.5
         self.weight = nn.Parameter(start.repeat(users, 1, 1))
@@ -100,7 +108,7 @@ class DenseBank(HeadBank):
         self.out = nn.Parameter(torch.zeros(users, width))
 
     def delta(self, z: Tensor, users: Tensor) -> Tensor:
-        # One matmul a user: gathering a width x width matrix for every pair moves far more memory.
+        # One matmul a user: gathering a width x width matrix for every decision moves far more memory.
         delta = z.new_zeros(len(z))
         for user in users.unique().tolist():
             rows = users == user
@@ -112,7 +120,20 @@ class DenseBank(HeadBank):
         return [self.out]
 
 
-HEAD_KINDS: dict[str, type[HeadBank]] = {"lowrank": LowRankBank, "dense": DenseBank}
+def _by_user(users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The distinct users; which of them each decision belongs to; its number among that one's decisions."""
+    present, slot, counts = users.unique(return_inverse=True, return_counts=True)
+    order = slot.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    place = torch.empty_like(slot)
+    place[order] = torch.arange(len(users), device=users.device) - starts[slot[order]]
+    return present, slot, place
+
+
+HEAD_KINDS: dict[str, Callable[[int, int, int], HeadBank]] = {
+    "lowrank": LowRankBank,
+    "dense": DenseBank,
+}
 
 
 def make_bank(kind: str, users: int, width: int, rank: int) -> HeadBank:

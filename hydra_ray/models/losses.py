@@ -1,4 +1,4 @@
-"""Losses over groups: the pairs of one query, of which some are better than others."""
+"""Losses over groups: what competes for one query, of which some are better than others."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ def listwise(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
     """Cross-entropy between softmax(logits) and softmax(scores / 0.1) within each group (ListNet, Cao et al. 2007).
 
     Args:
-        logits: Shape (pairs,).
-        scores: How good each pair is, 0 to 1, shape (pairs,).
-        group: Number of each pair's group, 0 to groups - 1, shape (pairs,).
+        logits: Shape (decisions,).
+        scores: How good each decision is, 0 to 1, shape (decisions,).
+        group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
 
     Returns:
         Loss of each group, shape (groups,).
@@ -32,7 +32,7 @@ def bce(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
 
 
 def group_log_softmax(values: Tensor, group: Tensor) -> Tensor:
-    """log softmax of values within each group, shape (pairs,)."""
+    """log softmax of values within each group, shape (decisions,)."""
     groups = int(group.max()) + 1
     top = values.new_full((groups,), -torch.inf).scatter_reduce(0, group, values.detach(), "amax")
     shifted = values - top[group]

@@ -1,4 +1,4 @@
-"""Encoder and heads together: how useful or preferred a pair of texts is for a user."""
+"""Encoder and heads together: how useful or preferred something is for a user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hydra_ray.models.encoder import PairEncoder
+from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.heads import HeadBank, SharedHead, make_bank
 
 Head = dict[str, Tensor]
@@ -26,7 +26,7 @@ class HeadShape:
 
 
 class Scorer(nn.Module):
-    """logit = shared(z) + delta_u(z) with z = encoder(pair).
+    """logit = shared(z) + delta_u(z) with z = encoder(texts).
 
     Args:
         encoder: Makes z.
@@ -34,10 +34,10 @@ class Scorer(nn.Module):
             a published scorer holds no user's head.
     """
 
-    def __init__(self, encoder: PairEncoder, shape: HeadShape) -> None:
+    def __init__(self, encoder: TextsEncoder, shape: HeadShape) -> None:
         super().__init__()
         self.encoder = encoder
-        self.shared = SharedHead(encoder.width)
+        self.shared = SharedHead(encoder.width, encoder.width // 3)
         self.shape = shape
 
     def bank(self, users: int) -> HeadBank:
@@ -45,21 +45,21 @@ class Scorer(nn.Module):
         return make_bank(self.shape.kind, users, self.encoder.width, self.shape.rank)
 
     @torch.inference_mode()
-    def score(self, pairs: Sequence[tuple[str, str]], heads: Sequence[Head | None]) -> Tensor:
-        """Logits of each pair under its own user's head; None gives the shared answer.
+    def score(self, decisions: Sequence[Texts], heads: Sequence[Head | None]) -> Tensor:
+        """Logits of each decision under its own user's head; None gives the shared answer.
 
         Args:
-            pairs: Texts.
-            heads: One a pair; pairs of one user share one object.
+            decisions: What is judged, and what it is judged by.
+            heads: One a decision; those of one user share one object.
 
         Returns:
-            Logits, shape (pairs,), float32, on the CPU.
+            Logits, shape (decisions,), float32, on the CPU.
         """
-        return self.logits(self.encoder.encode(pairs), heads)
+        return self.logits(self.encoder.features(decisions), heads)
 
     @torch.inference_mode()
     def logits(self, z: Tensor, heads: Sequence[Head | None]) -> Tensor:
-        """As `score`, from features that were encoded before, shape (pairs, width)."""
+        """As `score`, from features that were encoded before, shape (decisions, width)."""
         z = z.to(next(self.shared.parameters()).device)
         distinct = {id(head): head for head in heads if head is not None}
         rows = {key: row for row, key in enumerate(distinct)}
@@ -84,7 +84,7 @@ class Scorer(nn.Module):
     def load(cls, folder: Path) -> Scorer:
         """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one."""
         about = json.loads((folder / "scorer.json").read_text())
-        encoder = PairEncoder.load(str(folder / "encoder"), **about["encoder"])
+        encoder = TextsEncoder.load(str(folder / "encoder"), **about["encoder"])
         scorer = cls(encoder, HeadShape(**about["head"]))
         scorer.shared.load_state_dict(load_file(folder / "shared.safetensors"))
         return scorer.to("cuda" if torch.cuda.is_available() else "cpu").eval()

@@ -22,10 +22,10 @@ Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
 class Reranker:
     """Orders histories under their users' heads, many requests at a time."""
 
-    def __init__(self, base_dir: Path, store_url: str) -> None:
+    def __init__(self, base_dir: Path, store_url: str, rank_weight: float) -> None:
         self._version, _ = read_about(base_dir)
         self._store = UserStore(store_url)
-        self._step = RerankStep(Scorer.load(base_dir / RERANKER))
+        self._step = RerankStep(Scorer.load(base_dir / RERANKER), rank_weight)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
     async def __call__(self, asks: list[Ask]) -> list[list[Ranked]]:

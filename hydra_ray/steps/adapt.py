@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from hydra_ray.models.scorer import Head, Scorer
 from hydra_ray.records import Candidate, Query
-from hydra_ray.steps.pairs import adapter_pair
+from hydra_ray.steps.texts import adapter_texts
 from hydra_ray.tasks import Task
 
 
@@ -55,9 +55,9 @@ class Adapter:
 
     def __call__(self, asks: Sequence[AdaptAsk]) -> list[list[Candidate]]:
         """Best candidate first, for each ask; ties keep the one sampled first."""
-        pairs = [adapter_pair(c.text, ask.query.input, ask.evidence) for ask in asks for c in ask.candidates]
+        decisions = [adapter_texts(c.text, ask.query.input, ask.evidence) for ask in asks for c in ask.candidates]
         heads = [ask.head for ask in asks for _ in ask.candidates]
-        logits = iter(self._scorer.score(pairs, heads).tolist() if pairs else ())
+        logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
         return [self._order(ask.candidates, [next(logits) for _ in ask.candidates]) for ask in asks]
 
     def _order(self, candidates: Sequence[Candidate], logits: Sequence[float]) -> list[Candidate]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra_ray.models.scorer import Head, Scorer
 from hydra_ray.records import Query, Ranked
-from hydra_ray.steps.pairs import reranker_pair
+from hydra_ray.steps.texts import reranker_texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +21,27 @@ class RerankAsk:
 
 
 class Reranker:
-    """Orders history by the reranker's logit of (query, item with its answer)."""
+    """Orders history by score = logit - rank_weight * log(the retriever's rank, from 1).
 
-    def __init__(self, scorer: Scorer) -> None:
+    The retriever's order is a prior that the logits are added to: a reranker that has little to say
+    leaves it as it is.
+
+    Args:
+        scorer: Of the reranker.
+        rank_weight: 0 leaves the retriever's order out, as HYDRA does.
+    """
+
+    def __init__(self, scorer: Scorer, rank_weight: float) -> None:
         self._scorer = scorer
+        self._rank_weight = rank_weight
 
     def __call__(self, asks: Sequence[RerankAsk]) -> list[list[Ranked]]:
         """Most useful items first, for each ask; ties keep the retriever's order."""
-        pairs = [reranker_pair(ask.query.input, r.item) for ask in asks for r in ask.ranked]
+        decisions = [reranker_texts(ask.query.input, r.item) for ask in asks for r in ask.ranked]
         heads = [ask.head for ask in asks for _ in ask.ranked]
-        logits = iter(self._scorer.score(pairs, heads).tolist() if pairs else ())
-        scored = [[Ranked(r.item, next(logits)) for r in ask.ranked] for ask in asks]
+        logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
+        scored = [
+            [Ranked(r.item, next(logits) - self._rank_weight * math.log(rank)) for rank, r in enumerate(ask.ranked, 1)]
+            for ask in asks
+        ]
         return [sorted(items, key=lambda r: -r.score) for items in scored]

@@ -48,7 +48,7 @@ def local_answer(settings: Settings, user: User, text: str) -> Answer:
     """The same request answered in this process."""
     base = Base.load(settings.model_dir / "base")
     store = UserStore(settings.store_url)
-    steps = LocalSteps(Dataset((user,)), base, store, settings.method.vote_weight)
+    steps = LocalSteps(Dataset((user,)), base, store, make_recipe(settings))
     method = METHODS["hydra"](
         steps.ports(make_generator(settings)), make_prompter(settings, base.task), make_recipe(settings)
     )

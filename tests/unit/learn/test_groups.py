@@ -1,6 +1,6 @@
 import pytest
 
-from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, zero_call_groups
+from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
 from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.records import UserKey
@@ -39,7 +39,7 @@ def adapt_row(candidates, scores, gold="drama", query="q1"):
 
 def answers(group):
     """The candidates of an adapter's group with their scores."""
-    return {first.split(": ")[0]: score for (first, _), score in zip(group.pairs, group.scores, strict=True)}
+    return {first: score for (first, _, _), score in zip(group.decisions, group.scores, strict=True)}
 
 
 def test_items_of_one_query_compete(tag_task):
@@ -53,7 +53,7 @@ def test_items_of_one_query_compete(tag_task):
     ]
     groups = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
     assert groups[0] == Group(
-        ANN, (("text of q1", "tag of a: input of a"), ("text of q1", "tag of b: input of b")), (1.0, 0.0)
+        ANN, (("tag of a: input of a", "text of q1", ""), ("tag of b: input of b", "text of q1", "")), (1.0, 0.0)
     )
     assert [(group.user, group.scores) for group in groups] == [(ANN, (1, 0)), (ANN, (0, 0.5)), (BOB, (1, 0))]
 
@@ -79,7 +79,7 @@ def test_candidates_compete_with_the_users_own_answer_and_some_labels(tag_task):
     (group,) = feedback_groups(ADAPTER, [adapt_row(["comedy", "sci-fi"], [0.0, 0.0])], tag_task, "listwise", seed=0)
     # Four more labels than the task has: all of them.
     assert answers(group) == {"comedy": 0, "sci-fi": 0, "drama": 1, "dark comedy": 0}
-    assert group.pairs[0] == ("comedy: a film", "comedy | drama")
+    assert group.decisions[0] == ("comedy", "a film", "comedy | drama")
     assert group.user == ANN
 
 
@@ -90,7 +90,7 @@ def test_of_many_labels_four_are_drawn_for_each_query():
         feedback_groups(ADAPTER, [{**row, "query_id": query}], task, "listwise", seed)[0]
         for query, seed in (("q1", 0), ("q1", 0), ("q2", 0), ("q1", 1))
     ]
-    assert all(6 <= len(group.pairs) <= 7 for group in drawn)
+    assert all(6 <= len(group.decisions) <= 7 for group in drawn)
     assert drawn[0] == drawn[1]
     assert len({frozenset(answers(group)) for group in drawn}) == 3
     assert all(score == (answer in ("tag2", "Tag 2.")) for answer, score in answers(drawn[0]).items())
@@ -131,35 +131,43 @@ def others(item):
     )
 
 
-def test_without_calls_the_users_own_answer_beats_all_other_labels(tag_task, unit, others):
-    (group,) = zero_call_groups(ADAPTER, [unit], tag_task, others, seed=0)
+def test_without_calls_the_users_own_answer_beats_other_labels(tag_task, unit):
+    (group,) = own_answer_groups([unit], tag_task, 0, None)
     assert answers(group) == {"drama": 1, "comedy": 0, "dark comedy": 0, "sci-fi": 0}
-    first, evidence = group.pairs[0]
-    assert first == "drama: a robot falls in love"
-    assert sorted(evidence.split(" | ")) == ["drama", "drama", "sci-fi"]
-    assert evidence.startswith("sci-fi")
+    assert group.decisions[0] == ("drama", "a robot falls in love", "sci-fi | drama | drama")
+
+
+def test_without_calls_a_near_rating_is_not_all_wrong(query):
+    (group,) = own_answer_groups([Unit(query("a review"), "4", (), pseudo=True)], STARS, 0, None)
+    assert answers(group) == {"4": 1, "1": 0.25, "2": 0.5, "3": 0.75, "5": 0.75}
 
 
 def test_without_calls_free_text_competes_with_other_peoples_answers(unit, others):
-    (group,) = zero_call_groups(ADAPTER, [unit], TEXT_TASK, others, seed=0)
-    assert list(answers(group)) == ["drama", "Love, Robot", "Fallen", "Meow"]
-    assert group.scores == (1, 0, 0, 0)
+    (group,) = own_answer_groups([unit], TEXT_TASK, 0, others)
+    assert answers(group) == {"drama": 1, "Love, Robot": 0, "Fallen": 0, "Meow": 0}
 
 
-def test_without_calls_an_item_is_as_good_as_its_answer(tag_task, unit, others):
-    (group,) = zero_call_groups(RERANKER, [unit], tag_task, others, seed=0)
-    assert dict(zip([second for _, second in group.pairs], group.scores, strict=True)) == {
+def test_another_persons_equal_answer_does_not_spoil_the_users_own(unit, item):
+    # ROUGE knows Latin words only, so this answer scores 0 even against itself.
+    equal = AnswersOfOthers([(BOB, [item("a robot falls", "爱"), item("a robot in love", "love")])])
+    (group,) = own_answer_groups([Unit(unit.query, "爱", unit.history, pseudo=False)], TEXT_TASK, 0, equal)
+    assert answers(group) == {"爱": 1, "love": 0}
+
+
+def test_without_calls_an_item_is_as_good_as_its_answer(tag_task, unit):
+    (group,) = same_answer_groups([unit], tag_task)
+    assert dict(zip([judged for judged, _, _ in group.decisions], group.scores, strict=True)) == {
         "sci-fi: a robot falls": 0,
         "drama: a king weeps": 1,
         "drama: a robot weeps": 1,
     }
-    assert {first for first, _ in group.pairs} == {"a robot falls in love"}
+    assert {query for _, query, _ in group.decisions} == {"a robot falls in love"}
 
 
-def test_a_user_without_history_tells_a_reranker_nothing(tag_task, query, others):
+def test_a_user_without_history_tells_a_reranker_nothing(tag_task, query):
     unit = Unit(query("a film"), "drama", (), pseudo=True)
-    assert zero_call_groups(RERANKER, [unit], tag_task, others, seed=0) == []
-    assert len(zero_call_groups(ADAPTER, [unit], tag_task, others, seed=0)) == 1
+    assert same_answer_groups([unit], tag_task) == []
+    assert len(own_answer_groups([unit], tag_task, 0, None)) == 1
 
 
 def test_answers_of_others_are_others_distinct_and_nearest_first(query, others):

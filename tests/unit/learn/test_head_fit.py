@@ -18,9 +18,23 @@ def model(request, scorer):
     return scorer(kind=request.param)
 
 
+@pytest.fixture
+def exact(model, monkeypatch):
+    """A scorer whose heads are fitted in float64, from features that do not depend on the encoder's batches.
+
+    In float32 Adam enlarges rounding wherever a gradient is nearly zero.
+    """
+    model.encoder.remember(100)
+    model.shared.double()
+    features, bank = model.encoder.features, model.bank
+    monkeypatch.setattr(model.encoder, "features", lambda texts: features(texts).double())
+    monkeypatch.setattr(model, "bank", lambda users: bank(users).double())
+    return model
+
+
 def group(user, film, best, labels=LABELS):
     """The user prefers one label for a film."""
-    return Group(user, tuple((f"{label}: {film}", "") for label in labels), tuple(float(x == best) for x in labels))
+    return Group(user, tuple((label, film, "") for label in labels), tuple(float(x == best) for x in labels))
 
 
 def taste(user, best, films=3):
@@ -32,20 +46,20 @@ def fit(model, groups, settings=SETTINGS, loss="listwise", seen=None):
 
 
 def favourite(model, head, film="another film"):
-    return LABELS[model.score([(f"{label}: {film}", "") for label in LABELS], [head] * 3).argmax()]
+    return LABELS[model.score([(label, film, "") for label in LABELS], [head] * 3).argmax()]
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
-@pytest.mark.parametrize("users_per_batch", [1, 2, 256])
-def test_fitting_users_together_equals_fitting_each_alone(model, loss, users_per_batch):
+@pytest.mark.parametrize("users_per_batch", [2, 256])
+def test_fitting_users_together_equals_fitting_each_alone(exact, loss, users_per_batch):
     groups = {
         ANN: taste(ANN, "drama"),
         BOB: [group(BOB, "a long film " * 9, "comedy", LABELS[:2])],
         CARL: taste(CARL, "sci-fi", films=5),
     }
-    together = fit(model, groups, SETTINGS.model_copy(update={"users_per_batch": users_per_batch}), loss)
+    together = fit(exact, groups, SETTINGS.model_copy(update={"users_per_batch": users_per_batch}), loss)
     for user, own in groups.items():
-        assert_close(together[user], fit(model, {user: own}, loss=loss)[user], atol=1e-5, rtol=0)
+        assert_close(together[user], fit(exact, {user: own}, loss=loss)[user], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
@@ -68,11 +82,11 @@ def test_a_user_without_groups_gets_no_head(model):
 def test_a_strong_pull_keeps_a_head_near_the_shared_one(model):
     shared = favourite(model, None)
     best = next(label for label in LABELS if label != shared)
-    pairs = [(f"{label}: film 0", "") for label in LABELS]
+    texts = [(label, "film 0", "") for label in LABELS]
 
     def distance(pull):
         head = fit(model, {ANN: taste(ANN, best)}, SETTINGS.model_copy(update={"pull": pull}))[ANN]
-        return (model.score(pairs, [head] * 3) - model.score(pairs, [None] * 3)).abs().max()
+        return (model.score(texts, [head] * 3) - model.score(texts, [None] * 3)).abs().max()
 
     free, mild, strong = distance(0.0), distance(0.1), distance(1000.0)
     assert free > mild > strong

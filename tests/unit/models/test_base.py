@@ -10,7 +10,7 @@ from hydra_ray.models.base import ROLES, Base, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
 
-PAIRS = [("drama: two cats", "comedy"), ("comedy: two cats", "comedy")]
+DECISIONS = [("drama", "two cats", "comedy"), ("comedy", "two cats", "comedy")]
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def newer(scorer, tag_task):
 
 
 def scores(base):
-    return [base.scorer(role).score(PAIRS, [None, None]) for role in ROLES]
+    return [base.scorer(role).score(DECISIONS, [None, None]) for role in ROLES]
 
 
 def test_what_was_saved_comes_back(base, tmp_path):
@@ -110,7 +110,7 @@ def test_a_damaged_base_is_refused(tmp_path, content):
 
 def test_a_published_base_holds_no_users_head(base, tmp_path):
     head = {name: torch.full_like(p, 7.0) for name, p in base.reranker.bank(1).row(0).items()}
-    base.reranker.score(PAIRS, [head, head])
+    base.reranker.score(DECISIONS, [head, head])
     base.save(tmp_path / "base")
     tensors = {path: load_file(path) for path in (tmp_path / "base").rglob("*.safetensors")}
     assert not [path for path, held in tensors.items() for tensor in held.values() if (tensor == 7.0).all()]

@@ -28,7 +28,9 @@ async def gathered(batcher, gate, first, *later):
     while not gate.batches:
         await asyncio.sleep(0.001)
     calls += [asyncio.create_task(batcher(ask)) for ask in later]
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.01)
+    # While one batch runs, no other does.
+    assert gate.batches == [[first]]
     gate.open.set()
     return await asyncio.gather(*calls, return_exceptions=True)
 

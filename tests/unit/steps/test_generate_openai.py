@@ -222,21 +222,14 @@ async def test_no_server_is_an_error(client, endpoint):
 
 
 async def test_no_more_requests_are_in_flight_than_allowed(client, endpoint):
-    # Each reply waits until three requests are there: fewer at a time would never be answered.
-    three, lock, flying, most = threading.Barrier(3), threading.Lock(), 0, 0
-
-    def meet(_):
-        nonlocal flying, most
-        with lock:
-            flying += 1
-            most = max(most, flying)
-        three.wait(30)
-        with lock:
-            flying -= 1
-        return completion("fine")
-
-    endpoint.replies = [meet]
+    released = threading.Event()
+    endpoint.replies = [lambda _: released.wait(30) and completion("fine")]
     generator = client(concurrency=3, retries=0)
-    answers = await asyncio.gather(*(generator(REQUEST) for _ in range(12)))
-    assert [answer.texts for answer in answers] == [("fine",)] * 12
-    assert most == 3
+    calls = [asyncio.create_task(generator(REQUEST)) for _ in range(12)]
+    while len(endpoint.asked) < 3:
+        await asyncio.sleep(0.01)
+    # Time for a fourth, which must not come while these three wait.
+    await asyncio.sleep(0.3)
+    assert len(endpoint.asked) == 3
+    released.set()
+    assert [answer.texts for answer in await asyncio.gather(*calls)] == [("fine",)] * 12

@@ -15,8 +15,8 @@ def test_the_most_useful_items_come_first_with_the_rerankers_score(judge, query,
 
 
 def test_equally_useful_items_keep_the_retrievers_order(judge, query, item):
-    found = tuple(Ranked(item(name), 0.0) for name in "abcd")
-    assert ids(Reranker(judge(1.0, 2.0, 1.0, 2.0))([RerankAsk(query("q"), found)])[0]) == ["b", "d", "a", "c"]
+    found = tuple(Ranked(item(name), 0.0) for name in "dbca")
+    assert ids(Reranker(judge(1.0, 2.0, 1.0, 2.0))([RerankAsk(query("q"), found)])[0]) == ["b", "a", "d", "c"]
 
 
 def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, query, item):
@@ -30,9 +30,9 @@ def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, quer
         ]
     )
     assert referee.asked == [
-        (("one", "sci-fi: A robot falls."), head),
-        (("one", "drama: A king weeps."), head),
-        (("two", "sci-fi: A robot falls."), None),
+        (("sci-fi: A robot falls.", "one", ""), head),
+        (("drama: A king weeps.", "one", ""), head),
+        (("sci-fi: A robot falls.", "two", ""), None),
     ]
     assert [ids(order) for order in orders] == [["A king weeps.", "A robot falls."], [], ["A robot falls."]]
 

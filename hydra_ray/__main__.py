@@ -1,0 +1,5 @@
+"""`python -m hydra_ray` is `hydra-ray`."""
+
+from hydra_ray.cli import main
+
+main()

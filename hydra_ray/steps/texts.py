@@ -1,0 +1,21 @@
+"""The texts that the encoder reads for one decision: what is judged, and what it is judged by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra_ray.models.encoder import Texts
+from hydra_ray.records import HistoryItem
+
+
+def reranker_texts(query: str, item: HistoryItem) -> Texts:
+    """Would this history item help the LLM with this query?
+
+    The item's answer is part of what is judged, and stands first: a long item is cut at its end.
+    """
+    return f"{item.output}: {item.input}", query, ""
+
+
+def adapter_texts(candidate: str, query: str, evidence: Sequence[str]) -> Texts:
+    """Would this user prefer this candidate? `evidence` are the answers of retrieved history, nearest first."""
+    return candidate, query, " | ".join(evidence)

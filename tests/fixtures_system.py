@@ -1,0 +1,41 @@
+"""What the tests of whole flows share: one Ray cluster, one trained demo."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from rich.console import Console
+
+from hydra_ray.demo import demo_settings as load_demo_settings
+from hydra_ray.evaluate.results import Results
+from hydra_ray.evaluate.run import evaluate
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.run import collect_feedback, fit_users, train_base
+from hydra_ray.settings import RaySettings, Settings
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """The one Ray cluster of all tests: two at once do not fit on two cores."""
+    with cluster(RaySettings(num_cpus=6)):
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        yield
+
+
+@pytest.fixture(scope="session")
+def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The demo as users get it."""
+    return load_demo_settings(tmp_path_factory.mktemp("demo"))
+
+
+@pytest.fixture(scope="session")
+def demo_results(ray_cluster: None, demo_settings: Settings) -> Results:
+    """The demo's collect, train, fit and evaluate, once for all tests."""
+    quiet = Console(quiet=True)
+    collect_feedback(demo_settings, quiet)
+    train_base(demo_settings, quiet)
+    fit_users(demo_settings.model_copy(update={"users": "dev"}), quiet)
+    dev = demo_settings.data.model_copy(update={"split": "dev"})
+    return evaluate(demo_settings.model_copy(update={"data": dev}), quiet)
