@@ -233,13 +233,14 @@ def _reason(error: Any) -> str:
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such settings file") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: the settings file cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: settings are a mapping of sections, not a {type(tree).__name__}")
-    return tree
+    # A section whose lines are all commented out means its defaults.
+    return {key: value for key, value in tree.items() if value is not None}
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,20 +39,22 @@ class Base:
         return {RERANKER: self.reranker, ADAPTER: self.adapter}[role]
 
     def save(self, folder: Path) -> None:
-        """Writes the base; a reader sees the old one or the new one, never half of one."""
-        building = folder.with_name(folder.name + ".building")
-        shutil.rmtree(building, ignore_errors=True)
+        """Writes the base; a reader sees the old one or the new one, never half of one.
+
+        `folder` becomes a link to a folder of its own beside it: a link is replaced in one step.
+        """
+        target = folder.with_name(f"{folder.name}-{self.version}-{uuid.uuid4().hex[:8]}")
         for role in ROLES:
-            (building / role).mkdir(parents=True)
-            self.scorer(role).save(building / role)
+            (target / role).mkdir(parents=True)
+            self.scorer(role).save(target / role)
         about = {"schema": _SCHEMA, "version": self.version, "task": self.task.to_json()}
-        (building / "base.json").write_text(json.dumps(about, indent=2))
-        replaced = folder.with_name(folder.name + ".replaced")
-        shutil.rmtree(replaced, ignore_errors=True)
-        if folder.exists():
-            os.rename(folder, replaced)
-        os.rename(building, folder)
-        shutil.rmtree(replaced, ignore_errors=True)
+        (target / "base.json").write_text(json.dumps(about, indent=2))
+        link = folder.with_name(f"{target.name}.link")
+        link.symlink_to(target.name)
+        os.replace(link, folder)
+        for other in folder.parent.glob(f"{folder.name}-*"):
+            if other.name != target.name:
+                shutil.rmtree(other, ignore_errors=True)
 
     @classmethod
     def load(cls, folder: Path) -> Base:
@@ -74,6 +77,9 @@ def read_about(folder: Path) -> tuple[str, Task]:
         about = json.loads((folder / "base.json").read_text())
     except FileNotFoundError:
         raise HydraError(f"model.dir: {folder} holds no trained base; run `hydra-ray train` first") from None
-    if about.get("schema") != _SCHEMA:
-        raise HydraError(f"model.dir: {folder}/base.json has schema {about.get('schema')!r}, not {_SCHEMA!r}")
+    except ValueError as error:
+        raise HydraError(f"model.dir: {folder}/base.json is damaged: {error}; train again") from None
+    schema = about.get("schema") if isinstance(about, dict) else None
+    if schema != _SCHEMA:
+        raise HydraError(f"model.dir: {folder}/base.json has schema {schema!r}, not {_SCHEMA!r}")
     return about["version"], Task.from_json(about["task"])

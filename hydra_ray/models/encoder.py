@@ -72,7 +72,7 @@ class TextsEncoder(nn.Module):
             return
         self.backbone.requires_grad_(False)
         layers = self.backbone.encoder.layer
-        for layer in layers[len(layers) - count :]:
+        for layer in layers[max(0, len(layers) - count) :]:
             layer.requires_grad_(True)
 
     def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
@@ -111,7 +111,9 @@ class TextsEncoder(nn.Module):
             self._memory.popitem(last=False)
         order = {text: row for row, text in enumerate(found)}
         encoded = torch.stack(list(found.values())) if found else torch.empty(0, self.width // 3)
-        place = torch.tensor([[order.get(text, -1) for text in texts] for texts in decisions]).reshape(-1, 3)
+        place = torch.tensor(
+            [[order.get(text, -1) for text in texts] for texts in decisions], dtype=torch.long
+        ).reshape(-1, 3)
         return _features(encoded, place)
 
     def save(self, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,13 +19,10 @@ def distinct_candidates(task: Task, texts: Sequence[str]) -> tuple[Candidate, ..
     Samples that parse to the same answer are one candidate. Of a task with a closed answer set,
     samples outside it are left out, unless nothing else is there.
     """
-    votes: dict[str, int] = {}
-    for text in texts:
-        answer = task.parse(text)
-        if answer is not None:
-            votes[answer] = votes.get(answer, 0) + 1
+    # A counter keeps the order in which its keys were first seen.
+    votes = Counter(answer for text in texts if (answer := task.parse(text)) is not None)
     if not votes:
-        votes = dict.fromkeys((text for text in texts if text.strip()), 1)
+        votes = Counter(text for text in texts if text.strip())
     return tuple(Candidate(text, count, order) for order, (text, count) in enumerate(votes.items()))
 
 

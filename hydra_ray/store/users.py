@@ -64,11 +64,16 @@ class UserStore:
 
     def __init__(self, url: str) -> None:
         try:
-            self._engine: Engine = create_engine(make_url(url))
+            shown = make_url(url).render_as_string(hide_password=True)
+        except (SQLAlchemyError, ValueError):
+            # Not quoted: what is no URL may still hold a password.
+            raise HydraError("model.store: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
+        try:
+            self._engine: Engine = create_engine(url)
             _metadata.create_all(self._engine)
         except (SQLAlchemyError, ImportError) as error:
             reason = getattr(error, "orig", None) or error
-            raise HydraError(f"model.store: {make_url(url).render_as_string()} cannot be opened: {reason}") from error
+            raise HydraError(f"model.store: {shown} cannot be opened: {reason}") from error
 
     def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
         """Replaces one user's history."""

@@ -51,7 +51,10 @@ class Task:
     def query_text(self, message: str) -> str:
         """The query's own text: a message may carry the task's instruction or leave it out."""
         head = self.question("")
-        return message[len(head) :].strip() if head and message.startswith(head) else message.strip()
+        rest = message.removeprefix(head)
+        # Without a marker the instruction has to end where a word does.
+        found = head and len(rest) < len(message) and (self.marker or not rest or rest[0].isspace())
+        return (rest if found else message).strip()
 
     def parse(self, output: str) -> str | None:
         """The answer an LLM's output gives, None when it gives none."""

@@ -6,7 +6,8 @@ code has them, "comedy" would match "dark comedy" and an empty answer would matc
 
 from __future__ import annotations
 
-import re
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from typing import Protocol
@@ -30,11 +31,13 @@ class Classification:
     """One label of a closed set."""
 
     def parse(self, output: str, labels: Sequence[str]) -> str | None:
-        return _by_letters(tuple(labels)).get(_letters(output))
+        exact = {label.casefold(): label for label in labels}
+        by_letters = {} if not _letters(output) else _by_letters(tuple(labels))
+        return exact.get(output.strip().casefold()) or by_letters.get(_letters(output))
 
     def score(self, output: str, gold: str, labels: Sequence[str]) -> float:
         parsed = self.parse(output, labels)
-        return float(parsed is not None and _letters(parsed) == _letters(gold))
+        return float(parsed is not None and parsed == self.parse(gold, labels))
 
 
 class Rating:
@@ -77,12 +80,15 @@ KINDS: dict[str, AnswerKind] = {
 
 def _letters(text: str) -> str:
     # LLMs vary case, quotes, final stops and the spaces around hyphens: "Sci - Fi." is sci-fi.
-    return re.sub(r"[\W_]+", "", text.casefold())
+    # Marks are kept with their letters, which Python's \w does not do for all scripts.
+    return "".join(sign for sign in text.casefold() if unicodedata.category(sign)[0] in "LNM")
 
 
 @cache
 def _by_letters(labels: tuple[str, ...]) -> dict[str, str]:
-    return {_letters(label): label for label in labels}
+    # Labels that differ in signs only ("c", "c++") can only be told apart as they are written.
+    counts = Counter(_letters(label) for label in labels)
+    return {_letters(label): label for label in labels if counts[_letters(label)] == 1}
 
 
 @cache

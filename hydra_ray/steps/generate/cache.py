@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from hydra_ray.steps.generate.base import Generator
 
 
 class CachedGenerator:
-    """Asks each distinct request once; failures are not kept.
+    """Asks each distinct request once, also of those made at the same time; failures are not kept.
 
     Args:
         generator: Asked for what is not known yet.
@@ -24,6 +25,7 @@ class CachedGenerator:
     def __init__(self, generator: Generator, path: Path | str, identity: str) -> None:
         self._generator = generator
         self._identity = identity
+        self._under_way: dict[str, asyncio.Future[Generation]] = {}
         if path != ":memory:":
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60)
@@ -37,7 +39,14 @@ class CachedGenerator:
         if row:
             reply = json.loads(row[0])
             return Generation(tuple(reply["texts"]), Usage(0, reply["prompt"], reply["completion"], cached=1))
-        answer = await self._generator(request)
+        if ask in self._under_way:
+            answer = await asyncio.shield(self._under_way[ask])
+            return replace(answer, usage=replace(answer.usage, calls=0, cached=1))
+        self._under_way[ask] = asyncio.ensure_future(self._generator(request))
+        try:
+            answer = await self._under_way[ask]
+        finally:
+            del self._under_way[ask]
         kept = {
             "texts": answer.texts,
             "prompt": answer.usage.prompt_tokens,

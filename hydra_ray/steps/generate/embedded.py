@@ -39,6 +39,9 @@ class EmbeddedGenerator:
         if self._tokenizer.chat_template is None:
             raise HydraError(f"generator.model: the tokenizer in {folder} has no chat template")
         self._model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+        if self._tokenizer.pad_token is None:
+            # What stands in for padding is masked, so any token will do.
+            self._tokenizer.pad_token = self._tokenizer.eos_token
         self._model.to("cuda" if torch.cuda.is_available() else "cpu")
         self._ask = MicroBatcher(self.generate, max_batch_size)
 
@@ -58,9 +61,9 @@ class EmbeddedGenerator:
             for ids, r in zip(prompts, requests, strict=True)
         ]
         fitting = [i for i, ids in enumerate(prompts) if len(ids) + requests[i].max_tokens <= context]
-        if fitting:
-            answers = self._sample([prompts[i] for i in fitting], [requests[i] for i in fitting])
-            for i, answer in zip(fitting, answers, strict=True):
+        for together in _batches(fitting, [len(ids) for ids in prompts], [r.max_tokens for r in requests], context):
+            answers = self._sample([prompts[i] for i in together], [requests[i] for i in together])
+            for i, answer in zip(together, answers, strict=True):
                 replies[i] = answer
         return replies
 
@@ -111,6 +114,18 @@ class EmbeddedGenerator:
         # A stop token is generated too, and every endpoint bills it.
         completion = sum(min(len(answer) + 1, request.max_tokens) for answer in answers)
         return Generation(tuple(text.strip() for text in texts), Usage(1, prompt_tokens, completion))
+
+
+def _batches(rows: list[int], prompts: list[int], answers: list[int], context: int) -> list[list[int]]:
+    """Rows in as few batches as they come in: in each, the longest answer fits behind the longest prompt."""
+    batches: list[list[int]] = []
+    for row in rows:
+        batch = [*batches[-1], row] if batches else [row]
+        if batches and max(prompts[i] for i in batch) + max(answers[i] for i in batch) <= context:
+            batches[-1] = batch
+        else:
+            batches.append([row])
+    return batches
 
 
 class _SeededSampling(LogitsProcessor):

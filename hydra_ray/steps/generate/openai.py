@@ -38,7 +38,10 @@ class OpenAIGenerator:
         self._model = model
         self._send_seed = send_seed
         self._client = AsyncOpenAI(
-            api_key=os.environ.get(api_key_env) or "none", base_url=base_url, timeout=timeout_s, max_retries=retries
+            api_key=os.environ.get(api_key_env) or "no-key-set",
+            base_url=base_url,
+            timeout=timeout_s,
+            max_retries=retries,
         )
         self._slots = asyncio.Semaphore(concurrency)
 
@@ -55,15 +58,27 @@ class OpenAIGenerator:
                     seed=request.seed if self._send_seed and request.temperature > 0 else openai.omit,
                 )
             except openai.APIStatusError as error:
-                raise GenerateError(f"{self._model}: HTTP {error.status_code}: {_message(error)}") from error
+                raise GenerateError(self._clean(f"HTTP {error.status_code}: {_message(error)}")) from error
             except (openai.OpenAIError, ValueError) as error:
-                raise GenerateError(f"{self._model}: {error}") from error
-        texts = tuple(choice.message.content.strip() for choice in reply.choices or () if choice.message.content)
+                raise GenerateError(self._clean(str(error))) from error
+        texts = _texts(reply)
         if not texts:
-            raise GenerateError(f"{self._model}: the reply has no choices with text")
-        usage = reply.usage
-        prompt, completion = (usage.prompt_tokens, usage.completion_tokens) if usage else (0, 0)
-        return Generation(texts, Usage(1, prompt, completion))
+            raise GenerateError(self._clean("the reply has no choices with text"))
+        usage = getattr(reply, "usage", None)
+        prompt, completion = getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0)
+        return Generation(texts, Usage(1, prompt or 0, completion or 0))
+
+    def _clean(self, message: str) -> str:
+        # Some servers repeat the key that they refuse.
+        return f"{self._model}: {message.replace(self._client.api_key, '***')}"
+
+
+def _texts(reply: object) -> tuple[str, ...]:
+    """The texts of a reply; the client does not check that a server's reply has OpenAI's shape."""
+    choices = getattr(reply, "choices", None)
+    messages = [getattr(choice, "message", None) for choice in choices or ()]
+    contents = [getattr(message, "content", None) for message in messages]
+    return tuple(text.strip() for text in contents if isinstance(text, str) and text.strip())
 
 
 def _message(error: openai.APIStatusError) -> str:

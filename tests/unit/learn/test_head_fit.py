@@ -57,9 +57,10 @@ def test_fitting_users_together_equals_fitting_each_alone(exact, loss, users_per
         BOB: [group(BOB, "a long film " * 9, "comedy", LABELS[:2])],
         CARL: taste(CARL, "sci-fi", films=5),
     }
-    together = fit(exact, groups, SETTINGS.model_copy(update={"users_per_batch": users_per_batch}), loss)
+    settings = SETTINGS.model_copy(update={"steps": 15, "users_per_batch": users_per_batch})
+    together = fit(exact, groups, settings, loss)
     for user, own in groups.items():
-        assert_close(together[user], fit(exact, {user: own}, loss=loss)[user], atol=1e-5, rtol=0)
+        assert_close(together[user], fit(exact, {user: own}, settings, loss)[user], atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))

@@ -44,7 +44,7 @@ def test_a_new_base_replaces_the_old_one_and_leaves_nothing_behind(base, newer, 
     newer.save(folder)
     assert Base.load(folder).version == "v2"
     assert_close(scores(Base.load(folder)), scores(newer))
-    assert os.listdir(tmp_path) == ["base"]
+    assert sorted(os.listdir(tmp_path)) == ["base", os.readlink(folder)]
 
 
 def test_a_save_that_breaks_off_leaves_the_old_base_and_can_be_repeated(base, newer, tmp_path, monkeypatch):
@@ -64,25 +64,20 @@ def test_a_save_that_breaks_off_leaves_the_old_base_and_can_be_repeated(base, ne
     assert_close(scores(Base.load(folder)), scores(base))
     newer.save(folder)
     assert Base.load(folder).version == "v2"
-    assert os.listdir(tmp_path) == ["base"]
+    assert sorted(os.listdir(tmp_path)) == ["base", os.readlink(folder)]
 
 
-@pytest.mark.xfail(strict=True, raises=HydraError, reason="between the two renames there is no base")
-def test_a_save_killed_at_any_rename_leaves_a_base(base, newer, tmp_path, monkeypatch):
+def test_a_save_killed_before_the_last_step_leaves_the_old_base(base, newer, tmp_path, monkeypatch):
     folder = tmp_path / "base"
     base.save(folder)
-    rename, renames = os.rename, []
 
-    def die_at_second(source, target):
-        renames.append(target)
-        if len(renames) == 2:
-            raise KeyboardInterrupt
-        rename(source, target)
+    def die(source, target):
+        raise KeyboardInterrupt
 
-    monkeypatch.setattr("hydra_ray.models.base.os.rename", die_at_second)
+    monkeypatch.setattr("hydra_ray.models.base.os.replace", die)
     with pytest.raises(KeyboardInterrupt):
         newer.save(folder)
-    assert Base.load(folder).version in ("v1", "v2")
+    assert Base.load(folder).version == "v1"
 
 
 def test_a_missing_base_says_what_to_do(tmp_path):
@@ -100,7 +95,6 @@ def test_a_base_of_another_schema_is_refused(base, tmp_path, schema):
         Base.load(folder)
 
 
-@pytest.mark.xfail(strict=True, raises=(json.JSONDecodeError, AttributeError), reason="base.json's form is not checked")
 @pytest.mark.parametrize("content", ["", "{", "[]"])
 def test_a_damaged_base_is_refused(tmp_path, content):
     (tmp_path / "base.json").write_text(content)

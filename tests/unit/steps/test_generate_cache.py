@@ -68,7 +68,6 @@ async def test_a_failure_is_not_kept(scripted):
     assert (await cached(REQUEST)).texts == ("fine",)
 
 
-@pytest.mark.xfail(strict=True, reason="nobody waits for an answer that is on its way")
 async def test_a_request_made_twice_at_the_same_time_is_asked_once(counter):
     async def slow(request):
         await asyncio.sleep(0)

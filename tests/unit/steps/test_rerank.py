@@ -1,3 +1,6 @@
+import math
+
+import pytest
 import torch
 
 from hydra_ray.records import Ranked
@@ -10,19 +13,35 @@ def ids(ranked):
 
 def test_the_most_useful_items_come_first_with_the_rerankers_score(judge, query, item):
     found = (Ranked(item("a"), 9.0), Ranked(item("b"), 8.0), Ranked(item("c"), 7.0))
-    (order,) = Reranker(judge(-1.0, 2.0, 0.5))([RerankAsk(query("q"), found)])
+    (order,) = Reranker(judge(-1.0, 2.0, 0.5), rank_weight=0)([RerankAsk(query("q"), found)])
     assert [(r.item.id, r.score) for r in order] == [("b", 2.0), ("c", 0.5), ("a", -1.0)]
+
+
+def test_the_retrievers_order_is_a_prior_to_the_logit(judge, query, item):
+    found = tuple(Ranked(item(name), 0.0) for name in "abc")
+    (order,) = Reranker(judge(0.0, 0.4, 0.9), rank_weight=0.5)([RerankAsk(query("q"), found)])
+    # b: 0.4 - log(2)/2 = 0.053; c: 0.9 - log(3)/2 = 0.351.
+    assert [r.item.id for r in order] == ["c", "b", "a"]
+    assert [r.score for r in order] == pytest.approx([0.9 - 0.5 * math.log(3), 0.4 - 0.5 * math.log(2), 0.0])
+
+
+def test_a_reranker_with_nothing_to_say_keeps_the_retrievers_order(judge, query, item):
+    found = tuple(Ranked(item(name), 0.0) for name in "dbca")
+    # Every ask counts its own ranks, from 1.
+    orders = Reranker(judge(*[1.0] * 8), rank_weight=0.5)([RerankAsk(query("q"), found)] * 2)
+    assert [ids(order) for order in orders] == [["d", "b", "c", "a"]] * 2
+    assert [order[0].score for order in orders] == [1.0, 1.0]
 
 
 def test_equally_useful_items_keep_the_retrievers_order(judge, query, item):
     found = tuple(Ranked(item(name), 0.0) for name in "dbca")
-    assert ids(Reranker(judge(1.0, 2.0, 1.0, 2.0))([RerankAsk(query("q"), found)])[0]) == ["b", "a", "d", "c"]
+    assert ids(Reranker(judge(1.0, 2.0, 1.0, 2.0), 0)([RerankAsk(query("q"), found)])[0]) == ["b", "a", "d", "c"]
 
 
 def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, query, item):
     referee, head = judge(1.0, 2.0, 3.0), {"out": torch.zeros(1)}
     robot, king = Ranked(item("A robot falls.", "sci-fi"), 1.0), Ranked(item("A king weeps.", "drama"), 0.0)
-    orders = Reranker(referee)(
+    orders = Reranker(referee, 0)(
         [
             RerankAsk(query("one"), (robot, king), head),
             RerankAsk(query("none"), ()),
@@ -39,5 +58,5 @@ def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, quer
 
 def test_nothing_to_judge_asks_nobody(judge, query):
     referee = judge()
-    assert Reranker(referee)([RerankAsk(query("q"), ())]) == [[]]
+    assert Reranker(referee, 0)([RerankAsk(query("q"), ())]) == [[]]
     assert referee.asked == []

@@ -149,7 +149,6 @@ def test_a_password_is_never_in_an_error():
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="the message parses the malformed URL a second time")
 @pytest.mark.parametrize("url", ["", "users.db", "postgresql://ann:secret@host:port/users"])
 def test_a_malformed_url_is_named(url):
     with pytest.raises(HydraError, match=r"^model\.store: ") as caught:
