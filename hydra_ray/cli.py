@@ -62,13 +62,7 @@ def collect(settings: SettingsFile, overrides: Overrides = None) -> None:
     from hydra_ray.learn.run import collect_feedback
 
     tree = _load(settings, overrides)
-    report = collect_feedback(tree, console)
-    console.print(
-        f"{report.units} queries asked, {report.kept} were there already: {report.usage.calls} LLM calls "
-        f"({report.usage.cached} more from the cache), {report.usage.prompt_tokens} tokens in, "
-        f"{report.usage.completion_tokens} out. {report.failed_calls} calls failed, {report.missing_candidates} "
-        f"candidates were not returned, {report.truncated} texts were cut. Feedback: {tree.feedback_dir}"
-    )
+    console.print(f"{collect_feedback(tree, console)} Feedback: {tree.feedback_dir}")
 
 
 @app.command()

@@ -42,7 +42,7 @@ def run_demo(out: Path, console: Console) -> None:
     settings = demo_settings(out)
     data = settings.data
     console.rule("1 Collect: what helps the LLM, and what would it answer?")
-    console.print(collect_feedback(settings, console))
+    console.print(str(collect_feedback(settings, console)))
     # One cluster for training and serving: starting Ray takes seconds.
     with cluster(settings.ray):
         console.rule("2 Train: a shared base, and heads of the training users")

@@ -51,6 +51,14 @@ class CollectReport:
     missing_candidates: int = 0
     truncated: int = 0
 
+    def __str__(self) -> str:
+        return (
+            f"{self.units} queries asked, {self.kept} were there already: {self.usage.calls} LLM calls "
+            f"({self.usage.cached} more from the cache), {self.usage.prompt_tokens} tokens in, "
+            f"{self.usage.completion_tokens} out. {self.failed_calls} calls failed, {self.missing_candidates} "
+            f"candidates were not returned, {self.truncated} texts were cut."
+        )
+
 
 @dataclass(slots=True)
 class _Rows:
