@@ -20,7 +20,7 @@ from hydra_ray.methods import METHODS, Method
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.records import Answer, Dataset, HydraError, Query, Usage, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.users import UserStore
@@ -85,7 +85,7 @@ def evaluate(settings: Settings, console: Console) -> Results:
         generator = CachedGenerator(generator, ":memory:", generator_identity(settings))
     ports = steps.ports(generator)
     methods = {name: METHODS[name](ports, make_prompter(settings, task), make_recipe(settings)) for name in names}
-    answers, work = asyncio.run(_answer_all(methods, queries, dataset, settings.seed, console))
+    answers, work = asyncio.run(_answer_all(methods, queries, dataset, settings.seed, generator, console))
     outputs = {name: {key: answer.text for key, answer in by_query.items()} for name, by_query in answers.items()}
     if "hydra" in answers:
         outputs |= choose_otherwise(answers["hydra"], dataset.golds, task, settings.seed)
@@ -119,7 +119,12 @@ def choose_otherwise(
 
 
 async def _answer_all(
-    methods: Mapping[str, Method], queries: list[Query], dataset: Dataset, seed: int, console: Console
+    methods: Mapping[str, Method],
+    queries: list[Query],
+    dataset: Dataset,
+    seed: int,
+    generator: Generator,
+    console: Console,
 ) -> tuple[dict[str, dict[str, Answer]], dict[str, Work]]:
     runs: dict[str, tuple[Method, Callable[[Query], UserKey | None]]] = {
         name: (method, lambda query: query.user) for name, method in methods.items()
@@ -140,6 +145,7 @@ async def _answer_all(
                 head,
                 lambda line=line: bar.advance(line),  # type: ignore[misc]
             )
+    await generator.close()
     return answers, work
 
 

@@ -133,7 +133,9 @@ class Asker:
         found = lexical(unit.query, unit.history, max(self.items, self.recipe.evidence, self.recipe.shots))
         shots = [ranked.item for ranked in found]
         asks = [self._one_answer(unit, []), *(self._one_answer(unit, [item]) for item in shots[: self.items])]
-        candidates_ask = self._request(unit, shots[: self.recipe.shots], self.recipe.candidates, rows)
+        candidates_ask = self._request(
+            unit, shots[: self.recipe.shots], self.recipe.candidates, self.recipe.temperature, rows
+        )
         *answers, candidates = await asyncio.gather(*(self._ask(a, rows) for a in [*asks, candidates_ask]))
         self._reranker_rows(unit, shots[: self.items], answers, rows)
         evidence = [item.output for item in shots[: self.recipe.evidence]]
@@ -142,13 +144,12 @@ class Asker:
 
     def _one_answer(self, unit: Unit, shots: list[Any]) -> ChatRequest:
         # Texts cut here are cut again, and counted, in the candidates' prompt.
-        return self._request(unit, shots, 1, _Rows())
+        return self._request(unit, shots, 1, 0.0, _Rows())
 
-    def _request(self, unit: Unit, shots: list[Any], n: int, rows: _Rows) -> ChatRequest:
+    def _request(self, unit: Unit, shots: list[Any], n: int, temperature: float, rows: _Rows) -> ChatRequest:
         prompt = self.prompter(unit.query.input, shots)
         rows.truncated += prompt.truncated
         seed = stable_seed(self.recipe.seed, unit.query.user, unit.query.id)
-        temperature = self.recipe.temperature if n > 1 else 0.0
         return ChatRequest(prompt.messages, n, temperature, self.prompter.task.max_tokens, seed)
 
     async def _ask(self, request: ChatRequest, rows: _Rows) -> Generation | None:

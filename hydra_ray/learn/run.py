@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +95,16 @@ def _collect(settings: Settings, task: Task, units: list[Unit], console: Console
             note = f"{report.usage.calls} calls, {report.failed_calls} failed"
             bar.update(line, completed=report.kept + report.units, note=note)
 
-        return asyncio.run(collect(units, asker, store, show))
+        return asyncio.run(_collect_and_close(units, asker, store, show))
+
+
+async def _collect_and_close(
+    units: list[Unit], asker: Asker, store: FeedbackStore, show: Callable[[CollectReport], None]
+) -> CollectReport:
+    try:
+        return await collect(units, asker, store, show)
+    finally:
+        await asker.generator.close()
 
 
 def train_base(settings: Settings, console: Console) -> TrainReport:

@@ -21,3 +21,7 @@ class Generator(Protocol):
             GenerateError: The LLM gave no answer.
         """
         ...
+
+    async def close(self) -> None:
+        """Lets connections go, within the event loop that they were made in."""
+        ...

@@ -54,3 +54,8 @@ class CachedGenerator:
         }
         self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (ask, json.dumps(kept)))
         return answer
+
+    async def close(self) -> None:
+        """Closes the file and the generator behind it."""
+        self._db.close()
+        await self._generator.close()

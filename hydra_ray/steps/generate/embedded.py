@@ -51,6 +51,9 @@ class EmbeddedGenerator:
             raise generation
         return generation
 
+    async def close(self) -> None:
+        """There is nothing to let go."""
+
     @torch.inference_mode()
     def generate(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:
         """Answers each request, in order; one that does not fit the model's context gets an error."""

@@ -68,6 +68,10 @@ class OpenAIGenerator:
         prompt, completion = getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0)
         return Generation(texts, Usage(1, prompt or 0, completion or 0))
 
+    async def close(self) -> None:
+        """Closes the client's connections."""
+        await self._client.close()
+
     def _clean(self, message: str) -> str:
         # Some servers repeat the key that they refuse.
         return f"{self._model}: {message.replace(self._client.api_key, '***')}"
