@@ -40,11 +40,10 @@ _WORKER_ENV = {
 
 @dataclass(frozen=True, slots=True)
 class FittedRole:
-    """A scorer, the heads of the training users, and what each epoch reported."""
+    """A scorer, the heads of the training users, and how the run went."""
 
     scorer: Scorer
     heads: dict[UserKey, Head]
-    epochs: list[dict[str, Any]]
     state: TrainState
 
 
@@ -108,9 +107,8 @@ def fit_role(
         trainee.load_state_dict(load_file(Path(folder) / "trainee.safetensors"))
     trainee.eval()
     heads = {key: trainee.bank.row(row) for row, key in enumerate(users)}
-    epochs = result.metrics_dataframe.to_dict("records") if result.metrics_dataframe is not None else []
     shutil.rmtree(storage / name, ignore_errors=True)
-    return FittedRole(trainee.scorer, heads, epochs, state)
+    return FittedRole(trainee.scorer, heads, state)
 
 
 def _run_worker(config: dict[str, Any]) -> None:

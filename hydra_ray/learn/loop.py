@@ -115,7 +115,12 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
             if rank == 0:
                 progress.step.remote(epoch, len(losses), losses[-1])
         metrics = {"epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
-        _report(trainee, optimizer, schedule, metrics, config, base.batch_groups, rank)
+        if rank == 0:
+            metrics |= _judge(trainee, config.valid, base.batch_groups)
+            _report_with_checkpoint(trainee, optimizer, schedule, metrics)
+            progress.done.remote(metrics)
+        else:
+            ray.train.report(metrics)
 
 
 def _batches(shard: Any, groups: int, seed: int) -> Iterator[list[dict[str, Any]]]:
@@ -169,20 +174,9 @@ def _warm_then_linear(step: int, total: int) -> float:
     return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
 
 
-def _report(
-    trainee: Trainee,
-    optimizer: torch.optim.Optimizer,
-    schedule: Any,
-    metrics: dict[str, Any],
-    config: LoopConfig,
-    batch_groups: int,
-    rank: int,
+def _report_with_checkpoint(
+    trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any, metrics: dict[str, Any]
 ) -> None:
-    """Reports an epoch; the first worker adds what held-back groups say, and the checkpoint."""
-    if rank != 0:
-        ray.train.report(metrics)
-        return
-    metrics |= _judge(trainee, config.valid, batch_groups)
     with tempfile.TemporaryDirectory() as folder:
         save_file(trainee.state_dict(), Path(folder) / "trainee.safetensors")
         state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "epoch": metrics["epoch"]}

@@ -21,6 +21,7 @@ class TrainState:
         loss: Of the last step.
         pids: Process of each worker, by rank.
         entered: Epochs in the order in which the first worker began them: a repeated one was resumed.
+        epochs: What the first worker reported of each epoch that was completed.
     """
 
     epoch: int = 0
@@ -28,6 +29,7 @@ class TrainState:
     loss: float = float("nan")
     pids: dict[int, int] = field(default_factory=dict)
     entered: list[int] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
 
 
 class Progress:
@@ -46,6 +48,10 @@ class Progress:
     def step(self, epoch: int, step: int, loss: float) -> None:
         """The first worker has done a step."""
         self._state.epoch, self._state.step, self._state.loss = epoch, step, loss
+
+    def done(self, metrics: dict[str, Any]) -> None:
+        """The first worker has completed an epoch."""
+        self._state.epochs.append(metrics)
 
     def state(self) -> TrainState:
         """Where the run stands."""

@@ -20,7 +20,7 @@ def taste_groups(users: int, films: int = 6) -> list[Group]:
     return [
         Group(
             UserKey("t", f"u{user}"),
-            ((f"funny: {film}", ""), (f"scary: {film}", ""), (f"dull: {film}", "")),
+            (("funny", film, ""), ("scary", film, ""), ("dull", film, "")),
             (float(user % 2 == 0), float(user % 2), 0.0),
         )
         for user in range(users)
@@ -28,11 +28,11 @@ def taste_groups(users: int, films: int = 6) -> list[Group]:
     ]
 
 
-def base_settings(encoder: Path, **changes: object) -> BaseSettings:
+def base_settings(encoder_path: Path, **changes: object) -> BaseSettings:
     return BaseSettings.model_validate(
         {
-            "encoder": {"name": str(encoder), "max_tokens": 32, "precision": "float32"},
-            "batch_pairs": 24,
+            "encoder": {"name": str(encoder_path), "max_tokens": 32, "precision": "float32"},
+            "batch_groups": 8,
             "lr": 1e-3,
             "head_lr": 2e-2,
             "user_drop": 0.2,
@@ -55,13 +55,13 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
 
     assert sorted(fitted.state.pids) == [0, 1], "two workers took part"
     assert len(set(fitted.state.pids.values())) == 2
-    assert [epoch["epoch"] for epoch in fitted.epochs] == list(range(6))
-    assert fitted.epochs[-1]["loss"] < 0.8 * fitted.epochs[0]["loss"]
-    pairs = [("funny: a new film", ""), ("scary: a new film", "")]
+    assert [epoch["epoch"] for epoch in fitted.state.epochs] == list(range(6))
+    assert fitted.state.epochs[-1]["loss"] < 0.8 * fitted.state.epochs[0]["loss"]
+    choices = [("funny", "a new film", ""), ("scary", "a new film", "")]
     for user, preferred in (("u0", 0), ("u1", 1)):
         head = fitted.heads[UserKey("t", user)]
-        assert int(fitted.scorer.score(pairs, [head, head]).argmax()) == preferred
-    dull = fitted.scorer.score([*pairs, ("dull: a new film", "")], [None] * 3)
+        assert int(fitted.scorer.score(choices, [head, head]).argmax()) == preferred
+    dull = fitted.scorer.score([*choices, ("dull", "a new film", "")], [None] * 3)
     assert int(dull.argmin()) == 2, "the shared head alone knows what everybody dislikes"
     assert not list(tmp_path.iterdir()), "checkpoints are gone once the fit is done"
 
@@ -78,7 +78,7 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
     fitted = fit_role(
         "reranker",
         taste_groups(users=40),
-        base_settings(tiny_encoder, workers=2, epochs=6, batch_pairs=6),
+        base_settings(tiny_encoder, workers=2, epochs=6, batch_groups=2),
         seed=1,
         storage=tmp_path,
         show=kill_once,
@@ -89,8 +89,8 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
     again = next(i for i in range(1, len(entered)) if entered[i] <= entered[i - 1])
     assert entered[again] == entered[again - 1], "the epoch under way is repeated, and none before it"
     assert sorted(set(entered)) == list(range(6))
-    assert fitted.epochs[-1]["epoch"] == 5
-    assert fitted.epochs[-1]["started_at_epoch"] == entered[again] > 0
+    assert fitted.state.epochs[-1]["epoch"] == 5
+    assert fitted.state.epochs[-1]["started_at_epoch"] == entered[again] > 0
 
 
 @pytest.mark.usefixtures("ray_cluster")
