@@ -72,8 +72,7 @@ def fit_role(
     Raises:
         HydraError: There is nothing to learn from, or the workers failed too often.
     """
-    if len(groups) < base.workers:
-        raise HydraError(f"{role}: {len(groups)} training group(s) for {base.workers} worker(s); collect more feedback")
+    check_enough(role, groups, base)
     users = sorted({group.user for group in groups})
     rows = group_rows(groups, users)
     train, valid = _hold_back(rows, seed)
@@ -109,6 +108,16 @@ def fit_role(
     heads = {key: trainee.bank.row(row) for row, key in enumerate(users)}
     shutil.rmtree(storage / name, ignore_errors=True)
     return FittedRole(trainee.scorer, heads, state)
+
+
+def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None:
+    """Refuses to start workers that would have nothing to learn from.
+
+    Raises:
+        HydraError: There are fewer groups than workers.
+    """
+    if len(groups) < base.workers:
+        raise HydraError(f"{role}: {len(groups)} training group(s) for {base.workers} worker(s); collect more feedback")
 
 
 def _run_worker(config: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import ray
 import ray.train
 import ray.train.torch
 import torch
@@ -118,7 +119,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
         if rank == 0:
             metrics |= _judge(trainee, config.valid, base.batch_groups)
             _report_with_checkpoint(trainee, optimizer, schedule, metrics)
-            progress.done.remote(metrics)
+            ray.get(progress.done.remote(metrics))
         else:
             ray.train.report(metrics)
 

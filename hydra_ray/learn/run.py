@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from hydra_ray.learn.assembly import chosen_users, load_data, make_generator, make_prompter, make_recipe
-from hydra_ray.learn.base_fit import FittedRole, fit_role
+from hydra_ray.learn.base_fit import FittedRole, check_enough, fit_role
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.feedback import Asker, CollectReport, FeedbackStore, collect, unit_key
 from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
@@ -115,6 +115,8 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
     """
     task, dataset = load_data(settings, "train")
     groups = {role: _groups(role, settings, task, dataset, None, with_golds=True) for role in ROLES}
+    for role in ROLES:
+        check_enough(role, groups[role], settings.base)
     fitted = {}
     with cluster(settings.ray):
         for role in ROLES:
