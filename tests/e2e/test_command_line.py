@@ -3,15 +3,36 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from hydra_ray.cli import main
 
-def hydra_ray(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "hydra_ray", *words], cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
+
+@dataclass
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def hydra_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """Runs a command as the installed program does, in this process: importing everything anew takes seconds."""
+
+    def run(*words: str, cwd: Path) -> Done:
+        monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", ["hydra-ray", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+        return Done(int(left.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture
@@ -41,7 +62,7 @@ def edit(folder: Path, change) -> None:
     path.write_text(json.dumps(questions))
 
 
-def test_describe_counts_what_is_there(lamp: Path):
+def test_describe_counts_what_is_there(hydra_ray, lamp: Path):
     done = hydra_ray("data", "describe", "s.yaml", cwd=lamp)
     assert done.returncode == 0, done.stderr
     assert "LaMP_2M" in done.stdout
@@ -58,7 +79,7 @@ def test_describe_counts_what_is_there(lamp: Path):
     ],
     ids=["missing key", "duplicate question", "duplicate item", "answer without a question"],
 )
-def test_bad_records_are_one_error_and_nothing_is_written(lamp: Path, change, told: list[str]):
+def test_bad_records_are_one_error_and_nothing_is_written(hydra_ray, lamp: Path, change, told: list[str]):
     edit(lamp, change)
     done = hydra_ray("collect", "s.yaml", cwd=lamp)
     assert done.returncode == 1
@@ -69,7 +90,7 @@ def test_bad_records_are_one_error_and_nothing_is_written(lamp: Path, change, to
     assert not (lamp / "out").exists()
 
 
-def test_wrong_utf8_names_the_file(lamp: Path):
+def test_wrong_utf8_names_the_file(hydra_ray, lamp: Path):
     (lamp / "train_questions.json").write_bytes(b'[{"id": "\xff"}]')
     done = hydra_ray("collect", "s.yaml", cwd=lamp)
     assert done.returncode == 1
@@ -78,7 +99,7 @@ def test_wrong_utf8_names_the_file(lamp: Path):
     assert not (lamp / "out").exists()
 
 
-def test_settings_typos_are_all_named(lamp: Path):
+def test_settings_typos_are_all_named(hydra_ray, lamp: Path):
     done = hydra_ray("train", "s.yaml", "base.epoch=3", "fit.pull=-1", cwd=lamp)
     assert done.returncode == 1
     assert "base.epoch" in done.stderr
@@ -86,13 +107,20 @@ def test_settings_typos_are_all_named(lamp: Path):
     assert not (lamp / "out").exists()
 
 
-def test_steps_in_the_wrong_order_say_what_comes_first(lamp: Path):
+def test_steps_in_the_wrong_order_say_what_comes_first(hydra_ray, lamp: Path):
     assert "hydra-ray train" in hydra_ray("fit", "s.yaml", cwd=lamp).stderr
     assert "collect more feedback" in hydra_ray("train", "s.yaml", "data.max_users=1", cwd=lamp).stderr
 
 
+def test_the_module_runs_as_a_program(lamp: Path):
+    command = [sys.executable, "-m", "hydra_ray", "train", "s.yaml", "base.epoch=3"]
+    done = subprocess.run(command, cwd=lamp, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "base.epoch: no such setting" in done.stderr
+
+
 @pytest.mark.parametrize("command", ["demo", "collect", "train", "fit", "evaluate", "serve"])
-def test_every_command_explains_itself(command: str, tmp_path: Path):
+def test_every_command_explains_itself(hydra_ray, command: str, tmp_path: Path):
     done = hydra_ray(command, "--help", cwd=tmp_path)
     assert done.returncode == 0
     assert len(done.stdout.split()) > 20
