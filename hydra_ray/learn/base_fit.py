@@ -58,8 +58,8 @@ def fit_role(
 ) -> FittedRole:
     """Fits one role's scorer on the training users' groups.
 
-    Killed at any moment and started again with the same data and settings, it goes on from its last
-    checkpoint in `storage`.
+    A lost worker costs the epoch under way. The run is named after its data and settings, so that Ray
+    Train finds the checkpoints of an earlier try in `storage`.
 
     Args:
         role: Names the run.
