@@ -26,7 +26,7 @@ app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None)
 @app.exception_handler(RequestValidationError)
 async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
     fields = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-    return JSONResponse(protocol.error(400, fields, "invalid_request_error"), 400)
+    return protocol.refusal(400, fields, "invalid_request_error")
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -65,16 +65,18 @@ class Ingress:
         """The user's own answer; `hydra` in the response says how it came about."""
         name = self._settings.serve.model_name
         if request.model != name:
-            return _error(404, f"there is no model {request.model!r}; this is {name!r}", "invalid_request_error")
+            return protocol.refusal(
+                404, f"there is no model {request.model!r}; this is {name!r}", "invalid_request_error"
+            )
         if request.query is None:
-            return _error(400, "messages: there is no user message with text", "invalid_request_error")
+            return protocol.refusal(400, "messages: there is no user message with text", "invalid_request_error")
         query = self.as_query(request.query, request.user)
         try:
             answer = await self._method(query, query.user)
         except GeneratorBusyError as error:
-            return _error(429, str(error), "rate_limit_error", {"Retry-After": "1"})
+            return protocol.refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
         except GenerateError as error:
-            return _error(502, str(error), "upstream_error")
+            return protocol.refusal(502, str(error), "upstream_error")
         if request.stream:
             return StreamingResponse(protocol.stream(answer, name, request.n), media_type="text/event-stream")
         return JSONResponse(protocol.completion(answer, name, request.n))
@@ -95,7 +97,3 @@ class Ingress:
         text = self._task.query_text(message)
         key = UserKey(self._settings.tenant, user or "")
         return Query(f"{stable_seed(text):08x}", key, text)
-
-
-def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    return JSONResponse(protocol.error(status, message, kind), status, headers)

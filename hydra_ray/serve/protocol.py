@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hydra_ray.records import Answer
@@ -95,9 +96,10 @@ def about(answer: Answer) -> dict[str, Any]:
     }
 
 
-def error(status: int, message: str, kind: str) -> dict[str, Any]:
-    """OpenAI's error body."""
-    return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+def refusal(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+    """An error response in OpenAI's form."""
+    body = {"error": {"message": message, "type": kind, "param": None, "code": status}}
+    return JSONResponse(body, status, headers)
 
 
 def _envelope(answer: Answer, model: str, kind: str) -> dict[str, Any]:
