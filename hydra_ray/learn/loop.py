@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -193,9 +192,6 @@ def _resume(trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any) -
         trainee.load_state_dict(load_file(Path(folder) / "trainee.safetensors"))
         state = torch.load(Path(folder) / "optimizer.pt", weights_only=True)
     optimizer.load_state_dict(state["optimizer"])
-    with contextlib.suppress(KeyError):
-        # The rate's formula is rebuilt from settings; only its place is kept.
-        state["schedule"].pop("lr_lambdas")
     schedule.load_state_dict(state["schedule"])
     return int(state["epoch"]) + 1
 
