@@ -12,7 +12,7 @@ from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import Texts
 from hydra_ray.records import HistoryItem, Query, UserKey
-from hydra_ray.steps.retrieve import lexical
+from hydra_ray.steps.retrieve import LexicalIndex, lexical
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
@@ -83,15 +83,16 @@ class AnswersOfOthers:
     """Other people's answers to inputs like a given one, for tasks without a closed answer set."""
 
     def __init__(self, histories: Iterable[tuple[UserKey, Sequence[HistoryItem]]]) -> None:
-        owned = [(key, item) for key, items in histories for item in items]
-        self._owners = [key for key, _ in owned]
-        self._items = tuple(HistoryItem(str(i), item.input, item.output) for i, (_, item) in enumerate(owned))
+        self._owned = [(key, item) for key, items in histories for item in items]
+        # Indexed once: it is asked for every history item of every user.
+        self._index = LexicalIndex([item.input for _, item in self._owned])
 
     def __call__(self, query: Query, count: int) -> list[str]:
         """At most `count` answers of other users, to the most similar inputs first."""
-        near = lexical(query, self._items, 4 * count)
-        answers = [r.item.output for r in near if self._owners[int(r.item.id)] != query.user]
-        return list(dict.fromkeys(answers))[:count]
+        scores = self._index.scores(query.input)
+        near = [self._owned[i] for i in (-scores).argsort(kind="stable")]
+        answers = dict.fromkeys(item.output for key, item in near if key != query.user)
+        return list(answers)[:count]
 
 
 def _reranker_group(rows: list[dict[str, Any]], loss: str) -> Group:

@@ -45,7 +45,7 @@ class LoopConfig:
         base: Settings of the base, as plain values.
         users: Number of training users.
         steps_per_epoch: Batches a worker and epoch.
-        seed: Of dropout, user drop and shuffling.
+        seed: Of initial heads, user drop and shuffling.
         valid: Groups held back, judged after each epoch by the first worker.
     """
 

@@ -7,11 +7,31 @@ from collections.abc import Callable, Sequence
 
 import bm25s
 import numpy as np
+import numpy.typing as npt
 
 from hydra_ray.records import HistoryItem, Query, Ranked
 from hydra_ray.steps.seeds import stable_seed
 
 Retriever = Callable[[Query, Sequence[HistoryItem], int], list[Ranked]]
+
+
+class LexicalIndex:
+    """BM25 scores of any number of queries over the same texts."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        documents = _tokens(list(texts)) if texts else []
+        self._size = len(documents)
+        self._index = bm25s.BM25() if any(documents) else None
+        if self._index is not None:
+            self._index.index(documents, show_progress=False)
+
+    def scores(self, query: str) -> npt.NDArray[np.float32]:
+        """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
+        words = _tokens([query])[0] if self._index is not None else []
+        if not words or self._index is None:
+            return np.zeros(self._size, dtype=np.float32)
+        scores: npt.NDArray[np.float32] = self._index.get_scores(words)
+        return scores
 
 
 def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
@@ -25,13 +45,7 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
     """
-    documents = _tokens([f"{item.context} {item.input}" for item in history])
-    words = _tokens([query.input])[0] if history else []
-    scores = np.zeros(len(history), dtype=np.float32)
-    if words and any(documents):
-        index = bm25s.BM25()
-        index.index(documents, show_progress=False)
-        scores = index.get_scores(words)
+    scores = LexicalIndex([f"{item.context} {item.input}" for item in history]).scores(query.input)
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -scores[i])[:k]
     return [Ranked(history[i], float(scores[i])) for i in order]
