@@ -58,8 +58,9 @@ def fit_role(
 ) -> FittedRole:
     """Fits one role's scorer on the training users' groups.
 
-    A lost worker costs the epoch under way. The run is named after its data and settings, so that Ray
-    Train finds the checkpoints of an earlier try in `storage`.
+    A lost worker costs the epoch under way, and the one before it if Ray Train had not yet taken in its
+    checkpoint (it asks every two seconds). The run is named after its data and settings, so that Ray Train
+    finds the checkpoints of an earlier try in `storage`.
 
     Args:
         role: Names the run.

@@ -87,7 +87,8 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
     assert killed, "the test never got to kill a worker"
     entered = fitted.state.entered
     again = next(i for i in range(1, len(entered)) if entered[i] <= entered[i - 1])
-    assert entered[again] == entered[again - 1], "the epoch under way is repeated, and none before it"
+    # Ray Train's controller may not have taken in the last report yet, but never more than that one.
+    assert entered[again - 1] - 1 <= entered[again] <= entered[again - 1], "no older epoch is repeated"
     assert sorted(set(entered)) == list(range(6))
     assert fitted.state.epochs[-1]["epoch"] == 5
     assert fitted.state.epochs[-1]["started_at_epoch"] == entered[again] > 0
