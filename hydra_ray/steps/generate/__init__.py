@@ -1,5 +1,5 @@
 """Generators, one file a backend. A new backend is one file and one branch in `hydra_ray/learn/assembly.py`."""
 
-from hydra_ray.steps.generate.base import GenerateError, Generator
+from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator
 
-__all__ = ["GenerateError", "Generator"]
+__all__ = ["BudgetSpentError", "GenerateError", "Generator"]

@@ -8,7 +8,27 @@ from hydra_ray.records import ChatRequest, Generation, HydraError
 
 
 class GenerateError(HydraError):
-    """The generator gave no answer to one request; others are not affected."""
+    """The generator gave no answer to one request; others are not affected.
+
+    Attributes:
+        kind: What went wrong, in one of a few words fit for a metric's label: "refused" (the request
+            itself is at fault, e.g. too long), "busy", "timeout", "connection", "server", "malformed",
+            "key" (not accepted) or "other".
+        transient: Whether the same request may succeed later.
+    """
+
+    def __init__(self, message: str, kind: str = "other", transient: bool = False) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.transient = transient
+
+    def __reduce__(self) -> tuple[type[GenerateError], tuple[str, str, bool]]:
+        """Keeps its attributes on the way between Ray's processes."""
+        return type(self), (str(self), self.kind, self.transient)
+
+
+class BudgetSpentError(HydraError):
+    """A budget does not allow one more request; nothing was asked."""
 
 
 class Generator(Protocol):
