@@ -54,14 +54,21 @@ def describe(settings: SettingsFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def collect(settings: SettingsFile, overrides: Overrides = None) -> None:
+def collect(
+    settings: SettingsFile,
+    overrides: Overrides = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell how much would be asked.")] = False,
+) -> None:
     """Asks the LLM what history helps it and what it would answer, for the users that `users` names.
 
     What is there already is not asked again: a killed collection goes on where it was.
     """
-    from hydra_ray.learn.run import collect_feedback
+    from hydra_ray.learn.run import collect_feedback, estimate_feedback
 
     tree = _load(settings, overrides)
+    if dry_run:
+        console.print(estimate_feedback(tree).table(tree.generator.limits))
+        return
     console.print(f"{collect_feedback(tree, console)} Feedback: {tree.feedback_dir}")
 
 

@@ -75,8 +75,12 @@ class VLLMSettings(_Section):
     tensor_parallel: int = Field(1, ge=1, description="GPUs that share each layer.")
     pipeline_parallel: int = Field(1, ge=1, description="Groups of GPUs that share the layers.")
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    max_model_len: int | None = Field(None, ge=1, description="Longest prompt and answer, in tokens; null: the model's.")
-    kv_cache_gib: float | None = Field(None, gt=0, description="KV cache a replica; null: what the GPU has left, 1 on CPU.")
+    max_model_len: int | None = Field(
+        None, ge=1, description="Longest prompt and answer, in tokens; null: the model's."
+    )
+    kv_cache_gib: float | None = Field(
+        None, gt=0, description="KV cache a replica; null: what the GPU has left, 1 on CPU."
+    )
     prefix_caching: bool = Field(True, description="Prompts that begin alike are computed once.")
     min_replicas: int = Field(1, ge=0)
     max_replicas: int = Field(1, ge=1)
@@ -108,7 +112,8 @@ class GeneratorSettings(EndpointSettings):
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
     vllm: VLLMSettings = VLLMSettings()
     cache: Path | None = Field(
-        None, description="Folder of answers already paid for, a file a tenant; null: offline commands use <out>/answers."
+        None,
+        description="Folder of answers already paid for, a file a tenant; null: offline commands use <out>/answers.",
     )
     cache_max_mb: int = Field(4096, ge=1, description="Size at which the answers used longest ago are dropped.")
 
@@ -164,6 +169,7 @@ class FeedbackSettings(_Section):
     dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
     pseudo_queries: int = Field(10, ge=0, description="History items a user asked again as queries.")
     items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time, for the reranker.")
+    askers: int = Field(1, ge=1, description="Processes that ask the LLM and share its limits; embedded: engines.")
     own_answers: int = Field(64, ge=0, description="History items a user that teach the adapter without an LLM call.")
     max_calls: int | None = Field(None, ge=0, description="Most LLM calls, spread evenly over users; null is no limit.")
 
@@ -251,6 +257,11 @@ class Settings(_Section):
     def feedback_dir(self) -> Path:
         """Folder of the collected feedback."""
         return self.feedback.dir or self.out / "feedback"
+
+    @property
+    def answers_dir(self) -> Path:
+        """Folder of the LLM's answers that offline commands have paid for."""
+        return self.generator.cache or self.out / "answers"
 
     @property
     def store_url(self) -> str:

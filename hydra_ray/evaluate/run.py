@@ -14,14 +14,14 @@ from rich.console import Console
 from hydra_ray.evaluate.controls import best_candidate, majority, other_users, random_candidate
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.results import Results, score_methods, write_results
-from hydra_ray.learn.assembly import generator_identity, load_data, make_generator, make_prompter, make_recipe
+from hydra_ray.learn.assembly import load_data, make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.run import check_task, progress_bar
 from hydra_ray.methods import METHODS, Method
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.records import Answer, Dataset, HydraError, Query, Usage, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError, Generator
-from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
@@ -79,13 +79,13 @@ def evaluate(settings: Settings, console: Console) -> Results:
         store = UserStore(settings.store_url)
         _warn_of_missing_heads(dataset, store, base.version, console)
     steps = LocalSteps(dataset, base, store, make_recipe(settings))
-    generator = make_generator(settings)
-    if not settings.generator.cache:
-        # Methods and controls share many requests, and greedy answers must not differ between them.
-        generator = CachedGenerator(generator, ":memory:", generator_identity(settings))
-    ports = steps.ports(generator)
-    methods = {name: METHODS[name](ports, make_prompter(settings, task), make_recipe(settings)) for name in names}
-    answers, work = asyncio.run(_answer_all(methods, queries, dataset, settings.seed, generator, console))
+    with generator_running(settings):
+        # Methods and controls share many requests, and greedy answers must not differ between them: the cache
+        # is no luxury here.
+        generator = make_generator(settings, open_cache(settings))
+        ports = steps.ports(generator)
+        methods = {name: METHODS[name](ports, make_prompter(settings, task), make_recipe(settings)) for name in names}
+        answers, work = asyncio.run(_answer_all(methods, queries, dataset, settings.seed, generator, console))
     outputs = {name: {key: answer.text for key, answer in by_query.items()} for name, by_query in answers.items()}
     if "hydra" in answers:
         outputs |= choose_otherwise(answers["hydra"], dataset.golds, task, settings.seed)

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+
+import ray
 
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.table import read_records
 from hydra_ray.methods import Recipe
 from hydra_ray.records import Dataset, HydraError, User
-from hydra_ray.settings import Settings
+from hydra_ray.learn.cluster import cores_of_a_node
+from hydra_ray.learn.engine import ask_engine
+from hydra_ray.learn.feedback import Questions
+from hydra_ray.learn.pipeline import Askers
+from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.generate import Generator
-from hydra_ray.steps.generate.cache import CachedGenerator
-from hydra_ray.steps.generate.embedded import EmbeddedGenerator
-from hydra_ray.steps.generate.openai import OpenAIGenerator
+from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, tenant_file
+from hydra_ray.steps.generate.checkpoints import checkpoint_folder
+from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
+from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.vllm import VLLMGenerator
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import TASKS, Task
@@ -86,23 +96,135 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     return task, replace(dataset, users=tuple(found[user] for user in dict.fromkeys(wanted) if user))
 
 
-def make_generator(settings: Settings) -> Generator:
-    """The black-box LLM, behind its cache where one is set."""
+def make_generator(settings: Settings, cache: AnswerCache | None, *, shared_by: int = 1) -> Generator:
+    """The black-box LLM, within its budget and behind a cache where there is one.
+
+    Args:
+        settings: `generator` says which.
+        cache: Answers already paid for.
+        shared_by: Processes that share concurrency, limits and budget evenly.
+
+    Raises:
+        HydraError: The model, a key file or the engine cannot be had.
+    """
+    limits = settings.generator.limits
+    budget = Budget(limits.calls, limits.tokens, limits.cost, limits.price_in, limits.price_out)
+    generator: Generator = BudgetedGenerator(make_backend(settings, shared_by=shared_by), budget.share(shared_by))
+    return CachedGenerator(generator, cache, generator_identity(settings)) if cache else generator
+
+
+def make_backend(settings: Settings, *, shared_by: int = 1, retries: int | None = None) -> Generator:
+    """The bare generator: neither cache nor budget.
+
+    Args:
+        settings: `generator` says which.
+        shared_by: As of `make_generator`.
+        retries: None means `generator.retries`.
+
+    Raises:
+        HydraError: The model, a key file or the engine cannot be had.
+    """
     g = settings.generator
-    generator: Generator
+    concurrency = max(1, g.concurrency // shared_by)
+    retries = g.retries if retries is None else retries
     if g.backend == "embedded":
-        generator = EmbeddedGenerator(g.model, g.dtype, g.concurrency)
-    else:
-        generator = OpenAIGenerator(
-            g.model, g.base_url, g.api_key_env, g.concurrency, g.timeout_s, g.retries, g.send_seed
+        # Imported here: those who ask other LLMs start seconds sooner without torch and transformers.
+        from hydra_ray.steps.generate.embedded import EmbeddedGenerator
+
+        return EmbeddedGenerator(g.model, g.dtype, concurrency)
+    if g.backend == "vllm":
+        return VLLMGenerator(
+            ask_engine(g.vllm.app),
+            settings.tenant,
+            os.environ.get(g.vllm.salt_key_env, ""),
+            concurrency=concurrency,
+            timeout_s=g.timeout_s,
+            retries=retries,
+            send_seed=g.send_seed,
         )
-    return CachedGenerator(generator, g.cache, generator_identity(settings)) if g.cache else generator
+    return OpenAIGenerator(
+        g.model,
+        [Endpoint(e.base_url, e.api_key_env, e.api_key_file, e.model) for e in endpoints(g)],
+        concurrency=concurrency,
+        timeout_s=g.timeout_s,
+        retries=retries,
+        send_seed=g.send_seed,
+        requests_per_minute=_share(g.limits.requests_per_minute, shared_by),
+        tokens_per_minute=_share(g.limits.tokens_per_minute, shared_by),
+    )
+
+
+def endpoints(generator: GeneratorSettings) -> list[EndpointSettings]:
+    """The endpoint and its fallbacks, in the order in which they are asked."""
+    first = EndpointSettings(
+        base_url=generator.base_url, api_key_env=generator.api_key_env, api_key_file=generator.api_key_file
+    )
+    return [first, *generator.fallbacks]
+
+
+def check_generator(generator: GeneratorSettings) -> None:
+    """Finds out before any process is started whether the generator can be made.
+
+    Raises:
+        HydraError: It cannot: no checkpoint, or a key file that cannot be read.
+    """
+    if generator.backend == "embedded":
+        checkpoint_folder(generator.model)
+    elif generator.backend == "openai":
+        make_backend(Settings(generator=generator))
+
+
+def local_checkpoint(generator: GeneratorSettings) -> Path | None:
+    """The model's folder where it is on this machine."""
+    if generator.backend == "openai" or not (generator.model == "demo" or Path(generator.model).is_dir()):
+        return None
+    return checkpoint_folder(generator.model)
+
+
+def cache_file(settings: Settings) -> Path:
+    """Where the tenant's answers are."""
+    return tenant_file(settings.answers_dir.resolve(), settings.tenant)
+
+
+def open_cache(settings: Settings) -> AnswerCache:
+    """The tenant's answers already paid for."""
+    return AnswerCache(cache_file(settings), settings.generator.cache_max_mb << 20)
+
+
+def make_questions(settings: Settings, task: Task) -> Questions:
+    """What a collection asks the LLM."""
+    return Questions(make_prompter(settings, task), make_recipe(settings), settings.feedback.items)
+
+
+def make_askers(settings: Settings, task: Task) -> Askers:
+    """The stage that asks the LLM. Wants a running Ray cluster."""
+    cpus, gpus = None, 0
+    if settings.generator.backend == "embedded":
+        gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
+        cpus = 1 if gpus else min(cores_of_a_node(), os.cpu_count() or 1)
+    return Askers(
+        partial(_make_asking_generator, settings),
+        make_questions(settings, task),
+        settings.generator.concurrency,
+        settings.feedback.askers,
+        cpus,
+        gpus,
+    )
+
+
+def _make_asking_generator(settings: Settings, shared_by: int) -> Generator:
+    return make_generator(settings, open_cache(settings), shared_by=shared_by)
 
 
 def generator_identity(settings: Settings) -> str:
     """What the LLM's answers depend on besides the request."""
     g = settings.generator
-    return f"{settings.tenant}|{g.backend}|{g.base_url}|{g.model}|{g.dtype}"
+    dtype = g.vllm.dtype if g.backend == "vllm" else g.dtype
+    return f"{g.backend}|{g.base_url}|{g.model}|{dtype}"
+
+
+def _share(limit: int | None, shared_by: int) -> int | None:
+    return None if limit is None else max(1, limit // shared_by)
 
 
 def make_prompter(settings: Settings, task: Task) -> Prompter:

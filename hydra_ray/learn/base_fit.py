@@ -17,6 +17,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 
+from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.groups import Group
 from hydra_ray.learn.loop import GROUP_SCHEMA, LoopConfig, Trainee, group_rows, train_worker
 from hydra_ray.learn.progress import Progress, TrainState, watch
@@ -135,9 +136,7 @@ def _hold_back(rows: list[dict[str, Any]], seed: int) -> tuple[list[dict[str, An
 
 def _resources(base: BaseSettings) -> dict[str, float]:
     # One machine's cores are shared out: Ray gives a worker as many threads as it has CPUs.
-    cpus = max((node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]), default=1)
-    reserved = 1 if cpus > 1 else 0  # for Ray Data, which feeds the workers
-    each = 1 if base.gpu else max(1, int(cpus - reserved) // base.workers)
+    each = 1 if base.gpu else max(1, cores_of_a_node() // base.workers)
     return {"CPU": float(each), "GPU": 1.0} if base.gpu else {"CPU": float(each)}
 
 

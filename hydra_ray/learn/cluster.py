@@ -25,7 +25,8 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     # Set to "token", it would want one that exists already.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_RUN_INFO", "0")
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Its warnings are about progress bars that we replace.
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # It warns that the token is on, which is how it should be.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
@@ -34,7 +35,14 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.print_on_execution_start = False
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def cores_of_a_node() -> int:
+    """CPUs that one process may fill: a whole node's but for what feeds it."""
+    logical = max((node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]), default=1)
+    return max(1, int(logical) - 1)

@@ -1,11 +1,13 @@
-"""Asks the LLM what history helps it and what it would answer, and keeps the scores as Parquet."""
+"""What the LLM is asked about one query, what its answers teach, and where that is kept."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,20 @@ import pyarrow.parquet as pq
 
 from hydra_ray.learn.plan import Unit
 from hydra_ray.methods import Recipe
-from hydra_ray.records import ADAPTER_FEEDBACK, RERANKER_FEEDBACK, ChatRequest, Generation, HydraError, Usage, UserKey
+from hydra_ray.records import (
+    ADAPTER_FEEDBACK,
+    RERANKER_FEEDBACK,
+    ChatRequest,
+    Generation,
+    HistoryItem,
+    Usage,
+    UserKey,
+)
 from hydra_ray.steps.adapt import distinct_candidates
-from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.retrieve import lexical
 from hydra_ray.steps.seeds import stable_seed
-
-# A kill costs at most the units of one part; with a generator cache, not even their calls.
-UNITS_PER_PART = 32
 
 _UNITS = pa.schema(
     [("tenant", pa.string()), ("user", pa.string()), ("query_id", pa.string()), ("failed_calls", pa.int32())]
@@ -31,45 +38,55 @@ _SCHEMAS = {"reranker": RERANKER_FEEDBACK, "adapter": ADAPTER_FEEDBACK, "units":
 UnitKey = tuple[str, str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class CollectReport:
-    """What a collection did.
+@dataclass(slots=True)
+class Told:
+    """What asking about one unit came to.
 
     Attributes:
-        units: Queries asked now.
-        kept: Queries that were already there.
-        usage: Calls and tokens.
-        failed_calls: Calls that gave no answer; each cost one sample.
+        reranker: Rows of feedback.
+        adapter: Rows of feedback.
+        usage: Calls made now, their tokens, and answers from the cache.
+        seconds: Of the calls made now, from asking to the answer, added up; waiting for a free slot counts.
+        began: When asking began, seconds since 1970.
+        ended: When the last answer was there.
+        failed: Calls without an answer, by kind of failure.
+        last_error: Of the call that failed last.
         missing_candidates: Samples asked for and not returned.
         truncated: Texts cut to fit the prompt.
+        stopped: Why nothing more may be asked; empty when more may.
     """
-
-    units: int = 0
-    kept: int = 0
-    usage: Usage = field(default_factory=Usage)
-    failed_calls: int = 0
-    missing_candidates: int = 0
-    truncated: int = 0
-
-    def __str__(self) -> str:
-        return (
-            f"{self.units} queries asked, {self.kept} were there already: {self.usage.calls} LLM calls "
-            f"({self.usage.cached} more from the cache), {self.usage.prompt_tokens} tokens in, "
-            f"{self.usage.completion_tokens} out. {self.failed_calls} calls failed, {self.missing_candidates} "
-            f"candidates were not returned, {self.truncated} texts were cut."
-        )
-
-
-@dataclass(slots=True)
-class _Rows:
-    """What one unit yields."""
 
     reranker: list[dict[str, Any]] = field(default_factory=list)
     adapter: list[dict[str, Any]] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
-    failed_calls: int = 0
+    seconds: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    failed: Counter[str] = field(default_factory=Counter)
+    last_error: str = ""
     missing_candidates: int = 0
     truncated: int = 0
+    stopped: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether any call was answered."""
+        return bool(self.usage.calls or self.usage.cached)
+
+    @property
+    def finished(self) -> bool:
+        """Whether asking again would bring nothing more: only requests that are at fault themselves failed."""
+        return self.answered and not self.stopped and not set(self.failed) - {"refused"}
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        # asdict() would make pairs of a Counter's keys.
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Told:
+        """From plain values."""
+        return cls(**{**values, "usage": Usage(**values["usage"]), "failed": Counter(values["failed"])})
 
 
 class FeedbackStore:
@@ -88,90 +105,145 @@ class FeedbackStore:
         return {(row["tenant"], row["user"], row["query_id"]) for row in rows}
 
     def read(self, what: str, users: Iterable[UserKey] | None = None) -> list[dict[str, Any]]:
-        """Rows of `reranker`, `adapter` or `units`, in order of their parts; of the given users only."""
+        """Rows of `reranker`, `adapter` or `units`, of the given users only.
+
+        Rows are ordered by user and query: units are answered in whatever order the LLM takes them, and what
+        is learnt must not depend on it.
+        """
         tables = [pq.read_table(self._path(part, what), schema=_SCHEMAS[what]) for part in self.parts()]
         rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist() if tables else []
+        rows.sort(key=lambda row: (row["tenant"], row["user"], row["query_id"]))
         if users is None:
             return rows
         wanted = set(users)
         return [row for row in rows if (row["tenant"], row["user"]) in wanted]
 
-    def write(self, part: int, rows: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-        """Writes one part."""
+    def write(self, part: int, told: Sequence[tuple[Unit, Told]]) -> None:
+        """Writes the feedback of finished units as one part."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        rows: dict[str, list[dict[str, Any]]] = {
+            "reranker": [row for _, rows in told for row in rows.reranker],
+            "adapter": [row for _, rows in told for row in rows.adapter],
+            "units": [{**_about(unit), "failed_calls": rows.failed.total()} for unit, rows in told],
+        }
         for what in ("reranker", "adapter", "units"):
             path = self._path(part, what)
             partial = path.with_suffix(".partial")
-            pq.write_table(pa.Table.from_pylist(list(rows[what]), schema=_SCHEMAS[what]), partial)
+            pq.write_table(pa.Table.from_pylist(rows[what], schema=_SCHEMAS[what]), partial)
             os.replace(partial, path)
 
     def _path(self, part: int, what: str) -> Path:
         return self._folder / f"{part:05d}.{what}.parquet"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything the LLM is asked about one unit.
+
+    Attributes:
+        unit: The query.
+        items: Retrieved items tried one at a time.
+        evidence: Answers of the history that the adapter will read.
+        requests: Without history, with each item, for candidates.
+        truncated: Texts cut to fit the prompt.
+    """
+
+    unit: Unit
+    items: tuple[HistoryItem, ...]
+    evidence: tuple[str, ...]
+    requests: tuple[ChatRequest, ...]
+    truncated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Writes what the LLM is asked about a unit.
+
+    Args:
+        prompter: Writes its prompts.
+        recipe: Shots, candidates and temperature, as the method that is trained will use them.
+        items: Most retrieved items tried one at a time.
+    """
+
+    prompter: Prompter
+    recipe: Recipe
+    items: int
+
+    def __call__(self, unit: Unit) -> Asked:
+        """The unit's requests; they depend on nothing that the LLM answers."""
+        recipe = self.recipe
+        found = lexical(unit.query, unit.history, max(self.items, recipe.evidence, recipe.shots))
+        nearest = [ranked.item for ranked in found]
+        items = nearest[: self.items]
+        plain, _ = self._request(unit, [], 1, 0.0)
+        with_item = [self._request(unit, [item], 1, 0.0)[0] for item in items]
+        # Texts cut above are cut again, and counted, in the candidates' prompt.
+        several, truncated = self._request(unit, nearest[: recipe.shots], recipe.candidates, recipe.temperature)
+        return Asked(
+            unit,
+            tuple(items),
+            tuple(item.output for item in nearest[: recipe.evidence]),
+            (plain, *with_item, several),
+            truncated,
+        )
+
+    def _request(self, unit: Unit, shots: Sequence[HistoryItem], n: int, temperature: float) -> tuple[ChatRequest, int]:
+        prompt = self.prompter(unit.query.input, shots)
+        seed = stable_seed(self.recipe.seed, unit.query.user, unit.query.id)
+        return ChatRequest(prompt.messages, n, temperature, self.prompter.task.max_tokens, seed), prompt.truncated
+
+
+@dataclass(frozen=True, slots=True)
 class Asker:
     """Asks the LLM about one unit.
 
     Args:
         generator: The LLM.
-        prompter: Writes its prompts.
-        recipe: Shots, candidates and temperature, as the method that is trained will use them.
-        items: Most retrieved items tried one at a time.
-        last_error: Of the call that failed last.
+        questions: What it is asked.
     """
 
     generator: Generator
-    prompter: Prompter
-    recipe: Recipe
-    items: int
-    last_error: GenerateError | None = None
+    questions: Questions
 
-    async def __call__(self, unit: Unit) -> _Rows:
+    async def __call__(self, unit: Unit) -> Told:
         """The unit's feedback; a call that fails costs its own rows and is counted."""
-        rows = _Rows()
-        found = lexical(unit.query, unit.history, max(self.items, self.recipe.evidence, self.recipe.shots))
-        shots = [ranked.item for ranked in found]
-        asks = [self._one_answer(unit, []), *(self._one_answer(unit, [item]) for item in shots[: self.items])]
-        candidates_ask = self._request(
-            unit, shots[: self.recipe.shots], self.recipe.candidates, self.recipe.temperature, rows
-        )
-        *answers, candidates = await asyncio.gather(*(self._ask(a, rows) for a in [*asks, candidates_ask]))
-        self._reranker_rows(unit, shots[: self.items], answers, rows)
-        evidence = [item.output for item in shots[: self.recipe.evidence]]
-        self._adapter_row(unit, evidence, candidates, rows)
-        return rows
+        asked = self.questions(unit)
+        told = Told(truncated=asked.truncated, began=time.time())
+        *answers, candidates = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
+        told.ended = time.time()
+        self._reranker_rows(asked, answers, told)
+        self._adapter_row(asked, candidates, told)
+        return told
 
-    def _one_answer(self, unit: Unit, shots: list[Any]) -> ChatRequest:
-        # Texts cut here are cut again, and counted, in the candidates' prompt.
-        return self._request(unit, shots, 1, 0.0, _Rows())
-
-    def _request(self, unit: Unit, shots: list[Any], n: int, temperature: float, rows: _Rows) -> ChatRequest:
-        prompt = self.prompter(unit.query.input, shots)
-        rows.truncated += prompt.truncated
-        seed = stable_seed(self.recipe.seed, unit.query.user, unit.query.id)
-        return ChatRequest(prompt.messages, n, temperature, self.prompter.task.max_tokens, seed)
-
-    async def _ask(self, request: ChatRequest, rows: _Rows) -> Generation | None:
+    async def _ask(self, request: ChatRequest, told: Told) -> Generation | None:
+        start = time.monotonic()
         try:
             answer = await self.generator(request)
-        except GenerateError as error:
-            self.last_error = error
-            rows.failed_calls += 1
+        except BudgetSpentError as error:
+            told.stopped = str(error)
             return None
-        rows.usage += answer.usage
-        rows.missing_candidates += request.n - len(answer.texts)
+        except GenerateError as error:
+            told.failed[error.kind] += 1
+            told.last_error = str(error)
+            return None
+        if answer.usage.calls:
+            told.usage += answer.usage
+            told.seconds += time.monotonic() - start
+        else:
+            # Tokens of the cache's answers were paid for when they were asked.
+            told.usage += Usage(cached=answer.usage.cached)
+        told.missing_candidates += request.n - len(answer.texts)
         return answer
 
-    def _reranker_rows(self, unit: Unit, items: list[Any], answers: list[Generation | None], rows: _Rows) -> None:
-        without, *with_item = [self._score(answer, unit.gold) for answer in answers]
+    def _reranker_rows(self, asked: Asked, answers: Sequence[Generation | None], told: Told) -> None:
+        without, *with_item = [self._score(answer, asked.unit.gold) for answer in answers]
         if without is None:
             return
-        for item, score in zip(items, with_item, strict=True):
+        for item, score in zip(asked.items, with_item, strict=True):
             if score is not None:
-                rows.reranker.append(
+                told.reranker.append(
                     {
-                        **_about(unit),
+                        **_about(asked.unit),
                         "item_id": item.id,
                         "item_input": item.input,
                         "item_output": item.output,
@@ -180,26 +252,26 @@ class Asker:
                     }
                 )
 
-    def _adapter_row(self, unit: Unit, evidence: list[str], answer: Generation | None, rows: _Rows) -> None:
+    def _adapter_row(self, asked: Asked, answer: Generation | None, told: Told) -> None:
         if answer is None:
             return
-        task = self.prompter.task
+        task, gold = self.questions.prompter.task, asked.unit.gold
         candidates = distinct_candidates(task, answer.texts)
-        rows.adapter.append(
+        told.adapter.append(
             {
-                **_about(unit),
-                "gold": unit.gold,
-                "history": evidence,
+                **_about(asked.unit),
+                "gold": gold,
+                "history": list(asked.evidence),
                 "candidates": [candidate.text for candidate in candidates],
                 "votes": [candidate.votes for candidate in candidates],
-                "scores": [task.score(candidate.text, unit.gold) for candidate in candidates],
+                "scores": [task.score(candidate.text, gold) for candidate in candidates],
             }
         )
 
     def _score(self, answer: Generation | None, gold: str) -> float | None:
         if answer is None or not answer.texts:
             return None
-        return self.prompter.task.score(answer.texts[0], gold)
+        return self.questions.prompter.task.score(answer.texts[0], gold)
 
 
 def _about(unit: Unit) -> dict[str, Any]:
@@ -210,55 +282,3 @@ def _about(unit: Unit) -> dict[str, Any]:
 def unit_key(unit: Unit) -> UnitKey:
     """What a unit is known by in the store."""
     return (*unit.query.user, unit.query.id)
-
-
-async def collect(
-    units: Sequence[Unit], asker: Asker, store: FeedbackStore, progress: Callable[[CollectReport], None]
-) -> CollectReport:
-    """Asks about the units that the store lacks, part by part.
-
-    Args:
-        units: The plan; the parts follow its order.
-        asker: Asks the LLM.
-        store: Killed at any moment and started again, it goes on after the last complete part.
-        progress: Called after each part.
-
-    Raises:
-        HydraError: Every call for a whole part failed: the generator is down, and going on would
-            record nothing but failures.
-    """
-    done = store.done()
-    todo = [unit for unit in units if unit_key(unit) not in done]
-    report = CollectReport(kept=len(units) - len(todo))
-    next_part = max(store.parts(), default=-1) + 1
-    for number, start in enumerate(range(0, len(todo), UNITS_PER_PART)):
-        part = todo[start : start + UNITS_PER_PART]
-        answers = await asyncio.gather(*(asker(unit) for unit in part))
-        if not any(rows.usage.calls or rows.usage.cached for rows in answers):
-            failed = sum(rows.failed_calls for rows in answers)
-            raise HydraError(
-                f"the generator failed at all {failed} calls for {len(part)} queries in a row, the last with: "
-                f"{asker.last_error}. The feedback of {report.units} queries before is kept"
-            )
-        store.write(
-            next_part + number,
-            {
-                "reranker": [row for rows in answers for row in rows.reranker],
-                "adapter": [row for rows in answers for row in rows.adapter],
-                "units": [
-                    {**_about(unit), "failed_calls": rows.failed_calls}
-                    for unit, rows in zip(part, answers, strict=True)
-                ],
-            },
-        )
-        for rows in answers:
-            report = replace(
-                report,
-                units=report.units + 1,
-                usage=report.usage + rows.usage,
-                failed_calls=report.failed_calls + rows.failed_calls,
-                missing_candidates=report.missing_candidates + rows.missing_candidates,
-                truncated=report.truncated + rows.truncated,
-            )
-        progress(report)
-    return report

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from hydra_ray.learn.assembly import chosen_users, load_data, make_generator, make_prompter, make_recipe
+from hydra_ray.learn.assembly import (
+    cache_file,
+    check_generator,
+    chosen_users,
+    generator_identity,
+    load_data,
+    local_checkpoint,
+    make_askers,
+    make_questions,
+    open_cache,
+)
 from hydra_ray.learn.base_fit import FittedRole, check_enough, fit_role
 from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.feedback import Asker, CollectReport, FeedbackStore, collect, unit_key
+from hydra_ray.learn.collect import CollectReport, left_to_ask, record
+from hydra_ray.learn.engine import engine_running
+from hydra_ray.learn.estimate import Estimate, chat_token_counter, estimate
+from hydra_ray.learn.feedback import FeedbackStore, unit_key
 from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
 from hydra_ray.learn.head_fit import fit_heads
+from hydra_ray.learn.pipeline import ask_all
 from hydra_ray.learn.plan import Unit, plan_units, user_units
 from hydra_ray.learn.progress import TrainState
 from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.records import Dataset, HydraError, UserKey
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.limits import estimate_tokens
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
 
@@ -80,31 +93,45 @@ def collect_feedback(settings: Settings, console: Console) -> CollectReport:
     return _collect(settings, task, planned_units(settings, dataset), console)
 
 
+def estimate_feedback(settings: Settings) -> Estimate:
+    """What `collect_feedback` would ask; neither the LLM nor Ray is touched.
+
+    Raises:
+        HydraError: The data or the users cannot be used.
+    """
+    task, dataset = chosen_users(settings)
+    units = planned_units(settings, dataset)
+    todo = left_to_ask(units, FeedbackStore(settings.feedback_dir))
+    g = settings.generator
+    folder = local_checkpoint(g)
+    count_tokens = chat_token_counter(folder) if folder else estimate_tokens
+    questions = make_questions(settings, task)
+    # Looking must not leave a file behind.
+    cache = open_cache(settings) if cache_file(settings).exists() else None
+    ahead = estimate(todo, questions, cache, generator_identity(settings), count_tokens, exact=folder is not None)
+    ahead.kept = len(units) - len(todo)
+    return ahead
+
+
 def _collect(settings: Settings, task: Task, units: list[Unit], console: Console) -> CollectReport:
     store = FeedbackStore(settings.feedback_dir)
-    done = store.done()
-    if all(unit_key(unit) in done for unit in units):
-        return CollectReport(kept=len(units))
-    asker = Asker(
-        make_generator(settings), make_prompter(settings, task), make_recipe(settings), settings.feedback.items
-    )
-    with progress_bar(console) as bar:
-        line = bar.add_task("Asking the LLM", total=len(units), note="")
+    todo = left_to_ask(units, store)
+    report = CollectReport(kept=len(units) - len(todo))
+    if not todo:
+        return report
+    check_generator(settings.generator)
+    with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
+        line = bar.add_task("Asking the LLM", total=len(units), completed=report.kept, note="")
 
         def show(report: CollectReport) -> None:
-            note = f"{report.usage.calls} calls, {report.failed_calls} failed"
-            bar.update(line, completed=report.kept + report.units, note=note)
+            done = report.kept + report.units + report.unfinished + report.left
+            note = (
+                f"{report.usage.calls} calls, {report.rate:.1f}/s, {report.usage.prompt_tokens} tokens in, "
+                f"{report.usage.completion_tokens} out, {report.failed.total()} failed"
+            )
+            bar.update(line, completed=done, note=note)
 
-        return asyncio.run(_collect_and_close(units, asker, store, show))
-
-
-async def _collect_and_close(
-    units: list[Unit], asker: Asker, store: FeedbackStore, show: Callable[[CollectReport], None]
-) -> CollectReport:
-    try:
-        return await collect(units, asker, store, show)
-    finally:
-        await asker.generator.close()
+        return record(todo, ask_all(todo, make_askers(settings, task)), store, report, show)
 
 
 def train_base(settings: Settings, console: Console) -> TrainReport:

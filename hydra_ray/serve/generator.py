@@ -3,21 +3,45 @@
 from __future__ import annotations
 
 from ray import serve
+from ray.serve import metrics
 
-from hydra_ray.learn.assembly import make_generator
+from hydra_ray.learn.assembly import generator_identity, make_backend, open_cache
 from hydra_ray.records import ChatRequest, Generation
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate import Generator as GeneratorStep
+from hydra_ray.steps.generate.cache import CachedGenerator
+from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
+
+_LATENCIES_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120]
 
 
 # The slowest step: as many in flight as the backend batches by default, and a queue as long as that is
 # two batches of work; what comes on top is told to come back later (429).
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=64, ray_actor_options={"num_cpus": 0.5})
 class Generator:
-    """Samples answers."""
+    """Samples answers and reports calls, tokens, failures and latency as metrics of the cluster."""
 
     def __init__(self, settings: Settings) -> None:
-        self._generator = make_generator(settings)
+        # A full queue of vLLM is the client's to wait out: trying again here would only hide it.
+        retries = 0 if settings.generator.backend == "vllm" else None
+        self._calls = metrics.Counter(
+            "hydra_generator_calls", "Requests to the LLM, by how they ended.", tag_keys=("outcome",)
+        )
+        self._tokens = metrics.Counter("hydra_generator_tokens", "Tokens in and out.", tag_keys=("direction",))
+        self._seconds = metrics.Histogram(
+            "hydra_generator_seconds", "From request to answer, retries included.", _LATENCIES_S
+        )
+        self._generator: GeneratorStep = MeteredGenerator(make_backend(settings, retries=retries), self._observe)
+        if settings.generator.cache:
+            self._generator = CachedGenerator(self._generator, open_cache(settings), generator_identity(settings))
 
     async def __call__(self, request: ChatRequest) -> Generation:
         """Up to `request.n` answers; raises `GenerateError` when the LLM gives none."""
         return await self._generator(request)
+
+    def _observe(self, outcome: Outcome) -> None:
+        self._calls.inc(tags={"outcome": outcome.error or "answered"})
+        self._seconds.observe(outcome.seconds)
+        for direction, tokens in (("in", outcome.usage.prompt_tokens), ("out", outcome.usage.completion_tokens)):
+            if tokens:
+                self._tokens.inc(tokens, tags={"direction": direction})

@@ -15,7 +15,7 @@ from hydra_ray.methods import METHODS
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Query, UserKey
 from hydra_ray.serve import protocol
-from hydra_ray.serve.ports import GeneratorBusyError, RemoteSteps
+from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
@@ -73,9 +73,9 @@ class Ingress:
         query = self.as_query(request.query, request.user)
         try:
             answer = await self._method(query, query.user)
-        except GeneratorBusyError as error:
-            return protocol.refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
         except GenerateError as error:
+            if error.kind == "busy":
+                return protocol.refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
             return protocol.refusal(502, str(error), "upstream_error")
         if request.stream:
             return StreamingResponse(protocol.stream(answer, name, request.n), media_type="text/event-stream")

@@ -14,6 +14,7 @@ from ray.serve.schema import LoggingConfig
 from rich.console import Console
 
 from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.engine import engine_running
 from hydra_ray.serve.app import build_app
 from hydra_ray.settings import Settings
 
@@ -25,8 +26,9 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=LoggingConfig(log_level="WARNING"))
         try:
-            serve.run(build_app(settings), name="hydra", route_prefix="/")
-            yield f"http://{host}:{port}/v1"
+            with engine_running(settings.generator):
+                serve.run(build_app(settings), name="hydra", route_prefix="/")
+                yield f"http://{host}:{port}/v1"
         finally:
             serve.shutdown()
 

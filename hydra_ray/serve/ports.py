@@ -18,10 +18,6 @@ from hydra_ray.steps.generate import GenerateError
 Reply = TypeVar("Reply")
 
 
-class GeneratorBusyError(GenerateError):
-    """The generator's queue is full; the client is told to come back later."""
-
-
 @dataclass(frozen=True, slots=True)
 class RemoteSteps:
     """Calls the four deployments; what goes wrong there becomes the error that a method expects.
@@ -65,13 +61,15 @@ class RemoteSteps:
         try:
             return await asyncio.wait_for(self.generator.remote(request), self.generator_timeout_s)
         except BackPressureError as error:
-            raise GeneratorBusyError("the generator's queue is full") from error
-        except GenerateError:
-            raise
+            raise GenerateError("the generator's queue is full", "busy", transient=True) from error
+        except GenerateError as error:
+            # Ray's wrapper adds the replica's traceback to the message.
+            raise getattr(error, "cause", error) from error
         except TimeoutError as error:
-            raise GenerateError(f"the generator took more than {self.generator_timeout_s:g} s") from error
+            message = f"the generator took more than {self.generator_timeout_s:g} s"
+            raise GenerateError(message, "timeout", transient=True) from error
         except (RayError, RayServeException) as error:
-            raise GenerateError("the generator is not available") from error
+            raise GenerateError("the generator is not available", "connection", transient=True) from error
 
     async def _step(self, reply: Awaitable[Reply]) -> Reply:
         try:

@@ -6,11 +6,15 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from hydra_ray.models.scorer import Head, Scorer
 from hydra_ray.records import Candidate, Query
 from hydra_ray.steps.texts import adapter_texts
 from hydra_ray.tasks import Task
+
+if TYPE_CHECKING:
+    # Those who only count candidates or write prompts need no torch.
+    from hydra_ray.models.scorer import Head, Scorer
 
 
 def distinct_candidates(task: Task, texts: Sequence[str]) -> tuple[Candidate, ...]:

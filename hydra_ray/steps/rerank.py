@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from hydra_ray.models.scorer import Head, Scorer
 from hydra_ray.records import Query, Ranked
 from hydra_ray.steps.texts import reranker_texts
+
+if TYPE_CHECKING:
+    # Those who only compose methods need no torch.
+    from hydra_ray.models.scorer import Head, Scorer
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hydra_ray.models.encoder import Texts
 from hydra_ray.records import HistoryItem
+
+if TYPE_CHECKING:
+    # Texts are written where nothing is encoded, too.
+    from hydra_ray.models.encoder import Texts
 
 
 def reranker_texts(query: str, item: HistoryItem) -> Texts:

@@ -10,9 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from typing import Protocol
-
-from rouge_score.rouge_scorer import RougeScorer
+from typing import Any, Protocol
 
 
 class AnswerKind(Protocol):
@@ -92,5 +90,8 @@ def _by_letters(labels: tuple[str, ...]) -> dict[str, str]:
 
 
 @cache
-def _rouge() -> RougeScorer:
+def _rouge() -> Any:
+    # It imports half of scikit-learn, seconds that every process would pay.
+    from rouge_score.rouge_scorer import RougeScorer
+
     return RougeScorer(["rouge1", "rougeL"], use_stemmer=False)

@@ -5,12 +5,95 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 from hydra_ray.records import ChatRequest, Generation, Usage
 from hydra_ray.steps.generate.base import Generator
+
+# A use is noted at most this often, so that hits seldom write.
+_NOTE_USE_S = 3600
+# Answers between two looks at the file's size.
+_LOOK_EVERY = 64
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS answer (ask TEXT PRIMARY KEY, reply TEXT NOT NULL, used REAL NOT NULL)"
+
+
+def tenant_file(folder: Path, tenant: str) -> Path:
+    """Where one tenant's answers are: another tenant's are never looked at."""
+    return folder / f"{quote(tenant, safe='')}.sqlite"
+
+
+def ask_key(identity: str, request: ChatRequest) -> str:
+    """What an answer is kept under. A greedy answer does not depend on the seed."""
+    asked = asdict(request if request.temperature > 0 else replace(request, seed=0))
+    return sha256(json.dumps([identity, asked], sort_keys=True).encode()).hexdigest()
+
+
+class AnswerCache:
+    """A file of answers with a size bound; several processes of one machine may share it.
+
+    An answer is on disk when `put` returns: a killed process loses nothing that was paid for.
+
+    Args:
+        path: SQLite file, created when absent; ":memory:" keeps answers for this process only.
+        max_bytes: Size of the file at which the answers used longest ago are dropped.
+    """
+
+    def __init__(self, path: Path | str, max_bytes: int = 4 << 30) -> None:
+        self._max_bytes = max_bytes
+        self._puts = 0
+        if path != ":memory:":
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60)
+        self._db.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        self._db.execute("PRAGMA journal_mode=WAL")
+        # Enough against a killed process; only a crash of the machine may lose the last answers.
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        self._db.execute(_SCHEMA)
+
+    def __contains__(self, ask: str) -> bool:
+        return self._db.execute("SELECT 1 FROM answer WHERE ask = ?", (ask,)).fetchone() is not None
+
+    def get(self, ask: str) -> Generation | None:
+        """The answer, its usage counted as cached."""
+        row = self._db.execute("SELECT reply, used FROM answer WHERE ask = ?", (ask,)).fetchone()
+        if row is None:
+            return None
+        if time.time() - row[1] > _NOTE_USE_S:
+            self._db.execute("UPDATE answer SET used = ? WHERE ask = ?", (time.time(), ask))
+        reply = json.loads(row[0])
+        return Generation(tuple(reply["texts"]), Usage(0, reply["prompt"], reply["completion"], cached=1))
+
+    def put(self, ask: str, answer: Generation) -> None:
+        """Keeps an answer."""
+        usage = answer.usage
+        reply = {"texts": answer.texts, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
+        self._db.execute("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", (ask, json.dumps(reply), time.time()))
+        self._puts += 1
+        if self._puts % _LOOK_EVERY == 0:
+            self._keep_within_bound()
+
+    def size(self) -> int:
+        """Bytes in use."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count", "page_size")
+        )
+        return (pages - free) * size
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    def _keep_within_bound(self) -> None:
+        while self.size() > self._max_bytes:
+            oldest = "SELECT ask FROM answer ORDER BY used LIMIT max(1, (SELECT count(*) / 10 FROM answer))"
+            if self._db.execute(f"DELETE FROM answer WHERE ask IN ({oldest})").rowcount == 0:
+                return
+        self._db.execute("PRAGMA incremental_vacuum").fetchall()
 
 
 class CachedGenerator:
@@ -18,44 +101,38 @@ class CachedGenerator:
 
     Args:
         generator: Asked for what is not known yet.
-        path: SQLite file, created when absent; ":memory:" keeps answers for this process only.
+        cache: What is known.
         identity: What else the answers depend on: model, endpoint, arithmetic.
     """
 
-    def __init__(self, generator: Generator, path: Path | str, identity: str) -> None:
+    def __init__(self, generator: Generator, cache: AnswerCache, identity: str) -> None:
         self._generator = generator
+        self._cache = cache
         self._identity = identity
         self._under_way: dict[str, asyncio.Future[Generation]] = {}
-        if path != ":memory:":
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=60)
-        self._db.execute("PRAGMA journal_mode=WAL")
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS answers (ask TEXT PRIMARY KEY, reply TEXT NOT NULL)")
 
     async def __call__(self, request: ChatRequest) -> Generation:
-        ask = sha256(json.dumps([self._identity, asdict(request)], sort_keys=True).encode()).hexdigest()
-        row = self._db.execute("SELECT reply FROM answers WHERE ask = ?", (ask,)).fetchone()
-        if row:
-            reply = json.loads(row[0])
-            return Generation(tuple(reply["texts"]), Usage(0, reply["prompt"], reply["completion"], cached=1))
+        ask = ask_key(self._identity, request)
+        known = self._cache.get(ask)
+        if known is not None:
+            return known
         if ask in self._under_way:
             answer = await asyncio.shield(self._under_way[ask])
             return replace(answer, usage=replace(answer.usage, calls=0, cached=1))
-        self._under_way[ask] = asyncio.ensure_future(self._generator(request))
+        asking = asyncio.ensure_future(self._ask(ask, request))
+        self._under_way[ask] = asking
+        # A caller who gives up must not cost others the answer, nor the cache one that is paid for.
+        return await asyncio.shield(asking)
+
+    async def _ask(self, ask: str, request: ChatRequest) -> Generation:
         try:
-            answer = await self._under_way[ask]
+            answer = await self._generator(request)
+            self._cache.put(ask, answer)
+            return answer
         finally:
             del self._under_way[ask]
-        kept = {
-            "texts": answer.texts,
-            "prompt": answer.usage.prompt_tokens,
-            "completion": answer.usage.completion_tokens,
-        }
-        self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (ask, json.dumps(kept)))
-        return answer
 
     async def close(self) -> None:
         """Closes the file and the generator behind it."""
-        self._db.close()
+        self._cache.close()
         await self._generator.close()

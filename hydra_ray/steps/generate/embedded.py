@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, L
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
 from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate.base import GenerateError
+from hydra_ray.steps.generate.checkpoints import checkpoint_folder
 from hydra_ray.steps.seeds import stable_seed
 
 
@@ -32,9 +31,7 @@ class EmbeddedGenerator:
     """
 
     def __init__(self, checkpoint: str = "demo", dtype: str = "float32", max_batch_size: int = 32) -> None:
-        folder = Path(str(files("hydra_ray.data") / "demo_generator")) if checkpoint == "demo" else Path(checkpoint)
-        if not (folder / "config.json").is_file():
-            raise HydraError(f"generator.model: {folder} holds no checkpoint (config.json is missing)")
+        folder = checkpoint_folder(checkpoint)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self._tokenizer.chat_template is None:
             raise HydraError(f"generator.model: the tokenizer in {folder} has no chat template")

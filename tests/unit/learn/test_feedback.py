@@ -1,14 +1,17 @@
 import asyncio
+import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from hydra_ray.learn import feedback
-from hydra_ray.learn.feedback import Asker, CollectReport, FeedbackStore, collect, unit_key
+from hydra_ray.learn import collect, feedback
+from hydra_ray.learn.collect import CollectReport, left_to_ask, record
+from hydra_ray.learn.feedback import Asker, FeedbackStore, Questions, Told, unit_key
 from hydra_ray.learn.plan import Unit, calls_of
 from hydra_ray.methods import Recipe
 from hydra_ray.records import ChatRequest, HydraError, Usage, UserKey
-from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 
@@ -21,7 +24,8 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(feedback, "UNITS_PER_PART", 2)
+    monkeypatch.setattr(collect, "UNITS_PER_PART", 2)
+    monkeypatch.setattr(collect, "UNITS_UNTIL_DOWN", 2)
 
 
 @pytest.fixture
@@ -53,8 +57,16 @@ def answers(request: ChatRequest):
 
 
 def run(units, llm, store, task, items=2, seen=None):
-    asker = Asker(llm, Prompter(task), RECIPE, items)
-    return asyncio.run(collect(units, asker, store, (seen if seen is not None else []).append))
+    """A collection in this process: each unit is asked when the one before it is recorded."""
+    asker = Asker(llm, Questions(Prompter(task), RECIPE, items))
+    todo = left_to_ask(units, store)
+    told = ((place, asyncio.run(asker(unit))) for place, unit in enumerate(todo))
+    report = CollectReport(kept=len(units) - len(todo))
+    return record(todo, told, store, report, (seen if seen is not None else []).append)
+
+
+def timeless(report):
+    return replace(report, began=0.0, ended=0.0, call_seconds=0.0)
 
 
 def asked_texts(llm):
@@ -86,8 +98,10 @@ def test_the_rows_of_one_query(scripted, tag_task, unit, store):
         "votes": [2, 1],
         "scores": [1.0, 0.0],
     }
-    assert report == CollectReport(units=1, usage=Usage(calls=4, prompt_tokens=40, completion_tokens=7))
+    assert timeless(report) == CollectReport(units=1, usage=Usage(calls=4, prompt_tokens=40, completion_tokens=7))
     assert reports == [report]
+    assert report.ended - report.began >= report.call_seconds / 4 > 0
+    assert report.rate == pytest.approx(4 / (report.ended - report.began))
 
 
 def test_the_llm_is_asked_as_the_method_will_ask_it(scripted, tag_task, unit, store):
@@ -122,12 +136,12 @@ def test_a_plans_cost_is_what_is_asked(scripted, tag_task, unit, store, items):
         (lambda r: len(r.messages) == 1, [], 1),
     ],
 )
-def test_a_failing_call_costs_its_own_rows_and_is_counted(
+def test_a_refused_request_costs_its_own_rows_and_is_counted(
     scripted, tag_task, unit, units, store, fails, reranker, adapter
 ):
     def fail(request):
         if fails(request) and request.messages[-1].content.endswith(unit.query.input):
-            raise GenerateError("busy")
+            raise GenerateError("too long", "refused")
         return answers(request)
 
     report = run([unit, units[1]], scripted(fail), store, tag_task)
@@ -135,8 +149,51 @@ def test_a_failing_call_costs_its_own_rows_and_is_counted(
     assert sorted(row["item_id"] for row in store.read("reranker") if keys([row]) == [mine]) == reranker
     assert keys(store.read("adapter")).count(mine) == adapter
     assert keys(store.read("adapter")).count(unit_key(units[1])) == 1
-    assert (report.units, report.failed_calls, report.usage.calls) == (2, 1, 4 + 3 - 1)
+    assert (report.units, report.failed, report.usage.calls) == (2, Counter(refused=1), 4 + 3 - 1)
     assert [row["failed_calls"] for row in store.read("units")] == [1, 0]
+
+
+@pytest.mark.parametrize("kind", ["busy", "timeout", "connection", "server", "malformed", "key", "other"])
+def test_a_query_of_which_a_call_failed_for_now_is_asked_again(scripted, tag_task, unit, units, store, kind):
+    def fail(request):
+        if request.n > 1 and request.messages[-1].content.endswith(unit.query.input):
+            raise GenerateError("not now", kind)
+        return answers(request)
+
+    report = run([unit, units[1]], scripted(fail), store, tag_task)
+    assert (report.units, report.unfinished, report.failed) == (1, 1, Counter({kind: 1}))
+    assert store.done() == {unit_key(units[1])}
+    assert "1 queries are unfinished" in str(report)
+    again = run([unit, units[1]], scripted(answers), store, tag_task)
+    assert (again.kept, again.units, again.unfinished) == (1, 1, 0)
+    for what in ("units", "adapter"):
+        assert sorted(keys(store.read(what))) == sorted([unit_key(unit), unit_key(units[1])])
+
+
+def test_a_spent_budget_stops_and_keeps_what_is_whole(scripted, tag_task, units, store):
+    def spend(request):
+        if len(llm.requests) > 7:
+            raise BudgetSpentError("generator.limits.calls: 7 of 7 are spent")
+        return answers(request)
+
+    llm = scripted(spend)
+    report = run(units, llm, store, tag_task)
+    assert (report.units, report.left, report.usage.calls) == (2, 3, 7)
+    assert report.failed.total() == 0
+    assert "Stopped early with 3 queries left: generator.limits.calls: 7 of 7" in str(report)
+    assert store.done() == {unit_key(unit) for unit in units[:2]}
+
+
+def test_what_is_told_of_a_unit_survives_the_way_between_processes(scripted, tag_task, unit):
+    def fail(request):
+        if len(request.messages) == 1:
+            raise GenerateError("too long", "refused")
+        return answers(request)
+
+    told = asyncio.run(Asker(scripted(fail), Questions(Prompter(tag_task), RECIPE, 2))(unit))
+    assert told.adapter
+    assert told.failed == Counter(refused=1)
+    assert Told.from_json(json.loads(json.dumps(told.to_json()))) == told
 
 
 def test_fewer_candidates_are_counted_and_shift_nothing(scripted, tag_task, unit, units, store):
@@ -146,7 +203,7 @@ def test_fewer_candidates_are_counted_and_shift_nothing(scripted, tag_task, unit
         return answers(request)
 
     report = run([unit, units[1]], scripted(fewer), store, tag_task)
-    assert (report.missing_candidates, report.failed_calls) == (3, 0)
+    assert (report.missing_candidates, report.failed.total()) == (3, 0)
     mine, other = store.read("adapter")
     assert (mine["query_id"], mine["candidates"], mine["votes"]) == (unit.query.id, ["comedy"], [1])
     assert (other["query_id"], other["candidates"], other["votes"]) == ("film 1", ["comedy", "drama"], [2, 1])
@@ -170,7 +227,7 @@ def test_what_is_kept_is_not_asked_again(scripted, tag_task, units, store):
     report = run(units, llm, store, tag_task)
     assert (report.kept, report.units) == (3, 2)
     assert asked_texts(llm) == {"film 3": 1, "film 4": 1}
-    assert keys(store.read("units")) == [unit_key(unit) for unit in units]
+    assert keys(store.read("units")) == sorted(unit_key(unit) for unit in units)
     again = scripted(answers)
     assert run(units, again, store, tag_task) == CollectReport(kept=5)
     assert again.requests == []
@@ -232,29 +289,39 @@ def test_what_a_broken_off_write_left_is_ignored(scripted, tag_task, units, stor
     assert sorted(keys(store.read("reranker"))) == sorted(unit_key(unit) for unit in units)
 
 
-@pytest.mark.parametrize("alive", [0, 6])
+@pytest.mark.parametrize("alive", [0, 3, 6])
 def test_a_dead_generator_stops_the_collection_and_keeps_what_was_there(scripted, tag_task, units, store, alive):
     def die(request):
         if len(llm.requests) > alive:
-            raise GenerateError("HTTP 503")
+            raise GenerateError("HTTP 503", "server")
         return answers(request)
 
     llm = scripted(die)
-    with pytest.raises(HydraError, match=r"failed at all 6 calls for 2 queries .* HTTP 503") as caught:
+    with pytest.raises(HydraError, match=r"answered no call for 2 queries in a row, the last with: HTTP 503") as caught:
         run(units, llm, store, tag_task)
     assert not isinstance(caught.value, GenerateError)
     assert len(store.done()) == len(store.read("adapter")) == alive // 3
     assert len(llm.requests) == alive + 6
 
 
-def test_a_generator_that_answers_once_a_part_is_not_dead(scripted, tag_task, units, store):
+@pytest.mark.parametrize("kind", ["refused", "key"])
+def test_a_query_without_any_answer_is_not_kept(scripted, tag_task, units, store, kind):
+    def refuse(request):
+        raise GenerateError("no such model", kind)
+
+    with pytest.raises(HydraError, match="no such model"):
+        run(units, scripted(refuse), store, tag_task)
+    assert store.done() == set()
+
+
+def test_a_generator_that_answers_now_and_then_is_not_dead(scripted, tag_task, units, store):
     def seldom(request):
         if request.n == 1 or request.messages[-1].content[-1] in "13":
-            raise GenerateError("busy")
+            raise GenerateError("too long", "refused")
         return answers(request)
 
     report = run(units, scripted(seldom), store, tag_task)
-    assert (report.units, report.failed_calls, len(store.read("adapter"))) == (5, 12, 3)
+    assert (report.units, report.unfinished, report.failed.total(), len(store.read("adapter"))) == (3, 2, 12, 3)
 
 
 def test_answers_from_the_cache_are_no_sign_of_death(scripted, tag_task, units, store):
@@ -262,7 +329,7 @@ def test_answers_from_the_cache_are_no_sign_of_death(scripted, tag_task, units, 
 
     async def cached(request):
         generation = await llm(request)
-        return type(generation)(generation.texts, Usage(cached=1))
+        return type(generation)(generation.texts, Usage(prompt_tokens=10, completion_tokens=4, cached=1))
 
     report = run(units, cached, store, tag_task)
     assert (report.units, report.usage) == (5, Usage(cached=15))

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_ray.records import ChatRequest, Message, Usage
+from hydra_ray.records import ChatRequest, Generation, Message, Usage
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.cache import CachedGenerator
+from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, ask_key, tenant_file
 
 REQUEST = ChatRequest((Message("user", "Zażółć?"),), n=2, temperature=0.5, max_tokens=8, seed=3)
 
@@ -18,14 +18,14 @@ def counter(scripted):
 
 
 async def test_a_request_is_asked_once(counter):
-    cached = CachedGenerator(counter, ":memory:", "model")
+    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
     first, second = await cached(REQUEST), await cached(REQUEST)
     assert first.texts == second.texts == ("answer 1", "ö")
     assert counter.requests == [REQUEST]
 
 
 async def test_what_came_from_disk_counts_as_cached_and_not_as_a_call(counter):
-    cached = CachedGenerator(counter, ":memory:", "model")
+    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
     assert (await cached(REQUEST)).usage == Usage(calls=1, prompt_tokens=10, completion_tokens=2)
     assert (await cached(REQUEST)).usage == Usage(calls=0, prompt_tokens=10, completion_tokens=2, cached=1)
 
@@ -43,16 +43,16 @@ async def test_what_came_from_disk_counts_as_cached_and_not_as_a_call(counter):
     ],
 )
 async def test_another_request_is_another_question(counter, change):
-    cached = CachedGenerator(counter, ":memory:", "model")
+    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
     await cached(REQUEST)
     assert (await cached(replace(REQUEST, **change))).texts[0] == "answer 2"
 
 
 async def test_answers_survive_reopening_for_the_same_identity_only(counter, tmp_path):
     path = tmp_path / "new" / "folder" / "answers.db"
-    await CachedGenerator(counter, path, "model a")(REQUEST)
-    assert (await CachedGenerator(counter, path, "model a")(REQUEST)).texts[0] == "answer 1"
-    assert (await CachedGenerator(counter, path, "model b")(REQUEST)).texts[0] == "answer 2"
+    await CachedGenerator(counter, AnswerCache(path), "model a")(REQUEST)
+    assert (await CachedGenerator(counter, AnswerCache(path), "model a")(REQUEST)).texts[0] == "answer 1"
+    assert (await CachedGenerator(counter, AnswerCache(path), "model b")(REQUEST)).texts[0] == "answer 2"
 
 
 async def test_a_failure_is_not_kept(scripted):
@@ -62,7 +62,7 @@ async def test_a_failure_is_not_kept(scripted):
         return ["fine"]
 
     llm = scripted(fail_once)
-    cached = CachedGenerator(llm, ":memory:", "model")
+    cached = CachedGenerator(llm, AnswerCache(":memory:"), "model")
     with pytest.raises(GenerateError, match="busy"):
         await cached(REQUEST)
     assert (await cached(REQUEST)).texts == ("fine",)
@@ -73,6 +73,55 @@ async def test_a_request_made_twice_at_the_same_time_is_asked_once(counter):
         await asyncio.sleep(0)
         return await counter(request)
 
-    cached = CachedGenerator(slow, ":memory:", "model")
+    cached = CachedGenerator(slow, AnswerCache(":memory:"), "model")
     await asyncio.gather(cached(REQUEST), cached(REQUEST))
     assert len(counter.requests) == 1
+
+
+async def test_a_greedy_answer_does_not_depend_on_the_seed(counter):
+    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
+    greedy = replace(REQUEST, temperature=0.0)
+    await cached(greedy)
+    assert (await cached(replace(greedy, seed=4))).texts[0] == "answer 1"
+
+
+async def test_a_caller_who_gives_up_costs_nobody_the_answer(counter):
+    released = asyncio.Event()
+
+    async def slow(request):
+        await released.wait()
+        return await counter(request)
+
+    cache = AnswerCache(":memory:")
+    cached = CachedGenerator(slow, cache, "model")
+    first, second = asyncio.ensure_future(cached(REQUEST)), asyncio.ensure_future(cached(REQUEST))
+    await asyncio.sleep(0)
+    first.cancel()
+    released.set()
+    assert (await second).texts[0] == "answer 1"
+    assert ask_key("model", REQUEST) in cache
+    assert len(counter.requests) == 1
+
+
+def test_tenants_have_files_of_their_own(tmp_path):
+    names = ["acme", "acme/../zeta", "..", "ACME "]
+    files = {tenant_file(tmp_path, name) for name in names}
+    assert len(files) == len(names)
+    assert all(file.parent == tmp_path for file in files)
+
+
+def test_the_answers_used_longest_ago_are_dropped_at_the_bound(tmp_path, monkeypatch):
+    now = iter(range(0, 10**9, 7200))
+    monkeypatch.setattr("hydra_ray.steps.generate.cache.time.time", lambda: float(next(now)))
+    cache = AnswerCache(tmp_path / "answers.sqlite", max_bytes=200_000)
+    answer = Generation(("x" * 2000,), Usage(1, 5, 5))
+    for number in range(512):
+        cache.put(f"ask {number}", answer)
+        assert cache.get("ask 0") == Generation(answer.texts, Usage(0, 5, 5, cached=1)), "in use all the time"
+    assert cache.size() <= 200_000 + 64 * 4096
+    kept = {number for number in range(512) if f"ask {number}" in cache}
+    assert 40 < len(kept) < 120
+    newest = sorted(kept - {0})
+    assert newest == list(range(512 - len(newest), 512)), "the oldest went, none between"
+    cache.close()
+    assert (tmp_path / "answers.sqlite").stat().st_size <= 200_000 + 64 * 4096

@@ -1,0 +1,116 @@
+"""The Ray Data pipeline of a collection: units in, what they taught out, the generator as its stage."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from hydra_ray.learn.feedback import Asker, Questions, Told
+from hydra_ray.learn.plan import Unit
+from hydra_ray.records import HydraError
+from hydra_ray.steps.generate import Generator
+
+# Batches of units that an asker works on at once: while the last of one are answered the next are asked.
+_BATCHES_IN_FLIGHT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Askers:
+    """The stage: processes that ask the LLM.
+
+    Attributes:
+        make: Makes the generator in an asker's process; it is told how many askers share its limits.
+        questions: What the LLM is asked.
+        concurrency: Requests that the generator takes at once.
+        count: Processes.
+        cpus: Each one's. None: it only waits for others, and stays on this node with the cache's file.
+        gpus: Each one's.
+    """
+
+    make: Callable[[int], Generator]
+    questions: Questions
+    concurrency: int
+    count: int = 1
+    cpus: float | None = None
+    gpus: float = 0
+
+    @property
+    def units_per_batch(self) -> int:
+        """Enough for the batches in flight to hold twice the requests that the generator takes at once."""
+        requests = self.questions.items + 2
+        return max(1, -(-2 * self.concurrency // (requests * (_BATCHES_IN_FLIGHT - 1))))
+
+
+class AskStage:
+    """One asker: batches of units in, what they taught out. Batches run side by side on one event loop.
+
+    Args:
+        askers: How to make the generator, and what it is asked.
+        units: The plan; batches hold places in it.
+    """
+
+    def __init__(self, askers: Askers, units: ray.ObjectRef) -> None:
+        self._units: list[Unit] = ray.get(units)
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+        self._asker = Asker(askers.make(askers.count), askers.questions)
+        self._stopped = ""
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
+        """`unit` (places in the plan) in; the same with `told` as JSON out."""
+        places = batch["unit"].tolist()
+        told = asyncio.run_coroutine_threadsafe(self._ask_batch(places), self._loop).result()
+        return {"unit": places, "told": [json.dumps(one.to_json()) for one in told]}
+
+    async def _ask_batch(self, places: list[int]) -> list[Told]:
+        return list(await asyncio.gather(*(self._ask(self._units[place]) for place in places)))
+
+    async def _ask(self, unit: Unit) -> Told:
+        if self._stopped:
+            return Told(stopped=self._stopped)
+        told = await self._asker(unit)
+        self._stopped = self._stopped or told.stopped
+        return told
+
+
+def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]:
+    """Places of the units and what they taught, batch by batch as they are answered. Wants a running Ray cluster.
+
+    Raises:
+        HydraError: The generator cannot be made.
+    """
+    if not units:
+        return
+    size = askers.units_per_batch
+    places = ray.data.range(len(units), override_num_blocks=-(-len(units) // size)).rename_columns({"id": "unit"})
+    answered = places.map_batches(
+        AskStage,
+        fn_constructor_args=(askers, ray.put(list(units))),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(
+            size=askers.count,
+            max_tasks_in_flight_per_actor=2 * _BATCHES_IN_FLIGHT,
+            max_concurrent_calls_per_actor=_BATCHES_IN_FLIGHT,
+            enable_true_multi_threading=True,
+        ),
+        **_place(askers),
+    )
+    for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            yield row["unit"], Told.from_json(json.loads(row["told"]))
+
+
+def _place(askers: Askers) -> dict[str, Any]:
+    if askers.cpus is not None:
+        return {"num_cpus": askers.cpus, "num_gpus": askers.gpus}
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return {"num_cpus": 0, "scheduling_strategy": here}

@@ -1,0 +1,103 @@
+"""vLLM where `ray.serve.llm` hosts it, called without HTTP between."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from hydra_ray.records import ChatRequest, Generation, Usage
+from hydra_ray.steps.generate.base import GenerateError
+
+# Takes an OpenAI chat completion request as plain values and gives the reply, or {"error": {...}}; raises
+# GenerateError when the engine cannot be reached.
+Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class VLLMGenerator:
+    """Asks the engine; all candidates of a request share one prefill.
+
+    Args:
+        ask: Calls the engine.
+        tenant: Prompts share cached prefixes only within a tenant.
+        salt_key: The server's secret behind the tenants' salts. Empty draws one for this process, so that
+            processes do not share prefixes.
+        concurrency: Most requests in flight.
+        timeout_s: Seconds one attempt may take.
+        retries: Further attempts after one that the engine did not answer.
+        send_seed: Whether samples are seeded.
+    """
+
+    def __init__(
+        self,
+        ask: Ask,
+        tenant: str,
+        salt_key: str = "",
+        *,
+        concurrency: int = 32,
+        timeout_s: float = 60,
+        retries: int = 4,
+        send_seed: bool = True,
+    ) -> None:
+        self._ask = ask
+        self._salt = cache_salt(salt_key or secrets.token_hex(16), tenant)
+        self._timeout_s = timeout_s
+        self._retries = retries
+        self._send_seed = send_seed
+        self._slots = asyncio.Semaphore(concurrency)
+
+    async def __call__(self, request: ChatRequest) -> Generation:
+        attempts = AsyncRetrying(
+            stop=stop_after_attempt(self._retries + 1),
+            wait=wait_random_exponential(0.5, max=20),
+            retry=retry_if_exception(lambda error: isinstance(error, GenerateError) and error.transient),
+            reraise=True,
+        )
+        return await attempts(self._once, request)
+
+    async def close(self) -> None:
+        """The engine lives on; it is not this object's."""
+
+    async def _once(self, request: ChatRequest) -> Generation:
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    reply = await self._ask(self._payload(request))
+            except TimeoutError as error:
+                raise GenerateError(f"vLLM took more than {self._timeout_s:g} s", "timeout", True) from error
+        return _read(reply)
+
+    def _payload(self, request: ChatRequest) -> dict[str, Any]:
+        payload: dict[str, Any] = {
+            "messages": [{"role": m.role, "content": m.content} for m in request.messages],
+            "n": request.n,
+            "temperature": request.temperature,
+            "max_tokens": request.max_tokens,
+            "cache_salt": self._salt,
+        }
+        if self._send_seed and request.temperature > 0:
+            payload["seed"] = request.seed
+        return payload
+
+
+def cache_salt(key: str, tenant: str) -> str:
+    """A tenant's salt of vLLM's prefix cache: 64 hexadecimal digits that tell nothing about the tenant."""
+    return hmac.new(key.encode(), tenant.encode(), "sha256").hexdigest()
+
+
+def _read(reply: dict[str, Any]) -> Generation:
+    if "error" in reply:
+        error = reply["error"]
+        status = error.get("code") or 500
+        kind = "server" if status >= 500 else "refused"
+        raise GenerateError(f"vLLM: {str(error.get('message'))[:300]}", kind, transient=status >= 500)
+    texts = [choice["message"].get("content") or "" for choice in reply["choices"]]
+    kept = tuple(text.strip() for text in texts if text.strip())
+    if not kept:
+        raise GenerateError("vLLM: the reply has no choices with text", "malformed")
+    usage = reply["usage"]
+    return Generation(kept, Usage(1, usage["prompt_tokens"], usage.get("completion_tokens") or 0))

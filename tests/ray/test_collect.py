@@ -1,0 +1,230 @@
+"""Collection as a Ray Data pipeline: nothing is asked twice, lost or there twice, also when it is killed."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import ray
+from rich.console import Console
+
+from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.run import collect_feedback, estimate_feedback
+from hydra_ray.records import HydraError
+from hydra_ray.settings import Settings, parse_settings
+
+LABELS = ("comedy", "drama", "horror")
+CONCURRENCY = 8
+USERS, RECORDS, PSEUDO = 6, 9, 5
+
+
+class LLM(ThreadingHTTPServer):
+    """Answers by a hash of what it is asked, remembers every request, and can call out after each."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+        self.asked: Counter[str] = Counter()
+        self.tokens = 0
+        self.lock = threading.Lock()
+        self.on_request = lambda count: None
+        self.status = 200
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that was killed is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: LLM
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        asked = json.loads(body)
+        with self.server.lock:
+            self.server.asked[json.dumps(asked, sort_keys=True)] += 1
+            count = self.server.asked.total()
+        self.server.on_request(count)
+        digest = hashlib.sha256(json.dumps([asked["messages"], asked.get("seed")]).encode()).digest()
+        texts = [LABELS[digest[i] % len(LABELS)] for i in range(asked["n"])]
+        reply = {
+            "id": "x",
+            "object": "chat.completion",
+            "model": "m",
+            "created": 0,
+            "choices": [
+                {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+                for i, text in enumerate(texts)
+            ],
+            "usage": {"prompt_tokens": 10, "completion_tokens": len(texts), "total_tokens": 10 + len(texts)},
+        }
+        payload = json.dumps(reply if self.server.status == 200 else {"error": {"message": "out of order"}}).encode()
+        self.send_response(self.server.status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def llm():
+    server = LLM()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def tree(llm: LLM, tmp_path: Path) -> dict:
+    """Settings of people who tag films; the same film has the same text for everybody."""
+    records = [
+        {
+            "user_id": f"u{user}",
+            "input": f"film {film} of all",
+            "output": LABELS[(user + film) % 3],
+            "ts": f"20{film:02}",
+        }
+        for user in range(USERS)
+        for film in range(RECORDS)
+    ]
+    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
+    return {
+        "out": str(tmp_path / "out"),
+        "data": {
+            "format": "records",
+            "path": str(tmp_path / "records.jsonl"),
+            "labels": list(LABELS),
+            "instruction": "Which tag?",
+            "queries_per_user": 2,
+        },
+        "generator": {
+            "backend": "openai",
+            "model": "m",
+            "base_url": llm.url,
+            "concurrency": CONCURRENCY,
+            "retries": 0,
+            "timeout_s": 30,
+        },
+        "feedback": {"pseudo_queries": PSEUDO, "items": 3},
+        "users": "train",
+    }
+
+
+def quiet(settings: Settings):
+    return collect_feedback(settings, Console(quiet=True))
+
+
+def rows(settings: Settings, what: str) -> pa.Table:
+    return FeedbackStore(settings.feedback_dir).read(what)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_dry_run_tells_exactly_what_will_be_asked_and_nothing_is_asked_twice(llm, tree):
+    settings = parse_settings(tree)
+    ahead = estimate_feedback(settings)
+    assert not llm.asked
+    assert not settings.answers_dir.exists()
+    report = quiet(settings)
+    assert report.units == ahead.units > 20
+    assert report.usage.calls == ahead.requests == llm.asked.total() == len(llm.asked)
+    # Everybody saw the same films: without history the same question is asked for all.
+    assert report.usage.cached == ahead.repeated > 0
+    assert report.failed.total() == report.unfinished == report.left == 0
+    again = estimate_feedback(settings)
+    assert (again.units, again.kept, again.requests) == (0, ahead.units, 0)
+    assert quiet(settings).kept == ahead.units
+    assert llm.asked.total() == ahead.requests
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_killed_again_and_again_nothing_is_missing_there_twice_or_asked_twice(llm, tree, tmp_path):
+    whole = parse_settings({**tree, "out": str(tmp_path / "whole")})
+    quiet(whole)
+    distinct = len(llm.asked)
+    llm.asked.clear()
+
+    settings = parse_settings(tree)
+    path = tmp_path / "settings.yaml"
+    path.write_text(json.dumps(tree))
+    command = [sys.executable, "-m", "hydra_ray", "collect", str(path)]
+    command.append(f"ray.address={ray.get_runtime_context().gcs_address}")
+    kills = 0
+    for share in (0.25, 0.6):
+        victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        dying = threading.Event()
+
+        def kill(count: int, victim=victim, dying=dying, at=int(share * distinct)) -> None:
+            if count >= at and not dying.is_set():
+                dying.set()
+                os.kill(victim.pid, signal.SIGKILL)
+
+        llm.on_request = kill
+        output, _ = victim.communicate(timeout=300)
+        assert victim.returncode == -signal.SIGKILL, output.decode()
+        kills += 1
+    llm.on_request = lambda count: None
+    last = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert last.returncode == 0, last.stderr
+
+    assert len(llm.asked) == distinct
+    assert llm.asked.total() - distinct <= kills * CONCURRENCY, "only what was in flight is asked again"
+    for what in ("units", "reranker", "adapter"):
+        assert rows(settings, what) == rows(whole, what)
+    assert estimate_feedback(settings).requests == 0
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_budget_stops_the_job_and_the_next_run_goes_on(llm, tree):
+    settings = parse_settings({**tree, "generator": {**tree["generator"], "limits": {"calls": 40}}})
+    first = quiet(settings)
+    assert llm.asked.total() == first.usage.calls == 40
+    assert first.left > 0
+    assert "generator.limits.calls" in first.stopped
+    second = quiet(parse_settings(tree))
+    assert (second.kept, second.units) == (first.units, first.left)
+    assert llm.asked.total() == len(llm.asked), "what the first run paid for is not asked again"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_several_askers_share_the_work_and_lose_none_of_it(llm, tree):
+    tree["feedback"]["askers"] = 2
+    settings = parse_settings(tree)
+    ahead = estimate_feedback(settings)
+    report = quiet(settings)
+    assert (report.units, report.unfinished) == (ahead.units, 0)
+    assert report.usage.calls + report.usage.cached == ahead.requests + ahead.repeated
+    # Two processes may ask the same at the same moment, but no more than two.
+    assert max(llm.asked.values()) <= 2
+    keys = [(row["tenant"], row["user"], row["query_id"]) for row in rows(settings, "adapter")]
+    assert len(keys) == len(set(keys)) == ahead.units
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_an_endpoint_that_is_down_is_said_and_costs_nothing_later(llm, tree):
+    llm.status = 503
+    settings = parse_settings(tree)
+    with pytest.raises(HydraError, match=r"answered no call for .* out of order"):
+        quiet(settings)
+    assert FeedbackStore(settings.feedback_dir).done() == set()
+    llm.status = 200
+    report = quiet(settings)
+    assert (report.kept, report.failed.total()) == (0, 0)
+    assert report.units == estimate_feedback(settings).kept
