@@ -80,10 +80,10 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
     tree = _load(settings, overrides)
     report = train_base(tree, console)
     table = Table("role", "groups", "epoch", "loss", "held back: best on top", "with the shared head alone")
-    for role, fitted in report.roles.items():
-        for epoch in fitted.state.epochs:
-            valid = [f"{epoch[name]:.3f}" if name in epoch else "-" for name in ("valid_top1", "valid_top1_shared")]
-            table.add_row(role, str(report.groups[role]), str(int(epoch["epoch"]) + 1), f"{epoch['loss']:.3f}", *valid)
+    for epoch in report.epochs:
+        valid = [f"{epoch[name]:.3f}" if name in epoch else "-" for name in ("valid_top1", "valid_top1_shared")]
+        role, number = epoch["role"], str(int(epoch["epoch"]) + 1)
+        table.add_row(role, str(report.groups[role]), number, f"{epoch['loss']:.3f}", *valid)
     console.print(table)
     console.print(f"Base {report.version} of {report.users} users is in {tree.model_dir / 'base'}")
 

@@ -87,7 +87,6 @@ class VLLMSettings(_Section):
     target_ongoing_requests: int = Field(32, ge=1, description="Requests a replica at which replicas are added.")
     max_ongoing_requests: int = Field(64, ge=1, description="Requests that a replica works on at once.")
     max_queued_requests: int = Field(256, ge=-1, description="Requests that wait per caller; more are refused (429).")
-    start_timeout_s: float = Field(900, gt=0, description="Offline commands wait this long for the engine.")
     salt_key_env: str = Field("HYDRA_SALT_KEY", description="Variable with the secret behind tenants' cache salts.")
     engine: dict[str, Any] = Field({}, description="Further arguments of vLLM's engine, as vLLM names them.")
 

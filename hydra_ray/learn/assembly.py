@@ -12,12 +12,12 @@ import ray
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.table import read_records
-from hydra_ray.methods import Recipe
-from hydra_ray.records import Dataset, HydraError, User
 from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.engine import ask_engine
 from hydra_ray.learn.feedback import Questions
 from hydra_ray.learn.pipeline import Askers
+from hydra_ray.methods import Recipe
+from hydra_ray.records import Dataset, HydraError, User
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, tenant_file
@@ -96,7 +96,7 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     return task, replace(dataset, users=tuple(found[user] for user in dict.fromkeys(wanted) if user))
 
 
-def make_generator(settings: Settings, cache: AnswerCache | None, *, shared_by: int = 1) -> Generator:
+def make_generator(settings: Settings, cache: AnswerCache | None = None, *, shared_by: int = 1) -> Generator:
     """The black-box LLM, within its budget and behind a cache where there is one.
 
     Args:

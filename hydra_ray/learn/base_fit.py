@@ -1,10 +1,10 @@
-"""Fits the shared base with Ray Train: one run a role."""
+"""Fits the shared base with Ray Train."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.groups import Group
-from hydra_ray.learn.loop import GROUP_SCHEMA, LoopConfig, Trainee, group_rows, train_worker
+from hydra_ray.learn.loop import GROUP_SCHEMA, LoopConfig, RolePlan, Trainee, group_rows, train_worker
 from hydra_ray.learn.progress import Progress, TrainState, watch
 from hydra_ray.models.scorer import Head, Scorer
 from hydra_ray.records import HydraError, UserKey
@@ -41,46 +41,53 @@ _WORKER_ENV = {
 
 @dataclass(frozen=True, slots=True)
 class FittedRole:
-    """A scorer, the heads of the training users, and how the run went."""
+    """A scorer and the heads of the training users."""
 
     scorer: Scorer
     heads: dict[UserKey, Head]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedBase:
+    """The fitted roles, and how the run went."""
+
+    roles: dict[str, FittedRole]
     state: TrainState
 
 
-def fit_role(
-    role: str,
-    groups: Sequence[Group],
+def fit_base(
+    groups: Mapping[str, Sequence[Group]],
     base: BaseSettings,
     *,
     seed: int,
     storage: Path,
-    show: Callable[[TrainState, int], None],
-) -> FittedRole:
-    """Fits one role's scorer on the training users' groups.
+    show: Callable[[TrainState, Mapping[str, int]], None],
+) -> FittedBase:
+    """Fits a scorer for each role on the training users' groups, one role after the other by the same workers.
 
     A lost worker costs the epoch under way, and the one before it if Ray Train had not yet taken in its
     checkpoint (it asks every two seconds). The run is named after its data and settings, so that Ray Train
     finds the checkpoints of an earlier try in `storage`.
 
     Args:
-        role: Names the run.
-        groups: At least one.
+        groups: By role; at least one a worker for each.
         base: Settings.
         seed: Of initial heads, shuffling and drops.
         storage: Folder for checkpoints; on a cluster one that every node sees.
-        show: Told the state and the number of steps an epoch has.
+        show: Told the state and the number of steps that an epoch of each role has.
 
     Raises:
         HydraError: There is nothing to learn from, or the workers failed too often.
     """
-    check_enough(role, groups, base)
-    users = sorted({group.user for group in groups})
-    rows = group_rows(groups, users)
-    train, valid = _hold_back(rows, seed)
-    steps = -(-(len(train) // base.workers) // base.batch_groups)
-    config = LoopConfig(base.model_dump(), len(users), steps, seed, valid)
-    name = f"{role}-{_fingerprint(config, train)}"
+    for role in groups:
+        check_enough(role, groups[role], base)
+    users = {role: sorted({group.user for group in groups[role]}) for role in groups}
+    split = {role: _hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
+    train = {role: rows for role, (rows, _) in split.items()}
+    steps = {role: -(-(len(rows) // base.workers) // base.batch_groups) for role, rows in train.items()}
+    plans = tuple(RolePlan(role, len(users[role]), steps[role], valid) for role, (_, valid) in split.items())
+    config = LoopConfig(base.model_dump(), seed, plans)
+    name = f"base-{_fingerprint(config, train)}"
     progress = ray.remote(num_cpus=0)(Progress).remote()
     trainer = TorchTrainer(
         _run_worker,
@@ -95,21 +102,26 @@ def fit_role(
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": _WORKER_ENV},
         ),
-        datasets={"train": ray.data.from_arrow(pa.Table.from_pylist(train, schema=GROUP_SCHEMA))},
+        datasets={
+            role: ray.data.from_arrow(pa.Table.from_pylist(rows, schema=GROUP_SCHEMA)) for role, rows in train.items()
+        },
     )
     try:
         with watch(progress, lambda state: show(state, steps)):
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise HydraError(f"{role}: training failed {base.max_failures + 1} time(s); the last error: {error}") from error
-    state = ray.get(progress.state.remote())
-    trainee = Trainee(base, len(users))
+        raise HydraError(f"training failed {base.max_failures + 1} time(s); the last error: {error}") from error
     with result.checkpoint.as_directory() as folder:
-        trainee.load_state_dict(load_file(Path(folder) / "trainee.safetensors"))
-    trainee.eval()
-    heads = {key: trainee.bank.row(row) for row, key in enumerate(users)}
+        fitted = {role: _load_role(Path(folder) / f"{role}.safetensors", base, users[role]) for role in groups}
     shutil.rmtree(storage / name, ignore_errors=True)
-    return FittedRole(trainee.scorer, heads, state)
+    return FittedBase(fitted, ray.get(progress.state.remote()))
+
+
+def _load_role(path: Path, base: BaseSettings, users: Sequence[UserKey]) -> FittedRole:
+    trainee = Trainee(base, len(users))
+    trainee.load_state_dict(load_file(path))
+    trainee.eval()
+    return FittedRole(trainee.scorer, {key: trainee.bank.row(row) for row, key in enumerate(users)})
 
 
 def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None:
@@ -140,6 +152,6 @@ def _resources(base: BaseSettings) -> dict[str, float]:
     return {"CPU": float(each), "GPU": 1.0} if base.gpu else {"CPU": float(each)}
 
 
-def _fingerprint(config: LoopConfig, train: list[dict[str, Any]]) -> str:
+def _fingerprint(config: LoopConfig, train: Mapping[str, list[dict[str, Any]]]) -> str:
     told = json.dumps([asdict(config), train], sort_keys=True).encode()
     return blake2b(told, digest_size=6).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,22 +38,47 @@ GROUP_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
+class RolePlan:
+    """What is to be done for one role.
+
+    Attributes:
+        role: Reranker or adapter; the name of its data set, too.
+        users: Number of training users.
+        steps_per_epoch: Batches a worker and epoch.
+        valid: Groups held back, judged after each epoch by the first worker.
+    """
+
+    role: str
+    users: int
+    steps_per_epoch: int
+    valid: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class LoopConfig:
     """What a worker is told.
 
     Attributes:
         base: Settings of the base, as plain values.
-        users: Number of training users.
-        steps_per_epoch: Batches a worker and epoch.
         seed: Of initial heads, user drop and shuffling.
-        valid: Groups held back, judged after each epoch by the first worker.
+        plans: Roles, fitted one after the other by the same workers: starting workers takes longer than
+            many a role does.
     """
 
     base: dict[str, Any]
-    users: int
-    steps_per_epoch: int
     seed: int
-    valid: Sequence[dict[str, Any]]
+    plans: tuple[RolePlan, ...]
+
+
+@dataclass(slots=True)
+class _Resumed:
+    """What a checkpoint holds: weights of finished roles, and of the one under way with its optimiser."""
+
+    done: dict[str, dict[str, Tensor]]
+    role: str = ""
+    epoch: int = -1
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
 
 
 class Trainee(nn.Module):
@@ -95,29 +120,43 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
         progress: Handle of a `learn.progress.Progress` actor.
     """
     base = BaseSettings.model_validate(config.base)
+    resumed = _last_checkpoint()
+    for plan in config.plans:
+        if plan.role in resumed.done and plan.role != resumed.role:
+            continue
+        _train_role(plan, base, config.seed, resumed, progress)
+
+
+def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed, progress: Any) -> None:
     rank = ray.train.get_context().get_world_rank()
-    torch.manual_seed(config.seed)
-    trainee = Trainee(base, config.users)
+    torch.manual_seed(seed)
+    trainee = Trainee(base, plan.users)
     model = ray.train.torch.prepare_model(trainee)
     optimizer = _optimizer(trainee, base)
-    total = base.epochs * config.steps_per_epoch
+    total = base.epochs * plan.steps_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, total))
-    start = _resume(trainee, optimizer, schedule)
-    shard = ray.train.get_dataset_shard("train")
+    start = 0
+    if resumed.role == plan.role:
+        trainee.load_state_dict(resumed.done[plan.role])
+        optimizer.load_state_dict(resumed.optimizer)
+        schedule.load_state_dict(resumed.schedule)
+        start = resumed.epoch + 1
+    shard = ray.train.get_dataset_shard(plan.role)
     for epoch in range(start, base.epochs):
-        progress.enter.remote(rank, os.getpid(), epoch)
-        torch.manual_seed(config.seed * 1009 + epoch * 101 + rank)
+        progress.enter.remote(rank, os.getpid(), plan.role, epoch)
+        torch.manual_seed(seed * 1009 + epoch * 101 + rank)
         model.train()
         losses = []
-        for batch in _batches(shard, base.batch_groups, config.seed + epoch):
+        for batch in _batches(shard, base.batch_groups, seed + epoch):
             losses.append(_step(model, trainee.scorer.encoder, batch, base, optimizer))
             schedule.step()
             if rank == 0:
-                progress.step.remote(epoch, len(losses), losses[-1])
-        metrics = {"epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
+                progress.step.remote(len(losses), losses[-1])
+        metrics = {"role": plan.role, "epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
         if rank == 0:
-            metrics |= _judge(trainee, config.valid, base.batch_groups)
-            _report_with_checkpoint(trainee, optimizer, schedule, metrics)
+            metrics |= _judge(trainee, plan.valid, base.batch_groups)
+            resumed.done[plan.role] = trainee.state_dict()
+            _report_with_checkpoint(resumed.done, optimizer, schedule, metrics)
             ray.get(progress.done.remote(metrics))
         else:
             ray.train.report(metrics)
@@ -175,25 +214,28 @@ def _warm_then_linear(step: int, total: int) -> float:
 
 
 def _report_with_checkpoint(
-    trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any, metrics: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]], optimizer: torch.optim.Optimizer, schedule: Any, metrics: dict[str, Any]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        save_file(trainee.state_dict(), Path(folder) / "trainee.safetensors")
-        state = {"optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(), "epoch": metrics["epoch"]}
-        torch.save(state, Path(folder) / "optimizer.pt")
+        for role, state in weights.items():
+            save_file(state, Path(folder) / f"{role}.safetensors")
+        under_way = {
+            "role": metrics["role"],
+            "epoch": metrics["epoch"],
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+        }
+        torch.save(under_way, Path(folder) / "under_way.pt")
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
-def _resume(trainee: Trainee, optimizer: torch.optim.Optimizer, schedule: Any) -> int:
+def _last_checkpoint() -> _Resumed:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return 0
+        return _Resumed({})
     with checkpoint.as_directory() as folder:
-        trainee.load_state_dict(load_file(Path(folder) / "trainee.safetensors"))
-        state = torch.load(Path(folder) / "optimizer.pt", weights_only=True)
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["epoch"]) + 1
+        done = {path.stem: load_file(path) for path in Path(folder).glob("*.safetensors")}
+        return _Resumed(done, **torch.load(Path(folder) / "under_way.pt", weights_only=True))
 
 
 @torch.inference_mode()

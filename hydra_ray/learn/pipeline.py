@@ -16,7 +16,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydra_ray.learn.feedback import Asker, Questions, Told
 from hydra_ray.learn.plan import Unit
-from hydra_ray.records import HydraError
 from hydra_ray.steps.generate import Generator
 
 # Batches of units that an asker works on at once: while the last of one are answered the next are asked.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +21,7 @@ from hydra_ray.learn.assembly import (
     make_questions,
     open_cache,
 )
-from hydra_ray.learn.base_fit import FittedRole, check_enough, fit_role
+from hydra_ray.learn.base_fit import check_enough, fit_base
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport, left_to_ask, record
 from hydra_ray.learn.engine import engine_running
@@ -45,7 +46,7 @@ class TrainReport:
 
     version: str
     users: int
-    roles: dict[str, FittedRole]
+    epochs: list[dict[str, Any]]
     groups: dict[str, int]
 
 
@@ -144,37 +145,27 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
     groups = {role: _groups(role, settings, task, dataset, None, with_golds=True) for role in ROLES}
     for role in ROLES:
         check_enough(role, groups[role], settings.base)
-    fitted = {}
-    with cluster(settings.ray):
-        for role in ROLES:
-            fitted[role] = _train_role(role, groups[role], settings, console)
-    base = Base(uuid.uuid4().hex[:12], task, *(fitted[role].scorer for role in ROLES))
+    with cluster(settings.ray), progress_bar(console) as bar:
+        lines = {
+            role: bar.add_task(f"Training the {role}", total=None, note=f"{len(groups[role])} groups") for role in ROLES
+        }
+
+        def show(state: TrainState, steps: Mapping[str, int]) -> None:
+            if state.role:
+                done, total = state.epoch * steps[state.role] + state.step, settings.base.epochs * steps[state.role]
+                note = f"epoch {state.epoch + 1}, loss {state.loss:.3f}"
+                bar.update(lines[state.role], completed=done, total=total, note=note)
+
+        fitted = fit_base(groups, settings.base, seed=settings.seed, storage=settings.model_dir / "training", show=show)
+    base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
     users = UserStore(settings.store_url)
     for role in ROLES:
-        users.put_heads(base.version, role, fitted[role].heads)
+        users.put_heads(base.version, role, fitted.roles[role].heads)
     _put_histories(users, dataset)
     users.close()
-    return TrainReport(base.version, len(dataset.users), fitted, {role: len(groups[role]) for role in ROLES})
-
-
-def _train_role(role: str, groups: list[Group], settings: Settings, console: Console) -> FittedRole:
-    with progress_bar(console) as bar:
-        line = bar.add_task(f"Training the {role}", total=None, note=f"{len(groups)} groups")
-
-        def show(state: TrainState, steps: int) -> None:
-            done = state.epoch * steps + state.step
-            total = settings.base.epochs * steps
-            bar.update(line, completed=done, total=total, note=f"epoch {state.epoch + 1}, loss {state.loss:.3f}")
-
-        return fit_role(
-            role,
-            groups,
-            settings.base,
-            seed=settings.seed,
-            storage=settings.model_dir / "training",
-            show=show,
-        )
+    counts = {role: len(groups[role]) for role in ROLES}
+    return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts)
 
 
 def fit_users(settings: Settings, console: Console) -> FitReport:

@@ -76,6 +76,8 @@ class Ingress:
         except GenerateError as error:
             if error.kind == "busy":
                 return protocol.refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
+            if error.kind == "refused":
+                return protocol.refusal(400, str(error), "invalid_request_error")
             return protocol.refusal(502, str(error), "upstream_error")
         if request.stream:
             return StreamingResponse(protocol.stream(answer, name, request.n), media_type="text/event-stream")

@@ -2,11 +2,12 @@
 
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from hydra_ray.learn.base_fit import fit_role
+from hydra_ray.learn.base_fit import fit_base
 from hydra_ray.learn.groups import Group
 from hydra_ray.learn.progress import TrainState
 from hydra_ray.records import HydraError, UserKey
@@ -44,9 +45,8 @@ def base_settings(encoder_path: Path, **changes: object) -> BaseSettings:
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Path):
     groups = taste_groups(users=8)
-    fitted = fit_role(
-        "adapter",
-        groups,
+    fitted = fit_base(
+        {"adapter": groups},
         base_settings(tiny_encoder, workers=2, epochs=6),
         seed=1,
         storage=tmp_path,
@@ -57,27 +57,28 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     assert len(set(fitted.state.pids.values())) == 2
     assert [epoch["epoch"] for epoch in fitted.state.epochs] == list(range(6))
     assert fitted.state.epochs[-1]["loss"] < 0.8 * fitted.state.epochs[0]["loss"]
+    adapter = fitted.roles["adapter"]
     choices = [("funny", "a new film", ""), ("scary", "a new film", "")]
     for user, preferred in (("u0", 0), ("u1", 1)):
-        head = fitted.heads[UserKey("t", user)]
-        assert int(fitted.scorer.score(choices, [head, head]).argmax()) == preferred
-    dull = fitted.scorer.score([*choices, ("dull", "a new film", "")], [None] * 3)
+        head = adapter.heads[UserKey("t", user)]
+        assert int(adapter.scorer.score(choices, [head, head]).argmax()) == preferred
+    dull = adapter.scorer.score([*choices, ("dull", "a new film", "")], [None] * 3)
     assert int(dull.argmin()) == 2, "the shared head alone knows what everybody dislikes"
     assert not list(tmp_path.iterdir()), "checkpoints are gone once the fit is done"
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(tiny_encoder: Path, tmp_path: Path):
+    """It dies in the second role: what the first one learnt is in the checkpoint, too."""
     killed: list[int] = []
 
-    def kill_once(state: TrainState, steps: int) -> None:
-        if not killed and state.epoch >= 2 and state.step >= 1:
+    def kill_once(state: TrainState, steps: Mapping[str, int]) -> None:
+        if not killed and state.role == "reranker" and state.epoch >= 2 and state.step >= 1:
             killed.append(state.epoch)
             os.kill(state.pids[1], signal.SIGKILL)
 
-    fitted = fit_role(
-        "reranker",
-        taste_groups(users=40),
+    fitted = fit_base(
+        {"adapter": taste_groups(users=8), "reranker": taste_groups(users=40)},
         base_settings(tiny_encoder, workers=2, epochs=6, batch_groups=2),
         seed=1,
         storage=tmp_path,
@@ -85,22 +86,31 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
     )
 
     assert killed, "the test never got to kill a worker"
-    entered = fitted.state.entered
+    assert [epoch for role, epoch in fitted.state.entered if role == "adapter"] == list(range(6))
+    entered = [epoch for role, epoch in fitted.state.entered if role == "reranker"]
     again = next(i for i in range(1, len(entered)) if entered[i] <= entered[i - 1])
     # Ray Train's controller may not have taken in the last report yet, but never more than that one.
     assert entered[again - 1] - 1 <= entered[again] <= entered[again - 1], "no older epoch is repeated"
     assert sorted(set(entered)) == list(range(6))
-    assert fitted.state.epochs[-1]["epoch"] == 5
-    assert fitted.state.epochs[-1]["started_at_epoch"] == entered[again] > 0
+    last = fitted.state.epochs[-1]
+    assert (last["role"], last["epoch"]) == ("reranker", 5)
+    assert last["started_at_epoch"] == entered[again] > 0
+    for role in fitted.roles.values():
+        choices = [("funny", "a new film", ""), ("scary", "a new film", "")]
+        for user, preferred in (("u0", 0), ("u1", 1)):
+            head = role.heads[UserKey("t", user)]
+            assert int(role.scorer.score(choices, [head, head]).argmax()) == preferred
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_training_gives_up_after_too_many_failures(tiny_encoder: Path, tmp_path: Path):
     settings = base_settings(tiny_encoder, max_failures=0, encoder={"name": str(tmp_path / "absent")})
-    with pytest.raises(HydraError, match=r"reranker: training failed 1 time\(s\)"):
-        fit_role("reranker", taste_groups(2), settings, seed=1, storage=tmp_path, show=lambda state, steps: None)
+    with pytest.raises(HydraError, match=r"training failed 1 time\(s\)"):
+        fit_base({"reranker": taste_groups(2)}, settings, seed=1, storage=tmp_path, show=lambda state, steps: None)
 
 
 def test_too_little_feedback_is_said_before_any_worker_starts(tiny_encoder: Path, tmp_path: Path):
     with pytest.raises(HydraError, match="collect more feedback"):
-        fit_role("reranker", [], base_settings(tiny_encoder), seed=1, storage=tmp_path, show=lambda state, steps: None)
+        fit_base(
+            {"reranker": []}, base_settings(tiny_encoder), seed=1, storage=tmp_path, show=lambda state, steps: None
+        )

@@ -57,7 +57,9 @@ class EmbeddedGenerator:
         prompts = [self._prompt_ids(request) for request in requests]
         context = self._model.config.max_position_embeddings
         replies: list[Generation | GenerateError] = [
-            GenerateError(f"the prompt has {len(ids)} tokens; with max_tokens {r.max_tokens} the context is {context}")
+            GenerateError(
+                f"the prompt has {len(ids)} tokens; with max_tokens {r.max_tokens} the context is {context}", "refused"
+            )
             for ids, r in zip(prompts, requests, strict=True)
         ]
         fitting = [i for i, ids in enumerate(prompts) if len(ids) + requests[i].max_tokens <= context]

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import logging
+import pickle
 import threading
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from hydra_ray.records import ChatRequest, Message, Usage
+from hydra_ray.records import ChatRequest, HydraError, Message, Usage
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.openai import OpenAIGenerator
+from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
 
 KEY = "sk-secret-7f3a"
 REQUEST = ChatRequest((Message("user", "Which tag?"), Message("assistant", "drama")), n=2, max_tokens=8, seed=3)
@@ -22,7 +25,7 @@ def completion(*texts, **more):
     return {"id": "x", "object": "chat.completion", "choices": choices, "usage": usage, **more}
 
 
-class Endpoint(ThreadingHTTPServer):
+class Server(ThreadingHTTPServer):
     """Answers with its replies in turn, the last one for ever, and remembers what it was asked.
 
     A reply is a body, or (status, body), or a function of the request's body that gives either; a body that
@@ -65,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def endpoint():
-    server = Endpoint()
+    server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     yield server
@@ -78,15 +81,17 @@ def endpoint():
 async def client(endpoint, monkeypatch):
     """Makes generators for the endpoint."""
     monkeypatch.setenv("LLM_KEY", KEY)
+    monkeypatch.setattr("hydra_ray.steps.generate.openai.FIRST_WAIT_S", 0.02)
     made = []
 
-    def make(**options):
-        made.append(OpenAIGenerator("tiny", endpoint.url, **{"api_key_env": "LLM_KEY", "timeout_s": 30, **options}))
+    def make(key_file=None, **options):
+        endpoints = [Endpoint(endpoint.url, "LLM_KEY", key_file)]
+        made.append(OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, "retries": 0, **options}))
         return made[-1]
 
     yield make
     for generator in made:
-        await generator._client.close()
+        await generator.close()
 
 
 async def refused(generator):
@@ -145,9 +150,23 @@ async def test_a_reply_without_usage_counts_the_call(client, endpoint):
     assert (await client()(REQUEST)).usage == Usage(calls=1)
 
 
-async def test_usage_without_numbers_can_be_added_up(client, endpoint):
-    endpoint.replies = [completion("fine", usage={"prompt_tokens": None})]
+@pytest.mark.parametrize(
+    "usage", [{"prompt_tokens": None}, {"prompt_tokens": "7", "completion_tokens": -3}, {"prompt_tokens": 7.5}, [7], 7]
+)
+async def test_usage_without_numbers_can_be_added_up(client, endpoint, usage):
+    endpoint.replies = [completion("fine", usage=usage)]
     assert (await client()(REQUEST)).usage + Usage() == Usage(calls=1)
+
+
+async def test_half_a_surrogate_pair_in_a_reply_can_be_stored(client, endpoint):
+    endpoint.replies = ['{"choices": [{"message": {"content": "fi\\ud83dne"}}]}']
+    assert (await client()(REQUEST)).texts == ("fi?ne",)
+
+
+async def test_half_a_surrogate_pair_in_a_prompt_is_the_requests_own_fault(client, endpoint):
+    with pytest.raises(GenerateError, match="not valid Unicode") as caught:
+        await client(retries=4)(ChatRequest((Message("user", "fi\ud83dne"),)))
+    assert (caught.value.kind, caught.value.transient, endpoint.asked) == ("refused", False, [])
 
 
 async def test_a_passing_failure_is_tried_again(client, endpoint):
@@ -180,6 +199,111 @@ async def test_the_key_is_never_in_an_error(client, endpoint, body):
     assert len(endpoint.asked) == 1
 
 
+async def test_a_key_is_masked_even_where_a_message_is_cut(client, endpoint):
+    endpoint.replies = [(400, {"error": {"message": "x" * 280 + KEY}})]
+    error = await refused(client())
+    assert "sk-" not in error
+    assert len(error) < 320
+
+
+async def test_a_key_that_is_part_of_another_is_masked_whole(monkeypatch, endpoint):
+    monkeypatch.setenv("SHORT", "sk-1")
+    monkeypatch.setenv("LONG", "sk-1-and-more")
+    endpoint.replies = [(401, {"error": {"message": "not sk-1-and-more, not sk-1"}})]
+    generator = OpenAIGenerator("tiny", [Endpoint(endpoint.url, "SHORT"), Endpoint(endpoint.url, "LONG")], retries=0)
+    error = await refused(generator)
+    await generator.close()
+    assert error.count("HTTP 401: not ***, not ***") == 2
+    assert "more" not in error
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+async def test_the_key_is_in_no_traceback_and_no_log(client, endpoint, caplog, status):
+    caplog.set_level(logging.DEBUG)
+    endpoint.replies = [(status, {"error": {"message": f"{KEY} is wrong"}, "choices": KEY})]
+    generator = client(retries=1)
+    with pytest.raises(GenerateError) as caught:
+        await generator(REQUEST)
+    shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+    assert KEY not in "".join(shown.format())
+    assert KEY not in repr(generator) + repr(caught.value) + str(pickle.loads(pickle.dumps(caught.value)))
+    assert caplog.records
+    assert KEY not in caplog.text
+    assert all(KEY not in str(vars(record)) for record in caplog.records)
+    # Not even hidden behind the error, for tools that look there.
+    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None
+
+
+async def test_a_key_file_goes_before_the_variable(client, endpoint, tmp_path):
+    (tmp_path / "key").write_text("sk-from-file\n")
+    await client(key_file=tmp_path / "key")(REQUEST)
+    assert endpoint.headers[0]["authorization"] == "Bearer sk-from-file"
+
+
+async def test_a_rotated_key_is_read_when_the_old_one_is_refused(client, endpoint, tmp_path):
+    file = tmp_path / "key"
+    file.write_text("sk-old")
+    generator = client(key_file=file)
+    await generator(REQUEST)
+    file.write_text("sk-new")
+    wrong = (401, {"error": {"message": "sk-old is over"}})
+    endpoint.replies = [wrong, completion("fine")]
+    answer = await generator(REQUEST)
+    assert (answer.texts, answer.usage.calls) == (("fine",), 1)
+    assert [h["authorization"] for h in endpoint.headers] == ["Bearer sk-old", "Bearer sk-old", "Bearer sk-new"]
+    # The old key stays a secret.
+    endpoint.replies = [wrong]
+    assert await refused(generator) == "tiny: HTTP 401: *** is over"
+    assert len(endpoint.asked) == 4
+
+
+async def test_requests_under_way_share_a_rotated_key(client, endpoint, tmp_path):
+    file = tmp_path / "key"
+    file.write_text("sk-old")
+    generator = client(key_file=file)
+    file.write_text("sk-new")
+    arrived = threading.Barrier(3)
+
+    def refuse(_):
+        arrived.wait(30)
+        return 401, {"error": {"message": "over"}}
+
+    endpoint.replies = [refuse, refuse, refuse, completion("fine")]
+    answers = await asyncio.gather(*(generator(REQUEST) for _ in range(3)))
+    assert [answer.texts for answer in answers] == [("fine",)] * 3
+
+
+@pytest.mark.parametrize("content", [None, b"", b" \n", b"sk-one\nsk-two", "sk-zażółć".encode(), b"\xff\xfesk-one"])
+async def test_a_key_file_that_is_no_use_is_told_by_its_path_alone(client, tmp_path, content):
+    file = tmp_path / "the-key"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(HydraError) as caught:
+        client(key_file=file)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert f"generator.api_key_file: {file} " in shown
+    assert "sk-" not in shown
+
+
+async def test_a_key_file_that_is_gone_is_told_with_the_refusal(client, endpoint, tmp_path):
+    file = tmp_path / "key"
+    file.write_text("sk-old")
+    generator = client(key_file=file)
+    file.unlink()
+    endpoint.replies = [(401, {"error": {"message": "over"}})]
+    assert await refused(generator) == (
+        f"tiny: HTTP 401: over; generator.api_key_file: {file} cannot be read: No such file or directory"
+    )
+
+
+async def test_a_variable_that_holds_no_key_is_told_by_its_name(client, monkeypatch):
+    monkeypatch.setenv("LLM_KEY", "sk-zażółć")
+    with pytest.raises(HydraError, match="LLM_KEY holds no key") as caught:
+        client()
+    assert "sk-" not in str(caught.value)
+
+
 async def test_garbage_is_an_error(client, endpoint):
     endpoint.replies = ['{"choices": [oops']
     assert (await refused(client())).startswith("tiny: ")
@@ -193,6 +317,10 @@ async def test_garbage_is_an_error(client, endpoint):
         ("application/json", "null"),
         ("application/json", {"choices": [{"message": None}]}),
         ("application/json", {"choices": [{}]}),
+        ("application/json", {"choices": 5}),
+        ("application/json", {"choices": "fine"}),
+        ("application/json", {"choices": [5, None, "fine"]}),
+        ("application/json", {"choices": [{"message": "fine"}]}),
         ("application/json", {"choices": [{"message": {"content": [{"type": "text", "text": "fine"}]}}]}),
     ],
 )
@@ -204,7 +332,7 @@ async def test_a_reply_of_another_shape_is_an_error(client, endpoint, content_ty
 async def test_a_server_that_hangs_is_given_up_and_the_next_request_is_answered(client, endpoint):
     released = threading.Event()
     endpoint.replies = [lambda _: released.wait(30) and completion("late"), completion("fine")]
-    generator = client(timeout_s=0.3, retries=0)
+    generator = client(timeout_s=1)
     assert "timed out" in await refused(generator)
     released.set()
     assert (await generator(REQUEST)).texts == ("fine",)
@@ -213,13 +341,13 @@ async def test_a_server_that_hangs_is_given_up_and_the_next_request_is_answered(
 async def test_no_server_is_an_error(client, endpoint):
     endpoint.shutdown()
     endpoint.server_close()
-    assert await refused(client(retries=0)) == "tiny: Connection error."
+    assert (await refused(client())).startswith("tiny: Connection error. ")
 
 
 async def test_no_more_requests_are_in_flight_than_allowed(client, endpoint):
     released = threading.Event()
     endpoint.replies = [lambda _: released.wait(30) and completion("fine")]
-    generator = client(concurrency=3, retries=0)
+    generator = client(concurrency=3)
     calls = [asyncio.create_task(generator(REQUEST)) for _ in range(12)]
     while len(endpoint.asked) < 3:
         await asyncio.sleep(0.01)

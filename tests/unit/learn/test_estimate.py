@@ -1,0 +1,66 @@
+"""What a collection will ask is told exactly, without asking."""
+
+import asyncio
+
+import pytest
+
+from hydra_ray.learn.estimate import chat_token_counter, estimate
+from hydra_ray.learn.feedback import Asker, Questions
+from hydra_ray.learn.plan import Unit
+from hydra_ray.methods import Recipe
+from hydra_ray.settings import LimitSettings
+from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator
+from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
+from hydra_ray.steps.generate.embedded import EmbeddedGenerator
+from hydra_ray.steps.prompt import Prompter
+
+RECIPE = Recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+
+
+@pytest.fixture
+def units(query, item):
+    """Two users with the same film: without history they are asked the same."""
+    return [
+        Unit(query("a robot", user="ann"), "comedy", (item("a dog", "drama"), item("a cat", "drama")), pseudo=False),
+        Unit(query("a robot", user="bob"), "comedy", (item("a cow", "drama"),), pseudo=False),
+    ]
+
+
+@pytest.fixture
+def questions(tag_task):
+    return Questions(Prompter(tag_task), RECIPE, 2)
+
+
+def test_it_is_what_is_asked_then(scripted, units, questions):
+    cache = AnswerCache(":memory:")
+    ahead = estimate(units, questions, cache, "m", lambda request: 10, exact=False)
+    assert (ahead.units, ahead.requests, ahead.repeated, ahead.cached) == (2, 6, 1, 0)
+    assert (ahead.prompt_tokens, ahead.completion_tokens) == (60, 16 * (1 + 2 + 4 + 1 + 4))
+    llm = scripted(lambda request: ["drama"] * request.n)
+    asker = Asker(CachedGenerator(llm, cache, "m"), questions)
+    asyncio.run(asker(units[0]))
+    later = estimate(units, questions, cache, "m", lambda request: 10, exact=False)
+    assert (later.requests, later.cached) == (6, 4)
+    asyncio.run(asker(units[1]))
+    assert len(llm.requests) == ahead.requests
+    assert estimate(units, questions, cache, "other model", lambda request: 10, exact=False).cached == 0
+
+
+def test_tokens_are_the_models_own_count(units, questions):
+    count = chat_token_counter(DEMO_CHECKPOINT)
+    generator = EmbeddedGenerator("demo")
+    for request in questions(units[0]).requests:
+        assert asyncio.run(generator(request)).usage.prompt_tokens == count(request)
+
+
+def test_the_table_names_the_price_and_a_limit_that_is_too_small(units, questions, capsys):
+    from rich.console import Console
+
+    ahead = estimate(units, questions, None, "m", lambda request: 1_000_000, exact=True)
+    limits = LimitSettings(price_in=2.0, price_out=1.0, calls=5, tokens=10**9)
+    Console(width=200).print(ahead.table(limits))
+    shown = capsys.readouterr().out
+    assert "at most 12.00" in shown
+    assert "generator.limits.calls is 5" in shown
+    assert "generator.limits.tokens" not in shown
+    assert "counted with the model's tokenizer" in shown

@@ -1,0 +1,69 @@
+"""The hosted generator reports what becomes of requests; the metrics' way to Prometheus is Ray's."""
+
+import pytest
+
+from hydra_ray.records import ChatRequest, Message
+from hydra_ray.serve import generator as hosted
+from hydra_ray.settings import parse_settings
+from hydra_ray.steps.generate import GenerateError
+
+
+class Recorded:
+    """Stands in for Ray's metrics, which only count within a replica."""
+
+    def __init__(self, name, *_, **__):
+        self.name, self.noted = name, []
+        BY_NAME[name] = self
+
+    def inc(self, value=1, tags=None):
+        self.noted.append((value, tags))
+
+    def observe(self, value):
+        self.noted.append(value)
+
+
+BY_NAME: dict[str, Recorded] = {}
+
+
+@pytest.fixture
+def generator(monkeypatch):
+    """The deployment's class itself, with the demo's LM."""
+    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
+    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    return hosted.Generator.func_or_class(parse_settings({}))
+
+
+def ask(text: str) -> ChatRequest:
+    return ChatRequest((Message("user", text),), n=2, temperature=1.0, max_tokens=4)
+
+
+async def test_calls_tokens_and_seconds_are_counted(generator):
+    answer = await generator(ask("Name the film"))
+    assert BY_NAME["hydra_generator_calls"].noted == [(1, {"outcome": "answered"})]
+    assert BY_NAME["hydra_generator_tokens"].noted == [
+        (answer.usage.prompt_tokens, {"direction": "in"}),
+        (answer.usage.completion_tokens, {"direction": "out"}),
+    ]
+    (seconds,) = BY_NAME["hydra_generator_seconds"].noted
+    assert seconds > 0
+
+
+async def test_a_failure_is_counted_by_its_kind_and_costs_no_tokens(generator):
+    with pytest.raises(GenerateError) as caught:
+        await generator(ask("film " * 5000))
+    assert caught.value.kind == "refused"
+    assert BY_NAME["hydra_generator_calls"].noted == [(1, {"outcome": "refused"})]
+    assert BY_NAME["hydra_generator_tokens"].noted == []
+
+
+async def test_answers_are_cached_while_serving_only_if_a_folder_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
+    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    plain = hosted.Generator.func_or_class(parse_settings({"out": str(tmp_path)}))
+    await plain(ask("Name the film"))
+    assert (await plain(ask("Name the film"))).usage.cached == 0
+    assert not list(tmp_path.iterdir())
+    cached = hosted.Generator.func_or_class(parse_settings({"generator": {"cache": str(tmp_path)}}))
+    await cached(ask("Name the film"))
+    assert (await cached(ask("Name the film"))).usage.cached == 1
+    assert BY_NAME["hydra_generator_calls"].noted == [(1, {"outcome": "answered"})]

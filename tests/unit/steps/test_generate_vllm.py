@@ -1,0 +1,126 @@
+"""vLLM's replies and failures, as they come from the engine's deployment."""
+
+import asyncio
+
+import pytest
+
+from hydra_ray.records import ChatRequest, Message, Usage
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.vllm import VLLMGenerator, cache_salt
+
+REQUEST = ChatRequest((Message("user", "Which tag?"),), n=2, temperature=0.7, max_tokens=8, seed=3)
+
+
+def reply(*texts):
+    choices = [{"index": i, "message": {"role": "assistant", "content": text}} for i, text in enumerate(texts)]
+    return {"choices": choices, "usage": {"prompt_tokens": 11, "completion_tokens": 5}}
+
+
+class Engine:
+    """Gives its replies in turn, the last one for ever; an exception is raised."""
+
+    def __init__(self, *replies):
+        self.replies, self.asked = list(replies), []
+
+    async def __call__(self, payload):
+        self.asked.append(payload)
+        answer = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+async def test_one_request_with_n_in_the_engines_terms():
+    engine = Engine(reply(" comedy\n", "drama"))
+    answer = await VLLMGenerator(engine, "acme", "secret")(REQUEST)
+    assert answer.texts == ("comedy", "drama")
+    assert answer.usage == Usage(1, 11, 5)
+    assert engine.asked == [
+        {
+            "messages": [{"role": "user", "content": "Which tag?"}],
+            "n": 2,
+            "temperature": 0.7,
+            "max_tokens": 8,
+            "seed": 3,
+            "cache_salt": cache_salt("secret", "acme"),
+        }
+    ]
+
+
+@pytest.mark.parametrize(("temperature", "send_seed"), [(0.0, True), (0.7, False)])
+async def test_a_seed_is_left_out_where_it_means_nothing_or_is_not_wanted(temperature, send_seed):
+    engine = Engine(reply("fine"))
+    await VLLMGenerator(engine, "acme", send_seed=send_seed)(ChatRequest(REQUEST.messages, temperature=temperature))
+    assert "seed" not in engine.asked[0]
+
+
+async def test_salts_tell_tenants_apart_and_are_the_same_in_every_process():
+    salts = []
+    for tenant in ("acme", "zeta", "acme"):
+        engine = Engine(reply("fine"))
+        await VLLMGenerator(engine, tenant, "secret")(REQUEST)
+        salts.append(engine.asked[0]["cache_salt"])
+    assert salts[0] == salts[2] != salts[1]
+    assert all(len(salt) == 64 and int(salt, 16) for salt in salts)
+    assert "acme" not in salts[0]
+
+
+async def test_without_a_key_processes_share_no_prefixes():
+    engine = Engine(reply("fine"))
+    await VLLMGenerator(engine, "acme")(REQUEST)
+    await VLLMGenerator(engine, "acme")(REQUEST)
+    assert engine.asked[0]["cache_salt"] != engine.asked[1]["cache_salt"] != cache_salt("", "acme")
+
+
+async def test_an_engine_that_was_away_is_asked_again():
+    engine = Engine(GenerateError("not available", "connection", True), reply("fine"))
+    answer = await VLLMGenerator(engine, "acme", retries=1)(REQUEST)
+    assert (answer.texts, answer.usage.calls, len(engine.asked)) == (("fine",), 1, 2)
+
+
+async def test_an_engine_that_stays_away_is_given_up():
+    engine = Engine(GenerateError("not available", "connection", True))
+    with pytest.raises(GenerateError, match="not available") as caught:
+        await VLLMGenerator(engine, "acme", retries=1)(REQUEST)
+    assert (caught.value.kind, caught.value.transient, len(engine.asked)) == ("connection", True, 2)
+
+
+@pytest.mark.parametrize(("code", "kind", "asked"), [(400, "refused", 1), (422, "refused", 1), (500, "server", 3)])
+async def test_what_vllm_refuses_is_told_in_its_words(code, kind, asked):
+    engine = Engine({"error": {"message": "the prompt is too long", "code": code}})
+    with pytest.raises(GenerateError, match=r"^vLLM: the prompt is too long$") as caught:
+        await VLLMGenerator(engine, "acme", retries=2)(REQUEST)
+    assert (caught.value.kind, len(engine.asked)) == (kind, asked)
+
+
+async def test_choices_without_text_are_left_out_and_none_at_all_is_an_error():
+    assert (await VLLMGenerator(Engine(reply(None, "one", " ")), "acme")(REQUEST)).texts == ("one",)
+    with pytest.raises(GenerateError, match="no choices with text") as caught:
+        await VLLMGenerator(Engine(reply(None, "")), "acme")(REQUEST)
+    assert caught.value.kind == "malformed"
+
+
+async def test_an_engine_that_hangs_is_given_up():
+    async def hang(payload):
+        await asyncio.sleep(60)
+
+    with pytest.raises(GenerateError, match=r"more than 0\.05 s") as caught:
+        await VLLMGenerator(hang, "acme", timeout_s=0.05, retries=0)(REQUEST)
+    assert caught.value.kind == "timeout"
+
+
+async def test_no_more_requests_are_in_flight_than_allowed():
+    released, waiting = asyncio.Event(), []
+
+    async def engine(payload):
+        waiting.append(payload)
+        await released.wait()
+        return reply("fine")
+
+    generator = VLLMGenerator(engine, "acme", concurrency=3)
+    calls = [asyncio.create_task(generator(REQUEST)) for _ in range(9)]
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert len(waiting) == 3
+    released.set()
+    assert [answer.texts for answer in await asyncio.gather(*calls)] == [("fine",)] * 9
