@@ -36,6 +36,8 @@ _UNITS = pa.schema(
 )
 _SCHEMAS = {"reranker": RERANKER_FEEDBACK, "adapter": ADAPTER_FEEDBACK, "units": _UNITS}
 UnitKey = tuple[str, str, str]
+# Kinds of failure that the same request would meet again.
+_FINAL = {"refused", "empty"}
 
 
 @dataclass(slots=True)
@@ -75,8 +77,8 @@ class Told:
 
     @property
     def finished(self) -> bool:
-        """Whether asking again would bring nothing more: only requests that are at fault themselves failed."""
-        return self.answered and not self.stopped and not set(self.failed) - {"refused"}
+        """Whether asking again would bring nothing more: what failed would fail again."""
+        return self.answered and not self.stopped and not set(self.failed) - _FINAL
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import ray
 import ray.data
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from hydra_ray.learn.feedback import Asker, Questions, Told
 from hydra_ray.learn.plan import Unit
@@ -111,5 +110,4 @@ def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]
 def _place(askers: Askers) -> dict[str, Any]:
     if askers.cpus is not None:
         return {"num_cpus": askers.cpus, "num_gpus": askers.gpus}
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    return {"num_cpus": 0, "scheduling_strategy": here}
+    return {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}

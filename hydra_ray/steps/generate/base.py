@@ -11,9 +11,9 @@ class GenerateError(HydraError):
     """The generator gave no answer to one request; others are not affected.
 
     Attributes:
-        kind: What went wrong, in one of a few words fit for a metric's label: "refused" (the request
-            itself is at fault, e.g. too long), "busy", "timeout", "connection", "server", "malformed",
-            "key" (not accepted) or "other".
+        kind: What went wrong, in one of a few words fit for a metric's label: "refused" (the request itself is at
+            fault, e.g. too long), "empty" (the LLM said nothing), "busy", "timeout", "connection", "server",
+            "malformed", "key" (not accepted) or "other".
         transient: Whether the same request may succeed later.
     """
 

@@ -122,7 +122,7 @@ class OpenAIGenerator:
                 reply = await self._ask(target, request)
             if isinstance(reply, Generation):
                 return reply
-            if reply.kind in ("refused", "other"):
+            if reply.kind in ("refused", "empty", "other"):
                 raise self._failure({target: reply})
             failed[target] = reply
             left = [other for other in left if other is not target and not other.health.closed_for()]
@@ -144,7 +144,7 @@ class OpenAIGenerator:
         except HydraError as error:
             reply = GenerateError(f"{reply}; {error}", "key")
         # A refused request says nothing against the endpoint.
-        target.health.note(well=isinstance(reply, Generation) or reply.kind in ("refused", "other"))
+        target.health.note(well=isinstance(reply, Generation) or reply.kind in ("refused", "empty", "other"))
         return reply
 
     async def _attempt(self, target: _Target, request: ChatRequest) -> Generation | GenerateError:
@@ -239,7 +239,7 @@ def _generation(reply: object) -> Generation | GenerateError:
     if not any(texts):
         # An LLM that said nothing would say it again; a reply of another shape was hardly an LLM's.
         empty = bool(texts) or None in contents
-        return GenerateError("the reply has no choices with text", "other" if empty else "malformed", not empty)
+        return GenerateError("the reply has no choices with text", "empty" if empty else "malformed", not empty)
     usage = getattr(reply, "usage", None)
     prompt, completion = getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0)
     return Generation(tuple(filter(None, texts)), Usage(1, _count(prompt), _count(completion)))

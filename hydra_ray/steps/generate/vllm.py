@@ -98,6 +98,6 @@ def _read(reply: dict[str, Any]) -> Generation:
     texts = [choice["message"].get("content") or "" for choice in reply["choices"]]
     kept = tuple(text.strip() for text in texts if text.strip())
     if not kept:
-        raise GenerateError("vLLM: the reply has no choices with text", "malformed")
+        raise GenerateError("vLLM: the reply has no choices with text", "empty")
     usage = reply["usage"]
     return Generation(kept, Usage(1, usage["prompt_tokens"], usage.get("completion_tokens") or 0))

@@ -110,7 +110,7 @@ async def test_a_refused_request_is_asked_once(start, status):
 async def test_an_llm_that_says_nothing_is_not_asked_again(start):
     server = await start(f.says(f.http(f.completion(" "))))
     error = await failure(start.ask(server))
-    assert (error.kind, error.transient, len(server.asked)) == ("other", False, 1)
+    assert (error.kind, error.transient, len(server.asked)) == ("empty", False, 1)
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ async def test_choices_without_text_are_left_out_and_none_at_all_is_an_error():
     assert (await VLLMGenerator(Engine(reply(None, "one", " ")), "acme")(REQUEST)).texts == ("one",)
     with pytest.raises(GenerateError, match="no choices with text") as caught:
         await VLLMGenerator(Engine(reply(None, "")), "acme")(REQUEST)
-    assert caught.value.kind == "malformed"
+    assert caught.value.kind == "empty"
 
 
 async def test_an_engine_that_hangs_is_given_up():
