@@ -60,7 +60,9 @@ class FaultyEndpoint:
         for writer in self._writers:
             writer.transport.abort()
         # Its behaviours end by themselves; a task cancelled with the event loop would be reported.
-        while self.in_flight:
+        for _ in range(1000):
+            if not self.in_flight:
+                break
             await asyncio.sleep(0.005)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

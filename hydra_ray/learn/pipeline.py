@@ -18,7 +18,9 @@ from hydra_ray.learn.plan import Unit
 from hydra_ray.steps.generate import Generator
 
 # Batches of units that an asker works on at once: while the last of one are answered the next are asked.
-_BATCHES_IN_FLIGHT = 4
+_BATCHES_IN_FLIGHT = 3
+# Rounds of the generator's concurrency in a batch: each batch is a Ray task, which costs milliseconds.
+_ROUNDS_A_BATCH = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +45,8 @@ class Askers:
 
     @property
     def units_per_batch(self) -> int:
-        """Enough for the batches in flight to hold twice the requests that the generator takes at once."""
-        requests = self.questions.items + 2
-        return max(1, -(-2 * self.concurrency // (requests * (_BATCHES_IN_FLIGHT - 1))))
+        """As many units as keep the generator busy for some rounds."""
+        return -(-_ROUNDS_A_BATCH * self.concurrency // (self.questions.items + 2))
 
 
 class AskStage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import bm25s
 import numpy as np
@@ -19,15 +20,15 @@ class LexicalIndex:
     """BM25 scores of any number of queries over the same texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        documents = _tokens(list(texts)) if texts else []
+        documents = [_words(text) for text in texts]
         self._size = len(documents)
         self._index = bm25s.BM25() if any(documents) else None
         if self._index is not None:
-            self._index.index(documents, show_progress=False)
+            self._index.index([list(words) for words in documents], show_progress=False)
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
-        words = _tokens([query])[0] if self._index is not None else []
+        words = list(_words(query)) if self._index is not None else []
         if not words or self._index is None:
             return np.zeros(self._size, dtype=np.float32)
         scores: npt.NDArray[np.float32] = self._index.get_scores(words)
@@ -60,6 +61,7 @@ def shuffled(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranke
 RETRIEVERS: dict[str, Retriever] = {"bm25": lexical, "random": shuffled}
 
 
-def _tokens(texts: list[str]) -> list[list[str]]:
-    tokens: list[list[str]] = bm25s.tokenize(texts, stopwords="en", return_ids=False, show_progress=False)
-    return tokens
+# A user's items are ranked again for each of their queries: half of a ranking's time went into their words.
+@lru_cache(maxsize=20_000)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(bm25s.tokenize([text], stopwords="en", return_ids=False, show_progress=False)[0])

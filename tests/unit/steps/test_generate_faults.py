@@ -167,6 +167,12 @@ async def test_waiting_for_one_endpoint_holds_up_no_request_to_another(start):
     assert (len(busy.asked), len(other.asked)) == (1, 5)
 
 
+async def test_another_endpoint_is_tried_again_before_one_that_asks_to_wait(start):
+    busy, other = await start(f.fails(429, retry_after="30")), await start(f.fails(500), f.fails(500), f.good)
+    answer = await asyncio.wait_for(start.ask(busy, other)(request()), 20)
+    assert (answer.texts, len(busy.asked), len(other.asked)) == (("echo hello",), 1, 3)
+
+
 async def test_waiting_between_attempts_holds_no_slot(start, monkeypatch):
     monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 60)
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
@@ -182,7 +188,10 @@ async def test_waiting_between_attempts_holds_no_slot(start, monkeypatch):
         await waiting
 
 
-async def test_an_endpoint_that_asks_for_too_long_a_wait_is_given_up(start):
+async def test_an_endpoint_that_asks_for_too_long_a_wait_is_given_up(start, monkeypatch):
+    # No time is lost in waiting for a retry that cannot come.
+    monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 60)
+    monkeypatch.setattr(random, "uniform", lambda low, high: high)
     server = await start(f.fails(429, "quota used up", retry_after="3000"))
     generator = start.ask(server)
     error = await asyncio.wait_for(failure(generator), 20)

@@ -200,7 +200,7 @@ async def test_the_key_is_never_in_an_error(client, endpoint, body):
 
 
 async def test_a_key_is_masked_even_where_a_message_is_cut(client, endpoint):
-    endpoint.replies = [(400, {"error": {"message": "x" * 280 + KEY}})]
+    endpoint.replies = [(400, {"error": {"message": "x" * 280 + KEY + "y" * 500}})]
     error = await refused(client())
     assert "sk-" not in error
     assert len(error) < 320
