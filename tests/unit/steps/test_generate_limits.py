@@ -83,6 +83,15 @@ async def test_a_budget_ends_where_the_next_request_might_exceed_it(budget, answ
     assert inner.asked == budget.spent.calls == answers
 
 
+async def test_a_cost_that_floats_miss_by_a_hair_still_fits():
+    # 0.1 each, and 0.2 + 0.1 > 0.3.
+    generator = BudgetedGenerator(Answering(Usage(1, 0, 1)), Budget(cost=0.3, price_out=100_000))
+    for _ in range(3):
+        await generator(ChatRequest((), max_tokens=1))
+    with pytest.raises(BudgetSpentError):
+        await generator(ChatRequest((), max_tokens=1))
+
+
 async def test_a_small_request_may_still_fit_where_a_big_one_does_not():
     generator = BudgetedGenerator(Answering(), Budget(tokens=16))
     with pytest.raises(BudgetSpentError):
