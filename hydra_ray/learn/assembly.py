@@ -107,9 +107,8 @@ def make_generator(settings: Settings, cache: AnswerCache | None = None, *, shar
     Raises:
         HydraError: The model, a key file or the engine cannot be had.
     """
-    limits = settings.generator.limits
-    budget = Budget(limits.calls, limits.tokens, limits.cost, limits.price_in, limits.price_out)
-    generator: Generator = BudgetedGenerator(make_backend(settings, shared_by=shared_by), budget.share(shared_by))
+    budget = _budget(settings.generator).share(shared_by)
+    generator: Generator = BudgetedGenerator(make_backend(settings, shared_by=shared_by), budget)
     return CachedGenerator(generator, cache, generator_identity(settings)) if cache else generator
 
 
@@ -162,12 +161,13 @@ def endpoints(generator: GeneratorSettings) -> list[EndpointSettings]:
     return [first, *generator.fallbacks]
 
 
-def check_generator(generator: GeneratorSettings) -> None:
+def check_generator(generator: GeneratorSettings, shared_by: int) -> None:
     """Finds out before any process is started whether the generator can be made.
 
     Raises:
-        HydraError: It cannot: no checkpoint, or a key file that cannot be read.
+        HydraError: It cannot: no checkpoint, a key file that cannot be read, a budget too small to share.
     """
+    _budget(generator).share(shared_by)
     if generator.backend == "embedded":
         checkpoint_folder(generator.model)
     elif generator.backend == "openai":
@@ -221,6 +221,11 @@ def generator_identity(settings: Settings) -> str:
     g = settings.generator
     dtype = g.vllm.dtype if g.backend == "vllm" else g.dtype
     return f"{g.backend}|{g.base_url}|{g.model}|{dtype}"
+
+
+def _budget(generator: GeneratorSettings) -> Budget:
+    limits = generator.limits
+    return Budget(limits.calls, limits.tokens, limits.cost, limits.price_in, limits.price_out)
 
 
 def _share(limit: int | None, shared_by: int) -> int | None:

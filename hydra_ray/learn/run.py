@@ -120,7 +120,7 @@ def _collect(settings: Settings, task: Task, units: list[Unit], console: Console
     report = CollectReport(kept=len(units) - len(todo))
     if not todo:
         return report
-    check_generator(settings.generator)
+    check_generator(settings.generator, settings.feedback.askers)
     with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
         line = bar.add_task("Asking the LLM", total=len(units), completed=report.kept, note="")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hydra_ray.records import ChatRequest, Generation, Usage
 from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator
@@ -24,49 +24,6 @@ class Outcome:
     seconds: float
     usage: Usage
     error: str | None
-
-
-@dataclass(slots=True)
-class Tally:
-    """Outcomes added up; tallies of several processes are added with +.
-
-    Attributes:
-        calls: Requests that an LLM answered.
-        prompt_tokens: Of those and of cached answers, as endpoints count them.
-        completion_tokens: Likewise.
-        cached: Requests that were answered from disk.
-        failed: How many requests failed, by kind.
-        seconds: Sum of all requests' seconds.
-    """
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def add(self, outcome: Outcome) -> None:
-        """Counts one more request; fits as `observe` of a `MeteredGenerator`."""
-        usage = outcome.usage
-        self.calls += usage.calls
-        self.prompt_tokens += usage.prompt_tokens
-        self.completion_tokens += usage.completion_tokens
-        self.cached += usage.cached
-        self.seconds += outcome.seconds
-        if outcome.error is not None:
-            self.failed[outcome.error] = self.failed.get(outcome.error, 0) + 1
-
-    def __add__(self, other: Tally) -> Tally:
-        kinds = sorted({*self.failed, *other.failed})
-        return Tally(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached + other.cached,
-            {kind: self.failed.get(kind, 0) + other.failed.get(kind, 0) for kind in kinds},
-            self.seconds + other.seconds,
-        )
 
 
 class MeteredGenerator:

@@ -16,7 +16,8 @@ from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
 from hydra_ray.steps.generate.base import GenerateError
-from hydra_ray.steps.generate.limits import Health, Pace, retry_after
+from hydra_ray.steps.generate.health import Health, retry_after
+from hydra_ray.steps.generate.limits import Pace
 
 # Upper end of the random wait before the first retry; it doubles with each.
 FIRST_WAIT_S = 0.5

@@ -12,7 +12,7 @@ import pytest
 
 from hydra_ray.records import ChatRequest, Message, Usage
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate import limits as limits_module
+from hydra_ray.steps.generate import health as health_module
 from hydra_ray.steps.generate import openai as openai_module
 from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
 
@@ -49,7 +49,7 @@ def request(text="hello"):
 def pass_time(monkeypatch, seconds):
     """Only endpoints' health feels it; the event loop's clock goes on as it was."""
     later = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds, time=time.time)
-    monkeypatch.setattr(limits_module, "time", later)
+    monkeypatch.setattr(health_module, "time", later)
 
 
 async def failure(generator, text="hello"):
@@ -235,7 +235,7 @@ async def test_another_endpoint_stands_in_at_once_and_for_a_while(start, monkeyp
         assert (await generator(request(str(i)))).texts == (f"echo {i}",)
     assert (len(ill.asked), len(well.asked)) == (1, 3)
     # After its rest the first is asked again, and stays in use when it is well.
-    pass_time(monkeypatch, limits_module.COOL_DOWN_S + 1)
+    pass_time(monkeypatch, health_module.COOL_DOWN_S + 1)
     ill.behave = lambda _: f.good
     for i in range(2):
         assert (await generator(request(str(i)))).texts == (f"echo {i}",)
@@ -246,7 +246,7 @@ async def test_after_its_rest_an_endpoint_is_tried_by_one_request_alone(start, m
     ill, well = await start(f.fails(500)), await start(f.good)
     generator = start.ask(ill, well, retries=0)
     await generator(request())
-    pass_time(monkeypatch, limits_module.COOL_DOWN_S + 1)
+    pass_time(monkeypatch, health_module.COOL_DOWN_S + 1)
     others_done = asyncio.Event()
     ill.behave = lambda _: f.after(others_done.wait(), f.fails(500))
     tasks = [asyncio.create_task(generator(request(str(i)))) for i in range(8)]

@@ -1,11 +1,10 @@
 import asyncio
-from dataclasses import asdict
 
 import pytest
 
 from hydra_ray.records import ChatRequest, Generation, Message, Usage
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome, Tally
+from hydra_ray.steps.generate.metered import MeteredGenerator
 
 REQUEST = ChatRequest((Message("user", "Which tag?"),))
 
@@ -70,43 +69,13 @@ async def test_a_cancelled_request_is_not_told():
 
 
 async def test_requests_at_the_same_time_are_told_each():
-    tally = Tally()
-    metered = MeteredGenerator(Ending(Generation(("fine",), Usage(1, 7, 3))), tally.add)
+    told = []
+    metered = MeteredGenerator(Ending(Generation(("fine",), Usage(1, 7, 3))), told.append)
     await asyncio.gather(*(metered(REQUEST) for _ in range(20)))
-    assert (tally.calls, tally.prompt_tokens, tally.completion_tokens) == (20, 140, 60)
+    assert [(outcome.usage, outcome.error) for outcome in told] == [(Usage(1, 7, 3), None)] * 20
 
 
 async def test_closing_closes_the_generator():
     inner = Ending(None)
     await MeteredGenerator(inner, print).close()
     assert inner.closed
-
-
-def tally(*outcomes):
-    total = Tally()
-    for outcome in outcomes:
-        total.add(outcome)
-    return total
-
-
-ANSWERED = Outcome(2.0, Usage(1, 7, 3), None)
-CACHED = Outcome(0.5, Usage(0, 7, 3, cached=1), None)
-BUSY, SLOW = Outcome(1.0, Usage(), "busy"), Outcome(4.0, Usage(), "timeout")
-
-
-def test_a_tally_adds_up_what_it_is_told():
-    assert asdict(tally(ANSWERED, CACHED, BUSY, BUSY, SLOW)) == {
-        "calls": 1,
-        "prompt_tokens": 14,
-        "completion_tokens": 6,
-        "cached": 1,
-        "failed": {"busy": 2, "timeout": 1},
-        "seconds": 8.5,
-    }
-
-
-def test_tallies_of_processes_add_up_to_the_tally_of_all():
-    one, other = tally(ANSWERED, BUSY), tally(CACHED, SLOW, BUSY)
-    assert one + other == tally(ANSWERED, BUSY, CACHED, SLOW, BUSY)
-    # The parts stay as they were.
-    assert (one, other) == (tally(ANSWERED, BUSY), tally(CACHED, SLOW, BUSY))
