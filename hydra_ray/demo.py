@@ -41,10 +41,10 @@ def run_demo(out: Path, console: Console) -> None:
     """Collects, trains, fits, evaluates and serves; prints the table and two answers with their reasons."""
     settings = demo_settings(out)
     data = settings.data
-    console.rule("1 Collect: what helps the LLM, and what would it answer?")
-    console.print(str(collect_feedback(settings, console)))
-    # One cluster for training and serving: starting Ray takes seconds.
+    # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):
+        console.rule("1 Collect: what helps the LLM, and what would it answer?")
+        console.print(str(collect_feedback(settings, console)))
         console.rule("2 Train: a shared base, and heads of the training users")
         train_base(settings, console)
         console.rule("3 Fit: heads of users the base has never seen, from their history alone")

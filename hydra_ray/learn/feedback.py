@@ -30,6 +30,7 @@ from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.retrieve import lexical
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.tasks import Task
 
 _UNITS = pa.schema(
     [("tenant", pa.string()), ("user", pa.string()), ("query_id", pa.string()), ("failed_calls", pa.int32())]
@@ -140,17 +141,19 @@ class FeedbackStore:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Everything the LLM is asked about one unit.
+    """Everything the LLM is asked about one unit, and what its answers are judged by.
 
     Attributes:
-        unit: The query.
+        about: The columns that name the query in each row of feedback.
+        gold: The user's own answer.
         items: Retrieved items tried one at a time.
         evidence: Answers of the history that the adapter will read.
         requests: Without history, with each item, for candidates.
         truncated: Texts cut to fit the prompt.
     """
 
-    unit: Unit
+    about: dict[str, Any]
+    gold: str
     items: tuple[HistoryItem, ...]
     evidence: tuple[str, ...]
     requests: tuple[ChatRequest, ...]
@@ -182,7 +185,8 @@ class Questions:
         # Texts cut above are cut again, and counted, in the candidates' prompt.
         several, truncated = self._request(unit, nearest[: recipe.shots], recipe.candidates, recipe.temperature)
         return Asked(
-            unit,
+            _about(unit),
+            unit.gold,
             tuple(items),
             tuple(item.output for item in nearest[: recipe.evidence]),
             (plain, *with_item, several),
@@ -201,15 +205,14 @@ class Asker:
 
     Args:
         generator: The LLM.
-        questions: What it is asked.
+        task: Parses and scores its answers.
     """
 
     generator: Generator
-    questions: Questions
+    task: Task
 
-    async def __call__(self, unit: Unit) -> Told:
+    async def __call__(self, asked: Asked) -> Told:
         """The unit's feedback; a call that fails costs its own rows and is counted."""
-        asked = self.questions(unit)
         told = Told(truncated=asked.truncated, began=time.time())
         *answers, candidates = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
         told.ended = time.time()
@@ -238,14 +241,14 @@ class Asker:
         return answer
 
     def _reranker_rows(self, asked: Asked, answers: Sequence[Generation | None], told: Told) -> None:
-        without, *with_item = [self._score(answer, asked.unit.gold) for answer in answers]
+        without, *with_item = [self._score(answer, asked.gold) for answer in answers]
         if without is None:
             return
         for item, score in zip(asked.items, with_item, strict=True):
             if score is not None:
                 told.reranker.append(
                     {
-                        **_about(asked.unit),
+                        **asked.about,
                         "item_id": item.id,
                         "item_input": item.input,
                         "item_output": item.output,
@@ -257,23 +260,22 @@ class Asker:
     def _adapter_row(self, asked: Asked, answer: Generation | None, told: Told) -> None:
         if answer is None:
             return
-        task, gold = self.questions.prompter.task, asked.unit.gold
-        candidates = distinct_candidates(task, answer.texts)
+        candidates = distinct_candidates(self.task, answer.texts)
         told.adapter.append(
             {
-                **_about(asked.unit),
-                "gold": gold,
+                **asked.about,
+                "gold": asked.gold,
                 "history": list(asked.evidence),
                 "candidates": [candidate.text for candidate in candidates],
                 "votes": [candidate.votes for candidate in candidates],
-                "scores": [task.score(candidate.text, gold) for candidate in candidates],
+                "scores": [self.task.score(candidate.text, asked.gold) for candidate in candidates],
             }
         )
 
     def _score(self, answer: Generation | None, gold: str) -> float | None:
         if answer is None or not answer.texts:
             return None
-        return self.questions.prompter.task.score(answer.texts[0], gold)
+        return self.task.score(answer.texts[0], gold)
 
 
 def _about(unit: Unit) -> dict[str, Any]:

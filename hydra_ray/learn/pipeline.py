@@ -1,9 +1,10 @@
-"""The Ray Data pipeline of a collection: units in, what they taught out, the generator as its stage."""
+"""The Ray Data pipeline of a collection: one stage writes what is asked, the generator is the next."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import numpy as np
 import ray
 import ray.data
 
-from hydra_ray.learn.feedback import Asker, Questions, Told
+from hydra_ray.learn.feedback import Asked, Asker, Questions, Told
 from hydra_ray.learn.plan import Unit
 from hydra_ray.steps.generate import Generator
 
@@ -49,34 +50,51 @@ class Askers:
         return -(-_ROUNDS_A_BATCH * self.concurrency // (self.questions.items + 2))
 
 
-class AskStage:
-    """One asker: batches of units in, what they taught out. Batches run side by side on one event loop.
+class WriteStage:
+    """Writes what is asked about units: retrieval and prompts, which take a CPU that the generator may want.
 
     Args:
-        askers: How to make the generator, and what it is asked.
+        questions: Writes.
         units: The plan; batches hold places in it.
     """
 
-    def __init__(self, askers: Askers, units: ray.ObjectRef) -> None:
+    def __init__(self, questions: Questions, units: ray.ObjectRef) -> None:
+        self._questions = questions
         self._units: list[Unit] = ray.get(units)
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`unit` (places in the plan) in; the same with what is `asked` out."""
+        places = batch["unit"].tolist()
+        # Between two processes of one job, as all that Ray moves.
+        return {"unit": places, "asked": [pickle.dumps(self._questions(self._units[place])) for place in places]}
+
+
+class AskStage:
+    """One asker. Batches run side by side on one event loop.
+
+    Args:
+        askers: How to make the generator.
+    """
+
+    def __init__(self, askers: Askers) -> None:
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
-        self._asker = Asker(askers.make(askers.count), askers.questions)
+        self._asker = Asker(askers.make(askers.count), askers.questions.prompter.task)
         self._stopped = ""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """`unit` (places in the plan) in; the same with `told` as JSON out."""
-        places = batch["unit"].tolist()
-        told = asyncio.run_coroutine_threadsafe(self._ask_batch(places), self._loop).result()
-        return {"unit": places, "told": [json.dumps(one.to_json()) for one in told]}
+        """`unit` and `asked` in; `unit` and what was `told`, as JSON, out."""
+        asked = [pickle.loads(one) for one in batch["asked"]]
+        told = asyncio.run_coroutine_threadsafe(self._ask_batch(asked), self._loop).result()
+        return {"unit": batch["unit"].tolist(), "told": [json.dumps(one.to_json()) for one in told]}
 
-    async def _ask_batch(self, places: list[int]) -> list[Told]:
-        return list(await asyncio.gather(*(self._ask(self._units[place]) for place in places)))
+    async def _ask_batch(self, asked: list[Asked]) -> list[Told]:
+        return list(await asyncio.gather(*(self._ask(one) for one in asked)))
 
-    async def _ask(self, unit: Unit) -> Told:
+    async def _ask(self, asked: Asked) -> Told:
         if self._stopped:
             return Told(stopped=self._stopped)
-        told = await self._asker(unit)
+        told = await self._asker(asked)
         self._stopped = self._stopped or told.stopped
         return told
 
@@ -91,9 +109,16 @@ def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]
         return
     size = askers.units_per_batch
     places = ray.data.range(len(units), override_num_blocks=-(-len(units) // size)).rename_columns({"id": "unit"})
-    answered = places.map_batches(
+    asked = places.map_batches(
+        WriteStage,
+        fn_constructor_args=(askers.questions, ray.put(list(units))),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=askers.count),
+        num_cpus=0.5,
+    )
+    answered = asked.map_batches(
         AskStage,
-        fn_constructor_args=(askers, ray.put(list(units))),
+        fn_constructor_args=(askers,),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(
             size=askers.count,

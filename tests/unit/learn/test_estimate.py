@@ -37,11 +37,11 @@ def test_it_is_what_is_asked_then(scripted, units, questions):
     assert (ahead.units, ahead.requests, ahead.repeated, ahead.cached) == (2, 6, 1, 0)
     assert (ahead.prompt_tokens, ahead.completion_tokens) == (60, 16 * (1 + 2 + 4 + 1 + 4))
     llm = scripted(lambda request: ["drama"] * request.n)
-    asker = Asker(CachedGenerator(llm, cache, "m"), questions)
-    asyncio.run(asker(units[0]))
+    asker = Asker(CachedGenerator(llm, cache, "m"), questions.prompter.task)
+    asyncio.run(asker(questions(units[0])))
     later = estimate(units, questions, cache, "m", lambda request: 10, exact=False)
     assert (later.requests, later.cached) == (6, 4)
-    asyncio.run(asker(units[1]))
+    asyncio.run(asker(questions(units[1])))
     assert len(llm.requests) == ahead.requests
     assert estimate(units, questions, cache, "other model", lambda request: 10, exact=False).cached == 0
 

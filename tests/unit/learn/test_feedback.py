@@ -58,9 +58,9 @@ def answers(request: ChatRequest):
 
 def run(units, llm, store, task, items=2, seen=None):
     """A collection in this process: each unit is asked when the one before it is recorded."""
-    asker = Asker(llm, Questions(Prompter(task), RECIPE, items))
+    asker, questions = Asker(llm, task), Questions(Prompter(task), RECIPE, items)
     todo = left_to_ask(units, store)
-    told = ((place, asyncio.run(asker(unit))) for place, unit in enumerate(todo))
+    told = ((place, asyncio.run(asker(questions(unit)))) for place, unit in enumerate(todo))
     report = CollectReport(kept=len(units) - len(todo))
     return record(todo, told, store, report, (seen if seen is not None else []).append)
 
@@ -190,7 +190,7 @@ def test_what_is_told_of_a_unit_survives_the_way_between_processes(scripted, tag
             raise GenerateError("too long", "refused")
         return answers(request)
 
-    told = asyncio.run(Asker(scripted(fail), Questions(Prompter(tag_task), RECIPE, 2))(unit))
+    told = asyncio.run(Asker(scripted(fail), tag_task)(Questions(Prompter(tag_task), RECIPE, 2)(unit)))
     assert told.adapter
     assert told.failed == Counter(refused=1)
     assert Told.from_json(json.loads(json.dumps(told.to_json()))) == told
