@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
 import ray.data
 
@@ -108,8 +109,9 @@ def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]
     if not units:
         return
     size = askers.units_per_batch
-    places = ray.data.range(len(units), override_num_blocks=-(-len(units) // size)).rename_columns({"id": "unit"})
-    asked = places.map_batches(
+    # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
+    blocks = [pa.table({"unit": range(at, min(at + size, len(units)))}) for at in range(0, len(units), size)]
+    asked = ray.data.from_arrow(blocks).map_batches(
         WriteStage,
         fn_constructor_args=(askers.questions, ray.put(list(units))),
         batch_size=None,
