@@ -1,7 +1,7 @@
 """Does collecting feedback keep the generator busy?
 
 The same prompts are sent straight to the same generator, all at once from this process, and through the whole
-collection: Ray Data pipeline, cache on disk, scoring, Parquet. Both sides run in turn, twice, on the same machine;
+collection: Ray Data pipeline, cache on disk, scoring, Parquet. Both sides run in turn, three times, on the same machine;
 no answer is reused. Loading a model is in neither side's rate; the collection's time until its first question is
 printed beside it.
 
@@ -39,7 +39,7 @@ from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import ask_key
 from hydra_ray.tasks import Task
 
-ROUNDS = 2
+ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,11 +101,7 @@ class AskStage:
 
 
 def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]:
-    """Places of the units and what they taught, batch by batch as they are answered. Wants a running Ray cluster.
-
-    Raises:
-        HydraError: The generator cannot be made.
-    """
+    """Places of the units and what they taught, batch by batch as they are answered. Wants a running Ray cluster."""
     if not units:
         return
     size = askers.units_per_batch
@@ -116,7 +112,8 @@ def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]
         fn_constructor_args=(askers.questions, ray.put(list(units))),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=askers.count),
-        num_cpus=0.5,
+        # It takes a few percent of one; asking for a share, it might wait for ever beside askers that fill a machine.
+        num_cpus=0,
     )
     answered = asked.map_batches(
         AskStage,
