@@ -32,9 +32,10 @@ format: install
 
 install: $(VENV)/.installed
 
+# Bytecode is compiled here, once, and not by the first of each process that Ray starts.
 $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	$(UV) venv --quiet --allow-existing --python python3 $(VENV)
-	$(UV) pip sync --quiet --python $(BIN)/python $(SOURCES) requirements.lock
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python $(SOURCES) requirements.lock
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
