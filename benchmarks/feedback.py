@@ -1,9 +1,9 @@
 """Does collecting feedback keep the generator busy?
 
 The same prompts are sent straight to the same generator, all at once from this process, and through the whole
-collection: Ray Data pipeline, cache on disk, scoring, Parquet. Both sides run in turn, three times, on the same machine;
-no answer is reused. Loading a model is in neither side's rate; the collection's time until its first question is
-printed beside it.
+collection: Ray Data pipeline, cache on disk, scoring, Parquet. Both sides run in turn, three times, on the same
+machine; no answer is reused. Loading a model is in neither side's rate; the collection's time until its first question
+is printed beside it.
 
     python benchmarks/feedback.py SETTINGS.yaml [KEY=VALUE ...] --queries 200
 

@@ -116,6 +116,13 @@ class GeneratorSettings(EndpointSettings):
     )
     cache_max_mb: int = Field(4096, ge=1, description="Size at which the answers used longest ago are dropped.")
 
+    @model_validator(mode="after")
+    def _paces_and_fallbacks_are_of_endpoints(self) -> GeneratorSettings:
+        limits = self.limits
+        if self.backend != "openai" and (limits.requests_per_minute or limits.tokens_per_minute or self.fallbacks):
+            raise ValueError("limits a minute and fallbacks are for backend openai")
+        return self
+
 
 class EncoderSettings(_Section):
     """The encoder of the base: any Hugging Face encoder by name or path."""

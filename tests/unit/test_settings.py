@@ -134,5 +134,21 @@ def test_a_place_that_does_not_fit_the_format_is_refused(data, told):
         parse_settings({"data": data})
 
 
+@pytest.mark.parametrize("backend", ["embedded", "vllm"])
+@pytest.mark.parametrize(
+    "more", [{"limits": {"requests_per_minute": 60}}, {"limits": {"tokens_per_minute": 60}}, {"fallbacks": [{}]}]
+)
+def test_what_only_endpoints_have_is_not_ignored_elsewhere(backend, more):
+    parse_settings({"generator": {"backend": "openai", **more}})
+    with pytest.raises(SettingsError, match="generator: .* are for backend openai"):
+        parse_settings({"generator": {"backend": backend, **more}})
+
+
+def test_a_budget_of_money_needs_prices():
+    with pytest.raises(SettingsError, match=r"generator\.limits: .* set at least one"):
+        parse_settings({"generator": {"limits": {"cost": 5}}})
+    assert parse_settings({"generator": {"limits": {"cost": 5, "price_out": 1}}}).generator.limits.cost == 5
+
+
 def test_the_demos_settings_are_valid():
     assert load_settings(DEMO).data.format == "simulated"
