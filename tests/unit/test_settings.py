@@ -140,7 +140,7 @@ def test_a_place_that_does_not_fit_the_format_is_refused(data, told):
 )
 def test_what_only_endpoints_have_is_not_ignored_elsewhere(backend, more):
     parse_settings({"generator": {"backend": "openai", **more}})
-    with pytest.raises(SettingsError, match="generator: .* are for backend openai"):
+    with pytest.raises(SettingsError, match=r"generator: .* are for backend openai"):
         parse_settings({"generator": {"backend": backend, **more}})
 
 
