@@ -1,11 +1,9 @@
-"""Budgets, paces and the health of endpoints, each by itself."""
+"""Budgets and paces, each by itself."""
 
 import asyncio
 import pickle
 import random
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Message, Usage
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator, Health, Pace, estimate_tokens, retry_after
+from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator, Pace, estimate_tokens
 
 # 10 characters are 3 tokens and the turn's 4; with 2 answers of 5 tokens it can come to 17.
 REQUEST = ChatRequest((Message("user", "ten chars!"),), n=2, max_tokens=5)
@@ -300,39 +298,3 @@ async def test_big_requests_are_not_overtaken_for_ever():
 
     await asyncio.gather(go("first", 4900), go("big", 300), *(go("small", 1) for _ in range(5)))
     assert order == ["first", "big", *["small"] * 5]
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({}, 0),
-        ({"retry-after": "7"}, 7),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "1500", "retry-after": "9"}, 1.5),
-        ({"retry-after": "-1"}, 0),
-        ({"retry-after": "inf"}, 0),
-        ({"retry-after-ms": "nan"}, 0),
-        ({"retry-after": "soon"}, 0),
-        ({"retry-after-ms": "soon"}, 0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
-    ],
-)
-def test_what_retry_after_says(headers, seconds):
-    assert retry_after(headers) == seconds
-
-
-def test_retry_after_may_be_a_date():
-    later = datetime.now(UTC) + timedelta(hours=1)
-    # Dates have whole seconds, and a slow machine takes its time between the lines.
-    assert 3500 < retry_after({"retry-after": format_datetime(later, usegmt=True)}) <= 3600
-
-
-def test_an_endpoint_is_left_alone_for_as_long_as_it_said_last_and_longest():
-    health = Health()
-    assert health.closed_for() == 0
-    health.close_for(50)
-    health.close_for(1)
-    assert 40 < health.closed_for() <= 50
-    # Nobody is left alone for ever.
-    health.close_for(1e9)
-    assert 3500 < health.closed_for() <= 3600
