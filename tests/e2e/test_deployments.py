@@ -2,10 +2,17 @@
 
 from pathlib import Path
 
+import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from hydra_ray.demo import demo_settings
+from hydra_ray.learn.engine import llm_config
+from hydra_ray.serve.adapter import Adapter
+from hydra_ray.serve.generator import Generator
+from hydra_ray.serve.ingress import Ingress
+from hydra_ray.serve.reranker import Reranker
+from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import parse_settings
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
@@ -16,3 +23,20 @@ def test_the_local_file_serves_what_the_demo_trains():
     (application,) = config.applications
     assert application.import_path == "hydra_ray.serve.app:build"
     assert parse_settings(application.args) == demo_settings(Path("runs/demo"))
+
+
+@pytest.mark.parametrize("name", ["local.yaml", "vllm-cpu.yaml"])
+def test_what_is_for_one_machine_fits_two_cores(name):
+    """What asks for more CPUs than `serve run` finds waits for ever, and says so in a log only."""
+    config = ServeDeploySchema.model_validate(yaml.safe_load((DEPLOYMENTS / name).read_text()))
+    cpus = 0.0
+    for application in config.applications:
+        if application.name == "llm":
+            told = llm_config(parse_settings(application.args).generator, gpu=False)
+            cpus += sum(bundle["CPU"] for bundle in told["placement_group_config"]["bundles"])
+            cpus += told["deployment_config"]["ray_actor_options"]["num_cpus"]
+            continue
+        own = {d.name: d.ray_actor_options["num_cpus"] for d in (Ingress, Retriever, Reranker, Generator, Adapter)}
+        own |= {override.name: override.ray_actor_options.num_cpus for override in application.deployments}
+        cpus += sum(own.values())
+    assert 0 < cpus <= 2
