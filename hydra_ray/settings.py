@@ -105,7 +105,7 @@ class GeneratorSettings(EndpointSettings):
     fallbacks: tuple[EndpointSettings, ...] = Field((), description="For openai: asked in turn while others fail.")
     concurrency: int = Field(32, ge=1, description="Requests in flight, and the largest embedded batch.")
     timeout_s: float = Field(60, gt=0, description="Seconds one attempt may take, from request to last byte.")
-    retries: int = Field(4, ge=0, description="For openai: further attempts after a failed one.")
+    retries: int = Field(4, ge=0, description="Further attempts after a failed one; embedded needs none.")
     send_seed: bool = Field(True, description="Seed the samples; turn off where the endpoint refuses.")
     limits: LimitSettings = LimitSettings()
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
