@@ -8,12 +8,12 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 import ray
+from openai_endpoint import Server, completion, serving
 from rich.console import Console
 
 from hydra_ray.learn.feedback import FeedbackStore
@@ -26,70 +26,32 @@ CONCURRENCY = 8
 USERS, RECORDS, PSEUDO = 6, 9, 5
 
 
-class LLM(ThreadingHTTPServer):
-    """Answers by a hash of what it is asked, remembers every request, and can call out after each."""
+class LLM:
+    """Answers by a hash of what it is asked, counts every request, and can call out after each."""
 
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 64
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+    def __init__(self, server: Server) -> None:
+        self.url = server.url
         self.asked: Counter[str] = Counter()
-        self.tokens = 0
         self.lock = threading.Lock()
         self.on_request = lambda count: None
         self.status = 200
+        server.replies = [self.reply]
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was killed is no news."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: LLM
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["content-length"]))
-        asked = json.loads(body)
-        with self.server.lock:
-            self.server.asked[json.dumps(asked, sort_keys=True)] += 1
-            count = self.server.asked.total()
-        self.server.on_request(count)
+    def reply(self, asked: dict) -> tuple[int, dict]:
+        with self.lock:
+            self.asked[json.dumps(asked, sort_keys=True)] += 1
+            count = self.asked.total()
+        self.on_request(count)
+        if self.status != 200:
+            return self.status, {"error": {"message": "out of order"}}
         digest = hashlib.sha256(json.dumps([asked["messages"], asked.get("seed")]).encode()).digest()
-        texts = [LABELS[digest[i] % len(LABELS)] for i in range(asked["n"])]
-        reply = {
-            "id": "x",
-            "object": "chat.completion",
-            "model": "m",
-            "created": 0,
-            "choices": [
-                {"index": i, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-                for i, text in enumerate(texts)
-            ],
-            "usage": {"prompt_tokens": 10, "completion_tokens": len(texts), "total_tokens": 10 + len(texts)},
-        }
-        payload = json.dumps(reply if self.server.status == 200 else {"error": {"message": "out of order"}}).encode()
-        self.send_response(self.server.status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(payload)))
-        self.end_headers()
-        self.wfile.write(payload)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+        return 200, completion(*(LABELS[digest[i] % len(LABELS)] for i in range(asked["n"])))
 
 
 @pytest.fixture
 def llm():
-    server = LLM()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving() as server:
+        yield LLM(server)
 
 
 @pytest.fixture

@@ -4,58 +4,12 @@ import asyncio
 import random
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
-from types import SimpleNamespace
 
 import faulty_endpoint as f
 import pytest
+from asking import failure, request
 
-from hydra_ray.records import ChatRequest, Message, Usage
-from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate import health as health_module
-from hydra_ray.steps.generate import openai as openai_module
-from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
-
-
-@pytest.fixture(autouse=True)
-def short_backoff(monkeypatch):
-    """Waits that the generator chooses itself are short; those that a server asks for stay."""
-    monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 0.02)
-
-
-@pytest.fixture
-async def start():
-    """Starts servers and makes generators that ask them, in the order of the servers."""
-    async with AsyncExitStack() as stack:
-
-        async def start(*behaviours):
-            return await stack.enter_async_context(f.FaultyEndpoint(*behaviours))
-
-        def ask(*servers, keys=(), **options):
-            keys = [*keys, *["HYDRA_TEST_NO_KEY"] * len(servers)]
-            endpoints = [Endpoint(server.url, key) for server, key in zip(servers, keys, strict=False)]
-            generator = OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, **options})
-            stack.push_async_callback(generator.close)
-            return generator
-
-        start.ask = ask
-        yield start
-
-
-def request(text="hello"):
-    return ChatRequest((Message("user", text),))
-
-
-def pass_time(monkeypatch, seconds):
-    """Only endpoints' health feels it; the event loop's clock goes on as it was."""
-    later = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds, time=time.time)
-    monkeypatch.setattr(health_module, "time", later)
-
-
-async def failure(generator, text="hello"):
-    with pytest.raises(GenerateError) as caught:
-        await generator(request(text))
-    return caught.value
+from hydra_ray.records import Usage
 
 
 async def test_the_server_of_these_tests_answers_when_it_is_well(start):
@@ -113,96 +67,6 @@ async def test_an_llm_that_says_nothing_is_not_asked_again(start):
     assert (error.kind, error.transient, len(server.asked)) == ("empty", False, 1)
 
 
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry_after": "0.4"}, 0.4),
-        ({"retry_after_ms": "400"}, 0.4),
-        ({"retry_after_ms": "400", "retry_after": "0"}, 0.4),
-    ],
-)
-async def test_retry_after_is_waited_for(start, headers, seconds):
-    server = await start(f.fails(429, **headers), f.good)
-    await start.ask(server)(request())
-    first, second = server.asked
-    assert second.at - first.at >= seconds
-
-
-@pytest.mark.parametrize("text", ["soon", "nan", "-5", "inf", "", "99:99", "Fri, 99 Foo 2026 00:00:00 GMT"])
-async def test_a_retry_after_without_sense_is_not_waited_for(start, text):
-    server = await start(f.fails(429, retry_after=text), f.good)
-    assert (await start.ask(server)(request())).texts == ("echo hello",)
-
-
-async def test_retry_after_holds_for_all_requests_to_the_endpoint(start):
-    server = await start(f.fails(429, retry_after="0.6"), f.good)
-    generator = start.ask(server)
-    first = asyncio.create_task(generator(request("first")))
-    while not server.asked:
-        await asyncio.sleep(0.005)
-    # Time for the reply to get there.
-    await asyncio.sleep(0.1)
-    second = asyncio.create_task(generator(request("second")))
-    await asyncio.gather(first, second)
-    refused, *later = server.asked
-    assert len(later) == 2
-    assert min(asked.at for asked in later) - refused.at >= 0.6
-
-
-async def test_retry_after_holds_for_requests_that_wait_for_a_slot(start):
-    server = await start(f.fails(429, retry_after="0.5"), f.good)
-    generator = start.ask(server, concurrency=1)
-    await asyncio.gather(*(generator(request(str(i))) for i in range(3)))
-    refused, *later = server.asked
-    assert len(later) == 3
-    assert min(asked.at for asked in later) - refused.at >= 0.5
-
-
-async def test_waiting_for_one_endpoint_holds_up_no_request_to_another(start):
-    busy, other = await start(f.good), await start(f.good)
-    busy.behave = lambda asked: f.fails(429, retry_after="30")
-    generator = start.ask(busy, other, concurrency=1)
-    answers = await asyncio.wait_for(asyncio.gather(*(generator(request(str(i))) for i in range(5))), 20)
-    assert [answer.texts for answer in answers] == [(f"echo {i}",) for i in range(5)]
-    assert (len(busy.asked), len(other.asked)) == (1, 5)
-
-
-async def test_another_endpoint_is_tried_again_before_one_that_asks_to_wait(start):
-    busy, other = await start(f.fails(429, retry_after="30")), await start(f.fails(500), f.fails(500), f.good)
-    answer = await asyncio.wait_for(start.ask(busy, other)(request()), 20)
-    assert (answer.texts, len(busy.asked), len(other.asked)) == (("echo hello",), 1, 3)
-
-
-async def test_waiting_between_attempts_holds_no_slot(start, monkeypatch):
-    monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 60)
-    monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    server = await start()
-    server.behave = lambda asked: f.fails(500) if asked.text == "ill" else f.good
-    generator = start.ask(server, concurrency=1)
-    waiting = asyncio.create_task(generator(request("ill")))
-    while not server.asked:
-        await asyncio.sleep(0.005)
-    assert (await asyncio.wait_for(generator(request("well")), 20)).texts == ("echo well",)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-
-
-async def test_an_endpoint_that_asks_for_too_long_a_wait_is_given_up(start, monkeypatch):
-    # No time is lost in waiting for a retry that cannot come.
-    monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 60)
-    monkeypatch.setattr(random, "uniform", lambda low, high: high)
-    server = await start(f.fails(429, "quota used up", retry_after="3000"))
-    generator = start.ask(server)
-    error = await asyncio.wait_for(failure(generator), 20)
-    assert (error.kind, error.transient) == ("busy", True)
-    assert "HTTP 429: quota used up (asks to be left alone for" in str(error)
-    # Until then nobody bothers it.
-    error = await asyncio.wait_for(failure(generator), 20)
-    assert "not asked (asks to be left alone for" in str(error)
-    assert len(server.asked) == 1
-
-
 async def test_a_drip_of_bytes_ends_at_the_deadline(start):
     server = await start(f.drip)
     begin = time.monotonic()
@@ -226,93 +90,6 @@ async def test_connections_that_were_given_up_are_let_go(start):
     async with asyncio.timeout(20):
         while server.in_flight:
             await asyncio.sleep(0.02)
-
-
-async def test_another_endpoint_stands_in_at_once_and_for_a_while(start, monkeypatch):
-    ill, well = await start(f.fails(500)), await start(f.good)
-    generator = start.ask(ill, well, retries=0)
-    for i in range(3):
-        assert (await generator(request(str(i)))).texts == (f"echo {i}",)
-    assert (len(ill.asked), len(well.asked)) == (1, 3)
-    # After its rest the first is asked again, and stays in use when it is well.
-    pass_time(monkeypatch, health_module.COOL_DOWN_S + 1)
-    ill.behave = lambda _: f.good
-    for i in range(2):
-        assert (await generator(request(str(i)))).texts == (f"echo {i}",)
-    assert (len(ill.asked), len(well.asked)) == (3, 3)
-
-
-async def test_after_its_rest_an_endpoint_is_tried_by_one_request_alone(start, monkeypatch):
-    ill, well = await start(f.fails(500)), await start(f.good)
-    generator = start.ask(ill, well, retries=0)
-    await generator(request())
-    pass_time(monkeypatch, health_module.COOL_DOWN_S + 1)
-    others_done = asyncio.Event()
-    ill.behave = lambda _: f.after(others_done.wait(), f.fails(500))
-    tasks = [asyncio.create_task(generator(request(str(i)))) for i in range(8)]
-    async with asyncio.timeout(20):
-        while sum(task.done() for task in tasks) < 7:
-            await asyncio.sleep(0.005)
-    others_done.set()
-    assert [answer.texts for answer in await asyncio.gather(*tasks)] == [(f"echo {i}",) for i in range(8)]
-    assert len(ill.asked) == 2
-
-
-async def test_an_endpoint_that_rests_is_still_better_than_none(start):
-    first, second = await start(f.fails(500), f.good), await start(f.good)
-    generator = start.ask(first, second, retries=0)
-    await generator(request())
-    second.behave = lambda _: f.hang_up
-    assert (await generator(request("again"))).texts == ("echo again",)
-    assert (len(first.asked), len(second.asked)) == (2, 2)
-
-
-async def test_each_endpoint_has_its_own_name_of_the_model(start):
-    first, second = await start(f.fails(500)), await start(f.good)
-    generator = OpenAIGenerator("tiny", [Endpoint(first.url), Endpoint(second.url, model="tiny-2")])
-    await generator(request())
-    await generator.close()
-    assert [first.asked[0].body["model"], second.asked[0].body["model"]] == ["tiny", "tiny-2"]
-
-
-@pytest.mark.parametrize("status", [401, 403])
-async def test_a_refused_key_hands_over_to_the_next_endpoint(start, monkeypatch, status):
-    monkeypatch.setenv("OLD", "sk-old")
-    monkeypatch.setenv("NEW", "sk-new")
-    server = await start()
-    server.behave = lambda asked: f.good if asked.key == "sk-new" else f.fails(status, "who are you?")
-    generator = start.ask(server, server, keys=["OLD", "NEW"], retries=0)
-    for i in range(2):
-        assert (await generator(request(str(i)))).texts == (f"echo {i}",)
-    # The second request does not try the refused key again.
-    assert [asked.key for asked in server.asked] == ["sk-old", "sk-new", "sk-new"]
-
-
-async def test_keys_that_are_all_refused_are_not_tried_again(start):
-    first, second = await start(f.fails(401, "who are you?")), await start(f.fails(403, "not for you"))
-    error = await failure(start.ask(first, second, retries=5))
-    assert (error.kind, error.transient) == ("key", False)
-    assert str(error) == (
-        "tiny: endpoint 1 (127.0.0.1): HTTP 401: who are you?; endpoint 2 (127.0.0.1): HTTP 403: not for you"
-    )
-    assert (len(first.asked), len(second.asked)) == (1, 1)
-
-
-async def test_a_refused_key_is_not_tried_again_while_another_endpoint_recovers(start):
-    refusing, ill = await start(f.fails(401)), await start(f.fails(500), f.fails(500), f.good)
-    answer = await start.ask(refusing, ill)(request())
-    assert (answer.texts, len(refusing.asked), len(ill.asked)) == (("echo hello",), 1, 3)
-
-
-async def test_all_endpoints_down_is_told_for_each(start):
-    first, second, gone = await start(f.fails(500, "ouch")), await start(f.garbage), await start(f.good)
-    await gone.__aexit__()
-    error = await failure(start.ask(first, second, gone, retries=1))
-    assert error.transient
-    assert "endpoint 1 (127.0.0.1): HTTP 500: ouch; " in str(error)
-    assert "endpoint 2 (127.0.0.1): the reply makes no sense: " in str(error)
-    assert "endpoint 3 (127.0.0.1): Connection error. " in str(error)
-    assert (len(first.asked), len(second.asked)) == (2, 2)
 
 
 async def test_requests_are_paced(start):

@@ -1,0 +1,54 @@
+"""Endpoints that tests of generators ask: a well-mannered one, and any number of faulty ones."""
+
+from contextlib import AsyncExitStack
+
+import pytest
+from asking import KEY
+from faulty_endpoint import FaultyEndpoint
+from openai_endpoint import serving
+
+from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+
+
+@pytest.fixture
+def endpoint():
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def client(endpoint, monkeypatch):
+    """Makes generators for the endpoint."""
+    monkeypatch.setenv("LLM_KEY", KEY)
+    monkeypatch.setattr("hydra_ray.steps.generate.openai.FIRST_WAIT_S", 0.02)
+    made = []
+
+    def make(key_file=None, **options):
+        endpoints = [Endpoint(endpoint.url, "LLM_KEY", key_file)]
+        made.append(OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, "retries": 0, **options}))
+        return made[-1]
+
+    yield make
+    for generator in made:
+        await generator.close()
+
+
+@pytest.fixture
+async def start(monkeypatch):
+    """Starts servers and makes generators that ask them, in the order of the servers."""
+    # Waits that the generator chooses itself are short; those that a server asks for stay.
+    monkeypatch.setattr("hydra_ray.steps.generate.openai.FIRST_WAIT_S", 0.02)
+    async with AsyncExitStack() as stack:
+
+        async def start(*behaviours):
+            return await stack.enter_async_context(FaultyEndpoint(*behaviours))
+
+        def ask(*servers, keys=(), **options):
+            keys = [*keys, *["HYDRA_TEST_NO_KEY"] * len(servers)]
+            endpoints = [Endpoint(server.url, key) for server, key in zip(servers, keys, strict=False)]
+            generator = OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, **options})
+            stack.push_async_callback(generator.close)
+            return generator
+
+        start.ask = ask
+        yield start
