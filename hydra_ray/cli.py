@@ -91,10 +91,10 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
 @app.command()
 def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Fits heads of users that the base has never seen, e.g. users=dev, from their history alone."""
-    from hydra_ray.learn.run import fit_users
+    from hydra_ray.learn.fit import fit_users
 
     report = fit_users(_load(settings, overrides), console)
-    heads = ", ".join(f"{count} {role} heads" for role, count in report.heads.items())
+    heads = ", ".join(f"{n} {role} heads fitted, {report.kept[role]} kept" for role, n in report.heads.items())
     calls = report.collected.usage.calls if report.collected else 0
     console.print(f"{report.users} users: {heads}; {calls} LLM calls. Users without a head get the shared one.")
 

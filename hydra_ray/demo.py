@@ -17,7 +17,8 @@ from hydra_ray.data.simulated import Preference, labels_in, simulate
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.evaluate.table import results_table
 from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.run import collect_feedback, fit_users, train_base
+from hydra_ray.learn.fit import fit_users
+from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.records import Dataset, User
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings

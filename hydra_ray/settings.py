@@ -133,10 +133,17 @@ class EncoderSettings(_Section):
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
 
 
-class HeadSettings(_Section):
-    """The user's head: what is added to the shared head's logit."""
+class BaseHeadSettings(_Section):
+    """The training users' heads while the base is fitted."""
 
     kind: Literal["lowrank", "dense"] = "lowrank"
+    rank: int = Field(6, ge=1, description="For lowrank.")
+
+
+class HeadSettings(_Section):
+    """A user's head: what is added to the shared head's logit."""
+
+    kind: Literal["lowrank", "dense", "facets", "bases"] = "lowrank"
     rank: int = Field(6, ge=1, description="For lowrank.")
 
 
@@ -144,7 +151,7 @@ class BaseSettings(_Section):
     """Fitting the shared base with Ray Train."""
 
     encoder: EncoderSettings = EncoderSettings()
-    head: HeadSettings = HeadSettings()
+    head: BaseHeadSettings = BaseHeadSettings()
     loss: Literal["listwise", "bce"] = "listwise"
     epochs: int = Field(3, ge=1)
     batch_groups: int = Field(
@@ -163,10 +170,18 @@ class FitSettings(_Section):
     """Fitting heads of new users on the frozen base."""
 
     mode: Literal["llm", "zero-call"] = "llm"
-    steps: int = Field(60, ge=1, description="Full-batch Adam steps.")
-    lr: float = Field(0.02, gt=0)
+    head: HeadSettings = HeadSettings()
+    steps: int = Field(60, ge=1, description="For lowrank and dense: full-batch Adam steps.")
+    lr: float = Field(0.02, gt=0, description="For lowrank and dense.")
     pull: float = Field(0.05, ge=0, description="Strength of the pull towards the shared head.")
-    users_per_batch: int = Field(256, ge=1, description="Users fitted in one vectorised optimisation.")
+    dropout: float = Field(0, ge=0, lt=1, description="For lowrank and dense: share of features left out a step.")
+    temperature: float = Field(0.1, gt=0, description="For listwise: scores this far apart count e times as much.")
+    held_back: float = Field(
+        0, ge=0, lt=1, description="For lowrank and dense: share of the latest groups that says when to stop."
+    )
+    users_per_batch: int = Field(128, ge=1, description="Users fitted in one vectorised optimisation.")
+    users_per_shard: int = Field(256, ge=1, description="Users whose features are one file, and are lost together.")
+    encoders: int = Field(1, ge=1, description="Most processes that encode at once.")
 
 
 class FeedbackSettings(_Section):
@@ -253,6 +268,11 @@ class Settings(_Section):
         if self.data.format == "records" and self.data.path is None:
             raise ValueError("data.format=records needs data.path")
         return self
+
+    @property
+    def of_training_users(self) -> bool:
+        """Whether the chosen users' real queries may be used with their answers."""
+        return self.users == "train" or (self.users != "dev" and self.data.split == "train")
 
     @property
     def model_dir(self) -> Path:

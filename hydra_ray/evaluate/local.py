@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hydra_ray.methods import Ports, Recipe
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
-from hydra_ray.models.scorer import Head
+from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate, Choice, Dataset, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
 from hydra_ray.steps.batching import MicroBatcher

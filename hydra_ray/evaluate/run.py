@@ -75,7 +75,7 @@ def evaluate(settings: Settings, console: Console) -> Results:
     base, store = None, None
     if any(name.startswith("hydra") for name in names):
         base = Base.load(settings.model_dir / "base")
-        check_task(base, task)
+        check_task(base.task, task)
         store = UserStore(settings.store_url)
         _warn_of_missing_heads(dataset, store, base.version, console)
     steps = LocalSteps(dataset, base, store, make_recipe(settings))

@@ -21,7 +21,8 @@ from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.groups import Group
 from hydra_ray.learn.loop import GROUP_SCHEMA, LoopConfig, RolePlan, Trainee, group_rows, train_worker
 from hydra_ray.learn.progress import Progress, TrainState, watch
-from hydra_ray.models.scorer import Head, Scorer
+from hydra_ray.models.heads import HEAD_KINDS, Head
+from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings
 from hydra_ray.steps.seeds import stable_seed
@@ -121,7 +122,8 @@ def _load_role(path: Path, base: BaseSettings, users: Sequence[UserKey]) -> Fitt
     trainee = Trainee(base, len(users))
     trainee.load_state_dict(load_file(path))
     trainee.eval()
-    return FittedRole(trainee.scorer, {key: trainee.bank.row(row) for row, key in enumerate(users)})
+    heads = HEAD_KINDS[base.head.kind].apart(dict(trainee.bank.heads.items()))
+    return FittedRole(trainee.scorer, dict(zip(users, heads, strict=True)))
 
 
 def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None:

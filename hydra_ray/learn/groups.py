@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,11 +26,21 @@ _EVIDENCE, _RERANKED = 24, 10
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Candidates or items that compete for one query of one user; scores are 0 (bad) to 1 (good)."""
+    """Candidates or items that compete for one query of one user.
+
+    Attributes:
+        user: Whose query it is.
+        decisions: What competes.
+        scores: How good each is, 0 (bad) to 1 (good).
+        priors: As `UserFeatures.priors`; empty where nothing is known.
+        query: The query's id.
+    """
 
     user: UserKey
     decisions: tuple[Texts, ...]
     scores: tuple[float, ...]
+    priors: tuple[float, ...] = ()
+    query: str = ""
 
 
 def feedback_groups(role: str, rows: Iterable[dict[str, Any]], task: Task, loss: str, seed: int) -> list[Group]:
@@ -60,7 +71,7 @@ def own_answer_groups(units: Iterable[Unit], task: Task, seed: int, others: Answ
         answers = {unit.gold: 1.0} | {answer: task.score(answer, unit.gold) for answer in wrong if answer != unit.gold}
         evidence = [ranked.item.output for ranked in lexical(unit.query, unit.history, _EVIDENCE)]
         decisions = tuple(adapter_texts(answer, unit.query.input, evidence) for answer in answers)
-        groups.append(Group(unit.query.user, decisions, tuple(answers.values())))
+        groups.append(Group(unit.query.user, decisions, tuple(answers.values()), query=unit.query.id))
     return _telling(groups)
 
 
@@ -70,7 +81,8 @@ def same_answer_groups(units: Iterable[Unit], task: Task) -> list[Group]:
     for unit in units:
         found = [ranked.item for ranked in lexical(unit.query, unit.history, _RERANKED)]
         decisions = tuple(reranker_texts(unit.query.input, item) for item in found)
-        groups.append(Group(unit.query.user, decisions, tuple(task.score(item.output, unit.gold) for item in found)))
+        scores = tuple(task.score(item.output, unit.gold) for item in found)
+        groups.append(Group(unit.query.user, decisions, scores, _order(found), unit.query.id))
     return _telling(groups)
 
 
@@ -100,7 +112,13 @@ def _reranker_group(rows: list[dict[str, Any]], loss: str) -> Group:
     decisions = tuple(
         reranker_texts(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
     )
-    return Group(UserKey(first["tenant"], first["user"]), decisions, tuple(_usefulness(row, loss) for row in rows))
+    scores = tuple(_usefulness(row, loss) for row in rows)
+    return Group(UserKey(first["tenant"], first["user"]), decisions, scores, _order(rows), first["query_id"])
+
+
+def _order(items: Sequence[object]) -> tuple[float, ...]:
+    # Items come in the retriever's order, which is what is known of them before they are judged.
+    return tuple(-math.log(rank) for rank in range(1, len(items) + 1))
 
 
 def _usefulness(row: dict[str, Any], loss: str) -> float:
@@ -112,13 +130,15 @@ def _usefulness(row: dict[str, Any], loss: str) -> float:
 
 def _adapter_group(row: dict[str, Any], task: Task, seed: int) -> Group:
     scores = dict(zip(row["candidates"], row["scores"], strict=True))
+    priors = [math.log(votes / sum(row["votes"])) for votes in row["votes"]]
     if task.closed:
         # Samples miss the user's own answer now and then; and more wrong answers cost nothing. Free
         # text gets neither: there the adapter has to rank the LLM's own texts, not tell them from people's.
         for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _EXTRA_ANSWERS)):
             scores.setdefault(task.parse(answer) or answer, task.score(answer, row["gold"]))
+    priors += [-math.inf] * (len(scores) - len(priors))
     decisions = tuple(adapter_texts(answer, row["query"], row["history"]) for answer in scores)
-    return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()))
+    return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()), tuple(priors), row["query_id"])
 
 
 def _some_labels(task: Task, query_id: str, seed: int, count: int) -> list[str]:

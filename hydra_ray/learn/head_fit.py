@@ -1,71 +1,127 @@
-"""Fits heads of users whom the base has never seen, with the base frozen."""
+"""Fits heads from cached features, batch by batch, so that memory does not grow with the number of users."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Protocol
 
 import torch
 
-from hydra_ray.learn.groups import Group
-from hydra_ray.models.losses import LOSSES
-from hydra_ray.models.scorer import Head, Scorer
+from hydra_ray.models.features import UserFeatures
+from hydra_ray.models.heads import FitOptions, Head, HeadModel
+from hydra_ray.models.heads.bases import Bases, BasisHeads, evidence
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings
 
+# Users who are sorted by length together: more would waste less padding and hold more in memory.
+_USERS_SORTED = 512
 
-def fit_heads(
-    scorer: Scorer,
-    groups: Mapping[UserKey, Sequence[Group]],
-    settings: FitSettings,
-    loss: str,
-    show: Callable[[int], None],
-) -> dict[UserKey, Head]:
-    """Fits a head for each user, all users of a batch in one vectorised optimisation.
+User = tuple[UserKey, UserFeatures]
 
-    Users share nothing but the frozen base, so each gets the head that fitting it alone gives.
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How a user's head is to be fitted.
+
+    Attributes:
+        fit: Kind, steps, rate, pull.
+        prior_weight: Of the LLM's vote or the retriever's rank; None leaves it to the method's settings.
+    """
+
+    fit: FitSettings
+    prior_weight: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FittedHead:
+    """A user's head; of kind `bases` with all that its posterior depends on, by item id."""
+
+    user: UserKey
+    head: Head
+    evidence: dict[str, bytes] = field(default_factory=dict)
+
+
+class FitUsers(Protocol):
+    """Fits heads of users; `HeadFitter` is one."""
+
+    def __call__(self, users: Iterable[User]) -> Iterator[FittedHead]:
+        """Each user's head, in any order."""
+        ...
+
+
+class HeadFitter:
+    """Fits heads of any number of users on the frozen base, each as if fitted alone.
 
     Args:
-        scorer: The frozen base of one role.
-        groups: Of each user; a user without groups gets no head, and so the shared answer.
-        settings: Steps, rate and pull.
+        model: The base of one role, without its encoder.
+        choose: How each user's head is to be fitted.
         loss: As the base was trained with.
-        show: Told the number of users done.
     """
-    users = [user for user in groups if groups[user]]
-    heads: dict[UserKey, Head] = {}
-    for start in range(0, len(users), settings.users_per_batch):
-        batch = users[start : start + settings.users_per_batch]
-        heads |= _fit_batch(scorer, {user: groups[user] for user in batch}, settings, loss)
-        show(len(heads))
-    return heads
+
+    def __init__(self, model: HeadModel, choose: Callable[[UserFeatures], Choice], loss: str) -> None:
+        self._model, self._choose, self._loss = model, choose, loss
+
+    def __call__(self, users: Iterable[User]) -> Iterator[FittedHead]:
+        """Heads of users with at least one group each, who are read as they are needed."""
+        users = iter(users)
+        chosen = ((self._choose(features), key, features) for key, features in users)
+        while True:
+            window = list(islice(chosen, _USERS_SORTED))
+            if not window:
+                return
+            alike: dict[Choice, list[User]] = {}
+            for choice, key, features in window:
+                alike.setdefault(choice, []).append((key, features))
+            for choice, members in alike.items():
+                yield from self._fit_alike(choice, members)
+
+    def _fit_alike(self, choice: Choice, members: list[User]) -> Iterator[FittedHead]:
+        # Users of like length share a batch, which saves padding.
+        members.sort(key=lambda one: len(one[1].z))
+        size = choice.fit.users_per_batch
+        for start in range(0, len(members), size):
+            batch = members[start : start + size]
+            features = [one for _, one in batch]
+            heads = self._model.fit(
+                choice.fit.head.kind, features, fit_options(choice.fit, self._loss), _numbers(choice)
+            )
+            for (key, one), head in zip(batch, heads, strict=True):
+                yield FittedHead(key, head, evidence_by_item(self._model, one) if head.kind == Bases.name else {})
 
 
-def _fit_batch(
-    scorer: Scorer, groups: Mapping[UserKey, Sequence[Group]], settings: FitSettings, loss: str
-) -> dict[UserKey, Head]:
-    flat = [(row, group) for row, own in enumerate(groups.values()) for group in own]
-    sizes = torch.tensor([len(group.decisions) for _, group in flat])
-    # Each text is encoded once; the optimisation below never touches the encoder.
-    z = scorer.encoder.features([texts for _, group in flat for texts in group.decisions])
-    owner = torch.tensor([row for row, _ in flat])
-    group_of = torch.arange(len(flat)).repeat_interleave(sizes)
-    users = owner.repeat_interleave(sizes)
-    scores = torch.tensor([score for _, group in flat for score in group.scores], dtype=torch.float32)
-    device = next(scorer.shared.parameters()).device
-    z, users, scores, group_of = (t.to(device) for t in (z, users, scores, group_of))
-    scorer.requires_grad_(False)
-    shared = scorer.shared(z)
-    bank = scorer.bank(len(groups)).to(device)
-    counts = torch.bincount(owner, minlength=len(groups)).to(device)
-    weight = 1.0 / counts[owner.to(device)]
-    optimizer = torch.optim.Adam(bank.parameters(), lr=settings.lr)
-    for _ in range(settings.steps):
-        losses = LOSSES[loss](shared + bank(z, users), scores, group_of)
-        # A sum over users of each one's own terms: no user's gradient depends on another's data. The
-        # pull is a prior, so it weighs as much as 1 / groups of them: little data stays near shared.
-        total = (losses * weight).sum() + settings.pull * (bank.penalty() / counts).sum()
-        optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        optimizer.step()
-    bank = bank.cpu()
-    return {user: bank.row(row) for row, user in enumerate(groups)}
+@torch.no_grad()
+def evidence_by_item(model: HeadModel, features: UserFeatures) -> dict[str, bytes]:
+    """What a user's posterior depends on, by the id of the item that each group asked again."""
+    common = model.common(Bases.name)
+    assert isinstance(common, BasisHeads)
+    z = features.z.to(model.device, torch.float32)
+    told = evidence(common, z, model.shared(z), features.scores.to(model.device)).cpu()
+    parts = told.split(features.sizes.tolist())
+    return {
+        query.removesuffix("@pseudo"): part.numpy().tobytes()
+        for query, part in zip(features.queries, parts, strict=True)
+    }
+
+
+def fit_options(settings: FitSettings, loss: str) -> FitOptions:
+    """Settings as the models take them."""
+    return FitOptions(
+        loss=loss,
+        rank=settings.head.rank,
+        steps=settings.steps,
+        lr=settings.lr,
+        pull=settings.pull,
+        dropout=settings.dropout,
+        temperature=settings.temperature,
+        held_back=settings.held_back,
+    )
+
+
+def _numbers(choice: Choice) -> dict[str, float]:
+    numbers = {} if choice.prior_weight is None else {"prior_weight": choice.prior_weight}
+    if choice.fit.head.kind == Bases.name:
+        # An update from feedback fits with the same.
+        numbers |= {"pull": choice.fit.pull, "temperature": choice.fit.temperature}
+    return numbers

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from hydra_ray.learn.groups import Group
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.models.heads import NO_USER
+from hydra_ray.models.heads import HEAD_KINDS
+from hydra_ray.models.heads.bank import NO_USER, HeadBank
 from hydra_ray.models.losses import LOSSES
-from hydra_ray.models.scorer import HeadShape, Scorer
+from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
 
@@ -88,13 +89,15 @@ class Trainee(nn.Module):
         super().__init__()
         encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision)
         encoder.train_top_layers(base.encoder.trained_layers)
-        self.scorer = Scorer(encoder, HeadShape(base.head.kind, base.head.rank))
-        self.bank = self.scorer.bank(users)
+        self.scorer = Scorer(encoder)
+        # Fitted afterwards, on features that no longer change.
+        self.scorer.heads.commons.requires_grad_(False)
+        self.bank = HeadBank(HEAD_KINDS[base.head.kind], users, encoder.width, base.head.rank)
 
     def forward(self, tokens: dict[str, Tensor], users: Tensor) -> Tensor:
         """Logits, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone."""
         z = self.scorer.encoder(tokens)
-        return self.scorer.shared(z) + self.bank(z, users)
+        return self.scorer.heads.shared(z) + self.bank(z, users)
 
 
 def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[str, Any]]:
@@ -202,7 +205,7 @@ def collate(
 
 def _optimizer(trainee: Trainee, base: BaseSettings) -> torch.optim.AdamW:
     encoder = [p for p in trainee.scorer.encoder.parameters() if p.requires_grad]
-    heads = [*trainee.scorer.shared.parameters(), *trainee.bank.parameters()]
+    heads = [*trainee.scorer.heads.shared.parameters(), *trainee.bank.parameters()]
     return torch.optim.AdamW(
         [{"params": encoder, "lr": base.lr}, {"params": heads, "lr": base.head_lr}], weight_decay=base.weight_decay
     )

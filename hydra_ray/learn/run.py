@@ -1,4 +1,4 @@
-"""The three jobs of learning, from settings to what they leave behind: collect, train, fit."""
+"""Two jobs of learning, from settings to what they leave behind: collect and train. `learn.fit` is the third."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from hydra_ray.learn.assembly import (
 from hydra_ray.learn.base_fit import check_enough, fit_base
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport, left_to_ask, record
+from hydra_ray.learn.commons import fit_commons
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.estimate import Estimate, chat_token_counter, estimate
-from hydra_ray.learn.feedback import FeedbackStore, unit_key
-from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
-from hydra_ray.learn.head_fit import fit_heads
+from hydra_ray.learn.feedback import FeedbackStore
 from hydra_ray.learn.pipeline import ask_all
-from hydra_ray.learn.plan import Unit, plan_units, user_units
+from hydra_ray.learn.plan import Unit, plan_units
 from hydra_ray.learn.progress import TrainState
-from hydra_ray.models.base import ADAPTER, ROLES, Base
-from hydra_ray.records import Dataset, HydraError, UserKey
+from hydra_ray.learn.teaching import teaching
+from hydra_ray.models.base import ROLES, Base
+from hydra_ray.records import Dataset, HydraError
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.limits import estimate_tokens
 from hydra_ray.store.users import UserStore
@@ -48,15 +48,6 @@ class TrainReport:
     users: int
     epochs: list[dict[str, Any]]
     groups: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class FitReport:
-    """Heads fitted for how many users, by role, and what was asked of the LLM for it."""
-
-    users: int
-    heads: dict[str, int]
-    collected: CollectReport | None
 
 
 def progress_bar(console: Console) -> Progress:
@@ -77,7 +68,7 @@ def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
     return plan_units(
         dataset,
         pseudo_queries=settings.feedback.pseudo_queries,
-        use_golds=_are_training_users(settings),
+        use_golds=settings.of_training_users,
         items=settings.feedback.items,
         max_calls=settings.feedback.max_calls,
         seed=settings.seed,
@@ -91,7 +82,7 @@ def collect_feedback(settings: Settings, console: Console) -> CollectReport:
         HydraError: The data, the users or the generator cannot be used, or the generator is down.
     """
     task, dataset = chosen_users(settings)
-    return _collect(settings, task, planned_units(settings, dataset), console)
+    return collect_planned(settings, task, planned_units(settings, dataset), console)
 
 
 def estimate_feedback(settings: Settings) -> Estimate:
@@ -114,7 +105,12 @@ def estimate_feedback(settings: Settings) -> Estimate:
     return ahead
 
 
-def _collect(settings: Settings, task: Task, units: list[Unit], console: Console) -> CollectReport:
+def collect_planned(settings: Settings, task: Task, units: list[Unit], console: Console) -> CollectReport:
+    """Collects the feedback of these units that is not there yet.
+
+    Raises:
+        HydraError: The generator cannot be used, or is down.
+    """
     store = FeedbackStore(settings.feedback_dir)
     todo = left_to_ask(units, store)
     report = CollectReport(kept=len(units) - len(todo))
@@ -142,7 +138,9 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
         HydraError: There is too little feedback, or training failed.
     """
     task, dataset = load_data(settings, "train")
-    groups = {role: _groups(role, settings, task, dataset, None, with_golds=True) for role in ROLES}
+    told = teaching(settings.model_copy(update={"users": "train"}), task, dataset, None)
+    by_user = {role: {user.key: told.groups(role, user) for user in dataset.users} for role in ROLES}
+    groups = {role: [group for own in by_user[role].values() for group in own] for role in ROLES}
     for role in ROLES:
         check_enough(role, groups[role], settings.base)
     with cluster(settings.ray), progress_bar(console) as bar:
@@ -157,115 +155,34 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
                 bar.update(lines[state.role], completed=done, total=total, note=note)
 
         fitted = fit_base(groups, settings.base, seed=settings.seed, storage=settings.model_dir / "training", show=show)
+    for role in ROLES:
+        with console.status(f"Fitting what heads of the {role} share"):
+            fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, settings.seed)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
     users = UserStore(settings.store_url)
     for role in ROLES:
         users.put_heads(base.version, role, fitted.roles[role].heads)
-    _put_histories(users, dataset)
+    put_histories(users, dataset)
     users.close()
     counts = {role: len(groups[role]) for role in ROLES}
     return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts)
 
 
-def fit_users(settings: Settings, console: Console) -> FitReport:
-    """Fits heads of the chosen users on the trained base, from their history alone, and stores both.
-
-    Raises:
-        HydraError: There is no base, or the data does not fit it.
-    """
-    base = Base.load(settings.model_dir / "base")
-    task, dataset = chosen_users(settings)
-    check_task(base, task)
-    units, collected = list[Unit](), None
-    if settings.fit.mode == "llm":
-        units = planned_units(settings, dataset)
-        collected = _collect(settings, task, units, console)
-    users = UserStore(settings.store_url)
-    _put_histories(users, dataset)
-    counts = {}
-    with progress_bar(console) as bar:
-        for role in ROLES:
-            line = bar.add_task(f"Fitting heads of the {role}", total=len(dataset.users), note="")
-            groups = _groups(role, settings, task, dataset, units, _are_training_users(settings))
-            heads = fit_heads(
-                base.scorer(role),
-                _by_user(groups, dataset),
-                settings.fit,
-                settings.base.loss,
-                lambda done, line=line: bar.update(line, completed=done),  # type: ignore[misc]
-            )
-            users.put_heads(base.version, role, heads)
-            counts[role] = len(heads)
-            bar.update(line, completed=len(dataset.users), note=f"{len(heads)} heads")
-    users.close()
-    return FitReport(len(dataset.users), counts, collected)
-
-
-def check_task(base: Base, task: Task) -> None:
-    """Refuses data of another task than the base's.
+def check_task(known: Task, task: Task) -> None:
+    """Refuses data of another task than the one that the base was trained for.
 
     Raises:
         HydraError: The tasks or their answer sets differ.
     """
-    if base.task.name != task.name or set(base.task.labels) != set(task.labels):
+    if known.name != task.name or set(known.labels) != set(task.labels):
         raise HydraError(
             f"data.task: the data is {task.name} with {len(task.labels)} allowed answers, the base in model.dir was "
-            f"trained for {base.task.name} with {len(base.task.labels)}"
+            f"trained for {known.name} with {len(known.labels)}"
         )
 
 
-def _groups(
-    role: str, settings: Settings, task: Task, dataset: Dataset, units: list[Unit] | None, with_golds: bool
-) -> list[Group]:
-    """What the users' feedback and history teach a role.
-
-    Args:
-        role: Reranker or adapter.
-        settings: Where feedback is; loss and seed.
-        task: Scores answers.
-        dataset: The users.
-        units: Only these units' feedback counts, none when the list is empty; None takes all there is.
-        with_golds: Whether the users' real queries may be used with their answers.
-    """
-    keys = [user.key for user in dataset.users]
-    rows = [] if units == [] else FeedbackStore(settings.feedback_dir).read(role, keys)
-    wanted = None if units is None else {unit_key(unit) for unit in units}
-    rows = [row for row in rows if wanted is None or _row_key(row) in wanted]
-    groups = feedback_groups(role, rows, task, settings.base.loss, settings.seed)
-    asked = {_row_key(row) for row in rows}
-    unasked = [unit for unit in _all_units(settings, dataset, with_golds) if unit_key(unit) not in asked]
-    if role == ADAPTER and task.closed:
-        groups += own_answer_groups(unasked, task, settings.seed, None)
-    elif role == ADAPTER and units == []:
-        # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
-        others = AnswersOfOthers((user.key, user.history) for user in dataset.users)
-        groups += own_answer_groups(unasked, task, settings.seed, others)
-    elif units == []:
-        groups += same_answer_groups(unasked, task)
-    return groups
-
-
-def _all_units(settings: Settings, dataset: Dataset, with_golds: bool) -> list[Unit]:
-    most = settings.feedback.own_answers
-    return [unit for user in dataset.users for unit in user_units(dataset, user, most, with_golds, settings.seed)]
-
-
-def _by_user(groups: list[Group], dataset: Dataset) -> dict[UserKey, list[Group]]:
-    by_user: dict[UserKey, list[Group]] = {user.key: [] for user in dataset.users}
-    for group in groups:
-        by_user[group.user].append(group)
-    return by_user
-
-
-def _row_key(row: dict[str, Any]) -> tuple[str, str, str]:
-    return row["tenant"], row["user"], row["query_id"]
-
-
-def _put_histories(users: UserStore, dataset: Dataset) -> None:
+def put_histories(users: UserStore, dataset: Dataset) -> None:
+    """Stores the histories of a data set's users."""
     for user in dataset.users:
         users.put_history(user.key, user.history)
-
-
-def _are_training_users(settings: Settings) -> bool:
-    return settings.users == "train" or (settings.users != "dev" and settings.data.split == "train")

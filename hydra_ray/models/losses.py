@@ -7,26 +7,27 @@ from torch import Tensor
 from torch.nn import functional as F
 
 # Scores are in [0, 1]: at 0.1 the best of two candidates a step of 0.25 apart gets 92 % of the target.
-_TARGET_TEMPERATURE = 0.1
+TEMPERATURE = 0.1
 
 
-def listwise(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
-    """Cross-entropy between softmax(logits) and softmax(scores / 0.1) within each group (ListNet, Cao et al. 2007).
+def listwise(logits: Tensor, scores: Tensor, group: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Cross-entropy of softmax(logits) to softmax(scores / temperature) within each group (ListNet, Cao et al. 2007).
 
     Args:
         logits: Shape (decisions,).
         scores: How good each decision is, 0 to 1, shape (decisions,).
         group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
+        temperature: How much better the best counts than the next.
 
     Returns:
         Loss of each group, shape (groups,).
     """
-    target = group_log_softmax(scores / _TARGET_TEMPERATURE, group).exp()
+    target = group_log_softmax(scores / temperature, group).exp()
     return _group_sum(-target * group_log_softmax(logits, group), group)
 
 
-def bce(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
-    """Mean binary cross-entropy of each group; shapes as `listwise`. A score is a label's probability."""
+def bce(logits: Tensor, scores: Tensor, group: Tensor, temperature: float = TEMPERATURE) -> Tensor:
+    """Mean binary cross-entropy of each group; arguments as `listwise`. A score is a label's probability as it is."""
     loss = F.binary_cross_entropy_with_logits(logits, scores, reduction="none")
     return _group_sum(loss, group) / _group_sum(torch.ones_like(loss), group)
 

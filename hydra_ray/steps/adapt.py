@@ -14,7 +14,8 @@ from hydra_ray.tasks import Task
 
 if TYPE_CHECKING:
     # Those who only count candidates or write prompts need no torch.
-    from hydra_ray.models.scorer import Head, Scorer
+    from hydra_ray.models.heads import Head
+    from hydra_ray.models.scorer import Scorer
 
 
 def distinct_candidates(task: Task, texts: Sequence[str]) -> tuple[Candidate, ...]:
@@ -44,7 +45,7 @@ class Adapter:
     """Orders candidates by score = logit + vote_weight * log(votes / all votes).
 
     Trained listwise, the logits are log-preferences up to a constant; the LLM's own vote is a prior
-    that they are added to.
+    that they are added to. A head that was fitted with a weight of its own is judged with that one.
 
     Args:
         scorer: Of the adapter.
@@ -60,12 +61,18 @@ class Adapter:
         decisions = [adapter_texts(c.text, ask.query.input, ask.evidence) for ask in asks for c in ask.candidates]
         heads = [ask.head for ask in asks for _ in ask.candidates]
         logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
-        return [self._order(ask.candidates, [next(logits) for _ in ask.candidates]) for ask in asks]
+        return [self._order(ask, [next(logits) for _ in ask.candidates]) for ask in asks]
 
-    def _order(self, candidates: Sequence[Candidate], logits: Sequence[float]) -> list[Candidate]:
-        total = sum(candidate.votes for candidate in candidates)
+    def _order(self, ask: AdaptAsk, logits: Sequence[float]) -> list[Candidate]:
+        total = sum(candidate.votes for candidate in ask.candidates)
+        weight = prior_weight(ask.head, self._vote_weight)
         judged = [
-            replace(c, logit=logit, score=logit + self._vote_weight * math.log(c.votes / total))
-            for c, logit in zip(candidates, logits, strict=True)
+            replace(c, logit=logit, score=logit + weight * math.log(c.votes / total))
+            for c, logit in zip(ask.candidates, logits, strict=True)
         ]
         return sorted(judged, key=lambda c: -c.score)
+
+
+def prior_weight(head: Head | None, default: float) -> float:
+    """Weight of what is known before a head judges: its own where it has one."""
+    return default if head is None or head.prior_weight is None else head.prior_weight

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hydra_ray.records import Query, Ranked
+from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.texts import reranker_texts
 
 if TYPE_CHECKING:
     # Those who only compose methods need no torch.
-    from hydra_ray.models.scorer import Head, Scorer
+    from hydra_ray.models.heads import Head
+    from hydra_ray.models.scorer import Scorer
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Reranker:
     """Orders history by score = logit - rank_weight * log(the retriever's rank, from 1).
 
     The retriever's order is a prior that the logits are added to: a reranker that has little to say
-    leaves it as it is.
+    leaves it as it is. A head that was fitted with a weight of its own is judged with that one.
 
     Args:
         scorer: Of the reranker.
@@ -44,8 +46,12 @@ class Reranker:
         decisions = [reranker_texts(ask.query.input, r.item) for ask in asks for r in ask.ranked]
         heads = [ask.head for ask in asks for _ in ask.ranked]
         logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
+        return [self._order(ask, [next(logits) for _ in ask.ranked]) for ask in asks]
+
+    def _order(self, ask: RerankAsk, logits: Sequence[float]) -> list[Ranked]:
+        weight = prior_weight(ask.head, self._rank_weight)
         scored = [
-            [Ranked(r.item, next(logits) - self._rank_weight * math.log(rank)) for rank, r in enumerate(ask.ranked, 1)]
-            for ask in asks
+            Ranked(r.item, logit - weight * math.log(rank))
+            for rank, (r, logit) in enumerate(zip(ask.ranked, logits, strict=True), 1)
         ]
-        return [sorted(items, key=lambda r: -r.score) for items in scored]
+        return sorted(scored, key=lambda r: -r.score)

@@ -1,55 +1,20 @@
-"""Histories and heads of users: one row an item, one row a (user, model version, role)."""
+"""Histories, heads and evidence of users: one row an item, one row a (user, model version, role)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from safetensors.torch import load, save
-from sqlalchemy import (
-    Column,
-    Engine,
-    Integer,
-    LargeBinary,
-    MetaData,
-    String,
-    Table,
-    Text,
-    create_engine,
-    delete,
-    insert,
-    make_url,
-    select,
-)
+from sqlalchemy import Connection, Engine, create_engine, delete, insert, inspect, make_url, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
-from torch import Tensor
 
+from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, METADATA
 
-_metadata = MetaData()
-
-_items = Table(
-    "history",
-    _metadata,
-    Column("tenant", String, primary_key=True),
-    Column("user", String, primary_key=True),
-    Column("id", String, primary_key=True),
-    Column("place", Integer, nullable=False),
-    Column("input", Text, nullable=False),
-    Column("output", Text, nullable=False),
-    Column("ts", String),
-    Column("item_id", String),
-    Column("context", Text, nullable=False),
-)
-
-_heads = Table(
-    "heads",
-    _metadata,
-    Column("tenant", String, primary_key=True),
-    Column("user", String, primary_key=True),
-    Column("version", String, primary_key=True),
-    Column("role", String, primary_key=True),
-    Column("head", LargeBinary, nullable=False),
-)
+# SQLite takes at most 32,766 variables in a statement, a key has two.
+_KEYS_AT_ONCE = 10_000
 
 
 class UserStore:
@@ -59,7 +24,7 @@ class UserStore:
         url: SQLAlchemy URL, e.g. `sqlite:///runs/model/users.db`.
 
     Raises:
-        HydraError: The database cannot be opened.
+        HydraError: The database cannot be opened, or an older version of hydra-ray made it.
     """
 
     def __init__(self, url: str) -> None:
@@ -70,72 +35,218 @@ class UserStore:
             raise HydraError("model.store: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
         try:
             self._engine: Engine = create_engine(url)
-            _metadata.create_all(self._engine)
+            METADATA.create_all(self._engine)
+            columns = {column["name"] for column in inspect(self._engine).get_columns(HEADS.name)}
         except (SQLAlchemyError, ImportError) as error:
             reason = getattr(error, "orig", None) or error
             raise HydraError(f"model.store: {shown} cannot be opened: {reason}") from error
+        if columns != set(HEADS.columns.keys()):
+            raise HydraError(f"model.store: {shown} was made by another version of hydra-ray; fit into a new store")
 
     def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
         """Replaces one user's history."""
-        rows = [
-            {
-                **key._asdict(),
-                "place": place,
-                "id": item.id,
-                "input": item.input,
-                "output": item.output,
-                "ts": item.ts,
-                "item_id": item.item_id,
-                "context": item.context,
-            }
-            for place, item in enumerate(items)
-        ]
         with self._engine.begin() as db:
-            db.execute(delete(_items).where(_items.c.tenant == key.tenant, _items.c.user == key.user))
-            if rows:
-                db.execute(insert(_items), rows)
+            db.execute(delete(HISTORY).where(*_of(HISTORY, key)))
+            if items:
+                db.execute(insert(HISTORY), [_row(key, place, item) for place, item in enumerate(items)])
+
+    def append_history(self, key: UserKey, item: HistoryItem) -> None:
+        """Adds one item at the end of a user's history; one of the same id is replaced and moves there."""
+        with self._engine.begin() as db:
+            db.execute(delete(HISTORY).where(*_of(HISTORY, key), HISTORY.c.id == item.id))
+            last = db.execute(
+                select(HISTORY.c.place).where(*_of(HISTORY, key)).order_by(HISTORY.c.place.desc()).limit(1)
+            ).scalar()
+            db.execute(insert(HISTORY), [_row(key, 0 if last is None else last + 1, item)])
+
+    def delete_item(self, key: UserKey, item_id: str) -> bool:
+        """Removes one item of a user's history; tells whether there was one."""
+        with self._engine.begin() as db:
+            gone = db.execute(delete(HISTORY).where(*_of(HISTORY, key), HISTORY.c.id == item_id))
+            return bool(gone.rowcount)
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
         """One user's history, oldest first; empty for an unknown user."""
-        c = _items.c
-        query = (
-            select(c.id, c.input, c.output, c.ts, c.item_id, c.context)
-            .where(c.tenant == key.tenant, c.user == key.user)
-            .order_by(c.place)
-        )
+        c = HISTORY.c
+        query = select(c.id, c.input, c.output, c.ts, c.item_id, c.context).where(*_of(HISTORY, key)).order_by(c.place)
         with self._engine.connect() as db:
             return tuple(HistoryItem(**row) for row in db.execute(query).mappings())
 
-    def put_heads(self, version: str, role: str, heads: Mapping[UserKey, Mapping[str, Tensor]]) -> None:
-        """Writes users' heads for one role of one model version, replacing older ones of the same."""
-        mine = (_heads.c.version == version, _heads.c.role == role)
-        with self._engine.begin() as db:
-            for key, head in heads.items():
-                db.execute(delete(_heads).where(_heads.c.tenant == key.tenant, _heads.c.user == key.user, *mine))
-                row = {**key._asdict(), "version": version, "role": role, "head": save(dict(head))}
-                db.execute(insert(_heads), row)
+    def put_heads(
+        self, version: str, role: str, heads: Mapping[UserKey, Head], marks: Mapping[UserKey, str] | None = None
+    ) -> None:
+        """Writes users' heads for one role of one model version, replacing older ones of the same.
 
-    def head(self, key: UserKey, version: str, role: str) -> dict[str, Tensor] | None:
+        Args:
+            version: Of the base.
+            role: Reranker or adapter.
+            heads: By user.
+            marks: What each was fitted from, for `marks`.
+        """
+        with self._engine.begin() as db:
+            for keys in _chunks(heads):
+                db.execute(delete(HEADS).where(*_about(HEADS, version, role), _among(keys)))
+                db.execute(
+                    insert(HEADS),
+                    [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys],
+                )
+
+    def delete_heads(self, version: str, role: str, keys: Iterable[UserKey]) -> None:
+        """Removes heads, and what they depend on, of one role and version."""
+        with self._engine.begin() as db:
+            for key in keys:
+                for table in (HEADS, EVIDENCE):
+                    db.execute(delete(table).where(*_of(table, key), *_about(table, version, role)))
+
+    def head(self, key: UserKey, version: str, role: str) -> Head | None:
         """One user's head, None for a user without one."""
-        c = _heads.c
-        query = select(c.head).where(c.tenant == key.tenant, c.user == key.user, c.version == version, c.role == role)
+        query = select(HEADS.c.head).where(*_of(HEADS, key), *_about(HEADS, version, role))
         with self._engine.connect() as db:
             blob = db.execute(query).scalar()
-        return None if blob is None else load(blob)
+        return None if blob is None else Head.from_bytes(blob)
+
+    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
+        """Stamps and heads of those of the users who have one."""
+        c, found = HEADS.c, dict[UserKey, tuple[str, Head]]()
+        with self._engine.connect() as db:
+            for some in _chunks(keys):
+                query = select(c.tenant, c.user, c.stamp, c.head).where(_among(some), *_about(HEADS, version, role))
+                for tenant, user, stamp, blob in db.execute(query):
+                    found[UserKey(tenant, user)] = (stamp, Head.from_bytes(blob))
+        return found
+
+    def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
+        """Of those of the users who have a head: what changes whenever it is written."""
+        c, found = HEADS.c, dict[UserKey, str]()
+        with self._engine.connect() as db:
+            for some in _chunks(keys):
+                query = select(c.tenant, c.user, c.stamp).where(_among(some), *_about(HEADS, version, role))
+                found |= {UserKey(tenant, user): stamp for tenant, user, stamp in db.execute(query)}
+        return found
+
+    def marks(self, version: str, role: str) -> dict[UserKey, str]:
+        """What each user's head was fitted from, in order of their keys."""
+        c = HEADS.c
+        query = select(c.tenant, c.user, c.mark).where(*_about(HEADS, version, role)).order_by(c.tenant, c.user)
+        with self._engine.connect() as db:
+            return {UserKey(tenant, user): mark for tenant, user, mark in db.execute(query)}
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Users that have a head, in order of their keys."""
-        c = _heads.c
-        query = select(c.tenant, c.user).where(c.version == version, c.role == role).order_by(c.tenant, c.user)
-        with self._engine.connect() as db:
-            return [UserKey(*row) for row in db.execute(query)]
+        return list(self.marks(version, role))
+
+    def put_evidence(
+        self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]], *, replace: bool = True
+    ) -> None:
+        """Writes what users' posteriors depend on, by item.
+
+        Args:
+            version: Of the base.
+            role: Reranker or adapter.
+            told: By user and item id.
+            replace: Whether evidence of items that are not named goes.
+        """
+        with self._engine.begin() as db:
+            for key, by_item in told.items():
+                _put_evidence(db, key, version, role, by_item, replace)
+
+    @contextmanager
+    def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[EvidenceUpdate]:
+        """One transaction in which a user's evidence changes and the head that follows from it is written.
+
+        The first change takes the database's write lock (SQLite), so two updates of one user follow
+        each other.
+        """
+        with self._engine.begin() as db:
+            yield EvidenceUpdate(db, key, version, role)
 
     def delete(self, key: UserKey) -> None:
         """Removes all that is known of exactly this user."""
         with self._engine.begin() as db:
-            for table in (_items, _heads):
-                db.execute(delete(table).where(table.c.tenant == key.tenant, table.c.user == key.user))
+            for table in (HISTORY, HEADS, EVIDENCE):
+                db.execute(delete(table).where(*_of(table, key)))
 
     def close(self) -> None:
         """Lets the database go."""
         self._engine.dispose()
+
+
+class EvidenceUpdate:
+    """A transaction on one user's evidence and head; made by `UserStore.updating_evidence`."""
+
+    def __init__(self, db: Connection, key: UserKey, version: str, role: str) -> None:
+        self._db, self._key, self._version, self._role = db, key, version, role
+
+    def put(self, item_id: str, told: bytes) -> None:
+        """Adds an item's evidence, or replaces it."""
+        _put_evidence(self._db, self._key, self._version, self._role, {item_id: told}, replace=False)
+
+    def remove(self, item_id: str) -> bool:
+        """Removes an item's evidence; tells whether there was any."""
+        mine = (*_of(EVIDENCE, self._key), *_about(EVIDENCE, self._version, self._role))
+        return bool(self._db.execute(delete(EVIDENCE).where(*mine, EVIDENCE.c.item == item_id)).rowcount)
+
+    def all(self) -> list[bytes]:
+        """All of the user's evidence, in the order of item ids."""
+        c = EVIDENCE.c
+        mine = (*_of(EVIDENCE, self._key), *_about(EVIDENCE, self._version, self._role))
+        return list(self._db.execute(select(c.told).where(*mine).order_by(c.item)).scalars())
+
+    def head(self) -> Head | None:
+        """The user's head as it is."""
+        mine = (*_of(HEADS, self._key), *_about(HEADS, self._version, self._role))
+        blob = self._db.execute(select(HEADS.c.head).where(*mine)).scalar()
+        return None if blob is None else Head.from_bytes(blob)
+
+    def put_head(self, head: Head | None) -> None:
+        """Writes the user's head; None removes it. Its mark is empty: the next fit starts from history again."""
+        mine = (*_of(HEADS, self._key), *_about(HEADS, self._version, self._role))
+        self._db.execute(delete(HEADS).where(*mine))
+        if head is not None:
+            self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
+
+
+def _put_evidence(
+    db: Connection, key: UserKey, version: str, role: str, told: Mapping[str, bytes], replace: bool
+) -> None:
+    mine = (*_of(EVIDENCE, key), *_about(EVIDENCE, version, role))
+    db.execute(delete(EVIDENCE).where(*mine, *(() if replace else (EVIDENCE.c.item.in_(list(told)),))))
+    if told:
+        about = {**key._asdict(), "version": version, "role": role}
+        db.execute(insert(EVIDENCE), [{**about, "item": item, "told": blob} for item, blob in told.items()])
+
+
+def _row(key: UserKey, place: int, item: HistoryItem) -> dict[str, object]:
+    return {
+        **key._asdict(),
+        "place": place,
+        "id": item.id,
+        "input": item.input,
+        "output": item.output,
+        "ts": item.ts,
+        "item_id": item.item_id,
+        "context": item.context,
+    }
+
+
+def _head_row(key: UserKey, version: str, role: str, head: Head, mark: str) -> dict[str, object]:
+    about = {**key._asdict(), "version": version, "role": role, "mark": mark}
+    return {**about, "stamp": uuid.uuid4().hex, "head": head.to_bytes()}
+
+
+def _of(table, key: UserKey):  # type: ignore[no-untyped-def]
+    return table.c.tenant == key.tenant, table.c.user == key.user
+
+
+def _about(table, version: str, role: str):  # type: ignore[no-untyped-def]
+    return table.c.version == version, table.c.role == role
+
+
+def _among(keys: Sequence[UserKey]):  # type: ignore[no-untyped-def]
+    return tuple_(HEADS.c.tenant, HEADS.c.user).in_([tuple(key) for key in keys])
+
+
+def _chunks(keys: Iterable[UserKey]) -> Iterator[list[UserKey]]:
+    keys = list(keys)
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        yield keys[start : start + _KEYS_AT_ONCE]

@@ -1,0 +1,103 @@
+"""Fits heads of users whom the base has never seen: from settings to the store."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from hydra_ray.learn.assembly import chosen_users
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.collect import CollectReport
+from hydra_ray.learn.fit_pipeline import fit_all, make_shards
+from hydra_ray.learn.head_fit import Choice, HeadFitter
+from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar, put_histories
+from hydra_ray.learn.teaching import Teaching, digest, teaching
+from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.heads import HeadModel
+from hydra_ray.records import UserKey
+from hydra_ray.settings import Settings
+from hydra_ray.store.users import UserStore
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """Heads fitted for how many users, by role, and what was asked of the LLM for it.
+
+    Attributes:
+        users: Chosen.
+        heads: Fitted now, by role.
+        kept: Whose history and settings are those of their last fit, by role.
+        collected: None in mode zero-call.
+    """
+
+    users: int
+    heads: dict[str, int]
+    kept: dict[str, int]
+    collected: CollectReport | None
+
+
+def fit_users(settings: Settings, console: Console) -> FitReport:
+    """Fits heads of the chosen users on the trained base, from their history alone, and stores both.
+
+    Users whose history, feedback and settings are those of their last fit keep their heads.
+
+    Raises:
+        HydraError: There is no base, or the data does not fit it.
+    """
+    base = (settings.model_dir / "base").resolve()
+    version, known = read_about(base)
+    task, dataset = chosen_users(settings)
+    check_task(known, task)
+    with cluster(settings.ray):
+        units, collected = list[Unit](), None
+        if settings.fit.mode == "llm":
+            units = planned_units(settings, dataset)
+            collected = collect_planned(settings, task, units, console)
+        told = teaching(settings, task, dataset, units)
+        store = UserStore(settings.store_url)
+        put_histories(store, dataset)
+        fitted, kept = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+        shards = []
+        for role in ROLES:
+            changed = changed_users(told, role, store, version, settings)
+            kept[role] = len(dataset.users) - len(changed)
+            shards += make_shards(role, changed, settings.fit.users_per_shard)
+        with progress_bar(console) as bar:
+            lines = {
+                role: bar.add_task(
+                    f"Fitting heads of the {role}", total=len(dataset.users), completed=kept[role], note=""
+                )
+                for role in ROLES
+            }
+            fit = partial(_make_fitter, settings)
+            folder = (settings.out / "features" / version).resolve()
+            for shard, heads in fit_all(shards, told, base, folder, fit, settings.fit.encoders):
+                marks = dict(shard.users)
+                store.put_heads(version, shard.role, {one.user: one.head for one in heads}, marks)
+                store.put_evidence(version, shard.role, {one.user: one.evidence for one in heads})
+                # Who teaches nothing any more goes back to the shared answer.
+                store.delete_heads(version, shard.role, set(marks) - {one.user for one in heads})
+                fitted[shard.role] += len(heads)
+                bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
+        store.close()
+        # Features are the users' data: they stay only for as long as a killed fit may want them.
+        shutil.rmtree(folder, ignore_errors=True)
+    return FitReport(len(dataset.users), fitted, kept, collected)
+
+
+def changed_users(told: Teaching, role: str, store: UserStore, version: str, settings: Settings) -> dict[UserKey, str]:
+    """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
+    how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"})
+    had = store.marks(version, role)
+    marks = {user.key: digest(told.mark(role, user), how) for user in told.dataset.users}
+    return {key: mark for key, mark in marks.items() if had.get(key) != mark}
+
+
+def _make_fitter(settings: Settings, base: Path, role: str) -> HeadFitter:
+    choice = Choice(settings.fit)
+    return HeadFitter(HeadModel.load(base / role), lambda features: choice, settings.base.loss)

@@ -1,0 +1,180 @@
+"""The Ray Data pipeline of a fit: groups, features, heads, a shard of users at a time."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from hydra_ray.learn.cluster import cores_of_a_node
+from hydra_ray.learn.features import encode_all, read_features, write_features
+from hydra_ray.learn.head_fit import FittedHead, FitUsers
+from hydra_ray.learn.teaching import Teaching
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import UserKey
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Users whose features are one file.
+
+    Attributes:
+        role: Whose heads are fitted.
+        users: With the mark of what each teaches.
+    """
+
+    role: str
+    users: tuple[tuple[UserKey, str], ...]
+
+    @property
+    def name(self) -> str:
+        """The same for the same users teaching the same."""
+        return blake2b(repr((self.role, self.users)).encode(), digest_size=8).hexdigest()
+
+
+def make_shards(role: str, marks: dict[UserKey, str], users_per_shard: int) -> list[Shard]:
+    """Shards of users in the order of their keys."""
+    users = sorted(marks.items())
+    return [Shard(role, tuple(users[at : at + users_per_shard])) for at in range(0, len(users), users_per_shard)]
+
+
+class GroupStage:
+    """Makes the groups of a shard's users: retrieval and texts.
+
+    Args:
+        teaching: What users teach.
+        shards: The plan; batches hold places in it.
+        features: Folder of features; of a shard that has its file nothing is made again.
+    """
+
+    def __init__(self, teaching: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
+        self._teaching: Teaching = ray.get(teaching)
+        self._users = {user.key: user for user in self._teaching.dataset.users}
+        self._shards, self._features = shards, features
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`shard` (places in the plan) in; the same with its users' `groups` out."""
+        places = batch["shard"].tolist()
+        # Between two processes of one job, as all that Ray moves.
+        return {"shard": places, "groups": [pickle.dumps(self._groups(self._shards[place])) for place in places]}
+
+    def _groups(self, shard: Shard) -> list[Any] | None:
+        if features_file(self._features, shard).exists():
+            return None
+        groups = [(key, self._teaching.groups(shard.role, self._users[key])) for key, _ in shard.users]
+        # Who teaches nothing gets no head, and so the shared answer.
+        return [(key, own) for key, own in groups if own]
+
+
+class EncodeStage:
+    """Encodes each text of a shard once and leaves its features as a file.
+
+    Args:
+        base: Folder of the base.
+        shards: The plan.
+        features: Folder of features.
+    """
+
+    def __init__(self, base: Path, shards: Sequence[Shard], features: Path) -> None:
+        self._scorers = {role: Scorer.load(base / role) for role in {shard.role for shard in shards}}
+        self._shards, self._features = shards, features
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`shard` and `groups` in; `shard` out, its file written."""
+        places = batch["shard"].tolist()
+        for place, pickled in zip(places, batch["groups"], strict=True):
+            shard, groups = self._shards[place], pickle.loads(pickled)
+            if groups is not None:
+                features = encode_all(self._scorers[shard.role], [own for _, own in groups])
+                keys = [key for key, _ in groups]
+                write_features(features_file(self._features, shard), zip(keys, features, strict=True))
+        return {"shard": places}
+
+
+class FitStage:
+    """Fits the heads of a shard from its features.
+
+    Args:
+        fit: Makes what fits the users of a role; it is told the base's folder and the role.
+        base: Folder of the base.
+        shards: The plan.
+        features: Folder of features.
+    """
+
+    def __init__(
+        self, fit: Callable[[Path, str], FitUsers], base: Path, shards: Sequence[Shard], features: Path
+    ) -> None:
+        self._fit = {role: fit(base, role) for role in {shard.role for shard in shards}}
+        self._shards, self._features = shards, features
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`shard` in; the same with its users' `heads` out."""
+        places = batch["shard"].tolist()
+        return {"shard": places, "heads": [pickle.dumps(self._heads(self._shards[place])) for place in places]}
+
+    def _heads(self, shard: Shard) -> list[FittedHead]:
+        return list(self._fit[shard.role](read_features(features_file(self._features, shard))))
+
+
+def features_file(folder: Path, shard: Shard) -> Path:
+    """Where a shard's features are."""
+    return folder / shard.role / f"{shard.name}.parquet"
+
+
+def fit_all(
+    shards: Sequence[Shard],
+    teaching: Teaching,
+    base: Path,
+    features: Path,
+    fit: Callable[[Path, str], FitUsers],
+    encoders: int,
+) -> Iterator[tuple[Shard, list[FittedHead]]]:
+    """Shards with their heads, as they are finished; a lost worker costs its shard a retry. Wants a Ray cluster.
+
+    Args:
+        shards: What is to be fitted.
+        teaching: What users teach.
+        base: Folder of the base; on a cluster one that every node sees, as the next.
+        features: Folder of features.
+        fit: As of `FitStage`.
+        encoders: Most processes that encode at once.
+    """
+    if not shards:
+        return
+    cores = cores_of_a_node()
+    gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
+    # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
+    made = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))]).map_batches(
+        GroupStage,
+        fn_constructor_args=(ray.put(teaching), shards, features),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
+        num_cpus=0,
+    )
+    encoded = made.map_batches(
+        EncodeStage,
+        fn_constructor_args=(base, shards, features),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
+        # One is left for the stage that fits.
+        num_cpus=1 if gpus else max(1, cores - 1),
+        num_gpus=gpus,
+    )
+    fitted = encoded.map_batches(
+        FitStage,
+        fn_constructor_args=(fit, base, shards, features),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores - 1)),
+        num_cpus=1,
+    )
+    for batch in fitted.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for row in batch.to_pylist():
+            yield shards[row["shard"]], pickle.loads(row["heads"])

@@ -1,0 +1,97 @@
+"""Cached features: what the frozen encoder made of users' groups, so that no text is ever encoded twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class UserFeatures:
+    """One user's groups (queries with all that competes for them), oldest first.
+
+    Attributes:
+        z: Features of the decisions, group after group, shape (decisions, width).
+        sizes: Decisions of each group, shape (groups,).
+        scores: How good each decision is, 0 to 1, shape (decisions,).
+        priors: What is known of each decision before any head judges it, shape (decisions,): the log of a
+            candidate's share of the LLM's votes, or minus the log of a history item's rank; -inf for an
+            answer that the LLM did not give, which teaches but cannot be chosen.
+        queries: The groups' queries, by id.
+    """
+
+    z: Tensor
+    sizes: Tensor
+    scores: Tensor
+    priors: Tensor
+    queries: tuple[str, ...]
+
+    def groups(self, first: int, last: int) -> UserFeatures:
+        """Groups number `first` up to but not `last`."""
+        ends = self.sizes.cumsum(0)
+        start = int(ends[first - 1]) if first else 0
+        end = int(ends[last - 1]) if last else 0
+        return UserFeatures(
+            self.z[start:end],
+            self.sizes[first:last],
+            self.scores[start:end],
+            self.priors[start:end],
+            self.queries[first:last],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several users' features, padded to the one with most decisions.
+
+    Attributes:
+        z: Shape (users, places, width); zeros where a user has no more decisions.
+        at: Which (user, place), flattened, each decision stands at, shape (decisions,).
+        group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
+        owner: Row of each group's user, shape (groups,).
+        counts: Groups of each user, shape (users,).
+        scores: Shape (decisions,).
+        priors: Shape (decisions,).
+    """
+
+    z: Tensor
+    at: Tensor
+    group: Tensor
+    owner: Tensor
+    counts: Tensor
+    scores: Tensor
+    priors: Tensor
+
+    def pick(self, padded: Tensor) -> Tensor:
+        """The decisions' values out of padded ones: (users, places, ...) becomes (decisions, ...)."""
+        return padded.flatten(0, 1)[self.at]
+
+    def by_user(self, of_groups: Tensor) -> Tensor:
+        """Sums of the groups' values by user, shape (users,)."""
+        return of_groups.new_zeros(len(self.counts)).index_add(0, self.owner, of_groups)
+
+
+def pad(users: Sequence[UserFeatures], device: torch.device | str = "cpu") -> Batch:
+    """Users' features as one batch. Users of like length waste least: sort them before cutting batches."""
+    decisions = torch.tensor([len(one.z) for one in users])
+    places, width = int(decisions.max()), users[0].z.shape[1]
+    z = torch.zeros(len(users), places, width)
+    for row, one in enumerate(users):
+        z[row, : len(one.z)] = one.z
+    rows = torch.arange(len(users)).repeat_interleave(decisions)
+    at = rows * places + torch.cat([torch.arange(n) for n in decisions.tolist()])
+    sizes = torch.cat([one.sizes for one in users])
+    counts = torch.tensor([len(one.sizes) for one in users])
+    tensors = (
+        z,
+        at,
+        torch.arange(len(sizes)).repeat_interleave(sizes),
+        torch.arange(len(users)).repeat_interleave(counts),
+        counts,
+        torch.cat([one.scores for one in users]).float(),
+        torch.cat([one.priors for one in users]).float(),
+    )
+    return Batch(*(tensor.to(device) for tensor in tensors))

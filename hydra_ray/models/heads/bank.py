@@ -1,0 +1,68 @@
+"""Many users' heads side by side, and the choice of those that a batch of decisions needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.models.heads.kind import HeadKind
+
+NO_USER = -1
+
+
+def deltas(
+    kind: HeadKind, heads: Mapping[str, Tensor], users: Tensor, z: Tensor, common: nn.Module | None = None
+) -> Tensor:
+    """Deltas of each decision under its own user's head; only heads of users who are present are touched.
+
+    Args:
+        kind: Of the heads.
+        heads: Stacked over users.
+        users: Row of each decision's user, -1 for none, shape (batch,).
+        z: Features, shape (batch, width).
+        common: The kind's common part.
+
+    Returns:
+        Shape (batch,); zero where the user is none.
+    """
+    # Row 0 stands in where there is no user and is masked out: shapes stay fixed.
+    present, slot, place = _by_user(users.clamp(min=0))
+    padded = z.new_zeros(len(present), int(place.max()) + 1, z.shape[1]).index_put((slot, place), z)
+    delta = kind.delta(heads, present, padded, common)[slot, place]
+    return torch.where(users != NO_USER, delta, z.new_zeros(()))
+
+
+class HeadBank(nn.Module):
+    """Trainable heads of a fixed list of users, for a kind that is trained with the base.
+
+    Args:
+        kind: Of the heads; one without a common part.
+        users: How many.
+        width: Of z.
+        rank: For kinds that have one.
+    """
+
+    def __init__(self, kind: HeadKind, users: int, width: int, rank: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.heads = nn.ParameterDict(kind.fresh(users, width, rank))
+
+    def forward(self, z: Tensor, users: Tensor) -> Tensor:
+        """Deltas, shape (batch,), of features of shape (batch, width); users as `deltas`."""
+        return deltas(self.kind, dict(self.heads.items()), users, z)
+
+    def row(self, user: int) -> dict[str, Tensor]:
+        """One user's parameters."""
+        return {name: tensor[user].detach().clone() for name, tensor in self.heads.items()}
+
+
+def _by_user(users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The distinct users; which of them each decision belongs to; its number among that one's decisions."""
+    present, slot, counts = users.unique(return_inverse=True, return_counts=True)
+    order = slot.argsort(stable=True)
+    starts = counts.cumsum(0) - counts
+    place = torch.empty_like(slot)
+    place[order] = torch.arange(len(users), device=users.device) - starts[slot[order]]
+    return present, slot, place

@@ -1,0 +1,159 @@
+"""Users as weights over basis heads that all share: tiny, uncertain where little is known, and learning online.
+
+After the shared reward bases of LoRe (arXiv 2504.14439) and PReF (arXiv 2503.06358).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.models.features import Batch
+from hydra_ray.models.heads.kind import FitOptions, HeadKind, Tensors, rows_of
+from hydra_ray.models.losses import LOSSES, TEMPERATURE, group_log_softmax
+
+# At the default pull the prior of the weights is the unit Gaussian that the bases were calibrated for.
+_UNIT_PULL = 0.05
+_MOST_ROUNDS, _MOST_HALVINGS, _CLOSE = 30, 12, 1e-7
+
+
+class BasisHeads(nn.Module):
+    """phi(z) = scale * tanh(V z), shape (..., bases): in its space a user is a vector of weights.
+
+    Args:
+        width: Of z.
+        bases: How many; a posterior over 16 takes 608 bytes.
+    """
+
+    def __init__(self, width: int, bases: int = 16) -> None:
+        super().__init__()
+        self.project = nn.Parameter(torch.randn(bases, width) / width**0.5)
+        self.scale = nn.Parameter(torch.ones(bases))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Basis values of features of shape (..., width)."""
+        return self.scale * torch.tanh(z @ self.project.T)
+
+
+class Bases(HeadKind):
+    """delta_u(z) = mean_u . phi(z), with a Gaussian posterior over user u's weights.
+
+    The prior is N(0, 1 / p) with p = pull / 0.05. The posterior is the Laplace approximation at the mode,
+    found by Newton's method on a convex objective: it depends on the evidence, not on its order, so taking
+    an item away leaves exactly what fitting without it gives.
+    """
+
+    name = "bases"
+    dtype = torch.float32
+
+    def common(self, width: int) -> BasisHeads:
+        return BasisHeads(width)
+
+    def fresh(self, users: int, width: int, rank: int) -> Tensors:
+        raise NotImplementedError("a posterior's size is that of the fitted bases: use `fit`")
+
+    def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
+        assert common is not None
+        return (common(z) @ rows_of(heads, "mean", rows, z.dtype).unsqueeze(-1)).squeeze(-1)
+
+    def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
+        assert isinstance(common, BasisHeads)
+        with torch.no_grad():
+            told = evidence(common, batch.pick(batch.z), batch.pick(shared), batch.scores)
+        return posterior(
+            told, batch.group, batch.owner, len(batch.counts), options.pull, options.loss, options.temperature
+        )
+
+
+def evidence(common: BasisHeads, z: Tensor, shared: Tensor, scores: Tensor) -> Tensor:
+    """All that a posterior depends on, as it is kept: shape (decisions, bases + 2), float16.
+
+    Columns: basis values, the shared head's logit, the score.
+    """
+    return torch.cat([common(z), shared.unsqueeze(1), scores.unsqueeze(1).to(z.dtype)], dim=1).half()
+
+
+def posterior(
+    told: Tensor,
+    group: Tensor,
+    owner: Tensor,
+    users: int,
+    pull: float = _UNIT_PULL,
+    loss: str = "listwise",
+    temperature: float = TEMPERATURE,
+) -> Tensors:
+    """Posteriors of users' weights: `mean` (users, bases) and `precision`, lower triangles row by row.
+
+    Args:
+        told: What `evidence` gives.
+        group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
+        owner: Row of each group's user, shape (groups,).
+        users: How many.
+        pull: Strength of the prior, as `FitOptions.pull`.
+        loss: As `LOSSES`; each group's loss is taken for a negative log-likelihood.
+        temperature: Of the listwise target.
+    """
+    # Few numbers, many digits: what converges to the same mode must agree with it.
+    told = told.double()
+    phi, offset, scores = told[:, :-2], told[:, -2], told[:, -1]
+    bases, user = phi.shape[1], owner[group]
+    prior = max(pull, 1e-6) / _UNIT_PULL
+
+    def objective(w: Tensor) -> Tensor:
+        losses = LOSSES[loss](offset + (phi * w[user]).sum(1), scores, group, temperature)
+        return phi.new_zeros(users).index_add(0, owner, losses) + prior * (w**2).sum(1) / 2
+
+    w = phi.new_zeros(users, bases)
+    value, precision = objective(w), prior * torch.eye(bases, dtype=phi.dtype, device=phi.device).expand(users, -1, -1)
+    for _ in range(_MOST_ROUNDS):
+        error, weight, spread = _terms(phi, offset + (phi * w[user]).sum(1), scores, group, loss, temperature)
+        slope = (prior * w).index_add(0, user, error.unsqueeze(1) * phi)
+        outer = (weight.unsqueeze(1) * spread).unsqueeze(2) * spread.unsqueeze(1)
+        precision = (prior * torch.eye(bases, dtype=phi.dtype, device=phi.device)).repeat(users, 1, 1)
+        precision = precision.index_add(0, user, outer)
+        step = torch.cholesky_solve(slope.unsqueeze(-1), torch.linalg.cholesky(precision)).squeeze(-1)
+        if bool(step.abs().max() < _CLOSE):
+            break
+        w, value = _downhill(objective, w, value, step)
+    rows, columns = torch.tril_indices(bases, bases)
+    return {"mean": w.float(), "precision": precision[:, rows, columns].float()}
+
+
+def deviation(head: Mapping[str, Tensor], phi: Tensor) -> Tensor:
+    """Standard deviation of a user's delta for basis values of shape (decisions, bases), shape (decisions,)."""
+    bases = phi.shape[1]
+    rows, columns = torch.tril_indices(bases, bases)
+    lower = torch.zeros(bases, bases, dtype=torch.float64)
+    lower[rows, columns] = head["precision"].double()
+    precision = lower + lower.tril(-1).T
+    solved = torch.cholesky_solve(phi.double().T, torch.linalg.cholesky(precision))
+    return (phi.double().T * solved).sum(0).sqrt().float()
+
+
+def _terms(
+    phi: Tensor, logits: Tensor, scores: Tensor, group: Tensor, loss: str, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of each decision: slope of the loss by its logit; weight and direction of its share of the curvature."""
+    if loss == "listwise":
+        p = group_log_softmax(logits, group).exp()
+        target = group_log_softmax(scores / temperature, group).exp()
+        centre = phi.new_zeros(int(group.max()) + 1, phi.shape[1]).index_add(0, group, p.unsqueeze(1) * phi)
+        return p - target, p, phi - centre[group]
+    sizes = torch.bincount(group)[group]
+    p = logits.sigmoid()
+    return (p - scores) / sizes, p * (1 - p) / sizes, phi
+
+
+def _downhill(objective: Callable[[Tensor], Tensor], w: Tensor, value: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
+    """A Newton step for each user, halved until it does not lead uphill."""
+    share = torch.ones_like(value)
+    for _ in range(_MOST_HALVINGS):
+        tried = w - share.unsqueeze(1) * step
+        now = objective(tried)
+        uphill = now > value + 1e-12 * value.abs()
+        if not bool(uphill.any()):
+            break
+        share = torch.where(uphill, share / 2, share)
+    return torch.where(uphill.unsqueeze(1), w, tried), torch.where(uphill, value, now)

@@ -1,0 +1,137 @@
+"""Fits what all heads of a kind share, on the training users' features, once the base is frozen."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.models.features import Batch, UserFeatures, pad
+from hydra_ray.models.heads.bases import BasisHeads, evidence, posterior
+from hydra_ray.models.heads.facets import FacetHeads, taste
+from hydra_ray.models.losses import LOSSES
+
+_USERS_PER_BATCH, _EPOCHS, _PATIENCE = 16, 40, 6
+_LR, _WEIGHTS_LR, _DECAY = 2e-3, 0.05, 0.05
+# Tried for the bases' scale, against which the unit prior of users' weights is calibrated.
+_SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
+
+Shared = Callable[[Tensor], Tensor]
+
+
+def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shared: Shared, loss: str) -> BasisHeads:
+    """Basis heads and every training user's weights together, then the scale by users held out.
+
+    Args:
+        users: Training users.
+        held: Other training users, who say when to stop.
+        shared: The frozen shared head.
+        loss: As the base was trained with.
+    """
+    torch.manual_seed(0)
+    common = BasisHeads(users[0].z.shape[1]).to(users[0].z.device)
+    weights = nn.Parameter(0.1 * torch.randn(len(users), len(common.scale), device=users[0].z.device))
+    optimizer = torch.optim.AdamW(
+        [{"params": common.parameters(), "lr": _LR, "weight_decay": _DECAY}, {"params": [weights], "lr": _WEIGHTS_LR}],
+        weight_decay=0.0,
+    )
+
+    def train_loss(batch: Batch, rows: Tensor, base: Tensor) -> Tensor:
+        own = weights[rows]
+        logits = base + batch.pick((common(batch.z) @ own.unsqueeze(-1)).squeeze(-1))
+        losses = LOSSES[loss](logits, batch.scores, batch.group)
+        return (losses.sum() + (own**2).sum() / 2) / len(batch.owner)
+
+    def held_loss(batch: Batch, base: Tensor) -> Tensor:
+        told = evidence(common, batch.pick(batch.z), base, batch.scores)
+        early = _earlier(batch)
+        known = early[batch.group]
+        number = early.cumsum(0) - 1
+        mean = posterior(told[known], number[batch.group[known]], batch.owner[early], len(batch.counts), loss=loss)[
+            "mean"
+        ]
+        logits = base + (told[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
+        return LOSSES[loss](logits, batch.scores, batch.group)[~early].mean()
+
+    _fit(common, optimizer, users, held, shared, train_loss, held_loss)
+    start, losses = common.scale.detach().clone(), []
+    with torch.no_grad():
+        for scale in _SCALES:
+            common.scale.copy_(start * scale)
+            losses.append(_over(held, shared, held_loss))
+        common.scale.copy_(start * _SCALES[losses.index(min(losses))])
+    return common
+
+
+def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shared: Shared, loss: str) -> FacetHeads:
+    """Facets and router together: it reads half of a user's groups, drawn anew each time, the other half judges it.
+
+    Arguments as `fit_bases`.
+    """
+    torch.manual_seed(0)
+    common = FacetHeads(users[0].z.shape[1]).to(users[0].z.device)
+    optimizer = torch.optim.AdamW(common.parameters(), lr=_LR, weight_decay=_DECAY)
+
+    def loss_of(batch: Batch, base: Tensor, read: Tensor) -> Tensor:
+        mix = common.mix(taste(batch, read))
+        logits = base + batch.pick((common(batch.z) @ mix.unsqueeze(-1)).squeeze(-1))
+        return LOSSES[loss](logits, batch.scores, batch.group)[~read].mean()
+
+    def train_loss(batch: Batch, rows: Tensor, base: Tensor) -> Tensor:
+        read = torch.rand(len(batch.owner), device=base.device) < 0.5
+        read[0], read[-1] = True, False
+        return loss_of(batch, base, read)
+
+    _fit(
+        common,
+        optimizer,
+        users,
+        held,
+        shared,
+        train_loss,
+        lambda batch, base: loss_of(batch, base, _earlier(batch)),
+    )
+    return common
+
+
+def _fit(
+    common: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    users: Sequence[UserFeatures],
+    held: Sequence[UserFeatures],
+    shared: Shared,
+    train_loss: Callable[[Batch, Tensor, Tensor], Tensor],
+    held_loss: Callable[[Batch, Tensor], Tensor],
+) -> None:
+    """Descends until users held out stop gaining; leaves the part as it served them best."""
+    best, kept, since = float("inf"), copy.deepcopy(common.state_dict()), 0
+    for _ in range(_EPOCHS):
+        for rows in torch.randperm(len(users)).split(_USERS_PER_BATCH):
+            batch = pad([users[row] for row in rows.tolist()])
+            with torch.no_grad():
+                base = batch.pick(shared(batch.z))
+            optimizer.zero_grad(set_to_none=True)
+            train_loss(batch, rows, base).backward()
+            optimizer.step()
+        now = _over(held, shared, held_loss)
+        if now < best:
+            best, kept, since = now, copy.deepcopy(common.state_dict()), 0
+        elif (since := since + 1) >= _PATIENCE:
+            break
+    common.load_state_dict(kept)
+
+
+@torch.no_grad()
+def _over(users: Sequence[UserFeatures], shared: Shared, held_loss: Callable[[Batch, Tensor], Tensor]) -> float:
+    batches = [pad(users[at : at + _USERS_PER_BATCH]) for at in range(0, len(users), _USERS_PER_BATCH)]
+    losses = [float(held_loss(batch, batch.pick(shared(batch.z)))) for batch in batches]
+    return sum(losses) / len(losses)
+
+
+def _earlier(batch: Batch) -> Tensor:
+    """The first half of each user's groups, shape (groups,)."""
+    first = torch.cat([batch.counts.new_zeros(1), batch.counts.cumsum(0)[:-1]])
+    place = torch.arange(len(batch.owner), device=batch.owner.device) - first[batch.owner]
+    return place < batch.counts[batch.owner] / 2

@@ -1,0 +1,97 @@
+"""What a kind of head is, and what fitting one may depend on."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hydra_ray.models.heads.head import Head
+
+if TYPE_CHECKING:
+    from hydra_ray.models.features import Batch
+
+# Parameters by name, of one user or stacked over many on the first dimension.
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How heads are fitted on a frozen base; `settings.FitSettings` explains each."""
+
+    loss: str = "listwise"
+    rank: int = 6
+    steps: int = 60
+    lr: float = 0.02
+    pull: float = 0.05
+    dropout: float = 0.0
+    temperature: float = 0.1
+    held_back: float = 0.0
+
+
+class HeadKind(ABC):
+    """A form of delta_u(z). Every head starts as, and is pulled towards, a delta of exactly zero.
+
+    Attributes:
+        name: In settings and in the store.
+        dtype: In which heads are kept.
+    """
+
+    name: ClassVar[str]
+    dtype: ClassVar[torch.dtype] = torch.bfloat16
+
+    def common(self, width: int) -> nn.Module | None:
+        """A fresh part that all heads of this kind share, fitted with the base; None where there is none."""
+        return None
+
+    @abstractmethod
+    def fresh(self, users: int, width: int, rank: int) -> Tensors:
+        """Heads with a delta of zero, stacked over users."""
+
+    @abstractmethod
+    def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
+        """Deltas under some of the heads.
+
+        Args:
+            heads: Stacked over all users there are.
+            rows: The heads that are wanted, distinct and ascending, shape (n,); only these are touched.
+            z: Features for each of them, shape (n, places, width).
+            common: The kind's common part.
+
+        Returns:
+            Shape (n, places).
+        """
+
+    @abstractmethod
+    def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
+        """Heads of all users of a batch; none depends on another user's data.
+
+        Args:
+            batch: The users' features.
+            shared: The shared head's logits, shape (users, places).
+            common: The kind's common part.
+            options: How.
+        """
+
+    def penalty(self, heads: Mapping[str, Tensor]) -> Tensor:
+        """Squared distance of each head from the shared answer, shape (users,)."""
+        return (heads["out"] ** 2).flatten(1).sum(dim=1)
+
+    def apart(self, stacked: Mapping[str, Tensor], about: Mapping[str, float] | None = None) -> list[Head]:
+        """Each user's own head out of stacked parameters, as it is kept."""
+        kept = {name: tensor.detach().to("cpu", self.dtype) for name, tensor in stacked.items()}
+        users = len(next(iter(kept.values())))
+        return [
+            Head(self.name, {name: tensor[row].clone() for name, tensor in kept.items()}, dict(about or {}))
+            for row in range(users)
+        ]
+
+
+def rows_of(heads: Mapping[str, Tensor], name: str, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Some users' rows of a parameter, distinct and ascending; all of them are not copied first."""
+    stacked = heads[name]
+    return (stacked if len(rows) == len(stacked) else stacked[rows]).to(dtype)

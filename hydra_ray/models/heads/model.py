@@ -1,0 +1,95 @@
+"""All that comes after the encoder: the shared head, what kinds share, and the users' heads handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hydra_ray.models.features import UserFeatures, pad
+from hydra_ray.models.heads.bank import NO_USER, deltas
+from hydra_ray.models.heads.head import Head
+from hydra_ray.models.heads.kind import FitOptions
+from hydra_ray.models.heads.kinds import HEAD_KINDS
+from hydra_ray.models.heads.shared import SharedHead
+
+
+class HeadModel(nn.Module):
+    """logit = shared(z) + delta_u(z). It holds no user's head, and users of one batch may have different kinds.
+
+    Args:
+        width: Of z.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.shared = SharedHead(width, width // 3)
+        parts = {name: kind.common(width) for name, kind in HEAD_KINDS.items()}
+        # Fitted after encoder and shared head.
+        self.commons = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the heads are computed."""
+        return self.shared.out.weight.device
+
+    def common(self, kind: str) -> nn.Module | None:
+        """What all heads of a kind share; None where that is nothing."""
+        return dict(self.commons.items()).get(kind)
+
+    @torch.inference_mode()
+    def logits(self, z: Tensor, heads: Sequence[Head | None]) -> Tensor:
+        """Logits of each decision under its own user's head; None gives the shared answer.
+
+        Args:
+            z: Features, shape (decisions, width).
+            heads: One a decision; those of one user share one object.
+
+        Returns:
+            Shape (decisions,), float32, on the CPU.
+        """
+        z = z.to(self.device)
+        logits = self.shared(z)
+        distinct = {id(head): head for head in heads if head is not None}
+        alike: dict[tuple, list[Head]] = {}
+        for head in distinct.values():
+            alike.setdefault((head.kind, *(tensor.shape for tensor in head.tensors.values())), []).append(head)
+        for (kind, *_), members in alike.items():
+            rows = {id(head): row for row, head in enumerate(members)}
+            users = torch.tensor([rows.get(id(head), NO_USER) for head in heads], device=self.device)
+            names = members[0].tensors
+            stacked = {name: torch.stack([head.tensors[name] for head in members]).to(self.device) for name in names}
+            logits = logits + deltas(HEAD_KINDS[kind], stacked, users, z, self.common(kind))
+        return logits.float().cpu()
+
+    def fit(
+        self, kind: str, users: Sequence[UserFeatures], options: FitOptions, about: Mapping[str, float] | None = None
+    ) -> list[Head]:
+        """Heads of some users, in their order, fitted together; none depends on another user's data.
+
+        Args:
+            kind: A key of `HEAD_KINDS`.
+            users: Their cached features.
+            options: How.
+            about: Kept with the heads.
+        """
+        batch = pad(users, self.device)
+        self.requires_grad_(False)
+        stacked = HEAD_KINDS[kind].fit(batch, self.shared(batch.z), self.common(kind), options)
+        return HEAD_KINDS[kind].apart(stacked, about)
+
+    def save(self, folder: Path) -> None:
+        """Writes shared head and common parts to `heads.safetensors`."""
+        save_file(self.state_dict(), folder / "heads.safetensors", metadata={"width": str(self.width)})
+
+    @classmethod
+    def load(cls, folder: Path) -> HeadModel:
+        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one."""
+        state = load_file(folder / "heads.safetensors")
+        model = cls(state["shared.dense.weight"].shape[1])
+        model.load_state_dict(state)
+        return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()

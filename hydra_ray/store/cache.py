@@ -1,0 +1,61 @@
+"""Heads in memory: the ones used last, never older than the store's."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from hydra_ray.models.heads import Head
+from hydra_ray.records import UserKey
+from hydra_ray.store.users import UserStore
+
+
+class HeadCache:
+    """The heads of one role and version that were used last.
+
+    Each call asks the store, once for all its users, for the stamps of their heads: a head that was
+    written, refitted or deleted a moment ago, by whatever process, is seen at once. Only what changed
+    is read.
+
+    Args:
+        store: Where heads are.
+        version: Of the base.
+        role: Reranker or adapter.
+        max_bytes: Of the parameters kept.
+    """
+
+    def __init__(self, store: UserStore, version: str, role: str, max_bytes: int) -> None:
+        self._store, self._version, self._role, self._max_bytes = store, version, role, max_bytes
+        self._kept: OrderedDict[UserKey, tuple[str, Head]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """Of the parameters kept now."""
+        return self._bytes
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __call__(self, keys: Sequence[UserKey | None]) -> list[Head | None]:
+        """Each user's head; None for nobody and for users without one. One user's heads are one object."""
+        wanted = {key for key in keys if key is not None}
+        stamps = self._store.stamps(wanted, self._version, self._role) if wanted else {}
+        with self._lock:
+            heads = {key: self._kept[key] for key, stamp in stamps.items() if self._kept.get(key, ("",))[0] == stamp}
+        heads |= self._store.heads(set(stamps) - set(heads), self._version, self._role)
+        with self._lock:
+            for key in wanted:
+                self._drop(key)
+            for key, kept in heads.items():
+                self._kept[key] = kept
+                self._bytes += kept[1].nbytes
+            while self._bytes > self._max_bytes:
+                self._drop(next(iter(self._kept)))
+        return [heads[key][1] if key in heads else None for key in keys]
+
+    def _drop(self, key: UserKey) -> None:
+        if key in self._kept:
+            self._bytes -= self._kept.pop(key)[1].nbytes

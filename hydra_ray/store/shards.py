@@ -1,0 +1,93 @@
+"""Heads in bulk: sharded safetensors, to move users between stores and clusters."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from hydra_ray.models.heads import HEAD_KINDS, Head
+from hydra_ray.records import HydraError, UserKey
+from hydra_ray.store.users import UserStore
+
+_SCHEMA = "hydra-ray/heads/v1"
+
+
+def export_heads(store: UserStore, version: str, role: str, folder: Path, users_per_shard: int = 10_000) -> int:
+    """Writes all heads of a role and version to `<role>-<number>.safetensors`; gives their number.
+
+    A shard holds users whose heads have the same kind and shapes, each parameter stacked over them; the
+    metadata says who they are and what they were fitted from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f"{role}-*.safetensors"):
+        stale.unlink()
+    marks = store.marks(version, role)
+    keys, written, shard = list(marks), 0, 0
+    for start in range(0, len(keys), users_per_shard):
+        found = store.heads(keys[start : start + users_per_shard], version, role)
+        heads = sorted(((_form(head), key, head) for key, (_, head) in found.items()), key=lambda one: one[:2])
+        for (kind, numbers, _), members in groupby(heads, key=lambda one: one[0]):
+            same = [(key, head) for _, key, head in members]
+            users = [[*key, marks[key]] for key, _ in same]
+            about = {"schema": _SCHEMA, "version": version, "role": role, "kind": kind, "numbers": json.loads(numbers)}
+            stacked = {name: torch.stack([head.tensors[name] for _, head in same]) for name in same[0][1].tensors}
+            path = folder / f"{role}-{shard:05d}.safetensors"
+            save_file(stacked, path, metadata={"about": json.dumps({**about, "users": users})})
+            written, shard = written + len(same), shard + 1
+    return written
+
+
+def import_heads(store: UserStore, version: str, role: str, folder: Path) -> int:
+    """Puts the heads that `export_heads` wrote into a store; gives their number.
+
+    Raises:
+        HydraError: A shard is damaged, of another base or role, or there is none.
+    """
+    paths = sorted(folder.glob(f"{role}-*.safetensors"))
+    if not paths:
+        raise HydraError(f"{folder}: there is no {role}-*.safetensors; `hydra-ray heads export` writes them")
+    read = 0
+    for path in paths:
+        heads, marks = _read(path, version, role)
+        store.put_heads(version, role, heads, marks)
+        read += len(heads)
+    return read
+
+
+def _read(path: Path, version: str, role: str) -> tuple[dict[UserKey, Head], dict[UserKey, str]]:
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, OSError) as error:
+        raise HydraError(f"{path}: damaged: {error}") from None
+    if about.get("schema") != _SCHEMA or about.get("kind") not in HEAD_KINDS:
+        raise HydraError(f"{path}: schema {about.get('schema')!r}, kind {about.get('kind')!r} are not known")
+    if (about["version"], about["role"]) != (version, role):
+        raise HydraError(
+            f"{path}: heads of the {about['role']} of base {about['version']} mean nothing to base {version}"
+        )
+    users = list(_users(about["users"], tensors, path))
+    heads = {
+        key: Head(about["kind"], {name: tensor[row].clone() for name, tensor in tensors.items()}, about["numbers"])
+        for row, (key, _) in enumerate(users)
+    }
+    return heads, dict(users)
+
+
+def _users(users: list[list[str]], tensors: dict[str, torch.Tensor], path: Path) -> Iterator[tuple[UserKey, str]]:
+    if not tensors or any(len(tensor) != len(users) for tensor in tensors.values()):
+        raise HydraError(f"{path}: damaged: it names {len(users)} users, and has parameters of another number")
+    for tenant, user, mark in users:
+        yield UserKey(tenant, user), mark
+
+
+def _form(head: Head) -> tuple[str, str, str]:
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in sorted(head.tensors.items())]
+    return head.kind, json.dumps(head.about, sort_keys=True), str(shapes)

@@ -1,0 +1,46 @@
+"""The tables of the user store; every one begins with the user's key, so that a user can be deleted whole."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, Text
+
+METADATA = MetaData()
+
+HISTORY = Table(
+    "history",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("output", Text, nullable=False),
+    Column("ts", String),
+    Column("item_id", String),
+    Column("context", Text, nullable=False),
+)
+
+# `mark` tells what the head was fitted from, `stamp` changes with every write.
+HEADS = Table(
+    "heads",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("role", String, primary_key=True),
+    Column("mark", String, nullable=False),
+    Column("stamp", String, nullable=False),
+    Column("head", LargeBinary, nullable=False),
+)
+
+# What posteriors of kind `bases` depend on, by item: `models.heads.bases.evidence` as its bytes.
+EVIDENCE = Table(
+    "evidence",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("role", String, primary_key=True),
+    Column("item", String, primary_key=True),
+    Column("told", LargeBinary, nullable=False),
+)
