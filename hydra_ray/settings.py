@@ -179,6 +179,7 @@ class FitSettings(_Section):
     held_back: float = Field(
         0, ge=0, lt=1, description="For lowrank and dense: share of the latest groups that says when to stop."
     )
+    tuned: bool = Field(True, description="Use what `hydra-ray tune` found for a user's cohort, where it has.")
     users_per_batch: int = Field(128, ge=1, description="Users fitted in one vectorised optimisation.")
     users_per_shard: int = Field(256, ge=1, description="Users whose features are one file, and are lost together.")
     encoders: int = Field(1, ge=1, description="Most processes that encode at once.")

@@ -12,12 +12,14 @@ from rich.console import Console
 from hydra_ray.learn.assembly import chosen_users
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport
-from hydra_ray.learn.fit_pipeline import fit_all, make_shards
+from hydra_ray.learn.fit_pipeline import fit_shards, make_shards
 from hydra_ray.learn.head_fit import Choice, HeadFitter
 from hydra_ray.learn.plan import Unit
 from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar, put_histories
 from hydra_ray.learn.teaching import Teaching, digest, teaching
+from hydra_ray.learn.tuned import load_tuned, tuned_file
 from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
@@ -74,9 +76,9 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
                 )
                 for role in ROLES
             }
-            fit = partial(_make_fitter, settings)
-            folder = (settings.out / "features" / version).resolve()
-            for shard, heads in fit_all(shards, told, base, folder, fit, settings.fit.encoders):
+            fit = partial(_make_fitter, settings, version)
+            folder = (settings.out / f"features-{version}").resolve()
+            for shard, heads in fit_shards(shards, told, base, folder, settings.fit.encoders, fit):
                 marks = dict(shard.users)
                 store.put_heads(version, shard.role, {one.user: one.head for one in heads}, marks)
                 store.put_evidence(version, shard.role, {one.user: one.evidence for one in heads})
@@ -92,12 +94,20 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
 
 def changed_users(told: Teaching, role: str, store: UserStore, version: str, settings: Settings) -> dict[UserKey, str]:
     """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
-    how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"})
+    # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
+    path = tuned_file(settings.model_dir, version)
+    tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
+    how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
     had = store.marks(version, role)
     marks = {user.key: digest(told.mark(role, user), how) for user in told.dataset.users}
     return {key: mark for key, mark in marks.items() if had.get(key) != mark}
 
 
-def _make_fitter(settings: Settings, base: Path, role: str) -> HeadFitter:
-    choice = Choice(settings.fit)
-    return HeadFitter(HeadModel.load(base / role), lambda features: choice, settings.base.loss)
+def _make_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
+    tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
+    default = Choice(settings.fit)
+
+    def choose(features: UserFeatures) -> Choice:
+        return tuned.choose(features, settings.fit) if tuned else default
+
+    return HeadFitter(HeadModel.load(base / role), choose, settings.base.loss)

@@ -21,6 +21,9 @@ from hydra_ray.learn.teaching import Teaching
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 
+# Told the base's folder and the role.
+MakeFit = Callable[[Path, str], FitUsers]
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -103,15 +106,13 @@ class FitStage:
     """Fits the heads of a shard from its features.
 
     Args:
-        fit: Makes what fits the users of a role; it is told the base's folder and the role.
+        fit: Makes what fits the users of a role.
         base: Folder of the base.
         shards: The plan.
         features: Folder of features.
     """
 
-    def __init__(
-        self, fit: Callable[[Path, str], FitUsers], base: Path, shards: Sequence[Shard], features: Path
-    ) -> None:
+    def __init__(self, fit: MakeFit, base: Path, shards: Sequence[Shard], features: Path) -> None:
         self._fit = {role: fit(base, role) for role in {shard.role for shard in shards}}
         self._shards, self._features = shards, features
 
@@ -129,27 +130,20 @@ def features_file(folder: Path, shard: Shard) -> Path:
     return folder / shard.role / f"{shard.name}.parquet"
 
 
-def fit_all(
-    shards: Sequence[Shard],
-    teaching: Teaching,
-    base: Path,
-    features: Path,
-    fit: Callable[[Path, str], FitUsers],
-    encoders: int,
-) -> Iterator[tuple[Shard, list[FittedHead]]]:
-    """Shards with their heads, as they are finished; a lost worker costs its shard a retry. Wants a Ray cluster.
+def encode_shards(
+    shards: Sequence[Shard], teaching: Teaching, base: Path, features: Path, encoders: int
+) -> ray.data.Dataset:
+    """Leaves the features of shards as files; rows hold the places of those that are finished.
+
+    A shard whose file is there already is not encoded again. Wants a running Ray cluster.
 
     Args:
-        shards: What is to be fitted.
+        shards: At least one.
         teaching: What users teach.
         base: Folder of the base; on a cluster one that every node sees, as the next.
         features: Folder of features.
-        fit: As of `FitStage`.
         encoders: Most processes that encode at once.
     """
-    if not shards:
-        return
-    cores = cores_of_a_node()
     gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
     made = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))]).map_batches(
@@ -159,22 +153,38 @@ def fit_all(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
         num_cpus=0,
     )
-    encoded = made.map_batches(
+    return made.map_batches(
         EncodeStage,
         fn_constructor_args=(base, shards, features),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
-        # One is left for the stage that fits.
-        num_cpus=1 if gpus else max(1, cores - 1),
+        # One is left for a stage that fits.
+        num_cpus=1 if gpus else max(1, cores_of_a_node() - 1),
         num_gpus=gpus,
     )
-    fitted = encoded.map_batches(
+
+
+def fit_shards(
+    shards: Sequence[Shard], teaching: Teaching, base: Path, features: Path, encoders: int, fit: MakeFit
+) -> Iterator[tuple[Shard, list[FittedHead]]]:
+    """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
+
+    Arguments as `encode_shards` and `FitStage`.
+    """
+    if not shards:
+        return
+    fitted = encode_shards(shards, teaching, base, features, encoders).map_batches(
         FitStage,
         fn_constructor_args=(fit, base, shards, features),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores - 1)),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores_of_a_node() - 1)),
         num_cpus=1,
     )
-    for batch in fitted.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for row in batch.to_pylist():
-            yield shards[row["shard"]], pickle.loads(row["heads"])
+    for row in rows(fitted):
+        yield shards[row["shard"]], pickle.loads(row["heads"])
+
+
+def rows(dataset: ray.data.Dataset) -> Iterator[dict[str, Any]]:
+    """Rows as they come, none held back for a fuller batch."""
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()

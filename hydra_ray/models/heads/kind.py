@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
@@ -76,6 +76,15 @@ class HeadKind(ABC):
             common: The kind's common part.
             options: How.
         """
+
+    def course(
+        self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions, every: int
+    ) -> Iterator[Tensors]:
+        """Heads as they are on the way: after every so many steps, or once where there are no steps.
+
+        Arguments as `fit`; `options.held_back` is not looked at.
+        """
+        yield self.fit(batch, shared, common, options)
 
     def penalty(self, heads: Mapping[str, Tensor]) -> Tensor:
         """Squared distance of each head from the shared answer, shape (users,)."""

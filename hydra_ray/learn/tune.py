@@ -1,0 +1,293 @@
+"""Finds settings of the fit for each cohort of users with Ray Tune: one Tuner a cohort, on features that are there."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import ray
+import ray.tune
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+from rich.console import Console
+
+from hydra_ray.learn.assembly import chosen_users
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.cohorts import find_cohorts, searched_cohorts
+from hydra_ray.learn.features import read_features
+from hydra_ray.learn.fit_pipeline import encode_shards, features_file, make_shards, rows
+from hydra_ray.learn.head_fit import fit_options
+from hydra_ray.learn.holdout import Holdout
+from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar
+from hydra_ray.learn.search_space import PRIOR_WEIGHT, Parameter, SearchSettings, fit_with
+from hydra_ray.learn.teaching import Teaching, digest, teaching
+from hydra_ray.learn.tuned import FALLBACK, CohortResult, Trial, TunedRole, save_tuned, tuned_file
+from hydra_ray.models.base import ADAPTER, read_about
+from hydra_ray.models.features import UserFeatures
+from hydra_ray.models.heads import HeadModel
+from hydra_ray.records import HydraError, UserKey
+from hydra_ray.settings import FitSettings, Settings
+from hydra_ray.steps.seeds import stable_seed
+
+_RESAMPLES = 2000
+
+Users = list[tuple[UserKey, UserFeatures]]
+
+
+@dataclass(frozen=True, slots=True)
+class Cohort:
+    """Users of one cohort, and who of them the search does not see."""
+
+    name: str
+    users: Users
+    seed: int
+    share: float
+
+    @property
+    def unseen(self) -> list[UserFeatures]:
+        """Drawn by user, so that a user is unseen in every search or in none."""
+        drawn = sorted(self.users, key=lambda one: stable_seed(self.seed, "unseen", *one[0]))
+        return [features for _, features in drawn[: max(1, round(self.share * len(drawn)))]]
+
+    @property
+    def seen(self) -> list[UserFeatures]:
+        """The others."""
+        drawn = sorted(self.users, key=lambda one: stable_seed(self.seed, "unseen", *one[0]))
+        return [features for _, features in drawn[max(1, round(self.share * len(drawn))) :]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialJob:
+    """What a trial is given beside its values.
+
+    Attributes:
+        model: Heads of the base, without its encoder.
+        holdout: The cohort's users.
+        fit: Settings that the values change.
+        loss: As the base was trained with.
+        default_weight: Of the prior where a trial has none of its own.
+        epochs: Longest fit.
+        steps: Of an epoch.
+    """
+
+    model: HeadModel
+    holdout: Holdout
+    fit: FitSettings
+    loss: str
+    default_weight: float
+    epochs: int
+    steps: int
+
+
+def run_trial(values: dict[str, Any], job: TrialJob) -> None:
+    """One trial: fits all users of the cohort together and reports their score after each epoch."""
+    for progress in course(values, job):
+        ray.tune.report(progress)
+
+
+def course(values: Mapping[str, Any], job: TrialJob) -> Any:
+    """What a trial reports: its best score so far, and the steps that it took."""
+    fit = fit_with(job.fit, {**values, "steps": job.epochs * job.steps, "held_back": 0})
+    weight = values.get(PRIOR_WEIGHT, job.default_weight)
+    best, steps = -np.inf, 0
+    scores = job.holdout.course(job.model, fit.head.kind, fit_options(fit, job.loss), weight, job.steps)
+    for epoch, each in enumerate(scores, 1):
+        score = float(each.mean())
+        if score > best:
+            best, steps = score, epoch * job.steps
+        yield {"score": score, "best": best, "steps": steps}
+
+
+def tune_users(settings: Settings, search: SearchSettings, console: Console) -> dict[str, TunedRole]:
+    """Searches settings for the cohorts of the chosen users, and keeps what was found beside the base.
+
+    A search that was killed goes on where it was. Features are made once for all trials.
+
+    Raises:
+        HydraError: There is no base, the data does not fit it, or there are too few users.
+    """
+    base = (settings.model_dir / "base").resolve()
+    version, known = read_about(base)
+    task, dataset = chosen_users(settings)
+    check_task(known, task)
+    found: dict[str, TunedRole] = {}
+    with cluster(settings.ray):
+        units = list[Unit]()
+        if settings.fit.mode == "llm":
+            units = planned_units(settings, dataset)
+            collect_planned(settings, task, units, console)
+        told = teaching(settings, task, dataset, units)
+        storage = (settings.out / "tune").resolve()
+        for role in search.roles:
+            users = _features(told, role, base, storage / "features" / version, settings, console)
+            if len(users) < search.cohorts.min_users:
+                raise HydraError(
+                    f"cohorts.min_users: {len(users)} users of {settings.users} teach the {role} anything, a search "
+                    f"wants {search.cohorts.min_users}"
+                )
+            found[role] = _tune_role(role, users, base, storage, settings, search, console)
+        save_tuned(tuned_file(settings.model_dir, version), found)
+        # Features are the users' data: they stay only for as long as a killed search may want them.
+        shutil.rmtree(storage, ignore_errors=True)
+    return found
+
+
+def _features(told: Teaching, role: str, base: Path, folder: Path, settings: Settings, console: Console) -> Users:
+    marks = {user.key: told.mark(role, user) for user in told.dataset.users}
+    shards = make_shards(role, marks, settings.fit.users_per_shard)
+    with progress_bar(console) as bar:
+        line = bar.add_task(f"Encoding for the {role}", total=len(marks), note="")
+        for row in rows(encode_shards(shards, told, base, folder, settings.fit.encoders)):
+            bar.update(line, advance=len(shards[row["shard"]].users))
+    return [one for shard in shards for one in read_features(features_file(folder, shard))]
+
+
+def _tune_role(
+    role: str,
+    users: Users,
+    base: Path,
+    storage: Path,
+    settings: Settings,
+    search: SearchSettings,
+    console: Console,
+) -> TunedRole:
+    cohorts = find_cohorts([features for _, features in users], search.cohorts, settings.seed)
+    names = [cohorts.of(features) for _, features in users]
+    results: dict[str, CohortResult] = {}
+    searched = [FALLBACK, *searched_cohorts(names, search.cohorts)]
+    model = HeadModel.load(base / role).cpu()
+    with progress_bar(console) as bar:
+        line = bar.add_task(f"Searching for the {role}", total=len(searched) * search.trials, note="")
+        for number, name in enumerate(searched):
+            members = [one for one, own in zip(users, names, strict=True) if name in (FALLBACK, own)]
+            cohort = Cohort(name, members, settings.seed, search.unseen)
+            job = TrialJob(
+                model,
+                Holdout.of(cohort.seen, search.held_back),
+                settings.fit,
+                settings.base.loss,
+                settings.method.vote_weight if role == ADAPTER else settings.method.rank_weight,
+                search.epochs,
+                search.steps_per_epoch,
+            )
+            trials = _search(job, cohort, role, storage, settings, search)
+            results[name] = judge(job, trials, cohort, search)
+            bar.update(line, completed=(number + 1) * search.trials, note=f"cohort {name}: {len(trials)} trials")
+    return TunedRole(cohorts, results)
+
+
+def _search(
+    job: TrialJob, cohort: Cohort, role: str, storage: Path, settings: Settings, search: SearchSettings
+) -> list[Trial]:
+    """The trials of one cohort. The run is named after its users and settings: a killed one is found again."""
+    about = [
+        search.model_dump_json(),
+        settings.fit.model_dump_json(),
+        settings.seed,
+        [list(k) for k, _ in cohort.users],
+    ]
+    name = f"{role}-{cohort.name}-{digest(about)}"
+    trainable = ray.tune.with_resources(ray.tune.with_parameters(run_trial, job=job), {"cpu": 1})
+    path = str(storage / name)
+    if ray.tune.Tuner.can_restore(path):
+        tuner = ray.tune.Tuner.restore(path, trainable, resume_unfinished=True, restart_errored=True)
+    else:
+        tuner = _new_tuner(trainable, name, storage, settings, search)
+    grid = tuner.fit()
+    if grid.num_errors:
+        raise HydraError(f"{grid.num_errors} trial(s) of cohort {cohort.name} failed; the first: {grid.errors[0]}")
+    trials = []
+    for result in grid:
+        assert result.metrics is not None
+        assert result.config is not None
+        metrics = result.metrics
+        trials.append(Trial(result.config, metrics["best"], metrics["steps"], metrics["training_iteration"]))
+    return trials
+
+
+def _new_tuner(
+    trainable: Callable[..., Any], name: str, storage: Path, settings: Settings, search: SearchSettings
+) -> ray.tune.Tuner:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    now = _values_now(settings.fit, search.space)
+    return ray.tune.Tuner(
+        trainable,
+        tune_config=ray.tune.TuneConfig(
+            metric="best",
+            mode="max",
+            num_samples=search.trials,
+            max_concurrent_trials=search.concurrent or max(1, int(ray.cluster_resources()["CPU"])),
+            search_alg=OptunaSearch(
+                {name: _distribution(parameter) for name, parameter in search.space.items()},
+                metric="best",
+                mode="max",
+                points_to_evaluate=[now],
+                sampler=optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=min(10, search.trials // 2)),
+            ),
+            scheduler=ASHAScheduler(
+                max_t=search.epochs, grace_period=min(search.grace_epochs, search.epochs), reduction_factor=3
+            ),
+            # A trial is over in seconds: a process for each would take longer to start.
+            reuse_actors=True,
+        ),
+        run_config=ray.tune.RunConfig(name=name, storage_path=str(storage), verbose=0),
+    )
+
+
+def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
+    if parameter.choice:
+        return optuna.distributions.CategoricalDistribution(parameter.choice)
+    assert parameter.low is not None
+    assert parameter.high is not None
+    return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+
+
+def _values_now(fit: FitSettings, space: Mapping[str, Parameter]) -> dict[str, Any]:
+    """The settings there are, as far as the space has them: the first trial, so that a search can only gain."""
+    values: dict[str, Any] = {}
+    for path, parameter in space.items():
+        value: Any = 1.0
+        if path != PRIOR_WEIGHT:
+            value = fit.model_dump()
+            for part in path.split("."):
+                value = value[part]
+        if parameter.choice and value not in parameter.choice:
+            value = parameter.choice[0]
+        if parameter.low is not None and parameter.high is not None:
+            value = min(max(value, parameter.low), parameter.high)
+        values[path] = value
+    return values
+
+
+def judge(job: TrialJob, trials: Sequence[Trial], cohort: Cohort, search: SearchSettings) -> CohortResult:
+    """Compares the winner with the settings there were, on users whom the search did not see."""
+    winner = max(trials, key=lambda trial: trial.score)
+    holdout = Holdout.of(cohort.unseen, search.held_back)
+    default = _scores(holdout, job, {}, job.fit.steps)
+    tuned = _scores(holdout, job, winner.values, winner.steps)
+    gain = tuned - default
+    rng = np.random.default_rng(0)
+    means = np.sort(gain[rng.integers(0, len(gain), (_RESAMPLES, len(gain)))].mean(axis=1))
+    low, high = means[int(0.025 * _RESAMPLES)], means[-1 - int(0.025 * _RESAMPLES)]
+    return CohortResult(
+        {**winner.values, "steps": winner.steps},
+        len(job.holdout),
+        len(holdout),
+        float(default.mean()),
+        float(tuned.mean()),
+        (float(gain.mean()), float(low), float(high)),
+        list(trials),
+    )
+
+
+def _scores(holdout: Holdout, job: TrialJob, values: Mapping[str, Any], steps: int) -> np.ndarray:
+    fit = fit_with(job.fit, {**values, "steps": steps, "held_back": 0})
+    weight = values.get(PRIOR_WEIGHT, job.default_weight)
+    *_, last = holdout.course(job.model, fit.head.kind, fit_options(fit, job.loss), weight, steps)
+    return last.numpy()
