@@ -12,7 +12,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check install lock format clean
+.PHONY: demo test check bench-heads install lock format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
@@ -25,6 +25,12 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# Threads that wait by spinning would make the times those of whatever else runs.
+bench-heads: export OMP_WAIT_POLICY := PASSIVE
+bench-heads: install
+	$(BIN)/python benchmarks/heads.py
+	$(BIN)/python benchmarks/fit.py
 
 format: install
 	$(BIN)/ruff format .

@@ -22,17 +22,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     help="Personalises any black-box LLM for every single user, on Ray.\n\n"
-    "The usual order is collect, train, fit, evaluate, serve. Every command takes a settings file in YAML and "
-    "key=value overrides, e.g. `hydra-ray collect settings.yaml users=train feedback.max_calls=5000`.",
+    "The usual order is collect, train, fit (or tune, fit), evaluate, serve. Every command takes a settings file "
+    "in YAML and key=value overrides, e.g. `hydra-ray collect settings.yaml users=train feedback.max_calls=5000`.",
 )
 data_app = typer.Typer(no_args_is_help=True, help="Look at the users' records.")
 app.add_typer(data_app, name="data")
+heads_app = typer.Typer(no_args_is_help=True, help="Move users' heads in bulk.")
+app.add_typer(heads_app, name="heads")
 console = Console(stderr=False)
 
 SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Single settings, e.g. data.split=dev.", metavar="KEY=VALUE")
 ]
+
+HeadsFolder = Annotated[Path, typer.Argument(help="Folder of the shards.", metavar="FOLDER")]
 
 
 @app.command()
@@ -100,6 +104,44 @@ def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def tune(
+    settings: SettingsFile,
+    overrides: Overrides = None,
+    search: Annotated[Path, typer.Option(help="What is searched.")] = Path("tune_configs/quick.yaml"),
+) -> None:
+    """Searches settings of the fit for each cohort of the chosen users, with Ray Tune; `fit` then uses them.
+
+    A killed search goes on where it was.
+    """
+    from hydra_ray.learn.search_space import load_search
+    from hydra_ray.learn.tune import tune_users
+    from hydra_ray.learn.tune_report import plot_search, tuned_table
+
+    tree = _load(settings, overrides)
+    roles = tune_users(tree, load_search(search), console)
+    for role, tuned in roles.items():
+        console.print(tuned_table(role, tuned))
+    for path in plot_search(roles, tree.out):
+        console.print(str(path))
+
+
+@heads_app.command("export")
+def export_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrides = None) -> None:
+    """Writes all users' heads for the trained base as sharded safetensors."""
+    from hydra_ray.learn.move import move_heads
+
+    console.print(move_heads(_load(settings, overrides), folder, out=True))
+
+
+@heads_app.command("import")
+def import_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrides = None) -> None:
+    """Puts exported heads into the store."""
+    from hydra_ray.learn.move import move_heads
+
+    console.print(move_heads(_load(settings, overrides), folder, out=False))
+
+
+@app.command()
 def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Compares the methods on the users' queries and writes results.json and predictions.jsonl to `out`."""
     from hydra_ray.evaluate.run import evaluate as run
@@ -108,6 +150,11 @@ def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     tree = _load(settings, overrides)
     results = run(tree, console)
     console.print(results_table(results))
+    if tree.evaluate.curves:
+        from hydra_ray.evaluate.curves import curve_tables, measure_curves
+
+        console.print(*curve_tables(measure_curves(tree, console)))
+        console.print(f"{tree.out / 'curves.json'}, {tree.out / 'curves.png'}")
     console.print(f"{tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
 
 from hydra_ray.records import HydraError
 
@@ -222,6 +223,10 @@ class EvaluateSettings(_Section):
 
     methods: tuple[str, ...] = Field((), description="Empty means all methods.")
     bootstrap: int = Field(1000, ge=100, description="Resamples of users behind each interval.")
+    curves: bool = Field(False, description="Also measure gain against calls a user and against length of history.")
+    curve_calls: tuple[NonNegativeInt, ...] = Field((0, 5, 10, 20, 50, 100), min_length=1)
+    curve_history: tuple[NonNegativeInt, ...] = Field((0, 1, 5, 10, 20), min_length=1)
+    curve_history_calls: int = Field(20, ge=0, description="LLM calls a user at each length of history.")
 
 
 class ServeSettings(_Section):
@@ -233,6 +238,7 @@ class ServeSettings(_Section):
         10, gt=0, description="A retriever, reranker or adapter slower than this is done without."
     )
     generator_timeout_s: float = Field(120, gt=0, description="An LLM slower than this fails the request.")
+    head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
 
 
 class RaySettings(_Section):
@@ -247,6 +253,7 @@ class RaySettings(_Section):
 class Settings(_Section):
     """All settings of hydra-ray."""
 
+    preset: str = Field("", description="Settings that the file's own go over: paper is HYDRA's published recipe.")
     seed: int = 0
     tenant: str = "default"
     out: Path = Field(Path("runs/default"), description="Results, and what has no place of its own.")
@@ -314,11 +321,30 @@ def parse_settings(tree: dict[str, Any], source: str = "settings") -> Settings:
     Raises:
         SettingsError: Names every wrong key and value with its path.
     """
+    if tree.get("preset") and isinstance(tree["preset"], str):
+        tree = _over(_preset(tree["preset"]), tree)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_reason(e)}" for e in error.errors()]
         raise SettingsError(f"{source}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None
+
+
+def _preset(name: str) -> dict[str, Any]:
+    folder = files("hydra_ray") / "presets"
+    known = sorted(Path(one.name).stem for one in folder.iterdir())
+    if name not in known:
+        raise SettingsError(f"preset: there is no {name!r}; there are {', '.join(known)}")
+    return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both trees in one; where both say something, what is above counts."""
+    merged = {**below, **above}
+    for key, value in above.items():
+        if isinstance(value, dict) and isinstance(below.get(key), dict):
+            merged[key] = _over(below[key], value)
+    return merged
 
 
 def _reason(error: Any) -> str:

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hydra_ray.models.encoder import Texts, TextsEncoder
-from hydra_ray.models.scorer import HeadShape, Scorer
+from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
 from hydra_ray.tasks import Task
 
@@ -84,11 +84,11 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
-    """Makes scorers on the tiny encoder, with a random but fixed shared head."""
+    """Makes scorers on the tiny encoder, with a random but fixed shared head, bases and facets."""
 
-    def make(kind: str = "lowrank", rank: int = 4, seed: int = 0) -> Scorer:
+    def make(seed: int = 0) -> Scorer:
         torch.manual_seed(seed)
-        return Scorer(TextsEncoder.load(str(tiny_encoder), 64), HeadShape(kind, rank)).eval()
+        return Scorer(TextsEncoder.load(str(tiny_encoder), 64)).eval()
 
     return make
 

@@ -12,7 +12,8 @@ from hydra_ray.demo import demo_settings as load_demo_settings
 from hydra_ray.evaluate.results import Results
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.run import collect_feedback, fit_users, train_base
+from hydra_ray.learn.fit import fit_users
+from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.settings import RaySettings, Settings
 
 

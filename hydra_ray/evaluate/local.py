@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Protocol
 
 from hydra_ray.methods import Ports, Recipe
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
@@ -14,12 +15,19 @@ from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.rerank import RerankAsk, Reranker
 from hydra_ray.steps.retrieve import RETRIEVERS
-from hydra_ray.store.users import UserStore
 
 # Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
 # Methods and controls judge the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
 _REMEMBERED = 100_000
+
+
+class HeadSource(Protocol):
+    """Where users' heads are read from."""
+
+    def head(self, key: UserKey, version: str, role: str) -> Head | None:
+        """As `UserStore.head`."""
+        ...
 
 
 class LocalSteps:
@@ -28,11 +36,11 @@ class LocalSteps:
     Args:
         dataset: Gives each query the history that it may see.
         base: Scores; None for methods that only prompt.
-        heads: Where users' heads are.
+        heads: Where users' heads are: a `UserStore`, or what has its `head`.
         recipe: Weights of the priors.
     """
 
-    def __init__(self, dataset: Dataset, base: Base | None, heads: UserStore | None, recipe: Recipe) -> None:
+    def __init__(self, dataset: Dataset, base: Base | None, heads: HeadSource | None, recipe: Recipe) -> None:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
         self._base = base

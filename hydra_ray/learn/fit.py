@@ -76,12 +76,13 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
                 )
                 for role in ROLES
             }
-            fit = partial(_make_fitter, settings, version)
+            fit = partial(_load_fitter, settings, version)
             folder = (settings.out / f"features-{version}").resolve()
             for shard, heads in fit_shards(shards, told, base, folder, settings.fit.encoders, fit):
                 marks = dict(shard.users)
-                store.put_heads(version, shard.role, {one.user: one.head for one in heads}, marks)
                 store.put_evidence(version, shard.role, {one.user: one.evidence for one in heads})
+                # Heads last: their marks say that all is there.
+                store.put_heads(version, shard.role, {one.user: one.head for one in heads}, marks)
                 # Who teaches nothing any more goes back to the shared answer.
                 store.delete_heads(version, shard.role, set(marks) - {one.user for one in heads})
                 fitted[shard.role] += len(heads)
@@ -103,11 +104,16 @@ def changed_users(told: Teaching, role: str, store: UserStore, version: str, set
     return {key: mark for key, mark in marks.items() if had.get(key) != mark}
 
 
-def _make_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
+def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:
+    """What fits heads as settings say, and as a search found for each cohort where there was one."""
     tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
     default = Choice(settings.fit)
 
     def choose(features: UserFeatures) -> Choice:
         return tuned.choose(features, settings.fit) if tuned else default
 
-    return HeadFitter(HeadModel.load(base / role), choose, settings.base.loss)
+    return HeadFitter(model, choose, settings.base.loss)
+
+
+def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
+    return make_fitter(settings, version, HeadModel.load(base / role), role)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -50,7 +50,7 @@ def feedback_groups(role: str, rows: Iterable[dict[str, Any]], task: Task, loss:
         groups = [_reranker_group(list(members), loss) for _, members in by_query]
     else:
         groups = [_adapter_group(row, task, seed) for row in rows]
-    return _telling(groups)
+    return telling(groups)
 
 
 def own_answer_groups(units: Iterable[Unit], task: Task, seed: int, others: AnswersOfOthers | None) -> list[Group]:
@@ -67,12 +67,32 @@ def own_answer_groups(units: Iterable[Unit], task: Task, seed: int, others: Answ
     """
     groups = []
     for unit in units:
-        wrong = _some_labels(task, unit.query.id, seed, _OWN_ANSWER_RIVALS) if others is None else others(unit.query, 7)
-        answers = {unit.gold: 1.0} | {answer: task.score(answer, unit.gold) for answer in wrong if answer != unit.gold}
+        wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _OWN_ANSWER_RIVALS)
         evidence = [ranked.item.output for ranked in lexical(unit.query, unit.history, _EVIDENCE)]
-        decisions = tuple(adapter_texts(answer, unit.query.input, evidence) for answer in answers)
-        groups.append(Group(unit.query.user, decisions, tuple(answers.values()), query=unit.query.id))
-    return _telling(groups)
+        groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
+    return telling(groups)
+
+
+def other_labels(task: Task, query_id: str, seed: int) -> list[str]:
+    """Allowed answers that a query's own answer is compared to where no others were on offer."""
+    return _some_labels(task, query_id, seed, _OWN_ANSWER_RIVALS)
+
+
+def own_among(own: str, others: Iterable[str], task: Task) -> dict[str, float]:
+    """How good the user's own answer and others are."""
+    return {own: 1.0} | {answer: task.score(answer, own) for answer in others if answer != own}
+
+
+def answer_group(query: Query, scores: Mapping[str, float], evidence: Sequence[str]) -> Group:
+    """Answers that compete for a query.
+
+    Args:
+        query: Its id is the group's.
+        scores: How good each answer is.
+        evidence: Answers of retrieved history, nearest first.
+    """
+    decisions = tuple(adapter_texts(answer, query.input, evidence) for answer in scores)
+    return Group(query.user, decisions, tuple(scores.values()), query=query.id)
 
 
 def same_answer_groups(units: Iterable[Unit], task: Task) -> list[Group]:
@@ -83,11 +103,11 @@ def same_answer_groups(units: Iterable[Unit], task: Task) -> list[Group]:
         decisions = tuple(reranker_texts(unit.query.input, item) for item in found)
         scores = tuple(task.score(item.output, unit.gold) for item in found)
         groups.append(Group(unit.query.user, decisions, scores, _order(found), unit.query.id))
-    return _telling(groups)
+    return telling(groups)
 
 
-def _telling(groups: Iterable[Group]) -> list[Group]:
-    # Where all are equally good there is nothing to learn.
+def telling(groups: Iterable[Group]) -> list[Group]:
+    """Those of the groups that tell better from worse; where all are equally good there is nothing to learn."""
     return [group for group in groups if max(group.scores, default=0) > min(group.scores, default=0)]
 
 

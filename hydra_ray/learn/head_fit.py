@@ -12,6 +12,7 @@ import torch
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import FitOptions, Head, HeadModel
 from hydra_ray.models.heads.bases import Bases, BasisHeads, evidence
+from hydra_ray.models.heads.online import pack
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings
 
@@ -85,7 +86,7 @@ class HeadFitter:
             batch = members[start : start + size]
             features = [one for _, one in batch]
             heads = self._model.fit(
-                choice.fit.head.kind, features, fit_options(choice.fit, self._loss), _numbers(choice)
+                choice.fit.head.kind, features, fit_options(choice.fit, self._loss), head_numbers(choice)
             )
             for (key, one), head in zip(batch, heads, strict=True):
                 yield FittedHead(key, head, evidence_by_item(self._model, one) if head.kind == Bases.name else {})
@@ -99,10 +100,7 @@ def evidence_by_item(model: HeadModel, features: UserFeatures) -> dict[str, byte
     z = features.z.to(model.device, torch.float32)
     told = evidence(common, z, model.shared(z), features.scores.to(model.device)).cpu()
     parts = told.split(features.sizes.tolist())
-    return {
-        query.removesuffix("@pseudo"): part.numpy().tobytes()
-        for query, part in zip(features.queries, parts, strict=True)
-    }
+    return {query.removesuffix("@pseudo"): pack(part) for query, part in zip(features.queries, parts, strict=True)}
 
 
 def fit_options(settings: FitSettings, loss: str) -> FitOptions:
@@ -119,7 +117,8 @@ def fit_options(settings: FitSettings, loss: str) -> FitOptions:
     )
 
 
-def _numbers(choice: Choice) -> dict[str, float]:
+def head_numbers(choice: Choice) -> dict[str, float]:
+    """What is kept with a head of how it was fitted."""
     numbers = {} if choice.prior_weight is None else {"prior_weight": choice.prior_weight}
     if choice.fit.head.kind == Bases.name:
         # An update from feedback fits with the same.

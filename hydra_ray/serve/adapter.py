@@ -7,11 +7,15 @@ from pathlib import Path
 
 from ray import serve
 
+from hydra_ray.learn.online import Forgotten, Learnt, OnlineLearner
+from hydra_ray.learn.verdicts import Verdict
 from hydra_ray.models.base import ADAPTER, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, Query, UserKey
+from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import AdaptAsk
 from hydra_ray.steps.adapt import Adapter as AdaptStep
+from hydra_ray.store.cache import HeadCache
 from hydra_ray.store.users import UserStore
 
 Ask = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
@@ -20,20 +24,30 @@ Ask = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
 # As the reranker: two batches of 16 in flight.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
 class Adapter:
-    """Chooses candidates under their users' heads, many requests at a time."""
+    """Chooses candidates under their users' heads, many requests at a time, and teaches those heads."""
 
-    def __init__(self, base_dir: Path, store_url: str, vote_weight: float) -> None:
-        self._version, _ = read_about(base_dir)
-        self._store = UserStore(store_url)
-        self._step = AdaptStep(Scorer.load(base_dir / ADAPTER), vote_weight)
+    def __init__(self, base_dir: Path, settings: Settings) -> None:
+        version, task = read_about(base_dir)
+        store, scorer = UserStore(settings.store_url), Scorer.load(base_dir / ADAPTER)
+        self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
+        self._step = AdaptStep(scorer, settings.method.vote_weight)
+        self._learner = OnlineLearner(store, version, task, scorer, settings)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
     async def __call__(self, asks: list[Ask]) -> list[Choice]:
         """Best candidate first."""
         return await asyncio.to_thread(self._adapt, asks)
 
+    async def learn(self, user: UserKey, verdict: Verdict, evidence: tuple[str, ...]) -> Learnt:
+        """Learns from what a user said of an answer."""
+        return await asyncio.to_thread(self._learner.learn, user, verdict, evidence)
+
+    async def forget(self, user: UserKey, item_id: str) -> Forgotten:
+        """Forgets an item of a user's history."""
+        return await asyncio.to_thread(self._learner.forget, user, item_id)
+
     def _adapt(self, asks: list[Ask]) -> list[Choice]:
-        heads = [self._store.head(key, self._version, ADAPTER) if key else None for *_, key in asks]
+        heads = self._heads([key for *_, key in asks])
         ordered = self._step(
             [
                 AdaptAsk(query, candidates, evidence, head)

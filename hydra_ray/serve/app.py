@@ -38,7 +38,7 @@ def build_app(settings: Settings) -> Application:
     return Ingress.bind(
         settings,
         Retriever.bind(settings.store_url),
-        Reranker.bind(base_dir, settings.store_url, settings.method.rank_weight),
+        Reranker.bind(base_dir, settings.store_url, settings.method.rank_weight, settings.serve.head_cache_mb),
         Generator.bind(settings),
-        Adapter.bind(base_dir, settings.store_url, settings.method.vote_weight),
+        Adapter.bind(base_dir, settings),
     )

@@ -9,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from ray import serve
 from ray.serve.config import BackpressureConfig
+from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.learn.assembly import make_prompter, make_recipe
 from hydra_ray.methods import METHODS
@@ -16,17 +17,25 @@ from hydra_ray.models.base import read_about
 from hydra_ray.records import Query, UserKey
 from hydra_ray.serve import protocol
 from hydra_ray.serve.ports import RemoteSteps
+from hydra_ray.serve.users import EncodedPaths, UserEndpoints, router
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 
 app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None)
+app.add_middleware(EncodedPaths)
+app.include_router(router)
 
 
 @app.exception_handler(RequestValidationError)
 async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
     fields = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
     return protocol.refusal(400, fields, "invalid_request_error")
+
+
+@app.exception_handler(SQLAlchemyError)
+async def _store_down(request: Request, error: SQLAlchemyError) -> JSONResponse:
+    return protocol.refusal(503, "the store of users did not do as asked: ask again", "upstream_error")
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -37,17 +46,19 @@ async def _bad_request(request: Request, error: RequestValidationError) -> JSONR
     ray_actor_options={"num_cpus": 0.2},
 )
 @serve.ingress(app)
-class Ingress:
-    """Answers chat completions in the way of the user whom `user` names.
+class Ingress(UserEndpoints):
+    """Answers chat completions in the way of the user whom `user` names, and learns from what users say of them.
 
     Args:
         settings: Method, task settings and time-outs.
-        steps: Handles of retriever, reranker, generator and adapter.
+        retriever: Handle, as the next three.
+        reranker: Handle.
+        generator: Handle.
+        adapter: Handle.
     """
 
     def __init__(self, settings: Settings, retriever: Any, reranker: Any, generator: Any, adapter: Any) -> None:
-        self._settings = settings
-        _, self._task = read_about(settings.model_dir / "base")
+        _, task = read_about(settings.model_dir / "base")
         steps = RemoteSteps(
             retriever,
             reranker,
@@ -56,8 +67,9 @@ class Ingress:
             settings.serve.step_timeout_s,
             settings.serve.generator_timeout_s,
         )
+        super().__init__(settings, task, steps)
         self._method = METHODS[settings.serve.method](
-            steps.ports(), make_prompter(settings, self._task), make_recipe(settings)
+            steps.ports(), make_prompter(settings, task), make_recipe(settings)
         )
 
     @app.post("/v1/chat/completions")

@@ -1,4 +1,4 @@
-"""The ports of a method, plugged with handles of deployments."""
+"""The ports of a method, plugged with handles of deployments; and what these can do besides."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from hydra_ray.learn.online import Forgotten, Learnt
+from hydra_ray.learn.verdicts import Verdict
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey
@@ -55,6 +57,14 @@ class RemoteSteps:
     ) -> Choice:
         """Asks the adapter."""
         return await self._step(self.adapter.remote((query, tuple(candidates), tuple(evidence), head)))
+
+    async def learn(self, user: UserKey, verdict: Verdict, evidence: Sequence[str]) -> Learnt:
+        """Has the adapter learn from what a user said."""
+        return await self._step(self.adapter.learn.remote(user, verdict, tuple(evidence)))
+
+    async def forget(self, user: UserKey, item_id: str) -> Forgotten:
+        """Has the adapter forget an item of a user's history."""
+        return await self._step(self.adapter.forget.remote(user, item_id))
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""

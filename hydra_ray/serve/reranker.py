@@ -12,6 +12,7 @@ from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
 from hydra_ray.steps.rerank import RerankAsk
 from hydra_ray.steps.rerank import Reranker as RerankStep
+from hydra_ray.store.cache import HeadCache
 from hydra_ray.store.users import UserStore
 
 Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
@@ -22,9 +23,9 @@ Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
 class Reranker:
     """Orders histories under their users' heads, many requests at a time."""
 
-    def __init__(self, base_dir: Path, store_url: str, rank_weight: float) -> None:
-        self._version, _ = read_about(base_dir)
-        self._store = UserStore(store_url)
+    def __init__(self, base_dir: Path, store_url: str, rank_weight: float, head_cache_mb: int) -> None:
+        version, _ = read_about(base_dir)
+        self._heads = HeadCache(UserStore(store_url), version, RERANKER, head_cache_mb << 20)
         self._step = RerankStep(Scorer.load(base_dir / RERANKER), rank_weight)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
@@ -33,9 +34,7 @@ class Reranker:
         return await asyncio.to_thread(self._rerank, asks)
 
     def _rerank(self, asks: list[Ask]) -> list[list[Ranked]]:
+        heads = self._heads([key for *_, key in asks])
         return self._step(
-            [
-                RerankAsk(query, ranked, self._store.head(key, self._version, RERANKER) if key else None)
-                for query, ranked, key in asks
-            ]
+            [RerankAsk(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
         )

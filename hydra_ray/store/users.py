@@ -53,17 +53,12 @@ class UserStore:
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
         """Adds one item at the end of a user's history; one of the same id is replaced and moves there."""
         with self._engine.begin() as db:
-            db.execute(delete(HISTORY).where(*_of(HISTORY, key), HISTORY.c.id == item.id))
-            last = db.execute(
-                select(HISTORY.c.place).where(*_of(HISTORY, key)).order_by(HISTORY.c.place.desc()).limit(1)
-            ).scalar()
-            db.execute(insert(HISTORY), [_row(key, 0 if last is None else last + 1, item)])
+            _append(db, key, item)
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         """Removes one item of a user's history; tells whether there was one."""
         with self._engine.begin() as db:
-            gone = db.execute(delete(HISTORY).where(*_of(HISTORY, key), HISTORY.c.id == item_id))
-            return bool(gone.rowcount)
+            return _delete_item(db, key, item_id)
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
         """One user's history, oldest first; empty for an unknown user."""
@@ -150,6 +145,13 @@ class UserStore:
             for key, by_item in told.items():
                 _put_evidence(db, key, version, role, by_item, replace)
 
+    def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
+        """Versions and roles in which there is evidence of one item of a user."""
+        c = EVIDENCE.c
+        query = select(c.version, c.role).where(*_of(EVIDENCE, key), c.item == item_id).order_by(c.version, c.role)
+        with self._engine.connect() as db:
+            return [(version, role) for version, role in db.execute(query)]
+
     @contextmanager
     def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[EvidenceUpdate]:
         """One transaction in which a user's evidence changes and the head that follows from it is written.
@@ -172,7 +174,7 @@ class UserStore:
 
 
 class EvidenceUpdate:
-    """A transaction on one user's evidence and head; made by `UserStore.updating_evidence`."""
+    """A transaction on one user's evidence, its items and the head; made by `UserStore.updating_evidence`."""
 
     def __init__(self, db: Connection, key: UserKey, version: str, role: str) -> None:
         self._db, self._key, self._version, self._role = db, key, version, role
@@ -185,6 +187,14 @@ class EvidenceUpdate:
         """Removes an item's evidence; tells whether there was any."""
         mine = (*_of(EVIDENCE, self._key), *_about(EVIDENCE, self._version, self._role))
         return bool(self._db.execute(delete(EVIDENCE).where(*mine, EVIDENCE.c.item == item_id)).rowcount)
+
+    def append_history(self, item: HistoryItem) -> None:
+        """As `UserStore.append_history`."""
+        _append(self._db, self._key, item)
+
+    def delete_item(self, item_id: str) -> bool:
+        """As `UserStore.delete_item`."""
+        return _delete_item(self._db, self._key, item_id)
 
     def all(self) -> list[bytes]:
         """All of the user's evidence, in the order of item ids."""
@@ -204,6 +214,18 @@ class EvidenceUpdate:
         self._db.execute(delete(HEADS).where(*mine))
         if head is not None:
             self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
+
+
+def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
+    _delete_item(db, key, item.id)
+    last = db.execute(
+        select(HISTORY.c.place).where(*_of(HISTORY, key)).order_by(HISTORY.c.place.desc()).limit(1)
+    ).scalar()
+    db.execute(insert(HISTORY), [_row(key, 0 if last is None else last + 1, item)])
+
+
+def _delete_item(db: Connection, key: UserKey, item_id: str) -> bool:
+    return bool(db.execute(delete(HISTORY).where(*_of(HISTORY, key), HISTORY.c.id == item_id)).rowcount)
 
 
 def _put_evidence(

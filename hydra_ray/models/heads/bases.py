@@ -105,18 +105,27 @@ def posterior(
         losses = LOSSES[loss](offset + (phi * w[user]).sum(1), scores, group, temperature)
         return phi.new_zeros(users).index_add(0, owner, losses) + prior * (w**2).sum(1) / 2
 
-    w = phi.new_zeros(users, bases)
-    value, precision = objective(w), prior * torch.eye(bases, dtype=phi.dtype, device=phi.device).expand(users, -1, -1)
-    for _ in range(_MOST_ROUNDS):
+    def newton(w: Tensor) -> tuple[Tensor, Tensor]:
         error, weight, spread = _terms(phi, offset + (phi * w[user]).sum(1), scores, group, loss, temperature)
         slope = (prior * w).index_add(0, user, error.unsqueeze(1) * phi)
-        outer = (weight.unsqueeze(1) * spread).unsqueeze(2) * spread.unsqueeze(1)
+        weighted = weight.unsqueeze(1) * spread
         precision = (prior * torch.eye(bases, dtype=phi.dtype, device=phi.device)).repeat(users, 1, 1)
-        precision = precision.index_add(0, user, outer)
-        step = torch.cholesky_solve(slope.unsqueeze(-1), torch.linalg.cholesky(precision)).squeeze(-1)
+        if users == 1:
+            # One product: an update from feedback takes half as long.
+            precision = precision + weighted.T @ spread
+        else:
+            precision = precision.index_add(0, user, weighted.unsqueeze(2) * spread.unsqueeze(1))
+        return torch.cholesky_solve(slope.unsqueeze(-1), torch.linalg.cholesky(precision)).squeeze(-1), precision
+
+    w = phi.new_zeros(users, bases)
+    value = objective(w)
+    for _ in range(_MOST_ROUNDS):
+        step, _ = newton(w)
+        # The last step is taken too, and squares what is left of the error: who else is fitted does not show.
+        w, value = _downhill(objective, w, value, step)
         if bool(step.abs().max() < _CLOSE):
             break
-        w, value = _downhill(objective, w, value, step)
+    _, precision = newton(w)
     rows, columns = torch.tril_indices(bases, bases)
     return {"mean": w.float(), "precision": precision[:, rows, columns].float()}
 

@@ -1,8 +1,10 @@
 import json
 import os
+from dataclasses import replace
 
 import pytest
 import torch
+from made_up_users import make_head
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
@@ -15,7 +17,7 @@ DECISIONS = [("drama", "two cats", "comedy"), ("comedy", "two cats", "comedy")]
 
 @pytest.fixture
 def base(scorer, tag_task):
-    return Base("v1", tag_task, scorer(seed=1), scorer(kind="dense", seed=2))
+    return Base("v1", tag_task, scorer(seed=1), scorer(seed=2))
 
 
 @pytest.fixture
@@ -33,7 +35,6 @@ def test_what_was_saved_comes_back(base, tmp_path):
     loaded = Base.load(folder)
     assert (loaded.version, loaded.task) == read_about(folder) == ("v1", base.task)
     assert_close(scores(loaded), scores(base))
-    assert (loaded.reranker.shape.kind, loaded.adapter.shape.kind) == ("lowrank", "dense")
     # Else the roles could be swapped unnoticed.
     assert (scores(base)[0] - scores(base)[1]).abs().min() > 1e-3
 
@@ -85,13 +86,13 @@ def test_a_missing_base_says_what_to_do(tmp_path):
         Base.load(tmp_path)
 
 
-@pytest.mark.parametrize("schema", ["hydra-ray/base/v0", None])
+@pytest.mark.parametrize("schema", ["hydra-ray/base/v1", None])
 def test_a_base_of_another_schema_is_refused(base, tmp_path, schema):
     folder = tmp_path / "base"
     base.save(folder)
     about = json.loads((folder / "base.json").read_text())
     (folder / "base.json").write_text(json.dumps({**about, "schema": schema}))
-    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v1'"):
+    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v2'"):
         Base.load(folder)
 
 
@@ -103,11 +104,12 @@ def test_a_damaged_base_is_refused(tmp_path, content):
 
 
 def test_a_published_base_holds_no_users_head(base, tmp_path):
-    head = {name: torch.full_like(p, 7.0) for name, p in base.reranker.bank(1).row(0).items()}
-    base.reranker.score(DECISIONS, [head, head])
+    head = make_head(base.adapter.heads, "lowrank", seed=0)
+    head = replace(head, tensors={name: torch.full_like(p, 7.0) for name, p in head.tensors.items()})
+    base.adapter.score(DECISIONS, [head, head])
     base.save(tmp_path / "base")
     tensors = {path: load_file(path) for path in (tmp_path / "base").rglob("*.safetensors")}
     assert not [path for path, held in tensors.items() for tensor in held.values() if (tensor == 7.0).all()]
-    names = {name for path, held in tensors.items() if path.name == "shared.safetensors" for name in held}
-    assert names == {"dense.weight", "dense.bias", "out.weight", "out.bias"}
+    names = {name for path, held in tensors.items() if path.name == "heads.safetensors" for name in held}
+    assert names == set(base.adapter.heads.state_dict())
     assert {path.name for path in (tmp_path / "base").iterdir()} == {"base.json", *ROLES}

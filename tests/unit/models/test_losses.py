@@ -31,6 +31,12 @@ def test_bce_is_the_mean_over_a_groups_pairs():
     assert_close(bce(logits, scores, torch.tensor([0, 0, 1])), expected)
 
 
+def test_the_temperature_says_how_much_better_the_best_counts(logits, scores):
+    assert_close(listwise(logits, scores, RAGGED, 0.5), listwise(logits, scores / 5, RAGGED, 0.1))
+    # A label's probability has none.
+    assert_close(bce(logits, scores, RAGGED, 0.5), bce(logits, scores, RAGGED, 0.1), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
 def test_groups_of_different_sizes_do_not_mix(loss, logits, scores):
     together = loss(logits, scores, RAGGED)

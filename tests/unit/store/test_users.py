@@ -1,3 +1,5 @@
+import sqlite3
+
 import pytest
 import torch
 from hypothesis import given
@@ -5,16 +7,32 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import IntegrityError
 from torch.testing import assert_close
 
+from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.store.users import UserStore
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HER_NAMESAKE = UserKey("zeta", "ann")
-HEAD = {"out": torch.tensor([1.0, -2.5]), "project": torch.arange(6.0).view(2, 3)}
+HEAD = Head("lowrank", {"out": torch.tensor([1.0, -2.5]), "project": torch.arange(6.0).view(2, 3)}, {"pull": 0.5})
 
 # Lone surrogates are no text: they cannot be written as UTF-8.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 items = st.builds(HistoryItem, texts, texts, texts, st.none() | texts, st.none() | texts, texts)
+
+
+def number(value):
+    """A head that is told apart by one number."""
+    return Head("facets", {"mix": torch.tensor([float(value)])})
+
+
+def same(found, head):
+    assert (found.kind, found.about) == (head.kind, head.about)
+    assert_close(found.tensors, head.tensors, rtol=0, atol=0)
+
+
+def evidence(store, key, version="v1", role="adapter"):
+    with store.updating_evidence(key, version, role) as update:
+        return update.all()
 
 
 @pytest.fixture
@@ -61,6 +79,49 @@ def test_a_history_that_cannot_be_written_leaves_the_old_one(store, item):
     assert store.history(ANN) == (item("a"),)
 
 
+def test_an_item_is_added_at_the_end_whatever_its_date(store, item):
+    store.append_history(ANN, item("a", ts="2003"))
+    store.append_history(ANN, item("b", ts="2001"))
+    store.append_history(BOB, item("a", "his"))
+    assert store.history(ANN) == (item("a", ts="2003"), item("b", ts="2001"))
+    assert store.history(BOB) == (item("a", "his"),)
+
+
+def test_an_item_of_the_same_id_is_replaced_and_moves_to_the_end(store, item):
+    store.put_history(ANN, [item("a", "old"), item("b"), item("c")])
+    store.append_history(ANN, item("a", "new"))
+    assert store.history(ANN) == (item("b"), item("c"), item("a", "new"))
+    store.append_history(ANN, item("a", "newest"))
+    assert store.history(ANN) == (item("b"), item("c"), item("a", "newest"))
+
+
+def test_one_item_is_deleted_and_the_others_keep_their_order(store, item):
+    store.put_history(ANN, [item("a"), item("b"), item("c")])
+    store.put_history(BOB, [item("b")])
+    assert store.delete_item(ANN, "b") is True
+    assert store.delete_item(ANN, "b") is store.delete_item(ANN, "b%") is False
+    store.append_history(ANN, item("d"))
+    assert store.history(ANN) == (item("a"), item("c"), item("d"))
+    assert store.history(BOB) == (item("b"),)
+
+
+@given(
+    history=st.lists(items, max_size=4, unique_by=lambda item: item.id),
+    changes=st.lists(st.tuples(st.booleans(), items), max_size=4),
+    key=st.builds(UserKey, texts, texts),
+)
+def test_a_history_is_what_was_added_and_not_deleted(lasting, history, changes, key):
+    lasting.put_history(key, history)
+    for added, changed in changes:
+        history = [item for item in history if item.id != changed.id]
+        if added:
+            history.append(changed)
+            lasting.append_history(key, changed)
+        else:
+            lasting.delete_item(key, changed.id)
+    assert lasting.history(key) == tuple(history)
+
+
 def test_users_of_one_name_are_apart_in_each_tenant(store, item):
     store.put_history(ANN, [item("a", "hers")])
     store.put_history(HER_NAMESAKE, [item("a", "another's")])
@@ -78,19 +139,16 @@ def test_an_unknown_user_has_nothing(store):
 
 def test_a_head_comes_back_as_it_was(store):
     store.put_heads("v1", "adapter", {ANN: HEAD})
-    assert_close(store.head(ANN, "v1", "adapter"), HEAD, rtol=0, atol=0)
+    same(store.head(ANN, "v1", "adapter"), HEAD)
 
 
 def test_each_version_and_role_has_heads_of_its_own(store):
-    heads = {
-        (version, role): {"out": torch.tensor([float(number)])}
-        for number, (version, role) in enumerate([("v1", "adapter"), ("v1", "reranker"), ("v2", "adapter")])
-    }
-    for (version, role), head in heads.items():
-        store.put_heads(version, role, {ANN: head})
+    about = [("v1", "adapter"), ("v1", "reranker"), ("v2", "adapter")]
+    for value, (version, role) in enumerate(about):
+        store.put_heads(version, role, {ANN: number(value)})
     store.put_heads("v2", "adapter", {BOB: HEAD})
-    for (version, role), head in heads.items():
-        assert_close(store.head(ANN, version, role), head)
+    for value, (version, role) in enumerate(about):
+        same(store.head(ANN, version, role), number(value))
     assert store.head(ANN, "v2", "reranker") is None
     assert store.head(BOB, "v1", "adapter") is None
     assert store.users_with_head("v2", "adapter") == [ANN, BOB]
@@ -99,24 +157,74 @@ def test_each_version_and_role_has_heads_of_its_own(store):
 
 def test_a_new_head_replaces_the_old_one_of_its_user_only(store):
     store.put_heads("v1", "adapter", {ANN: HEAD, BOB: HEAD})
-    store.put_heads("v1", "adapter", {ANN: {"out": torch.zeros(1)}})
-    assert_close(store.head(ANN, "v1", "adapter"), {"out": torch.zeros(1)})
-    assert_close(store.head(BOB, "v1", "adapter"), HEAD)
+    store.put_heads("v1", "adapter", {ANN: number(3)})
+    same(store.head(ANN, "v1", "adapter"), number(3))
+    same(store.head(BOB, "v1", "adapter"), HEAD)
+
+
+def test_heads_come_with_a_stamp_that_changes_with_every_write(store):
+    store.put_heads("v1", "adapter", {ANN: HEAD, BOB: HEAD})
+    store.put_heads("v1", "reranker", {HER_NAMESAKE: HEAD})
+    keys = [ANN, BOB, HER_NAMESAKE]
+    before = store.stamps(keys, "v1", "adapter")
+    assert set(before) == {ANN, BOB}
+    assert before[ANN] != before[BOB]
+    found = store.heads(keys, "v1", "adapter")
+    assert {key: stamp for key, (stamp, _) in found.items()} == before
+    same(found[BOB][1], HEAD)
+
+    # The same head again is a write, too.
+    store.put_heads("v1", "adapter", {ANN: HEAD})
+    after = store.stamps(keys, "v1", "adapter")
+    assert (after[ANN] != before[ANN], after[BOB] == before[BOB]) == (True, True)
+    assert store.stamps([], "v1", "adapter") == store.heads([], "v1", "adapter") == {}
+
+
+def test_more_users_than_a_statement_takes_are_asked_for_in_parts(store, monkeypatch):
+    monkeypatch.setattr("hydra_ray.store.users._KEYS_AT_ONCE", 2)
+    keys = [UserKey("acme", f"user {number}") for number in range(5)]
+    store.put_heads("v1", "adapter", {key: number(place) for place, key in enumerate(keys)})
+    found = store.heads(keys, "v1", "adapter")
+    assert {key: int(head.tensors["mix"]) for key, (_, head) in found.items()} == {k: n for n, k in enumerate(keys)}
+    assert set(store.stamps(keys, "v1", "adapter")) == set(keys)
+
+
+def test_marks_say_what_heads_were_fitted_from(store):
+    store.put_heads("v1", "adapter", {BOB: HEAD, ANN: HEAD}, {ANN: "a history"})
+    store.put_heads("v1", "reranker", {ANN: HEAD}, {ANN: "another"})
+    assert list(store.marks("v1", "adapter").items()) == [(ANN, "a history"), (BOB, "")]
+    store.put_heads("v1", "adapter", {ANN: HEAD}, {ANN: "a longer history"})
+    assert store.marks("v1", "adapter")[ANN] == "a longer history"
+
+
+def test_heads_are_deleted_with_what_they_depend_on(store):
+    for version, role in (("v1", "adapter"), ("v1", "reranker"), ("v2", "adapter")):
+        store.put_heads(version, role, {ANN: HEAD, BOB: HEAD})
+        store.put_evidence(version, role, {ANN: {"a": b"hers"}, BOB: {"a": b"his"}})
+    store.delete_heads("v1", "adapter", [ANN, HER_NAMESAKE])
+    assert store.users_with_head("v1", "adapter") == [BOB]
+    assert evidence(store, ANN) == []
+    assert evidence(store, BOB) == [b"his"]
+    assert evidence(store, ANN, "v1", "reranker") == evidence(store, ANN, "v2", "adapter") == [b"hers"]
+    assert store.users_with_head("v2", "adapter") == store.users_with_head("v1", "reranker") == [ANN, BOB]
 
 
 def test_deleting_removes_exactly_one_user(store, item):
     keys = [ANN, BOB, HER_NAMESAKE, UserKey("acme", "ann2"), UserKey("acme", "Ann"), UserKey("acme", "a%")]
     for version, role in (("v1", "adapter"), ("v2", "reranker")):
         store.put_heads(version, role, dict.fromkeys(keys, HEAD))
+        store.put_evidence(version, role, {key: {"a": b"told"} for key in keys})
     for key in keys:
         store.put_history(key, [item("a"), item("b")])
     store.delete(ANN)
     assert store.history(ANN) == ()
+    assert evidence(store, ANN) == evidence(store, ANN, "v2", "reranker") == []
     assert store.head(ANN, "v1", "adapter") is store.head(ANN, "v2", "reranker") is None
     for key in keys[1:]:
         assert len(store.history(key)) == 2
-        assert_close(store.head(key, "v1", "adapter"), HEAD)
-        assert_close(store.head(key, "v2", "reranker"), HEAD)
+        same(store.head(key, "v1", "adapter"), HEAD)
+        same(store.head(key, "v2", "reranker"), HEAD)
+        assert evidence(store, key) == evidence(store, key, "v2", "reranker") == [b"told"]
     store.delete(UserKey("acme", "a%"))
     assert len(store.history(UserKey("acme", "ann2"))) == 2
 
@@ -127,8 +235,17 @@ def test_users_survive_reopening(store, url, item):
     store.close()
     again = UserStore(url)
     assert again.history(ANN) == (item("a"),)
-    assert_close(again.head(ANN, "v1", "adapter"), HEAD)
+    same(again.head(ANN, "v1", "adapter"), HEAD)
     again.close()
+
+
+@pytest.mark.parametrize("columns", ["tenant, user, version, role, head", "tenant, user, version, role, mark, head"])
+def test_a_database_of_another_version_is_refused_with_a_way_out(url, columns):
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
+        db.execute(f"create table heads ({columns})")
+    db.close()
+    with pytest.raises(HydraError, match=rf"^model\.store: {url} was made by another version.*fit into a new store"):
+        UserStore(url)
 
 
 @pytest.mark.parametrize(

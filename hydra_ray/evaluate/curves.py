@@ -1,0 +1,316 @@
+"""How much a gain costs: against LLM calls spent on a new user's fit, and against the length of their history."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from hydra_ray.evaluate.local import LocalSteps
+from hydra_ray.evaluate.metrics import metrics_of, prepare
+from hydra_ray.evaluate.statistics import Array, Bootstrap, Interval, interval, paired_difference
+from hydra_ray.learn.assembly import load_data, make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.engine import generator_running
+from hydra_ray.learn.features import encode_all
+from hydra_ray.learn.fit import make_fitter
+from hydra_ray.learn.plan import Unit, calls_of, user_units
+from hydra_ray.learn.run import check_task, collect_planned
+from hydra_ray.learn.teaching import teaching
+from hydra_ray.methods import METHODS
+from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.heads import Head
+from hydra_ray.records import Dataset, HydraError, Query, UserKey
+from hydra_ray.settings import Settings
+from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.tasks import Task
+
+# More pseudo-queries than any history has items: the budget decides.
+_ALL = 1_000_000
+
+Outputs = dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a curve.
+
+    Attributes:
+        x: Calls a user, or items a user.
+        calls: LLM calls that fitting cost, a user on average.
+        score: Of `hydra` under the heads of this point.
+        prompted: Of the LLM by its prompt alone: rag.
+        shared: Of `hydra` under the shared head.
+        over_prompted: What `hydra` gains over rag, paired.
+        over_shared: What the users' heads add, paired.
+    """
+
+    x: int
+    calls: float
+    score: Interval
+    prompted: Interval
+    shared: Interval
+    over_prompted: Interval
+    over_shared: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Both curves of one task.
+
+    Attributes:
+        task: Its name.
+        metric: Of the scores.
+        users: How many.
+        by_calls: Heads fitted with so many LLM calls a user; 0 is mode zero-call.
+        by_history: Histories cut to their latest items, in fit and prompt alike.
+    """
+
+    task: str
+    metric: str
+    users: int
+    by_calls: tuple[Point, ...]
+    by_history: tuple[Point, ...]
+
+
+class GivenHeads:
+    """Heads that are nowhere stored; a stand-in for `UserStore` where heads are only read."""
+
+    def __init__(self, heads: Mapping[tuple[UserKey, str], Head]) -> None:
+        self._heads = heads
+
+    def head(self, key: UserKey, version: str, role: str) -> Head | None:
+        """One user's head; there is one version only."""
+        return self._heads.get((key, role))
+
+
+class CurveMaker:
+    """Fits and answers at each point; LLM calls are kept, so that a second run asks nothing again.
+
+    Args:
+        settings: Split, budget, lengths; how heads are fitted.
+        task: Of the data.
+        base: Trained.
+        generator: The LLM, for answers.
+        runner: Of the one event loop that the generator's connections belong to.
+        console: Shows progress.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        task: Task,
+        base: Base,
+        generator: Generator,
+        runner: asyncio.Runner,
+        console: Console,
+    ) -> None:
+        self._settings, self._task, self._base, self._generator = settings, task, base, generator
+        self._runner, self._console = runner, console
+        for role in ROLES:
+            base.scorer(role).encoder.remember(100_000)
+
+    def by_calls(self, dataset: Dataset, budgets: Sequence[int]) -> tuple[Point, ...]:
+        """One point a budget of LLM calls a user."""
+        self._collect(dataset, max(budgets), "calls")
+        prompted, shared = self._answers(dataset, {}, "rag"), self._answers(dataset, {}, "hydra")
+        points = []
+        for budget in budgets:
+            units = self._units(dataset, budget)
+            own = self._answers(dataset, self._fit(dataset, units, "calls"), "hydra")
+            points.append(self._point(budget, units, dataset, own, prompted, shared))
+        return tuple(points)
+
+    def by_history(self, dataset: Dataset, lengths: Sequence[int], budget: int) -> tuple[Point, ...]:
+        """One point a length of history, fitted within a budget of LLM calls a user."""
+        points = []
+        for length in lengths:
+            cut = replace(dataset, users=tuple(replace(u, history=_last(u.history, length)) for u in dataset.users))
+            name = f"history-{length}"
+            self._collect(cut, budget, name)
+            units = self._units(cut, budget)
+            own = self._answers(cut, self._fit(cut, units, name), "hydra")
+            prompted, shared = self._answers(cut, {}, "rag"), self._answers(cut, {}, "hydra")
+            points.append(self._point(length, units, cut, own, prompted, shared))
+        return tuple(points)
+
+    def _units(self, dataset: Dataset, calls: int) -> list[Unit]:
+        """As many pseudo-queries of each user as the budget allows; a larger one only adds some."""
+        kept = []
+        for user in dataset.users:
+            left = calls
+            for unit in user_units(dataset, user, _ALL, False, self._settings.seed):
+                left -= calls_of(unit, self._settings.feedback.items)
+                if left < 0:
+                    break
+                kept.append(unit)
+        return kept
+
+    def _of(self, name: str) -> Settings:
+        """The same settings with feedback of its own: the same query has another history there."""
+        settings = self._settings
+        folder = settings.out / "curves" / name
+        # Real queries of these users are never learnt from.
+        return settings.model_copy(
+            update={"users": "dev", "feedback": settings.feedback.model_copy(update={"dir": folder})}
+        )
+
+    def _collect(self, dataset: Dataset, calls: int, name: str) -> None:
+        collect_planned(self._of(name), self._task, self._units(dataset, calls), self._console)
+
+    def _fit(self, dataset: Dataset, units: list[Unit], name: str) -> dict[tuple[UserKey, str], Head]:
+        told = teaching(self._of(name), self._task, dataset, units)
+        heads: dict[tuple[UserKey, str], Head] = {}
+        for role in ROLES:
+            groups = {user.key: told.groups(role, user) for user in dataset.users}
+            keys = [key for key, own in groups.items() if own]
+            features = encode_all(self._base.scorer(role), [groups[key] for key in keys]) if keys else []
+            fitter = make_fitter(self._settings, self._base.version, self._base.scorer(role).heads, role)
+            heads |= {(one.user, role): one.head for one in fitter(zip(keys, features, strict=True))}
+        return heads
+
+    def _answers(self, dataset: Dataset, heads: Mapping[tuple[UserKey, str], Head], method: str) -> Outputs:
+        recipe = make_recipe(self._settings)
+        steps = LocalSteps(dataset, self._base, GivenHeads(heads), recipe)
+        answer = METHODS[method](steps.ports(self._generator), make_prompter(self._settings, self._task), recipe)
+        queries = _queries(dataset)
+
+        async def all_of_them() -> Outputs:
+            slots = asyncio.Semaphore(64)
+
+            async def one(query: Query) -> str:
+                async with slots:
+                    try:
+                        return (await answer(query, query.user)).text
+                    except GenerateError:
+                        # Counts as wrong, as in the table of methods.
+                        return ""
+
+            return dict(zip([q.id for q in queries], await asyncio.gather(*map(one, queries)), strict=True))
+
+        return self._runner.run(all_of_them())
+
+    def _point(
+        self, x: int, units: Sequence[Unit], dataset: Dataset, own: Outputs, prompted: Outputs, shared: Outputs
+    ) -> Point:
+        queries, metric = _queries(dataset), metrics_of(self._task.kind)[0]
+        bootstrap = Bootstrap([query.user for query in queries], self._settings.evaluate.bootstrap, self._settings.seed)
+        golds = [dataset.golds[query.id] for query in queries]
+
+        def values(outputs: Outputs) -> Array:
+            return metric.value(bootstrap.sums(prepare(self._task, [outputs[q.id] for q in queries], golds)))
+
+        mine, rag, everyones = values(own), values(prompted), values(shared)
+        count, better = len(queries), metric.higher_is_better
+        return Point(
+            x,
+            sum(calls_of(unit, self._settings.feedback.items) for unit in units) / len(dataset.users),
+            interval(mine, count),
+            interval(rag, count),
+            interval(everyones, count),
+            paired_difference(mine, rag, count, better),
+            paired_difference(mine, everyones, count, better),
+        )
+
+
+def measure_curves(settings: Settings, console: Console) -> Curves:
+    """Both curves on one split, written to `curves.json` and `curves.png` in `out`.
+
+    Raises:
+        HydraError: No base, data of another task or without answers, or the generator cannot be used.
+    """
+    task, dataset = load_data(settings)
+    if not _queries(dataset):
+        raise HydraError(f"data.split: {settings.data.split} has no queries with answers")
+    base = Base.load(settings.model_dir / "base")
+    check_task(base.task, task)
+    with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner:
+        generator = make_generator(settings, open_cache(settings))
+        maker = CurveMaker(settings, task, base, generator, runner, console)
+        wanted = settings.evaluate
+        curves = Curves(
+            task.name,
+            metrics_of(task.kind)[0].name,
+            len(dataset.users),
+            maker.by_calls(dataset, wanted.curve_calls),
+            maker.by_history(dataset, wanted.curve_history, wanted.curve_history_calls),
+        )
+        runner.run(generator.close())
+    settings.out.mkdir(parents=True, exist_ok=True)
+    (settings.out / "curves.json").write_text(json.dumps(asdict(curves), indent=1))
+    plot_curves(curves, settings.out / "curves.png")
+    return curves
+
+
+def curve_tables(curves: Curves) -> list[Table]:
+    """Both curves as tables; the share kept is of the gain at the curve's last point."""
+    tables = []
+    for name, points in (("LLM calls a user", curves.by_calls), ("history items a user", curves.by_history)):
+        table = Table(
+            name,
+            "calls spent",
+            f"hydra: {curves.metric}",
+            "shared head",
+            "rag",
+            "gain over rag",
+            "share of the last gain",
+            title=f"{curves.task}, {curves.users} users",
+        )
+        full = points[-1].over_prompted.value
+        for point in points:
+            gain = point.over_prompted
+            table.add_row(
+                str(point.x),
+                f"{point.calls:.1f}",
+                f"{point.score.value:.3f} ({point.score.low:.3f} to {point.score.high:.3f})",
+                f"{point.shared.value:.3f}",
+                f"{point.prompted.value:.3f}",
+                f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+                f"{gain.value / full:.0%}" if full else "-",
+            )
+        tables.append(table)
+    return tables
+
+
+def plot_curves(curves: Curves, path: Path) -> None:
+    """Both curves with their intervals."""
+    # Here: it takes a second to import, and most commands draw nothing.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, label, points in zip(
+        figure.subplots(1, 2),
+        ("LLM calls spent on a new user's fit", "history items of a user"),
+        (curves.by_calls, curves.by_history),
+        strict=True,
+    ):
+        x = np.arange(len(points))
+        lines = (("hydra", "tab:blue"), ("shared", "tab:orange"), ("prompted", "tab:gray"))
+        for name, color in lines:
+            found = [point.score if name == "hydra" else getattr(point, name) for point in points]
+            title = {"hydra": "hydra, own heads", "shared": "hydra, shared head", "prompted": "rag"}[name]
+            axes.plot(x, [one.value for one in found], marker="o", color=color, label=title)
+            if name == "hydra":
+                axes.fill_between(x, [one.low for one in found], [one.high for one in found], color=color, alpha=0.15)
+        # Even steps: budgets grow by about a factor.
+        axes.set_xticks(x, [str(point.x) for point in points])
+        axes.set(xlabel=label, ylabel=curves.metric)
+        axes.legend(fontsize=8)
+    figure.suptitle(f"{curves.task}: {curves.users} users")
+    figure.savefig(path, dpi=120)
+
+
+def _queries(dataset: Dataset) -> list[Query]:
+    return [query for user in dataset.users for query in user.queries if query.id in dataset.golds]
+
+
+def _last(history: tuple, count: int) -> tuple:
+    return history[-count:] if count else ()

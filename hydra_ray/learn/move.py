@@ -1,0 +1,26 @@
+"""Moves users' heads between a store and sharded safetensors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.settings import Settings
+from hydra_ray.store.shards import export_heads, import_heads
+from hydra_ray.store.users import UserStore
+
+
+def move_heads(settings: Settings, folder: Path, *, out: bool) -> str:
+    """Exports (`out`) or imports the heads of both roles for the trained base; says how many.
+
+    Raises:
+        HydraError: There is no base, or the shards are not of it.
+    """
+    version, _ = read_about(settings.model_dir / "base")
+    store = UserStore(settings.store_url)
+    move = export_heads if out else import_heads
+    roles = [role for role in ROLES if out or any(folder.glob(f"{role}-*.safetensors"))]
+    counts = {role: move(store, version, role, folder) for role in roles or ROLES}
+    store.close()
+    told = ", ".join(f"{count} {role} heads" for role, count in counts.items())
+    return f"{told} of base {version} {'written to' if out else 'read from'} {folder}"

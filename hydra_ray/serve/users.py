@@ -1,0 +1,183 @@
+"""What users own, over HTTP: feedback on answers, history, and the deletion of both."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from dataclasses import asdict
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from hydra_ray.learn.verdicts import Said, Verdict
+from hydra_ray.methods.ports import StepError
+from hydra_ray.records import Query, UserKey
+from hydra_ray.serve import protocol
+from hydra_ray.serve.ports import RemoteSteps
+from hydra_ray.settings import Settings
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import Task
+
+router = APIRouter(prefix="/v1/users/{user}")
+
+
+class EncodedPaths:
+    """Hands paths on as they were sent: in an id, an encoded slash is no end of a segment."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one connection."""
+        if scope.get("raw_path"):
+            scope = {**scope, "path": scope["raw_path"].decode("ascii")}
+        await self._app(scope, receive, send)
+
+
+def _storable(text: str) -> str:
+    # JSON can hold what UTF-8 and databases cannot.
+    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise PydanticCustomError("signs", "holds a zero or half a surrogate pair")
+    return text
+
+
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "there is no text")
+    return text
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return _storable(unquote(segment, errors="strict"))
+    except UnicodeDecodeError:
+        raise PydanticCustomError("id", "not the percent-encoding of UTF-8") from None
+
+
+Id = Annotated[str, AfterValidator(_decoded)]
+Told = Annotated[str, AfterValidator(_storable), AfterValidator(_not_blank)]
+
+
+class Feedback(BaseModel):
+    """What a user said of an answer: exactly one of `accepted`, `edited` and `rejected`.
+
+    Attributes:
+        input: The query, as it was asked.
+        candidates: Texts on offer, as `hydra.candidates` of the answer lists them.
+        accepted: The text that the user took as it is.
+        edited: What the user made of an answer.
+        rejected: The text that the user would not have.
+        id: Of the history item; sent again it replaces what was said before.
+        ts: ISO date or date-time.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: Told
+    candidates: list[Told] = Field([], max_length=64)
+    id: Told = Field(default_factory=lambda: uuid.uuid4().hex)
+    ts: Told | None = None
+    accepted: Told | None = None
+    edited: Told | None = None
+    rejected: Told | None = Field(None, validate_default=True)
+
+    @field_validator("rejected")
+    @classmethod
+    def _is_one_verdict(cls, rejected: str | None, info: ValidationInfo) -> str | None:
+        # A verdict that is wrong in itself is not among the data, and has an error of its own.
+        given = [name for name in ("accepted", "edited") if info.data.get(name, "") is not None]
+        given += [] if rejected is None else ["rejected"]
+        if len(given) != 1:
+            told = " and ".join(given) or "none"
+            raise PydanticCustomError("verdict", f"exactly one of accepted, edited and rejected is wanted, not {told}")
+        return rejected
+
+    def verdict(self, task: Task) -> Verdict:
+        """The same as the task reads it.
+
+        Raises:
+            ValueError: There is no query, or what the user preferred is not among the task's allowed answers; the
+                message names the fields.
+        """
+        said: Said = "accepted" if self.accepted else "edited" if self.edited else "rejected"
+        text = self.accepted or self.edited or self.rejected or ""
+        question = task.query_text(self.input)
+        wrong = [] if question else ["input: there is no text beside the instruction"]
+        if task.closed and said != "rejected" and task.parse(text) is None:
+            wrong.append(f"{said}: {text!r} is not among the allowed answers: {', '.join(task.labels)}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        texts = [task.parse(one) or one for one in (text, *self.candidates)]
+        return Verdict(self.id, question, said, texts[0], tuple(texts[1:]), self.ts)
+
+
+class UserEndpoints:
+    """The part of the ingress that is about users.
+
+    Args:
+        settings: Tenant, and how many answers the adapter reads.
+        task: That the base was trained for.
+        steps: Learn and forget, and retrieve what the adapter reads.
+    """
+
+    def __init__(self, settings: Settings, task: Task, steps: RemoteSteps) -> None:
+        self._settings, self._task, self._steps = settings, task, steps
+        self._store = UserStore(settings.store_url)
+
+    @router.post("/feedback")
+    async def give_feedback(self, user: Id, feedback: Feedback) -> Response:
+        """Learns from what the user said of an answer."""
+        try:
+            verdict = feedback.verdict(self._task)
+        except ValueError as error:
+            return protocol.refusal(400, str(error), "invalid_request_error")
+        key = self._key(user)
+        try:
+            evidence = await self._evidence(Query(verdict.item_id, key, verdict.input))
+            learnt = await self._steps.learn(key, verdict, evidence)
+        except StepError:
+            # A time-out does not tell whether the work was done; with the id it can be done again.
+            return _try_again(f"the feedback may not have been kept: send it again with id {verdict.item_id!r}")
+        told = {"id": verdict.item_id, "object": "feedback", "history": verdict.item is not None}
+        return JSONResponse({**told, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
+
+    @router.get("/history")
+    async def history(self, user: Id) -> dict[str, Any]:
+        """The user's history, oldest first; empty for an unknown user."""
+        items = await asyncio.to_thread(self._store.history, self._key(user))
+        return {"object": "list", "data": [asdict(item) for item in items]}
+
+    @router.delete("/history/{item}")
+    async def forget_item(self, user: Id, item: Id) -> Response:
+        """Removes an item, and what was learnt from it."""
+        try:
+            forgotten = await self._steps.forget(self._key(user), item)
+        except StepError:
+            return _try_again("the item may not have been removed: ask again")
+        if not forgotten.found:
+            return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error")
+        return JSONResponse({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
+
+    @router.delete("", status_code=204)
+    async def forget_user(self, user: Id) -> Response:
+        """Removes all that is known of exactly this user."""
+        await asyncio.to_thread(self._store.delete, self._key(user))
+        return Response(status_code=204)
+
+    def _key(self, user: str) -> UserKey:
+        return UserKey(self._settings.tenant, user)
+
+    async def _evidence(self, query: Query) -> tuple[str, ...]:
+        """Answers of retrieved history as the method reads them, but for the one that the feedback is about."""
+        count = self._settings.method.evidence
+        found = await self._steps.retrieve(query, count + 1, "bm25")
+        return tuple(ranked.item.output for ranked in found if ranked.item.id != query.id)[:count]
+
+
+def _try_again(message: str) -> JSONResponse:
+    return protocol.refusal(503, message, "upstream_error", {"Retry-After": "1"})

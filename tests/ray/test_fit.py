@@ -1,0 +1,158 @@
+"""Fitting heads of many users: the pipeline, what it may lose, and what it leaves alone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+from rich.console import Console
+from torch.testing import assert_close
+
+from hydra_ray.learn.assembly import chosen_users
+from hydra_ray.learn.features import encode_all
+from hydra_ray.learn.fit import fit_users
+from hydra_ray.learn.fit_pipeline import fit_shards, make_shards
+from hydra_ray.learn.head_fit import Choice, HeadFitter
+from hydra_ray.learn.teaching import teaching
+from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
+from hydra_ray.models.heads import HeadModel
+from hydra_ray.settings import Settings, parse_settings
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import TASKS
+
+USERS = 12
+VERSION = "v1"
+
+
+@pytest.fixture
+def tree(scorer, tmp_path):
+    """Settings of a fit without LLM calls on an untrained base, two users a shard."""
+    Base(VERSION, TASKS["demo"], scorer(seed=1), scorer(seed=2)).save(tmp_path / "model" / "base")
+    return {
+        "out": str(tmp_path),
+        "users": "dev",
+        "data": {"format": "simulated", "task": "demo", "dev_users": USERS, "history": 8},
+        "fit": {"mode": "zero-call", "steps": 5, "users_per_shard": 2},
+    }
+
+
+def fit(tree):
+    return fit_users(parse_settings(tree), Console(quiet=True))
+
+
+def stamps(settings: Settings, role: str = ADAPTER):
+    store = UserStore(settings.store_url)
+    _, dataset = chosen_users(settings)
+    found = store.stamps([user.key for user in dataset.users], VERSION, role)
+    store.close()
+    return found
+
+
+def plan(settings: Settings):
+    task, dataset = chosen_users(settings)
+    told = teaching(settings, task, dataset, [])
+    return told, make_shards(ADAPTER, {user.key: told.mark(ADAPTER, user) for user in dataset.users}, 2)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("kind", ["lowrank", "bases"])
+def test_the_cluster_fits_what_one_process_would(tree, kind):
+    tree["fit"]["head"] = {"kind": kind}
+    settings = parse_settings(tree)
+    report = fit(tree)
+    assert report.heads == dict.fromkeys(ROLES, USERS)
+    task, dataset = chosen_users(settings)
+    told, store = teaching(settings, task, dataset, []), UserStore(settings.store_url)
+    base = Base.load(settings.model_dir / "base")
+    for role in ROLES:
+        fitter = HeadFitter(base.scorer(role).heads, lambda features: Choice(settings.fit), settings.base.loss)
+        for user in dataset.users[:3]:
+            features = encode_all(base.scorer(role), [told.groups(role, user)])
+            (alone,) = fitter([(user.key, features[0])])
+            # Kept in bfloat16, and Adam enlarges rounding.
+            assert_close(store.head(user.key, VERSION, role).tensors, alone.head.tensors, atol=0.03, rtol=0.03)
+            with store.updating_evidence(user.key, VERSION, role) as update:
+                assert len(update.all()) == len(alone.evidence) == (len(features[0].sizes) if kind == "bases" else 0)
+    assert not list(Path(tree["out"]).glob("features-*")), "features of users stay no longer than they are needed"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_only_users_who_changed_are_fitted_again(tree):
+    settings = parse_settings(tree)
+    fit(tree)
+    before = stamps(settings)
+    again = fit(tree)
+    assert (again.heads, again.kept) == (dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, USERS))
+    assert stamps(settings) == before
+
+    store = UserStore(settings.store_url)
+    lost = next(iter(before))
+    store.delete_heads(VERSION, ADAPTER, [lost])
+    third = fit(tree)
+    assert third.heads == {ADAPTER: 1, RERANKER: 0}
+    after = stamps(settings)
+    assert {key for key in before if before[key] != after[key]} == {lost}
+
+    tree["fit"]["steps"] = 6
+    assert fit(tree).heads == dict.fromkeys(ROLES, USERS)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_lost_worker_costs_its_shard_a_retry(tree, tmp_path):
+    settings = parse_settings(tree)
+    told, shards = plan(settings)
+    killed, calls = tmp_path / "killed", tmp_path / "calls"
+    calls.mkdir()
+
+    def make(base: Path, role: str):
+        fitter = HeadFitter(HeadModel.load(base / role), lambda features: Choice(settings.fit), "listwise")
+
+        def fit_once_killed(users):
+            users = list(users)
+            (calls / f"{users[0][0].user}-{time.time_ns()}").touch()
+            if len(list(calls.iterdir())) == 3 and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            return fitter(users)
+
+        return fit_once_killed
+
+    base = (settings.model_dir / "base").resolve()
+    fitted = [one.user for _, heads in fit_shards(shards, told, base, tmp_path / "f", 1, make) for one in heads]
+    assert killed.exists(), "the test never got to kill a worker"
+    assert sorted(fitted) == sorted(user.key for user in told.dataset.users), "each user once"
+    assert len(list(calls.iterdir())) <= len(shards) + 2, "other shards are not fitted again"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_killed_fit_goes_on_where_it_was(tree, tmp_path):
+    tree["fit"] |= {"users_per_shard": 1, "steps": 1500}
+    settings = parse_settings(tree)
+    path = tmp_path / "settings.yaml"
+    path.write_text(json.dumps(tree))
+    command = [sys.executable, "-m", "hydra_ray", "fit", str(path)]
+    command.append(f"ray.address={ray.get_runtime_context().gcs_address}")
+    victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and victim.poll() is None:
+        if sum(len(stamps(settings, role)) for role in ROLES) >= 3:
+            break
+        time.sleep(0.02)
+    os.kill(victim.pid, signal.SIGKILL)
+    output, _ = victim.communicate(timeout=60)
+    assert victim.returncode == -signal.SIGKILL, output.decode()
+    before = {role: stamps(settings, role) for role in ROLES}
+    had = sum(len(of_role) for of_role in before.values())
+    assert 3 <= had < 2 * USERS
+
+    last = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert last.returncode == 0, last.stderr
+    for role in ROLES:
+        after = stamps(settings, role)
+        assert len(after) == USERS
+        assert before[role].items() <= after.items(), "what was finished is not fitted again"

@@ -1,0 +1,126 @@
+"""Searching settings for cohorts with Ray Tune."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import ray
+import yaml
+from rich.console import Console
+
+from hydra_ray.learn.fit import fit_users
+from hydra_ray.learn.search_space import SearchSettings, load_search
+from hydra_ray.learn.tune import tune_users
+from hydra_ray.learn.tune_report import plot_search, tuned_table
+from hydra_ray.learn.tuned import FALLBACK, load_tuned, tuned_file
+from hydra_ray.models.base import ADAPTER, Base
+from hydra_ray.settings import parse_settings
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import TASKS
+
+VERSION = "v1"
+# Nothing is learnt in so few steps at the rate there is: the search has something to find.
+FIT = {"mode": "zero-call", "steps": 2, "lr": 1e-5}
+SEARCH = {
+    "cohorts": {"clusters": 2, "amounts": {"all": 0}, "most": 2, "min_users": 8},
+    "trials": 5,
+    "epochs": 3,
+    "grace_epochs": 1,
+    "space": {"lr": {"low": 1e-5, "high": 0.1, "log": True}, "prior_weight": {"low": 0.0, "high": 1.0}},
+}
+
+
+@pytest.fixture
+def tree(scorer, tmp_path):
+    """Settings of a search without LLM calls on an untrained base."""
+    Base(VERSION, TASKS["demo"], scorer(seed=1), scorer(seed=2)).save(tmp_path / "model" / "base")
+    return {
+        "out": str(tmp_path),
+        "users": "dev",
+        "data": {"format": "simulated", "task": "demo", "dev_users": 30, "history": 16},
+        "fit": FIT,
+    }
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
+    settings, quiet = parse_settings(tree), Console(quiet=True)
+    roles = tune_users(settings, SearchSettings.model_validate(SEARCH), quiet)
+    tuned = roles[ADAPTER]
+    assert FALLBACK in tuned.results
+    assert 2 <= len(tuned.results) <= 3
+    for result in tuned.results.values():
+        assert len(result.trials) == SEARCH["trials"]
+        assert result.trials[0].values["lr"] == pytest.approx(1e-5), "the settings there were are tried first"
+        best = max(result.trials, key=lambda trial: trial.score)
+        assert result.values == {**best.values, "steps": best.steps}
+        assert result.users + result.unseen <= 30
+        assert result.gain[1] <= result.gain[0] <= result.gain[2]
+    everyone = tuned.results[FALLBACK]
+    assert (everyone.users, everyone.unseen) == (21, 9)
+    assert everyone.values["lr"] > 1e-4
+    assert everyone.tuned > everyone.default + 0.1, "on users whom the search did not see"
+    assert load_tuned(tuned_file(settings.model_dir, VERSION))[ADAPTER].results == tuned.results
+    assert not (tmp_path / "tune").exists(), "features of users stay no longer than they are needed"
+
+    fit_users(settings, quiet)
+    store = UserStore(settings.store_url)
+    users = store.users_with_head(VERSION, ADAPTER)
+    weights = {store.head(key, VERSION, ADAPTER).prior_weight for key in users}
+    assert weights <= {result.values["prior_weight"] for result in tuned.results.values()}
+    assert store.head(users[0], VERSION, "reranker").prior_weight is None, "nothing was searched for the reranker"
+
+    console = Console(record=True, width=200)
+    console.print(tuned_table(ADAPTER, tuned))
+    assert f"{everyone.gain[0]:+.3f}" in console.export_text()
+    (picture,) = plot_search(roles, tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_killed_search_goes_on_where_it_was(tree, tmp_path):
+    search = {**SEARCH, "trials": 12, "concurrent": 1, "cohorts": {**SEARCH["cohorts"], "clusters": 1, "most": 1}}
+    files = {tmp_path / "settings.yaml": tree, tmp_path / "search.yaml": search}
+    for path, content in files.items():
+        path.write_text(json.dumps(content))
+    command = [sys.executable, "-m", "hydra_ray", "tune", *map(str, files)]
+    command.insert(-1, "--search")
+    command.append(f"ray.address={ray.get_runtime_context().gcs_address}")
+    victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and victim.poll() is None and len(saved_trials(tmp_path)) < 4:
+        time.sleep(0.05)
+    os.kill(victim.pid, signal.SIGKILL)
+    output, _ = victim.communicate(timeout=60)
+    assert victim.returncode == -signal.SIGKILL, output.decode()
+    before = saved_trials(tmp_path)
+    assert 4 <= len(before) < 12
+
+    last = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert last.returncode == 0, last.stderr
+    (result,) = load_tuned(tuned_file(tmp_path / "model", VERSION))[ADAPTER].results.values()
+    assert len(result.trials) == 12
+    after = [trial.values["lr"] for trial in result.trials]
+    assert [lr for lr in before if lr in after] == before, "finished trials count, with what they tried"
+    assert "Searching" in last.stdout
+
+
+def saved_trials(out: Path) -> list[float]:
+    """Rates of the finished trials that a search which goes on would find."""
+    states = sorted(out.glob("tune/*/experiment_state-*.json"))
+    if not states:
+        return []
+    trials = [json.loads(trial) for trial, _ in json.loads(states[-1].read_text())["trial_data"]]
+    return [trial["config"]["lr"] for trial in trials if trial["status"] == "TERMINATED"]
+
+
+def test_searches_that_come_with_the_project_can_be_read():
+    for name in ("quick", "thorough"):
+        assert load_search(Path("tune_configs") / f"{name}.yaml").space
+    cohorts = yaml.safe_load(Path("tune_configs/cohorts.yaml").read_text())
+    assert load_search(Path("tune_configs/quick.yaml")).cohorts.amounts == cohorts["amounts"]

@@ -1,0 +1,61 @@
+"""The benchmarks of heads run where Ray is not installed, and what they count holds at any size."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def run_small(tmp_path):
+    """Runs one benchmark with `--small` where importing Ray fails; gives what it wrote."""
+    # Found before the installed package, in child processes too.
+    (tmp_path / "ray.py").write_text("raise ImportError('a benchmark of heads imports Ray')")
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+
+    def run(name: str) -> dict:
+        told = tmp_path / "folder" / f"{name}.json"
+        command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--small", "--device", "cpu", "--json", str(told)]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return json.loads(told.read_text())
+
+    return run
+
+
+def test_heads(run_small):
+    told = run_small("heads")
+    assert told["schema"] == "hydra-ray/benchmark/heads/v1"
+    assert told["machine"]["cores"] >= 1
+    assert {"scoring", "ratios", "sizes", "times", "moves", "goals"} <= told.keys()
+    by_batch: dict[tuple, set[int]] = {}
+    for row in told["scoring"]:
+        if row["side"] == "ours":
+            by_batch.setdefault((row["kind"], row["dtype"], row["present"]), set()).add(row["bytes_read"])
+    # However many users there are, the batch's own heads are read and no others.
+    assert all(len(counts) == 1 for counts in by_batch.values())
+    assert by_batch["lowrank", "bfloat16", 64] == {64 * 2 * (8 * 384 + 8)}
+    assert by_batch["lowrank", "bfloat16", 8] == {8 * 2 * (8 * 384 + 8)}
+    assert by_batch["bases", "float32", 64] == {64 * 4 * 16}
+    assert by_batch["dense", "float32", 8] == {8 * 4 * (96 * 96 + 2 * 96)}
+    # The mask is multiplied with everybody's.
+    hot = {row["users"]: row["bytes_read"] for row in told["scoring"] if row["side"] == "one-hot"}
+    assert hot[200] == 2 * hot[100]
+
+
+def test_fit(run_small):
+    told = run_small("fit")
+    assert told["schema"] == "hydra-ray/benchmark/fit/v1"
+    assert {"texts", "features", "memory", "goals"} <= told.keys()
+    labels, distinct = told["texts"]["answers of 15 labels"], told["texts"]["all texts distinct"]
+    assert labels["pairs"] == 50 * labels["users"]
+    # Each film is described and each pair answered by a text of its own, and each film has its evidence.
+    assert distinct["texts"] == distinct["users"] * (50 + 10 + 10)
+    assert all(one["users_per_s"] > 0 for one in told["features"].values())
+    assert [one["users"] for one in told["memory"].values()] == [300, 600, 300]
+    assert all(one["peak_bytes"] > 0 for one in told["memory"].values())
