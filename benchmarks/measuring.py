@@ -169,9 +169,9 @@ def _resident() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def copy_bandwidth(device: torch.device) -> float:
+def copy_bandwidth(device: torch.device, bytes_copied: int = 2**29) -> float:
     """Bytes a second that a plain copy reads and writes, of more than any cache holds."""
-    source = torch.ones(2**28 if device.type == "cuda" else 2**27, device=device)
+    source = torch.ones(bytes_copied // 4, device=device)
     target = torch.empty_like(source)
     times = alternating({"copy": lambda: lambda: target.copy_(source)}, 5, device)["copy"]
     return 2 * source.nbytes / times.median

@@ -108,11 +108,18 @@ def tune(
     settings: SettingsFile,
     overrides: Overrides = None,
     search: Annotated[Path, typer.Option(help="What is searched.")] = Path("tune_configs/quick.yaml"),
+    asked: Annotated[Path | None, typer.Option(help="Search what the LLM is shown instead, within its calls.")] = None,
 ) -> None:
     """Searches settings of the fit for each cohort of the chosen users, with Ray Tune; `fit` then uses them.
 
-    A killed search goes on where it was.
+    A killed search goes on where it was. With --asked, shots and retriever are compared on the LLM itself: what is
+    best there you set yourself (method.shots, method.retriever), since feedback has to be collected with it.
     """
+    if asked is not None:
+        from hydra_ray.learn.ask_search import asked_table, search_asking
+
+        console.print(asked_table(search_asking(_load(settings, overrides), asked, console)))
+        return
     from hydra_ray.learn.search_space import load_search
     from hydra_ray.learn.tune import tune_users
     from hydra_ray.learn.tune_report import plot_search, tuned_table

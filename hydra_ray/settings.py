@@ -201,6 +201,7 @@ class MethodSettings(_Section):
     """How an answer is made."""
 
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
+    retriever: Literal["bm25", "recent", "mixed", "random"] = Field("bm25", description="Of hydra's methods.")
     shots: int = Field(4, ge=0, description="History items shown to the LLM.")
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
     temperature: float = Field(1.0, ge=0)

@@ -241,7 +241,15 @@ def make_recipe(settings: Settings) -> Recipe:
     """The numbers of the methods."""
     m = settings.method
     return Recipe(
-        m.retrieve, m.shots, m.candidates, m.temperature, m.evidence, m.vote_weight, m.rank_weight, settings.seed
+        retriever=m.retriever,
+        retrieve=m.retrieve,
+        shots=m.shots,
+        candidates=m.candidates,
+        temperature=m.temperature,
+        evidence=m.evidence,
+        vote_weight=m.vote_weight,
+        rank_weight=m.rank_weight,
+        seed=settings.seed,
     )
 
 

@@ -13,7 +13,7 @@ from hydra_ray.records import UserKey
 from hydra_ray.steps.seeds import stable_seed
 
 # Bases and facets are few parameters: more users tell them little more, and their features fill memory.
-_MOST_USERS, _MOST_GROUPS = 512, 64
+_MOST_USERS, _MOST_GROUPS = 512, 32
 _HELD_SHARE = 0.2
 
 

@@ -28,7 +28,7 @@ from hydra_ray.records import (
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.retrieve import lexical
+from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import Task
 
@@ -177,7 +177,8 @@ class Questions:
     def __call__(self, unit: Unit) -> Asked:
         """The unit's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
-        found = lexical(unit.query, unit.history, max(self.items, recipe.evidence, recipe.shots))
+        most = max(self.items, recipe.evidence, recipe.shots)
+        found = RETRIEVERS[recipe.retriever](unit.query, unit.history, most)
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
         plain, _ = self._request(unit, [], 1, 0.0)

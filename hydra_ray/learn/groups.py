@@ -13,7 +13,7 @@ from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import Texts
 from hydra_ray.records import HistoryItem, Query, UserKey
-from hydra_ray.steps.retrieve import LexicalIndex, lexical
+from hydra_ray.steps.retrieve import RETRIEVERS, LexicalIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
@@ -53,7 +53,9 @@ def feedback_groups(role: str, rows: Iterable[dict[str, Any]], task: Task, loss:
     return telling(groups)
 
 
-def own_answer_groups(units: Iterable[Unit], task: Task, seed: int, others: AnswersOfOthers | None) -> list[Group]:
+def own_answer_groups(
+    units: Iterable[Unit], task: Task, seed: int, others: AnswersOfOthers | None, retriever: str = "bm25"
+) -> list[Group]:
     """Adapter groups from history alone, without any LLM call.
 
     The user's own answer is good; other allowed answers are not, or, for free text, other people's
@@ -64,11 +66,12 @@ def own_answer_groups(units: Iterable[Unit], task: Task, seed: int, others: Answ
         task: Scores the answers.
         seed: Draws allowed answers where there are many.
         others: For tasks without a closed answer set.
+        retriever: Finds the history whose answers the adapter reads.
     """
     groups = []
     for unit in units:
         wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _OWN_ANSWER_RIVALS)
-        evidence = [ranked.item.output for ranked in lexical(unit.query, unit.history, _EVIDENCE)]
+        evidence = [ranked.item.output for ranked in RETRIEVERS[retriever](unit.query, unit.history, _EVIDENCE)]
         groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
     return telling(groups)
 
@@ -95,11 +98,11 @@ def answer_group(query: Query, scores: Mapping[str, float], evidence: Sequence[s
     return Group(query.user, decisions, tuple(scores.values()), query=query.id)
 
 
-def same_answer_groups(units: Iterable[Unit], task: Task) -> list[Group]:
+def same_answer_groups(units: Iterable[Unit], task: Task, retriever: str = "bm25") -> list[Group]:
     """Reranker groups without any LLM call: an item is as good as its answer is for the query."""
     groups = []
     for unit in units:
-        found = [ranked.item for ranked in lexical(unit.query, unit.history, _RERANKED)]
+        found = [ranked.item for ranked in RETRIEVERS[retriever](unit.query, unit.history, _RERANKED)]
         decisions = tuple(reranker_texts(unit.query.input, item) for item in found)
         scores = tuple(task.score(item.output, unit.gold) for item in found)
         groups.append(Group(unit.query.user, decisions, scores, _order(found), unit.query.id))

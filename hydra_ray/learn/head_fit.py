@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
 import torch
 
-from hydra_ray.models.features import UserFeatures
+from hydra_ray.models.features import UserFeatures, pad
 from hydra_ray.models.heads import FitOptions, Head, HeadModel
 from hydra_ray.models.heads.bases import Bases, BasisHeads, evidence
 from hydra_ray.models.heads.online import pack
@@ -88,19 +88,22 @@ class HeadFitter:
             heads = self._model.fit(
                 choice.fit.head.kind, features, fit_options(choice.fit, self._loss), head_numbers(choice)
             )
-            for (key, one), head in zip(batch, heads, strict=True):
-                yield FittedHead(key, head, evidence_by_item(self._model, one) if head.kind == Bases.name else {})
+            told = evidence_by_item(self._model, features) if choice.fit.head.kind == Bases.name else [{}] * len(batch)
+            for (key, _), head, own in zip(batch, heads, told, strict=True):
+                yield FittedHead(key, head, own)
 
 
 @torch.no_grad()
-def evidence_by_item(model: HeadModel, features: UserFeatures) -> dict[str, bytes]:
-    """What a user's posterior depends on, by the id of the item that each group asked again."""
-    common = model.common(Bases.name)
+def evidence_by_item(model: HeadModel, users: Sequence[UserFeatures]) -> list[dict[str, bytes]]:
+    """What users' posteriors depend on, by the id of the item that each group asked again.
+
+    For the same users to the bit what `HeadModel.fit` fits on: it takes the same batch through the same products.
+    """
+    common, batch = model.common(Bases.name), pad(users, model.device)
     assert isinstance(common, BasisHeads)
-    z = features.z.to(model.device, torch.float32)
-    told = evidence(common, z, model.shared(z), features.scores.to(model.device)).cpu()
-    parts = told.split(features.sizes.tolist())
-    return {query.removesuffix("@pseudo"): pack(part) for query, part in zip(features.queries, parts, strict=True)}
+    told = evidence(common, batch.pick(batch.z), batch.pick(model.shared(batch.z)), batch.scores).cpu()
+    parts = iter(told.split([size for one in users for size in one.sizes.tolist()]))
+    return [{query.removesuffix("@pseudo"): pack(next(parts)) for query in one.queries} for one in users]
 
 
 def fit_options(settings: FitSettings, loss: str) -> FitOptions:

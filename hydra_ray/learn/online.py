@@ -79,7 +79,8 @@ class OnlineLearner:
         told = None
         if group is not None and self._learns(self._store.head(user, self._version, ADAPTER)):
             # Encoded before the transaction, which others wait for.
-            told = evidence_by_item(self._scorer.heads, encode_all(self._scorer, [[group]])[0])[verdict.item_id]
+            (evidence_of,) = evidence_by_item(self._scorer.heads, encode_all(self._scorer, [[group]]))
+            told = evidence_of[verdict.item_id]
         with self._store.updating_evidence(user, self._version, ADAPTER) as update:
             # A write goes first, so that nobody else's comes between what is read and what follows from it.
             if verdict.item is None:

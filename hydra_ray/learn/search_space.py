@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from hydra_ray.settings import FitSettings, SettingsError
 
 PRIOR_WEIGHT = "prior_weight"
+
+Search = TypeVar("Search", bound=BaseModel)
 
 
 class _Section(BaseModel):
@@ -117,11 +119,16 @@ def load_search(path: Path) -> SearchSettings:
     Raises:
         SettingsError: Names every wrong key and value with its path.
     """
+    return read_search(path, SearchSettings)
+
+
+def read_search(path: Path, kind: type[Search]) -> Search:
+    """Reads one kind of search, as `load_search`."""
     tree = _read(path)
     if isinstance(tree.get("cohorts"), str):
         tree["cohorts"] = _read(path.parent / tree["cohorts"])
     try:
-        return SearchSettings.model_validate(tree)
+        return kind.model_validate(tree)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {e['msg']}" for e in error.errors()]
         raise SettingsError(f"{path}:\n" + "\n".join(lines)) from None

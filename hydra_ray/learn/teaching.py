@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -12,7 +12,7 @@ from hydra_ray.learn.feedback import FeedbackStore, UnitKey, unit_key
 from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
 from hydra_ray.learn.plan import Unit, user_units
 from hydra_ray.models.base import ADAPTER, ROLES
-from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.records import Dataset, Query, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.tasks import Task
 
@@ -32,6 +32,7 @@ class Teaching:
         own_answers: Most history items of a user that teach without an LLM call.
         with_golds: Whether the users' real queries may be used with their answers.
         zero_call: Whether no feedback is used, so that history has to teach both roles.
+        retriever: Of the method.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class Teaching:
     own_answers: int
     with_golds: bool
     zero_call: bool
+    retriever: str = "bm25"
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[Group]:
@@ -52,24 +54,36 @@ class Teaching:
         units = user_units(self.dataset, user, self.own_answers, self.with_golds, self.seed)
         unasked = [unit for unit in units if unit_key(unit) not in asked]
         if role == ADAPTER and self.task.closed:
-            groups += own_answer_groups(unasked, self.task, self.seed, None)
+            groups += own_answer_groups(unasked, self.task, self.seed, None, self.retriever)
         elif role == ADAPTER and self.zero_call:
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
-            groups += own_answer_groups(unasked, self.task, self.seed, self._answers_of_others())
+            groups += own_answer_groups(unasked, self.task, self.seed, self._answers_of_others(), self.retriever)
         elif self.zero_call:
-            groups += same_answer_groups(unasked, self.task)
+            groups += same_answer_groups(unasked, self.task, self.retriever)
         place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.query, len(place)))
 
     def mark(self, role: str, user: User) -> str:
         """Changes whenever what the user teaches may have changed."""
         told = [
-            [(item.id, item.input, item.output, item.ts) for item in user.history],
+            [astuple(item) for item in user.history],
             self.rows[role].get(user.key, []),
-            [self.task.to_json(), self.loss, self.seed, self.own_answers, self.with_golds, self.zero_call],
-            [(query.id, self.dataset.golds.get(query.id)) for query in user.queries if self.with_golds],
+            [
+                self.task.to_json(),
+                self.loss,
+                self.seed,
+                self.own_answers,
+                self.with_golds,
+                self.zero_call,
+                self.retriever,
+            ],
+            [self._real(user, query) for query in user.queries if self.with_golds],
         ]
         return digest(told)
+
+    def _real(self, user: User, query: Query) -> tuple[Any, ...]:
+        visible = [item.id for item in self.dataset.history(user, query)]
+        return query.id, query.input, self.dataset.golds.get(query.id), visible
 
     def _answers_of_others(self) -> AnswersOfOthers:
         # Only where it is asked for: it indexes everybody's history.
@@ -100,6 +114,7 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         settings.feedback.own_answers,
         settings.of_training_users,
         wanted == set(),
+        settings.method.retriever,
     )
 
 

@@ -60,7 +60,9 @@ class Hydra:
 
     async def _retrieve(self, query: Query, degraded: list[str]) -> list[Ranked]:
         try:
-            return await self.ports.retrieve(query, max(self.recipe.retrieve, self.recipe.evidence), "bm25")
+            return await self.ports.retrieve(
+                query, max(self.recipe.retrieve, self.recipe.evidence), self.recipe.retriever
+            )
         except StepError:
             degraded.append("retriever")
             return []

@@ -77,6 +77,7 @@ class Ports:
 class Recipe:
     """The numbers of a method; their meaning stands in `settings.MethodSettings`."""
 
+    retriever: str = "bm25"
     retrieve: int = 10
     shots: int = 4
     candidates: int = 8

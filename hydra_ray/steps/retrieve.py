@@ -13,6 +13,9 @@ import numpy.typing as npt
 from hydra_ray.records import HistoryItem, Query, Ranked
 from hydra_ray.steps.seeds import stable_seed
 
+# The constant of reciprocal rank fusion, as its authors have it.
+_FUSION = 60
+
 Retriever = Callable[[Query, Sequence[HistoryItem], int], list[Ranked]]
 
 
@@ -58,7 +61,23 @@ def shuffled(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranke
     return [Ranked(history[i], 0.0) for i in drawn]
 
 
-RETRIEVERS: dict[str, Retriever] = {"bm25": lexical, "random": shuffled}
+def recent(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+    """The k newest items, newest first."""
+    return [Ranked(item, 1 / rank) for rank, item in enumerate(reversed(history), 1)][:k]
+
+
+def mixed(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+    """BM25 and recency by reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank)."""
+    fused: dict[str, float] = {}
+    for retriever in (lexical, recent):
+        for rank, ranked in enumerate(retriever(query, history, len(history)), 1):
+            fused[ranked.item.id] = fused.get(ranked.item.id, 0.0) + 1 / (_FUSION + rank)
+    newest_first = range(len(history) - 1, -1, -1)
+    order = sorted(newest_first, key=lambda i: -fused[history[i].id])[:k]
+    return [Ranked(history[i], fused[history[i].id]) for i in order]
+
+
+RETRIEVERS: dict[str, Retriever] = {"bm25": lexical, "recent": recent, "mixed": mixed, "random": shuffled}
 
 
 # A user's items are ranked again for each of their queries: half of a ranking's time went into their words.

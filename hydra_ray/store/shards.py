@@ -70,9 +70,8 @@ def _read(path: Path, version: str, role: str) -> tuple[dict[UserKey, Head], dic
     if about.get("schema") != _SCHEMA or about.get("kind") not in HEAD_KINDS:
         raise HydraError(f"{path}: schema {about.get('schema')!r}, kind {about.get('kind')!r} are not known")
     if (about["version"], about["role"]) != (version, role):
-        raise HydraError(
-            f"{path}: heads of the {about['role']} of base {about['version']} mean nothing to base {version}"
-        )
+        of = f"{about['role']} of base {about['version']}"
+        raise HydraError(f"{path}: heads of the {of} mean nothing to the {role} of base {version}")
     users = list(_users(about["users"], tensors, path))
     heads = {
         key: Head(about["kind"], {name: tensor[row].clone() for name, tensor in tensors.items()}, about["numbers"])

@@ -13,7 +13,7 @@ from hydra_ray.models.heads.bases import BasisHeads, evidence, posterior
 from hydra_ray.models.heads.facets import FacetHeads, taste
 from hydra_ray.models.losses import LOSSES
 
-_USERS_PER_BATCH, _EPOCHS, _PATIENCE = 16, 40, 6
+_USERS_PER_BATCH, _STEPS, _LOOK_EVERY, _PATIENCE = 16, 400, 10, 8
 _LR, _WEIGHTS_LR, _DECAY = 2e-3, 0.05, 0.05
 # Tried for the bases' scale, against which the unit prior of users' weights is calibrated.
 _SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
@@ -107,14 +107,16 @@ def _fit(
 ) -> None:
     """Descends until users held out stop gaining; leaves the part as it served them best."""
     best, kept, since = float("inf"), copy.deepcopy(common.state_dict()), 0
-    for _ in range(_EPOCHS):
-        for rows in torch.randperm(len(users)).split(_USERS_PER_BATCH):
-            batch = pad([users[row] for row in rows.tolist()])
-            with torch.no_grad():
-                base = batch.pick(shared(batch.z))
-            optimizer.zero_grad(set_to_none=True)
-            train_loss(batch, rows, base).backward()
-            optimizer.step()
+    for step in range(_STEPS):
+        rows = torch.randperm(len(users))[:_USERS_PER_BATCH]
+        batch = pad([users[row] for row in rows.tolist()])
+        with torch.no_grad():
+            base = batch.pick(shared(batch.z))
+        optimizer.zero_grad(set_to_none=True)
+        train_loss(batch, rows, base).backward()
+        optimizer.step()
+        if step % _LOOK_EVERY:
+            continue
         now = _over(held, shared, held_loss)
         if now < best:
             best, kept, since = now, copy.deepcopy(common.state_dict()), 0

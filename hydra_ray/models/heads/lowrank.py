@@ -55,16 +55,15 @@ class Dense(Descended):
         return {"weight": weight, "bias": torch.zeros(users, width), "out": torch.zeros(users, width)}
 
     def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
-        if len(rows) == len(heads["out"]):
-            hidden = torch.tanh(
-                torch.baddbmm(heads["bias"].unsqueeze(1).to(z.dtype), z, heads["weight"].to(z.dtype).mT)
+        bias, out = (rows_of(heads, name, rows, z.dtype) for name in ("bias", "out"))
+        if z.is_cuda or len(rows) == len(heads["out"]):
+            hidden = torch.baddbmm(bias.unsqueeze(1), z, rows_of(heads, "weight", rows, z.dtype).mT)
+        else:
+            # One product a user: on a CPU gathering some of the square matrices would first move each of them twice.
+            hidden = torch.stack(
+                [
+                    torch.addmm(own_bias, own, heads["weight"][row].to(z.dtype).T)
+                    for row, own, own_bias in zip(rows.tolist(), z, bias, strict=True)
+                ]
             )
-            return (hidden @ heads["out"].to(z.dtype).unsqueeze(-1)).squeeze(-1)
-        # One product a user: gathering some of the square matrices would first move each of them twice.
-        return torch.stack(
-            [
-                torch.tanh(own @ heads["weight"][row].to(z.dtype).T + heads["bias"][row].to(z.dtype))
-                @ heads["out"][row].to(z.dtype)
-                for row, own in zip(rows.tolist(), z, strict=True)
-            ]
-        )
+        return (torch.tanh(hidden) @ out.unsqueeze(-1)).squeeze(-1)

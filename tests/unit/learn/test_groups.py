@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
@@ -24,7 +26,7 @@ def rerank_row(item, score_with, score_without=0.0, query="q1", user="ann"):
     }
 
 
-def adapt_row(candidates, scores, gold="drama", query="q1"):
+def adapt_row(candidates, scores, gold="drama", query="q1", votes=None):
     return {
         "tenant": "acme",
         "user": "ann",
@@ -33,6 +35,7 @@ def adapt_row(candidates, scores, gold="drama", query="q1"):
         "gold": gold,
         "history": ["comedy", "drama"],
         "candidates": candidates,
+        "votes": votes or [1] * len(candidates),
         "scores": scores,
     }
 
@@ -53,9 +56,26 @@ def test_items_of_one_query_compete(tag_task):
     ]
     groups = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
     assert groups[0] == Group(
-        ANN, (("tag of a: input of a", "text of q1", ""), ("tag of b: input of b", "text of q1", "")), (1.0, 0.0)
+        ANN,
+        (("tag of a: input of a", "text of q1", ""), ("tag of b: input of b", "text of q1", "")),
+        (1.0, 0.0),
+        (0.0, -math.log(2)),
+        "q1",
     )
-    assert [(group.user, group.scores) for group in groups] == [(ANN, (1, 0)), (ANN, (0, 0.5)), (BOB, (1, 0))]
+    assert [(group.user, group.query, group.scores) for group in groups] == [
+        (ANN, "q1", (1, 0)),
+        (ANN, "q2", (0, 0.5)),
+        (BOB, "q2", (1, 0)),
+    ]
+
+
+def test_what_is_known_of_an_item_is_its_place_with_the_retriever(tag_task, unit):
+    rows = [rerank_row(name, score) for name, score in (("a", 0.0), ("b", 1.0), ("c", 0.0))]
+    (asked,) = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
+    (unasked,) = same_answer_groups([unit], tag_task)
+    for group in (asked, unasked):
+        assert group.priors == pytest.approx((0, -math.log(2), -math.log(3)))
+    assert unasked.decisions[0][0] == "sci-fi: a robot falls"
 
 
 @pytest.mark.parametrize(
@@ -81,6 +101,27 @@ def test_candidates_compete_with_the_users_own_answer_and_some_labels(tag_task):
     assert answers(group) == {"comedy": 0, "sci-fi": 0, "drama": 1, "dark comedy": 0}
     assert group.decisions[0] == ("comedy", "a film", "comedy | drama")
     assert group.user == ANN
+
+
+def test_what_is_known_of_an_llms_candidate_is_its_share_of_the_votes(tag_task):
+    row = adapt_row(["comedy", "sci-fi"], [0.0, 0.0], votes=[6, 2])
+    (group,) = feedback_groups(ADAPTER, [row], tag_task, "listwise", seed=0)
+    known = dict(zip(answers(group), group.priors, strict=True))
+    assert (known["comedy"], known["sci-fi"]) == pytest.approx((math.log(6 / 8), math.log(2 / 8)))
+    # Answers that the LLM did not give teach, but could not be chosen.
+    assert known["drama"] == known["dark comedy"] == -math.inf
+    assert group.query == "q1"
+
+
+def test_free_texts_of_the_llm_are_all_known_by_their_votes():
+    row = adapt_row(["one title", "two titles", "three"], [0.4, 0.1, 0.2], votes=[1, 2, 1])
+    (group,) = feedback_groups(ADAPTER, [row], TEXT_TASK, "listwise", seed=0)
+    assert group.priors == pytest.approx((math.log(1 / 4), math.log(1 / 2), math.log(1 / 4)))
+
+
+def test_of_answers_that_no_llm_was_asked_for_nothing_is_known(tag_task, unit, others):
+    groups = [*own_answer_groups([unit], tag_task, 0, None), *own_answer_groups([unit], TEXT_TASK, 0, others)]
+    assert [(group.priors, group.query) for group in groups] == [((), unit.query.id)] * 2
 
 
 def test_of_many_labels_four_are_drawn_for_each_query():

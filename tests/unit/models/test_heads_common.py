@@ -69,7 +69,7 @@ def test_what_was_learnt_from_some_users_serves_others(model, training, kind, lo
 
 @pytest.mark.parametrize("kind", list(FITS))
 def test_the_same_users_teach_the_same(model, training, kind, monkeypatch):
-    monkeypatch.setattr(common, "_EPOCHS", 3)
+    monkeypatch.setattr(common, "_STEPS", 31)
     first, again = (FITS[kind](*training, model.shared, "listwise").state_dict() for _ in range(2))
     assert_close(first, again, atol=0, rtol=0)
 
@@ -77,16 +77,16 @@ def test_the_same_users_teach_the_same(model, training, kind, monkeypatch):
 @pytest.mark.parametrize("kind", list(FITS))
 def test_the_part_is_left_as_it_served_held_out_users_best(model, training, kind, monkeypatch):
     train, held = training
-    # Whose later groups want all but the favourite of the earlier ones: they lose from the first epochs on.
+    # Whose later groups want all but the favourite of the earlier ones: they lose from early on.
     fickle = [replace(user, scores=torch.cat([user.scores[:24], 1 - user.scores[24:]])) for user in held]
     stopped = FITS[kind](train, fickle, model.shared, "listwise").state_dict()
-    monkeypatch.setattr(common, "_PATIENCE", common._EPOCHS)
+    monkeypatch.setattr(common, "_PATIENCE", common._STEPS)
     assert_close(FITS[kind](train, fickle, model.shared, "listwise").state_dict(), stopped, atol=0, rtol=0)
 
 
 def test_the_scale_is_the_one_of_those_tried_that_serves_held_out_users_best(model, training, monkeypatch):
     _, held = training
-    monkeypatch.setattr(common, "_EPOCHS", 10)
+    monkeypatch.setattr(common, "_STEPS", 31)
     chosen = fit_bases(*training, model.shared, "listwise")
     losses, scales = {}, {}
     for scale in common._SCALES:

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate
 from hydra_ray.steps.adapt import AdaptAsk, Adapter, distinct_candidates
 from hydra_ray.tasks import TEXT_TASK
@@ -52,13 +53,32 @@ def test_without_vote_weight_the_logit_decides(judge, query):
     assert (first.text, first.score) == ("comedy", 1.5)
 
 
+@pytest.mark.parametrize(("own", "used"), [(2.0, 2.0), (0.0, 0.0), (None, 0.5)])
+def test_a_head_with_a_weight_of_its_own_is_judged_with_that_one(judge, query, own, used):
+    head = Head("facets", {"mix": torch.zeros(1)}, {} if own is None else {"prior_weight": own})
+    asks = [
+        AdaptAsk(query("hers"), candidates(drama=6, comedy=2), head=head),
+        AdaptAsk(query("his"), candidates(a=1, b=3)),
+    ]
+    hers, his = Adapter(judge(1.0, 1.5, 0.0, 0.0), vote_weight=0.5)(asks)
+    scores = {candidate.text: candidate.score for candidate in (*hers, *his)}
+    assert scores == pytest.approx(
+        {
+            "drama": 1.0 + used * math.log(6 / 8),
+            "comedy": 1.5 + used * math.log(2 / 8),
+            "a": 0.5 * math.log(1 / 4),
+            "b": 0.5 * math.log(3 / 4),
+        }
+    )
+
+
 def test_of_equally_preferred_candidates_the_first_sampled_wins(judge, query):
     ((*order,),) = Adapter(judge(0.0, 1.0, 1.0), 0.5)([AdaptAsk(query("q"), candidates(a=1, b=1, c=1))])
     assert [candidate.text for candidate in order] == ["b", "c", "a"]
 
 
 def test_candidates_are_judged_with_their_own_query_evidence_and_head(judge, query):
-    referee, head = judge(1.0, 2.0, 3.0), {"out": torch.zeros(1)}
+    referee, head = judge(1.0, 2.0, 3.0), Head("facets", {"mix": torch.zeros(1)})
     asks = [
         AdaptAsk(query("one"), candidates(a=1, b=1), ("drama", "comedy"), head),
         AdaptAsk(query("none"), ()),

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from hydra_ray.models.heads import Head
 from hydra_ray.records import Ranked
 from hydra_ray.steps.rerank import RerankAsk, Reranker
 
@@ -25,6 +26,16 @@ def test_the_retrievers_order_is_a_prior_to_the_logit(judge, query, item):
     assert [r.score for r in order] == pytest.approx([0.9 - 0.5 * math.log(3), 0.4 - 0.5 * math.log(2), 0.0])
 
 
+@pytest.mark.parametrize(("own", "used"), [(2.0, 2.0), (0.0, 0.0), (None, 0.5)])
+def test_a_head_with_a_weight_of_its_own_is_judged_with_that_one(judge, query, item, own, used):
+    head = Head("facets", {"mix": torch.zeros(1)}, {} if own is None else {"prior_weight": own})
+    found = tuple(Ranked(item(name), 0.0) for name in "ab")
+    asks = [RerankAsk(query("hers"), found, head), RerankAsk(query("his"), found)]
+    hers, his = Reranker(judge(0.0, 1.0, 0.0, 1.0), rank_weight=0.5)(asks)
+    assert {r.item.id: r.score for r in hers} == pytest.approx({"a": 0.0, "b": 1.0 - used * math.log(2)})
+    assert {r.item.id: r.score for r in his} == pytest.approx({"a": 0.0, "b": 1.0 - 0.5 * math.log(2)})
+
+
 def test_a_reranker_with_nothing_to_say_keeps_the_retrievers_order(judge, query, item):
     found = tuple(Ranked(item(name), 0.0) for name in "dbca")
     # Every ask counts its own ranks, from 1.
@@ -39,7 +50,7 @@ def test_equally_useful_items_keep_the_retrievers_order(judge, query, item):
 
 
 def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, query, item):
-    referee, head = judge(1.0, 2.0, 3.0), {"out": torch.zeros(1)}
+    referee, head = judge(1.0, 2.0, 3.0), Head("facets", {"mix": torch.zeros(1)})
     robot, king = Ranked(item("A robot falls.", "sci-fi"), 1.0), Ranked(item("A king weeps.", "drama"), 0.0)
     orders = Reranker(referee, 0)(
         [

@@ -66,3 +66,19 @@ def test_random_items_depend_on_user_and_query_only(query, item):
     assert ids(shuffled(query("something else", id="q"), history, 10)) == drawn
     assert ids(shuffled(query("robot", id="q2"), history, 10)) != drawn
     assert ids(shuffled(query("robot", user="bob", id="q"), history, 10)) != drawn
+
+
+def test_recent_items_come_newest_first_whatever_is_asked(query, item):
+    history = [item(name) for name in "abc"]
+    assert [ranked.item.id for ranked in RETRIEVERS["recent"](query("a"), history, 2)] == ["c", "b"]
+
+
+def test_mixed_puts_what_fits_and_is_new_before_what_is_only_one_of_them(query, item):
+    history = [item("a robot falls in love"), item("a king"), item("a robot dreams of a robot"), item("a queen")]
+    found = [ranked.item.id for ranked in RETRIEVERS["mixed"](query("robot"), history, 4)]
+    assert found[0] == "a robot dreams of a robot"
+    assert set(found) == {one.id for one in history}
+    scores = [ranked.score for ranked in RETRIEVERS["mixed"](query("robot"), history, 4)]
+    assert scores == sorted(scores, reverse=True)
+    # Second by recency, first by words.
+    assert scores[0] == pytest.approx(1 / 61 + 1 / 62)

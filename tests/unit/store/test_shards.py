@@ -123,13 +123,13 @@ def test_exporting_nobody_writes_nothing_and_importing_that_says_what_to_do(open
 
 
 def test_heads_of_another_base_are_refused(folder, open_store):
-    with pytest.raises(HydraError, match=r"adapter-00000\.safetensors: heads of the adapter of base v1 .* base v2"):
+    with pytest.raises(HydraError, match=r"heads of the adapter of base v1 mean nothing to the adapter of base v2"):
         import_heads(open_store("to"), "v2", "adapter", folder)
 
 
 def test_heads_of_another_role_are_refused(folder, open_store):
     (folder / "adapter-00000.safetensors").rename(folder / "reranker-00000.safetensors")
-    with pytest.raises(HydraError, match=r"reranker-00000\.safetensors: heads of the adapter of base v1"):
+    with pytest.raises(HydraError, match=r"reranker-00000\.safetensors: .* mean nothing to the reranker of base v1"):
         import_heads(open_store("to"), "v1", "reranker", folder)
 
 

@@ -1,0 +1,77 @@
+import pytest
+import yaml
+from rich.console import Console
+
+from hydra_ray.learn import ask_search
+from hydra_ray.learn.ask_search import asked_table, search_asking
+from hydra_ray.settings import SettingsError, parse_settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    data = {"format": "simulated", "task": "demo", "dev_users": 4, "history": 12}
+    return parse_settings({"out": str(tmp_path), "users": "dev", "data": data})
+
+
+@pytest.fixture
+def search(tmp_path):
+    def write(**values):
+        path = tmp_path / "asked.yaml"
+        path.write_text(yaml.safe_dump(values))
+        return path
+
+    return write
+
+
+@pytest.fixture
+def llm(scripted, monkeypatch):
+    """Answers well as often as it is shown two examples, and badly else."""
+
+    class Closing(scripted):
+        async def close(self):
+            self.closed = True
+
+    llm = Closing(lambda request: ["violent" if request.messages[0].content.count("\n") % 2 else "none"])
+    monkeypatch.setattr(ask_search, "make_generator", lambda settings, cache: llm)
+    return llm
+
+
+def test_the_worse_half_is_given_up_round_by_round_within_the_calls(settings, search, llm, monkeypatch):
+    asked = []
+
+    async def scores(way, units, generator, settings, task):
+        asked.append((way.retriever, way.shots, [unit.query.id for unit in units]))
+        return [way.shots / 10 + (way.retriever == "recent") / 100] * len(units)
+
+    monkeypatch.setattr(ask_search, "_scores", scores)
+    path = search(calls=60, shots=[0, 1, 2], retrievers=["bm25", "recent"])
+    ways = search_asking(settings, path, Console(quiet=True))
+    assert [(way.retriever, way.shots) for way in ways][:2] == [("recent", 2), ("bm25", 2)]
+    assert len(ways) == 5, "without shots retrievers do not differ"
+    assert ways[0].out_at is None
+    assert [way.out_at for way in ways[1:]] == [3, 2, 1, 1]
+    assert sum(len(ids) for _, _, ids in asked) <= 60
+    first_round = [ids for _, _, ids in asked[:5]]
+    assert first_round[1:] == first_round[:-1], "all are asked the same"
+    assert not set(first_round[0]) & set(asked[5][2]), "and something new in the next round"
+    table = Console(record=True, width=120)
+    table.print(asked_table(ways))
+    assert "round 3" in table.export_text()
+
+
+def test_each_way_shows_its_own_number_of_items_from_before_the_query(settings, search, llm):
+    search_asking(settings, search(calls=8, shots=[0, 3], retrievers=["recent"]), Console(quiet=True))
+    assert llm.closed
+    turns = {len(request.messages) for request in llm.requests}
+    lengths = {sum(len(message.content) for message in request.messages) for request in llm.requests}
+    assert len(turns) > 1 or len(lengths) > 1
+    assert len(llm.requests) <= 8
+    assert {request.n for request in llm.requests} == {1}
+    assert {request.temperature for request in llm.requests} == {0.0}
+
+
+def test_a_search_that_cannot_be_made_names_what_is_wrong(settings, search):
+    with pytest.raises(SettingsError, match="retrievers"):
+        search_asking(settings, search(retrievers=["magic"]), Console(quiet=True))
+    with pytest.raises(SettingsError, match="calls"):
+        search_asking(settings, search(calls=0), Console(quiet=True))

@@ -1,0 +1,220 @@
+from dataclasses import replace
+
+import pytest
+
+from hydra_ray.learn.feedback import FeedbackStore, Told
+from hydra_ray.learn.plan import pseudo_unit
+from hydra_ray.learn.teaching import Teaching, digest, teaching
+from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
+from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.settings import parse_settings
+from hydra_ray.tasks import TEXT_TASK
+
+ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
+# Neither the order of ids nor that of dates.
+FILMS = [("f2", "a robot falls", "comedy"), ("f9", "a king weeps", "drama"), ("f1", "a robot weeps", "sci-fi")]
+
+
+def make_user(key, films=FILMS):
+    history = tuple(HistoryItem(f"{key.user}-{name}", text, answer) for name, text, answer in films)
+    return User(key, history, (Query(f"{key.user}-q", key, "a robot in love"),))
+
+
+def adapt_row(user, query_id, query="a robot weeps", gold="drama"):
+    about = {**user.key._asdict(), "query_id": query_id, "query": query, "pseudo": True, "gold": gold}
+    return {**about, "history": ["comedy"], "candidates": ["comedy", gold], "votes": [3, 1], "scores": [0.0, 1.0]}
+
+
+def rerank_rows(user, query_id):
+    about = {**user.key._asdict(), "query_id": query_id, "query": "a robot weeps", "pseudo": True}
+    scores = {"a": 1.0, "b": 0.0}
+    return [
+        {
+            **about,
+            "item_id": name,
+            "item_input": name,
+            "item_output": "drama",
+            "score_with": score,
+            "score_without": 0.0,
+        }
+        for name, score in scores.items()
+    ]
+
+
+@pytest.fixture
+def ann():
+    return make_user(ANN)
+
+
+@pytest.fixture
+def data(ann):
+    bob = make_user(BOB, [("f1", "a robot weeps", "dark comedy"), ("f2", "two cats", "comedy")])
+    return Dataset((ann, bob), {"ann-q": "drama", "bob-q": "comedy"})
+
+
+@pytest.fixture
+def told(data, tag_task):
+    """No feedback and no golds: history alone."""
+    return Teaching(tag_task, data, {role: {} for role in ROLES}, "listwise", 0, 10, with_golds=False, zero_call=False)
+
+
+def queries(groups):
+    return [group.query for group in groups]
+
+
+def good(group):
+    return [judged for (judged, _, _), score in zip(group.decisions, group.scores, strict=True) if score == 1]
+
+
+def test_every_item_of_history_teaches_the_adapter_oldest_first(told, ann):
+    groups = told.groups(ADAPTER, ann)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo"]
+    assert [good(group) for group in groups] == [["comedy"], ["drama"], ["sci-fi"]]
+    # An item is judged by what was recorded before it.
+    assert [sorted(group.decisions[0][2].split(" | ")) for group in groups] == [[""], ["comedy"], ["comedy", "drama"]]
+
+
+def test_no_more_items_teach_than_told(told, ann):
+    assert len(replace(told, own_answers=2).groups(ADAPTER, ann)) == 2
+    assert replace(told, own_answers=0).groups(ADAPTER, ann) == []
+
+
+def test_an_item_that_the_llm_was_asked_about_teaches_by_its_answers(told, ann):
+    rows = {ANN: [adapt_row(ann, "ann-f9@pseudo", gold="drama")]}
+    groups = replace(told, rows={ADAPTER: rows, RERANKER: {}}).groups(ADAPTER, ann)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo"]
+    assert [bool(group.priors) for group in groups] == [False, True, False]
+
+
+def test_real_queries_come_after_history_and_only_where_their_answers_may_be_used(told, ann):
+    assert "ann-q" not in queries(told.groups(ADAPTER, ann))
+    groups = replace(told, with_golds=True).groups(ADAPTER, ann)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo", "ann-q"]
+    assert good(groups[-1]) == ["drama"]
+
+
+def test_the_reranker_is_taught_by_feedback_oldest_first(told, ann):
+    rows = [row for query in ("ann-f1@pseudo", "ann-f2@pseudo") for row in rerank_rows(ann, query)]
+    with_rows = replace(told, rows={RERANKER: {ANN: rows}, ADAPTER: {}})
+    assert queries(with_rows.groups(RERANKER, ann)) == ["ann-f2@pseudo", "ann-f1@pseudo"]
+    assert told.groups(RERANKER, ann) == []
+
+
+def test_without_calls_history_teaches_the_reranker(told, ann):
+    again = replace(ann, history=(*ann.history, HistoryItem("ann-f5", "a king weeps again", "drama")))
+    groups = replace(told, zero_call=True).groups(RERANKER, again)
+    assert queries(groups) == ["ann-f5@pseudo"]
+    assert good(groups[0]) == ["drama: a king weeps"]
+
+
+def test_free_text_is_taught_by_other_peoples_answers_and_only_without_calls(told, ann):
+    free = replace(told, task=TEXT_TASK)
+    assert free.groups(ADAPTER, ann) == []
+    groups = replace(free, zero_call=True).groups(ADAPTER, ann)
+    assert [good(group) for group in groups] == [["comedy"], ["drama"], ["sci-fi"]]
+    assert "dark comedy" in [judged for judged, _, _ in groups[0].decisions]
+
+
+def test_a_user_of_whom_nothing_is_known_teaches_nothing(told):
+    nobody = User(UserKey("acme", "carl"), ())
+    assert told.groups(ADAPTER, nobody) == told.groups(RERANKER, nobody) == []
+
+
+def test_the_mark_is_the_same_for_what_is_the_same(told, ann, data):
+    again = replace(told, dataset=replace(data, users=tuple(make_user(user.key) for user in reversed(data.users))))
+    for role in ROLES:
+        assert told.mark(role, ann) == again.mark(role, make_user(ANN))
+        assert told.mark(role, ann) != told.mark(role, data.users[1])
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        lambda items: items[:-1],
+        lambda items: items[::-1],
+        lambda items: (replace(items[0], input="a robot fell"), *items[1:]),
+        lambda items: (replace(items[0], output="drama"), *items[1:]),
+        lambda items: (replace(items[0], context="robots"), *items[1:]),
+        lambda items: (*items, HistoryItem("more", "two cats", "comedy")),
+    ],
+    ids=["shorter", "turned", "input", "output", "context", "longer"],
+)
+def test_the_mark_changes_with_history(told, ann, history):
+    changed = replace(ann, history=history(ann.history))
+    assert all(told.mark(role, changed) != told.mark(role, ann) for role in ROLES)
+
+
+def test_the_mark_changes_with_the_users_own_feedback_of_its_role(told, ann):
+    hers = replace(told, rows={ADAPTER: {ANN: [adapt_row(ann, "ann-f9@pseudo")]}, RERANKER: {}})
+    assert hers.mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
+    assert hers.mark(RERANKER, ann) == told.mark(RERANKER, ann)
+    his = replace(told, rows={ADAPTER: {BOB: [adapt_row(make_user(BOB), "bob-f1@pseudo")]}, RERANKER: {}})
+    assert his.mark(ADAPTER, ann) == told.mark(ADAPTER, ann)
+
+
+def test_the_mark_changes_with_golds_where_they_are_used(told, ann, data):
+    other = replace(data, golds={**data.golds, "ann-q": "comedy"})
+    using = replace(told, with_golds=True)
+    assert using.mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
+    assert replace(using, dataset=other).mark(ADAPTER, ann) != using.mark(ADAPTER, ann)
+    assert replace(told, dataset=other).mark(ADAPTER, ann) == told.mark(ADAPTER, ann)
+
+
+def test_the_mark_changes_with_queries_and_what_they_may_see_where_they_are_used(told, ann, data):
+    other = replace(ann, queries=(replace(ann.queries[0], input="a king in love"),))
+    narrow = replace(told, dataset=replace(data, visible={"ann-q": frozenset({"ann-f9"})}))
+    for changed, user in ((told, other), (narrow, ann)):
+        assert changed.mark(ADAPTER, user) == told.mark(ADAPTER, ann)
+        with_golds = replace(changed, with_golds=True)
+        assert with_golds.groups(ADAPTER, user) != replace(told, with_golds=True).groups(ADAPTER, ann)
+        assert with_golds.mark(ADAPTER, user) != replace(told, with_golds=True).mark(ADAPTER, ann)
+
+
+@pytest.mark.parametrize("change", [{"loss": "bce"}, {"seed": 1}, {"own_answers": 9}, {"zero_call": True}])
+def test_the_mark_changes_with_what_is_made_of_history(told, ann, change):
+    assert replace(told, **change).mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
+
+
+def test_the_mark_changes_with_the_task(told, ann, tag_task):
+    fewer = replace(tag_task, labels=tag_task.labels[1:])
+    assert replace(told, task=fewer).mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
+
+
+def test_a_digest_keeps_parts_apart():
+    assert digest("ab", "c") == digest("ab", "c")
+    assert digest("ab", "c") != digest("a", "bc")
+
+
+@pytest.fixture
+def settings(tmp_path, data):
+    """Settings of a run with feedback on two items of ann and one of bob."""
+    settings = parse_settings({"out": str(tmp_path), "seed": 3, "users": "dev", "feedback": {"own_answers": 5}})
+    units = [pseudo_unit(data.users[0], 0), pseudo_unit(data.users[0], 1), pseudo_unit(data.users[1], 1)]
+    owners = {user.key: user for user in data.users}
+    told = [(unit, Told(adapter=[adapt_row(owners[unit.query.user], unit.query.id)], reranker=[])) for unit in units]
+    FeedbackStore(settings.feedback_dir).write(0, told)
+    return settings
+
+
+def test_all_feedback_of_the_users_is_used_unless_told_which(settings, data, tag_task):
+    everything = teaching(settings, tag_task, data, None)
+    assert {key: len(rows) for key, rows in everything.rows[ADAPTER].items()} == {ANN: 2, BOB: 1}
+    of_ann = teaching(settings, tag_task, replace(data, users=data.users[:1]), None)
+    assert set(of_ann.rows[ADAPTER]) == {ANN}
+    some = teaching(settings, tag_task, data, [pseudo_unit(data.users[0], 1)])
+    assert [row["query_id"] for row in some.rows[ADAPTER][ANN]] == ["ann-f9@pseudo"]
+    assert BOB not in some.rows[ADAPTER]
+    assert not everything.zero_call
+    assert not some.zero_call
+
+
+def test_no_units_means_no_calls_and_no_feedback(settings, data, tag_task):
+    told = teaching(settings, tag_task, data, [])
+    assert told.zero_call
+    assert told.rows == {ADAPTER: {}, RERANKER: {}}
+
+
+@pytest.mark.parametrize(("users", "with_golds"), [("dev", False), ("train", True)])
+def test_answers_of_real_queries_are_of_training_users_only(settings, data, tag_task, users, with_golds):
+    told = teaching(settings.model_copy(update={"users": users}), tag_task, data, None)
+    assert (told.with_golds, told.loss, told.seed, told.own_answers) == (with_golds, "listwise", 3, 5)
