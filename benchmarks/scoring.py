@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from random import Random
 from typing import Any
 
 import torch
@@ -100,12 +101,15 @@ class HeadTables:
     def __init__(self, kind: str, width: int, users: int, dtype: torch.dtype, device: torch.device) -> None:
         self.kind, self.width, self.dtype, self.device = HEAD_KINDS[kind], width, dtype, device
         self.common: nn.Module | None = HeadModel(width).to(device).common(kind)
+        self._random = Random(0)
         head = fitted_head(kind, width)
         self.tensors = {name: _filled(users, one.shape, dtype, device) for name, one in head.tensors.items()}
 
     def draw(self, case: Case) -> Drawn:
         """Users, others each time, and features, of one batch."""
-        users = torch.randperm(case.users)[: case.present].repeat_interleave(case.decisions // case.present)
+        # A permutation of a million users would leave the caches cold for everything else, too.
+        chosen = torch.tensor(self._random.sample(range(case.users), case.present))
+        users = chosen.repeat_interleave(case.decisions // case.present)
         return users.to(self.device), torch.randn(case.decisions, self.width, device=self.device)
 
     def score(self, case: Case, drawn: Drawn) -> Tensor:
@@ -239,13 +243,14 @@ def to_json(case: Case, scored: Scored, bandwidth: float) -> dict[str, Any]:
 
 def table(found: Mapping[Case, Scored], bandwidth: float) -> Table:
     """A row a case."""
-    title = f"Scoring a batch; bandwidth is that of a copy, {bandwidth / 1e9:.1f} GB/s"
-    shown = Table("heads", "users", "batch", "side", "ms", "bytes read", "bandwidth", title=title, box=box.SIMPLE)
+    title = f"Scoring a batch of decisions (/ users); a copy's bandwidth is {bandwidth / 1e9:.1f} GB/s"
+    columns = ("heads", "users", "batch", "side", "ms", "bytes read", "bandwidth")
+    shown = Table(*columns, title=title, box=box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     for case, one in found.items():
         shown.add_row(
             f"{case.kind} {case.dtype.replace('bfloat', 'bf').replace('float', 'fp')}",
             f"{case.users:,}",
-            f"{case.decisions:,}" if case.decisions == case.present else f"{case.decisions:,} of {case.present}",
+            f"{case.decisions:,}" if case.decisions == case.present else f"{case.decisions:,} / {case.present}",
             case.side,
             f"{1e3 * one.times.median:.3f}",
             f"{one.bytes_read:,}",

@@ -24,7 +24,9 @@ class _Section(BaseModel):
 class DataSettings(_Section):
     """Where users' records come from."""
 
-    format: Literal["lamp", "records", "simulated"] = "lamp"
+    format: Literal["lamp", "records", "simulated", "store"] = Field(
+        "lamp", description="store: the histories that model.store holds, with what was said while serving."
+    )
     dir: Path | None = Field(None, description="Folder of LaMP's <split>_questions.json and <split>_outputs.json.")
     path: Path | None = Field(None, description="JSONL or Parquet file of {user_id, input, output, ts}.")
     task: str = Field("text", description="A task of the registry, e.g. LaMP_2M.")
@@ -181,6 +183,9 @@ class FitSettings(_Section):
         0, ge=0, lt=1, description="For lowrank and dense: share of the latest groups that says when to stop."
     )
     tuned: bool = Field(True, description="Use what `hydra-ray tune` found for a user's cohort, where it has.")
+    min_groups: int = Field(
+        4, ge=1, description="For lowrank and dense: users who teach less than so many queries get the shared answer."
+    )
     users_per_batch: int = Field(128, ge=1, description="Users fitted in one vectorised optimisation.")
     users_per_shard: int = Field(256, ge=1, description="Users whose features are one file, and are lost together.")
     encoders: int = Field(1, ge=1, description="Most processes that encode at once.")

@@ -17,6 +17,7 @@ from hydra_ray.learn.engine import ask_engine
 from hydra_ray.learn.feedback import Questions
 from hydra_ray.learn.pipeline import Askers
 from hydra_ray.methods import Recipe
+from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.generate import Generator
@@ -27,6 +28,7 @@ from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
 from hydra_ray.steps.generate.vllm import VLLMGenerator
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TASKS, Task
 
 
@@ -60,6 +62,9 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
             seed=settings.seed,
             tenant=settings.tenant,
         )
+    elif data.format == "store":
+        _, task = read_about(settings.model_dir / "base")
+        dataset = _stored(settings)
     else:
         task = TASKS["demo"]
         users = data.train_users if split == "train" else data.dev_users
@@ -72,6 +77,17 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
             tenant=settings.tenant,
         )
     return task, replace(dataset, users=_sample(dataset.users, data.max_users, settings.seed))
+
+
+def _stored(settings: Settings) -> Dataset:
+    """Everybody of the tenant in the store, with history and without queries."""
+    store = UserStore(settings.store_url)
+    keys = [key for key in store.users() if key.tenant == settings.tenant]
+    dataset = Dataset(tuple(User(key, store.history(key)) for key in keys))
+    store.close()
+    if not keys:
+        raise HydraError(f"data.format: the store holds no history of tenant {settings.tenant!r}")
+    return dataset
 
 
 def chosen_users(settings: Settings) -> tuple[Task, Dataset]:

@@ -62,7 +62,9 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             collected = collect_planned(settings, task, units, console)
         told = teaching(settings, task, dataset, units)
         store = UserStore(settings.store_url)
-        put_histories(store, dataset)
+        if settings.data.format != "store":
+            # What is read from the store may have grown meanwhile.
+            put_histories(store, dataset)
         fitted, kept = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
         shards = []
         for role in ROLES:
@@ -80,11 +82,11 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             folder = (settings.out / f"features-{version}").resolve()
             for shard, heads in fit_shards(shards, told, base, folder, settings.fit.encoders, fit):
                 marks = dict(shard.users)
-                store.put_evidence(version, shard.role, {one.user: one.evidence for one in heads})
-                # Heads last: their marks say that all is there.
-                store.put_heads(version, shard.role, {one.user: one.head for one in heads}, marks)
-                # Who teaches nothing any more goes back to the shared answer.
-                store.delete_heads(version, shard.role, set(marks) - {one.user for one in heads})
+                told_of = {one.user: one.evidence for one in heads}
+                store.put_evidence(version, shard.role, {key: told_of.get(key, {}) for key in marks})
+                # Heads last: their marks say that all is there. Who teaches too little goes back to the shared answer.
+                found = {one.user: one.head for one in heads}
+                store.put_heads(version, shard.role, {key: found.get(key) for key in marks}, marks)
                 fitted[shard.role] += len(heads)
                 bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
         store.close()

@@ -21,7 +21,7 @@ from hydra_ray.tasks import Task
 # Allowed answers beside those that the LLM gave, and beside the user's own where no LLM was asked.
 _EXTRA_ANSWERS, _OWN_ANSWER_RIVALS = 4, 7
 # As the methods' defaults have them.
-_EVIDENCE, _RERANKED = 24, 10
+_EVIDENCE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +96,6 @@ def answer_group(query: Query, scores: Mapping[str, float], evidence: Sequence[s
     """
     decisions = tuple(adapter_texts(answer, query.input, evidence) for answer in scores)
     return Group(query.user, decisions, tuple(scores.values()), query=query.id)
-
-
-def same_answer_groups(units: Iterable[Unit], task: Task, retriever: str = "bm25") -> list[Group]:
-    """Reranker groups without any LLM call: an item is as good as its answer is for the query."""
-    groups = []
-    for unit in units:
-        found = [ranked.item for ranked in RETRIEVERS[retriever](unit.query, unit.history, _RERANKED)]
-        decisions = tuple(reranker_texts(unit.query.input, item) for item in found)
-        scores = tuple(task.score(item.output, unit.gold) for item in found)
-        groups.append(Group(unit.query.user, decisions, scores, _order(found), unit.query.id))
-    return telling(groups)
 
 
 def telling(groups: Iterable[Group]) -> list[Group]:

@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 
 from hydra_ray.models.features import UserFeatures, pad
-from hydra_ray.models.heads import FitOptions, Head, HeadModel
+from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel
 from hydra_ray.models.heads.bases import Bases, BasisHeads, evidence
+from hydra_ray.models.heads.descent import Descended
 from hydra_ray.models.heads.online import pack
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings
@@ -65,7 +66,10 @@ class HeadFitter:
         self._model, self._choose, self._loss = model, choose, loss
 
     def __call__(self, users: Iterable[User]) -> Iterator[FittedHead]:
-        """Heads of users with at least one group each, who are read as they are needed."""
+        """Heads of users with at least one group each, who are read as they are needed.
+
+        Who teaches too little for a head of the chosen kind gets none.
+        """
         users = iter(users)
         chosen = ((self._choose(features), key, features) for key, features in users)
         while True:
@@ -74,7 +78,8 @@ class HeadFitter:
                 return
             alike: dict[Choice, list[User]] = {}
             for choice, key, features in window:
-                alike.setdefault(choice, []).append((key, features))
+                if len(features.sizes) >= _least_groups(choice.fit):
+                    alike.setdefault(choice, []).append((key, features))
             for choice, members in alike.items():
                 yield from self._fit_alike(choice, members)
 
@@ -103,7 +108,17 @@ def evidence_by_item(model: HeadModel, users: Sequence[UserFeatures]) -> list[di
     assert isinstance(common, BasisHeads)
     told = evidence(common, batch.pick(batch.z), batch.pick(model.shared(batch.z)), batch.scores).cpu()
     parts = iter(told.split([size for one in users for size in one.sizes.tolist()]))
-    return [{query.removesuffix("@pseudo"): pack(next(parts)) for query in one.queries} for one in users]
+    return [{_item(query): pack(next(parts)) for query in one.queries} for one in users]
+
+
+def _item(query: str) -> str:
+    """The item that was asked again; a real query is none, and may have the id of one."""
+    return query.removesuffix("@pseudo") if query.endswith("@pseudo") else f"{query}@query"
+
+
+def _least_groups(fit: FitSettings) -> int:
+    # A posterior knows by itself how little it knows, and a mixture is not fitted at all.
+    return fit.min_groups if isinstance(HEAD_KINDS[fit.head.kind], Descended) else 1
 
 
 def fit_options(settings: FitSettings, loss: str) -> FitOptions:

@@ -22,6 +22,7 @@ from hydra_ray.learn.groups import Group
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import NO_USER, HeadBank
+from hydra_ray.models.heads.descent import Descended
 from hydra_ray.models.losses import LOSSES
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
@@ -92,7 +93,9 @@ class Trainee(nn.Module):
         self.scorer = Scorer(encoder)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)
-        self.bank = HeadBank(HEAD_KINDS[base.head.kind], users, encoder.width, base.head.rank)
+        kind = HEAD_KINDS[base.head.kind]
+        assert isinstance(kind, Descended), "settings allow no other"
+        self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
 
     def forward(self, tokens: dict[str, Tensor], users: Tensor) -> Tensor:
         """Logits, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone."""

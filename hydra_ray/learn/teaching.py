@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Any
 
 from hydra_ray.learn.feedback import FeedbackStore, UnitKey, unit_key
-from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
+from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups
 from hydra_ray.learn.plan import Unit, user_units
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.records import Dataset, Query, User, UserKey
@@ -31,7 +31,8 @@ class Teaching:
         seed: Draws other answers.
         own_answers: Most history items of a user that teach without an LLM call.
         with_golds: Whether the users' real queries may be used with their answers.
-        zero_call: Whether no feedback is used, so that history has to teach both roles.
+        zero_call: Whether no feedback is used, so that history alone has to teach. It teaches the adapter: what helps
+            the LLM only the LLM can tell, and the shared reranker goes on ranking.
         retriever: Of the method.
     """
 
@@ -58,8 +59,6 @@ class Teaching:
         elif role == ADAPTER and self.zero_call:
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
             groups += own_answer_groups(unasked, self.task, self.seed, self._answers_of_others(), self.retriever)
-        elif self.zero_call:
-            groups += same_answer_groups(unasked, self.task, self.retriever)
         place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.query, len(place)))
 

@@ -11,7 +11,7 @@ from hydra_ray.records import UserKey
 from hydra_ray.store.users import UserStore
 
 # Measured: a head of 608 bytes takes 3.7 KB of memory.
-_OVERHEAD = 3_100
+OVERHEAD = 3_100
 
 
 class HeadCache:
@@ -54,11 +54,11 @@ class HeadCache:
                 self._drop(key)
             for key, kept in heads.items():
                 self._kept[key] = kept
-                self._bytes += kept[1].nbytes + _OVERHEAD
+                self._bytes += kept[1].nbytes + OVERHEAD
             while self._bytes > self._max_bytes:
                 self._drop(next(iter(self._kept)))
         return [heads[key][1] if key in heads else None for key in keys]
 
     def _drop(self, key: UserKey) -> None:
         if key in self._kept:
-            self._bytes -= self._kept.pop(key)[1].nbytes + _OVERHEAD
+            self._bytes -= self._kept.pop(key)[1].nbytes + OVERHEAD

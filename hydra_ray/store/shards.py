@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,19 +18,21 @@ from hydra_ray.records import HydraError, UserKey
 from hydra_ray.store.users import UserStore
 
 _SCHEMA = "hydra-ray/heads/v1"
+_EVIDENCE = pa.schema([("tenant", pa.string()), ("user", pa.string()), ("item", pa.string()), ("told", pa.binary())])
 
 
 def export_heads(store: UserStore, version: str, role: str, folder: Path, users_per_shard: int = 10_000) -> int:
     """Writes all heads of a role and version to `<role>-<number>.safetensors`; gives their number.
 
     A shard holds users whose heads have the same kind and shapes, each parameter stacked over them; the
-    metadata says who they are and what they were fitted from.
+    metadata says who they are and what they were fitted from. What heads of kind `bases` depend on stands
+    beside it as Parquet, so that they go on learning where they are imported.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(f"{role}-*.safetensors"):
+    for stale in (*folder.glob(f"{role}-*.safetensors"), *folder.glob(f"{role}-*.evidence.parquet")):
         stale.unlink()
-    marks = store.marks(version, role)
-    keys, written, shard = list(marks), 0, 0
+    marks, keys = store.marks(version, role), store.users_with_head(version, role)
+    written, shard = 0, 0
     for start in range(0, len(keys), users_per_shard):
         found = store.heads(keys[start : start + users_per_shard], version, role)
         heads = sorted(((_form(head), key, head) for key, (_, head) in found.items()), key=lambda one: one[:2])
@@ -39,6 +43,7 @@ def export_heads(store: UserStore, version: str, role: str, folder: Path, users_
             stacked = {name: torch.stack([head.tensors[name] for _, head in same]) for name in same[0][1].tensors}
             path = folder / f"{role}-{shard:05d}.safetensors"
             save_file(stacked, path, metadata={"about": json.dumps({**about, "users": users})})
+            _write_evidence(path, store.evidence([key for key, _ in same], version, role))
             written, shard = written + len(same), shard + 1
     return written
 
@@ -55,6 +60,9 @@ def import_heads(store: UserStore, version: str, role: str, folder: Path) -> int
     read = 0
     for path in paths:
         heads, marks = _read(path, version, role)
+        # Evidence first: a head without it would not be known to be wrong.
+        told = _read_evidence(path)
+        store.put_evidence(version, role, {key: told.get(key, {}) for key in heads})
         store.put_heads(version, role, heads, marks)
         read += len(heads)
     return read
@@ -64,20 +72,45 @@ def _read(path: Path, version: str, role: str) -> tuple[dict[UserKey, Head], dic
     try:
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {}).get("about", "{}"))
+            about = about if isinstance(about, dict) else {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, OSError) as error:
         raise HydraError(f"{path}: damaged: {error}") from None
     if about.get("schema") != _SCHEMA or about.get("kind") not in HEAD_KINDS:
         raise HydraError(f"{path}: schema {about.get('schema')!r}, kind {about.get('kind')!r} are not known")
-    if (about["version"], about["role"]) != (version, role):
-        of = f"{about['role']} of base {about['version']}"
-        raise HydraError(f"{path}: heads of the {of} mean nothing to the {role} of base {version}")
-    users = list(_users(about["users"], tensors, path))
+    try:
+        if (about["version"], about["role"]) != (version, role):
+            of = f"{about['role']} of base {about['version']}"
+            raise HydraError(f"{path}: heads of the {of} mean nothing to the {role} of base {version}")
+        users = list(_users(about["users"], tensors, path))
+        numbers = {name: float(number) for name, number in about["numbers"].items()}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise HydraError(f"{path}: damaged: {error!r}") from None
     heads = {
-        key: Head(about["kind"], {name: tensor[row].clone() for name, tensor in tensors.items()}, about["numbers"])
+        key: Head(about["kind"], {name: tensor[row].clone() for name, tensor in tensors.items()}, numbers)
         for row, (key, _) in enumerate(users)
     }
     return heads, dict(users)
+
+
+def _write_evidence(shard: Path, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
+    rows = [
+        {**key._asdict(), "item": item, "told": blob} for key, by_item in told.items() for item, blob in by_item.items()
+    ]
+    if rows:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_EVIDENCE), shard.with_suffix(".evidence.parquet"))
+
+
+def _read_evidence(shard: Path) -> dict[UserKey, dict[str, bytes]]:
+    path, told = shard.with_suffix(".evidence.parquet"), dict[UserKey, dict[str, bytes]]()
+    if path.exists():
+        try:
+            rows = pq.read_table(path, schema=_EVIDENCE).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise HydraError(f"{path}: damaged: {error}") from None
+        for row in rows:
+            told.setdefault(UserKey(row["tenant"], row["user"]), {})[row["item"]] = row["told"]
+    return told
 
 
 def _users(users: list[list[str]], tensors: dict[str, torch.Tensor], path: Path) -> Iterator[tuple[UserKey, str]]:

@@ -20,7 +20,8 @@ HISTORY = Table(
     Column("context", Text, nullable=False),
 )
 
-# `mark` tells what the head was fitted from, `stamp` changes with every write.
+# `mark` tells what the head was fitted from, `stamp` changes with every write. A user who taught too little for a
+# head has a mark all the same, so that nobody tries again before they have told more.
 HEADS = Table(
     "heads",
     METADATA,
@@ -30,7 +31,7 @@ HEADS = Table(
     Column("role", String, primary_key=True),
     Column("mark", String, nullable=False),
     Column("stamp", String, nullable=False),
-    Column("head", LargeBinary, nullable=False),
+    Column("head", LargeBinary),
 )
 
 # What posteriors of kind `bases` depend on, by item: `models.heads.bases.evidence` as its bytes.

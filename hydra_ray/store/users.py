@@ -35,12 +35,15 @@ class UserStore:
             raise HydraError("model.store: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
         try:
             self._engine: Engine = create_engine(url)
-            METADATA.create_all(self._engine)
-            columns = {column["name"] for column in inspect(self._engine).get_columns(HEADS.name)}
+            found = inspect(self._engine)
+            is_new = not found.has_table(HEADS.name)
+            fits = is_new or {column["name"] for column in found.get_columns(HEADS.name)} == set(HEADS.columns.keys())
+            if fits:
+                METADATA.create_all(self._engine)
         except (SQLAlchemyError, ImportError) as error:
             reason = getattr(error, "orig", None) or error
             raise HydraError(f"model.store: {shown} cannot be opened: {reason}") from error
-        if columns != set(HEADS.columns.keys()):
+        if not fits:
             raise HydraError(f"model.store: {shown} was made by another version of hydra-ray; fit into a new store")
 
     def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
@@ -68,14 +71,14 @@ class UserStore:
             return tuple(HistoryItem(**row) for row in db.execute(query).mappings())
 
     def put_heads(
-        self, version: str, role: str, heads: Mapping[UserKey, Head], marks: Mapping[UserKey, str] | None = None
+        self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
     ) -> None:
         """Writes users' heads for one role of one model version, replacing older ones of the same.
 
         Args:
             version: Of the base.
             role: Reranker or adapter.
-            heads: By user.
+            heads: By user; None for who gets the shared answer.
             marks: What each was fitted from, for `marks`.
         """
         with self._engine.begin() as db:
@@ -85,13 +88,6 @@ class UserStore:
                     insert(HEADS),
                     [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys],
                 )
-
-    def delete_heads(self, version: str, role: str, keys: Iterable[UserKey]) -> None:
-        """Removes heads, and what they depend on, of one role and version."""
-        with self._engine.begin() as db:
-            for key in keys:
-                for table in (HEADS, EVIDENCE):
-                    db.execute(delete(table).where(*_of(table, key), *_about(table, version, role)))
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         """One user's head, None for a user without one."""
@@ -105,7 +101,8 @@ class UserStore:
         c, found = HEADS.c, dict[UserKey, tuple[str, Head]]()
         with self._engine.connect() as db:
             for some in _chunks(keys):
-                query = select(c.tenant, c.user, c.stamp, c.head).where(_among(some), *_about(HEADS, version, role))
+                mine = (_among(some), *_about(HEADS, version, role), c.head.is_not(None))
+                query = select(c.tenant, c.user, c.stamp, c.head).where(*mine)
                 for tenant, user, stamp, blob in db.execute(query):
                     found[UserKey(tenant, user)] = (stamp, Head.from_bytes(blob))
         return found
@@ -115,12 +112,13 @@ class UserStore:
         c, found = HEADS.c, dict[UserKey, str]()
         with self._engine.connect() as db:
             for some in _chunks(keys):
-                query = select(c.tenant, c.user, c.stamp).where(_among(some), *_about(HEADS, version, role))
+                mine = (_among(some), *_about(HEADS, version, role), c.head.is_not(None))
+                query = select(c.tenant, c.user, c.stamp).where(*mine)
                 found |= {UserKey(tenant, user): stamp for tenant, user, stamp in db.execute(query)}
         return found
 
     def marks(self, version: str, role: str) -> dict[UserKey, str]:
-        """What each user's head was fitted from, in order of their keys."""
+        """What each user was fitted from, those among them who got no head, in order of their keys."""
         c = HEADS.c
         query = select(c.tenant, c.user, c.mark).where(*_about(HEADS, version, role)).order_by(c.tenant, c.user)
         with self._engine.connect() as db:
@@ -128,7 +126,10 @@ class UserStore:
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Users that have a head, in order of their keys."""
-        return list(self.marks(version, role))
+        c = HEADS.c
+        query = select(c.tenant, c.user).where(*_about(HEADS, version, role), c.head.is_not(None))
+        with self._engine.connect() as db:
+            return [UserKey(*row) for row in db.execute(query.order_by(c.tenant, c.user))]
 
     def put_evidence(
         self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]], *, replace: bool = True
@@ -144,6 +145,24 @@ class UserStore:
         with self._engine.begin() as db:
             for key, by_item in told.items():
                 _put_evidence(db, key, version, role, by_item, replace)
+
+    def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
+        """Of those of the users who have any: what their posteriors depend on, by item id."""
+        c, found = EVIDENCE.c, dict[UserKey, dict[str, bytes]]()
+        with self._engine.connect() as db:
+            for some in _chunks(keys):
+                among = tuple_(c.tenant, c.user).in_([tuple(key) for key in some])
+                query = select(c.tenant, c.user, c.item, c.told).where(among, *_about(EVIDENCE, version, role))
+                for tenant, user, item, told in db.execute(query):
+                    found.setdefault(UserKey(tenant, user), {})[item] = told
+        return found
+
+    def users(self) -> list[UserKey]:
+        """All users with any history, in order of their keys."""
+        c = HISTORY.c
+        with self._engine.connect() as db:
+            rows = db.execute(select(c.tenant, c.user).distinct().order_by(c.tenant, c.user))
+            return [UserKey(tenant, user) for tenant, user in rows]
 
     def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
         """Versions and roles in which there is evidence of one item of a user."""
@@ -251,9 +270,9 @@ def _row(key: UserKey, place: int, item: HistoryItem) -> dict[str, object]:
     }
 
 
-def _head_row(key: UserKey, version: str, role: str, head: Head, mark: str) -> dict[str, object]:
+def _head_row(key: UserKey, version: str, role: str, head: Head | None, mark: str) -> dict[str, object]:
     about = {**key._asdict(), "version": version, "role": role, "mark": mark}
-    return {**about, "stamp": uuid.uuid4().hex, "head": head.to_bytes()}
+    return {**about, "stamp": uuid.uuid4().hex, "head": None if head is None else head.to_bytes()}
 
 
 def _of(table, key: UserKey):  # type: ignore[no-untyped-def]

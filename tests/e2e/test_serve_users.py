@@ -160,7 +160,7 @@ def test_a_head_that_is_refitted_or_deleted_counts_at_the_next_request(person, s
     assert {name: twice[name] - shared[name] for name in shared} == pytest.approx(
         {name: 2 * delta for name, delta in deltas.items()}, abs=0.05
     )
-    store.delete_heads(version, ADAPTER, [key])
+    store.put_heads(version, ADAPTER, {key: None})
     gone = newcomer.ask(text)
     assert (gone["head"], logits(gone)) == ("shared", shared)
 
@@ -189,7 +189,7 @@ def test_the_first_feedback_makes_an_unknown_user_personal(person, store, settin
     both = set(offered(before)) & set(offered(after))
     assert lead(after, accepted, both) > lead(before, accepted, both)
     # The same history under the shared head: the user's own moves the scores too.
-    store.delete_heads(version, ADAPTER, [UserKey(settings.tenant, name)])
+    store.put_heads(version, ADAPTER, {UserKey(settings.tenant, name): None})
     shared = user.ask(text)
     assert (shared["head"], set(offered(shared))) == ("shared", set(offered(after)))
     assert lead(after, accepted, both) > lead(shared, accepted, both)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.models.heads.descent import Descended
 from hydra_ray.models.heads.kind import HeadKind
 
 NO_USER = -1
@@ -38,13 +39,13 @@ class HeadBank(nn.Module):
     """Trainable heads of a fixed list of users, for a kind that is trained with the base.
 
     Args:
-        kind: Of the heads; one without a common part.
+        kind: Of the heads.
         users: How many.
         width: Of z.
         rank: For kinds that have one.
     """
 
-    def __init__(self, kind: HeadKind, users: int, width: int, rank: int) -> None:
+    def __init__(self, kind: Descended, users: int, width: int, rank: int) -> None:
         super().__init__()
         self.kind = kind
         self.heads = nn.ParameterDict(kind.fresh(users, width, rank))

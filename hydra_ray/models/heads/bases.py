@@ -47,12 +47,10 @@ class Bases(HeadKind):
 
     name = "bases"
     dtype = torch.float32
+    scored_by = ("mean",)
 
     def common(self, width: int) -> BasisHeads:
         return BasisHeads(width)
-
-    def fresh(self, users: int, width: int, rank: int) -> Tensors:
-        raise NotImplementedError("a posterior's size is that of the fitted bases: use `fit`")
 
     def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
         assert common is not None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +17,32 @@ from hydra_ray.models.losses import LOSSES
 _LOOK_EVERY, _PATIENCE = 5, 3
 
 
+class Descended(HeadKind):
+    """A kind that is fitted by gradient descent."""
+
+    @abstractmethod
+    def fresh(self, users: int, width: int, rank: int) -> Tensors:
+        """Heads with a delta of zero, stacked over users."""
+
+    def penalty(self, heads: Mapping[str, Tensor]) -> Tensor:
+        """Squared distance of each head from the shared answer, shape (users,)."""
+        return (heads["out"] ** 2).flatten(1).sum(dim=1)
+
+    def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
+        return fit_by_descent(self, batch, shared, common, options)
+
+    def course(
+        self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions, every: int
+    ) -> Iterator[Tensors]:
+        everything = torch.ones_like(batch.owner, dtype=torch.bool)
+        steps = descend(self, batch, everything, shared, common, options)
+        for step, heads in enumerate(islice(steps, options.steps + 1)):
+            if step and (step % every == 0 or step == options.steps):
+                yield {name: tensor.detach() for name, tensor in heads.items()}
+
+
 def fit_by_descent(
-    kind: HeadKind, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
+    kind: Descended, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Tensors:
     """Heads after `options.steps` steps, or each after as many as its user's held-back groups liked best.
 
@@ -40,7 +66,7 @@ def fit_by_descent(
 
 
 def descend(
-    kind: HeadKind, batch: Batch, train: Tensor, shared: Tensor, common: nn.Module | None, options: FitOptions
+    kind: Descended, batch: Batch, train: Tensor, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Iterator[Tensors]:
     """The heads before the first step and after each one, without end.
 
@@ -88,7 +114,7 @@ def held_back_groups(batch: Batch, share: float) -> Tensor:
     return place >= kept[batch.owner]
 
 
-def _best_steps(kind: HeadKind, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensor:
+def _best_steps(kind: Descended, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensor:
     """How many steps each user's held-back groups liked best; all of them where none are held back."""
     held = held_back_groups(batch, options.held_back)
     rows = torch.arange(len(batch.counts), device=batch.z.device)

@@ -72,9 +72,6 @@ class Facets(HeadKind):
     def common(self, width: int) -> FacetHeads:
         return FacetHeads(width)
 
-    def fresh(self, users: int, width: int, rank: int) -> Tensors:
-        raise NotImplementedError("a mixture is routed, not fitted: use `fit`")
-
     def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
         assert common is not None
         return (common(z) @ rows_of(heads, "mix", rows, z.dtype).unsqueeze(-1)).squeeze(-1)

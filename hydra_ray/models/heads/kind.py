@@ -39,18 +39,16 @@ class HeadKind(ABC):
     Attributes:
         name: In settings and in the store.
         dtype: In which heads are kept.
+        scored_by: Parameters that scoring needs; empty is all of them.
     """
 
     name: ClassVar[str]
     dtype: ClassVar[torch.dtype] = torch.bfloat16
+    scored_by: ClassVar[tuple[str, ...]] = ()
 
     def common(self, width: int) -> nn.Module | None:
         """A fresh part that all heads of this kind share, fitted with the base; None where there is none."""
         return None
-
-    @abstractmethod
-    def fresh(self, users: int, width: int, rank: int) -> Tensors:
-        """Heads with a delta of zero, stacked over users."""
 
     @abstractmethod
     def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
@@ -85,10 +83,6 @@ class HeadKind(ABC):
         Arguments as `fit`; `options.held_back` is not looked at.
         """
         yield self.fit(batch, shared, common, options)
-
-    def penalty(self, heads: Mapping[str, Tensor]) -> Tensor:
-        """Squared distance of each head from the shared answer, shape (users,)."""
-        return (heads["out"] ** 2).flatten(1).sum(dim=1)
 
     def apart(self, stacked: Mapping[str, Tensor], about: Mapping[str, float] | None = None) -> list[Head]:
         """Each user's own head out of stacked parameters, as it is kept."""

@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from itertools import islice
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.models.features import Batch
-from hydra_ray.models.heads.descent import descend, fit_by_descent
-from hydra_ray.models.heads.kind import FitOptions, HeadKind, Tensors, rows_of
-
-
-class Descended(HeadKind):
-    """A kind that is fitted by gradient descent."""
-
-    def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
-        return fit_by_descent(self, batch, shared, common, options)
-
-    def course(
-        self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions, every: int
-    ) -> Iterator[Tensors]:
-        everything = torch.ones_like(batch.owner, dtype=torch.bool)
-        steps = descend(self, batch, everything, shared, common, options)
-        for step, heads in enumerate(islice(steps, options.steps + 1)):
-            if step and (step % every == 0 or step == options.steps):
-                yield {name: tensor.detach() for name, tensor in heads.items()}
+from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.kind import Tensors, rows_of
 
 
 class LowRank(Descended):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydra_ray.models.features import UserFeatures, pad
-from hydra_ray.models.heads.bank import NO_USER, deltas
+from hydra_ray.models.heads.bank import deltas
 from hydra_ray.models.heads.head import Head
 from hydra_ray.models.heads.kind import FitOptions
 from hydra_ray.models.heads.kinds import HEAD_KINDS
@@ -59,11 +59,15 @@ class HeadModel(nn.Module):
         for head in distinct.values():
             alike.setdefault((head.kind, *(tensor.shape for tensor in head.tensors.values())), []).append(head)
         for (kind, *_), members in alike.items():
-            rows = {id(head): row for row, head in enumerate(members)}
-            users = torch.tensor([rows.get(id(head), NO_USER) for head in heads], device=self.device)
-            names = members[0].tensors
-            stacked = {name: torch.stack([head.tensors[name] for head in members]).to(self.device) for name in names}
-            logits = logits + deltas(HEAD_KINDS[kind], stacked, users, z, self.common(kind))
+            form, rows = HEAD_KINDS[kind], {id(head): row for row, head in enumerate(members)}
+            mine = [place for place, head in enumerate(heads) if id(head) in rows]
+            users = torch.tensor([rows[id(heads[place])] for place in mine], device=self.device)
+            stacked = {
+                name: torch.stack([head.tensors[name] for head in members]).to(self.device)
+                for name in form.scored_by or members[0].tensors
+            }
+            at = torch.tensor(mine, device=self.device)
+            logits = logits.index_add(0, at, deltas(form, stacked, users, z[at], self.common(kind)))
         return logits.float().cpu()
 
     def fit(

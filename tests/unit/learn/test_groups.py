@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups, same_answer_groups
+from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups
 from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.records import UserKey
@@ -69,13 +69,10 @@ def test_items_of_one_query_compete(tag_task):
     ]
 
 
-def test_what_is_known_of_an_item_is_its_place_with_the_retriever(tag_task, unit):
+def test_what_is_known_of_an_item_is_its_place_with_the_retriever(tag_task):
     rows = [rerank_row(name, score) for name, score in (("a", 0.0), ("b", 1.0), ("c", 0.0))]
     (asked,) = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
-    (unasked,) = same_answer_groups([unit], tag_task)
-    for group in (asked, unasked):
-        assert group.priors == pytest.approx((0, -math.log(2), -math.log(3)))
-    assert unasked.decisions[0][0] == "sci-fi: a robot falls"
+    assert asked.priors == pytest.approx((0, -math.log(2), -math.log(3)))
 
 
 @pytest.mark.parametrize(
@@ -195,19 +192,8 @@ def test_another_persons_equal_answer_does_not_spoil_the_users_own(unit, item):
     assert answers(group) == {"爱": 1, "love": 0}
 
 
-def test_without_calls_an_item_is_as_good_as_its_answer(tag_task, unit):
-    (group,) = same_answer_groups([unit], tag_task)
-    assert dict(zip([judged for judged, _, _ in group.decisions], group.scores, strict=True)) == {
-        "sci-fi: a robot falls": 0,
-        "drama: a king weeps": 1,
-        "drama: a robot weeps": 1,
-    }
-    assert {query for _, query, _ in group.decisions} == {"a robot falls in love"}
-
-
-def test_a_user_without_history_tells_a_reranker_nothing(tag_task, query):
+def test_a_user_without_history_teaches_the_adapter_all_the_same(tag_task, query):
     unit = Unit(query("a film"), "drama", (), pseudo=True)
-    assert same_answer_groups([unit], tag_task) == []
     assert len(own_answer_groups([unit], tag_task, 0, None)) == 1
 
 

@@ -19,7 +19,7 @@ LABELS = ("drama", "comedy", "sci-fi")
 
 def settings(kind="lowrank", **changes):
     head = HeadSettings(kind=kind, rank=changes.pop("rank", 3))
-    return FitSettings(**{"head": head, "steps": 20, "lr": 0.1, "pull": 0.01, **changes})
+    return FitSettings(**{"head": head, "steps": 20, "lr": 0.1, "pull": 0.01, "min_groups": 1, **changes})
 
 
 def fitter(model, fit, loss="listwise"):
@@ -136,3 +136,10 @@ def test_a_head_learns_from_texts_what_contradicts_the_shared_head(scorer, kind,
     heads = {one.user: one.head for one in fit(zip((ANN, BOB), features, strict=True))}
     assert (favourite(heads[ANN]), favourite(heads[BOB])) == (ann, bob)
     assert favourite(None) == shared
+
+
+def test_who_teaches_too_little_for_a_head_gets_none(model):
+    users = [(UserKey("acme", str(groups)), make_user(groups, (3,) * groups)) for groups in (2, 3, 4)]
+    for kind, expected in (("lowrank", {"3", "4"}), ("bases", {"2", "3", "4"})):
+        found = fitter(model, settings(kind, min_groups=3))(users)
+        assert {one.user.user for one in found} == expected

@@ -8,13 +8,13 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
-from hydra_ray.store.cache import HeadCache
+from hydra_ray.store.cache import OVERHEAD, HeadCache
 from hydra_ray.store.users import UserStore
 
 ANN, BOB, CARL, DORA = (UserKey("acme", name) for name in ("ann", "bob", "carl", "dora"))
 ABOUT = ("v1", "adapter")
 # Of each head: four numbers in float32.
-SIZE = 16
+SIZE = 16 + OVERHEAD
 
 
 def head(value, numbers=4):
@@ -124,7 +124,7 @@ def test_heads_used_last_are_kept_and_others_dropped(store, cache, counting):
 
 
 def test_a_head_that_is_too_large_to_keep_is_given_all_the_same(store, cache, counting):
-    store.put_heads(*ABOUT, {DORA: head(3, numbers=13)})
+    store.put_heads(*ABOUT, {DORA: head(3, numbers=SIZE)})
     for _ in range(2):
         assert values(cache([DORA])) == [3]
     assert counting.read == {DORA: 2}
@@ -135,7 +135,7 @@ def test_a_rewritten_head_of_another_size_is_counted_anew(store, cache):
     cache([ANN, BOB])
     store.put_heads(*ABOUT, {ANN: head(0, numbers=6)})
     cache([ANN])
-    assert cache.nbytes == 6 * 4 + SIZE
+    assert cache.nbytes == 6 * 4 + OVERHEAD + SIZE
 
 
 users = st.sampled_from([ANN, BOB, CARL, DORA])
@@ -167,4 +167,4 @@ def test_whatever_happens_the_cache_agrees_with_the_store_and_keeps_its_bound(la
         else:
             for key, found in zip(about, cache(about), strict=True):
                 assert_close(found and found.tensors, truth.get(key) and truth[key].tensors)
-        assert cache.nbytes == sum(kept.nbytes for _, kept in cache._kept.values()) <= most * SIZE
+        assert cache.nbytes == sum(kept.nbytes + OVERHEAD for _, kept in cache._kept.values()) <= most * SIZE

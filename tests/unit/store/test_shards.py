@@ -168,3 +168,27 @@ def test_users_and_parameters_of_different_number_are_refused(folder, open_store
     rewrite(path, users=[*about(path)["users"], ["acme", "one more", ""]])
     with pytest.raises(HydraError, match=rf"^{path}: damaged: it names \d users"):
         import_heads(open_store("to"), *ABOUT, folder)
+
+
+def test_evidence_moves_with_the_heads_it_belongs_to(tmp_path):
+    first, second = (UserStore(f"sqlite:///{tmp_path / name}.db") for name in ("first", "second"))
+    users = {UserKey("acme", name): Head("bases", {"mean": torch.full((2,), 1.0)}) for name in ("ann", "bob")}
+    told = {key: {"a": b"1" + key.user.encode(), "b": b"\x00\xff"} for key in users}
+    first.put_heads("v1", "adapter", users)
+    first.put_evidence("v1", "adapter", told)
+    export_heads(first, "v1", "adapter", tmp_path / "shards")
+    second.put_evidence("v1", "adapter", {next(iter(users)): {"old": b"x"}})
+    assert import_heads(second, "v1", "adapter", tmp_path / "shards") == 2
+    assert second.evidence(users, "v1", "adapter") == told, "and what was there before is gone"
+    (evidence,) = (tmp_path / "shards").glob("*.parquet")
+    evidence.write_bytes(b"PAR1")
+    with pytest.raises(HydraError, match="damaged"):
+        import_heads(second, "v1", "adapter", tmp_path / "shards")
+
+
+@pytest.mark.parametrize("about", ["[]", "{}", '{"schema": "hydra-ray/heads/v1", "kind": "bases"}'])
+def test_a_shard_whose_metadata_lack_something_is_named(tmp_path, about):
+    save_file({"mean": torch.zeros(1, 2)}, tmp_path / "adapter-00000.safetensors", metadata={"about": about})
+    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    with pytest.raises(HydraError, match="adapter-00000"):
+        import_heads(store, "v1", "adapter", tmp_path)

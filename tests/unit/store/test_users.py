@@ -197,16 +197,15 @@ def test_marks_say_what_heads_were_fitted_from(store):
     assert store.marks("v1", "adapter")[ANN] == "a longer history"
 
 
-def test_heads_are_deleted_with_what_they_depend_on(store):
-    for version, role in (("v1", "adapter"), ("v1", "reranker"), ("v2", "adapter")):
+def test_who_got_no_head_has_a_mark_and_nothing_else(store):
+    for version, role in (("v1", "adapter"), ("v1", "reranker")):
         store.put_heads(version, role, {ANN: HEAD, BOB: HEAD})
-        store.put_evidence(version, role, {ANN: {"a": b"hers"}, BOB: {"a": b"his"}})
-    store.delete_heads("v1", "adapter", [ANN, HER_NAMESAKE])
+    store.put_heads("v1", "adapter", {ANN: None}, {ANN: "too little"})
+    assert store.marks("v1", "adapter") == {ANN: "too little", BOB: ""}
     assert store.users_with_head("v1", "adapter") == [BOB]
-    assert evidence(store, ANN) == []
-    assert evidence(store, BOB) == [b"his"]
-    assert evidence(store, ANN, "v1", "reranker") == evidence(store, ANN, "v2", "adapter") == [b"hers"]
-    assert store.users_with_head("v2", "adapter") == store.users_with_head("v1", "reranker") == [ANN, BOB]
+    assert store.head(ANN, "v1", "adapter") is None
+    assert set(store.stamps([ANN, BOB], "v1", "adapter")) == set(store.heads([ANN, BOB], "v1", "adapter")) == {BOB}
+    assert store.users_with_head("v1", "reranker") == [ANN, BOB]
 
 
 def test_deleting_removes_exactly_one_user(store, item):
