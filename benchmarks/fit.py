@@ -60,14 +60,14 @@ class Sizes:
     """
 
     users: int = 1000
-    distinct_users: int = 150
+    distinct_users: int = 100
     fitted: int = 512
     dense_fitted: int = 8
     dense_width: int = 768
     streamed: tuple[int, int] = (10_000, 100_000)
 
 
-_SMALL = Sizes(6, 3, 8, 2, 48, (300, 600))
+_SMALL = Sizes(2, 1, 8, 2, 48, (300, 600))
 
 
 def fitter(kind: str, width: int, device: torch.device) -> HeadFitter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,6 +113,11 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
     Raises:
         HydraError: There is no base, the data does not fit it, or there are too few users.
     """
+    # Trials take a second or less: what a killed search has found has to be on disk sooner than in ten.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")
+    # Tune's newer output cannot be turned off; there is a progress bar.
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     base = (settings.model_dir / "base").resolve()
     version, known = read_about(base)
     task, dataset = chosen_users(settings)
@@ -167,9 +173,13 @@ def _tune_role(
         for number, name in enumerate(searched):
             members = [one for one, own in zip(users, names, strict=True) if name in (FALLBACK, own)]
             cohort = Cohort(name, members, settings.seed, search.unseen)
+            holdout = Holdout.of(cohort.seen, search.held_back)
+            if not len(holdout) or not len(Holdout.of(cohort.unseen, search.held_back)):
+                # Nobody in it has told enough to hold anything back.
+                continue
             job = TrialJob(
                 model,
-                Holdout.of(cohort.seen, search.held_back),
+                holdout,
                 settings.fit,
                 settings.base.loss,
                 settings.method.vote_weight if role == ADAPTER else settings.method.rank_weight,
@@ -179,6 +189,8 @@ def _tune_role(
             trials = _search(job, cohort, role, storage, settings, search)
             results[name] = judge(job, trials, cohort, search)
             bar.update(line, completed=(number + 1) * search.trials, note=f"cohort {name}: {len(trials)} trials")
+    if FALLBACK not in results:
+        raise HydraError(f"users: too few of {settings.users} teach the {role} more than one query")
     return TunedRole(cohorts, results)
 
 
@@ -214,7 +226,6 @@ def _search(
 def _new_tuner(
     trainable: Callable[..., Any], name: str, storage: Path, settings: Settings, search: SearchSettings
 ) -> ray.tune.Tuner:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
     now = _values_now(settings.fit, search.space)
     return ray.tune.Tuner(
         trainable,
