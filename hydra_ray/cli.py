@@ -158,7 +158,8 @@ def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     results = run(tree, console)
     console.print(results_table(results))
     if tree.evaluate.curves:
-        from hydra_ray.evaluate.curves import curve_tables, measure_curves
+        from hydra_ray.evaluate.curve_report import curve_tables
+        from hydra_ray.evaluate.curves import measure_curves
 
         console.print(*curve_tables(measure_curves(tree, console)))
         console.print(f"{tree.out / 'curves.json'}, {tree.out / 'curves.png'}")

@@ -5,7 +5,8 @@ import json
 import pytest
 from rich.console import Console
 
-from hydra_ray.evaluate.curves import curve_tables, measure_curves
+from hydra_ray.evaluate.curve_report import curve_tables
+from hydra_ray.evaluate.curves import measure_curves
 from hydra_ray.evaluate.results import Results
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore

@@ -115,7 +115,11 @@ def saved_trials(out: Path) -> list[float]:
     states = sorted(out.glob("tune/*/experiment_state-*.json"))
     if not states:
         return []
-    trials = [json.loads(trial) for trial, _ in json.loads(states[-1].read_text())["trial_data"]]
+    try:
+        trials = [json.loads(trial) for trial, _ in json.loads(states[-1].read_text())["trial_data"]]
+    except json.JSONDecodeError:
+        # It is being written.
+        return []
     return [trial["config"]["lr"] for trial in trials if trial["status"] == "TERMINATED"]
 
 

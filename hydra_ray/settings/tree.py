@@ -1,20 +1,11 @@
-"""One tree of settings, read from YAML plus `key=value` overrides; every error at once, with its path."""
+"""The tree of settings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError, model_validator
-
-from hydra_ray.records import HydraError
-
-
-class SettingsError(HydraError):
-    """A settings file or override that cannot be used."""
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, model_validator
 
 
 class _Section(BaseModel):
@@ -307,81 +298,3 @@ class Settings(_Section):
     def store_url(self) -> str:
         """SQLAlchemy URL of the users' histories and heads."""
         return self.model.store or f"sqlite:///{self.model_dir / 'users.db'}"
-
-
-def load_settings(path: Path | None, overrides: Sequence[str] = ()) -> Settings:
-    """Reads a settings file and applies `key=value` overrides, e.g. `data.split=dev`.
-
-    Raises:
-        SettingsError: Names every wrong key and value with its path.
-    """
-    tree = _read_yaml(path) if path is not None else {}
-    for override in overrides:
-        _apply(tree, override)
-    return parse_settings(tree, str(path) if path else "settings")
-
-
-def parse_settings(tree: dict[str, Any], source: str = "settings") -> Settings:
-    """Checks a tree of plain values.
-
-    Raises:
-        SettingsError: Names every wrong key and value with its path.
-    """
-    if tree.get("preset") and isinstance(tree["preset"], str):
-        tree = _over(_preset(tree["preset"]), tree)
-    try:
-        return Settings.model_validate(tree)
-    except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_reason(e)}" for e in error.errors()]
-        raise SettingsError(f"{source}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None
-
-
-def _preset(name: str) -> dict[str, Any]:
-    folder = files("hydra_ray") / "presets"
-    known = sorted(Path(one.name).stem for one in folder.iterdir())
-    if name not in known:
-        raise SettingsError(f"preset: there is no {name!r}; there are {', '.join(known)}")
-    return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both trees in one; where both say something, what is above counts."""
-    merged = {**below, **above}
-    for key, value in above.items():
-        if isinstance(value, dict) and isinstance(below.get(key), dict):
-            merged[key] = _over(below[key], value)
-    return merged
-
-
-def _reason(error: Any) -> str:
-    if error["type"] == "extra_forbidden":
-        return "no such setting (a typo?)"
-    return f"{error['msg']} (got {error['input']!r})" if not isinstance(error["input"], dict) else error["msg"]
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise SettingsError(f"{path}: the settings file cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise SettingsError(f"{path}: settings are a mapping of sections, not a {type(tree).__name__}")
-    # A section whose lines are all commented out means its defaults.
-    return {key: value for key, value in tree.items() if value is not None}
-
-
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, found, value = override.partition("=")
-    if not found or not key:
-        raise SettingsError(f'override "{override}": write it as key=value, e.g. data.split=dev')
-    *sections, last = key.split(".")
-    for section in sections:
-        tree = tree.setdefault(section, {})
-        if not isinstance(tree, dict):
-            raise SettingsError(f'override "{override}": "{section}" holds a value, not a section')
-    try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f'override "{override}": the value is not valid YAML: {error}') from None

@@ -1,0 +1,113 @@
+"""Curves of gain as tables and as a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from hydra_ray.evaluate.statistics import Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of a curve.
+
+    Attributes:
+        x: Calls a user, or items a user.
+        calls: LLM calls that fitting cost, a user on average.
+        score: Of `hydra` under the heads of this point.
+        prompted: Of the LLM by its prompt alone: rag.
+        shared: Of `hydra` under the shared head.
+        over_prompted: What `hydra` gains over rag, paired.
+        over_shared: What the users' heads add, paired.
+    """
+
+    x: int
+    calls: float
+    score: Interval
+    prompted: Interval
+    shared: Interval
+    over_prompted: Interval
+    over_shared: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """Both curves of one task.
+
+    Attributes:
+        task: Its name.
+        metric: Of the scores.
+        users: How many.
+        by_calls: Heads fitted with so many LLM calls a user; 0 is mode zero-call.
+        by_history: Histories cut to their latest items, in fit and prompt alike.
+    """
+
+    task: str
+    metric: str
+    users: int
+    by_calls: tuple[Point, ...]
+    by_history: tuple[Point, ...]
+
+
+def curve_tables(curves: Curves) -> list[Table]:
+    """Both curves as tables; the share kept is of the gain at the curve's last point."""
+    tables = []
+    for name, points in (("LLM calls a user", curves.by_calls), ("history items a user", curves.by_history)):
+        table = Table(
+            name,
+            "calls spent",
+            f"hydra: {curves.metric}",
+            "shared head",
+            "rag",
+            "gain over rag",
+            "share of the last gain",
+            title=f"{curves.task}, {curves.users} users",
+        )
+        full = points[-1].over_prompted.value
+        for point in points:
+            gain = point.over_prompted
+            table.add_row(
+                str(point.x),
+                f"{point.calls:.1f}",
+                f"{point.score.value:.3f} ({point.score.low:.3f} to {point.score.high:.3f})",
+                f"{point.shared.value:.3f}",
+                f"{point.prompted.value:.3f}",
+                f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})",
+                f"{gain.value / full:.0%}" if full else "-",
+            )
+        tables.append(table)
+    return tables
+
+
+def plot_curves(curves: Curves, path: Path) -> None:
+    """Both curves with their intervals."""
+    # Here: it takes a second to import, and most commands draw nothing.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, label, points in zip(
+        figure.subplots(1, 2),
+        ("LLM calls spent on a new user's fit", "history items of a user"),
+        (curves.by_calls, curves.by_history),
+        strict=True,
+    ):
+        x = np.arange(len(points))
+        lines = (("hydra", "tab:blue"), ("shared", "tab:orange"), ("prompted", "tab:gray"))
+        for name, color in lines:
+            found = [point.score if name == "hydra" else getattr(point, name) for point in points]
+            title = {"hydra": "hydra, own heads", "shared": "hydra, shared head", "prompted": "rag"}[name]
+            axes.plot(x, [one.value for one in found], marker="o", color=color, label=title)
+            if name == "hydra":
+                axes.fill_between(x, [one.low for one in found], [one.high for one in found], color=color, alpha=0.15)
+        # Even steps: budgets grow by about a factor.
+        axes.set_xticks(x, [str(point.x) for point in points])
+        axes.set(xlabel=label, ylabel=curves.metric)
+        axes.legend(fontsize=8)
+    figure.suptitle(f"{curves.task}: {curves.users} users")
+    figure.savefig(path, dpi=120)

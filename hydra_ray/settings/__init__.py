@@ -1,0 +1,45 @@
+"""One tree of settings, read from YAML plus `key=value` overrides."""
+
+from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
+from hydra_ray.settings.tree import (
+    BaseHeadSettings,
+    BaseSettings,
+    DataSettings,
+    EncoderSettings,
+    EndpointSettings,
+    EvaluateSettings,
+    FeedbackSettings,
+    FitSettings,
+    GeneratorSettings,
+    HeadSettings,
+    LimitSettings,
+    MethodSettings,
+    ModelSettings,
+    RaySettings,
+    ServeSettings,
+    Settings,
+    VLLMSettings,
+)
+
+__all__ = [
+    "BaseHeadSettings",
+    "BaseSettings",
+    "DataSettings",
+    "EncoderSettings",
+    "EndpointSettings",
+    "EvaluateSettings",
+    "FeedbackSettings",
+    "FitSettings",
+    "GeneratorSettings",
+    "HeadSettings",
+    "LimitSettings",
+    "MethodSettings",
+    "ModelSettings",
+    "RaySettings",
+    "ServeSettings",
+    "Settings",
+    "SettingsError",
+    "VLLMSettings",
+    "load_settings",
+    "parse_settings",
+]
