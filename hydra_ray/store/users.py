@@ -6,15 +6,15 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, delete, insert, inspect, make_url, select, tuple_
+from sqlalchemy import Connection, Engine, and_, create_engine, delete, insert, inspect, make_url, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, METADATA
 
-# SQLite takes at most 32,766 variables in a statement, a key has two.
-_KEYS_AT_ONCE = 10_000
+# SQLite nests at most 1,000 expressions in each other, and each tenant is one.
+_KEYS_AT_ONCE = 900
 
 
 class UserStore:
@@ -83,7 +83,7 @@ class UserStore:
         """
         with self._engine.begin() as db:
             for keys in _chunks(heads):
-                db.execute(delete(HEADS).where(*_about(HEADS, version, role), _among(keys)))
+                db.execute(delete(HEADS).where(*_about(HEADS, version, role), _among(HEADS, keys)))
                 db.execute(
                     insert(HEADS),
                     [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys],
@@ -101,7 +101,7 @@ class UserStore:
         c, found = HEADS.c, dict[UserKey, tuple[str, Head]]()
         with self._engine.connect() as db:
             for some in _chunks(keys):
-                mine = (_among(some), *_about(HEADS, version, role), c.head.is_not(None))
+                mine = (_among(HEADS, some), *_about(HEADS, version, role), c.head.is_not(None))
                 query = select(c.tenant, c.user, c.stamp, c.head).where(*mine)
                 for tenant, user, stamp, blob in db.execute(query):
                     found[UserKey(tenant, user)] = (stamp, Head.from_bytes(blob))
@@ -112,7 +112,7 @@ class UserStore:
         c, found = HEADS.c, dict[UserKey, str]()
         with self._engine.connect() as db:
             for some in _chunks(keys):
-                mine = (_among(some), *_about(HEADS, version, role), c.head.is_not(None))
+                mine = (_among(HEADS, some), *_about(HEADS, version, role), c.head.is_not(None))
                 query = select(c.tenant, c.user, c.stamp).where(*mine)
                 found |= {UserKey(tenant, user): stamp for tenant, user, stamp in db.execute(query)}
         return found
@@ -151,8 +151,8 @@ class UserStore:
         c, found = EVIDENCE.c, dict[UserKey, dict[str, bytes]]()
         with self._engine.connect() as db:
             for some in _chunks(keys):
-                among = tuple_(c.tenant, c.user).in_([tuple(key) for key in some])
-                query = select(c.tenant, c.user, c.item, c.told).where(among, *_about(EVIDENCE, version, role))
+                mine = (_among(EVIDENCE, some), *_about(EVIDENCE, version, role))
+                query = select(c.tenant, c.user, c.item, c.told).where(*mine)
                 for tenant, user, item, told in db.execute(query):
                     found.setdefault(UserKey(tenant, user), {})[item] = told
         return found
@@ -283,8 +283,12 @@ def _about(table, version: str, role: str):  # type: ignore[no-untyped-def]
     return table.c.version == version, table.c.role == role
 
 
-def _among(keys: Sequence[UserKey]):  # type: ignore[no-untyped-def]
-    return tuple_(HEADS.c.tenant, HEADS.c.user).in_([tuple(key) for key in keys])
+def _among(table, keys: Sequence[UserKey]):  # type: ignore[no-untyped-def]
+    """The rows of some users, found in the index: SQLite reads a whole table for pairs of (tenant, user)."""
+    by_tenant: dict[str, list[str]] = {}
+    for tenant, user in keys:
+        by_tenant.setdefault(tenant, []).append(user)
+    return or_(*(and_(table.c.tenant == tenant, table.c.user.in_(users)) for tenant, users in by_tenant.items()))
 
 
 def _chunks(keys: Iterable[UserKey]) -> Iterator[list[UserKey]]:

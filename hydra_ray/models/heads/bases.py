@@ -109,7 +109,7 @@ def posterior(
         weighted = weight.unsqueeze(1) * spread
         precision = (prior * torch.eye(bases, dtype=phi.dtype, device=phi.device)).repeat(users, 1, 1)
         if users == 1:
-            # One product: an update from feedback takes half as long.
+            # One product: an update from feedback takes a third less time.
             precision = precision + weighted.T @ spread
         else:
             precision = precision.index_add(0, user, weighted.unsqueeze(2) * spread.unsqueeze(1))

@@ -4,12 +4,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.tables import HEADS
+from hydra_ray.store.users import UserStore, _among
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HER_NAMESAKE = UserKey("zeta", "ann")
@@ -270,3 +272,15 @@ def test_a_malformed_url_is_named(url):
     with pytest.raises(HydraError, match=r"^model\.store: ") as caught:
         UserStore(url)
     assert "secret" not in str(caught.value)
+
+
+def test_users_are_found_in_the_index_however_many_there_are(store):
+    with store._engine.connect() as db:
+        query = select(HEADS.c.stamp).where(_among(HEADS, [ANN, BOB, HER_NAMESAKE]), HEADS.c.version == "v1")
+        text = str(query.compile(store._engine, compile_kwargs={"literal_binds": True}))
+        plan = " ".join(str(row) for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
+    assert "SEARCH" in plan
+    assert "SCAN" not in plan
+    many = [UserKey(f"tenant {number}", "ann") for number in range(2_000)]
+    store.put_heads("v1", "adapter", dict.fromkeys(many, HEAD))
+    assert set(store.stamps(many, "v1", "adapter")) == set(many)
