@@ -279,22 +279,29 @@ def _values_now(fit: FitSettings, space: Mapping[str, Parameter]) -> dict[str, A
 def judge(job: TrialJob, trials: Sequence[Trial], cohort: Cohort, search: SearchSettings) -> CohortResult:
     """Compares the winner with the settings there were, on users whom the search did not see."""
     winner = max(trials, key=lambda trial: trial.score)
-    holdout = Holdout.of(cohort.unseen, search.held_back)
-    default = _scores(holdout, job, {}, job.fit.steps)
-    tuned = _scores(holdout, job, winner.values, winner.steps)
-    gain = tuned - default
-    rng = np.random.default_rng(0)
-    means = np.sort(gain[rng.integers(0, len(gain), (_RESAMPLES, len(gain)))].mean(axis=1))
-    low, high = means[int(0.025 * _RESAMPLES)], means[-1 - int(0.025 * _RESAMPLES)]
+    unseen = Holdout.of(cohort.unseen, search.held_back)
+    default, tuned = (
+        {name: _scores(holdout, job, values, steps) for name, holdout in (("seen", job.holdout), ("unseen", unseen))}
+        for values, steps in (({}, job.fit.steps), (winner.values, winner.steps))
+    )
+    _, low, _ = mean_with_interval(tuned["seen"] - default["seen"])
     return CohortResult(
         {**winner.values, "steps": winner.steps},
+        low > 0,
         len(job.holdout),
-        len(holdout),
-        float(default.mean()),
-        float(tuned.mean()),
-        (float(gain.mean()), float(low), float(high)),
+        len(unseen),
+        float(default["unseen"].mean()),
+        float(tuned["unseen"].mean()),
+        mean_with_interval(tuned["unseen"] - default["unseen"]),
         list(trials),
     )
+
+
+def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
+    """The mean over users with the ends of its 95 % percentile bootstrap interval."""
+    drawn = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
+    means, cut = np.sort(values[drawn].mean(axis=1)), int(0.025 * _RESAMPLES)
+    return float(values.mean()), float(means[cut]), float(means[-1 - cut])
 
 
 def _scores(holdout: Holdout, job: TrialJob, values: Mapping[str, Any], steps: int) -> np.ndarray:

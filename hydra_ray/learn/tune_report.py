@@ -13,7 +13,10 @@ _KIND = "head.kind"
 
 
 def tuned_table(role: str, tuned: TunedRole) -> Table:
-    """Each cohort's winner against the settings there were, on users whom its search did not see."""
+    """Each cohort's winner against the settings there were, on users whom its search did not see.
+
+    A winner is used where it beats them beyond chance on the users whom the search saw.
+    """
     table = Table(
         "cohort",
         "users searched",
@@ -21,8 +24,11 @@ def tuned_table(role: str, tuned: TunedRole) -> Table:
         "default",
         "tuned",
         "gain [95 %]",
+        "used",
         "winner",
         title=f"Heads of the {role}: mean held-back score",
+        caption="Used: the winner beats the default beyond chance on the users searched; else the cohort is too small "
+        "to tell, and takes what is used for everyone, or the default.",
     )
     for name, result in tuned.results.items():
         value, low, high = result.gain
@@ -33,6 +39,7 @@ def tuned_table(role: str, tuned: TunedRole) -> Table:
             f"{result.default:.3f}",
             f"{result.tuned:.3f}",
             f"{value:+.3f} [{low:+.3f}, {high:+.3f}]",
+            "yes" if result.used else "no",
             ", ".join(f"{key} {_short(value)}" for key, value in result.values.items()),
         )
     return table

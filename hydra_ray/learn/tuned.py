@@ -44,6 +44,8 @@ class CohortResult:
 
     Attributes:
         values: The winner's, `steps` among them.
+        used: Whether the winner beats the settings there were beyond chance on the users whom the search saw;
+            otherwise the cohort is too small to tell.
         users: Whom the search saw.
         unseen: Users who compare the winner with the settings there were.
         default: Their mean held-back score under those settings.
@@ -53,6 +55,7 @@ class CohortResult:
     """
 
     values: dict[str, Any]
+    used: bool
     users: int
     unseen: int
     default: float
@@ -69,9 +72,12 @@ class TunedRole:
     results: dict[str, CohortResult]
 
     def choose(self, features: UserFeatures, fit: FitSettings) -> Choice:
-        """How the head of a user is to be fitted."""
-        result = self.results.get(self.cohorts.of(features)) or self.results[FALLBACK]
-        return Choice(fit_with(fit, result.values), result.values.get(PRIOR_WEIGHT))
+        """How the head of a user is to be fitted: as is best for the cohort, for everyone, or as settings say."""
+        for name in (self.cohorts.of(features), FALLBACK):
+            result = self.results.get(name)
+            if result is not None and result.used:
+                return Choice(fit_with(fit, result.values), result.values.get(PRIOR_WEIGHT))
+        return Choice(fit)
 
 
 def tuned_file(model_dir: Path, version: str) -> Path:

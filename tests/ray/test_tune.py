@@ -64,6 +64,7 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
     everyone = tuned.results[FALLBACK]
     assert (everyone.users, everyone.unseen) == (21, 9)
     assert everyone.values["lr"] > 1e-4
+    assert everyone.used
     assert everyone.tuned > everyone.default + 0.1, "on users whom the search did not see"
     assert load_tuned(tuned_file(settings.model_dir, VERSION))[ADAPTER].results == tuned.results
     assert not (tmp_path / "tune").exists(), "features of users stay no longer than they are needed"
@@ -72,7 +73,7 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
     store = UserStore(settings.store_url)
     users = store.users_with_head(VERSION, ADAPTER)
     weights = {store.head(key, VERSION, ADAPTER).prior_weight for key in users}
-    assert weights <= {result.values["prior_weight"] for result in tuned.results.values()}
+    assert weights <= {result.values["prior_weight"] for result in tuned.results.values() if result.used}
 
     console = Console(record=True, width=200)
     console.print(tuned_table(ADAPTER, tuned))

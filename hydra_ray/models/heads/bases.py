@@ -95,16 +95,17 @@ def posterior(
     """
     # Few numbers, many digits: what converges to the same mode must agree with it.
     told = told.double()
-    phi, offset, scores = told[:, :-2], told[:, -2], told[:, -1]
+    phi, offset = told[:, :-2], told[:, -2]
     bases, user = phi.shape[1], owner[group]
     prior = max(pull, 1e-6) / _UNIT_PULL
+    likelihood = _LIKELIHOODS[loss](told[:, -1], group, temperature)
 
-    def objective(w: Tensor) -> Tensor:
-        losses = LOSSES[loss](offset + (phi * w[user]).sum(1), scores, group, temperature)
-        return phi.new_zeros(users).index_add(0, owner, losses) + prior * (w**2).sum(1) / 2
+    def at(w: Tensor) -> tuple[Tensor, Tensor]:
+        losses, known = likelihood.losses(offset + (phi * w[user]).sum(1))
+        return phi.new_zeros(users).index_add(0, owner, losses) + prior * (w**2).sum(1) / 2, known
 
-    def newton(w: Tensor) -> tuple[Tensor, Tensor]:
-        error, weight, spread = _terms(phi, offset + (phi * w[user]).sum(1), scores, group, loss, temperature)
+    def newton(w: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+        error, weight, spread = likelihood.terms(known, phi)
         slope = (prior * w).index_add(0, user, error.unsqueeze(1) * phi)
         weighted = weight.unsqueeze(1) * spread
         precision = (prior * torch.eye(bases, dtype=phi.dtype, device=phi.device)).repeat(users, 1, 1)
@@ -116,14 +117,14 @@ def posterior(
         return torch.cholesky_solve(slope.unsqueeze(-1), torch.linalg.cholesky(precision)).squeeze(-1), precision
 
     w = phi.new_zeros(users, bases)
-    value = objective(w)
+    value, known = at(w)
     for _ in range(_MOST_ROUNDS):
-        step, _ = newton(w)
+        step, _ = newton(w, known)
         # The last step is taken too, and squares what is left of the error: who else is fitted does not show.
-        w, value = _downhill(objective, w, value, step)
+        w, value, known = _downhill(at, w, value, step)
         if bool(step.abs().max() < _CLOSE):
             break
-    _, precision = newton(w)
+    _, precision = newton(w, known)
     rows, columns = torch.tril_indices(bases, bases)
     return {"mean": w.float(), "precision": precision[:, rows, columns].float()}
 
@@ -139,28 +140,56 @@ def deviation(head: Mapping[str, Tensor], phi: Tensor) -> Tensor:
     return (phi.double().T * solved).sum(0).sqrt().float()
 
 
-def _terms(
-    phi: Tensor, logits: Tensor, scores: Tensor, group: Tensor, loss: str, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Of each decision: slope of the loss by its logit; weight and direction of its share of the curvature."""
-    if loss == "listwise":
-        p = group_log_softmax(logits, group).exp()
-        target = group_log_softmax(scores / temperature, group).exp()
-        centre = phi.new_zeros(int(group.max()) + 1, phi.shape[1]).index_add(0, group, p.unsqueeze(1) * phi)
-        return p - target, p, phi - centre[group]
-    sizes = torch.bincount(group)[group]
-    p = logits.sigmoid()
-    return (p - scores) / sizes, p * (1 - p) / sizes, phi
+class _Listwise:
+    """`losses.listwise` as a likelihood, its target computed once."""
+
+    def __init__(self, scores: Tensor, group: Tensor, temperature: float) -> None:
+        self._group, self._groups = group, int(group.max()) + 1
+        self._target = group_log_softmax(scores / temperature, group).exp()
+
+    def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each group; and what `terms` goes on from: log probabilities."""
+        logp = group_log_softmax(logits, self._group)
+        return logits.new_zeros(self._groups).index_add(0, self._group, -self._target * logp), logp
+
+    def terms(self, logp: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of each decision: slope of the loss by its logit; weight and direction of its share of the curvature."""
+        p = logp.exp()
+        centre = phi.new_zeros(self._groups, phi.shape[1]).index_add(0, self._group, p.unsqueeze(1) * phi)
+        return p - self._target, p, phi - centre[self._group]
 
 
-def _downhill(objective: Callable[[Tensor], Tensor], w: Tensor, value: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    """A Newton step for each user, halved until it does not lead uphill."""
+class _Bce:
+    """`losses.bce` as a likelihood."""
+
+    def __init__(self, scores: Tensor, group: Tensor, temperature: float) -> None:
+        self._scores, self._group, self._sizes = scores, group, torch.bincount(group)[group]
+
+    def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Of each group; and what `terms` goes on from: the logits."""
+        return LOSSES["bce"](logits, self._scores, self._group), logits
+
+    def terms(self, logits: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_Listwise.terms`."""
+        p = logits.sigmoid()
+        return (p - self._scores) / self._sizes, p * (1 - p) / self._sizes, phi
+
+
+_LIKELIHOODS: dict[str, type[_Listwise] | type[_Bce]] = {"listwise": _Listwise, "bce": _Bce}
+
+At = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+def _downhill(at: At, w: Tensor, value: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A Newton step for each user, halved until it does not lead uphill; value and what is known at the new place."""
     share = torch.ones_like(value)
     for _ in range(_MOST_HALVINGS):
         tried = w - share.unsqueeze(1) * step
-        now = objective(tried)
+        now, known = at(tried)
         uphill = now > value + 1e-12 * value.abs()
         if not bool(uphill.any()):
-            break
+            return tried, now, known
         share = torch.where(uphill, share / 2, share)
-    return torch.where(uphill.unsqueeze(1), w, tried), torch.where(uphill, value, now)
+    # Who went uphill to the last stays: the mode is nearer than numbers tell.
+    stay = torch.where(uphill.unsqueeze(1), w, tried)
+    return stay, *at(stay)

@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from hydra_ray.learn.cohorts import Cohorts
+from hydra_ray.learn.head_fit import Choice
 from hydra_ray.learn.tuned import FALLBACK, CohortResult, Trial, TunedRole, load_tuned, save_tuned, tuned_file
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import HydraError
 from hydra_ray.settings import FitSettings
 
 
-def result(**values):
+def result(used=True, **values):
     trial = Trial(values, 0.5, 20, 3)
-    return CohortResult({**values, "steps": 20}, 10, 4, 0.4, 0.5, (0.1, -0.1, 0.3), [trial])
+    return CohortResult({**values, "steps": 20}, used, 10, 4, 0.4, 0.5, (0.1, -0.1, 0.3), [trial])
 
 
 @pytest.fixture
@@ -35,6 +36,14 @@ def test_a_user_is_fitted_as_is_best_for_the_cohort_or_for_everyone_where_it_was
     assert (own.fit.lr, own.fit.steps, own.fit.pull, own.prior_weight) == (0.2, 20, 0.7, 0.5)
     others = tuned.choose(user(0), fit)
     assert (others.fit.lr, others.prior_weight) == (0.1, None)
+
+
+def test_a_cohort_too_small_to_tell_takes_what_is_used_for_everyone_or_the_settings_there_were(tuned):
+    fit = FitSettings()
+    tuned.results["1-all"] = result(used=False, lr=0.2)
+    assert tuned.choose(user(1), fit).fit.lr == 0.1
+    tuned.results[FALLBACK] = result(used=False, lr=0.1)
+    assert tuned.choose(user(1), fit) == tuned.choose(user(0), fit) == Choice(fit)
 
 
 def test_what_was_found_is_read_again_with_all_its_trials(tuned, tmp_path):
