@@ -61,20 +61,14 @@ class Holdout:
             ]
             yield torch.cat(scores)
 
-    def shared_scores(self, model: HeadModel, prior_weight: float) -> Tensor:
-        """Each user's score under the shared head alone, shape (users,)."""
-        return torch.cat([chosen_scores(model, "", {}, batch, prior_weight) for batch in self.held])
-
 
 @torch.no_grad()
 def chosen_scores(
     model: HeadModel, kind: str, heads: Mapping[str, Tensor], batch: Batch, prior_weight: float
 ) -> Tensor:
-    """Mean score of what users' heads, or the shared one where there are none, choose in each group, shape (users,)."""
-    logits = model.shared(batch.z)
-    if heads:
-        rows = torch.arange(len(batch.counts))
-        logits = logits + HEAD_KINDS[kind].delta(heads, rows, batch.z, model.common(kind))
+    """Mean score of what users' heads choose in each group, shape (users,)."""
+    rows = torch.arange(len(batch.counts))
+    logits = model.shared(batch.z) + HEAD_KINDS[kind].delta(heads, rows, batch.z, model.common(kind))
     out = torch.isinf(batch.priors)
     total = (batch.pick(logits) + prior_weight * batch.priors.masked_fill(out, 0)).masked_fill(out, -torch.inf)
     groups = len(batch.owner)

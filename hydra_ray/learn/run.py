@@ -184,5 +184,4 @@ def check_task(known: Task, task: Task) -> None:
 
 def put_histories(users: UserStore, dataset: Dataset) -> None:
     """Stores the histories of a data set's users."""
-    for user in dataset.users:
-        users.put_history(user.key, user.history)
+    users.put_histories({user.key: user.history for user in dataset.users})

@@ -69,6 +69,12 @@ class Batch:
         """The decisions' values out of padded ones: (users, places, ...) becomes (decisions, ...)."""
         return padded.flatten(0, 1)[self.at]
 
+    @property
+    def place(self) -> Tensor:
+        """Number of each group among its user's, oldest first, from 0, shape (groups,)."""
+        first = self.counts.cumsum(0) - self.counts
+        return torch.arange(len(self.owner), device=self.owner.device) - first[self.owner]
+
     def by_user(self, of_groups: Tensor) -> Tensor:
         """Sums of the groups' values by user, shape (users,)."""
         return of_groups.new_zeros(len(self.counts)).index_add(0, self.owner, of_groups)

@@ -48,7 +48,8 @@ class HeadCache:
         stamps = self._store.stamps(wanted, self._version, self._role) if wanted else {}
         with self._lock:
             heads = {key: self._kept[key] for key, stamp in stamps.items() if self._kept.get(key, ("",))[0] == stamp}
-        heads |= self._store.heads(set(stamps) - set(heads), self._version, self._role)
+        if changed := set(stamps) - set(heads):
+            heads |= self._store.heads(changed, self._version, self._role)
         with self._lock:
             for key in wanted:
                 self._drop(key)

@@ -48,10 +48,16 @@ class UserStore:
 
     def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
         """Replaces one user's history."""
-        with self._engine.begin() as db:
-            db.execute(delete(HISTORY).where(*_of(HISTORY, key)))
-            if items:
-                db.execute(insert(HISTORY), [_row(key, place, item) for place, item in enumerate(items)])
+        self.put_histories({key: items})
+
+    def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
+        """Replaces users' histories; a transaction, which is what takes time, is for many of them."""
+        for keys in _chunks(histories):
+            with self._engine.begin() as db:
+                db.execute(delete(HISTORY).where(_among(HISTORY, keys)))
+                rows = [_row(key, place, item) for key in keys for place, item in enumerate(histories[key])]
+                if rows:
+                    db.execute(insert(HISTORY), rows)
 
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
         """Adds one item at the end of a user's history; one of the same id is replaced and moves there."""

@@ -54,10 +54,6 @@ class HeadBank(nn.Module):
         """Deltas, shape (batch,), of features of shape (batch, width); users as `deltas`."""
         return deltas(self.kind, dict(self.heads.items()), users, z)
 
-    def row(self, user: int) -> dict[str, Tensor]:
-        """One user's parameters."""
-        return {name: tensor[user].detach().clone() for name, tensor in self.heads.items()}
-
 
 def _by_user(users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The distinct users; which of them each decision belongs to; its number among that one's decisions."""

@@ -19,6 +19,8 @@ _LR, _WEIGHTS_LR, _DECAY = 2e-3, 0.05, 0.05
 _SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 
 Shared = Callable[[Tensor], Tensor]
+# Users held out, with the shared head's logits of their decisions.
+Judges = list[tuple[Batch, Tensor]]
 
 
 def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shared: Shared, loss: str) -> BasisHeads:
@@ -55,12 +57,13 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], share
         logits = base + (told[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
         return LOSSES[loss](logits, batch.scores, batch.group)[~early].mean()
 
-    _fit(common, optimizer, users, held, shared, train_loss, held_loss)
+    judges = _batches(held, shared)
+    _fit(common, optimizer, users, judges, shared, train_loss, held_loss)
     start, losses = common.scale.detach().clone(), []
     with torch.no_grad():
         for scale in _SCALES:
             common.scale.copy_(start * scale)
-            losses.append(_over(held, shared, held_loss))
+            losses.append(_over(judges, held_loss))
         common.scale.copy_(start * _SCALES[losses.index(min(losses))])
     return common
 
@@ -88,7 +91,7 @@ def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shar
         common,
         optimizer,
         users,
-        held,
+        _batches(held, shared),
         shared,
         train_loss,
         lambda batch, base: loss_of(batch, base, _earlier(batch)),
@@ -100,7 +103,7 @@ def _fit(
     common: nn.Module,
     optimizer: torch.optim.Optimizer,
     users: Sequence[UserFeatures],
-    held: Sequence[UserFeatures],
+    judges: Judges,
     shared: Shared,
     train_loss: Callable[[Batch, Tensor, Tensor], Tensor],
     held_loss: Callable[[Batch, Tensor], Tensor],
@@ -117,7 +120,7 @@ def _fit(
         optimizer.step()
         if step % _LOOK_EVERY:
             continue
-        now = _over(held, shared, held_loss)
+        now = _over(judges, held_loss)
         if now < best:
             best, kept, since = now, copy.deepcopy(common.state_dict()), 0
         elif (since := since + 1) >= _PATIENCE:
@@ -126,14 +129,18 @@ def _fit(
 
 
 @torch.no_grad()
-def _over(users: Sequence[UserFeatures], shared: Shared, held_loss: Callable[[Batch, Tensor], Tensor]) -> float:
+def _batches(users: Sequence[UserFeatures], shared: Shared) -> Judges:
+    # Once: they are looked at again and again, and the shared head is frozen.
     batches = [pad(users[at : at + _USERS_PER_BATCH]) for at in range(0, len(users), _USERS_PER_BATCH)]
-    losses = [float(held_loss(batch, batch.pick(shared(batch.z)))) for batch in batches]
+    return [(batch, batch.pick(shared(batch.z))) for batch in batches]
+
+
+@torch.no_grad()
+def _over(judges: Judges, held_loss: Callable[[Batch, Tensor], Tensor]) -> float:
+    losses = [float(held_loss(batch, base)) for batch, base in judges]
     return sum(losses) / len(losses)
 
 
 def _earlier(batch: Batch) -> Tensor:
     """The first half of each user's groups, shape (groups,)."""
-    first = torch.cat([batch.counts.new_zeros(1), batch.counts.cumsum(0)[:-1]])
-    place = torch.arange(len(batch.owner), device=batch.owner.device) - first[batch.owner]
-    return place < batch.counts[batch.owner] / 2
+    return batch.place < batch.counts[batch.owner] / 2

@@ -108,10 +108,8 @@ def descend(
 
 def held_back_groups(batch: Batch, share: float) -> Tensor:
     """The latest share of each user's groups, shape (groups,); none of a user with too few to spare one."""
-    first = torch.cat([batch.counts.new_zeros(1), batch.counts.cumsum(0)[:-1]])
-    place = torch.arange(len(batch.owner), device=batch.owner.device) - first[batch.owner]
     kept = batch.counts - (batch.counts * share).floor().to(batch.counts.dtype)
-    return place >= kept[batch.owner]
+    return batch.place >= kept[batch.owner]
 
 
 def _best_steps(kind: Descended, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from hydra_ray.learn.holdout import Holdout, chosen_scores
 from hydra_ray.models.features import UserFeatures, pad
 from hydra_ray.models.heads import FitOptions, HeadModel
+from hydra_ray.models.heads.lowrank import LowRank
 
 WIDTH = 8
 
@@ -28,6 +29,11 @@ def user(axis, groups, priors=None):
     return UserFeatures(z, sizes, torch.tensor([0.0, 1.0] * groups), given, queries)
 
 
+def none(users):
+    """Heads that say nothing."""
+    return "lowrank", LowRank().fresh(users, WIDTH, 1)
+
+
 def test_the_latest_groups_are_held_back_and_the_others_known():
     holdout = Holdout.of([user(0, 10), user(1, 4), user(2, 1)], 0.3)
     assert len(holdout) == 2, "who has one group has none to spare"
@@ -45,7 +51,7 @@ def test_groups_of_the_llms_candidates_judge_where_there_are_any():
 
 def test_a_head_is_scored_by_what_it_would_choose(model):
     holdout = Holdout.of([user(0, 6), user(5, 6)], 0.34)
-    assert holdout.shared_scores(model, 0.0).tolist() == [0, 0], "of equals the first is chosen, the worse one"
+    assert chosen_scores(model, *none(2), holdout.held[0], 0.0).tolist() == [0, 0], "of equals the first, the worse one"
     options = FitOptions(rank=2, steps=40, lr=0.05, pull=0.0)
     *early, last = holdout.course(model, "lowrank", options, 0.0, every=10)
     assert len(early) == 3
@@ -54,6 +60,6 @@ def test_a_head_is_scored_by_what_it_would_choose(model):
 
 def test_the_prior_counts_as_much_as_its_weight_and_what_was_not_given_is_never_chosen(model):
     batch = pad([user(0, 2, [-1.0, -0.5, -0.2, float("-inf")])])
-    assert chosen_scores(model, "", {}, batch, 1.0).tolist() == [0.5]
+    assert chosen_scores(model, *none(1), batch, 1.0).tolist() == [0.5]
     # Without weight both of the first group are equal, and the second's good one still cannot be chosen.
-    assert chosen_scores(model, "", {}, batch, 0.0).tolist() == [0.0]
+    assert chosen_scores(model, *none(1), batch, 0.0).tolist() == [0.0]

@@ -93,17 +93,17 @@ def test_a_delta_is_out_of_tanh_of_the_projection(judge, kind, heads, z):
 
 
 @trained_kind
-def test_a_head_that_was_taken_out_does_not_change_with_the_bank(fresh):
-    taken = fresh.row(1)
-    taken["out"] += 1
-    assert_close(fresh.row(1)["out"], taken["out"] - 1)
+def test_a_head_that_was_taken_out_does_not_change_with_the_bank(fresh, kind):
+    taken = HEAD_KINDS[kind].apart(dict(fresh.heads.items()))[1]
+    fresh.heads["out"].data += 1
+    assert_close(taken.tensors["out"], torch.zeros_like(taken.tensors["out"]))
 
 
 @trained_kind
 def test_all_users_start_from_one_head_whatever_their_number(fresh, kind):
-    alone = HeadBank(HEAD_KINDS[kind], 1, WIDTH, rank=3).row(0)
-    for user in range(USERS):
-        assert_close(fresh.row(user), alone, atol=0, rtol=0)
+    alone = HeadBank(HEAD_KINDS[kind], 1, WIDTH, rank=3).heads
+    for name, stacked in fresh.heads.items():
+        assert_close(stacked, alone[name].expand_as(stacked), atol=0, rtol=0)
 
 
 @trained_kind

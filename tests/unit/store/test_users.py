@@ -284,3 +284,15 @@ def test_users_are_found_in_the_index_however_many_there_are(store):
     many = [UserKey(f"tenant {number}", "ann") for number in range(2_000)]
     store.put_heads("v1", "adapter", dict.fromkeys(many, HEAD))
     assert set(store.stamps(many, "v1", "adapter")) == set(many)
+
+
+def test_histories_of_many_users_are_replaced_together_and_nobody_elses(store, item):
+    store.put_history(HER_NAMESAKE, [item("a", "another's")])
+    many = {UserKey("acme", str(number)): (item("a", str(number)), item("b")) for number in range(1_500)}
+    store.put_histories(many)
+    store.put_histories({ANN: (item("c"),), UserKey("acme", "7"): ()})
+    assert store.history(UserKey("acme", "7")) == ()
+    assert store.history(UserKey("acme", "1499")) == (item("a", "1499"), item("b"))
+    assert store.history(ANN) == (item("c"),)
+    assert store.history(HER_NAMESAKE) == (item("a", "another's"),)
+    assert len(store.users()) == 1_501
