@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from killing import kill_when
 from rich.console import Console
 from torch.testing import assert_close
 
@@ -153,13 +154,7 @@ def test_a_killed_fit_goes_on_where_it_was(tree, tmp_path):
     path.write_text(json.dumps(tree))
     command = [sys.executable, "-m", "hydra_ray", "fit", str(path)]
     command.append(f"ray.address={ray.get_runtime_context().gcs_address}")
-    victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and victim.poll() is None and len(stamps(settings)) < 3:
-        time.sleep(0.02)
-    os.kill(victim.pid, signal.SIGKILL)
-    output, _ = victim.communicate(timeout=60)
-    assert victim.returncode == -signal.SIGKILL, output.decode()
+    kill_when(lambda: len(stamps(settings)) >= 3, command)
     before = stamps(settings)
     assert 3 <= len(before) < USERS
 

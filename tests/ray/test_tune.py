@@ -1,11 +1,8 @@
 """Searching settings for cohorts with Ray Tune."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import ray
 import yaml
+from killing import kill_when
 from rich.console import Console
 
 from hydra_ray.learn.fit import fit_users
@@ -96,13 +94,7 @@ def test_a_killed_search_goes_on_where_it_was(tree, tmp_path):
     command = [sys.executable, "-m", "hydra_ray", "tune", *map(str, files)]
     command.insert(-1, "--search")
     command.append(f"ray.address={ray.get_runtime_context().gcs_address}")
-    victim = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-    deadline = time.monotonic() + 180
-    while time.monotonic() < deadline and victim.poll() is None and len(saved_trials(tmp_path)) < 4:
-        time.sleep(0.05)
-    os.kill(victim.pid, signal.SIGKILL)
-    output, _ = victim.communicate(timeout=60)
-    assert victim.returncode == -signal.SIGKILL, output.decode()
+    kill_when(lambda: len(saved_trials(tmp_path)) >= 4, command)
     before = saved_trials(tmp_path)
     assert 4 <= len(before) < 12
 
