@@ -28,6 +28,7 @@ from hydra_ray.learn.plan import Unit
 from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar
 from hydra_ray.learn.search_space import PRIOR_WEIGHT, Parameter, SearchSettings, fit_with
 from hydra_ray.learn.teaching import Teaching, digest, teaching
+from hydra_ray.learn.trial_log import TrialLog
 from hydra_ray.learn.tuned import FALLBACK, CohortResult, Trial, TunedRole, save_tuned, tuned_file
 from hydra_ray.models.base import ADAPTER, read_about
 from hydra_ray.models.features import UserFeatures
@@ -113,8 +114,6 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
     Raises:
         HydraError: There is no base, the data does not fit it, or there are too few users.
     """
-    # Trials take a second or less: what a killed search has found has to be on disk sooner than in ten.
-    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "2")
     # Tune's newer output cannot be turned off; there is a progress bar.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -197,7 +196,9 @@ def _tune_role(
 def _search(
     job: TrialJob, cohort: Cohort, role: str, storage: Path, settings: Settings, search: SearchSettings
 ) -> list[Trial]:
-    """The trials of one cohort. The run is named after its users and settings: a killed one is found again."""
+    """The trials of one cohort. Finished ones are kept under a name of its users and settings: a killed search
+    finds them again.
+    """
     about = [
         search.model_dump_json(),
         settings.fit.model_dump_json(),
@@ -205,49 +206,49 @@ def _search(
         [list(k) for k, _ in cohort.users],
     ]
     name = f"{role}-{cohort.name}-{digest(about)}"
-    trainable = ray.tune.with_resources(ray.tune.with_parameters(run_trial, job=job), {"cpu": 1})
-    path = str(storage / name)
-    if ray.tune.Tuner.can_restore(path):
-        tuner = ray.tune.Tuner.restore(path, trainable, resume_unfinished=True, restart_errored=True)
-    else:
-        tuner = _new_tuner(trainable, name, storage, settings, search)
-    grid = tuner.fit()
-    if grid.num_errors:
-        raise HydraError(f"{grid.num_errors} trial(s) of cohort {cohort.name} failed; the first: {grid.errors[0]}")
-    trials = []
-    for result in grid:
-        assert result.metrics is not None
-        assert result.config is not None
-        metrics = result.metrics
-        trials.append(Trial(result.config, metrics["best"], metrics["steps"], metrics["training_iteration"]))
-    return trials
+    log = TrialLog(storage / "trials" / name)
+    before = log.read()
+    if len(before) < search.trials:
+        trainable = ray.tune.with_resources(ray.tune.with_parameters(run_trial, job=job), {"cpu": 1})
+        grid = _tuner(trainable, f"{name}-{len(before)}", storage, log, before, settings, search).fit()
+        if grid.num_errors:
+            raise HydraError(f"{grid.num_errors} trial(s) of cohort {cohort.name} failed; the first: {grid.errors[0]}")
+    return log.read()
 
 
-def _new_tuner(
-    trainable: Callable[..., Any], name: str, storage: Path, settings: Settings, search: SearchSettings
+def _tuner(
+    trainable: Callable[..., Any],
+    name: str,
+    storage: Path,
+    log: TrialLog,
+    before: Sequence[Trial],
+    settings: Settings,
+    search: SearchSettings,
 ) -> ray.tune.Tuner:
+    """For the trials that are left. The settings there are come first, so that a search can only gain."""
     now = _values_now(settings.fit, search.space)
+    seed = settings.seed + len(before)
+    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, search.trials // 2))
+    space = {path: _distribution(parameter) for path, parameter in search.space.items()}
+    first = [] if any(trial.values == now for trial in before) else [now]
+    optimizer = OptunaSearch(space, metric="best", mode="max", points_to_evaluate=first, sampler=sampler)
+    for trial in before:
+        optimizer.add_evaluated_point(trial.values, trial.score)
     return ray.tune.Tuner(
         trainable,
         tune_config=ray.tune.TuneConfig(
             metric="best",
             mode="max",
-            num_samples=search.trials,
+            num_samples=search.trials - len(before),
             max_concurrent_trials=search.concurrent or max(1, int(ray.cluster_resources()["CPU"])),
-            search_alg=OptunaSearch(
-                {name: _distribution(parameter) for name, parameter in search.space.items()},
-                metric="best",
-                mode="max",
-                points_to_evaluate=[now],
-                sampler=optuna.samplers.TPESampler(seed=settings.seed, n_startup_trials=min(10, search.trials // 2)),
-            ),
+            search_alg=optimizer,
             scheduler=ASHAScheduler(
                 max_t=search.epochs, grace_period=min(search.grace_epochs, search.epochs), reduction_factor=3
             ),
             # A trial is over in seconds: a process for each would take longer to start.
             reuse_actors=True,
         ),
-        run_config=ray.tune.RunConfig(name=name, storage_path=str(storage), verbose=0),
+        run_config=ray.tune.RunConfig(name=name, storage_path=str(storage), verbose=0, callbacks=[log]),
     )
 
 
@@ -260,7 +261,7 @@ def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution
 
 
 def _values_now(fit: FitSettings, space: Mapping[str, Parameter]) -> dict[str, Any]:
-    """The settings there are, as far as the space has them: the first trial, so that a search can only gain."""
+    """The settings there are, as far as the space has them."""
     values: dict[str, Any] = {}
     for path, parameter in space.items():
         value: Any = 1.0

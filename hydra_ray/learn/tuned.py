@@ -51,7 +51,7 @@ class CohortResult:
         default: Their mean held-back score under those settings.
         tuned: Under the winner.
         gain: Mean difference with its 95 % interval: value, low, high.
-        trials: In the order in which they were begun.
+        trials: In the order in which they finished.
     """
 
     values: dict[str, Any]
