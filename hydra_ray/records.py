@@ -42,14 +42,32 @@ class HistoryItem:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of an OpenAI chat."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
-    """One request of a user, without its answer: gold answers are kept apart, in `Dataset.golds`."""
+    """One request of a user, without its answer: gold answers are kept apart, in `Dataset.golds`.
+
+    Attributes:
+        id: Unique within the data.
+        user: Who asks.
+        input: The text to answer.
+        ts: As of a history item.
+        item_id: As of a history item.
+        turns: What was said before in the same conversation, oldest first.
+    """
 
     id: str
     user: UserKey
     input: str
     ts: str | None = None
     item_id: str | None = None
+    turns: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +79,11 @@ class Ranked:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One turn of an OpenAI chat."""
+class PeerItem:
+    """A history item of somebody else, of the same tenant."""
 
-    role: str
-    content: str
+    user: UserKey
+    item: HistoryItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,7 @@ class Answer:
         head: Which head judged the candidates: "user", "shared", "other" (of another user) or "none".
         usage: What the LLM was asked for this answer.
         truncated: Texts that were cut to fit the prompt.
+        prompt: What the LLM was asked.
     """
 
     query_id: str
@@ -160,6 +179,7 @@ class Answer:
     head: str = "none"
     usage: Usage = field(default_factory=Usage)
     truncated: int = 0
+    prompt: tuple[Message, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -195,7 +195,7 @@ class Questions:
         )
 
     def _request(self, unit: Unit, shots: Sequence[HistoryItem], n: int, temperature: float) -> tuple[ChatRequest, int]:
-        prompt = self.prompter(unit.query.input, shots)
+        prompt = self.prompter(unit.query, shots)
         seed = stable_seed(self.recipe.seed, unit.query.user, unit.query.id)
         return ChatRequest(prompt.messages, n, temperature, self.prompter.task.max_tokens, seed), prompt.truncated
 

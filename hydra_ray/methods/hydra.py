@@ -34,7 +34,7 @@ class Hydra:
         degraded: list[str] = []
         found = await self._retrieve(query, degraded)
         shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
-        prompt = self.prompter(query.input, [ranked.item for ranked in shown])
+        prompt = self.prompter(query, [ranked.item for ranked in shown])
         request = ChatRequest(
             prompt.messages,
             n=self.recipe.candidates if self.adapt else 1,
@@ -56,6 +56,7 @@ class Hydra:
             head=_whose(choice, head, query),
             usage=generation.usage,
             truncated=prompt.truncated,
+            prompt=prompt.messages,
         )
 
     async def _retrieve(self, query: Query, degraded: list[str]) -> list[Ranked]:

@@ -1,4 +1,4 @@
-"""What a method is made of: four ports. `evaluate/` plugs local steps into them, `serve/` deployment handles."""
+"""What a method is made of: ports. `evaluate/` plugs local steps into them, `serve/` deployment handles."""
 
 from __future__ import annotations
 
@@ -63,14 +63,48 @@ class Adapt(Protocol):
         ...
 
 
+class Peers(Protocol):
+    """Finds history of people like the query's user."""
+
+    async def __call__(self, query: Query, k: int) -> list[Ranked]:
+        """At most k items of the nearest other users of the tenant, best first; none of a tenant that did not opt in.
+
+        Raises:
+            StepError: The method goes on with the user's own history.
+        """
+        ...
+
+
+class Profile(Protocol):
+    """What an LLM wrote of the query's user."""
+
+    async def __call__(self, query: Query, kind: str) -> str:
+        """The profile as the prompt tells it; `kind` names who writes it. "" where there is nothing to tell.
+
+        Raises:
+            StepError: The method goes on without.
+        """
+        ...
+
+
+async def _no_peers(query: Query, k: int) -> list[Ranked]:
+    raise StepError("nobody plugged the port of peers")
+
+
+async def _no_profile(query: Query, kind: str) -> str:
+    raise StepError("nobody plugged the port of profiles")
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The steps as a method calls them."""
+    """The steps as a method calls them. Methods of the papers' core need the first four only."""
 
     retrieve: Retrieve
     rerank: Rerank
     generate: Generate
     adapt: Adapt
+    peers: Peers = _no_peers
+    profile: Profile = _no_profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +119,7 @@ class Recipe:
     evidence: int = 24
     vote_weight: float = 1.0
     rank_weight: float = 1.0
+    profile: str = ""
     seed: int = 0
 
 

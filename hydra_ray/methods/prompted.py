@@ -32,7 +32,7 @@ class Prompted:
                 shown = await self.ports.retrieve(query, self.recipe.shots, self.by)
             except StepError:
                 degraded = ("retriever",)
-        prompt = self.prompter(query.input, [ranked.item for ranked in shown])
+        prompt = self.prompter(query, [ranked.item for ranked in shown])
         task = self.prompter.task
         seed = stable_seed(self.recipe.seed, query.user, query.id)
         generation = await self.ports.generate(ChatRequest(prompt.messages, max_tokens=task.max_tokens, seed=seed))
@@ -45,4 +45,5 @@ class Prompted:
             degraded=degraded,
             usage=generation.usage,
             truncated=prompt.truncated,
+            prompt=prompt.messages,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra_ray.records import HistoryItem, Message
+from hydra_ray.records import HistoryItem, Message, Query
 from hydra_ray.tasks import Task
 
 
@@ -34,14 +34,23 @@ class Prompter:
     shot_words: int = 50
     max_input_chars: int = 4000
 
-    def __call__(self, text: str, shots: Sequence[HistoryItem]) -> Prompt:
-        """The chat for one query text; shots come most useful first."""
+    def __call__(self, query: Query, shots: Sequence[HistoryItem], profile: str = "") -> Prompt:
+        """The chat for one query.
+
+        Args:
+            query: Its earlier turns stand right before its text.
+            shots: Most useful first.
+            profile: What is told of the user, as the system's message; "" where nothing is.
+        """
         messages, truncated = [], 0
+        if profile:
+            messages.append(Message("system", profile))
         for item in shots:
             words = item.input.split()
             truncated += len(words) > self.shot_words
             messages.append(Message("user", self.task.question(" ".join(words[: self.shot_words]))))
             messages.append(Message("assistant", item.output))
-        truncated += len(text) > self.max_input_chars
-        messages.append(Message("user", self.task.question(text[: self.max_input_chars])))
+        messages.extend(query.turns)
+        truncated += len(query.input) > self.max_input_chars
+        messages.append(Message("user", self.task.question(query.input[: self.max_input_chars])))
         return Prompt(tuple(messages), truncated)

@@ -129,7 +129,7 @@ def test_eight_candidates_cost_one_prompt(client, trees, users, demo_settings):
 
     task = Base.load(settings.model_dir / "base").task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
-    prompt = make_prompter(settings, task)(users[0].queries[0].input, shots)
+    prompt = make_prompter(settings, task)(users[0].queries[0], shots)
     assert reply.usage.prompt_tokens == chat_token_counter(DEMO_CHECKPOINT)(ChatRequest(prompt.messages))
     assert reply.usage.completion_tokens >= 8
 

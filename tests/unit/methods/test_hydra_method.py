@@ -72,7 +72,7 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
     assert steps.asked["rerank"] == (film, history[:4], ANN)
     shown = [history[3], history[2]]
     (request,) = steps.asked["generate"]
-    assert request.messages == Prompter(tag_task)("A dog barks.", shown).messages
+    assert request.messages == Prompter(tag_task)(film, shown).messages
     assert (request.n, request.temperature, request.max_tokens) == (8, 0.9, tag_task.max_tokens)
     assert request.seed == stable_seed(7, ANN, film.id)
     # The adapter reads the retriever's order, so that its features do not depend on the reranker's head.

@@ -45,7 +45,7 @@ async def test_retrieved_history_is_shown_and_one_greedy_answer_taken(tag_task, 
     answer = await steps.method(tag_task, by)(asked, asked.user)
     assert steps.asked == [(asked, 2, by)]
     (request,) = llm.requests
-    assert request.messages == Prompter(tag_task)("A dog barks.", history[:2]).messages
+    assert request.messages == Prompter(tag_task)(query("A dog barks."), history[:2]).messages
     assert (request.n, request.temperature, request.max_tokens) == (1, 0.0, tag_task.max_tokens)
     assert request.seed == stable_seed(7, asked.user, asked.id)
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == ("A dog barks.", "drama", "none", ())

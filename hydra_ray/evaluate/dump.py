@@ -1,0 +1,245 @@
+"""What methods answered, with prompts, candidates and scores: enough to evaluate again without any LLM.
+
+One Parquet file a run: a task, split, training seed and method. Nothing in it needs hydra-ray to be read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
+from hydra_ray.tasks import Task
+
+SCHEMA = "hydra-ray/dump/v1"
+
+_ABOUT = b"hydra-ray"
+_ROWS = pa.schema(
+    [
+        ("tenant", pa.string()),
+        ("user", pa.string()),
+        ("query_id", pa.string()),
+        ("input", pa.string()),
+        ("item_id", pa.string()),
+        ("seen", pa.bool_()),
+        ("history_items", pa.int32()),
+        ("most_frequent", pa.string()),
+        ("cohort", pa.string()),
+        ("gold", pa.string()),
+        ("output", pa.string()),
+        ("failed", pa.bool_()),
+        ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+        ("shown", pa.list_(pa.string())),
+        (
+            "candidates",
+            pa.list_(
+                pa.struct(
+                    [
+                        ("text", pa.string()),
+                        ("votes", pa.int32()),
+                        ("order", pa.int32()),
+                        ("logit", pa.float32()),
+                        ("score", pa.float32()),
+                    ]
+                )
+            ),
+        ),
+        ("head", pa.string()),
+        ("degraded", pa.list_(pa.string())),
+        ("truncated", pa.int32()),
+        ("calls", pa.int32()),
+        ("cached", pa.int32()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("seconds", pa.float32()),
+    ],
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is known of a query whatever the method: its row's part that methods share.
+
+    Attributes:
+        query: As it was asked.
+        gold: The user's own answer.
+        history_items: How much history it may see.
+        most_frequent: The answer that is most frequent in that history, the newest of equals; "" without history.
+        seen: Whether anybody in training has the item that it is about; None where the data tells no items.
+        cohort: Of the user, as a search found cohorts; "" without a search.
+    """
+
+    query: Query
+    gold: str
+    history_items: int = 0
+    most_frequent: str = ""
+    seen: bool | None = None
+    cohort: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One method's answer to one query.
+
+    Attributes:
+        asked: The query and what is known of it.
+        answer: None where the LLM gave none: it counts as wrong.
+        seconds: From the query to the answer, in this process.
+    """
+
+    asked: Asked
+    answer: Answer | None
+    seconds: float = 0.0
+
+    @property
+    def user(self) -> UserKey:
+        """Who asked."""
+        return self.asked.query.user
+
+    @property
+    def output(self) -> str:
+        """The answer's text, "" where there is none."""
+        return self.answer.text if self.answer else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """One run of one method.
+
+    Attributes:
+        task: As the data defines it.
+        split: Of the data.
+        method: Its name; controls have names too.
+        seed: Of training.
+        vote_weight: Of the LLM's vote where a head has none of its own: candidates can be chosen again with it.
+        train_users: How many users the base was trained on; 0 for methods without a base.
+        rows: One a query.
+        judged: The reranker's scores of history items, each with whether the item helped the LLM; empty but for
+            the reranker's own runs.
+    """
+
+    task: Task
+    split: str
+    method: str
+    seed: int
+    rows: tuple[Row, ...]
+    vote_weight: float = 1.0
+    train_users: int = 0
+    judged: tuple[tuple[float, bool], ...] = field(default=(), repr=False)
+
+
+def write_dump(path: Path, dump: Dump) -> None:
+    """Writes a run as a whole or not at all."""
+    about = {
+        "schema": SCHEMA,
+        "task": dump.task.to_json(),
+        "split": dump.split,
+        "method": dump.method,
+        "seed": dump.seed,
+        "vote_weight": dump.vote_weight,
+        "train_users": dump.train_users,
+        "judged": [[score, helped] for score, helped in dump.judged],
+    }
+    table = pa.Table.from_pylist([_to_columns(row) for row in dump.rows], schema=_ROWS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    pq.write_table(table.replace_schema_metadata({_ABOUT: json.dumps(about)}), partial, compression="zstd")
+    os.replace(partial, path)
+
+
+def read_dump(path: Path) -> Dump:
+    """Reads a run.
+
+    Raises:
+        HydraError: The file is missing, or is no dump of this version.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes dumps") from None
+    except pa.ArrowInvalid as error:
+        raise HydraError(f"{path}: not a Parquet file: {error}") from None
+    about = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
+    if about.get("schema") != SCHEMA:
+        raise HydraError(f'{path}: the schema is "{about.get("schema")}", this version reads "{SCHEMA}"')
+    return Dump(
+        Task.from_json(about["task"]),
+        about["split"],
+        about["method"],
+        about["seed"],
+        tuple(_from_columns(columns) for columns in table.to_pylist()),
+        about["vote_weight"],
+        about["train_users"],
+        tuple((score, helped) for score, helped in about["judged"]),
+    )
+
+
+def read_dumps(folder: Path) -> list[Dump]:
+    """All runs in a folder and those below it, in the order of their paths.
+
+    Raises:
+        HydraError: There is none, or one cannot be read.
+    """
+    paths: Sequence[Path] = sorted(folder.rglob("*.parquet"))
+    if not paths:
+        raise HydraError(f"{folder}: there are no dumps; hydra-ray evaluate writes them")
+    return [read_dump(path) for path in paths]
+
+
+def _to_columns(row: Row) -> dict[str, Any]:
+    asked, answer = row.asked, row.answer or Answer(row.asked.query.id, "")
+    query = asked.query
+    return {
+        **query.user._asdict(),
+        "query_id": query.id,
+        "input": query.input,
+        "item_id": query.item_id,
+        "seen": asked.seen,
+        "history_items": asked.history_items,
+        "most_frequent": asked.most_frequent,
+        "cohort": asked.cohort,
+        "gold": asked.gold,
+        "output": answer.text,
+        "failed": row.answer is None,
+        "prompt": [{"role": message.role, "content": message.content} for message in answer.prompt],
+        "shown": [ranked.item.id for ranked in answer.history],
+        "candidates": [
+            {"text": c.text, "votes": c.votes, "order": c.order, "logit": c.logit, "score": c.score}
+            for c in answer.candidates
+        ],
+        "head": answer.head,
+        "degraded": list(answer.degraded),
+        "truncated": answer.truncated,
+        "calls": answer.usage.calls,
+        "cached": answer.usage.cached,
+        "prompt_tokens": answer.usage.prompt_tokens,
+        "completion_tokens": answer.usage.completion_tokens,
+        "seconds": row.seconds,
+    }
+
+
+def _from_columns(columns: dict[str, Any]) -> Row:
+    query = Query(
+        columns["query_id"], UserKey(columns["tenant"], columns["user"]), columns["input"], item_id=columns["item_id"]
+    )
+    about = {name: columns[name] for name in ("gold", "history_items", "most_frequent", "seen", "cohort")}
+    answer = None
+    if not columns["failed"]:
+        answer = Answer(
+            query_id=query.id,
+            text=columns["output"],
+            candidates=tuple(Candidate(**candidate) for candidate in columns["candidates"]),
+            degraded=tuple(columns["degraded"]),
+            head=columns["head"],
+            usage=Usage(*(columns[name] for name in ("calls", "prompt_tokens", "completion_tokens", "cached"))),
+            truncated=columns["truncated"],
+            prompt=tuple(Message(**message) for message in columns["prompt"]),
+        )
+    return Row(Asked(query, **about), answer, columns["seconds"])
