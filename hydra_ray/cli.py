@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,17 @@ SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar=
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="Single settings, e.g. data.split=dev.", metavar="KEY=VALUE")
 ]
+
+
+class Paper(StrEnum):
+    """Papers whose comparison can be run."""
+
+    hydra = "hydra"
+    dpl = "dpl"
+    mof = "mof"
+
+
+PRESETS = {Paper.hydra: "paper", Paper.dpl: "dpl", Paper.mof: "mof"}
 
 HeadsFolder = Annotated[Path, typer.Argument(help="Folder of the shards.", metavar="FOLDER")]
 
@@ -132,6 +144,22 @@ def tune(
         console.print(str(path))
 
 
+@app.command()
+def profile(
+    settings: SettingsFile,
+    overrides: Overrides = None,
+    kind: Annotated[list[str] | None, typer.Option(help="pag, dpl; again for another. Default: all.")] = None,
+) -> None:
+    """Has the LLM write profiles of the users that `users` names, for methods pag and dpl and for method.profile.
+
+    Profiles that are there are kept until history grew by profile.refresh_items or settings changed.
+    """
+    from hydra_ray.learn.profiles import write_profiles
+    from hydra_ray.steps.profile_writer import KINDS
+
+    console.print(str(write_profiles(_load(settings, overrides), console, tuple(kind or KINDS))))
+
+
 @heads_app.command("export")
 def export_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrides = None) -> None:
     """Writes all users' heads for the trained base as sharded safetensors."""
@@ -150,20 +178,54 @@ def import_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrid
 
 @app.command()
 def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
-    """Compares the methods on the users' queries and writes results.json and predictions.jsonl to `out`."""
+    """Compares methods over tasks and training seeds; writes results, a report and all answers to `out`.
+
+    With evaluate.tasks or evaluate.seeds it first collects, trains and fits what each needs. What is there already is
+    not done again: a killed evaluation goes on where it was.
+    """
     from hydra_ray.evaluate.run import evaluate as run
-    from hydra_ray.evaluate.table import results_table
+    from hydra_ray.evaluate.table import outcome_tables
 
     tree = _load(settings, overrides)
-    results = run(tree, console)
-    console.print(results_table(results))
+    console.print(*outcome_tables(run(tree, console)))
     if tree.evaluate.curves:
         from hydra_ray.evaluate.curve_report import curve_tables
         from hydra_ray.evaluate.curves import measure_curves
 
         console.print(*curve_tables(measure_curves(tree, console)))
         console.print(f"{tree.out / 'curves.json'}, {tree.out / 'curves.png'}")
-    console.print(f"{tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
+    console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
+
+
+@app.command()
+def reproduce(
+    paper: Annotated[Paper, typer.Argument(help="Whose comparison: hydra, dpl or mof.")],
+    settings: SettingsFile,
+    overrides: Overrides = None,
+) -> None:
+    """Runs a paper's comparison by its own recipe on your data and LLM, and prints its figures beside yours."""
+    from hydra_ray.evaluate.published import beside
+    from hydra_ray.evaluate.run import evaluate as run
+
+    tree = _load(settings, [f"preset={PRESETS[paper]}", *(overrides or [])])
+    console.print(beside(run(tree, console), paper.value))
+    console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
+
+
+@app.command()
+def report(
+    settings: SettingsFile,
+    dumps: Annotated[Path, typer.Argument(help="Folder of dumps, as evaluate leaves them.", metavar="FOLDER")],
+    overrides: Overrides = None,
+) -> None:
+    """Scores answers that are there already, e.g. somebody else's dumps, and writes what `evaluate` writes; no LLM."""
+    from hydra_ray.evaluate.dump import read_dumps
+    from hydra_ray.evaluate.run import score
+    from hydra_ray.evaluate.table import outcome_tables
+
+    tree = _load(settings, overrides)
+    console.print(*outcome_tables(score(read_dumps(dumps), tree)))
+    console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from hydra_ray.data.simulated import Preference, labels_in, simulate
 from hydra_ray.evaluate.run import evaluate
-from hydra_ray.evaluate.table import results_table
+from hydra_ray.evaluate.table import outcome_tables
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.run import collect_feedback, train_base
@@ -52,7 +52,7 @@ def run_demo(out: Path, console: Console) -> None:
         fit_users(settings.model_copy(update={"users": "dev"}), console)
         console.rule("4 Evaluate: those users' next queries")
         dev = settings.model_copy(update={"data": data.model_copy(update={"split": "dev"})})
-        console.print(results_table(evaluate(dev, console)))
+        console.print(*outcome_tables(evaluate(dev, console)))
         console.rule("5 Serve: the same request of two users")
         dataset, preferences = simulate(
             users=data.dev_users, history=data.history, queries=data.queries, seed=settings.seed, split="dev"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
@@ -119,3 +121,17 @@ def query() -> Callable[..., Query]:
         return Query(more.pop("id", text), UserKey("acme", user), text, **more)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def word_vectors() -> Callable[[Sequence[str]], np.ndarray]:
+    """Embeds texts by the words they share: unit length, shape (texts, 256), float32."""
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        vectors = np.full((len(texts), 256), 1e-6, np.float32)
+        for row, text in enumerate(texts):
+            for word in text.lower().split():
+                vectors[row, zlib.crc32(word.encode()) % 256] += 1
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    return embed

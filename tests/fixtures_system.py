@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from hydra_ray.demo import demo_settings as load_demo_settings
-from hydra_ray.evaluate.results import Results
+from hydra_ray.evaluate.outcome import TaskOutcome
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.fit import fit_users
@@ -32,11 +32,12 @@ def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def demo_results(ray_cluster: None, demo_settings: Settings) -> Results:
+def demo_results(ray_cluster: None, demo_settings: Settings) -> TaskOutcome:
     """The demo's collect, train, fit and evaluate, once for all tests."""
     quiet = Console(quiet=True)
     collect_feedback(demo_settings, quiet)
     train_base(demo_settings, quiet)
     fit_users(demo_settings.model_copy(update={"users": "dev"}), quiet)
     dev = demo_settings.data.model_copy(update={"split": "dev"})
-    return evaluate(demo_settings.model_copy(update={"data": dev}), quiet)
+    (task,) = evaluate(demo_settings.model_copy(update={"data": dev}), quiet).tasks
+    return task

@@ -53,19 +53,27 @@ class Fields:
         """The first of these fields that is there and not null.
 
         Raises:
-            DataError: It is neither text nor a number.
+            DataError: It is neither text nor a number, or text that UTF-8 cannot hold.
         """
         for name in names:
             value = self.values.get(name)
             if value is None:
                 continue
             if isinstance(value, str):
-                return value
+                return self._storable(value, name)
             # bool is an int to Python, but neither an answer nor an id.
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise self.error(f'has {kind_of(value)} as "{name}". Write it as text.')
             return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
         return None
+
+    def _storable(self, text: str, name: str) -> str:
+        # JSON can escape what neither files nor databases take.
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise self.error(f'has half a surrogate pair in "{name}". Take it out.') from None
+        return text
 
     def rows(self, name: str) -> list[Any]:
         """A list that must be there.

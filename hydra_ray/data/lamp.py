@@ -1,8 +1,8 @@
 """Reads LaMP's files: `<split>_questions.json` and `<split>_outputs.json`.
 
-On top of LaMP's own fields, questions may have `user_id`, `ts` and `item_id`, and profile items `ts`
-and `item_id`, which tell one user's questions from another's, earlier records from later ones, and
-what a record is about.
+LaMP has two layouts. In the user-based one, questions are {id, input, profile}. In the time-based one,
+questions have a `user_id` and profile items a `date`. On top of that, questions and items may have `ts`
+(or `date`) and `item_id`: when a record was made, and what it is about.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ray.data.errors import DataError, Fields, kind_of
+from hydra_ray.data.split import before
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.tasks import Task
+
+# LaMP calls both its news and its movies so.
+_OWN_NAMES = {"LaMP_2N": "LaMP_2", "LaMP_2M": "LaMP_2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +30,21 @@ class _Question:
     id: str
     user: str
     asked: str
+    ts: str | None
     profile: dict[str, HistoryItem]
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """Ids of the profile items that were there when the question was asked."""
+        return frozenset(item.id for item in self.profile.values() if before(item.ts, self.ts))
 
 
 def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") -> tuple[Task, Dataset]:
     """Reads one split of one task.
 
     Questions without `user_id` are a user each, as in LaMP itself. Those of one user share the union of
-    their profiles, oldest first; without dates it keeps the files' order.
+    their profiles, oldest first; without dates it keeps the files' order. A question sees its own profile only,
+    and of that, where both are dated, only what is older than the question.
 
     Args:
         directory: Folder of the files, or of folders named after tasks.
@@ -48,7 +59,8 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
     Raises:
         DataError: Names the file, the record (counted from 1) and the field that cannot be used.
     """
-    folder = directory / task.name if (directory / task.name).is_dir() else directory
+    folders = (directory / name for name in (task.name, _OWN_NAMES.get(task.name, task.name)))
+    folder = next((folder for folder in folders if folder.is_dir()), directory)
     path = folder / f"{split}_questions.json"
     records = _read_json(path)
     if not isinstance(records, list):
@@ -65,7 +77,7 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
     people = []
     for name, asked in users.items():
         history = _union(asked)
-        visible |= {q.id: frozenset(q.profile) for q in asked if len(q.profile) < len(history)}
+        visible |= {question.id: question.seen for question in asked if len(question.seen) < len(history)}
         key = UserKey(tenant, name)
         people.append(User(key, tuple(history), tuple(_query(question, key, own) for question in asked)))
     return own, Dataset(tuple(people), golds, visible)
@@ -93,7 +105,8 @@ def _question(record: object, place: str, task: Task) -> _Question:
         if item.id in profile:
             raise row.error(f'has the id "{item.id}" of an earlier item. Ids must be unique within a profile.')
         profile[item.id] = item
-    return _Question(fields, identity, fields.optional("user_id") or identity, fields.text("input"), profile)
+    user, ts = fields.optional("user_id") or identity, fields.optional("ts", "date")
+    return _Question(fields, identity, user, fields.text("input"), ts, profile)
 
 
 def _item(row: Fields, task: Task) -> HistoryItem:
@@ -108,14 +121,14 @@ def _item(row: Fields, task: Task) -> HistoryItem:
 
 
 def _item_needs(task: Task) -> str:
-    names = [f'"{name}"' for name in ("id", task.input_field, task.output_field, task.context_field) if name != ""]
+    fields = ("id", task.input_field, task.output_field, task.context_field)
+    names = [f'"{name}"' for name in dict.fromkeys(fields) if name]
     return f"{task.name} items need {', '.join(names[:-1])} and {names[-1]}."
 
 
 def _query(question: _Question, user: UserKey, task: Task) -> Query:
     text = question.asked.partition(task.marker)[2].strip() if task.marker else question.asked.strip()
-    fields = question.fields
-    return Query(question.id, user, text, ts=fields.optional("ts", "date"), item_id=fields.optional("item_id"))
+    return Query(question.id, user, text, ts=question.ts, item_id=question.fields.optional("item_id"))
 
 
 def _task(questions: Sequence[_Question], task: Task) -> Task:
@@ -154,7 +167,7 @@ def _golds(path: Path, questions: Sequence[_Question], task: Task) -> dict[str, 
     if not path.exists():
         return {}
     outputs = Fields.of(_read_json(path), f"{path.name}: the file", 'It needs "task" and "golds".')
-    if (name := outputs.text("task")) != task.name:
+    if (name := outputs.text("task")) not in (task.name, _OWN_NAMES.get(task.name)):
         raise outputs.error(f'is of task "{name}", not "{task.name}". Choose the task that the files are of.')
     needs = 'Answers need "id" and "output".'
     rows = [

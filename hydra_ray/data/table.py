@@ -2,126 +2,57 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from hashlib import blake2b
 from pathlib import Path
-from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.data.errors import DataError, Fields
-from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.data.jsonl import read_jsonl
+from hydra_ray.data.split import Record, Split
+from hydra_ray.records import Dataset
 from hydra_ray.tasks import Task
 
 _COLUMNS = ("user_id", "input", "output", "ts")
 _NEEDS = 'Records need "user_id", "input", "output" and "ts".'
 
 
-class _Record(NamedTuple):
-    input: str
-    output: str
-    ts: str
-    item_id: str | None
-
-
-def read_records(
-    path: Path,
-    task: Task,
-    split: str,
-    *,
-    queries_per_user: int,
-    dev_share: float,
-    seed: int,
-    tenant: str = "default",
-) -> Dataset:
-    """Reads the users of one split; each user's latest records become the queries.
-
-    A query sees the records before it: equal dates do not count as before. One record of every user
-    stays history, so somebody with a single record has no query.
+def read_records(path: Path, task: Task, split: Split) -> Dataset:
+    """Reads the users of one split.
 
     Args:
         path: A .jsonl or .parquet file.
         task: The task that the records are of.
-        split: "train" or "dev".
-        queries_per_user: Most records of a user that become queries.
-        dev_share: Share of users in split "dev", chosen by a hash of seed and user id, so that more data
-            leaves everybody where they are.
-        seed: Seed of the split.
-        tenant: Tenant of all users.
+        split: Who is in it, and which of their records become queries.
 
     Raises:
         DataError: Names the file, the line or row (counted from 1) and the field that cannot be used.
     """
-    if split not in ("train", "dev"):
-        raise DataError(f'{path.name}: records have the splits "train" and "dev", not "{split}". Set data.split.')
-    users: dict[str, list[_Record]] = {}
+    users: dict[str, list[Record]] = {}
     for fields in _rows(path):
         name, record = fields.text("user_id"), _record(fields, task)
-        if _in_dev(name, dev_share, seed) == (split == "dev"):
+        if split.holds(name):
             users.setdefault(name, []).append(record)
-
-    golds: dict[str, str] = {}
-    visible: dict[str, frozenset[str]] = {}
-    people = []
-    for name, records in users.items():
-        records.sort(key=lambda record: record.ts)
-        first_query = max(1, len(records) - queries_per_user)
-        key = UserKey(tenant, name)
-        history = tuple(
-            HistoryItem(f"{name}-{position}", record.input, record.output, record.ts, record.item_id)
-            for position, record in enumerate(records[:first_query])
-        )
-        queries = []
-        for position, record in enumerate(records[first_query:], first_query):
-            query = Query(f"{name}-{position}", key, record.input, record.ts, record.item_id)
-            before = frozenset(item.id for item in history if (item.ts or "") < record.ts)
-            if len(before) < len(history):
-                visible[query.id] = before
-            golds[query.id] = record.output
-            queries.append(query)
-        people.append(User(key, history, tuple(queries)))
-    return Dataset(tuple(people), golds, visible)
+    return split.dataset(users)
 
 
-def _in_dev(user: str, dev_share: float, seed: int) -> bool:
-    digest = blake2b(f"{seed}:{user}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") < dev_share * 2**64
-
-
-def _record(fields: Fields, task: Task) -> _Record:
+def _record(fields: Fields, task: Task) -> Record:
     ts = fields.optional("ts")
     if not ts:
         raise fields.missing("ts")
     output = fields.text("output")
     if task.closed and task.parse(output) is None:
         raise fields.error(f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.')
-    return _Record(fields.text("input"), output, ts, fields.optional("item_id"))
+    return Record(fields.text("input"), output, ts, fields.optional("item_id"))
 
 
 def _rows(path: Path) -> Iterator[Fields]:
-    readers = {".jsonl": _jsonl, ".parquet": _parquet}
-    if path.suffix not in readers:
+    if path.suffix not in (".jsonl", ".parquet"):
         raise DataError(f"{path.name}: records are read from .jsonl and .parquet files. Convert the file to one.")
     if not path.is_file():
         raise DataError(f"{path}: no such file. Point data.path at the file of records.")
-    return readers[path.suffix](path)
-
-
-def _jsonl(path: Path) -> Iterator[Fields]:
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, 1):
-            place = f"{path.name}, line {number}"
-            if not line.strip():
-                continue
-            try:
-                value = json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise DataError(f"{place}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from None
-            except json.JSONDecodeError as error:
-                raise DataError(f"{place}: not JSON at column {error.colno} ({error.msg}). {_NEEDS}") from None
-            yield Fields.of(value, place, _NEEDS)
+    return read_jsonl(path, _NEEDS) if path.suffix == ".jsonl" else _parquet(path)
 
 
 def _parquet(path: Path) -> Iterator[Fields]:

@@ -6,19 +6,19 @@ They tell what a method's gain comes from. They are no competitors: an oracle se
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from hydra_ray.evaluate.dump import Asked
 from hydra_ray.records import Candidate, UserKey
 from hydra_ray.tasks import Task
 
-
-def majority(candidates: Sequence[Candidate]) -> str:
-    """The answer that the LLM sampled most often; ties go to the one sampled first.
-
-    Args:
-        candidates: Any order; none give an empty answer.
-    """
-    return max(candidates, key=lambda candidate: (candidate.votes, -candidate.order)).text if candidates else ""
+# hydra under a head that is not the user's: these need answers of their own.
+HEAD_CONTROLS = ("shared-head", "other-head")
+CHOOSING_CONTROLS = ("majority-vote", "random-candidate", "best-candidate")
+# What is known without any LLM.
+YARDSTICKS = ("most-frequent", "constant")
+CONTROLS = (*HEAD_CONTROLS, *CHOOSING_CONTROLS, *YARDSTICKS)
 
 
 def random_candidate(candidates: Sequence[Candidate], rng: random.Random) -> str:
@@ -45,18 +45,24 @@ def best_candidate(candidates: Sequence[Candidate], gold: str, task: Task) -> st
     return max((candidate.text for candidate in candidates), key=lambda text: task.score(text, gold), default="")
 
 
-def closed_gap(hydra: float, majority: float, best: float) -> float | None:
-    """Share of the gap between majority and oracle that the method closes.
+def yardsticks(task: Task, asked: Sequence[Asked]) -> dict[str, list[str]]:
+    """What needs neither LLM nor gold answers, where answers are a closed set; an output for each query.
 
-    Args:
-        hydra: A metric of the method; higher or lower may be better.
-        majority: The same metric of `majority`.
-        best: The same metric of `best_candidate`.
-
-    Returns:
-        0 for no better than majority, 1 for as good as the oracle, None when there is no gap.
+    `most-frequent` is the user's most frequent answer so far. `constant` (ratings only) is the same for everybody: the
+    one that is most users' most frequent answer. A user without history gets that one as `most-frequent` too. Where
+    nobody has a history there is neither.
     """
-    return None if best == majority else (hydra - majority) / (best - majority)
+    longest: dict[UserKey, Asked] = {}
+    for one in asked:
+        if one.most_frequent and one.history_items > getattr(longest.get(one.query.user), "history_items", -1):
+            longest[one.query.user] = one
+    if not task.closed or not longest:
+        return {}
+    votes = Counter(one.most_frequent for one in longest.values())
+    # Sorted, so that a tie does not depend on the order of users.
+    constant = max(sorted(votes), key=lambda answer: votes[answer])
+    found = {"most-frequent": [one.most_frequent or constant for one in asked]}
+    return found | ({"constant": [constant for _ in asked]} if task.kind == "rating" else {})
 
 
 def other_users(users: Iterable[UserKey], seed: int) -> dict[UserKey, UserKey]:

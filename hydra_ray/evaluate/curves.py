@@ -102,11 +102,14 @@ class CurveMaker:
         for user in dataset.users:
             left = calls
             for unit in user_units(dataset, user, _ALL, False, self._settings.seed):
-                left -= calls_of(unit, self._settings.feedback.items)
+                left -= self._calls(unit)
                 if left < 0:
                     break
                 kept.append(unit)
         return kept
+
+    def _calls(self, unit: Unit) -> int:
+        return calls_of(unit, self._settings.feedback.items, self._settings.method.candidate_calls)
 
     def _of(self, name: str) -> Settings:
         """The same settings with feedback of its own: the same query has another history there."""
@@ -166,7 +169,7 @@ class CurveMaker:
         count, better = len(queries), metric.higher_is_better
         return Point(
             x,
-            sum(calls_of(unit, self._settings.feedback.items) for unit in units) / len(dataset.users),
+            sum(map(self._calls, units)) / len(dataset.users),
             interval(mine, count),
             interval(rag, count),
             interval(everyones, count),

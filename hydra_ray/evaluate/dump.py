@@ -123,6 +123,8 @@ class Dump:
         rows: One a query.
         judged: The reranker's scores of history items, each with whether the item helped the LLM; empty but for
             the reranker's own runs.
+        made_of: Digest of all that the answers depend on: a run that is there already is not repeated.
+        expected: Whether the candidate with the highest expected score answers, else the most preferred one.
     """
 
     task: Task
@@ -133,6 +135,8 @@ class Dump:
     vote_weight: float = 1.0
     train_users: int = 0
     judged: tuple[tuple[float, bool], ...] = field(default=(), repr=False)
+    made_of: str = ""
+    expected: bool = False
 
 
 def write_dump(path: Path, dump: Dump) -> None:
@@ -146,6 +150,8 @@ def write_dump(path: Path, dump: Dump) -> None:
         "vote_weight": dump.vote_weight,
         "train_users": dump.train_users,
         "judged": [[score, helped] for score, helped in dump.judged],
+        "made_of": dump.made_of,
+        "expected": dump.expected,
     }
     table = pa.Table.from_pylist([_to_columns(row) for row in dump.rows], schema=_ROWS)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -178,6 +184,8 @@ def read_dump(path: Path) -> Dump:
         about["vote_weight"],
         about["train_users"],
         tuple((score, helped) for score, helped in about["judged"]),
+        about["made_of"],
+        about.get("expected", False),
     )
 
 

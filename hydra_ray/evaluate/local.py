@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from hydra_ray.evaluate.profile_book import ProfileBook
 from hydra_ray.methods import Ports, Recipe
+from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.heads import Head
-from hydra_ray.records import Candidate, Choice, Dataset, Query, Ranked, UserKey
+from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
 from hydra_ray.steps.batching import MicroBatcher
-from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.peers import PeerPool
 from hydra_ray.steps.rerank import RerankAsk, Reranker
 from hydra_ray.steps.retrieve import RETRIEVERS
 
@@ -38,28 +42,61 @@ class LocalSteps:
         base: Scores; None for methods that only prompt.
         heads: Where users' heads are: a `UserStore`, or what has its `head`.
         recipe: Weights of the priors.
+        peers: Histories of others; without them methods go on with the user's own.
+        similar_users: Most peers whose items are looked at.
+        profiles: Writes profiles; without it methods go on without.
     """
 
-    def __init__(self, dataset: Dataset, base: Base | None, heads: HeadSource | None, recipe: Recipe) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        base: Base | None,
+        heads: HeadSource | None,
+        recipe: Recipe,
+        peers: PeerPool | None = None,
+        similar_users: int = 5,
+        profiles: ProfileBook | None = None,
+    ) -> None:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
         self._base = base
         self._store = heads
+        self._peers = peers
+        self._similar_users = similar_users
+        self._profiles = profiles
         self._heads: dict[tuple[UserKey, str], Head | None] = {}
         if base is not None:
             for scorer in (base.reranker, base.adapter):
                 scorer.encoder.remember(_REMEMBERED)
             self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
-            self._adapter = MicroBatcher(Adapter(base.adapter, recipe.vote_weight), _BATCH)
+            self._adapter = MicroBatcher(
+                Adapter(base.adapter, recipe.vote_weight, base.task if recipe.expected else None), _BATCH
+            )
 
     def ports(self, generator: Generator) -> Ports:
         """The ports of a method."""
-        return Ports(self.retrieve, self.rerank, generator, self.adapt)
+        ports = Ports(self.retrieve, self.rerank, generator, self.adapt)
+        ports = replace(ports, peers=self.peers) if self._peers else ports
+        return replace(ports, profile=self.profile) if self._profiles else ports
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Ranks what the query may see of its user's history."""
-        history = self._dataset.history(self._users[query.user], query)
-        return await asyncio.to_thread(RETRIEVERS[by], query, history, k)
+        return await asyncio.to_thread(RETRIEVERS[by], query, self._history(query), k)
+
+    async def peers(self, query: Query, k: int) -> list[Ranked]:
+        """Ranks what users similar to the query's said before it."""
+        assert self._peers is not None, "the port is plugged only where there is a pool"
+        return await asyncio.to_thread(
+            self._peers.concerning, query, self._history(query), self._similar_users, k, query.ts
+        )
+
+    async def profile(self, query: Query, kind: str) -> str:
+        """What an LLM wrote of the query's user from what the query may see."""
+        assert self._profiles is not None, "the port is plugged only where there is a book"
+        try:
+            return (await self._profiles(kind, query.user, self._history(query), query.ts)).text
+        except GenerateError as error:
+            raise StepError(str(error)) from error
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Orders history under a user's head."""
@@ -80,3 +117,6 @@ class LocalSteps:
         if (key, role) not in self._heads:
             self._heads[key, role] = self._store.head(key, self._base.version, role)
         return self._heads[key, role]
+
+    def _history(self, query: Query) -> tuple[HistoryItem, ...]:
+        return self._dataset.history(self._users[query.user], query)

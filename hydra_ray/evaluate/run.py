@@ -1,184 +1,127 @@
-"""Compares methods on one split: same queries, generator and seeds, with controls that make a gain believable."""
+"""Compares methods over tasks and training seeds: same queries, generator and feedback, with controls that make a
+gain believable.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import random
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
+import ray
 from rich.console import Console
+from rich.progress import Progress, TaskID
 
-from hydra_ray.evaluate.controls import best_candidate, majority, other_users, random_candidate
-from hydra_ray.evaluate.local import LocalSteps
-from hydra_ray.evaluate.results import Results, score_methods, write_results
-from hydra_ray.learn.assembly import load_data, make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.evaluate.answering import Job, answer, needs_base
+from hydra_ray.evaluate.cells import Cell, cells, prepare
+from hydra_ray.evaluate.dump import Dump, read_dump
+from hydra_ray.evaluate.outcome import Outcome
+from hydra_ray.evaluate.predictions import write_predictions
+from hydra_ray.evaluate.report import write_report
+from hydra_ray.evaluate.results import write_outcome
+from hydra_ray.evaluate.scoring import score_dumps
+from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.engine import generator_running
-from hydra_ray.learn.run import check_task, progress_bar
-from hydra_ray.methods import METHODS, Method
-from hydra_ray.models.base import ADAPTER, Base
-from hydra_ray.records import Answer, Dataset, HydraError, Query, Usage, UserKey
+from hydra_ray.learn.run import progress_bar
+from hydra_ray.methods import METHODS
+from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings
-from hydra_ray.steps.generate import GenerateError, Generator
-from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.store.users import UserStore
-from hydra_ray.tasks import Task
-
-# Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
-_IN_FLIGHT = 128
-
-CHOOSING_CONTROLS = ("majority-vote", "random-candidate", "best-candidate")
-HEAD_CONTROLS = ("shared-head", "other-head")
-CONTROLS = (*CHOOSING_CONTROLS, *HEAD_CONTROLS)
 
 
-@dataclass(slots=True)
-class Work:
-    """What answering all queries by one method took."""
+def evaluate(settings: Settings, console: Console) -> Outcome:
+    """Runs the methods and controls over all cells; writes results, report and dumps to `out`.
 
-    usage: Usage = field(default_factory=Usage)
-    failed: int = 0
-    degraded: int = 0
-    truncated: int = 0
-    seconds: float = 0.0
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values; `llm_calls` counts those answered from the cache too."""
-        return {
-            "llm_calls": self.usage.calls + self.usage.cached,
-            "cached": self.usage.cached,
-            "prompt_tokens": self.usage.prompt_tokens,
-            "completion_tokens": self.usage.completion_tokens,
-            "failed": self.failed,
-            "degraded": self.degraded,
-            "truncated": self.truncated,
-            "seconds": round(self.seconds, 2),
-        }
-
-
-def evaluate(settings: Settings, console: Console) -> Results:
-    """Runs the methods and controls, writes `results.json` and `predictions.jsonl` to `out`.
+    What a killed evaluation has finished is kept: bases, heads, LLM answers and each method's run.
 
     Raises:
         HydraError: Unknown methods, no base, data without answers, or data of another task.
     """
-    names = settings.evaluate.methods or tuple(METHODS)
-    unknown = [name for name in names if name not in METHODS]
+    wanted = settings.evaluate
+    names = wanted.methods or tuple(METHODS)
+    unknown = [name for name in (*names, *wanted.baselines) if name not in METHODS]
     if unknown:
         raise HydraError(f"evaluate.methods: there is no {unknown}; there are {', '.join(METHODS)}")
-    task, dataset = load_data(settings)
-    queries = [query for user in dataset.users for query in user.queries if query.id in dataset.golds]
-    if not queries:
-        raise HydraError(f"data.split: {settings.data.split} has no queries with answers")
-    base, store = None, None
-    if any(name.startswith("hydra") for name in names):
-        base = Base.load(settings.model_dir / "base")
-        check_task(base.task, task)
-        store = UserStore(settings.store_url)
-        _warn_of_missing_heads(dataset, store, base.version, console)
-    steps = LocalSteps(dataset, base, store, make_recipe(settings))
-    with generator_running(settings):
-        # Methods and controls share many requests, and greedy answers must not differ between them: the cache
-        # is no luxury here.
-        generator = make_generator(settings, open_cache(settings))
-        ports = steps.ports(generator)
-        methods = {name: METHODS[name](ports, make_prompter(settings, task), make_recipe(settings)) for name in names}
-        answers, work = asyncio.run(_answer_all(methods, queries, dataset, settings.seed, generator, console))
-    outputs = {name: {key: answer.text for key, answer in by_query.items()} for name, by_query in answers.items()}
-    if "hydra" in answers:
-        outputs |= choose_otherwise(answers["hydra"], dataset.golds, task, settings.seed)
-    results = score_methods(
-        task,
-        settings.data.split,
-        outputs,
-        {query.id: dataset.golds[query.id] for query in queries},
-        {query.id: query.user for query in queries},
-        controls=CONTROLS,
-        work={name: spent.to_json() for name, spent in work.items()},
-        resamples=settings.evaluate.bootstrap,
-        seed=settings.seed,
+    planned = list(cells(settings))
+    jobs = list(_jobs(planned, names, wanted.workers))
+    together = cluster(settings.ray) if wanted.workers > 1 else contextlib.nullcontext()
+    # One engine for all cells: starting it takes minutes.
+    with together, generator_running(settings):
+        if any(map(needs_base, names)):
+            for cell in planned:
+                if cell.prepared:
+                    console.rule(
+                        f"{cell.settings.data.task}, training seed {cell.seed}, {cell.train_users or 'all'} users"
+                    )
+                    prepare(cell, console)
+        with progress_bar(console) as bar:
+            paths = _in_parallel(jobs, wanted.workers, bar) if wanted.workers > 1 else _here(jobs, bar)
+    return score([read_dump(path) for path in paths], settings)
+
+
+def score(dumps: Sequence[Dump], settings: Settings) -> Outcome:
+    """Scores runs and writes results and report to `out`; no LLM is asked and no base is needed.
+
+    Raises:
+        HydraError: The runs do not fit together.
+    """
+    wanted = settings.evaluate
+    outcome = score_dumps(
+        dumps, resamples=wanted.bootstrap, seed=settings.seed, baselines=wanted.baselines, folds=wanted.folds
     )
-    write_results(settings.out, results, outputs, {query.id: query.user for query in queries})
-    if store is not None:
-        store.close()
-    return results
+    write_outcome(settings.out, outcome)
+    write_predictions(settings.out / "predictions.jsonl", dumps)
+    write_report(settings.out, outcome)
+    return outcome
 
 
-def choose_otherwise(
-    answers: Mapping[str, Answer], golds: Mapping[str, str], task: Task, seed: int
-) -> dict[str, dict[str, str]]:
-    """What other ways to choose among the very same candidates answer."""
-    controls: dict[str, dict[str, str]] = {name: {} for name in CHOOSING_CONTROLS}
-    for key, answer in answers.items():
-        controls["majority-vote"][key] = majority(answer.candidates)
-        controls["random-candidate"][key] = random_candidate(answer.candidates, random.Random(stable_seed(seed, key)))
-        controls["best-candidate"][key] = best_candidate(answer.candidates, golds[key], task)
-    return controls
+def _jobs(planned: Sequence[Cell], names: Sequence[str], workers: int) -> Iterator[Job]:
+    """What is answered in one process each. What does not depend on training runs once a task."""
+    judged = tuple(name for name in names if needs_base(name))
+    prompted = tuple(name for name in names if not needs_base(name))
+    answered: set[str] = set()
+    for cell in planned:
+        task = cell.settings.data.task
+        once = () if task in answered else prompted
+        answered.add(task)
+        if cell.train_users is not None:
+            groups: tuple[tuple[str, ...], ...] = (tuple(name for name in judged if name == "hydra"),)
+        else:
+            # Together they share what the LLM is asked, apart they share the work.
+            groups = (once, judged) if workers > 1 else ((*once, *judged),)
+        for group in groups:
+            if group:
+                yield Job(cell, group, workers)
 
 
-async def _answer_all(
-    methods: Mapping[str, Method],
-    queries: list[Query],
-    dataset: Dataset,
-    seed: int,
-    generator: Generator,
-    console: Console,
-) -> tuple[dict[str, dict[str, Answer]], dict[str, Work]]:
-    runs: dict[str, tuple[Method, Callable[[Query], UserKey | None]]] = {
-        name: (method, lambda query: query.user) for name, method in methods.items()
-    }
-    if "hydra" in methods:
-        others = other_users([user.key for user in dataset.users], seed)
-        runs["shared-head"] = (methods["hydra"], lambda query: None)
-        if others:
-            runs["other-head"] = (methods["hydra"], lambda query: others[query.user])
-    answers: dict[str, dict[str, Answer]] = {}
-    work: dict[str, Work] = {}
-    with progress_bar(console) as bar:
-        for name, (method, head) in runs.items():
-            line = bar.add_task(name, total=len(queries), note="")
-            answers[name], work[name] = await _answer(
-                method,
-                queries,
-                head,
-                lambda line=line: bar.advance(line),  # type: ignore[misc]
-            )
-    await generator.close()
-    return answers, work
+def _here(jobs: Sequence[Job], bar: Progress) -> list[Path]:
+    """One job after the other in this process."""
+    paths = []
+    for job in jobs:
+        name = job.cell.settings.data.task
+        lines = {run: bar.add_task(f"{name}, seed {job.cell.seed}: {run}", total=None, note="") for run in job.runs}
+
+        def advance(run: str, total: int, lines: dict[str, TaskID] = lines) -> None:
+            bar.update(lines[run], advance=1, total=total)
+
+        paths += answer(job, advance)
+    return paths
 
 
-async def _answer(
-    method: Method, queries: list[Query], head: Callable[[Query], UserKey | None], advance: Callable[[], None]
-) -> tuple[dict[str, Answer], Work]:
-    """One method's answers; a query whose LLM call failed has none, and is counted."""
-    slots, work, answers = asyncio.Semaphore(_IN_FLIGHT), Work(), dict[str, Answer]()
-    start = time.perf_counter()
-
-    async def one(query: Query) -> None:
-        async with slots:
-            try:
-                answer = await method(query, head(query))
-            except GenerateError:
-                work.failed += 1
-            else:
-                answers[query.id] = answer
-                work.usage += answer.usage
-                work.degraded += bool(answer.degraded)
-                work.truncated += answer.truncated
-        advance()
-
-    await asyncio.gather(*(one(query) for query in queries))
-    work.seconds = time.perf_counter() - start
-    return answers, work
+def _in_parallel(jobs: Sequence[Job], workers: int, bar: Progress) -> list[Path]:
+    """As many jobs at once as settings allow, each a Ray task; a lost worker costs its job a retry."""
+    line = bar.add_task("Answering", total=len(jobs), note="")
+    waiting, running, paths = list(enumerate(jobs)), dict[ray.ObjectRef, int](), dict[int, list[Path]]()
+    while waiting or running:
+        while waiting and len(running) < workers:
+            place, job = waiting.pop(0)
+            running[_answer_elsewhere.remote(job)] = place
+        for done in ray.wait(list(running), num_returns=1)[0]:
+            place = running.pop(done)
+            paths[place] = ray.get(done)
+            bar.update(line, advance=1, note=f"{jobs[place].cell.settings.data.task}: {', '.join(jobs[place].methods)}")
+    return [path for place in sorted(paths) for path in paths[place]]
 
 
-def _warn_of_missing_heads(dataset: Dataset, store: UserStore, version: str, console: Console) -> None:
-    fitted = set(store.users_with_head(version, ADAPTER))
-    missing = sum(user.key not in fitted for user in dataset.users)
-    if missing:
-        console.print(
-            f"[yellow]{missing} of {len(dataset.users)} users have no fitted head and get the shared one; "
-            "`hydra-ray fit` gives them theirs.[/yellow]"
-        )
+@ray.remote(num_cpus=1)
+def _answer_elsewhere(job: Job) -> list[Path]:
+    return answer(job, lambda run, total: None)

@@ -1,7 +1,8 @@
-"""How sure a measured number is: percentile bootstrap over users (Efron and Tibshirani, 1993)."""
+"""How sure a measured number is: percentile bootstrap over users (Efron and Tibshirani, 1993, section 13.3)."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
@@ -38,11 +39,35 @@ class Bootstrap:
 
     def __init__(self, users: Sequence[Hashable], resamples: int = 1000, seed: int = 0) -> None:
         places = {user: place for place, user in enumerate(dict.fromkeys(users))}
-        self._user_of_item = np.array([places[user] for user in users])
+        of_item = np.array([places[user] for user in users], dtype=int)
         self.users = len(places)
+        self._order = np.argsort(of_item, kind="stable")
+        self._starts = np.searchsorted(of_item[self._order], np.arange(self.users))
         drawn = np.random.default_rng(seed).multinomial(self.users, np.full(self.users, 1 / self.users), resamples)
         # How often each user is drawn, the data itself as the first row.
         self._draws: Array = np.vstack([np.ones(self.users), drawn])
+
+    def by_user(self, statistics: Array) -> Array:
+        """Summed statistics of each user.
+
+        Args:
+            statistics: One row an item, shape (items, width).
+
+        Returns:
+            Shape (users, width), users in the order in which they first occur.
+        """
+        return np.add.reduceat(statistics[self._order], self._starts, axis=0)
+
+    def resampled(self, by_user: Array) -> Array:
+        """Sums over users of the data and of each resample.
+
+        Args:
+            by_user: As `by_user` gives them, shape (users, width).
+
+        Returns:
+            Shape (1 + resamples, width); row 0 is the data itself.
+        """
+        return self._draws @ by_user
 
     def sums(self, statistics: Array) -> Array:
         """Summed statistics of the data and of each resample.
@@ -53,19 +78,20 @@ class Bootstrap:
         Returns:
             Shape (1 + resamples, width); row 0 is the data itself.
         """
-        by_user = np.zeros((self.users, statistics.shape[1]))
-        np.add.at(by_user, self._user_of_item, statistics)
-        return self._draws @ by_user
+        return self.resampled(self.by_user(statistics))
 
 
 def interval(values: Array, n: int) -> Interval:
     """The first value with the percentile interval of the others.
 
     Args:
-        values: The data's value, then the resamples' values, shape (1 + resamples,); infinite ones are allowed.
+        values: The data's value, then the resamples' values, shape (1 + resamples,); infinite ones are allowed, and
+            those that are not a number say nothing and are left out. With none left the interval has no ends.
         n: Number of items.
     """
-    resampled = np.sort(values[1:])
+    resampled = np.sort(values[1:][~np.isnan(values[1:])])
+    if not len(resampled):
+        return Interval(float(values[0]), -math.inf, math.inf, n)
     # Order statistics, not interpolated quantiles: the same number is cut at both ends, and infinities stay whole.
     cut = int(len(resampled) * (1 - LEVEL) / 2)
     return Interval(float(values[0]), float(resampled[cut]), float(resampled[-1 - cut]), n)
@@ -83,7 +109,7 @@ def paired_difference(first: Array, second: Array, n: int, higher_is_better: boo
         n: Number of items.
         higher_is_better: False turns the sign, so that more than 0 is better for errors too.
     """
-    return interval(_gain(first, second, higher_is_better), n)
+    return interval(gain(first, second, higher_is_better), n)
 
 
 def relative_improvement(hydra: npt.ArrayLike, baseline: npt.ArrayLike, higher_is_better: bool = True) -> Array:
@@ -97,10 +123,43 @@ def relative_improvement(hydra: npt.ArrayLike, baseline: npt.ArrayLike, higher_i
     Returns:
         The same shape; infinite where only the baseline is 0, and 0 where both are.
     """
-    gain, scale = _gain(np.asarray(hydra, float), np.asarray(baseline, float), higher_is_better), np.abs(baseline)
+    by, scale = gain(np.asarray(hydra, float), np.asarray(baseline, float), higher_is_better), np.abs(baseline)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(gain == 0, 0.0, gain / scale)
+        return np.where(by == 0, 0.0, by / scale)
 
 
-def _gain(first: Array, second: Array, higher_is_better: bool) -> Array:
+def gain(first: Array, second: Array, higher_is_better: bool) -> Array:
+    """How much better the first is: the difference, its sign turned for errors; any shape."""
     return first - second if higher_is_better else second - first
+
+
+def two_sided_p(differences: Array) -> float:
+    """How surprising a difference is if there is none: twice the smaller share of resamples on either side of 0.
+
+    p = min(1, 2 * min(1 + #(d <= 0), 1 + #(d >= 0)) / (1 + resamples)). The data counts as a resample, so that no p is
+    0 (Davison and Hinkley, 1997, section 4.2).
+
+    Args:
+        differences: The data's difference, then the resamples', shape (1 + resamples,).
+    """
+    resampled = differences[1:]
+    fewer = min(int((resampled <= 0).sum()), int((resampled >= 0).sum()))
+    return min(1.0, 2 * (1 + fewer) / (1 + len(resampled)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for how many there are (Holm, 1979): the step-down Bonferroni method.
+
+    Args:
+        p_values: Of all comparisons, any order.
+
+    Returns:
+        In the same order; all that are at most a level hold together at that level.
+    """
+    corrected = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        # A larger p-value never gets a smaller correction than one before it.
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = highest
+    return corrected

@@ -1,90 +1,128 @@
-"""Results as a table, on a terminal and in Markdown."""
+"""What a comparison came to as tables, on a terminal and in Markdown."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from rich.table import Table
 from rich.text import Text
 
-from hydra_ray.evaluate.metrics import METRICS
-from hydra_ray.evaluate.results import Improvement, Results
+from hydra_ray.evaluate.outcome import Headline, Outcome, TaskOutcome
 from hydra_ray.evaluate.statistics import LEVEL, Interval
 
 
-def results_table(results: Results) -> Table:
-    """Methods by metrics as `value [low, high]`: competitors, a rule, controls.
+def outcome_tables(outcome: Outcome) -> list[Table]:
+    """A table a task: methods by metrics as `value [low, high]`, competitors, a rule, controls.
 
-    The best competitor of each metric is bold.
+    The best competitor of each metric is bold. The last table's caption ends with the headline over tasks, where there
+    are several.
     """
-    table = Table(title=f"{results.task}, {results.split}", caption=caption(results), caption_justify="left")
-    table.add_column("method")
-    for metric in _metrics(results):
-        table.add_column(_heading(metric), justify="right")
-    # Cells are Text, since rich reads square brackets in a string as markup.
-    for method in _competitors(results):
-        cells = [Text(cell, "bold" if best else "") for cell, best in _cells(results, method)]
-        table.add_row(Text(method), *cells)
-    table.add_section()
-    for method in results.controls:
-        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(results, method)))
-    return table
+    tables = [_task_table(task) for task in outcome.tasks]
+    overall = _overall(outcome)
+    if tables and overall:
+        tables[-1].caption = f"{tables[-1].caption}\n\n{overall}"
+    return tables
 
 
-def results_markdown(results: Results) -> str:
-    """The same table in Markdown, its caption below; controls are in italics at the end."""
-    metrics = _metrics(results)
-    rows = [["method", *map(_heading, metrics)], ["---", *("---:" for _ in metrics)]]
-    rows += [
-        [method, *(f"**{cell}**" if best else cell for cell, best in _cells(results, method))]
-        for method in _competitors(results)
-    ]
-    rows += [[f"*{method}* (control)", *(cell for cell, _ in _cells(results, method))] for method in results.controls]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([*lines, "", caption(results), ""])
+def outcome_markdown(outcome: Outcome) -> str:
+    """The same tables in Markdown, a heading above each and its caption below; controls are in italics at the end."""
+    parts = [f"## {task.task}, {task.split}\n\n{_task_markdown(task)}\n\n{caption(task)}\n" for task in outcome.tasks]
+    overall = _overall(outcome)
+    return "\n".join([*parts, *([f"## All tasks\n\n{overall}\n"] if overall else [])])
 
 
-def caption(results: Results) -> str:
+def caption(task: TaskOutcome) -> str:
     """What the numbers are about and what they come to, in plain words."""
-    queries = next((value.n for metrics in results.methods.values() for value in metrics.values()), 0)
-    sentences = [f"{results.users} users, {queries} queries; in brackets {LEVEL:.0%} intervals over users."]
-    if results.improvement:
-        sentences.append(_in_words(results.improvement))
-    if results.missing:
-        counts = ", ".join(f"{method} {count}" for method, count in results.missing.items())
-        sentences.append(f"Queries without an output, which count as wrong: {counts}.")
+    seeds = f" under {len(task.seeds)} training seeds" if len(task.seeds) > 1 else ""
+    sentences = [f"{task.users} users, {task.queries} queries{seeds}; in brackets {LEVEL:.0%} intervals over users."]
+    if task.headline:
+        chosen = _listed(task.headline.chosen)
+        sentences.append(
+            f"hydra is {_difference(task.headline.relative)} in {task.metrics[0]} than the prompt-based method that is "
+            f"best on other users (folds that chose it: {chosen}), {_verdict(task.headline.relative)}."
+        )
+        sentences += _gap(task.headline.oracle_gap)
+    if task.missing:
+        sentences.append(f"Answers that are missing, which count as wrong: {_listed(task.missing)}.")
     return " ".join(sentences)
 
 
-def _in_words(found: Improvement) -> str:
-    low, high = ("unbounded" if end is None else f"{end:.1%}" for end in (found.low, found.high))
-    direction = "worse" if found.relative < 0 else "better"
-    above = found.low is not None and found.low > 0
-    below = found.high is not None and found.high < 0
-    verdict = "beyond chance" if above or below else "which may be chance"
-    return (
-        f"{found.method} is {abs(found.relative):.1%} {direction} in {found.metric} than {found.baseline}, the best "
-        f"prompt-based method (improvement between {low} and {high}), {verdict}."
+def _overall(outcome: Outcome) -> str:
+    """The headline over tasks; "" where one task's caption says it already."""
+    if outcome.headline is None or len(outcome.tasks) < 2:
+        return ""
+    found: Headline = outcome.headline
+    tasks = sum(task.headline is not None for task in outcome.tasks)
+    first = (
+        f"On average over {tasks} tasks hydra is {_difference(found.relative)} than the prompt-based method that is "
+        f"best on other users, {_verdict(found.relative)}."
     )
+    return " ".join([first, *_gap(found.oracle_gap)])
 
 
-def _metrics(results: Results) -> list[str]:
-    return list(next(iter(results.methods.values()), {}))
+def _difference(relative: Interval) -> str:
+    direction = "worse" if relative.value < 0 else "better"
+    return f"{abs(relative.value):.1%} {direction} (improvement between {_ends(relative)})"
 
 
-def _competitors(results: Results) -> list[str]:
-    return [method for method in results.methods if method not in results.controls]
+def _verdict(found: Interval) -> str:
+    return "beyond chance" if found.low > 0 or found.high < 0 else "which may be chance"
 
 
-def _cells(results: Results, method: str) -> list[tuple[str, bool]]:
-    """The method's `value [low, high]` by metric, and whether no competitor's value is better."""
+def _gap(gap: Interval | None) -> list[str]:
+    if gap is None:
+        return []
     return [
-        (_cell(metric, found), found.value == _best(results, metric))
-        for metric, found in results.methods[method].items()
+        f"From majority vote to the best of its candidates it goes {gap.value:.1%} of the way (between {_ends(gap)})."
     ]
 
 
-def _best(results: Results, metric: str) -> float | None:
-    values = [results.methods[method][metric].value for method in _competitors(results)]
-    return (max if METRICS[metric].higher_is_better else min)(values, default=None)
+def _ends(found: Interval) -> str:
+    low, high = ("unbounded" if abs(end) == float("inf") else f"{end:.1%}" for end in (found.low, found.high))
+    return f"{low} and {high}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _task_table(task: TaskOutcome) -> Table:
+    table = Table(title=f"{task.task}, {task.split}", caption=caption(task), caption_justify="left")
+    table.add_column("method")
+    for metric in task.metrics:
+        table.add_column(_heading(task, metric), justify="right")
+    # Cells are Text, since rich reads square brackets in a string as markup.
+    for method in _competitors(task):
+        table.add_row(Text(method), *(Text(cell, "bold" if best else "") for cell, best in _cells(task, method)))
+    table.add_section()
+    for method in task.controls:
+        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)))
+    return table
+
+
+def _task_markdown(task: TaskOutcome) -> str:
+    rows = [["method", *(_heading(task, metric) for metric in task.metrics)], ["---", *("---:" for _ in task.metrics)]]
+    rows += [
+        [method, *(f"**{cell}**" if best else cell for cell, best in _cells(task, method))]
+        for method in _competitors(task)
+    ]
+    rows += [[f"*{method}* (control)", *(cell for cell, _ in _cells(task, method))] for method in task.controls]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _competitors(task: TaskOutcome) -> list[str]:
+    return [method for method in task.methods if method not in task.controls]
+
+
+def _cells(task: TaskOutcome, method: str) -> list[tuple[str, bool]]:
+    """The method's `value [low, high]` by metric, and whether no competitor's value is better."""
+    found = task.methods[method]
+    return [(_cell(metric, found[metric]), found[metric].value == _best(task, metric)) for metric in task.metrics]
+
+
+def _best(task: TaskOutcome, metric: str) -> float | None:
+    values = [task.methods[method][metric].value for method in _competitors(task)]
+    return (max if task.higher_is_better[metric] else min)(values, default=None)
 
 
 def _cell(metric: str, found: Interval) -> str:
@@ -93,5 +131,5 @@ def _cell(metric: str, found: Interval) -> str:
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
-def _heading(metric: str) -> str:
-    return f"{metric} {'↑' if METRICS[metric].higher_is_better else '↓'}"
+def _heading(task: TaskOutcome, metric: str) -> str:
+    return f"{metric} {'↑' if task.higher_is_better[metric] else '↓'}"

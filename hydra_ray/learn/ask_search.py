@@ -35,7 +35,9 @@ class AskedSearch(BaseModel):
 
     calls: int = Field(600, ge=1, description="Most LLM calls; those that the cache answers count, too.")
     shots: tuple[int, ...] = Field((0, 1, 2, 4, 8), min_length=1)
-    retrievers: tuple[Literal["bm25", "recent", "mixed", "random"], ...] = Field(("bm25", "recent"), min_length=1)
+    retrievers: tuple[Literal["bm25", "dense", "recent", "mixed", "hybrid", "random"], ...] = Field(
+        ("bm25", "recent"), min_length=1
+    )
 
 
 @dataclass(slots=True)
@@ -80,7 +82,9 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
     """
     search = read_search(path, AskedSearch)
     task, dataset = chosen_users(settings)
-    units = plan_units(dataset, pseudo_queries=_ALL, use_golds=False, items=0, max_calls=None, seed=settings.seed)
+    units = plan_units(
+        dataset, pseudo_queries=_ALL, use_golds=False, items=0, candidate_calls=0, max_calls=None, seed=settings.seed
+    )
     if not units:
         raise HydraError(f"users: {settings.users} have no history to ask again")
     ways = _ways(search)

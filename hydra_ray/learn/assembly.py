@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import ray
 
+from hydra_ray.data.chat import read_chat
 from hydra_ray.data.lamp import read_lamp
+from hydra_ray.data.reviews import ReviewFilters, read_reviews
 from hydra_ray.data.simulated import simulate
+from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
 from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.engine import ask_engine
@@ -18,18 +22,26 @@ from hydra_ray.learn.feedback import Questions
 from hydra_ray.learn.pipeline import Askers
 from hydra_ray.methods import Recipe
 from hydra_ray.models.base import read_about
-from hydra_ray.records import Dataset, HydraError, User
+from hydra_ray.records import Dataset, HistoryItem, HydraError, PeerItem, User, UserKey
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
+from hydra_ray.steps.embed import default_embedder
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, tenant_file
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
 from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
 from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
 from hydra_ray.steps.generate.vllm import VLLMGenerator
+from hydra_ray.steps.peers import PeerPool
+from hydra_ray.steps.profile import PeerSource, ProfileOptions, ProfileRules, ProfileTools
+from hydra_ray.steps.profile_prompts import ProfilePrompts
+from hydra_ray.steps.profile_writer import ProfileWriter, check_kind
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TASKS, Task
+
+# As `PeerPool.comparable`.
+FindComparable = Callable[[UserKey, HistoryItem, int, str | None, float], Sequence[PeerItem]]
 
 
 def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Dataset]:
@@ -53,15 +65,17 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
     elif data.format == "records":
         assert data.path is not None, "settings check this"
         task = _described(task, settings)
-        dataset = read_records(
-            data.path,
-            task,
-            split,
-            queries_per_user=data.queries_per_user,
-            dev_share=data.dev_share,
-            seed=settings.seed,
-            tenant=settings.tenant,
-        )
+        dataset = read_records(data.path, task, _split(settings, split))
+    elif data.format == "reviews":
+        assert data.path is not None, "settings check this"
+        assert data.items is not None, "settings check this"
+        task = _instructed(TASKS["review"], settings)
+        filters = ReviewFilters(**data.reviews.model_dump())
+        dataset = read_reviews(data.path, data.items, _split(settings, split), filters)
+    elif data.format == "chat":
+        assert data.path is not None, "settings check this"
+        task = TASKS["chat"]
+        dataset = read_chat(data.path, _split(settings, split))
     elif data.format == "store":
         _, task = read_about(settings.model_dir / "base")
         dataset = _stored(settings)
@@ -256,24 +270,80 @@ def make_prompter(settings: Settings, task: Task) -> Prompter:
 def make_recipe(settings: Settings) -> Recipe:
     """The numbers of the methods."""
     m = settings.method
+    if m.profile:
+        check_kind(m.profile, "method.profile")
     return Recipe(
         retriever=m.retriever,
         retrieve=m.retrieve,
         shots=m.shots,
         candidates=m.candidates,
         temperature=m.temperature,
+        greedy=m.greedy,
+        expected=m.decide == "expected",
         evidence=m.evidence,
         vote_weight=m.vote_weight,
         rank_weight=m.rank_weight,
+        profile=m.profile,
+        told=settings.profile.prompts.told,
         seed=settings.seed,
     )
+
+
+def make_peers(settings: Settings, users: Iterable[User]) -> PeerPool:
+    """Others' histories as tenants opted in to share; nothing is encoded before somebody asks.
+
+    Args:
+        settings: `peers` says which tenants.
+        users: Who may be told of, those who ask among them or not.
+    """
+    histories = {user.key: user.history for user in users}
+    return PeerPool(histories, default_embedder(), settings.peers.tenants)
+
+
+def make_profile_rules(settings: Settings, task: Task) -> ProfileRules:
+    """What profiles depend on besides histories: `profile`, and `peers` as far as the tenant opted in."""
+    p, s = settings.peers, settings.profile
+    options = ProfileOptions(
+        **s.model_dump(exclude={"prompts"}), prompts=ProfilePrompts(**s.prompts.model_dump()), seed=settings.seed
+    )
+    others = f"{p.per_item}|{p.floor}" if settings.tenant in p.tenants else None
+    return ProfileRules(task, options, others)
+
+
+def make_profile_writer(
+    settings: Settings, task: Task, generator: Generator, comparable: FindComparable
+) -> ProfileWriter:
+    """Writes profiles as settings say.
+
+    Args:
+        settings: As of `make_profile_rules`.
+        task: Whose answers the histories hold.
+        generator: Writes.
+        comparable: As `PeerPool.comparable`; never called for a tenant that did not opt in.
+    """
+    rules, p = make_profile_rules(settings, task), settings.peers
+
+    def find(user: UserKey, item: HistoryItem, before: str | None) -> Sequence[PeerItem]:
+        return comparable(user, item, p.per_item, before, p.floor)
+
+    peers = None if rules.others is None else PeerSource(find, default_embedder())
+    return ProfileWriter(ProfileTools(generator, rules, peers))
 
 
 def _described(task: Task, settings: Settings) -> Task:
     data = settings.data
     if data.labels:
         return replace(task, kind="classification", instruction=data.instruction, labels=data.labels, max_tokens=16)
-    return replace(task, instruction=data.instruction or task.instruction)
+    return _instructed(task, settings)
+
+
+def _instructed(task: Task, settings: Settings) -> Task:
+    return replace(task, instruction=settings.data.instruction or task.instruction)
+
+
+def _split(settings: Settings, name: str) -> Split:
+    data = settings.data
+    return Split(name, data.queries_per_user, data.dev_share, settings.seed, settings.tenant)
 
 
 def _sample(users: tuple[User, ...], most: int | None, seed: int) -> tuple[User, ...]:

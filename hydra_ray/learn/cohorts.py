@@ -12,7 +12,7 @@ import torch
 from hydra_ray.learn.search_space import CohortRules
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.losses import TEMPERATURE, group_log_softmax
-from hydra_ray.records import HydraError
+from hydra_ray.steps.nearest import load_faiss
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,7 @@ def find_cohorts(users: Sequence[UserFeatures], rules: CohortRules, seed: int) -
     clusters = min(rules.clusters, len(vectors))
     if clusters == 1:
         return Cohorts(vectors.mean(axis=0, keepdims=True), rules.amounts)
-    try:
-        import faiss
-    except ImportError:
-        raise HydraError("cohorts are found with faiss: install hydra-ray[faiss-cpu] or hydra-ray[faiss-gpu]") from None
+    faiss = load_faiss("cohorts are found")
     gpu = getattr(faiss, "get_num_gpus", lambda: 0)() > 0
     # faiss warns below 39 vectors a centroid; few users are what the rule of least users is for.
     kmeans = faiss.Kmeans(vectors.shape[1], clusters, niter=25, nredo=5, seed=seed, gpu=gpu, min_points_per_centroid=1)

@@ -26,6 +26,7 @@ from hydra_ray.records import (
     UserKey,
 )
 from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.retrieve import RETRIEVERS
@@ -148,7 +149,8 @@ class Asked:
         gold: The user's own answer.
         items: Retrieved items tried one at a time.
         evidence: Answers of the history that the adapter will read.
-        requests: Without history, with each item, for candidates.
+        alone: Requests without history and with each item.
+        several: Requests for candidates.
         truncated: Texts cut to fit the prompt.
     """
 
@@ -156,8 +158,14 @@ class Asked:
     gold: str
     items: tuple[HistoryItem, ...]
     evidence: tuple[str, ...]
-    requests: tuple[ChatRequest, ...]
+    alone: tuple[ChatRequest, ...]
+    several: tuple[ChatRequest, ...]
     truncated: int
+
+    @property
+    def requests(self) -> tuple[ChatRequest, ...]:
+        """All of them."""
+        return (*self.alone, *self.several)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,23 +189,22 @@ class Questions:
         found = RETRIEVERS[recipe.retriever](unit.query, unit.history, most)
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
-        plain, _ = self._request(unit, [], 1, 0.0)
-        with_item = [self._request(unit, [item], 1, 0.0)[0] for item in items]
+        seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens
+        alone = [
+            ChatRequest(self.prompter(unit.query, shots).messages, 1, 0.0, longest, seed)
+            for shots in ([], *([item] for item in items))
+        ]
         # Texts cut above are cut again, and counted, in the candidates' prompt.
-        several, truncated = self._request(unit, nearest[: recipe.shots], recipe.candidates, recipe.temperature)
+        several = self.prompter(unit.query, nearest[: recipe.shots])
         return Asked(
             _about(unit),
             unit.gold,
             tuple(items),
             tuple(item.output for item in nearest[: recipe.evidence]),
-            (plain, *with_item, several),
-            truncated,
+            tuple(alone),
+            candidate_requests(several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed),
+            several.truncated,
         )
-
-    def _request(self, unit: Unit, shots: Sequence[HistoryItem], n: int, temperature: float) -> tuple[ChatRequest, int]:
-        prompt = self.prompter(unit.query, shots)
-        seed = stable_seed(self.recipe.seed, unit.query.user, unit.query.id)
-        return ChatRequest(prompt.messages, n, temperature, self.prompter.task.max_tokens, seed), prompt.truncated
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +222,10 @@ class Asker:
     async def __call__(self, asked: Asked) -> Told:
         """The unit's feedback; a call that fails costs its own rows and is counted."""
         told = Told(truncated=asked.truncated, began=time.time())
-        *answers, candidates = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
+        answers = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
         told.ended = time.time()
-        self._reranker_rows(asked, answers, told)
+        self._reranker_rows(asked, answers[: len(asked.alone)], told)
+        candidates = tuple(answer for answer in answers[len(asked.alone) :] if answer is not None)
         self._adapter_row(asked, candidates, told)
         return told
 
@@ -258,10 +266,11 @@ class Asker:
                     }
                 )
 
-    def _adapter_row(self, asked: Asked, answer: Generation | None, told: Told) -> None:
-        if answer is None:
+    def _adapter_row(self, asked: Asked, answers: tuple[Generation, ...], told: Told) -> None:
+        # Of half the answers votes would be other ones than those that the method will see.
+        if len(answers) < len(asked.several):
             return
-        candidates = distinct_candidates(self.task, answer.texts)
+        candidates = distinct_candidates(self.task, joined(answers).texts)
         told.adapter.append(
             {
                 **asked.about,

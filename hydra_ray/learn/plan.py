@@ -28,13 +28,20 @@ class Unit:
     pseudo: bool
 
 
-def calls_of(unit: Unit, items: int) -> int:
+def calls_of(unit: Unit, items: int, candidate_calls: int) -> int:
     """LLM calls that a unit costs: without history, with each retrieved item, and for candidates."""
-    return 2 + min(items, len(unit.history))
+    return 1 + min(items, len(unit.history)) + candidate_calls
 
 
 def plan_units(
-    dataset: Dataset, *, pseudo_queries: int, use_golds: bool, items: int, max_calls: int | None, seed: int
+    dataset: Dataset,
+    *,
+    pseudo_queries: int,
+    use_golds: bool,
+    items: int,
+    candidate_calls: int,
+    max_calls: int | None,
+    seed: int,
 ) -> list[Unit]:
     """The units to ask, in order: every user's first, then every user's second, and so on.
 
@@ -45,13 +52,14 @@ def plan_units(
         pseudo_queries: Most history items of a user asked again.
         use_golds: Whether the users' real queries may be used with their answers: training users only.
         items: Most retrieved items tried one at a time.
+        candidate_calls: Calls for a query's candidates.
         max_calls: The budget; None is no limit.
         seed: Draws users' order and pseudo-queries.
     """
     queues = [user_units(dataset, user, pseudo_queries, use_golds, seed) for user in dataset.users]
     random.Random(seed).shuffle(queues)
     units = [unit for unit in chain.from_iterable(zip_longest(*queues)) if unit is not None]
-    return units if max_calls is None else _within(units, items, max_calls)
+    return units if max_calls is None else _within(units, items, candidate_calls, max_calls)
 
 
 def user_units(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Unit]:
@@ -76,10 +84,10 @@ def pseudo_unit(user: User, place: int) -> Unit:
     return Unit(query, item.output, user.history[:place], pseudo=True)
 
 
-def _within(units: Sequence[Unit], items: int, max_calls: int) -> list[Unit]:
+def _within(units: Sequence[Unit], items: int, candidate_calls: int, max_calls: int) -> list[Unit]:
     kept, calls = [], 0
     for unit in units:
-        calls += calls_of(unit, items)
+        calls += calls_of(unit, items, candidate_calls)
         if calls > max_calls:
             break
         kept.append(unit)

@@ -70,6 +70,7 @@ def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
         pseudo_queries=settings.feedback.pseudo_queries,
         use_golds=settings.of_training_users,
         items=settings.feedback.items,
+        candidate_calls=settings.method.candidate_calls,
         max_calls=settings.feedback.max_calls,
         seed=settings.seed,
     )
@@ -143,6 +144,7 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
     groups = {role: [group for own in by_user[role].values() for group in own] for role in ROLES}
     for role in ROLES:
         check_enough(role, groups[role], settings.base)
+    seed = settings.seed if settings.base.seed is None else settings.base.seed
     with cluster(settings.ray), progress_bar(console) as bar:
         lines = {
             role: bar.add_task(f"Training the {role}", total=None, note=f"{len(groups[role])} groups") for role in ROLES
@@ -154,10 +156,10 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
                 note = f"epoch {state.epoch + 1}, loss {state.loss:.3f}"
                 bar.update(lines[state.role], completed=done, total=total, note=note)
 
-        fitted = fit_base(groups, settings.base, seed=settings.seed, storage=settings.model_dir / "training", show=show)
+        fitted = fit_base(groups, settings.base, seed=seed, storage=settings.model_dir / "training", show=show)
     for role in ROLES:
         with console.status(f"Fitting what heads of the {role} share"):
-            fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, settings.seed)
+            fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
     users = UserStore(settings.store_url)

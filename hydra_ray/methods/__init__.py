@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hydra_ray.methods.collaborative import Collaborative
 from hydra_ray.methods.hydra import Hydra
 from hydra_ray.methods.ports import Method, Ports, Recipe
+from hydra_ray.methods.profiled import Profiled
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.steps.prompt import Prompter
 
@@ -13,6 +15,18 @@ METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
     "zero-shot": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by=None),
     "icl": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="random"),
     "rag": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25"),
+    "rag-dense": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="dense"),
+    "rag-recent": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="recent"),
+    "rag-mixed": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="mixed"),
+    "rag-hybrid": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="hybrid"),
+    "zero-shot-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by=None, vote=True),
+    "icl-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="random", vote=True),
+    "rag-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", vote=True),
+    "rag-dense-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="dense", vote=True),
+    "rag-mixed-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="mixed", vote=True),
+    "pag": lambda ports, prompter, recipe: Profiled(ports, prompter, recipe, kind="pag"),
+    "dpl": lambda ports, prompter, recipe: Profiled(ports, prompter, recipe, kind="dpl"),
+    "cfrag": Collaborative,
     "hydra-reranker": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, adapt=False),
     "hydra-adapter": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, rerank=False),
     "hydra": Hydra,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra_ray.methods.ports import Ports, Recipe, StepError
-from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Query, Ranked, UserKey
+from hydra_ray.methods.profiled import told_profile
+from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 
@@ -34,15 +37,17 @@ class Hydra:
         degraded: list[str] = []
         found = await self._retrieve(query, degraded)
         shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
-        prompt = self.prompter(query, [ranked.item for ranked in shown])
-        request = ChatRequest(
+        profile = await told_profile(self.ports, self.recipe, query, self.recipe.profile, degraded)
+        prompt = self.prompter(query, [ranked.item for ranked in shown], profile)
+        requests = candidate_requests(
             prompt.messages,
-            n=self.recipe.candidates if self.adapt else 1,
-            temperature=self.recipe.temperature if self.adapt else 0.0,
-            max_tokens=self.prompter.task.max_tokens,
-            seed=stable_seed(self.recipe.seed, query.user, query.id),
+            self.recipe.candidates if self.adapt else 1,
+            self.recipe.temperature,
+            self.recipe.greedy or not self.adapt,
+            self.prompter.task.max_tokens,
+            stable_seed(self.recipe.seed, query.user, query.id),
         )
-        generation = await self.ports.generate(request)
+        generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
         candidates = distinct_candidates(self.prompter.task, generation.texts)
         evidence = [ranked.item.output for ranked in found[: self.recipe.evidence]]
         choice = await self._adapt(query, candidates, evidence, head, degraded)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
+from hydra_ray.steps.profile_prompts import ProfilePrompts
 
 
 class StepError(HydraError):
@@ -116,10 +117,13 @@ class Recipe:
     shots: int = 4
     candidates: int = 8
     temperature: float = 1.0
+    greedy: bool = False
+    expected: bool = False
     evidence: int = 24
     vote_weight: float = 1.0
     rank_weight: float = 1.0
     profile: str = ""
+    told: str = ProfilePrompts().told
     seed: int = 0
 
 

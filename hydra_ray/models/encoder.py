@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hydra_ray.models.told import log_share
+
 # What is judged (a candidate, a history item), and two texts that it is judged by; "" where there is none.
 Texts = tuple[str, str, str]
 
@@ -20,7 +22,9 @@ _WIDTH_MULTIPLE, _ROWS_MULTIPLE = 32, 16
 
 
 class TextsEncoder(nn.Module):
-    """z = [h1, h1 * h2, h1 * h3] of unit-length mean-pooled encodings h, scaled to entries of about 1.
+    """z = [h1, h1 * h2, h1 * h3, s] of unit-length mean-pooled encodings h, scaled to entries of about 1.
+
+    s tells how often the third text, a list of answers, has the judged one (`models.told`).
 
     Texts are encoded apart, so each distinct text costs one pass whatever it is paired with: n
     candidates of one query are n short texts and one long one, not n long ones. What does not involve
@@ -61,8 +65,8 @@ class TextsEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Width of z: three times the encoder's."""
-        return 3 * int(self.backbone.config.hidden_size)
+        """Width of z: three times the encoder's, and one."""
+        return 3 * int(self.backbone.config.hidden_size) + 1
 
     def train_top_layers(self, count: int | None) -> None:
         """Freezes embeddings and all but the top `count` layers; None trains everything."""
@@ -78,19 +82,20 @@ class TextsEncoder(nn.Module):
             layer.requires_grad_(True)
 
     def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
-        """Distinct texts as token ids and masks, shape (texts, tokens), and which text stands where.
+        """Distinct texts as token ids and masks, shape (texts, tokens), which text stands where, and what was told.
 
-        `place` has shape (decisions, 3) and holds rows of the texts; -1 stands for no text.
+        `place` has shape (decisions, 3) and holds rows of the texts; -1 stands for no text. `told` has shape
+        (decisions,).
         """
         texts = list(dict.fromkeys(text for texts in decisions for text in texts if text))
         rows = {text: row for row, text in enumerate(texts)}
         place = torch.tensor([[rows.get(text, -1) for text in texts] for texts in decisions])
-        return {**self._tokens(texts), "place": place}
+        return {**self._tokens(texts), "place": place, "told": _told(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Features z of tokenised decisions, shape (decisions, width), float32."""
-        tokens = {name: ids for name, ids in batch.items() if name != "place"}
-        return _features(self._encode(tokens), batch["place"])
+        tokens = {name: ids for name, ids in batch.items() if name not in ("place", "told")}
+        return _features(self._encode(tokens), batch["place"], batch["told"])
 
     def remember(self, texts: int) -> None:
         """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
@@ -116,7 +121,16 @@ class TextsEncoder(nn.Module):
         place = torch.tensor(
             [[order.get(text, -1) for text in texts] for texts in decisions], dtype=torch.long
         ).reshape(-1, 3)
-        return _features(encoded, place)
+        return _features(encoded, place, _told(decisions))
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit-length mean-pooled encodings of one batch of texts, shape (texts, hidden size), float32, on the CPU."""
+        device = next(self.parameters()).device
+        # A query often comes alone: powers of two are few shapes too, and one row is not sixteen.
+        rows = 1 << max(0, len(texts) - 1).bit_length()
+        tokens = {name: ids[:rows].to(device) for name, ids in self._tokens(texts).items()}
+        return F.normalize(self._encode(tokens)[: len(texts)].cpu(), dim=1)
 
     def save(self, folder: Path) -> None:
         """Writes backbone and tokenizer in Hugging Face format."""
@@ -146,8 +160,12 @@ class TextsEncoder(nn.Module):
         return F.normalize(mean, dim=1) * mean.shape[1] ** 0.5
 
 
-def _features(encoded: Tensor, place: Tensor) -> Tensor:
+def _told(decisions: Sequence[Texts]) -> Tensor:
+    return torch.tensor([log_share(judged, answers) for judged, _, answers in decisions], dtype=torch.float32)
+
+
+def _features(encoded: Tensor, place: Tensor, told: Tensor) -> Tensor:
     # One more row of zeros, at -1, for where there is no text.
     rows = torch.cat([encoded, encoded.new_zeros(1, encoded.shape[1])])
     judged, by, and_by = (rows[place[:, i]] for i in range(3))
-    return torch.cat([judged, judged * by, judged * and_by], dim=1)
+    return torch.cat([judged, judged * by, judged * and_by, told.unsqueeze(1)], dim=1)

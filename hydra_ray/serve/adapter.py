@@ -30,7 +30,9 @@ class Adapter:
         version, task = read_about(base_dir)
         store, scorer = UserStore(settings.store_url), Scorer.load(base_dir / ADAPTER)
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
-        self._step = AdaptStep(scorer, settings.method.vote_weight)
+        self._step = AdaptStep(
+            scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None
+        )
         self._learner = OnlineLearner(store, version, task, scorer, settings)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)

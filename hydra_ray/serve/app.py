@@ -12,6 +12,7 @@ from hydra_ray.records import HydraError
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.ingress import Ingress
+from hydra_ray.serve.profiler import Profiler
 from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import Settings, parse_settings
@@ -34,11 +35,13 @@ def build_app(settings: Settings) -> Application:
     if settings.serve.method not in METHODS:
         raise HydraError(f"serve.method: there is no {settings.serve.method!r}; there are {', '.join(METHODS)}")
     base_dir = (settings.model_dir / "base").resolve()
-    read_about(base_dir)
+    _, task = read_about(base_dir)
+    generator = Generator.bind(settings)
     return Ingress.bind(
         settings,
-        Retriever.bind(settings.store_url),
+        Retriever.bind(settings.store_url, settings.peers),
         Reranker.bind(base_dir, settings.store_url, settings.method.rank_weight, settings.serve.head_cache_mb),
-        Generator.bind(settings),
+        generator,
         Adapter.bind(base_dir, settings),
+        Profiler.bind(task, settings, generator),
     )

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible front door: composes the four deployments into the method that settings name."""
+"""The OpenAI-compatible front door: composes the four deployments into the method that settings or a request name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hydra_ray.learn.assembly import make_prompter, make_recipe
 from hydra_ray.methods import METHODS
 from hydra_ray.models.base import read_about
-from hydra_ray.records import Query, UserKey
+from hydra_ray.records import Message, Query, UserKey
 from hydra_ray.serve import protocol
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.users import EncodedPaths, UserEndpoints, router
@@ -55,9 +55,12 @@ class Ingress(UserEndpoints):
         reranker: Handle.
         generator: Handle.
         adapter: Handle.
+        profiler: Handle.
     """
 
-    def __init__(self, settings: Settings, retriever: Any, reranker: Any, generator: Any, adapter: Any) -> None:
+    def __init__(
+        self, settings: Settings, retriever: Any, reranker: Any, generator: Any, adapter: Any, profiler: Any
+    ) -> None:
         _, task = read_about(settings.model_dir / "base")
         steps = RemoteSteps(
             retriever,
@@ -66,11 +69,11 @@ class Ingress(UserEndpoints):
             adapter,
             settings.serve.step_timeout_s,
             settings.serve.generator_timeout_s,
+            profiler,
         )
         super().__init__(settings, task, steps)
-        self._method = METHODS[settings.serve.method](
-            steps.ports(), make_prompter(settings, task), make_recipe(settings)
-        )
+        ports, prompter, recipe = steps.ports(), make_prompter(settings, task), make_recipe(settings)
+        self._methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
 
     @app.post("/v1/chat/completions")
     async def chat(self, request: protocol.ChatCompletionRequest) -> Response:
@@ -82,9 +85,13 @@ class Ingress(UserEndpoints):
             )
         if request.query is None:
             return protocol.refusal(400, "messages: there is no user message with text", "invalid_request_error")
-        query = self.as_query(request.query, request.user)
         try:
-            answer = await self._method(query, query.user)
+            query = self.as_query(request.query, request.user, request.turns(self._task))
+        except ValueError as error:
+            return protocol.refusal(400, str(error), "invalid_request_error")
+        method = request.hydra.method or self._settings.serve.method
+        try:
+            answer = await self._methods[method](query, query.user)
         except GenerateError as error:
             if error.kind == "busy":
                 return protocol.refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
@@ -92,8 +99,8 @@ class Ingress(UserEndpoints):
                 return protocol.refusal(400, str(error), "invalid_request_error")
             return protocol.refusal(502, str(error), "upstream_error")
         if request.stream:
-            return StreamingResponse(protocol.stream(answer, name, request.n), media_type="text/event-stream")
-        return JSONResponse(protocol.completion(answer, name, request.n))
+            return StreamingResponse(protocol.stream(answer, name, request.n, method), media_type="text/event-stream")
+        return JSONResponse(protocol.completion(answer, name, request.n, method))
 
     @app.get("/v1/models")
     async def models(self) -> dict[str, Any]:
@@ -106,8 +113,9 @@ class Ingress(UserEndpoints):
         """Whether this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
-    def as_query(self, message: str, user: str | None) -> Query:
-        """The request as a query. Its id depends on its text only, so the same request samples alike."""
+    def as_query(self, message: str, user: str | None, turns: tuple[Message, ...] = ()) -> Query:
+        """The request as a query. Its id depends on what was said only, so the same request samples alike."""
         text = self._task.query_text(message)
         key = UserKey(self._settings.tenant, user or "")
-        return Query(f"{stable_seed(text):08x}", key, text)
+        seed = stable_seed(text, *(said for turn in turns for said in (turn.role, turn.content)))
+        return Query(f"{seed:08x}", key, text, turns=turns)

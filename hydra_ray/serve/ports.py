@@ -22,7 +22,7 @@ Reply = TypeVar("Reply")
 
 @dataclass(frozen=True, slots=True)
 class RemoteSteps:
-    """Calls the four deployments; what goes wrong there becomes the error that a method expects.
+    """Calls the deployments; what goes wrong there becomes the error that a method expects.
 
     Args:
         retriever: Handle, as the next three.
@@ -31,6 +31,7 @@ class RemoteSteps:
         adapter: Handle.
         step_timeout_s: Of all but the generator.
         generator_timeout_s: Of the generator.
+        profiler: Handle.
     """
 
     retriever: Any
@@ -39,14 +40,23 @@ class RemoteSteps:
     adapter: Any
     step_timeout_s: float
     generator_timeout_s: float
+    profiler: Any
 
     def ports(self) -> Ports:
         """The ports of a method."""
-        return Ports(self.retrieve, self.rerank, self.generate, self.adapt)
+        return Ports(self.retrieve, self.rerank, self.generate, self.adapt, self.peers, self.profile)
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Asks the retriever."""
         return await self._step(self.retriever.remote(query, k, by))
+
+    async def peers(self, query: Query, k: int) -> list[Ranked]:
+        """Asks the retriever for history of people like the query's user."""
+        return await self._step(self.retriever.peers.remote(query, k))
+
+    async def profile(self, query: Query, kind: str) -> str:
+        """Asks the profiler; what takes it longer than a step may, a later request finds."""
+        return await self._step(self.profiler.remote(query, kind))
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
@@ -68,21 +78,41 @@ class RemoteSteps:
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
-        try:
-            return await asyncio.wait_for(self.generator.remote(request), self.generator_timeout_s)
-        except BackPressureError as error:
-            raise GenerateError("the generator's queue is full", "busy", transient=True) from error
-        except GenerateError as error:
-            # Ray's wrapper adds the replica's traceback to the message.
-            raise getattr(error, "cause", error) from error
-        except TimeoutError as error:
-            message = f"the generator took more than {self.generator_timeout_s:g} s"
-            raise GenerateError(message, "timeout", transient=True) from error
-        except (RayError, RayServeException) as error:
-            raise GenerateError("the generator is not available", "connection", transient=True) from error
+        return await RemoteGenerator(self.generator, self.generator_timeout_s)(request)
 
     async def _step(self, reply: Awaitable[Reply]) -> Reply:
         try:
             return await asyncio.wait_for(reply, self.step_timeout_s)
         except (RayError, RayServeException, TimeoutError) as error:
             raise StepError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteGenerator:
+    """The generator's deployment as a generator.
+
+    Args:
+        handle: Of the deployment.
+        timeout_s: An answer that takes longer is none.
+    """
+
+    handle: Any
+    timeout_s: float
+
+    async def __call__(self, request: ChatRequest) -> Generation:
+        """As `Generator`."""
+        try:
+            return await asyncio.wait_for(self.handle.remote(request), self.timeout_s)
+        except BackPressureError as error:
+            raise GenerateError("the generator's queue is full", "busy", transient=True) from error
+        except GenerateError as error:
+            # Ray's wrapper adds the replica's traceback to the message.
+            raise getattr(error, "cause", error) from error
+        except TimeoutError as error:
+            message = f"the generator took more than {self.timeout_s:g} s"
+            raise GenerateError(message, "timeout", transient=True) from error
+        except (RayError, RayServeException) as error:
+            raise GenerateError("the generator is not available", "connection", transient=True) from error
+
+    async def close(self) -> None:
+        """The deployment goes on for others."""

@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
-from hydra_ray.records import Answer
+from hydra_ray.methods import METHODS
+from hydra_ray.records import Answer, Message
+from hydra_ray.tasks import Task
+from hydra_ray.tasks.free import ROLES
 
 
 class TextPart(BaseModel):
@@ -32,6 +36,25 @@ class ChatMessage(BaseModel):
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
+class HydraOptions(BaseModel):
+    """What a request may ask of hydra-ray itself; OpenAI's clients send it as `extra_body={"hydra": {...}}`.
+
+    Attributes:
+        method: A name of `METHODS`; None means the deployment's own.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    method: str | None = None
+
+    @field_validator("method")
+    @classmethod
+    def _is_known(cls, method: str | None) -> str | None:
+        if method is not None and method not in METHODS:
+            raise PydanticCustomError("method", f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        return method
+
+
 class ChatCompletionRequest(BaseModel):
     """What of OpenAI's request is used; sampling is set by the deployment, so other fields are accepted and ignored."""
 
@@ -42,6 +65,7 @@ class ChatCompletionRequest(BaseModel):
     user: str | None = None
     n: int = Field(1, ge=1, le=64)
     stream: bool = False
+    hydra: HydraOptions = HydraOptions()
 
     @property
     def query(self) -> str | None:
@@ -49,9 +73,35 @@ class ChatCompletionRequest(BaseModel):
         texts = [message.text for message in self.messages if message.role == "user"]
         return texts[-1] if texts and texts[-1].strip() else None
 
+    def turns(self, task: Task) -> tuple[Message, ...]:
+        """What was said before the last user message, where it is part of the question.
 
-def completion(answer: Answer, model: str, n: int) -> dict[str, Any]:
-    """The response: the n best candidates as choices, fewer when there are fewer."""
+        Other tasks ask a question that is whole in itself. What a client sent before it (an earlier question, an
+        instruction of its own) would stand where the user's history is shown, and be taken for it.
+
+        Raises:
+            ValueError: The conversation cannot be continued: it does not end with the user, or has messages of
+                tools, which cannot be told without the calls that they answer.
+        """
+        if not task.conversation:
+            return ()
+        odd = sorted({message.role for message in self.messages} - set(ROLES))
+        if odd:
+            raise ValueError(f"messages: there are roles {', '.join(odd)}; a conversation has {', '.join(ROLES)}")
+        if self.messages[-1].role != "user":
+            raise ValueError("messages: a conversation ends with a message of the user")
+        return tuple(Message(message.role, message.text) for message in self.messages[:-1])
+
+
+def completion(answer: Answer, model: str, n: int, method: str) -> dict[str, Any]:
+    """The response: the n best candidates as choices, fewer when there are fewer.
+
+    Args:
+        answer: What the method came to.
+        model: The name that the client asked for.
+        n: Most choices.
+        method: The method's name.
+    """
     texts = [candidate.text for candidate in answer.candidates[:n]]
     usage = answer.usage
     return {
@@ -65,11 +115,11 @@ def completion(answer: Answer, model: str, n: int) -> dict[str, Any]:
             "completion_tokens": usage.completion_tokens,
             "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         },
-        "hydra": about(answer),
+        "hydra": about(answer, method),
     }
 
 
-def stream(answer: Answer, model: str, n: int) -> Iterator[str]:
+def stream(answer: Answer, model: str, n: int, method: str) -> Iterator[str]:
     """The same as server-sent events, word by word; the last chunk before the end carries `hydra`."""
     envelope = _envelope(answer, model, "chat.completion.chunk")
     for i, candidate in enumerate(answer.candidates[:n]):
@@ -77,13 +127,14 @@ def stream(answer: Answer, model: str, n: int) -> Iterator[str]:
             delta = {"content": word if j == 0 else f" {word}"}
             yield _event({**envelope, "choices": [_delta(i, {"role": "assistant", **delta} if j == 0 else delta)]})
         yield _event({**envelope, "choices": [_delta(i, {}, "stop")]})
-    yield _event({**envelope, "choices": [], "hydra": about(answer)})
+    yield _event({**envelope, "choices": [], "hydra": about(answer, method)})
     yield "data: [DONE]\n\n"
 
 
-def about(answer: Answer) -> dict[str, Any]:
+def about(answer: Answer, method: str) -> dict[str, Any]:
     """How the answer came about."""
     return {
+        "method": method,
         "history": [
             {"id": r.item.id, "input": r.item.input, "output": r.item.output, "score": r.score} for r in answer.history
         ],

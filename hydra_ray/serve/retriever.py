@@ -1,27 +1,100 @@
-"""Hosts the retriever: a user's history out of the store, ranked."""
+"""Hosts the retriever: a user's history out of the store, and that of users like them, ranked."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 
 from ray import serve
 
-from hydra_ray.records import Query, Ranked
+from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
+from hydra_ray.settings import PeerSettings
+from hydra_ray.steps.embed import default_embedder
+from hydra_ray.steps.peers import PeerPool
 from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.store.users import UserStore
+
+
+class FreshPools:
+    """Pools of peers by tenant, made off the event loop when first wanted and again when they are old.
+
+    While a pool is made anew the old one answers; who wants the first one waits for it.
+
+    Args:
+        make: Makes a tenant's pool; may take minutes.
+        refresh_s: Age of a pool at which it is made anew.
+    """
+
+    def __init__(self, make: Callable[[str], PeerPool], refresh_s: float) -> None:
+        self._make = make
+        self._refresh_s = refresh_s
+        self._pools: dict[str, PeerPool] = {}
+        self._begun: dict[str, float] = {}
+        self._making: dict[str, asyncio.Task[None]] = {}
+
+    async def of(self, tenant: str) -> PeerPool:
+        """The tenant's pool; what its making raised, where there is none."""
+        is_due = tenant not in self._pools or monotonic() - self._begun[tenant] > self._refresh_s
+        if is_due and tenant not in self._making:
+            self._begun[tenant] = monotonic()
+            self._making[tenant] = asyncio.create_task(self._make_anew(tenant))
+        if tenant not in self._pools:
+            # Shielded: a caller who gives up must not stop what others wait for.
+            await asyncio.shield(self._making[tenant])
+        return self._pools[tenant]
+
+    async def _make_anew(self, tenant: str) -> None:
+        try:
+            self._pools[tenant] = await asyncio.to_thread(self._make, tenant)
+        finally:
+            del self._making[tenant]
 
 
 # A ranking takes milliseconds: 32 in threads keep a core busy, and 256 wait under a second.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=256, ray_actor_options={"num_cpus": 0.2})
 class Retriever:
-    """Histories are read anew for each request, so what a user did a moment ago counts."""
+    """Histories are read anew for each request, so what a user did a moment ago counts.
 
-    def __init__(self, store_url: str) -> None:
+    Who is similar to whom is as old as `peers.refresh_s` says. What peers said is told only as it still
+    stands in the store, so what somebody deleted is gone at once.
+
+    Args:
+        store_url: Of the users' histories.
+        peers: Which tenants opted in.
+    """
+
+    def __init__(self, store_url: str, peers: PeerSettings) -> None:
         self._store = UserStore(store_url)
+        self._settings = peers
+        self._pools = FreshPools(self._make_pool, peers.refresh_s)
 
     async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
         """At most k items of the query's user, best first; none for an unknown user."""
         return await asyncio.to_thread(self._rank, query, k, by)
 
+    async def peers(self, query: Query, k: int) -> list[Ranked]:
+        """At most k items of users similar to the query's, best first; none where the tenant did not opt in."""
+        if query.user.tenant not in self._settings.tenants:
+            return []
+        pool = await self._pools.of(query.user.tenant)
+        return await asyncio.to_thread(self._of_peers, pool, query, k)
+
     def _rank(self, query: Query, k: int, by: str) -> list[Ranked]:
         return RETRIEVERS[by](query, self._store.history(query.user), k)
+
+    def _make_pool(self, tenant: str) -> PeerPool:
+        pool = PeerPool(self._store.histories(tenant), default_embedder(), self._settings.tenants)
+        pool.prepare(tenant)
+        return pool
+
+    def _of_peers(self, pool: PeerPool, query: Query, k: int) -> list[Ranked]:
+        now: dict[UserKey, tuple[HistoryItem, ...]] = {}
+
+        def still_there(peer: PeerItem) -> bool:
+            if peer.user not in now:
+                now[peer.user] = self._store.history(peer.user)
+            return peer.item in now[peer.user]
+
+        history = self._store.history(query.user)
+        return pool.concerning(query, history, self._settings.similar_users, k, query.ts, still_there)

@@ -50,7 +50,9 @@ def _preset(name: str) -> dict[str, Any]:
     known = sorted(Path(one.name).stem for one in folder.iterdir())
     if name not in known:
         raise SettingsError(f"preset: there is no {name!r}; there are {', '.join(known)}")
-    return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    tree: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    below = tree.pop("preset", None)
+    return _over(_preset(below), tree) if below else tree
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hydra_ray.records import Candidate, Query
+from hydra_ray.steps.decide import by_expected_score
 from hydra_ray.steps.texts import adapter_texts
 from hydra_ray.tasks import Task
 
@@ -50,11 +51,14 @@ class Adapter:
     Args:
         scorer: Of the adapter.
         vote_weight: 0 leaves the LLM's vote out, as HYDRA does.
+        task: Orders candidates by the score that they can be expected to get under these preferences; None orders
+            them by preference, as HYDRA does.
     """
 
-    def __init__(self, scorer: Scorer, vote_weight: float) -> None:
+    def __init__(self, scorer: Scorer, vote_weight: float, task: Task | None = None) -> None:
         self._scorer = scorer
         self._vote_weight = vote_weight
+        self._task = task
 
     def __call__(self, asks: Sequence[AdaptAsk]) -> list[list[Candidate]]:
         """Best candidate first, for each ask; ties keep the one sampled first."""
@@ -70,6 +74,8 @@ class Adapter:
             replace(c, logit=logit, score=logit + weight * math.log(c.votes / total))
             for c, logit in zip(ask.candidates, logits, strict=True)
         ]
+        if self._task is not None:
+            return by_expected_score(self._task, judged)
         return sorted(judged, key=lambda c: -c.score)
 
 

@@ -1,12 +1,15 @@
-"""The chat that asks the LLM a query, with history shown as earlier turns."""
+"""The chat that asks the LLM a query, with history shown as earlier turns or told in the question."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from hydra_ray.records import HistoryItem, Message, Query
 from hydra_ray.tasks import Task
+
+_INSTRUCTING = ("system", "developer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +25,13 @@ class Prompter:
     """Writes chats for one task.
 
     Shots are user turn (the task's question about the item) and assistant turn (the user's own
-    answer), as HYDRA asks its LLM, most useful first, as LaMP's prompts have them.
+    answer), as HYDRA asks its LLM, most useful first, as LaMP's prompts have them. Where history items
+    are no such pairs, the user's texts are told in the question, as the task says.
 
     Args:
         task: Gives the instruction.
-        shot_words: Longest item input in a shot, in words.
-        max_input_chars: Longest query text.
+        shot_words: Longest item input in a shot, in words; and longest text told in a question.
+        max_input_chars: Longest query text, and longest answer in a shot.
     """
 
     task: Task
@@ -38,19 +42,38 @@ class Prompter:
         """The chat for one query.
 
         Args:
-            query: Its earlier turns stand right before its text.
+            query: Its earlier turns stand right before its text; those that instruct open the chat, since
+                many LLMs take a system message at the beginning only.
             shots: Most useful first.
             profile: What is told of the user, as the system's message; "" where nothing is.
         """
-        messages, truncated = [], 0
-        if profile:
-            messages.append(Message("system", profile))
+        instructing = list(takewhile(lambda turn: turn.role in _INSTRUCTING, query.turns))
+        system = "\n\n".join(text for text in (*(turn.content for turn in instructing), profile) if text)
+        messages = [Message("system", system)] if system else []
+        cut = _Cut()
+        told: list[str] = []
         for item in shots:
-            words = item.input.split()
-            truncated += len(words) > self.shot_words
-            messages.append(Message("user", self.task.question(" ".join(words[: self.shot_words]))))
-            messages.append(Message("assistant", item.output))
-        messages.extend(query.turns)
-        truncated += len(query.input) > self.max_input_chars
-        messages.append(Message("user", self.task.question(query.input[: self.max_input_chars])))
-        return Prompt(tuple(messages), truncated)
+            if self.task.pairs:
+                messages.append(Message("user", self.task.question(cut.words(item.input, self.shot_words))))
+                messages.append(Message("assistant", cut.signs(item.output, self.max_input_chars)))
+            else:
+                told.append(cut.words(item.output, self.shot_words))
+        messages.extend(query.turns[len(instructing) :])
+        messages.append(Message("user", self.task.question(cut.signs(query.input, self.max_input_chars), told)))
+        return Prompt(tuple(messages), cut.count)
+
+
+class _Cut:
+    """Shortens texts, and counts those that were too long."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def words(self, text: str, most: int) -> str:
+        words = text.split()
+        self.count += len(words) > most
+        return " ".join(words[:most])
+
+    def signs(self, text: str, most: int) -> str:
+        self.count += len(text) > most
+        return text[:most]

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.records import HistoryItem, Query, Ranked
+from hydra_ray.steps.embed import Embed, default_embedder
+from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
 
 # The constant of reciprocal rank fusion, as its authors have it.
@@ -38,6 +40,11 @@ class LexicalIndex:
         return scores
 
 
+def searched_text(item: HistoryItem) -> str:
+    """The text by which a history item is found; its answer only where there is nothing else: queries have none."""
+    return f"{item.context} {item.input}".strip() or item.output
+
+
 def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
     """Ranks one user's history by BM25 (Robertson and Zaragoza, 2009; scores as bm25s computes them).
 
@@ -49,7 +56,7 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
     """
-    scores = LexicalIndex([f"{item.context} {item.input}" for item in history]).scores(query.input)
+    scores = LexicalIndex([searched_text(item) for item in history]).scores(query.input)
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -scores[i])[:k]
     return [Ranked(history[i], float(scores[i])) for i in order]
@@ -66,18 +73,60 @@ def recent(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]
     return [Ranked(item, 1 / rank) for rank, item in enumerate(reversed(history), 1)][:k]
 
 
+def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed | None = None) -> list[Ranked]:
+    """Ranks one user's history by the cosine of encodings, an exact search with faiss.
+
+    Args:
+        query: Its input is the search text.
+        history: Oldest first.
+        k: Most items returned.
+        embed: Gives vectors of unit length; None is the process's embedder.
+
+    Returns:
+        Best items first; ties keep the newer one; an empty history gives an empty list.
+
+    Raises:
+        HydraError: faiss is not installed.
+    """
+    if not history:
+        return []
+    embed = embed or default_embedder()
+    index = NearestIndex(embed([searched_text(item) for item in history]), "dense retrieval searches")
+    # All of them: faiss tells ties in any order, and would cut among them.
+    cosines, rows = index.search(embed([query.input])[0], len(history))
+    order = sorted(zip(cosines.tolist(), rows.tolist(), strict=True), reverse=True)[:k]
+    return [Ranked(history[row], cosine) for cosine, row in order]
+
+
 def mixed(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
-    """BM25 and recency by reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank)."""
-    fused: dict[str, float] = {}
-    for retriever in (lexical, recent):
+    """What has the query's words and is new."""
+    return _fused((lexical, recent), query, history, k)
+
+
+def hybrid(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+    """What has the query's words, means the like and is new."""
+    return _fused((lexical, dense, recent), query, history, k)
+
+
+RETRIEVERS: dict[str, Retriever] = {
+    "bm25": lexical,
+    "dense": dense,
+    "recent": recent,
+    "mixed": mixed,
+    "hybrid": hybrid,
+    "random": shuffled,
+}
+
+
+def _fused(retrievers: Sequence[Retriever], query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+    """Reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank); ties keep the newer item."""
+    fused = dict.fromkeys((item.id for item in history), 0.0)
+    for retriever in retrievers:
         for rank, ranked in enumerate(retriever(query, history, len(history)), 1):
-            fused[ranked.item.id] = fused.get(ranked.item.id, 0.0) + 1 / (_FUSION + rank)
+            fused[ranked.item.id] += 1 / (_FUSION + rank)
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -fused[history[i].id])[:k]
     return [Ranked(history[i], fused[history[i].id]) for i in order]
-
-
-RETRIEVERS: dict[str, Retriever] = {"bm25": lexical, "recent": recent, "mixed": mixed, "random": shuffled}
 
 
 # A user's items are ranked again for each of their queries: half of a ranking's time went into their words.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from hydra_ray.models.told import SEPARATOR
 from hydra_ray.records import HistoryItem
 
 if TYPE_CHECKING:
@@ -22,4 +23,4 @@ def reranker_texts(query: str, item: HistoryItem) -> Texts:
 
 def adapter_texts(candidate: str, query: str, evidence: Sequence[str]) -> Texts:
     """Would this user prefer this candidate? `evidence` are the answers of retrieved history, nearest first."""
-    return candidate, query, " | ".join(evidence)
+    return candidate, query, SEPARATOR.join(evidence)

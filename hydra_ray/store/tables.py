@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA = MetaData()
 
@@ -44,4 +44,30 @@ EVIDENCE = Table(
     Column("role", String, primary_key=True),
     Column("item", String, primary_key=True),
     Column("told", LargeBinary, nullable=False),
+)
+
+# What an LLM wrote of users; `how`, `what` and `seen` are `store.profiles.ProfileMark`.
+PROFILES = Table(
+    "profiles",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("how", String, nullable=False),
+    Column("what", String, nullable=False),
+    Column("seen", Integer, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("degraded", Boolean, nullable=False),
+    Column("dropped", Integer, nullable=False),
+)
+
+# Whose texts were read for a profile: all of the profile's own tenant.
+PROFILE_PEERS = Table(
+    "profile_peers",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("peer", String, primary_key=True),
+    Index("profile_peers_by_peer", "tenant", "peer"),
 )

@@ -11,6 +11,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.store import profiles as stored_profiles
+from hydra_ray.store.profiles import ProfileMark, UserProfile
 from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, METADATA
 
 # SQLite nests at most 1,000 expressions in each other, and each tenant is one.
@@ -65,9 +67,11 @@ class UserStore:
             _append(db, key, item)
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
-        """Removes one item of a user's history; tells whether there was one."""
+        """Removes one item of a user's history, and all profiles that may tell of it; tells whether there was one."""
         with self._engine.begin() as db:
-            return _delete_item(db, key, item_id)
+            found = _delete_item(db, key, item_id)
+            stored_profiles.forget(db, key)
+            return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
         """One user's history, oldest first; empty for an unknown user."""
@@ -75,6 +79,15 @@ class UserStore:
         query = select(c.id, c.input, c.output, c.ts, c.item_id, c.context).where(*_of(HISTORY, key)).order_by(c.place)
         with self._engine.connect() as db:
             return tuple(HistoryItem(**row) for row in db.execute(query).mappings())
+
+    def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
+        """The histories of a tenant's users, each oldest first, users in order of their keys."""
+        c, found = HISTORY.c, dict[UserKey, list[HistoryItem]]()
+        query = select(c.user, c.id, c.input, c.output, c.ts, c.item_id, c.context).where(c.tenant == tenant)
+        with self._engine.connect() as db:
+            for user, *item in db.execute(query.order_by(c.user, c.place)):
+                found.setdefault(UserKey(tenant, user), []).append(HistoryItem(*item))
+        return found
 
     def put_heads(
         self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
@@ -187,11 +200,35 @@ class UserStore:
         with self._engine.begin() as db:
             yield EvidenceUpdate(db, key, version, role)
 
-    def delete(self, key: UserKey) -> None:
-        """Removes all that is known of exactly this user."""
+    def profile(self, key: UserKey, kind: str) -> UserProfile | None:
+        """One user's profile of one kind."""
+        with self._engine.connect() as db:
+            return stored_profiles.find(db, key, kind)
+
+    def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
+        """What each user's profile of one kind was made of."""
+        with self._engine.connect() as db:
+            return stored_profiles.marks(db, kind)
+
+    def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
+        """Writes users' profiles, each replacing the user's own of the same kind.
+
+        Returns:
+            How many were kept. One is not where the user, or somebody whose texts were read for it, has no history
+            here: they were deleted while it was written.
+        """
         with self._engine.begin() as db:
+            return sum(stored_profiles.put(db, key, profile) for key, profile in profiles)
+
+    def delete(self, key: UserKey) -> None:
+        """Removes all that is known of exactly this user, everybody's profiles that were made with their texts among
+        it.
+        """
+        with self._engine.begin() as db:
+            # History goes first: profiles that are being written with it are then refused.
             for table in (HISTORY, HEADS, EVIDENCE):
                 db.execute(delete(table).where(*_of(table, key)))
+            stored_profiles.forget(db, key)
 
     def close(self) -> None:
         """Lets the database go."""

@@ -2,11 +2,9 @@
 
 from hydra_ray.tasks.base import Kind, Task
 from hydra_ray.tasks.demo import DEMO_TASK
+from hydra_ray.tasks.free import CHAT_TASK, REVIEW_TASK, TEXT_TASK
 from hydra_ray.tasks.lamp import LAMP_TASKS
 
-# "text" is free text in, free text out; settings give it an instruction and labels (see docs/data.md).
-TEXT_TASK = Task(name="text", kind="generation")
+TASKS: dict[str, Task] = {task.name: task for task in (*LAMP_TASKS, DEMO_TASK, TEXT_TASK, REVIEW_TASK, CHAT_TASK)}
 
-TASKS: dict[str, Task] = {task.name: task for task in (*LAMP_TASKS, DEMO_TASK, TEXT_TASK)}
-
-__all__ = ["TASKS", "TEXT_TASK", "Kind", "Task"]
+__all__ = ["CHAT_TASK", "REVIEW_TASK", "TASKS", "TEXT_TASK", "Kind", "Task"]

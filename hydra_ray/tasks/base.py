@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -26,6 +27,10 @@ class Task:
         labels: The closed answer set; for ratings the scale, lowest first.
         labels_marker: The word before the label list within a LaMP input, e.g. "tags:".
         max_tokens: Longest answer, in the LLM's tokens.
+        history_template: Where history items are no questions with answers, how the message tells them: a
+            format of {head} (instruction and marker), {items} (the user's texts) and {text}. Empty where items
+            are shown as earlier turns of the chat.
+        conversation: Whether what was said before in the same conversation is part of the question.
     """
 
     name: str
@@ -38,15 +43,32 @@ class Task:
     labels: tuple[str, ...] = ()
     labels_marker: str = ""
     max_tokens: int = 64
+    history_template: str = ""
+    conversation: bool = False
+
+    @property
+    def pairs(self) -> bool:
+        """Whether a history item is a question with the user's answer, which can be shown and asked again as such."""
+        return not self.history_template
 
     @property
     def closed(self) -> bool:
         """Whether all allowed answers are known."""
         return bool(self.labels)
 
-    def question(self, text: str) -> str:
-        """The prompt for one text: instruction, marker, text."""
-        return " ".join(part for part in (self.instruction, self.marker, text) if part)
+    def question(self, text: str, history: Sequence[str] = ()) -> str:
+        """The prompt for one text: instruction, marker, text.
+
+        Args:
+            text: The query's own text.
+            history: The user's own texts, most useful first; only for tasks with a `history_template`. They read
+                as in LaMP's prompts (arXiv 2304.11406): quoted and joined by ", and ".
+        """
+        head = " ".join(part for part in (self.instruction, self.marker) if part)
+        if not history:
+            return " ".join(part for part in (head, text) if part)
+        items = ", and ".join(f'"{told}"' for told in history)
+        return self.history_template.format(head=head, items=items, text=text)
 
     def query_text(self, message: str) -> str:
         """The query's own text: a message may carry the task's instruction or leave it out."""
@@ -87,5 +109,5 @@ class Task:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Task:
-        """The inverse of `to_json`."""
+        """The inverse of `to_json`; fields that older versions did not write keep their defaults."""
         return cls(**{**values, "labels": tuple(values["labels"])})

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hydra_ray.evaluate.curve_report import curve_tables
 from hydra_ray.evaluate.curves import measure_curves
-from hydra_ray.evaluate.results import Results
+from hydra_ray.evaluate.outcome import TaskOutcome
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 
@@ -26,7 +26,7 @@ def settings(demo_settings: Settings, tmp_path_factory) -> Settings:
     return demo_settings.model_copy(update=changes)
 
 
-def test_curves_tell_what_calls_and_history_bring(demo_results: Results, settings: Settings):
+def test_curves_tell_what_calls_and_history_bring(demo_results: TaskOutcome, settings: Settings):
     store = UserStore(settings.store_url)
     stored = store.users()
     curves = measure_curves(settings, Console(quiet=True))

@@ -11,6 +11,7 @@ from hydra_ray.learn.engine import llm_config
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.ingress import Ingress
+from hydra_ray.serve.profiler import Profiler
 from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import parse_settings
@@ -36,7 +37,8 @@ def test_what_is_for_one_machine_fits_two_cores(name):
             cpus += sum(bundle["CPU"] for bundle in told["placement_group_config"]["bundles"])
             cpus += told["deployment_config"]["ray_actor_options"]["num_cpus"]
             continue
-        own = {d.name: d.ray_actor_options["num_cpus"] for d in (Ingress, Retriever, Reranker, Generator, Adapter)}
+        ours = (Ingress, Retriever, Reranker, Generator, Adapter, Profiler)
+        own = {deployment.name: deployment.ray_actor_options["num_cpus"] for deployment in ours}
         own |= {override.name: override.ray_actor_options.num_cpus for override in application.deployments}
         cpus += sum(own.values())
     assert 0 < cpus <= 2

@@ -15,6 +15,7 @@ ROOMS = [
     "hydra_ray.steps.generate.embedded",
     "hydra_ray.steps.generate.openai",
     "hydra_ray.steps.rerank",
+    "hydra_ray.steps.peers",
     "hydra_ray.steps.retrieve",
     "hydra_ray.methods",
 ]

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
+from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
 from hydra_ray.records import Dataset
 from hydra_ray.tasks import TEXT_TASK, Task
@@ -34,7 +35,7 @@ def jsonl(path: Path, records: Iterable[Any]) -> Path:
 
 def read(path: Path, task: Task = TEXT_TASK, **changes: Any) -> Dataset:
     """All users: those of both splits."""
-    train, dev = (read_records(path, task, split, **{**SETTINGS, **changes}) for split in ("train", "dev"))
+    train, dev = (read_records(path, task, Split(name, **{**SETTINGS, **changes})) for name in ("train", "dev"))
     return Dataset(train.users + dev.users, {**train.golds, **dev.golds}, {**train.visible, **dev.visible})
 
 
@@ -71,12 +72,17 @@ def test_records_of_the_querys_own_date_are_not_before_it(tmp_path):
     assert [item.ts for item in data.history(user, later)] == ["2001", "2002"]
 
 
+def test_a_record_may_have_fields_that_nobody_reads(tmp_path):
+    path = jsonl(tmp_path / "r.jsonl", [record("u", "2001", mood="good", messages=[])])
+    assert len(read(path).users[0].history) == 1
+
+
 def test_splits_are_disjoint_stable_and_follow_the_seed(tmp_path):
     names = [f"person {number}" for number in range(200)]
     path = jsonl(tmp_path / "r.jsonl", [record(name, "2001") for name in names])
 
     def people(split: str, **changes: Any) -> set[str]:
-        return {user.key.user for user in read_records(path, TEXT_TASK, split, **{**SETTINGS, **changes}).users}
+        return {u.key.user for u in read_records(path, TEXT_TASK, Split(split, **{**SETTINGS, **changes})).users}
 
     train, dev = people("train", dev_share=0.25), people("dev", dev_share=0.25)
     assert train | dev == set(names)
@@ -165,7 +171,7 @@ def test_files_and_splits_that_are_not_there_are_named(tmp_path):
     with pytest.raises(DataError, match=r"^r\.csv: records are read from \.jsonl and \.parquet files\."):
         read(tmp_path / "r.csv")
     with pytest.raises(DataError, match='have the splits "train" and "dev", not "test"'):
-        read_records(tmp_path / "r.jsonl", TEXT_TASK, "test", **SETTINGS)
+        Split("test", **SETTINGS)
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,13 +2,10 @@ import random
 from collections import Counter
 
 import pytest
+from made_runs import STARS, TAGS, TITLES, asked
 
-from hydra_ray.evaluate.controls import best_candidate, closed_gap, majority, other_users, random_candidate
+from hydra_ray.evaluate.controls import best_candidate, other_users, random_candidate, yardsticks
 from hydra_ray.records import Candidate, UserKey
-from hydra_ray.tasks import Task
-
-TAGS = Task(name="tags", kind="classification", labels=("comedy", "dark comedy", "sci-fi"))
-STARS = Task(name="stars", kind="rating", labels=("1", "2", "3", "4", "5"))
 
 
 def candidates(**votes: int) -> list[Candidate]:
@@ -17,14 +14,6 @@ def candidates(**votes: int) -> list[Candidate]:
 
 def users(count: int) -> list[UserKey]:
     return [UserKey("tenant", f"user {place}") for place in range(count)]
-
-
-def test_majority_is_the_most_sampled():
-    assert majority(candidates(comedy=2, drama=5, western=1)) == "drama"
-
-
-def test_of_equally_sampled_answers_the_first_wins():
-    assert majority(candidates(comedy=1, drama=3, western=3)) == "drama"
 
 
 def test_a_random_candidate_is_drawn_by_its_votes():
@@ -53,15 +42,39 @@ def test_the_oracle_takes_the_nearest_where_none_is_right():
 
 
 def test_no_candidates_give_no_answer():
-    assert (majority([]), random_candidate([], random.Random(0)), best_candidate([], "comedy", TAGS)) == ("", "", "")
+    assert (random_candidate([], random.Random(0)), best_candidate([], "comedy", TAGS)) == ("", "")
 
 
-@pytest.mark.parametrize(
-    ("hydra", "chosen_most", "best", "share"),
-    [(0.55, 0.5, 0.7, 0.25), (0.45, 0.5, 0.7, -0.25), (0.4, 0.5, 0.3, 0.5), (0.5, 0.5, 0.5, None)],
-)
-def test_closed_gap(hydra, chosen_most, best, share):
-    assert closed_gap(hydra, chosen_most, best) == (None if share is None else pytest.approx(share))
+def test_yardsticks_know_users_most_frequent_answers_and_no_gold_ones():
+    known = [
+        asked("a", "q1", gold="1", most_frequent="4", history_items=3),
+        # A user with many queries is still one user.
+        *(asked("b", f"q{place}", gold="1", most_frequent="2", history_items=9) for place in range(2, 6)),
+        asked("c", "q6", gold="1", most_frequent="4", history_items=1),
+        asked("d", "q7", gold="1"),
+    ]
+
+    found = yardsticks(STARS, known)
+
+    assert found == {"most-frequent": ["4", "2", "2", "2", "2", "4", "4"], "constant": ["4"] * 7}
+
+
+def test_a_users_vote_for_the_constant_is_from_the_longest_history():
+    known = [
+        asked("a", "q1", most_frequent="5", history_items=1),
+        asked("a", "q2", most_frequent="3", history_items=8),
+        asked("a", "q3", most_frequent="5", history_items=2),
+    ]
+
+    assert yardsticks(STARS, known)["constant"] == ["3"] * 3
+
+
+def test_a_class_has_no_constant_and_a_text_no_yardstick():
+    known = [asked("a", "q1", most_frequent="comedy", history_items=1)]
+
+    assert yardsticks(TAGS, known) == {"most-frequent": ["comedy"]}
+    assert yardsticks(TITLES, known) == {}
+    assert yardsticks(STARS, [asked("a", "q1")]) == {}, "nobody has a history"
 
 
 @pytest.mark.parametrize("count", [2, 3, 50])

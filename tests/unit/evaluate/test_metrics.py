@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 import sacrebleu
@@ -7,7 +5,6 @@ from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, root_mean_squared_error
 
 from hydra_ray.evaluate.metrics import METRICS, metrics_of, prepare
-from hydra_ray.evaluate.statistics import Bootstrap
 from hydra_ray.records import HydraError
 from hydra_ray.tasks import Task
 
@@ -66,6 +63,13 @@ def test_classification_equals_scikit_learn():
 def test_classification_needs_labels():
     with pytest.raises(HydraError, match='task "tags": classification'):
         prepare(Task(name="tags", kind="classification"), ["a"], ["a"])
+
+
+def test_a_kind_without_metrics_is_named():
+    with pytest.raises(
+        HydraError, match='task "odes": there are no metrics for kind "poetry", only for classification'
+    ):
+        prepare(Task(name="odes", kind="poetry"), ["a"], ["a"])
 
 
 def test_no_rating_is_as_wrong_as_can_be():
@@ -142,12 +146,17 @@ def test_the_main_metric_comes_first(kind, main):
     assert metrics_of(kind)[0].name == main
 
 
-def test_a_thousand_resamples_of_a_thousand_items_take_less_than_a_second():
-    statistics = prepare(TITLES, titles(50, seed=6), titles(50, seed=7)).repeat(20, axis=0)
-    start = time.perf_counter()
+def test_citations_by_hand():
+    # [1]: given twice, gold three times, right once, F1 2/5. [2]: given twice, gold twice, right once, F1 1/2.
+    # The answer without a number is wrong for [1] and is no false positive of [2], which would make that 2/5.
+    task = Task(name="LaMP_1", kind="classification", labels=("[1]", "[2]"))
+    outputs, golds = ["[1]", "2", "[1].", "neither", "[2]"], ["[1]", "[2]", "[2]", "[1]", "[1]"]
 
-    sums = Bootstrap([f"user {item // 2}" for item in range(1000)], resamples=1000).sums(statistics)
-    for metric in metrics_of("generation"):
-        metric.value(sums)
+    assert measure("accuracy", task, outputs, golds) == pytest.approx(2 / 5)
+    assert measure("macro_f1", task, outputs, golds) == pytest.approx((2 / 5 + 1 / 2) / 2)
 
-    assert time.perf_counter() - start < 1
+
+@pytest.mark.parametrize(("gold", "error"), [("1", 4), ("2", 3), ("3", 2), ("4", 3), ("5", 4)])
+def test_an_answer_without_a_rating_counts_as_the_farther_end_of_the_scale(gold, error):
+    assert measure("mae", STARS, ["I cannot say"], [gold]) == error
+    assert measure("rmse", STARS, ["I cannot say"], [gold]) == error

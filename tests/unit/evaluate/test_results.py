@@ -1,172 +1,144 @@
+import csv
 import json
+import math
+from dataclasses import replace
 
 import pytest
+from made_runs import TAGS, asked, judged, row, run, runs
 
-from hydra_ray.evaluate.results import Results, score_methods, write_results
-from hydra_ray.records import HydraError, UserKey
-from hydra_ray.tasks import Task
+from hydra_ray.evaluate.outcome import Outcome
+from hydra_ray.evaluate.results import read_outcome, to_json, write_outcome
+from hydra_ray.evaluate.scoring import score_dumps
+from hydra_ray.records import HydraError
 
-TAGS = Task(name="tags", kind="classification", labels=("comedy", "dark comedy", "sci-fi"))
-STARS = Task(name="stars", kind="rating", labels=("1", "2", "3", "4", "5"))
-
-GOLDS = {f"q{place}": "comedy" for place in range(8)}
-USERS = {query_id: UserKey("tenant", f"u{place // 2}") for place, query_id in enumerate(GOLDS)}
+USERS = [f"u{place}" for place in range(4)]
 
 
-def right(*places: int) -> dict[str, str]:
-    """Outputs that are right in these places and wrong in the others."""
-    return {query_id: "Comedy." if place in places else "dark comedy" for place, query_id in enumerate(GOLDS)}
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    known = [asked(user, f"{user}0", most_frequent="drama", history_items=3, seen=True, cohort="shy") for user in USERS]
+    offered = judged(drama=(2, 0.0), comedy=(1, 3.0))
+    hydra = [
+        run("hydra", [row(one, "comedy", offered) for one in known], seed=seed, train_users=9, judged=((0.3, True),))
+        for seed in (0, 1)
+    ]
+    fewer = run("hydra", [row(one, "drama", offered) for one in known], train_users=3)
+    # Right for one user of four, whom a third of the resamples leave out.
+    signs = {"zero-shot": dict.fromkeys(USERS, "-"), "rag": {**dict.fromkeys(USERS, "-"), "u0": "+"}}
+    return score_dumps([*hydra, fewer, *runs(signs)], resamples=200, baselines=["rag"])
 
 
-OUTPUTS = {
-    "zero-shot": right(0),
-    "icl": right(0, 2, 4),
-    "rag": right(0, 2, 4, 6),
-    "hydra": right(0, 1, 2, 4, 6),
-    "oracle": right(*range(8)),
-}
+def table(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
-@pytest.fixture
-def results() -> Results:
-    return score_methods(TAGS, "dev", OUTPUTS, GOLDS, USERS, controls=["oracle", "majority"])
+def test_an_outcome_reads_back_as_it_was(outcome, tmp_path):
+    task = outcome.tasks[0]
+    assert all((task.pairs, task.slices, task.fates, task.gains, task.calibration, task.by_users, task.by_candidates))
+    assert math.isinf(task.headline.relative.high), "an end that JSON does not have"
+
+    write_outcome(tmp_path / "run", outcome)
+
+    assert read_outcome(tmp_path / "run" / "results.json") == outcome
 
 
-def test_every_method_has_every_metric_with_its_interval(results):
-    rag = results.methods["rag"]
-
-    assert list(rag) == ["accuracy", "macro_f1"]
-    # Every user has one right and one wrong answer, so resampling users changes nothing.
-    assert (rag["accuracy"].low, rag["accuracy"].value, rag["accuracy"].high) == (0.5, 0.5, 0.5)
-    assert rag["accuracy"].n == 8
-    assert results.users == 4
-
-
-def test_improvement_is_over_the_best_prompt_based_method(results):
-    assert results.improvement is not None
-    assert (results.improvement.baseline, results.improvement.metric) == ("rag", "accuracy")
-    assert results.improvement.relative == pytest.approx(0.25)
-    # Only one of the four users gains: a resample may leave them out, or draw them several times.
-    assert results.improvement.low == 0
-    assert 0.5 <= results.improvement.high <= 1
+def test_what_is_about_one_task_says_it_at_the_top_too(outcome, tmp_path):
+    write_outcome(tmp_path, outcome)
+    values = json.loads((tmp_path / "results.json").read_text())
+    assert set(values) == {"schema", "task", "split", "methods", "improvement", "tasks", "headline"}
+    assert values["methods"] == values["tasks"][0]["methods"]
+    assert values["improvement"]["relative"] == outcome.tasks[0].headline.relative.value
+    several = replace(outcome, tasks=outcome.tasks * 2)
+    assert set(to_json(several)) == {"schema", "tasks", "headline"}
 
 
-def test_a_lower_error_is_an_improvement():
-    golds = dict.fromkeys(GOLDS, "4")
-    outputs = {
-        "zero-shot": dict.fromkeys(GOLDS, "1"),
-        "rag": dict.fromkeys(GOLDS, "2"),
-        "hydra": dict.fromkeys(GOLDS, "3"),
-    }
+def test_json_is_strict_and_says_its_schema(outcome, tmp_path):
+    write_outcome(tmp_path, outcome)
 
-    results = score_methods(STARS, "dev", outputs, golds, USERS)
+    def refuse(constant):
+        raise AssertionError(constant)
 
-    assert results.improvement is not None
-    assert (results.improvement.baseline, results.improvement.metric) == ("rag", "mae")
-    assert results.improvement.relative == pytest.approx(0.5)
-    assert results.paired["zero-shot"].value == 2
+    values = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse)
+    assert values == to_json(outcome)
+    assert values["schema"] == "hydra-ray/results/v2"
+    assert values["headline"]["relative"]["high"] is None
+    assert set(values["tasks"][0]["methods"]["rag"]["accuracy"]) == {"value", "low", "high", "n"}
 
 
-@pytest.mark.parametrize("methods", [["rag", "icl"], ["hydra", "oracle"]])
-def test_without_hydra_or_a_prompt_based_method_there_is_no_improvement(methods):
-    results = score_methods(TAGS, "dev", {method: OUTPUTS[method] for method in methods}, GOLDS, USERS)
+def test_results_are_a_row_a_task_method_and_metric(outcome, tmp_path):
+    write_outcome(tmp_path, outcome)
 
-    assert results.to_json()["improvement"] is None
-
-
-def test_there_is_no_share_of_nothing():
-    results = score_methods(TAGS, "dev", {"rag": right(), "hydra": right(1)}, GOLDS, USERS)
-
-    assert results.improvement is None
-    assert results.paired["rag"].value == pytest.approx(1 / 8)
-
-
-def test_an_improvement_without_an_upper_end_is_null_in_json():
-    # The baseline is right for one user of four, whom a third of the resamples leave out.
-    results = score_methods(TAGS, "dev", {"rag": right(0), "hydra": right(*range(8))}, GOLDS, USERS)
-
-    improvement = json.loads(json.dumps(results.to_json(), allow_nan=False))["improvement"]
-    assert improvement["high"] is None
-    assert improvement["low"] > 0
+    rows = table(tmp_path / "results.csv")
+    assert [(line["method"], line["metric"]) for line in rows] == [
+        (method, metric) for method in outcome.tasks[0].methods for metric in ("accuracy", "macro_f1")
+    ]
+    hydra = next(line for line in rows if line["method"] == "hydra")
+    assert (hydra["task"], hydra["split"], hydra["control"]) == ("tags", "dev", "False")
+    assert [float(hydra[name]) for name in ("value", "low", "high", "n", "users", "failed")] == [1, 1, 1, 8, 4, 0]
+    vote = next(line for line in rows if line["method"] == "majority-vote")
+    assert (vote["control"], vote["calls"]) == ("True", "")
 
 
-def test_differences_are_paired(results):
-    assert set(results.paired) == {"zero-shot", "icl", "rag", "oracle"}
-    assert results.paired["rag"].value == pytest.approx(1 / 8)
-    assert results.paired["oracle"].value == pytest.approx(-3 / 8)
-    assert results.paired["oracle"].high < 0
+def test_pairs_are_a_row_each(outcome, tmp_path):
+    write_outcome(tmp_path, outcome)
+
+    rows = table(tmp_path / "pairs.csv")
+    assert len(rows) == len(outcome.tasks[0].pairs)
+    first, pair = rows[0], outcome.tasks[0].pairs[0]
+    assert (first["first"], first["second"], first["metric"]) == (pair.first, pair.second, "accuracy")
+    numbers = [float(first[name]) for name in ("difference", "low", "high", "p", "p_holm")]
+    assert numbers == [pair.difference.value, pair.difference.low, pair.difference.high, pair.p, pair.p_holm]
 
 
-def test_a_missing_output_is_wrong_and_counted():
-    results = score_methods(TAGS, "dev", {"rag": {"q0": "comedy", "q1": " "}, "icl": right(0)}, GOLDS, USERS)
+def test_a_name_with_a_comma_is_one_cell(tmp_path):
+    odd = run("rag", [row(asked("a", "q"), "comedy")], replace(TAGS, name='films, "odd"'))
+    write_outcome(tmp_path, score_dumps([odd], resamples=50))
 
-    assert results.methods["rag"]["accuracy"].value == pytest.approx(1 / 8)
-    assert results.missing == {"rag": 7}
-
-
-def test_a_split_without_answers_cannot_be_scored():
-    with pytest.raises(HydraError, match='split "test" has no gold answers'):
-        score_methods(TAGS, "test", OUTPUTS, {}, USERS)
+    assert table(tmp_path / "results.csv")[0]["task"] == 'films, "odd"'
 
 
-def test_json_follows_the_schema():
-    work = {"rag": {"calls": 8, "failures": 1}}
-    values = score_methods(TAGS, "dev", {**OUTPUTS, "icl": {}}, GOLDS, USERS, controls=["oracle"], work=work).to_json()
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"schema": "hydra-ray/results/v1"}', 'the schema is "hydra-ray/results/v1", this version reads'),
+        ("[]", 'the schema is "None"'),
+        ("{", "not JSON"),
+        ('{"schema": "hydra-ray/results/v2", "headline": null}', "tasks: Field required"),
+        ('{"schema": "hydra-ray/results/v2", "headline": null, "tasks": [{"task": 3}]}', "tasks.0.task: "),
+    ],
+)
+def test_another_file_is_refused_by_name_and_place(text, message, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(text)
 
-    extras = {"users", "paired", "missing", "work", "controls"}
-    assert set(values) == {"schema", "task", "split", "methods", "improvement"} | extras
-    assert (values["schema"], values["task"], values["split"]) == ("hydra-ray/results/v1", "tags", "dev")
-    assert set(values["methods"]["rag"]["accuracy"]) == {"value", "low", "high", "n"}
-    assert set(values["improvement"]) == {"metric", "method", "baseline", "relative", "low", "high"}
-    assert (values["improvement"]["method"], values["improvement"]["baseline"]) == ("hydra", "rag")
-    assert (values["work"], values["controls"], values["missing"]) == (work, ["oracle"], {"icl": 8})
-
-
-def test_extras_are_left_out_when_empty():
-    values = score_methods(TAGS, "dev", {"rag": OUTPUTS["rag"]}, GOLDS, USERS).to_json()
-
-    assert set(values) == {"schema", "task", "split", "methods", "improvement", "users"}
-
-
-def test_json_reads_back(results):
-    assert Results.from_json(json.loads(json.dumps(results.to_json()))) == results
+    with pytest.raises(HydraError, match="results.json: .*" + message):
+        read_outcome(path)
 
 
-def test_another_schema_is_refused():
-    with pytest.raises(HydraError, match="results/v9"):
-        Results.from_json({"schema": "hydra-ray/results/v9"})
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(HydraError, match=r"results.json: no such file; hydra-ray evaluate writes it"):
+        read_outcome(tmp_path / "results.json")
 
 
-def test_files_hold_results_and_predictions(results, tmp_path):
-    write_results(tmp_path / "run", results, {"rag": right(0), "icl": {"q1": "comédie"}}, USERS)
-
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == results.to_json()
-    lines = [json.loads(line) for line in (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()]
-    assert [(line["method"], line["id"]) for line in lines] == [(m, q) for m in ("icl", "rag") for q in USERS]
-    assert lines[0] == {"id": "q0", "user_id": "u0", "method": "icl", "output": ""}
-    assert lines[1]["output"] == "comédie"
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["predictions.jsonl", "results.json"]
-
-
-def test_a_failed_write_leaves_the_earlier_files_whole(results, tmp_path):
-    write_results(tmp_path, results, OUTPUTS, USERS)
+def test_a_failed_write_leaves_the_earlier_files_whole(outcome, tmp_path):
+    write_outcome(tmp_path, outcome)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    broken = score_methods(TAGS, "dev", OUTPUTS, GOLDS, USERS, work={"rag": {"calls": object()}})
+    broken = replace(outcome, tasks=(replace(outcome.tasks[0], task=object()),))
 
     with pytest.raises(TypeError):
-        write_results(tmp_path, broken, OUTPUTS, USERS)
-    with pytest.raises(TypeError):
-        write_results(tmp_path, results, {"rag": {"q0": object()}}, USERS)
+        write_outcome(tmp_path, broken)
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert set(before) == {"results.json", "results.csv", "pairs.csv"}
 
 
-def test_a_failed_replacement_leaves_no_draft(results, tmp_path, monkeypatch):
+def test_a_failed_replacement_leaves_no_draft(outcome, tmp_path, monkeypatch):
     def refuse(*paths):
         raise OSError("disk is gone")
 
     monkeypatch.setattr("hydra_ray.evaluate.results.os.replace", refuse)
     with pytest.raises(OSError, match="disk is gone"):
-        write_results(tmp_path, results, OUTPUTS, USERS)
+        write_outcome(tmp_path, outcome)
 
     assert list(tmp_path.iterdir()) == []

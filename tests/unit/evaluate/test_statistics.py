@@ -2,8 +2,18 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hydra_ray.evaluate.statistics import Bootstrap, Interval, interval, paired_difference, relative_improvement
+from hydra_ray.evaluate.statistics import (
+    Bootstrap,
+    Interval,
+    holm,
+    interval,
+    paired_difference,
+    relative_improvement,
+    two_sided_p,
+)
 
 
 def mean_values(items, users, **settings):
@@ -107,3 +117,56 @@ def test_relative_improvement(hydra, baseline, higher_is_better, relative):
 
 def test_relative_improvement_goes_row_by_row():
     assert relative_improvement([0.6, 0.4], [0.5, 0.2]) == pytest.approx([0.2, 1.0])
+
+
+def test_sums_by_user_are_in_the_order_of_first_occurrence():
+    bootstrap = Bootstrap(["b", "a", "b"], resamples=5)
+
+    by_user = bootstrap.by_user(np.array([[1.0, 10.0], [1.0, 20.0], [1.0, 30.0]]))
+
+    assert by_user.tolist() == [[2, 40], [1, 20]]
+    assert bootstrap.resampled(by_user)[0].tolist() == [3, 60]
+
+
+def test_resamples_that_are_no_number_say_nothing():
+    values = np.array([50.0, *range(100), *[math.nan] * 900])
+
+    assert interval(values, n=7) == Interval(value=50, low=2, high=97, n=7)
+    assert interval(np.array([0.5, math.nan]), n=7) == Interval(0.5, -math.inf, math.inf, 7)
+
+
+@pytest.mark.parametrize(
+    ("resampled", "p"),
+    [
+        ([1.0] * 99, 2 * 1 / 100),
+        ([-1.0] * 99, 2 * 1 / 100),
+        ([1.0] * 90 + [-1.0] * 9, 2 * 10 / 100),
+        # Resamples without a difference speak for neither side.
+        ([1.0] * 90 + [0.0] * 9, 2 * 10 / 100),
+        ([1.0] * 50 + [-1.0] * 49, 1.0),
+        ([0.0] * 99, 1.0),
+    ],
+)
+def test_p_is_twice_the_share_of_resamples_on_the_other_side(resampled, p):
+    assert two_sided_p(np.array([0.5, *resampled])) == pytest.approx(p)
+
+
+def test_holm_by_hand():
+    # Ascending 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1: 0.04, 0.06, 0.06, 0.04; none may be below one before it.
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+
+
+def test_holm_stays_a_probability_and_leaves_a_single_comparison_alone():
+    assert holm([0.7, 0.6]) == [1.0, 1.0]
+    assert holm([0.03]) == [0.03]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_corrects_upwards_less_than_bonferroni_and_keeps_the_order(p_values):
+    corrected = holm(p_values)
+
+    for one, more in zip(p_values, corrected, strict=True):
+        assert one <= more <= min(1, len(p_values) * one) + 1e-12
+    order = sorted(range(len(p_values)), key=lambda place: p_values[place])
+    assert [corrected[place] for place in order] == sorted(corrected)

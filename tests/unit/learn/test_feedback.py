@@ -107,7 +107,7 @@ def test_the_rows_of_one_query(scripted, tag_task, unit, store):
 def test_the_llm_is_asked_as_the_method_will_ask_it(scripted, tag_task, unit, store):
     llm = scripted(answers)
     run([unit], llm, store, tag_task)
-    assert len(llm.requests) == calls_of(unit, 2) == 4
+    assert len(llm.requests) == calls_of(unit, 2, 1) == 4
     assert {r.seed for r in llm.requests} == {stable_seed(7, unit.query.user, unit.query.id)}
     assert sorted((len(r.messages), r.n, r.temperature) for r in llm.requests) == [
         (1, 1, 0.0),
@@ -122,7 +122,7 @@ def test_the_llm_is_asked_as_the_method_will_ask_it(scripted, tag_task, unit, st
 def test_a_plans_cost_is_what_is_asked(scripted, tag_task, unit, store, items):
     llm = scripted(answers)
     run([unit], llm, store, tag_task, items=items)
-    assert len(llm.requests) == calls_of(unit, items)
+    assert len(llm.requests) == calls_of(unit, items, 1)
     assert len(store.read("reranker")) == min(items, 3)
     assert len(store.read("adapter")[0]["history"]) == 3
 

@@ -26,12 +26,20 @@ def make_data(*sizes):
 
 
 def plan(data, **changes):
-    options = {"pseudo_queries": 4, "use_golds": False, "items": ITEMS, "max_calls": None, "seed": 0, **changes}
+    options = {
+        "pseudo_queries": 4,
+        "use_golds": False,
+        "items": ITEMS,
+        "candidate_calls": 1,
+        "max_calls": None,
+        "seed": 0,
+        **changes,
+    }
     return plan_units(data, **options)
 
 
 def calls(units):
-    return sum(calls_of(unit, ITEMS) for unit in units)
+    return sum(calls_of(unit, ITEMS, 1) for unit in units)
 
 
 sizes = st.lists(st.integers(0, 7), max_size=6)
@@ -65,7 +73,7 @@ def test_a_larger_budget_extends_the_smaller_ones_plan(sizes, smaller, larger):
 
 def test_a_unit_costs_a_call_without_history_one_an_item_and_one_for_candidates():
     user = make_user("ann", 9)
-    assert [calls_of(pseudo_unit(user, place), ITEMS) for place in (0, 1, 3, 8)] == [2, 3, 5, 5]
+    assert [calls_of(pseudo_unit(user, place), ITEMS, 1) for place in (0, 1, 3, 8)] == [2, 3, 5, 5]
 
 
 @given(sizes=sizes, seed=st.integers(0, 5))

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import pytest
 
 from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
 from hydra_ray.methods.ports import StepError
 from hydra_ray.methods.prompted import Prompted
-from hydra_ray.records import Ranked
+from hydra_ray.records import Choice, Ranked
 from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
 
-RECIPE = Recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, evidence=24, seed=7)
+RECIPE = Recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, greedy=True, evidence=24, seed=7)
 
 
 class Steps:
@@ -25,8 +28,9 @@ class Steps:
     async def never(self, *_):
         raise AssertionError("no such step in this method")
 
-    def method(self, task, by):
-        return Prompted(Ports(self.retrieve, self.never, self.generate, self.never), Prompter(task), RECIPE, by)
+    def method(self, task, by, vote=False, recipe=RECIPE):
+        ports = Ports(self.retrieve, self.never, self.generate, self.never)
+        return Prompted(ports, Prompter(task), recipe, by, vote)
 
 
 @pytest.fixture
@@ -86,8 +90,61 @@ async def test_cut_texts_are_counted(tag_task, query, llm, item):
     assert answer.truncated == 2
 
 
-@pytest.mark.parametrize(("name", "by"), [("zero-shot", None), ("icl", "random"), ("rag", "bm25")])
+def sampled(request):
+    """Greedy answers are dramas; samples are mostly comedies."""
+    return ["Drama."] if request.n == 1 else ["sci-fi", "comedy", "drama", "comedy", "comedy", "dunno", "comedy"]
+
+
+async def test_a_vote_takes_what_the_samples_agree_on(tag_task, query, scripted, history):
+    llm, asked = scripted(sampled), query("A dog barks.")
+    answer = await Steps(history, llm).method(tag_task, "bm25", vote=True)(asked, None)
+    assert [(c.text, c.votes) for c in answer.candidates] == [("comedy", 4), ("drama", 2), ("sci-fi", 1)]
+    assert answer.text == "comedy"
+    assert [(r.n, r.temperature) for r in llm.requests] == [(1, 0.0), (7, 1.0)]
+    assert {r.messages for r in llm.requests} == {Prompter(tag_task)(asked, history[:2]).messages}
+    assert {r.seed for r in llm.requests} == {stable_seed(7, asked.user, asked.id)}
+    assert (answer.usage.calls, answer.degraded) == (2, ())
+
+
+async def test_a_vote_has_the_very_samples_that_hydra_chooses_among(tag_task, query, scripted, history):
+    voter, chooser = scripted(sampled), scripted(sampled)
+    steps = Steps(history, voter)
+    await steps.method(tag_task, "bm25", vote=True)(query("A dog barks."), None)
+
+    async def as_they_are(query, candidates, evidence, head):
+        return Choice(tuple(candidates), personal=False)
+
+    ports = Ports(steps.retrieve, steps.never, chooser, as_they_are)
+    await METHODS["hydra-adapter"](ports, Prompter(tag_task), RECIPE)(query("A dog barks."), None)
+    assert voter.requests == chooser.requests
+
+
+async def test_a_vote_without_the_greedy_answer_is_one_request(tag_task, query, scripted, history):
+    llm = scripted(sampled)
+    await Steps(history, llm).method(tag_task, None, vote=True, recipe=replace(RECIPE, greedy=False))(query("x"), None)
+    assert [(r.n, r.temperature) for r in llm.requests] == [(8, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "by"),
+    [
+        ("zero-shot", None),
+        ("icl", "random"),
+        ("rag", "bm25"),
+        ("rag-dense", "dense"),
+        ("rag-recent", "recent"),
+        ("rag-mixed", "mixed"),
+        ("rag-hybrid", "hybrid"),
+        ("zero-shot-vote", None),
+        ("icl-vote", "random"),
+        ("rag-vote", "bm25"),
+        ("rag-dense-vote", "dense"),
+        ("rag-mixed-vote", "mixed"),
+    ],
+)
 def test_methods_are_known_by_name(tag_task, name, by):
     method = METHODS[name](Ports(None, None, None, None), Prompter(tag_task), RECIPE)
     assert isinstance(method, Prompted)
     assert method.by == by
+    assert by is None or by in RETRIEVERS
+    assert method.vote == name.endswith("-vote")

@@ -92,7 +92,7 @@ def test_a_base_of_another_schema_is_refused(base, tmp_path, schema):
     base.save(folder)
     about = json.loads((folder / "base.json").read_text())
     (folder / "base.json").write_text(json.dumps({**about, "schema": schema}))
-    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v2'"):
+    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v3'"):
         Base.load(folder)
 
 

@@ -4,6 +4,7 @@ from torch.testing import assert_close
 from transformers import BertConfig, BertModel
 
 from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.models.told import log_share
 
 LONG = "robot " * 200
 DECISIONS = [
@@ -75,7 +76,8 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
 
     for row, texts in zip(z, DECISIONS, strict=True):
         judged, by, and_by = map(alone, texts)
-        assert_close(row, torch.cat([judged, judged * by, judged * and_by]), atol=1e-5, rtol=1e-5)
+        told = torch.tensor([log_share(texts[0], texts[2])])
+        assert_close(row, torch.cat([judged, judged * by, judged * and_by, told]), atol=1e-5, rtol=1e-5)
 
 
 def test_training_and_scoring_see_the_same_features(encoder):

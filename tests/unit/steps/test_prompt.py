@@ -2,6 +2,7 @@ from dataclasses import replace
 
 from hydra_ray.records import Message
 from hydra_ray.steps.prompt import Prompter
+from hydra_ray.tasks import CHAT_TASK, TASKS, TEXT_TASK
 
 INSTRUCTION = "Which tag fits this film? description:"
 
@@ -45,3 +46,45 @@ def test_what_was_said_before_stands_between_shots_and_query_and_a_profile_befor
     assert [message.role for message in prompt.messages] == ["system", "user", "assistant", "user", "assistant", "user"]
     assert prompt.messages[0].content == "Likes robots."
     assert prompt.messages[3:5] == turns
+
+
+def test_history_without_answers_is_told_in_the_one_message(item, query):
+    task = replace(TASKS["LaMP_7"], instruction="Paraphrase the following tweet without any explanation after")
+    tweets = [item("so tired!!", "so tired!!"), item("one two three four", "one two three four")]
+    prompt = Prompter(task, shot_words=3)(query("I need sleep"), tweets, "Writes short tweets.")
+    assert prompt.messages == (
+        Message("system", "Writes short tweets."),
+        Message(
+            "user",
+            '"so tired!!", and "one two three" are written by a person. Following the given patterns '
+            "Paraphrase the following tweet without any explanation after it: I need sleep",
+        ),
+    )
+    assert prompt.truncated == 1
+    assert Prompter(task)(query("Sleep"), []).messages == (Message("user", task.question("Sleep")),)
+
+
+def test_an_author_is_told_by_titles_not_by_abstracts(item, query):
+    paper = item("We measure gaits.", "On dogs", context="On dogs")
+    (message,) = Prompter(TASKS["LaMP_1"])(query('"On cats", which?'), [paper]).messages
+    assert message.content == 'title, and "On dogs" "On cats", which?'
+
+
+def test_long_answers_of_the_user_are_cut_and_counted(item, query):
+    prompt = Prompter(TEXT_TASK, max_input_chars=4)(query("Hi"), [item("Hello", "12345"), item("Hey", "1234")])
+    assert [message.content for message in prompt.messages] == ["Hello", "1234", "Hey", "1234", "Hi"]
+    assert prompt.truncated == 1
+
+
+def test_a_conversations_instructions_open_the_chat_with_the_profile(item, query):
+    later = Message("system", "Be brief.")
+    said = (Message("user", "Hi"), later, Message("assistant", "Hello"))
+    turns = (Message("system", "You are a poet."), Message("developer", "Use rhyme."), *said)
+    prompt = Prompter(CHAT_TASK)(replace(query("And now?"), turns=turns), [item("Sea?", "Blue.")], "Likes the sea.")
+    assert prompt.messages == (
+        Message("system", "You are a poet.\n\nUse rhyme.\n\nLikes the sea."),
+        Message("user", "Sea?"),
+        Message("assistant", "Blue."),
+        *said,
+        Message("user", "And now?"),
+    )

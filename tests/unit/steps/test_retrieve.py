@@ -1,10 +1,20 @@
+import sys
+
+import numpy as np
 import pytest
 
-from hydra_ray.steps.retrieve import RETRIEVERS, lexical, shuffled
+from hydra_ray.records import HydraError
+from hydra_ray.steps.retrieve import RETRIEVERS, dense, lexical, searched_text, shuffled
 
 
 def ids(ranked):
     return [r.item.id for r in ranked]
+
+
+@pytest.fixture(autouse=True)
+def by_words(monkeypatch, word_vectors):
+    """Encodes by the words that texts share, which takes no model."""
+    monkeypatch.setattr("hydra_ray.steps.retrieve.default_embedder", lambda: word_vectors)
 
 
 @pytest.fixture
@@ -82,3 +92,42 @@ def test_mixed_puts_what_fits_and_is_new_before_what_is_only_one_of_them(query, 
     assert scores == sorted(scores, reverse=True)
     # Second by recency, first by words.
     assert scores[0] == pytest.approx(1 / 61 + 1 / 62)
+
+
+def test_an_item_of_nothing_but_an_answer_is_found_by_that(query, item):
+    assert searched_text(item("plot", "tag", context="title")) == "title plot"
+    assert searched_text(item("", "a tweet on robots")) == "a tweet on robots"
+    history = [item("", "a tweet on robots", id="robots"), item("", "cats", id="cats")]
+    for retriever in (lexical, dense):
+        assert ids(retriever(query("robots"), history, 1)) == ["robots"]
+
+
+def test_dense_ranks_by_the_cosine_of_texts_with_their_context(query, item):
+    history = [item("cats", context="robots"), item("robots"), item("cats"), item("robots and cats and more cows")]
+    found = dense(query("robots"), history, 4)
+    assert [(r.item.input, r.item.context) for r in found[:2]] == [("robots", ""), ("cats", "robots")]
+    # One word of two, and one of five of which one stands twice.
+    assert [ranked.score for ranked in found] == pytest.approx([1, 2**-0.5, 8**-0.5, 0], abs=1e-3)
+
+
+def test_dense_tells_equally_near_items_newest_first(query, item):
+    history = [item("robots", id=str(number)) for number in range(20)]
+    assert ids(dense(query("robots"), history, 3)) == ["19", "18", "17"]
+
+
+def test_dense_retrieval_without_faiss_says_what_to_install(monkeypatch, query, films):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(HydraError, match=r"dense retrieval searches with faiss: install hydra-ray\[faiss-cpu\]"):
+        dense(query("robot"), films, 2)
+
+
+def test_hybrid_joins_words_meaning_and_recency(query, item, monkeypatch):
+    def machines_are_robots(texts):
+        return np.array([[1, 0] if text in ("machine", "robot") else [0, 1] for text in texts], np.float32)
+
+    monkeypatch.setattr("hydra_ray.steps.retrieve.default_embedder", lambda: machines_are_robots)
+    history = [item("robot"), item("cow")]
+    scores = {r.item.id: r.score for r in RETRIEVERS["hybrid"](query("machine"), history, 2)}
+    # No item has the word, so by words and by age the cow is first; by meaning the robot.
+    assert scores == pytest.approx({"cow": 1 / 61 + 1 / 62 + 1 / 61, "robot": 1 / 62 + 1 / 61 + 1 / 62})
+    assert ids(RETRIEVERS["hybrid"](query("machine"), [item("cat"), *history, item("robot", id="new")], 1)) == ["new"]

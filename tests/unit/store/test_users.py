@@ -66,6 +66,14 @@ def test_a_history_keeps_its_order_whatever_its_ids_and_dates(store, item):
     assert store.history(ANN) == history
 
 
+@given(history=st.lists(items, max_size=6, unique_by=lambda item: item.id), key=st.builds(UserKey, texts, texts))
+def test_all_histories_of_a_tenant_are_what_each_one_is(lasting, history, key):
+    lasting.put_history(key, history)
+    found = lasting.histories(key.tenant)
+    assert list(found) == [user for user in lasting.users() if user.tenant == key.tenant]
+    assert all(tuple(found[user]) == lasting.history(user) for user in found)
+
+
 def test_a_new_history_replaces_the_old_one(store, item):
     store.put_history(ANN, [item("a", "old"), item("b")])
     store.put_history(ANN, [item("c"), item("a", "new")])

@@ -1,0 +1,147 @@
+"""Has the profiles of many users written: from settings to the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from rich.console import Console
+
+from hydra_ray.learn.assembly import check_generator, chosen_users, make_askers, make_profile_rules
+from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.engine import engine_running
+from hydra_ray.learn.profile_pipeline import Written, write_all
+from hydra_ray.learn.run import progress_bar, put_histories
+from hydra_ray.records import Dataset, HydraError, Usage, User
+from hydra_ray.settings import Settings
+from hydra_ray.steps.nearest import load_faiss
+from hydra_ray.steps.profile_writer import KINDS, ProfileMarks, check_kind
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import Task
+
+# Failures one after the other after which the generator is taken to be down.
+_FAILURES_UNTIL_DOWN = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReport:
+    """What writing came to.
+
+    Attributes:
+        written: Profiles that are in the store now.
+        kept: Those that still do: little history has come since, and settings are the same.
+        degraded: Of the written, those that had to do without what makes their kind.
+        dropped: Items left out because the LLM's answers about them could not be used.
+        failed: Profiles that the LLM did not write; the next run tries again.
+        left: Profiles that a budget did not allow.
+        usage: Calls and tokens.
+        stopped: Why writing ended before its plan did.
+    """
+
+    written: int = 0
+    kept: int = 0
+    degraded: int = 0
+    dropped: int = 0
+    failed: int = 0
+    left: int = 0
+    usage: Usage = field(default_factory=Usage)
+    stopped: str = ""
+
+    def __add__(self, one: Written) -> ProfileReport:
+        profile = one.profile
+        return replace(
+            self,
+            degraded=self.degraded + (profile is not None and profile.degraded),
+            dropped=self.dropped + (profile.dropped if profile else 0),
+            failed=self.failed + bool(one.error),
+            left=self.left + bool(one.stopped),
+            usage=self.usage + one.usage,
+            stopped=self.stopped or one.stopped,
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.written} profiles written, {self.degraded} of them without what others said, {self.kept} were "
+            f"there already: {self.usage.calls} LLM calls ({self.usage.cached} more from the cache), "
+            f"{self.usage.prompt_tokens} tokens in, {self.usage.completion_tokens} out. {self.dropped} items were left "
+            "out because the LLM's answers about them could not be used."
+        ]
+        if self.failed:
+            lines.append(f"{self.failed} profiles failed: the same command tries again.")
+        if self.stopped:
+            lines.append(f"Stopped early with {self.left} profiles left: {self.stopped}.")
+        return " ".join(lines)
+
+
+def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = tuple(KINDS)) -> ProfileReport:
+    """Writes the profiles of the chosen users that are missing or out of date, and stores them with the histories.
+
+    Others' texts are read where the tenant opted in: those of all users in the store.
+
+    Raises:
+        HydraError: The kind, the data, the users or the generator cannot be used, or the generator is down.
+    """
+    for kind in kinds:
+        check_kind(kind, "kind")
+    task, dataset = chosen_users(settings)
+    if settings.model.store is None:
+        # Profiles need no trained base, whose folder this is.
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+    store = UserStore(settings.store_url)
+    if settings.data.format != "store":
+        # What is read from the store may have grown meanwhile.
+        put_histories(store, dataset)
+    todo = out_of_date(settings, task, dataset, store, kinds)
+    report = ProfileReport(kept=len(kinds) * sum(bool(user.history) for user in dataset.users) - len(todo))
+    if todo:
+        check_generator(settings.generator, settings.feedback.askers)
+        with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
+            line = bar.add_task("Writing profiles", total=len(todo), note="")
+
+            def show(report: ProfileReport) -> None:
+                note = f"{report.usage.calls} calls, {report.failed} failed"
+                bar.update(line, completed=report.written + report.failed + report.left, note=note)
+
+            others = {}
+            if settings.tenant in settings.peers.tenants:
+                load_faiss("peers are found")
+                others = store.histories(settings.tenant)
+            answers = write_all(todo, others, settings, task, make_askers(settings, task))
+            report = _keep(todo, answers, store, report, show)
+    store.close()
+    return report
+
+
+def out_of_date(
+    settings: Settings, task: Task, dataset: Dataset, store: UserStore, kinds: Sequence[str]
+) -> list[tuple[str, User]]:
+    """Kinds and users whose profile is missing or was made otherwise; nothing is written of who has no history."""
+    marks, todo = ProfileMarks(make_profile_rules(settings, task)), []
+    for kind in kinds:
+        had = store.profile_marks(kind)
+        todo += [
+            (kind, user)
+            for user in dataset.users
+            if user.history and not marks.is_fresh(had.get(user.key), kind, user.history)
+        ]
+    return todo
+
+
+def _keep(
+    todo: Sequence[tuple[str, User]],
+    batches: Iterable[list[tuple[int, Written]]],
+    store: UserStore,
+    report: ProfileReport,
+    show: Callable[[ProfileReport], None],
+) -> ProfileReport:
+    failures, until_down = 0, min(_FAILURES_UNTIL_DOWN, len(todo))
+    for batch in batches:
+        for _, one in batch:
+            report += one
+            failures = failures + 1 if one.error else 0
+            if failures == until_down:
+                raise HydraError(f"the generator wrote no profile {failures} times in a row, the last: {one.error}")
+        kept = store.put_profiles((todo[place][1].key, one.profile) for place, one in batch if one.profile)
+        report = replace(report, written=report.written + kept)
+        show(report)
+    return report

@@ -1,0 +1,99 @@
+"""Hosts the writer of profiles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextvars import Context
+from functools import partial
+from typing import Any
+
+from ray import serve
+
+from hydra_ray.learn.assembly import make_profile_writer
+from hydra_ray.methods.ports import StepError
+from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
+from hydra_ray.serve.ports import RemoteGenerator
+from hydra_ray.serve.retriever import FreshPools
+from hydra_ray.settings import Settings
+from hydra_ray.steps.embed import default_embedder
+from hydra_ray.steps.peers import PeerPool
+from hydra_ray.steps.profile_writer import KINDS
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import Task
+
+# After a failure a profile is tried again no sooner: each of a user's requests would ask the LLM in vain.
+_RETRY_S = 60.0
+
+
+# Most requests only read a row of the store; those whose profile is being written wait and take no CPU.
+@serve.deployment(max_ongoing_requests=64, max_queued_requests=256, ray_actor_options={"num_cpus": 0.1})
+class Profiler:
+    """Gives profiles out of the store, and has those written that are missing or out of date.
+
+    Args:
+        task: Whose answers the histories hold.
+        settings: How profiles are written.
+        generator: Handle of the generator.
+    """
+
+    def __init__(self, task: Task, settings: Settings, generator: Any) -> None:
+        self._store = UserStore(settings.store_url)
+        self._tenants = settings.peers.tenants
+        self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)
+        llm = RemoteGenerator(generator, settings.serve.generator_timeout_s)
+        self._write = make_profile_writer(settings, task, llm, self._comparable)
+        self._writing: dict[tuple[UserKey, str], asyncio.Task[str]] = {}
+
+    async def __call__(self, query: Query, kind: str) -> str:
+        """The profile of the query's user; "" for a user without history.
+
+        Raises:
+            HydraError: There is no such kind, or the profile could not be written.
+        """
+        if kind not in KINDS:
+            raise StepError(f"there is no kind of profile {kind!r}")
+        history, known = await asyncio.to_thread(self._look_up, query.user, kind)
+        if known is not None:
+            return known
+        key = query.user, kind
+        if key not in self._writing:
+            # In a context of its own: Serve stops what a request has asked of others when the request ends.
+            writing = self._write_and_keep(*key, history)
+            self._writing[key] = asyncio.create_task(writing, context=Context())
+            self._writing[key].add_done_callback(partial(self._end, key))
+        # Shielded: a request that cannot wait goes on without, and the next one has it.
+        return await asyncio.shield(self._writing[key])
+
+    def _look_up(self, user: UserKey, kind: str) -> tuple[Sequence[HistoryItem], str | None]:
+        """The user's history, and their profile where it still does."""
+        history = self._store.history(user)
+        if not history:
+            return history, ""
+        known = self._store.profile(user, kind)
+        return history, known.text if known and self._write.marks.is_fresh(known.mark, kind, history) else None
+
+    async def _write_and_keep(self, user: UserKey, kind: str, history: Sequence[HistoryItem]) -> str:
+        self._loop = asyncio.get_running_loop()
+        profile = await self._write(kind, user, history)
+        if not await asyncio.to_thread(self._store.put_profiles, [(user, profile)]):
+            raise StepError("somebody whose texts the profile tells of was deleted while it was written")
+        return profile.text
+
+    def _end(self, key: tuple[UserKey, str], task: asyncio.Task[str]) -> None:
+        failed = task.cancelled() or task.exception() is not None
+        # What failed stays for a while, and fails for those who ask meanwhile.
+        asyncio.get_running_loop().call_later(_RETRY_S if failed else 0, self._writing.pop, key, None)
+
+    def _comparable(
+        self, user: UserKey, item: HistoryItem, most: int, before: str | None, floor: float
+    ) -> list[PeerItem]:
+        """As `PeerPool.comparable`, called in a thread; only what still stands in the store."""
+        pool = asyncio.run_coroutine_threadsafe(self._pools.of(user.tenant), self._loop).result()
+        found = pool.comparable(user, item, most, before, floor)
+        return [peer for peer in found if peer.item in self._store.history(peer.user)]
+
+    def _make_pool(self, tenant: str) -> PeerPool:
+        pool = PeerPool(self._store.histories(tenant), default_embedder(), self._tenants)
+        pool.prepare(tenant)
+        return pool

@@ -1,0 +1,29 @@
+"""How the LLM is asked for candidates, by the method and by the feedback that teaches it alike."""
+
+from __future__ import annotations
+
+from hydra_ray.records import ChatRequest, Generation, Message, Usage
+
+
+def candidate_requests(
+    messages: tuple[Message, ...], count: int, temperature: float, greedy: bool, max_tokens: int, seed: int
+) -> tuple[ChatRequest, ...]:
+    """Requests that together bring `count` candidates.
+
+    Args:
+        messages: The chat.
+        count: Answers wanted.
+        temperature: Of the samples.
+        greedy: Whether one of the answers is the LLM's greedy one: samples of a small LM are worse than that.
+        max_tokens: Of an answer.
+        seed: Of the samples.
+    """
+    first = (ChatRequest(messages, 1, 0.0, max_tokens, seed),) if greedy else ()
+    left = count - len(first)
+    return (*first, ChatRequest(messages, left, temperature, max_tokens, seed)) if left else first
+
+
+def joined(generations: tuple[Generation, ...]) -> Generation:
+    """All answers as one generation, in the order of the requests."""
+    usage = sum((generation.usage for generation in generations), Usage())
+    return Generation(tuple(text for generation in generations for text in generation.texts), usage)

@@ -1,0 +1,35 @@
+"""From how much each candidate is preferred to the one that is answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hydra_ray.records import Candidate
+from hydra_ray.tasks import Task
+
+
+def by_expected_score(task: Task, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Orders candidates by the score that they can be expected to get (minimum Bayes risk; Kumar and Byrne, 2004).
+
+    A candidate's expectation is sum over c of p(c) * task.score(candidate, c), with p the softmax of the candidates'
+    scores. Of classes this is the most probable one, of ratings the median, of texts the one that is most like all
+    that the user would rather have.
+
+    Args:
+        task: Scores one candidate as if another one were the user's own answer.
+        candidates: With scores that are log-preferences up to a constant.
+
+    Returns:
+        Best first; of equals the one with the higher score.
+    """
+    most = max((candidate.score for candidate in candidates), default=0.0)
+    weights = [math.exp(candidate.score - most) for candidate in candidates]
+
+    def expected(candidate: Candidate) -> float:
+        return sum(
+            weight * task.score(candidate.text, other.text) for weight, other in zip(weights, candidates, strict=True)
+        )
+
+    # Two sums of the same numbers may differ in their last bits.
+    return sorted(candidates, key=lambda candidate: (-round(expected(candidate) / sum(weights), 9), -candidate.score))

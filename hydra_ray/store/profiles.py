@@ -1,0 +1,105 @@
+"""Profiles of users in the store, and the users whose texts each was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sqlalchemy import Connection, bindparam, delete, insert, select
+
+from hydra_ray.records import UserKey
+from hydra_ray.store.tables import HISTORY, PROFILE_PEERS, PROFILES
+
+
+class ProfileMark(NamedTuple):
+    """What a profile was made of.
+
+    Attributes:
+        how: Digest of kind, prompts and numbers.
+        what: Digest of `how`, of the history that was seen (ids and outputs) and of the cut-off for others' texts.
+        seen: How many history items were seen.
+    """
+
+    how: str
+    what: str
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    """What an LLM wrote of a user.
+
+    Attributes:
+        kind: Who wrote it, e.g. "dpl".
+        text: As prompts tell it; empty where there is nothing to tell.
+        mark: What it was made of.
+        peers: Users of the same tenant whose texts were read for it, in order.
+        degraded: Whether it had to do without what makes its kind.
+        dropped: Items that were left out because the LLM's answer about them could not be used.
+    """
+
+    kind: str
+    text: str
+    mark: ProfileMark
+    peers: tuple[UserKey, ...] = ()
+    degraded: bool = False
+    dropped: int = 0
+
+
+def find(db: Connection, key: UserKey, kind: str) -> UserProfile | None:
+    """One user's profile of one kind."""
+    c, p = PROFILES.c, PROFILE_PEERS.c
+    row = db.execute(select(PROFILES).where(c.tenant == key.tenant, c.user == key.user, c.kind == kind)).one_or_none()
+    if row is None:
+        return None
+    mine = p.tenant == key.tenant, p.user == key.user, p.kind == kind
+    peers = tuple(
+        UserKey(key.tenant, peer) for peer in db.execute(select(p.peer).where(*mine).order_by(p.peer)).scalars()
+    )
+    return UserProfile(kind, row.text, ProfileMark(row.how, row.what, row.seen), peers, row.degraded, row.dropped)
+
+
+def marks(db: Connection, kind: str) -> dict[UserKey, ProfileMark]:
+    """What each user's profile of one kind was made of."""
+    c = PROFILES.c
+    query = select(c.tenant, c.user, c.how, c.what, c.seen).where(c.kind == kind)
+    return {UserKey(tenant, user): ProfileMark(*mark) for tenant, user, *mark in db.execute(query)}
+
+
+def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
+    """Replaces a profile; tells whether it could be kept.
+
+    Writing takes seconds. Whoever was deleted meanwhile, the user or somebody whose texts were read, must not come
+    back in it: a profile is only kept while all of them have history.
+    """
+    # A write goes first, so that no deletion comes between the look at who is there and what follows from it.
+    mine = [{"t": key.tenant, "u": key.user, "k": profile.kind}]
+    _delete(db, mine)
+    about = {**key._asdict(), "kind": profile.kind}
+    users = {key.user, *(peer.user for peer in profile.peers)}
+    there = select(HISTORY.c.user).distinct().where(HISTORY.c.tenant == key.tenant, HISTORY.c.user.in_(users))
+    if set(db.execute(there).scalars()) != users:
+        return False
+    told = {"text": profile.text, "degraded": profile.degraded, "dropped": profile.dropped}
+    db.execute(insert(PROFILES), [{**about, **profile.mark._asdict(), **told}])
+    if profile.peers:
+        db.execute(insert(PROFILE_PEERS), [{**about, "peer": peer.user} for peer in profile.peers])
+    return True
+
+
+def forget(db: Connection, key: UserKey) -> None:
+    """Removes a user's profiles, and everybody's that were made with this user's texts."""
+    c, p = PROFILES.c, PROFILE_PEERS.c
+    own = select(c.user, c.kind).where(c.tenant == key.tenant, c.user == key.user)
+    made_with = select(p.user, p.kind).where(p.tenant == key.tenant, p.peer == key.user)
+    doomed = {tuple(row) for query in (own, made_with) for row in db.execute(query)}
+    _delete(db, [{"t": key.tenant, "u": user, "k": kind} for user, kind in sorted(doomed)])
+
+
+def _delete(db: Connection, about: Iterable[Mapping[str, str]]) -> None:
+    if rows := list(about):
+        for table in (PROFILES, PROFILE_PEERS):
+            c = table.c
+            mine = c.tenant == bindparam("t"), c.user == bindparam("u"), c.kind == bindparam("k")
+            db.execute(delete(table).where(*mine), rows)

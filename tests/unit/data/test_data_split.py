@@ -1,0 +1,34 @@
+"""What is before what, where dates are more or less exact."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_ray.data.split import before
+
+
+@pytest.mark.parametrize(
+    ("ts", "than", "known"),
+    [
+        ("2001", "2002", True),
+        ("2001-12-31", "2002", True),
+        ("2002", "2002", False),
+        # It may have been any day of that year, or any hour of that day.
+        ("2002", "2002-05-01", False),
+        ("2002-05-01", "2002", False),
+        ("2002-05-01", "2002-05-01T09:00", False),
+        ("2002-05-01T08:59", "2002-05-01T09:00", True),
+        ("2003", "2002", False),
+        (None, "2002", True),
+        ("2002", None, True),
+        (None, None, True),
+    ],
+)
+def test_only_what_is_surely_older_is_before(ts, than, known):
+    assert before(ts, than) is known
+
+
+@given(first=st.datetimes().map(str), second=st.datetimes().map(str))
+def test_nothing_is_before_what_is_before_it(first, second):
+    assert not (before(first, second) and before(second, first))
+    assert not before(first, first)

@@ -1,0 +1,76 @@
+"""Runs of methods in a few lines: users' golds, what methods answered, candidates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra_ray.evaluate.board import Board
+from hydra_ray.evaluate.dump import Asked, Dump, Row
+from hydra_ray.evaluate.stack import stack_runs
+from hydra_ray.records import Answer, Candidate, Query, Usage, UserKey
+from hydra_ray.tasks import Task
+
+TAGS = Task(name="tags", kind="classification", labels=("comedy", "dark comedy", "sci-fi", "drama"))
+STARS = Task(name="stars", kind="rating", labels=("1", "2", "3", "4", "5"))
+TITLES = Task(name="titles", kind="generation")
+
+RIGHT, WRONG = "comedy", "drama"
+
+
+def asked(user: str, query: str, gold: str = RIGHT, **known: Any) -> Asked:
+    return Asked(Query(query, UserKey("acme", user), f"about {query}"), gold, **known)
+
+
+def row(known: Asked, output: str | None, candidates: Sequence[Candidate] = (), **answer: Any) -> Row:
+    """An answer; None where the LLM gave none."""
+    seconds = answer.pop("seconds", 0.0)
+    given = None if output is None else Answer(known.query.id, output, candidates=tuple(candidates), **answer)
+    return Row(known, given, seconds)
+
+
+def run(method: str, rows: Sequence[Row], task: Task = TAGS, seed: int = 0, **about: Any) -> Dump:
+    return Dump(task, "dev", method, seed, tuple(rows), **about)
+
+
+def runs(outputs: Mapping[str, Mapping[str, str]], task: Task = TAGS, seed: int = 0, **about: Any) -> list[Dump]:
+    """A run a method from the users' hits and misses.
+
+    Args:
+        outputs: By method and user: "+" for each right answer and "-" for each wrong one.
+    """
+    return [
+        run(
+            method,
+            [
+                row(asked(user, f"{user}{place}"), RIGHT if sign == "+" else WRONG)
+                for user, signs in users.items()
+                for place, sign in enumerate(signs)
+            ],
+            task,
+            seed,
+            **about,
+        )
+        for method, users in outputs.items()
+    ]
+
+
+def judged(weight: float = 1.0, **offered: tuple[int, float]) -> list[Candidate]:
+    """Candidates by text with votes and logit, in the order they were sampled, best first."""
+    total = sum(votes for votes, _ in offered.values())
+    found = [
+        Candidate(text, votes, order, logit, logit + weight * math.log(votes / total))
+        for order, (text, (votes, logit)) in enumerate(offered.items())
+    ]
+    return sorted(found, key=lambda candidate: -candidate.score)
+
+
+def board(dumps: Sequence[Dump], resamples: int = 200, seed: int = 0) -> Board:
+    """Without the controls that scoring adds."""
+    stack = stack_runs(dumps)
+    return Board(stack, {method: stack.outputs(method) for method in stack.rows}, resamples, seed)
+
+
+def usage(calls: int = 0, cached: int = 0) -> Usage:
+    return Usage(calls, prompt_tokens=100, completion_tokens=10, cached=cached)

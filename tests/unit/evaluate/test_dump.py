@@ -1,0 +1,73 @@
+"""Runs on disk."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_ray.evaluate.dump import Asked, Dump, Row, read_dump, read_dumps, write_dump
+from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
+
+KEY = UserKey("acme", "ann")
+texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
+floats = st.floats(-100, 100, width=32)
+candidates = st.builds(Candidate, texts, st.integers(1, 64), st.integers(0, 63), st.none() | floats, floats)
+answers = st.builds(
+    Answer,
+    query_id=st.just("q"),
+    text=texts,
+    candidates=st.lists(candidates, max_size=3).map(tuple),
+    degraded=st.lists(st.sampled_from(["reranker", "profile"]), max_size=2).map(tuple),
+    head=st.sampled_from(["user", "shared", "other", "none"]),
+    usage=st.builds(Usage, *[st.integers(0, 1000)] * 4),
+    truncated=st.integers(0, 9),
+    prompt=st.lists(st.builds(Message, st.sampled_from(["system", "user"]), texts), max_size=3).map(tuple),
+)
+knowns = st.builds(
+    Asked,
+    st.builds(Query, st.just("q"), st.just(KEY), texts, item_id=st.none() | texts),
+    texts,
+    st.integers(0, 99),
+    texts,
+    st.none() | st.booleans(),
+    texts,
+)
+rows = st.lists(st.builds(Row, knowns, st.none() | answers, st.floats(0, 9, width=32)), max_size=3).map(tuple)
+
+
+@given(rows=rows)
+def test_a_run_is_read_as_it_was_written(tag_task, tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("dump") / "hydra.parquet"
+    run = Dump(tag_task, "dev", "hydra", 3, rows, 0.5, 25, ((0.25, True), (-1.5, False)), "digest")
+    write_dump(path, run)
+    assert read_dump(path) == run
+
+
+def a_run(task, method="rag"):
+    known = Asked(Query("q", KEY, "A dog barks."), "drama")
+    return Dump(task, "dev", method, 0, (Row(known, Answer("q", "drama")), Row(known, None)))
+
+
+def test_a_query_without_an_answer_has_an_empty_output(tag_task):
+    assert [row.output for row in a_run(tag_task).rows] == ["drama", ""]
+
+
+def test_all_runs_below_a_folder_are_found(tag_task, tmp_path):
+    for name in ("rag", "icl"):
+        write_dump(tmp_path / "LaMP_2M" / f"{name}.parquet", a_run(tag_task, name))
+    assert [dump.method for dump in read_dumps(tmp_path)] == ["icl", "rag"]
+    with pytest.raises(HydraError, match="no dumps"):
+        read_dumps(tmp_path / "nowhere")
+
+
+def test_other_files_are_refused_with_their_name(tmp_path):
+    other = tmp_path / "other.parquet"
+    pq.write_table(pa.table({"a": [1]}), other)
+    with pytest.raises(HydraError, match=r'other\.parquet: the schema is "None"'):
+        read_dump(other)
+    other.write_text("no table")
+    with pytest.raises(HydraError, match="not a Parquet file"):
+        read_dump(other)
+    with pytest.raises(HydraError, match="no such file"):
+        read_dump(tmp_path / "absent.parquet")

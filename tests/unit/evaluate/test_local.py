@@ -1,0 +1,54 @@
+"""Steps in this process: what a query may see, of its user and of others."""
+
+import pytest
+
+from hydra_ray.evaluate.local import LocalSteps
+from hydra_ray.methods import Recipe
+from hydra_ray.methods.ports import StepError
+from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.steps.peers import PeerPool
+
+ANN, BOB, CAT = (UserKey("acme", name) for name in ("ann", "bob", "cat"))
+
+
+@pytest.fixture
+def people(item):
+    """Ann may see a part of her history; Bob and Cat have told more."""
+    return {
+        ANN: [item("robots", "great", ts="2019"), item("kings", "dull", ts="2021")],
+        BOB: [item("robots sing", "great", ts="2019"), item("robots dance", "great", ts="2021")],
+        CAT: [item("kings sing", "dull", ts="2019")],
+    }
+
+
+@pytest.fixture
+def steps(people, query, word_vectors):
+    """Makes steps and ports over the three."""
+
+    def make(pool, **more):
+        users = tuple(User(key, tuple(history)) for key, history in people.items())
+        dataset = Dataset(users, visible={"robots": frozenset({"robots"})})
+        return LocalSteps(dataset, None, None, Recipe(), pool, **more).ports(None)
+
+    return make
+
+
+async def test_peers_are_like_what_the_query_may_see_and_spoke_before_it(steps, people, query, word_vectors):
+    ports = steps(PeerPool(people, word_vectors, ["acme"]), similar_users=1)
+    ranked = await ports.peers(query("robots", ts="2020"), 5)
+    assert [one.item.input for one in ranked] == ["robots sing"]
+
+
+async def test_more_similar_users_may_be_looked_at(steps, people, query, word_vectors):
+    ports = steps(PeerPool(people, word_vectors, ["acme"]), similar_users=2)
+    ranked = await ports.peers(query("robots", ts="2020"), 5)
+    assert [one.item.input for one in ranked] == ["robots sing", "kings sing"]
+
+
+async def test_a_tenant_that_did_not_opt_in_has_none(steps, people, query, word_vectors):
+    assert await steps(PeerPool(people, word_vectors, [])).peers(query("robots"), 5) == []
+
+
+async def test_without_a_pool_the_step_fails(steps, query):
+    with pytest.raises(StepError):
+        await steps(None).peers(query("robots"), 5)

@@ -1,0 +1,89 @@
+"""Profiles of an evaluation: each written once, from what its query may see."""
+
+import asyncio
+
+import pytest
+
+from hydra_ray.evaluate.local import LocalSteps
+from hydra_ray.evaluate.profile_book import ProfileBook
+from hydra_ray.methods import Recipe
+from hydra_ray.methods.ports import StepError
+from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.profile import ProfileRules, ProfileTools
+from hydra_ray.steps.profile_writer import ProfileWriter
+from hydra_ray.store.users import UserStore
+
+ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
+
+
+@pytest.fixture
+def dataset(item, query):
+    """Ann has two queries, the first of which sees one of her items only; Bob has nothing."""
+    history = (item("a robot", "sci-fi", ts="2001"), item("a king", "drama", ts="2002"))
+    queries = tuple(query(text, ts=ts) for text, ts in (("early", "2002"), ("late", "2009"), ("later", "2010")))
+    bobs = User(BOB, (), (query("his", user="bob"),))
+    return Dataset((User(ANN, history, queries), bobs), visible={"early": frozenset({"a robot"})})
+
+
+@pytest.fixture
+def llm(scripted):
+    return scripted(lambda request: [f"sees {request.messages[0].content.count('Answer: ')}"])
+
+
+def writer(llm, task):
+    return ProfileWriter(ProfileTools(llm, ProfileRules(task)))
+
+
+def steps(dataset, llm, task, stored=None):
+    return LocalSteps(dataset, None, None, Recipe(), profiles=ProfileBook(writer(llm, task), stored))
+
+
+async def test_a_profile_is_written_once_for_each_history_that_queries_see(dataset, llm, tag_task):
+    port = steps(dataset, llm, tag_task).ports(llm).profile
+    early, late, later = dataset.users[0].queries
+    told = await asyncio.gather(*(port(one, "pag") for one in (early, late, later, late)))
+    assert told == ["sees 1", "sees 2", "sees 2", "sees 2"]
+    assert await port(later, "pag") == "sees 2"
+    assert len(llm.requests) == 2
+    assert await port(later, "dpl") == "sees 2"
+    assert len(llm.requests) == 3
+
+
+async def test_a_user_without_history_has_no_profile_and_costs_nothing(dataset, llm, tag_task):
+    assert await steps(dataset, llm, tag_task).profile(dataset.users[1].queries[0], "dpl") == ""
+    assert llm.requests == []
+
+
+async def test_an_llm_that_fails_is_a_step_that_fails_and_is_asked_again_for_the_next_query(
+    dataset, scripted, tag_task
+):
+    def down_at_first(request):
+        if len(llm.requests) == 1:
+            raise GenerateError("busy", "busy", transient=True)
+        return ["a profile"]
+
+    llm = scripted(down_at_first)
+    local = steps(dataset, llm, tag_task)
+    with pytest.raises(StepError, match="busy"):
+        await local.profile(dataset.users[0].queries[1], "pag")
+    assert await local.profile(dataset.users[0].queries[1], "pag") == "a profile"
+
+
+async def test_a_stored_profile_is_taken_only_if_it_was_made_of_what_the_query_sees(dataset, llm, tag_task, tmp_path):
+    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    store.put_history(ANN, dataset.users[0].history)
+    whole = await writer(llm, tag_task)("pag", ANN, dataset.users[0].history)
+    store.put_profiles([(ANN, whole)])
+    local, before = steps(dataset, llm, tag_task, store), len(llm.requests)
+    early, late, _ = dataset.users[0].queries
+    assert await local.profile(late, "pag") == whole.text
+    assert len(llm.requests) == before
+    assert await local.profile(early, "pag") == "sees 1"
+    store.close()
+
+
+async def test_without_a_book_methods_go_on_without(dataset, llm):
+    ports = LocalSteps(dataset, None, None, Recipe()).ports(llm)
+    with pytest.raises(StepError, match="nobody plugged"):
+        await ports.profile(dataset.users[0].queries[0], "pag")

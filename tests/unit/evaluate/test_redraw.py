@@ -1,0 +1,89 @@
+import math
+import random
+
+import numpy as np
+import pytest
+from made_runs import STARS, TAGS, TITLES, judged, run
+
+from hydra_ray.evaluate.redraw import Samples, recover_weight
+from hydra_ray.records import Candidate
+from hydra_ray.steps.decide import by_expected_score
+
+
+def chosen(candidates, n, samples, task=TAGS, **how):
+    return Samples.of(candidates, task, run("hydra", [], task, **how)).chosen(n, samples, np.random.default_rng(0))
+
+
+@pytest.fixture
+def many_draws(monkeypatch):
+    monkeypatch.setattr("hydra_ray.evaluate.redraw.DRAWS", 20_000)
+
+
+# Two samples say comedy, one drama; the adapter prefers drama, by less than two votes to one weigh thrice.
+OFFERED = judged(comedy=(2, 0.0), drama=(1, 1.0))
+
+
+@pytest.mark.usefixtures("many_draws")
+def test_every_draw_by_hand():
+    assert chosen(OFFERED, 1, 3) == pytest.approx([2 / 3, 1 / 3, 0], abs=0.02)
+    # Both comedy (one pair of three), else one of each: the votes are even, and the logit decides.
+    assert chosen(OFFERED, 2, 3) == pytest.approx([1 / 3, 2 / 3, 0], abs=0.02)
+    # log(2/3) < 1 + log(1/3)
+    assert chosen(OFFERED, 3, 3).tolist() == [0, 1, 0]
+
+
+@pytest.mark.usefixtures("many_draws")
+def test_samples_that_gave_no_candidate_are_drawn_too():
+    assert chosen(OFFERED, 1, 4) == pytest.approx([2 / 4, 1 / 4, 1 / 4], abs=0.02)
+    # Pairs of c, c, d and nothing: cc; cd and cd; c and c with nothing; d with nothing.
+    assert chosen(OFFERED, 2, 4) == pytest.approx([3 / 6, 3 / 6, 0], abs=0.02)
+
+
+def test_the_vote_weighs_as_it_did_in_the_stored_scores():
+    heavy = judged(3.0, comedy=(2, 0.0), drama=(1, 1.0))
+
+    assert chosen(heavy, 3, 3, vote_weight=1.0).tolist() == [1, 0, 0]
+
+
+def test_the_stored_weight_is_found_again():
+    stored = [
+        Candidate(c.text, c.votes, c.order, np.float32(c.logit), np.float32(c.score))
+        for c in judged(0.7, a=(5, 1.3), b=(3, -2.0))
+    ]
+
+    assert recover_weight(stored, default=9.0) == pytest.approx(0.7, abs=1e-5)
+    assert recover_weight(judged(0.7, a=(8, 1.3)), default=9.0) == 9.0
+    assert recover_weight([Candidate("a", 2), Candidate("b", 1)], default=9.0) == 9.0
+
+
+def test_without_an_adapter_the_most_votes_choose_and_the_first_of_equals():
+    unjudged = [Candidate("drama", 1, 1), Candidate("comedy", 1, 0), Candidate("sci-fi", 3, 2)]
+
+    assert chosen(unjudged, 5, 5).tolist() == [0, 0, 1, 0]
+    assert chosen(unjudged[:2], 2, 2).tolist() == [1, 0, 0], "sampled first"
+
+
+def test_no_candidates_are_no_answer():
+    assert chosen([], 2, 8).tolist() == [1]
+
+
+def test_the_expected_score_decides_where_it_did():
+    # Preferred by 0.4, 0.25 and 0.35; but a rating between the others is never far off.
+    offered = judged(0.0, **{"1": (1, math.log(0.4)), "3": (1, math.log(0.25)), "5": (1, math.log(0.35))})
+
+    assert chosen(offered, 3, 3, STARS, expected=False).tolist() == [1, 0, 0, 0]
+    assert chosen(offered, 3, 3, STARS, expected=True).tolist() == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("task", [TAGS, STARS, TITLES], ids=lambda task: task.kind)
+def test_with_all_samples_the_choice_is_that_of_the_step(task):
+    rng = random.Random(0)
+    texts = task.labels or ("a red fox", "a red hen", "the hen", "one fox runs")
+    for _ in range(30):
+        votes = [rng.randint(1, 4) for _ in texts]
+        offered = judged(0.8, **{text: (count, rng.gauss(0, 1)) for text, count in zip(texts, votes, strict=True)})
+        best = by_expected_score(task, offered)[0]
+
+        shares = chosen(offered, sum(votes), sum(votes), task, expected=True)
+
+        assert shares.argmax() == best.order

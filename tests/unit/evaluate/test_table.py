@@ -1,0 +1,131 @@
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+from made_runs import STARS, asked, row, run
+from rich.console import Console
+
+from hydra_ray.evaluate.outcome import Headline, Outcome, TaskHeadline, TaskOutcome
+from hydra_ray.evaluate.scoring import score_dumps
+from hydra_ray.evaluate.statistics import Interval
+from hydra_ray.evaluate.table import caption, outcome_markdown, outcome_tables
+
+
+def around(value: float) -> Interval:
+    return Interval(value, value - 0.1, value + 0.1, n=80)
+
+
+@pytest.fixture
+def task() -> TaskOutcome:
+    made = score_dumps([run("rag", [row(asked("a", "q", gold="5"), "4")], STARS)], resamples=50).tasks[0]
+    return replace(
+        made,
+        task="LaMP_3",
+        users=40,
+        queries=80,
+        methods={
+            "rag": {"mae": around(0.5), "rmse": around(0.7)},
+            "hydra": {"mae": around(0.4), "rmse": around(0.8)},
+            "best-candidate": {"mae": around(0.2), "rmse": around(0.4)},
+        },
+        controls=("best-candidate",),
+        missing={"rag": 3},
+        headline=TaskHeadline(Interval(0.2, 0.05, 0.31, 80), {"rag": 4, "icl": 1}, Interval(0.25, 0.1, 0.4, 80)),
+    )
+
+
+def outcome(*tasks: TaskOutcome) -> Outcome:
+    return Outcome(tasks, Headline(Interval(0.1, -0.02, 0.2, 160), Interval(0.3, 0.2, 0.4, 160)))
+
+
+def shown(found: Outcome) -> str:
+    console = Console(file=StringIO(), width=120, force_terminal=True, color_system=None, legacy_windows=False)
+    console.print(*outcome_tables(found))
+    return console.file.getvalue()
+
+
+def test_markdown(task):
+    assert outcome_markdown(outcome(task)).splitlines() == [
+        "## LaMP_3, dev",
+        "",
+        "| method | mae ↓ | rmse ↓ |",
+        "| --- | ---: | ---: |",
+        "| rag | 0.500 [0.400, 0.600] | **0.700 [0.600, 0.800]** |",
+        "| hydra | **0.400 [0.300, 0.500]** | 0.800 [0.700, 0.900] |",
+        "| *best-candidate* (control) | 0.200 [0.100, 0.300] | 0.400 [0.300, 0.500] |",
+        "",
+        caption(task),
+    ]
+
+
+def test_the_terminal_shows_controls_under_a_rule(task):
+    lines = shown(outcome(task)).splitlines()
+    rows = [line for line in lines if "[" in line and "│" in line]
+
+    assert [line.split("│")[1].strip() for line in rows] == ["rag", "hydra", "best-candidate"]
+    assert "0.400 [0.300, 0.500]" in rows[1]
+    assert lines[lines.index(rows[1]) + 1].startswith("├")
+    assert not lines[lines.index(rows[0]) + 1].startswith("├")
+
+
+def test_the_best_competitor_is_bold_and_no_control_is(task):
+    (table,) = outcome_tables(outcome(task))
+
+    assert [str(cell.style) for cell in table.columns[1].cells] == ["", "bold", ""]
+    assert [str(cell.style) for cell in table.columns[2].cells] == ["bold", "", ""]
+
+
+def test_bleu_has_two_decimals(task):
+    found = {"rag": {"bleu": Interval(1.456, 0.9, 2.1, 5)}}
+    bleu = replace(task, metrics=("bleu",), higher_is_better={"bleu": True}, methods=found, controls=())
+
+    assert "1.46 [0.90, 2.10]" in outcome_markdown(outcome(bleu))
+
+
+def test_the_caption_says_it_in_words(task):
+    assert caption(task) == (
+        "40 users, 80 queries; in brackets 95% intervals over users. hydra is 20.0% better (improvement between 5.0% "
+        "and 31.0%) in mae than the prompt-based method that is best on other users (folds that chose it: rag 4, icl "
+        "1), beyond chance. From majority vote to the best of its candidates it goes 25.0% of the way (between 10.0% "
+        "and 40.0%). Answers that are missing, which count as wrong: rag 3."
+    )
+    assert "80 queries under 3 training seeds;" in caption(replace(task, seeds=(0, 1, 2)))
+
+
+@pytest.mark.parametrize(
+    ("relative", "words"),
+    [
+        (Interval(0.1, -0.05, 0.2, 9), "10.0% better (improvement between -5.0% and 20.0%)"),
+        (Interval(0.1, -0.05, 0.2, 9), "which may be chance"),
+        (Interval(-0.1, -0.2, -0.05, 9), "10.0% worse"),
+        (Interval(-0.1, -0.2, -0.05, 9), "beyond chance"),
+        (Interval(3.0, 1.0, float("inf"), 9), "between 100.0% and unbounded)"),
+    ],
+)
+def test_the_caption_claims_no_more_than_the_interval(task, relative, words):
+    assert words in caption(replace(task, headline=TaskHeadline(relative, {"rag": 5}, None)))
+
+
+def test_of_several_tasks_the_headline_stands_at_the_end(task):
+    both = outcome(task, replace(task, task="LaMP_2M"))
+    sentence = (
+        "On average over 2 tasks hydra is 10.0% better (improvement between -2.0% and 20.0%) than the prompt-based "
+        "method that is best on other users, which may be chance."
+    )
+
+    assert sentence in outcome_markdown(both)
+    assert outcome_tables(both)[1].caption.count("On average over 2 tasks") == 1
+    assert "On average" not in outcome_markdown(outcome(task)), "one task's caption says it"
+
+
+def test_without_a_headline_there_are_only_numbers(task):
+    plain = Outcome((replace(task, headline=None, missing={}),), None)
+
+    assert caption(plain.tasks[0]) == "40 users, 80 queries; in brackets 95% intervals over users."
+    assert "hydra" in shown(plain)
+
+
+def test_only_controls_still_make_a_table(task):
+    only = replace(task, methods={"best-candidate": task.methods["best-candidate"]})
+
+    assert "best-candidate" in shown(outcome(only))

@@ -1,0 +1,118 @@
+"""Methods that tell the LLM a profile, and hydra where it does."""
+
+from dataclasses import replace
+
+import pytest
+
+from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
+from hydra_ray.methods.hydra import Hydra
+from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.profiled import Profiled
+from hydra_ray.records import Choice, Message, Ranked
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.seeds import stable_seed
+
+RECIPE = Recipe(shots=2, candidates=3, told="Know of them: $profile", seed=7)
+TOLD = Message("system", "Know of them: likes drama, costs $5")
+
+
+class Steps:
+    """Ports over one history; `profile` is what the port of profiles gives or raises."""
+
+    def __init__(self, history, llm, profile="likes drama, costs $5", down=False):
+        self.history, self.llm, self.told, self.down = history, llm, profile, down
+        self.asked = []
+
+    async def retrieve(self, query, k, by):
+        self.asked.append(("retrieve", query, k, by))
+        if self.down:
+            raise StepError("down")
+        return [Ranked(item, 1.0) for item in self.history[:k]]
+
+    async def rerank(self, query, ranked, head):
+        return list(ranked)
+
+    async def adapt(self, query, candidates, evidence, head):
+        return Choice(tuple(candidates), personal=True)
+
+    async def profile(self, query, kind):
+        self.asked.append(("profile", query, kind))
+        if isinstance(self.told, Exception):
+            raise self.told
+        return self.told
+
+    def ports(self):
+        return Ports(self.retrieve, self.rerank, self.llm, self.adapt, profile=self.profile)
+
+
+@pytest.fixture
+def llm(scripted):
+    return scripted(lambda _: ["Drama."])
+
+
+@pytest.fixture
+def history(item):
+    return [item("A robot falls.", "sci-fi"), item("A king weeps.", "drama"), item("Two cats.", "comedy")]
+
+
+@pytest.mark.parametrize("kind", ["pag", "dpl"])
+async def test_profile_and_nearest_items_are_told_and_one_greedy_answer_taken(tag_task, query, llm, history, kind):
+    asked, steps = query("A dog barks."), Steps(history, llm)
+    answer = await METHODS[kind](steps.ports(), Prompter(tag_task), RECIPE)(asked, asked.user)
+    assert steps.asked == [("retrieve", asked, 2, "bm25"), ("profile", asked, kind)]
+    (request,) = llm.requests
+    assert request.messages == (TOLD, *Prompter(tag_task)(asked, history[:2]).messages)
+    assert (request.n, request.temperature, request.max_tokens) == (1, 0.0, tag_task.max_tokens)
+    assert request.seed == stable_seed(7, asked.user, asked.id)
+    assert (answer.query_id, answer.text, answer.degraded, answer.head) == ("A dog barks.", "drama", (), "none")
+    assert [ranked.item for ranked in answer.history] == history[:2]
+    assert answer.prompt == request.messages
+
+
+@pytest.mark.parametrize(("profile", "degraded"), [("", ()), (StepError("late"), ("profile",))])
+async def test_without_a_profile_nothing_is_told_of_the_user(tag_task, query, llm, history, profile, degraded):
+    asked = query("A dog barks.")
+    method = Profiled(Steps(history, llm, profile).ports(), Prompter(tag_task), RECIPE, "dpl")
+    answer = await method(asked, None)
+    assert llm.requests[0].messages == Prompter(tag_task)(asked, history[:2]).messages
+    assert answer.degraded == degraded
+
+
+async def test_without_the_retriever_the_profile_alone_is_told(tag_task, query, llm, history):
+    asked = query("A dog barks.")
+    answer = await Profiled(Steps(history, llm, down=True).ports(), Prompter(tag_task), RECIPE, "pag")(asked, None)
+    assert llm.requests[0].messages == (TOLD, *Prompter(tag_task)(asked, []).messages)
+    assert (answer.history, answer.degraded) == ((), ("retriever",))
+
+
+async def test_a_port_that_nobody_plugged_is_done_without(tag_task, query, llm, history):
+    steps = Steps(history, llm)
+    ports = Ports(steps.retrieve, steps.rerank, llm, steps.adapt)
+    assert (await Profiled(ports, Prompter(tag_task), RECIPE, "pag")(query("A dog."), None)).degraded == ("profile",)
+
+
+async def test_no_answer_of_the_llm_is_an_error(tag_task, query, scripted, history):
+    def refuse(_):
+        raise GenerateError("busy")
+
+    with pytest.raises(GenerateError, match="busy"):
+        await Profiled(Steps(history, scripted(refuse)).ports(), Prompter(tag_task), RECIPE, "pag")(query("A"), None)
+
+
+async def test_hydra_tells_a_profile_where_the_recipe_says_so(tag_task, query, llm, history):
+    asked, steps = query("A dog barks."), Steps(history, llm)
+    answer = await Hydra(steps.ports(), Prompter(tag_task), replace(RECIPE, profile="dpl"))(asked, asked.user)
+    assert steps.asked[-1] == ("profile", asked, "dpl")
+    assert {request.messages[0] for request in llm.requests} == {TOLD}
+    assert (answer.text, answer.degraded) == ("drama", ())
+
+    steps, before = Steps(history, llm), len(llm.requests)
+    await Hydra(steps.ports(), Prompter(tag_task), RECIPE)(asked, asked.user)
+    assert [step for step, *_ in steps.asked] == ["retrieve"]
+    assert all(request.messages[0].role == "user" for request in llm.requests[before:])
+
+
+async def test_hydra_goes_on_without_a_profile_that_fails(tag_task, query, llm, history):
+    asked, steps = query("A dog barks."), Steps(history, llm, StepError("late"))
+    answer = await Hydra(steps.ports(), Prompter(tag_task), replace(RECIPE, profile="pag"))(asked, asked.user)
+    assert (answer.text, answer.degraded) == ("drama", ("profile",))

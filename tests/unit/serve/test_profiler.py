@@ -1,0 +1,164 @@
+"""The hosted writer of profiles: what is stored is given at once, what is missing is written once."""
+
+import asyncio
+import json
+from contextvars import ContextVar
+
+import numpy as np
+import pytest
+
+from hydra_ray.methods.ports import StepError
+from hydra_ray.records import Generation, Query, Usage, UserKey
+from hydra_ray.serve import profiler as hosted
+from hydra_ray.settings import parse_settings
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.store.users import UserStore
+
+ANN, BOB = UserKey("default", "ann"), UserKey("default", "bob")
+REQUEST = ContextVar("what belongs to the request", default="nothing")
+
+
+class Handle:
+    """A generator's handle: answers when it is let, by what it is asked."""
+
+    def __init__(self):
+        self.go = asyncio.Event()
+        self.go.set()
+        self.asked, self.contexts, self.error = [], [], None
+
+    async def remote(self, request):
+        self.asked.append(request.messages[0].content)
+        self.contexts.append(REQUEST.get())
+        await self.go.wait()
+        if self.error:
+            raise self.error
+        difference = json.dumps({"writing": "short", "emotional": "calm", "semantic": "plain"})
+        text = difference if "The others:" in self.asked[-1] else f"profile {len(self.asked)}"
+        return Generation((text,), Usage(1))
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return parse_settings({"out": str(tmp_path), "model": {"store": f"sqlite:///{tmp_path / 'users.db'}"}})
+
+
+@pytest.fixture
+def store(settings, item):
+    store = UserStore(settings.store_url)
+    store.put_history(ANN, [item("a robot", "sci-fi")])
+    yield store
+    store.close()
+
+
+def make(task, settings, handle):
+    return hosted.Profiler.func_or_class(task, settings, handle)
+
+
+def ask(user=ANN):
+    return Query("q", user, "a dog")
+
+
+async def test_a_missing_profile_is_written_once_and_kept(tag_task, settings, store):
+    handle = Handle()
+    profiler = make(tag_task, settings, handle)
+    assert await asyncio.gather(*(profiler(ask(), "pag") for _ in range(3))) == ["profile 1"] * 3
+    assert store.profile(ANN, "pag").text == "profile 1"
+    assert await make(tag_task, settings, handle)(ask(), "pag") == "profile 1"
+    assert len(handle.asked) == 1
+
+
+async def test_a_profile_is_written_anew_when_history_grew_or_settings_changed(tag_task, settings, store, item):
+    handle = Handle()
+    profiler = make(tag_task, settings, handle)
+    await profiler(ask(), "pag")
+    for number in range(settings.profile.refresh_items):
+        assert await profiler(ask(), "pag") == "profile 1"
+        store.append_history(ANN, item(f"film {number}"))
+    assert await profiler(ask(), "pag") == "profile 2"
+    changed = settings.model_copy(update={"profile": settings.profile.model_copy(update={"items": 3})})
+    assert await make(tag_task, changed, handle)(ask(), "pag") == "profile 3"
+
+
+async def test_who_cannot_wait_goes_without_and_the_next_request_has_it(tag_task, settings, store):
+    handle = Handle()
+    profiler = make(tag_task, settings, handle)
+    handle.go.clear()
+    REQUEST.set("the first request")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(profiler(ask(), "pag"), 0.05)
+    handle.go.set()
+    assert await profiler(ask(), "pag") == "profile 1"
+    assert len(handle.asked) == 1
+    # Else Serve would stop it with the request.
+    assert handle.contexts == ["nothing"]
+
+
+async def test_after_a_failure_the_llm_is_left_alone_for_a_while(tag_task, settings, store, monkeypatch):
+    monkeypatch.setattr(hosted, "_RETRY_S", 0.2)
+    handle = Handle()
+    handle.error = GenerateError("busy", "busy", transient=True)
+    profiler = make(tag_task, settings, handle)
+    for _ in range(3):
+        with pytest.raises(GenerateError, match="busy"):
+            await profiler(ask(), "pag")
+    assert len(handle.asked) == 1
+    handle.error = None
+    await asyncio.sleep(0.3)
+    assert await profiler(ask(), "pag") == "profile 2"
+
+
+async def test_a_user_without_history_has_no_profile_and_costs_nothing(tag_task, settings, store):
+    handle = Handle()
+    assert await make(tag_task, settings, handle)(ask(BOB), "dpl") == ""
+    assert handle.asked == []
+
+
+async def test_an_unknown_kind_is_a_step_that_fails(tag_task, settings, store):
+    with pytest.raises(StepError, match="no kind of profile 'gap'"):
+        await make(tag_task, settings, Handle())(ask(), "gap")
+
+
+async def test_peers_are_read_as_they_stand_in_the_store_and_only_where_the_tenant_opted_in(
+    tag_task, settings, store, item, monkeypatch
+):
+    def embed(texts):
+        return np.stack([np.array([1.0, 0.0], np.float32) for _ in texts])
+
+    monkeypatch.setattr(hosted, "default_embedder", lambda: embed)
+    monkeypatch.setattr("hydra_ray.learn.assembly.default_embedder", lambda: embed)
+    store.put_history(ANN, [item("a robot", "sci-fi", item_id="f1"), item("a king", "drama", item_id="f2")])
+    store.put_history(BOB, [item("a robot", "silly", item_id="f1"), item("a king", "boring", item_id="f2")])
+    handle = Handle()
+    await make(tag_task, settings, handle)(ask(), "dpl")
+    assert store.profile(ANN, "dpl").degraded
+
+    peers = settings.peers.model_copy(update={"tenants": ("default",)})
+    open_settings = settings.model_copy(update={"peers": peers})
+    profiler = make(tag_task, open_settings, handle)
+    await profiler(ask(), "dpl")
+    assert store.profile(ANN, "dpl").peers == (BOB,)
+    assert any("Answer: silly" in asked for asked in handle.asked)
+
+    # The pool was made before Bob took one back.
+    store.delete_item(BOB, "a robot")
+    assert store.profile(ANN, "dpl") is None
+    before = len(handle.asked)
+    await profiler(ask(), "dpl")
+    new = "".join(handle.asked[before:])
+    assert "boring" in new
+    assert "silly" not in new
+
+
+async def test_a_profile_with_somebody_deleted_meanwhile_is_neither_given_nor_kept(tag_task, settings, store):
+    handle = Handle()
+    profiler = make(tag_task, settings, handle)
+    handle.go.clear()
+    asking = asyncio.create_task(profiler(ask(), "pag"))
+    while not handle.asked:
+        await asyncio.sleep(0.01)
+    store.delete(ANN)
+    handle.go.set()
+    with pytest.raises(StepError, match="deleted while it was written"):
+        await asking
+    assert store.profile(ANN, "pag") is None
+    assert await profiler(ask(), "pag") == ""

@@ -1,0 +1,114 @@
+"""The hosted retriever: histories as they are in the store now, and peers of tenants that opted in."""
+
+import asyncio
+import threading
+
+import pytest
+
+from hydra_ray.records import HydraError, UserKey
+from hydra_ray.serve import retriever as hosted
+from hydra_ray.settings import PeerSettings
+from hydra_ray.store.users import UserStore
+
+ANN, BOB, EVE = UserKey("acme", "ann"), UserKey("acme", "bob"), UserKey("other", "eve")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def retriever(tmp_path, store, monkeypatch, word_vectors):
+    """Makes the deployment's class itself."""
+    monkeypatch.setattr(hosted, "default_embedder", lambda: word_vectors)
+
+    def make(tenants=("acme",), **settings):
+        return hosted.Retriever.func_or_class(
+            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings)
+        )
+
+    return make
+
+
+def inputs(ranked):
+    return [one.item.input for one in ranked]
+
+
+async def test_own_history_is_ranked_as_it_is_now(retriever, store, query, item):
+    serving = retriever()
+    assert await serving(query("robot"), 2, "bm25") == []
+    store.put_history(ANN, [item("a robot"), item("a cow")])
+    assert inputs(await serving(query("robot"), 1, "bm25")) == ["a robot"]
+
+
+async def test_peers_of_the_same_tenant_are_told_of(retriever, store, query, item):
+    store.put_histories({ANN: [item("a robot")], BOB: [item("a robot sings"), item("cows")], EVE: [item("a robot")]})
+    assert inputs(await retriever().peers(query("robot"), 5)) == ["a robot sings", "cows"]
+    assert inputs(await retriever().peers(query("robot"), 1)) == ["a robot sings"]
+
+
+async def test_a_tenant_that_did_not_opt_in_has_no_peers(retriever, store, query, item):
+    store.put_histories({ANN: [item("a robot")], BOB: [item("a robot sings")]})
+    assert await retriever(tenants=("other",)).peers(query("robot"), 5) == []
+
+
+async def test_what_a_peer_deleted_or_changed_is_gone_at_once(retriever, store, query, item):
+    store.put_histories({ANN: [item("a robot")], BOB: [item("a robot sings", id="1"), item("robots", id="2")]})
+    serving = retriever()
+    assert len(await serving.peers(query("robot"), 5)) == 2
+    store.delete_item(BOB, "1")
+    assert inputs(await serving.peers(query("robot"), 5)) == ["robots"]
+    store.append_history(BOB, item("cows", id="2"))
+    assert await serving.peers(query("robot"), 5) == []
+
+
+async def test_who_is_similar_is_found_anew_after_a_while(retriever, store, query, item, monkeypatch):
+    now = 0.0
+    monkeypatch.setattr(hosted, "monotonic", lambda: now)
+    store.put_histories({ANN: [item("a robot")]})
+    serving = retriever(refresh_s=600)
+    assert await serving.peers(query("robot"), 5) == []
+    store.put_histories({BOB: [item("a robot sings")]})
+    now = 600.0
+    assert await serving.peers(query("robot"), 5) == []
+    now = 601.0
+    # The old pool answers while the new one is made.
+    assert await serving.peers(query("robot"), 5) == []
+    while not (found := await serving.peers(query("robot"), 5)):
+        await asyncio.sleep(0.01)
+    assert inputs(found) == ["a robot sings"]
+
+
+async def test_a_pool_is_made_once_for_all_who_wait_and_whoever_gives_up_stops_nobody():
+    made, go_on = [], threading.Event()
+
+    def make(tenant):
+        made.append(tenant)
+        go_on.wait(60)
+        return f"pool of {tenant}"
+
+    pools = hosted.FreshPools(make, 600)
+    impatient, *patient = [asyncio.create_task(pools.of("acme")) for _ in range(5)]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    go_on.set()
+    assert await asyncio.gather(*patient) == ["pool of acme"] * 4
+    assert made == ["acme"]
+
+
+async def test_a_pool_that_could_not_be_made_is_tried_again():
+    outcomes = iter([HydraError("install faiss"), "pool"])
+
+    def make(tenant):
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    pools = hosted.FreshPools(make, 600)
+    with pytest.raises(HydraError, match="install faiss"):
+        await pools.of("acme")
+    assert await pools.of("acme") == "pool"

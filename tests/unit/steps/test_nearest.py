@@ -1,0 +1,90 @@
+import sys
+
+import faiss
+import numpy as np
+import pytest
+
+from hydra_ray.records import HydraError
+from hydra_ray.steps import nearest
+from hydra_ray.steps.nearest import NearestIndex, load_faiss
+
+
+@pytest.fixture
+def vectors():
+    drawn = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    return drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
+
+
+def test_the_nearest_are_exactly_those_of_the_highest_cosines(vectors):
+    query = vectors[7]
+    cosines, rows = NearestIndex(vectors, "x").search(query, 5)
+    right = np.argsort(-(vectors @ query))[:5]
+    assert rows.tolist() == right.tolist()
+    assert cosines == pytest.approx((vectors @ query)[right], abs=1e-6)
+
+
+@pytest.mark.parametrize(("k", "count"), [(0, 0), (50, 50), (80, 50)])
+def test_no_more_is_found_than_there_is(vectors, k, count):
+    cosines, rows = NearestIndex(vectors, "x").search(vectors[0], k)
+    assert len(cosines) == len(set(rows.tolist())) == count
+
+
+def test_vectors_can_be_had_back_by_row(vectors):
+    assert np.array_equal(NearestIndex(vectors, "x").vectors(np.array([3, 1])), vectors[[3, 1]])
+
+
+def test_a_missing_faiss_is_told_with_what_to_install(monkeypatch, vectors):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(HydraError, match=r"peers are found with faiss: install hydra-ray\[faiss-cpu\] or"):
+        NearestIndex(vectors, "peers are found")
+    with pytest.raises(HydraError, match="cohorts"):
+        load_faiss("cohorts are found")
+
+
+class OnGpu:
+    """What faiss makes of an index on a GPU, as far as callers can tell."""
+
+    def __init__(self, index):
+        self._index, self.searches = index, 0
+
+    def search(self, vectors, k):
+        assert k <= 2048, "faiss refuses more on GPUs"
+        self.searches += 1
+        return self._index.search(vectors, k)
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Indexes put on a GPU that is not there."""
+    copied = []
+
+    class Resources:
+        def setTempMemory(self, size):  # noqa: N802
+            assert size <= 1 << 30
+
+    def copy(resources, device, index):
+        copied.append(OnGpu(index))
+        return copied[-1]
+
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+    monkeypatch.setattr(faiss, "StandardGpuResources", Resources, raising=False)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", copy, raising=False)
+    nearest._gpu_resources.cache_clear()
+    yield copied
+    nearest._gpu_resources.cache_clear()
+
+
+def test_many_vectors_are_searched_on_the_gpu_and_few_are_not(gpu, monkeypatch, vectors):
+    NearestIndex(vectors, "x").search(vectors[0], 3)
+    assert gpu == []
+    monkeypatch.setattr(nearest, "_WORTH_A_GPU", 50)
+    cosines, rows = NearestIndex(vectors, "x").search(vectors[0], 3)
+    assert [index.searches for index in gpu] == [1]
+    assert rows.tolist() == np.argsort(-(vectors @ vectors[0]))[:3].tolist()
+    assert cosines[0] == pytest.approx(1, abs=1e-6)
+
+
+def test_a_gpu_is_never_asked_for_more_than_it_gives(gpu):
+    many = np.ones((20_000, 1), np.float32)
+    assert len(NearestIndex(many, "x").search(many[0], 20_000)[1]) == 2048
+    assert gpu[0].searches == 1

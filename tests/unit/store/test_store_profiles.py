@@ -1,0 +1,120 @@
+"""Profiles in the store: who wrote them of what, and that nobody stays in somebody else's."""
+
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_ray.records import UserKey
+from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.users import UserStore
+
+ANN, BOB, CLEO = (UserKey("acme", name) for name in ("ann", "bob", "cleo"))
+NAMESAKE = UserKey("zeta", "bob")
+MARK = ProfileMark("how", "what", 3)
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+marks = st.builds(ProfileMark, texts, texts, st.integers(0, 2**31))
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path / 'users.db'}"
+
+
+@pytest.fixture
+def store(url, item):
+    store = UserStore(url)
+    store.put_histories({key: [item("film")] for key in (ANN, BOB, CLEO, NAMESAKE)})
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory, item):
+    store = UserStore(f"sqlite:///{tmp_path_factory.mktemp('store') / 'users.db'}")
+    store.put_histories({key: [item("film")] for key in (ANN, BOB, CLEO)})
+    return store
+
+
+@given(
+    st.builds(
+        UserProfile, texts, texts, marks, st.sampled_from([(), (BOB,), (BOB, CLEO)]), st.booleans(), st.integers(0, 99)
+    )
+)
+def test_any_profile_comes_back_as_it_was(lasting, profile):
+    assert lasting.put_profiles([(ANN, profile)]) == 1
+    assert lasting.profile(ANN, profile.kind) == profile
+    assert lasting.profile_marks(profile.kind)[ANN] == profile.mark
+
+
+def test_each_kind_and_user_has_a_profile_of_its_own_and_a_new_one_replaces_it(store):
+    first, other = UserProfile("dpl", "old", MARK, (BOB, CLEO)), UserProfile("pag", "summary", MARK)
+    assert store.put_profiles([(ANN, first), (ANN, other), (BOB, UserProfile("dpl", "his", MARK))]) == 3
+    new = UserProfile("dpl", "new", ProfileMark("how", "more", 9), (CLEO,), True, 2)
+    store.put_profiles([(ANN, new)])
+    assert (store.profile(ANN, "dpl"), store.profile(ANN, "pag"), store.profile(BOB, "dpl").text) == (new, other, "his")
+    assert store.profile(CLEO, "dpl") is None
+    assert store.profile_marks("dpl") == {ANN: new.mark, BOB: MARK}
+
+
+def test_deleting_a_user_takes_their_profiles_and_those_made_with_their_texts(store):
+    store.put_profiles(
+        [
+            (BOB, UserProfile("pag", "of bob", MARK)),
+            (BOB, UserProfile("dpl", "of bob", MARK, (ANN,))),
+            (ANN, UserProfile("dpl", "with bob", MARK, (BOB, CLEO))),
+            (ANN, UserProfile("pag", "without", MARK)),
+            (CLEO, UserProfile("dpl", "with ann", MARK, (ANN,))),
+            (NAMESAKE, UserProfile("dpl", "of another", MARK)),
+        ]
+    )
+    store.delete(BOB)
+    assert store.profile(BOB, "pag") is store.profile(BOB, "dpl") is store.profile(ANN, "dpl") is None
+    assert store.profile(ANN, "pag").text == "without"
+    assert store.profile(CLEO, "dpl").text == "with ann"
+    assert store.profile(NAMESAKE, "dpl").text == "of another"
+    # Nothing of the deleted ones is left to take others with it.
+    store.delete(CLEO)
+    assert store.profile(ANN, "pag").text == "without"
+
+
+def test_another_tenants_user_of_the_same_name_takes_nothing_with_them(store):
+    store.put_profiles([(ANN, UserProfile("dpl", "with bob", MARK, (BOB,)))])
+    store.delete(NAMESAKE)
+    assert store.profile(ANN, "dpl").peers == (BOB,)
+
+
+def test_a_history_that_changes_leaves_profiles_and_one_whose_item_is_taken_back_does_not(store, item):
+    profile = UserProfile("dpl", "with bob", MARK, (BOB,))
+    store.put_profiles([(ANN, profile), (BOB, UserProfile("pag", "of bob", MARK))])
+    store.append_history(BOB, item("more"))
+    store.append_history(ANN, item("more"))
+    store.put_history(ANN, [item("film"), item("third")])
+    assert (store.profile(ANN, "dpl"), store.profile(BOB, "pag").text) == (profile, "of bob")
+    assert store.delete_item(BOB, "more") is True
+    assert store.profile(ANN, "dpl") is store.profile(BOB, "pag") is None
+
+
+@pytest.mark.parametrize("gone", [ANN, BOB])
+def test_who_is_deleted_while_a_profile_is_written_does_not_come_back_in_it(store, gone):
+    old, written = UserProfile("dpl", "old", MARK, (CLEO,)), UserProfile("dpl", "with bob", MARK, (BOB, CLEO))
+    store.put_profiles([(ANN, old)])
+    store.delete(gone)
+    assert store.put_profiles([(ANN, written), (CLEO, UserProfile("pag", "hers", MARK))]) == 1
+    assert store.profile(ANN, "dpl") is None
+    assert store.profile(CLEO, "pag").text == "hers"
+
+
+def test_a_store_from_before_there_were_profiles_gets_their_tables(store, url):
+    store.close()
+    with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
+        db.execute("drop table profiles")
+        db.execute("drop table profile_peers")
+    db.close()
+    again = UserStore(url)
+    assert again.put_profiles([(ANN, UserProfile("dpl", "text", MARK, (BOB,)))]) == 1
+    assert again.profile(ANN, "dpl").peers == (BOB,)
+    assert len(again.users()) == 4
+    again.close()

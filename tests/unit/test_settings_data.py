@@ -1,0 +1,69 @@
+"""Where data comes from, as settings say it, up to the users that are read."""
+
+import json
+
+import pytest
+
+from hydra_ray.learn.assembly import load_data
+from hydra_ray.settings import SettingsError, parse_settings
+from hydra_ray.tasks import CHAT_TASK, REVIEW_TASK
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"format": "chat"}, "data.format=chat needs data.path"),
+        ({"format": "reviews", "items": "m.jsonl"}, "data.format=reviews needs data.path"),
+        ({"format": "reviews", "path": "r.jsonl"}, "data.format=reviews needs data.items"),
+        ({"reviews": {"min_user_reviews": 9, "max_user_reviews": 8}}, "min_user_reviews is more than max_user_reviews"),
+        (
+            {"reviews": {"min_description_chars": 9, "max_description_chars": 8}},
+            "min_description_chars is more than max_description_chars",
+        ),
+        ({"reviews": {"min_reviews": 3}}, "no such setting"),
+    ],
+)
+def test_a_place_or_bound_that_does_not_fit_is_refused(data, told):
+    with pytest.raises(SettingsError, match=told):
+        parse_settings({"data": data})
+
+
+def test_conversations_are_loaded_as_the_settings_say(tmp_path):
+    path = tmp_path / "chats.jsonl"
+    rows = [
+        {"user_id": f"u{number % 9}", "messages": [{"role": "user", "content": f"Hi {number}"}], "accepted": "Ho"}
+        for number in range(36)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    settings = parse_settings(
+        {"tenant": "acme", "data": {"format": "chat", "path": str(path), "queries_per_user": 2, "dev_share": 0.5}}
+    )
+    (task, train), (_, dev) = load_data(settings), load_data(settings, "dev")
+    assert task == CHAT_TASK
+    assert len(train.users) + len(dev.users) == 9
+    assert {(user.key.tenant, len(user.history), len(user.queries)) for user in train.users} == {("acme", 2, 2)}
+
+
+def test_reviews_are_loaded_as_the_settings_say(tmp_path):
+    asins = [f"a{number}" for number in range(3)]
+    reviews = [
+        {"user_id": user, "parent_asin": asin, "title": "Ok", "text": "Good.", "rating": 4, "timestamp": day}
+        for user in ("u", "v", "w")
+        for day, asin in enumerate(asins)
+    ]
+    items = [{"parent_asin": asin, "title": asin, "description": "A film."} for asin in asins]
+    for name, rows in (("r", reviews), ("m", items)):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = {
+        "format": "reviews",
+        "path": str(tmp_path / "r.jsonl"),
+        "items": str(tmp_path / "m.jsonl"),
+        "dev_share": 1e-9,
+        "queries_per_user": 1,
+        "reviews": {"min_review_chars": 1, "min_description_chars": 1, "min_item_users": 3, "min_user_reviews": 3},
+    }
+    task, dataset = load_data(parse_settings({"data": data}))
+    assert task == REVIEW_TASK
+    assert [(len(user.history), len(user.queries)) for user in dataset.users] == [(2, 1)] * 3
+    own, _ = load_data(parse_settings({"data": {**data, "instruction": "Review this:"}}))
+    assert own.instruction == "Review this:"
