@@ -200,11 +200,14 @@ class Dataset:
         golds: Preferred answer by query id; empty for data without answers.
         visible: Ids of the history items each query may see, by query id; a query that is not
             listed sees its user's whole history.
+        pairs: Whether history items are queries with the user's answers, which can be asked again; else they only tell
+            of the user.
     """
 
     users: tuple[User, ...]
     golds: Mapping[str, str] = field(default_factory=dict)
     visible: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    pairs: bool = True
 
     def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:
         """The part of the user's history that the query may see."""

@@ -80,7 +80,7 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
         visible |= {question.id: question.seen for question in asked if len(question.seen) < len(history)}
         key = UserKey(tenant, name)
         people.append(User(key, tuple(history), tuple(_query(question, key, own) for question in asked)))
-    return own, Dataset(tuple(people), golds, visible)
+    return own, Dataset(tuple(people), golds, visible, own.pairs)
 
 
 def _read_json(path: Path) -> Any:

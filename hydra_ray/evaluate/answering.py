@@ -33,9 +33,10 @@ from hydra_ray.learn.teaching import digest, teaching
 from hydra_ray.learn.tuned import load_tuned, tuned_file
 from hydra_ray.methods import METHODS, Method
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
-from hydra_ray.records import Dataset, HistoryItem, HydraError, Query, User, UserKey
+from hydra_ray.records import Dataset, HistoryItem, HydraError, Query, Usage, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
 from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
@@ -107,13 +108,16 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         judged = _judged(settings, dataset, base) if base is not None else ()
         generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
         peers = make_peers(settings, _everybody(settings, dataset))
-        book = ProfileBook(make_profile_writer(settings, task, generator, peers.comparable), store)
+        beside = list[Outcome]()
+        writing = MeteredGenerator(generator, beside.append)
+        book = ProfileBook(make_profile_writer(settings, task, writing, peers.comparable), store)
         recipe = make_recipe(settings)
         steps = LocalSteps(dataset, base, store, recipe, peers, settings.peers.similar_users, book)
         methods = _methods(left, steps, generator, settings, task, dataset)
         with asyncio.Runner() as runner:
             for run in left:
                 method, head = methods[run]
+                beside.clear()
                 rows = runner.run(_answer_all(method, asked, head, partial(advance, run, len(asked))))
                 write_dump(
                     job.path(run),
@@ -128,6 +132,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
                         judged if run in ("hydra", "hydra-reranker") else (),
                         made_of[run],
                         settings.method.decide == "expected",
+                        sum((one.usage for one in beside), Usage()),
                     ),
                 )
             runner.run(generator.close())

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +124,7 @@ class Dump:
         judged: The reranker's scores of history items, each with whether the item helped the LLM; empty but for
             the reranker's own runs.
         made_of: Digest of all that the answers depend on: a run that is there already is not repeated.
+        beside: What the LLM was asked besides the answers: profiles, which are written once a user.
         expected: Whether the candidate with the highest expected score answers, else the most preferred one.
     """
 
@@ -137,6 +138,7 @@ class Dump:
     judged: tuple[tuple[float, bool], ...] = field(default=(), repr=False)
     made_of: str = ""
     expected: bool = False
+    beside: Usage = field(default_factory=Usage)
 
 
 def write_dump(path: Path, dump: Dump) -> None:
@@ -152,6 +154,7 @@ def write_dump(path: Path, dump: Dump) -> None:
         "judged": [[score, helped] for score, helped in dump.judged],
         "made_of": dump.made_of,
         "expected": dump.expected,
+        "beside": asdict(dump.beside),
     }
     table = pa.Table.from_pylist([_to_columns(row) for row in dump.rows], schema=_ROWS)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -185,7 +188,8 @@ def read_dump(path: Path) -> Dump:
         about["train_users"],
         tuple((score, helped) for score, helped in about["judged"]),
         about["made_of"],
-        about.get("expected", False),
+        about["expected"],
+        Usage(**about["beside"]),
     )
 
 

@@ -32,7 +32,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one request costs on average; answers from the cache count as calls.
+    """What one request costs on average; answers from the cache count as calls, and so do profiles, shared out evenly.
 
     Attributes:
         calls: LLM calls.

@@ -79,11 +79,11 @@ def to_json(outcome: Outcome) -> dict[str, Any]:
 
 def _at_the_top(task: TaskOutcome) -> dict[str, Any]:
     methods = {name: {metric: asdict(value) for metric, value in own.items()} for name, own in task.methods.items()}
-    improvement = None
+    improvement: dict[str, Any] | None = None
     if task.headline is not None:
         found = task.headline.relative
-        improvement = {"metric": task.metrics[0], "method": METHOD, "baseline": dict(task.headline.chosen)}
-        improvement |= {"relative": found.value, "low": found.low, "high": found.high}
+        about = {"metric": task.metrics[0], "method": METHOD, "baseline": dict(task.headline.chosen)}
+        improvement = {**about, "relative": found.value, "low": found.low, "high": found.high}
     return {"task": task.task, "split": task.split, "methods": methods, "improvement": improvement}
 
 

@@ -144,7 +144,10 @@ def _outcome(board: Board, baselines: Sequence[str], rows: HeadlineRows | None) 
 
 
 def _cost(stack: Stack, method: str) -> Cost:
-    """Means over requests that were answered; those that were not are counted apart."""
+    """Means over requests that were answered; those that were not are counted apart.
+
+    What was asked besides the answers is shared out evenly.
+    """
     rows = stack.rows[method]
     answered = [(row.answer, row.seconds) for row in rows if row is not None and row.answer is not None]
     used = [
@@ -158,4 +161,8 @@ def _cost(stack: Stack, method: str) -> Cost:
         for answer, seconds in answered
     ]
     calls, prompt, completion, seconds, degraded = map(float, np.mean(used, axis=0) if used else np.zeros(5))
+    beside, requests = stack.besides[method]
+    calls += (beside.calls + beside.cached) / max(1, requests)
+    prompt += beside.prompt_tokens / max(1, requests)
+    completion += beside.completion_tokens / max(1, requests)
     return Cost(calls, prompt, completion, seconds, failed=1 - len(answered) / len(rows), degraded=degraded)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hydra_ray.evaluate.controls import CONTROLS, HEAD_CONTROLS
 from hydra_ray.evaluate.dump import Asked, Dump, Row
 from hydra_ray.methods import METHODS
-from hydra_ray.records import HydraError, UserKey
+from hydra_ray.records import HydraError, Usage, UserKey
 from hydra_ray.tasks import Task
 
 METHOD = "hydra"
@@ -28,6 +28,7 @@ class Stack:
         seed_of: Seed of each item.
         asked: Query of each item; items are in the order of seed, user and query id.
         rows: By method, a row an item; None where the method has none.
+        besides: By method, what the LLM was asked besides the answers, and for how many requests.
         hydra: hydra's run by seed: how its candidates were chosen.
         smaller: hydra's runs with a base of fewer training users.
         judged: The reranker's scores with whether the item helped.
@@ -39,6 +40,7 @@ class Stack:
     seed_of: tuple[int, ...]
     asked: tuple[Asked, ...]
     rows: Mapping[str, tuple[Row | None, ...]]
+    besides: Mapping[str, tuple[Usage, int]]
     hydra: Mapping[int, Dump]
     smaller: tuple[Dump, ...]
     judged: tuple[tuple[float, bool], ...]
@@ -81,10 +83,13 @@ def stack_runs(dumps: Sequence[Dump]) -> Stack:
         asked |= {(dump.seed, row.user, row.asked.query.id): row.asked for row in dump.rows}
     places = sorted(asked)
     rows: dict[str, tuple[Row | None, ...]] = {}
+    besides: dict[str, tuple[Usage, int]] = {}
     for method in sorted({method for method, _ in main}, key=_rank):
         given = {seed: _run(main, method, seed) for seed in seeds}
         found = {(seed, row.user, row.asked.query.id): row for seed, dump in given.items() for row in dump.rows}
         rows[method] = tuple(found.get(place) for place in places)
+        runs = [dump for (name, _), dump in main.items() if name == method]
+        besides[method] = sum((dump.beside for dump in runs), Usage()), sum(len(dump.rows) for dump in runs)
     return Stack(
         task,
         split,
@@ -92,6 +97,7 @@ def stack_runs(dumps: Sequence[Dump]) -> Stack:
         tuple(seed for seed, _, _ in places),
         tuple(asked[place] for place in places),
         rows,
+        besides,
         {seed: _run(main, METHOD, seed) for seed in seeds if METHOD in rows},
         tuple(dump for dump in smaller if dump.method == METHOD),
         _judged(main),

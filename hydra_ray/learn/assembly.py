@@ -78,7 +78,7 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
         dataset = read_chat(data.path, _split(settings, split))
     elif data.format == "store":
         _, task = read_about(settings.model_dir / "base")
-        dataset = _stored(settings)
+        dataset = _stored(settings, task)
     else:
         task = TASKS["demo"]
         users = data.train_users if split == "train" else data.dev_users
@@ -93,15 +93,14 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
     return task, replace(dataset, users=_sample(dataset.users, data.max_users, settings.seed))
 
 
-def _stored(settings: Settings) -> Dataset:
+def _stored(settings: Settings, task: Task) -> Dataset:
     """Everybody of the tenant in the store, with history and without queries."""
     store = UserStore(settings.store_url)
-    keys = [key for key in store.users() if key.tenant == settings.tenant]
-    dataset = Dataset(tuple(User(key, store.history(key)) for key in keys))
+    histories = store.histories(settings.tenant)
     store.close()
-    if not keys:
+    if not histories:
         raise HydraError(f"data.format: the store holds no history of tenant {settings.tenant!r}")
-    return dataset
+    return Dataset(tuple(User(key, tuple(history)) for key, history in histories.items()), pairs=task.pairs)
 
 
 def chosen_users(settings: Settings) -> tuple[Task, Dataset]:

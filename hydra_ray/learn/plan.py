@@ -63,7 +63,7 @@ def plan_units(
 
 
 def user_units(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Unit]:
-    """One user's units: real queries first where they may be used, then drawn pseudo-queries."""
+    """One user's units: real queries first where they may be used, then drawn pseudo-queries where there can be any."""
     units = []
     if use_golds:
         units = [
@@ -71,6 +71,8 @@ def user_units(dataset: Dataset, user: User, pseudo_queries: int, use_golds: boo
             for query in user.queries
             if query.id in dataset.golds
         ]
+    if not dataset.pairs:
+        return units
     drawn = random.Random(stable_seed(seed, *user.key)).sample(
         range(len(user.history)), min(pseudo_queries, len(user.history))
     )

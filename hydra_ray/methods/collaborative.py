@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hydra_ray.methods.answering import ask, retrieved
 from hydra_ray.methods.ports import Ports, Recipe, StepError
-from hydra_ray.records import Answer, ChatRequest, Query, Ranked, UserKey
-from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.records import Answer, Query, Ranked, UserKey
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.seeds import stable_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,30 +30,11 @@ class Collaborative:
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
-        own = await self._own(query, degraded)
+        own = await retrieved(self.ports, query, self.recipe.shots, self.by, degraded)
         fused = _fused(own, await self._of_peers(query, degraded))[: self.recipe.shots]
-        prompt = self.prompter(query, [ranked.item for ranked, _ in fused])
-        task = self.prompter.task
-        seed = stable_seed(self.recipe.seed, query.user, query.id)
-        generation = await self.ports.generate(ChatRequest(prompt.messages, max_tokens=task.max_tokens, seed=seed))
-        candidates = distinct_candidates(task, generation.texts)
-        return Answer(
-            query_id=query.id,
-            text=candidates[0].text if candidates else "",
-            history=tuple(ranked for ranked, is_own in fused if is_own),
-            candidates=candidates,
-            degraded=tuple(degraded),
-            usage=generation.usage,
-            truncated=prompt.truncated,
-            prompt=prompt.messages,
-        )
-
-    async def _own(self, query: Query, degraded: list[str]) -> list[Ranked]:
-        try:
-            return await self.ports.retrieve(query, self.recipe.shots, self.by)
-        except StepError:
-            degraded.append("retriever")
-            return []
+        items = [ranked.item for ranked, _ in fused]
+        mine = [ranked for ranked, is_own in fused if is_own]
+        return await ask(self.ports, self.prompter, self.recipe, query, items, history=mine, degraded=degraded)
 
     async def _of_peers(self, query: Query, degraded: list[str]) -> list[Ranked]:
         try:

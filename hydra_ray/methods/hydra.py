@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hydra_ray.methods.answering import retrieved, told_profile
 from hydra_ray.methods.ports import Ports, Recipe, StepError
-from hydra_ray.methods.profiled import told_profile
 from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
@@ -35,7 +35,8 @@ class Hydra:
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
-        found = await self._retrieve(query, degraded)
+        most = max(self.recipe.retrieve, self.recipe.evidence)
+        found = await retrieved(self.ports, query, most, self.recipe.retriever, degraded)
         shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
         profile = await told_profile(self.ports, self.recipe, query, self.recipe.profile, degraded)
         prompt = self.prompter(query, [ranked.item for ranked in shown], profile)
@@ -63,15 +64,6 @@ class Hydra:
             truncated=prompt.truncated,
             prompt=prompt.messages,
         )
-
-    async def _retrieve(self, query: Query, degraded: list[str]) -> list[Ranked]:
-        try:
-            return await self.ports.retrieve(
-                query, max(self.recipe.retrieve, self.recipe.evidence), self.recipe.retriever
-            )
-        except StepError:
-            degraded.append("retriever")
-            return []
 
     async def _rerank(
         self, query: Query, ranked: Sequence[Ranked], head: UserKey | None, degraded: list[str]

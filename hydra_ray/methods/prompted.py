@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 
-from hydra_ray.methods.ports import Ports, Recipe, StepError
+from hydra_ray.methods.answering import ask, retrieved
+from hydra_ray.methods.ports import Ports, Recipe
 from hydra_ray.records import Answer, Query, Ranked, UserKey
-from hydra_ray.steps.adapt import distinct_candidates
-from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.steps.vote import consensus
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,32 +26,18 @@ class Prompted:
     vote: bool = False
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
+        degraded: list[str] = []
         shown: list[Ranked] = []
-        degraded: tuple[str, ...] = ()
         if self.by is not None:
-            try:
-                shown = await self.ports.retrieve(query, self.recipe.shots, self.by)
-            except StepError:
-                degraded = ("retriever",)
-        prompt = self.prompter(query, [ranked.item for ranked in shown])
-        task, recipe = self.prompter.task, self.recipe
-        requests = candidate_requests(
-            prompt.messages,
-            recipe.candidates if self.vote else 1,
-            recipe.temperature,
-            recipe.greedy or not self.vote,
-            task.max_tokens,
-            stable_seed(recipe.seed, query.user, query.id),
-        )
-        generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
-        candidates = consensus(task, distinct_candidates(task, generation.texts))
-        return Answer(
-            query_id=query.id,
-            text=candidates[0].text if candidates else "",
-            history=tuple(shown),
-            candidates=candidates,
+            shown = await retrieved(self.ports, query, self.recipe.shots, self.by, degraded)
+        items = [ranked.item for ranked in shown]
+        return await ask(
+            self.ports,
+            self.prompter,
+            self.recipe,
+            query,
+            items,
+            history=shown,
             degraded=degraded,
-            usage=generation.usage,
-            truncated=prompt.truncated,
-            prompt=prompt.messages,
+            vote=self.vote,
         )

@@ -25,7 +25,7 @@ def log_share(judged: str, answers: str) -> float:
     """
     if not answers:
         return 0.0
-    weights = {}
+    weights: dict[str, float] = {}
     total = 0.0
     for rank, answer in enumerate(answers.split(SEPARATOR)):
         weight = _HALF_RANK / (_HALF_RANK + rank)

@@ -12,6 +12,7 @@ from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
 from hydra_ray.steps.embed import Embed, Vectors
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.retrieve import searched_text
+from hydra_ray.tasks.options import search_text
 
 _PURPOSE = "peers are found"
 # Items embedded at a time; the embedder forms batches of like lengths within them.
@@ -120,7 +121,7 @@ class PeerPool:
         if not rows:
             return []
         vectors = tenant.indexes().items.vectors(np.array(rows, np.int64))
-        cosines = vectors @ self._embed([query.input])[0]
+        cosines = vectors @ self._embed([search_text(query.input)])[0]
         found: list[Ranked] = []
         for place in np.argsort(-cosines, kind="stable"):
             if len(found) == k:

@@ -14,6 +14,7 @@ from hydra_ray.records import HistoryItem, Query, Ranked
 from hydra_ray.steps.embed import Embed, default_embedder
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.tasks.options import search_text
 
 # The constant of reciprocal rank fusion, as its authors have it.
 _FUSION = 60
@@ -56,7 +57,7 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
     """
-    scores = LexicalIndex([searched_text(item) for item in history]).scores(query.input)
+    scores = LexicalIndex([searched_text(item) for item in history]).scores(search_text(query.input))
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -scores[i])[:k]
     return [Ranked(history[i], float(scores[i])) for i in order]
@@ -93,7 +94,7 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed | N
     embed = embed or default_embedder()
     index = NearestIndex(embed([searched_text(item) for item in history]), "dense retrieval searches")
     # All of them: faiss tells ties in any order, and would cut among them.
-    cosines, rows = index.search(embed([query.input])[0], len(history))
+    cosines, rows = index.search(embed([search_text(query.input)])[0], len(history))
     order = sorted(zip(cosines.tolist(), rows.tolist(), strict=True), reverse=True)[:k]
     return [Ranked(history[row], cosine) for cosine, row in order]
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hydra_ray.models.told import SEPARATOR
 from hydra_ray.records import HistoryItem
+from hydra_ray.tasks.options import spelled_out
 
 if TYPE_CHECKING:
     # Texts are written where nothing is encoded, too.
@@ -22,5 +23,8 @@ def reranker_texts(query: str, item: HistoryItem) -> Texts:
 
 
 def adapter_texts(candidate: str, query: str, evidence: Sequence[str]) -> Texts:
-    """Would this user prefer this candidate? `evidence` are the answers of retrieved history, nearest first."""
-    return candidate, query, SEPARATOR.join(evidence)
+    """Would this user prefer this candidate? `evidence` are the answers of retrieved history, nearest first.
+
+    Of a query that lists its answers by number the text behind the candidate's number is judged.
+    """
+    return spelled_out(candidate, query), query, SEPARATOR.join(evidence)

@@ -14,7 +14,7 @@ from hydra_ray.serve.ingress import Ingress
 from hydra_ray.serve.profiler import Profiler
 from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
-from hydra_ray.settings import parse_settings
+from hydra_ray.settings import EvaluateSettings, parse_settings
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
 
@@ -23,7 +23,8 @@ def test_the_local_file_serves_what_the_demo_trains():
     config = ServeDeploySchema.model_validate(yaml.safe_load((DEPLOYMENTS / "local.yaml").read_text()))
     (application,) = config.applications
     assert application.import_path == "hydra_ray.serve.app:build"
-    assert parse_settings(application.args) == demo_settings(Path("runs/demo"))
+    served = demo_settings(Path("runs/demo")).model_copy(update={"evaluate": EvaluateSettings()})
+    assert parse_settings(application.args) == served
 
 
 @pytest.mark.parametrize("name", ["local.yaml", "vllm-cpu.yaml"])
