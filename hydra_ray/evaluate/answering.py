@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +13,7 @@ from typing import Any
 from hydra_ray.evaluate.cells import Cell
 from hydra_ray.evaluate.controls import HEAD_CONTROLS, other_users
 from hydra_ray.evaluate.dump import Asked, Dump, Row, read_dump, write_dump
+from hydra_ray.evaluate.knowledge import Knowledge, judged_history, training_users
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.profile_book import ProfileBook
 from hydra_ray.learn.assembly import (
@@ -26,18 +26,14 @@ from hydra_ray.learn.assembly import (
     make_recipe,
     open_cache,
 )
-from hydra_ray.learn.features import encode_all
-from hydra_ray.learn.feedback import FeedbackStore
-from hydra_ray.learn.run import check_task, planned_units
-from hydra_ray.learn.teaching import digest, teaching
-from hydra_ray.learn.tuned import load_tuned, tuned_file
+from hydra_ray.learn.run import check_task
+from hydra_ray.learn.teaching import digest
 from hydra_ray.methods import METHODS, Method
-from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
-from hydra_ray.records import Dataset, HistoryItem, HydraError, Query, Usage, User, UserKey
+from hydra_ray.models.base import ROLES, Base
+from hydra_ray.records import Dataset, HydraError, Query, Usage, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
-from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
 
@@ -97,48 +93,54 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         check_task(base.task, task)
         store = UserStore(settings.store_url)
     made_of = {run: _made_of(settings, run, dataset, base, store) for run in job.runs}
-    left = [run for run in job.runs if not _is_there(job.path(run), made_of[run])]
-    for run in job.runs:
-        if run not in left:
-            for _ in queries:
-                advance(run, len(queries))
+    left = {run: mark for run, mark in made_of.items() if not _is_there(job.path(run), mark)}
+    for run in made_of.keys() - left.keys():
+        for _ in queries:
+            advance(run, len(queries))
     if left:
-        knowledge = _Known.of(settings, task, dataset, base)
+        knowledge = Knowledge.of(settings, task, dataset, base)
         asked = [knowledge.about(query) for query in queries]
-        judged = _judged(settings, dataset, base) if base is not None else ()
-        generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
-        peers = make_peers(settings, _everybody(settings, dataset))
-        beside = list[Outcome]()
-        writing = MeteredGenerator(generator, beside.append)
-        book = ProfileBook(make_profile_writer(settings, task, writing, peers.comparable), store)
-        recipe = make_recipe(settings)
-        steps = LocalSteps(dataset, base, store, recipe, peers, settings.peers.similar_users, book)
-        methods = _methods(left, steps, generator, settings, task, dataset)
-        with asyncio.Runner() as runner:
-            for run in left:
-                method, head = methods[run]
-                beside.clear()
-                rows = runner.run(_answer_all(method, asked, head, partial(advance, run, len(asked))))
-                write_dump(
-                    job.path(run),
-                    Dump(
-                        task,
-                        settings.data.split,
-                        run,
-                        job.cell.seed,
-                        rows,
-                        settings.method.vote_weight,
-                        job.cell.train_users or 0,
-                        judged if run in ("hydra", "hydra-reranker") else (),
-                        made_of[run],
-                        settings.method.decide == "expected",
-                        sum((one.usage for one in beside), Usage()),
-                    ),
-                )
-            runner.run(generator.close())
+        _answer_runs(job, left, asked, task, dataset, base, store, advance)
     if store is not None:
         store.close()
     return [job.path(run) for run in job.runs]
+
+
+def _answer_runs(
+    job: Job,
+    made_of: Mapping[str, str],
+    asked: Sequence[Asked],
+    task: Task,
+    dataset: Dataset,
+    base: Base | None,
+    store: UserStore | None,
+    advance: Advance,
+) -> None:
+    """Answers and keeps run after run; they share what is encoded, asked and written of users."""
+    settings = job.cell.settings
+    recipe, beside = make_recipe(settings), list[Outcome]()
+    generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
+    peers = make_peers(settings, (*dataset.users, *training_users(settings)))
+    writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
+    book = ProfileBook(writer, store)
+    steps = LocalSteps(dataset, base, store, recipe, peers, settings.peers.similar_users, book)
+    methods = _methods(list(made_of), steps, generator, settings, task, dataset)
+    judged = judged_history(settings, dataset, base) if base is not None else ()
+    about: dict[str, Any] = {
+        "vote_weight": recipe.vote_weight,
+        "expected": recipe.expected,
+        "train_users": job.cell.train_users or 0,
+    }
+    # One loop for all: the generator's connections belong to it.
+    with asyncio.Runner() as runner:
+        for run, (method, head) in methods.items():
+            beside.clear()
+            rows = runner.run(_answer_all(method, asked, head, partial(advance, run, len(asked))))
+            about["beside"] = sum((one.usage for one in beside), Usage())
+            about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
+            split = settings.data.split
+            write_dump(job.path(run), Dump(task, split, run, job.cell.seed, rows, **about, made_of=made_of[run]))
+        runner.run(generator.close())
 
 
 async def _answer_all(
@@ -178,93 +180,6 @@ def _methods(
         )
         for run in runs
     }
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What is known of the queries of a data set before anybody answers."""
-
-    dataset: Dataset
-    users: Mapping[UserKey, User]
-    trained_items: frozenset[str] | None
-    cohorts: Mapping[UserKey, str]
-
-    @classmethod
-    def of(cls, settings: Settings, task: Task, dataset: Dataset, base: Base | None) -> _Known:
-        return cls(
-            dataset,
-            {user.key: user for user in dataset.users},
-            _trained_items(settings),
-            _cohorts(settings, task, dataset, base) if base is not None else {},
-        )
-
-    def about(self, query: Query) -> Asked:
-        visible = self.dataset.history(self.users[query.user], query)
-        seen = None
-        if query.item_id is not None and self.trained_items is not None:
-            seen = query.item_id in self.trained_items
-        return Asked(
-            query,
-            self.dataset.golds[query.id],
-            len(visible),
-            _most_frequent(visible),
-            seen,
-            self.cohorts.get(query.user, ""),
-        )
-
-
-def _most_frequent(history: Sequence[HistoryItem]) -> str:
-    counts = Counter(item.output for item in history)
-    newest = {item.output: place for place, item in enumerate(history)}
-    return max(counts, key=lambda output: (counts[output], newest[output]), default="")
-
-
-def _everybody(settings: Settings, dataset: Dataset) -> Sequence[User]:
-    """Those who may be told of in each other's prompts: the users of this split and those of training."""
-    if settings.data.split == "train" or settings.data.format == "store":
-        return dataset.users
-    _, trained = load_data(settings, "train")
-    return (*dataset.users, *trained.users)
-
-
-def _trained_items(settings: Settings) -> frozenset[str] | None:
-    """Items that training users' histories and queries are about; None where training users are judged themselves."""
-    if settings.data.split == "train" or settings.data.format == "store":
-        return None
-    _, trained = load_data(settings, "train")
-    items = {item.item_id for user in trained.users for item in user.history}
-    items |= {query.item_id for user in trained.users for query in user.queries}
-    return frozenset(item for item in items if item is not None)
-
-
-def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> dict[UserKey, str]:
-    """The users' cohorts, where a search found some."""
-    tuned = load_tuned(tuned_file(settings.model_dir, base.version)).get(ADAPTER)
-    if tuned is None:
-        return {}
-    # As `fit` saw these users: by what their history alone teaches.
-    fit = settings.model_copy(update={"users": "dev"})
-    units = planned_units(fit, dataset) if settings.fit.mode == "llm" else []
-    told = teaching(fit, task, dataset, units)
-    groups = {user.key: told.groups(ADAPTER, user) for user in dataset.users}
-    keys = [key for key, own in groups.items() if own]
-    features = encode_all(base.adapter, [groups[key] for key in keys]) if keys else []
-    return {key: tuned.cohorts.of(one) for key, one in zip(keys, features, strict=True)}
-
-
-def _judged(settings: Settings, dataset: Dataset, base: Base) -> tuple[tuple[float, bool], ...]:
-    """What the shared reranker says of history items, and whether they helped the LLM; heads were fitted on these."""
-    rows = FeedbackStore(settings.feedback_dir).read(RERANKER, [user.key for user in dataset.users])[:_MOST_JUDGED]
-    if not rows:
-        return ()
-    texts = [
-        reranker_texts(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
-    ]
-    logits = base.reranker.score(texts, [None] * len(rows)).tolist()
-    helped = [
-        row["score_with"] > row["score_without"] or row["score_with"] == row["score_without"] == 1 for row in rows
-    ]
-    return tuple(zip(logits, helped, strict=True))
 
 
 def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hydra_ray.methods import METHODS
 from hydra_ray.settings import Settings, SettingsError, load_settings, parse_settings
 
 DEMO = Path(__file__).parents[2] / "hydra_ray" / "demo.yaml"
@@ -152,3 +153,14 @@ def test_a_budget_of_money_needs_prices():
 
 def test_the_demos_settings_are_valid():
     assert load_settings(DEMO).data.format == "simulated"
+
+
+def test_a_preset_may_stand_on_another_one_and_the_file_on_both():
+    mof = parse_settings({"preset": "mof", "base": {"epochs": 3}})
+    assert (mof.fit.head.kind, mof.base.lr, mof.base.epochs) == ("facets", 5e-5, 3)
+    assert (mof.base.loss, mof.method.decide, mof.method.greedy) == ("bce", "preferred", False), "of preset paper"
+
+
+@pytest.mark.parametrize("preset", ["paper", "mof", "dpl"])
+def test_presets_name_methods_that_there_are(preset):
+    assert set(parse_settings({"preset": preset}).evaluate.methods) <= set(METHODS)

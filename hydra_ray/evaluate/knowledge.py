@@ -1,0 +1,119 @@
+"""What is known of a data set's queries and users before anybody answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra_ray.data.errors import DataError
+from hydra_ray.evaluate.dump import Asked
+from hydra_ray.learn.assembly import load_data
+from hydra_ray.learn.features import encode_all
+from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.run import planned_units
+from hydra_ray.learn.teaching import teaching
+from hydra_ray.learn.tuned import load_tuned, tuned_file
+from hydra_ray.models.base import ADAPTER, RERANKER, Base
+from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.settings import Settings
+from hydra_ray.steps.texts import reranker_texts
+from hydra_ray.tasks import Task
+
+# Pairs by which the reranker is held against what it predicts; more would only take longer.
+_MOST_JUDGED = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known of each query, its gold answer for scoring included.
+
+    Attributes:
+        dataset: Of the queries.
+        users: By key.
+        trained_items: Items that training users' records are about; None where they are not known.
+        cohorts: Of users, where a search found some.
+    """
+
+    dataset: Dataset
+    users: Mapping[UserKey, User]
+    trained_items: frozenset[str] | None
+    cohorts: Mapping[UserKey, str]
+
+    @classmethod
+    def of(cls, settings: Settings, task: Task, dataset: Dataset, base: Base | None) -> Knowledge:
+        """From data and, where there is a base, what a search found for it."""
+        return cls(
+            dataset,
+            {user.key: user for user in dataset.users},
+            _items(training_users(settings)),
+            _cohorts(settings, task, dataset, base) if base is not None else {},
+        )
+
+    def about(self, query: Query) -> Asked:
+        """What is known of one query."""
+        visible = self.dataset.history(self.users[query.user], query)
+        seen = None
+        if query.item_id is not None and self.trained_items is not None:
+            seen = query.item_id in self.trained_items
+        return Asked(
+            query,
+            self.dataset.golds[query.id],
+            len(visible),
+            _most_frequent(visible),
+            seen,
+            self.cohorts.get(query.user, ""),
+        )
+
+
+def _most_frequent(history: Sequence[HistoryItem]) -> str:
+    counts = Counter(item.output for item in history)
+    newest = {item.output: place for place, item in enumerate(history)}
+    return max(counts, key=lambda output: (counts[output], newest[output]), default="")
+
+
+def training_users(settings: Settings) -> tuple[User, ...]:
+    """Users of split train beside those of the split that is evaluated; none where they are not at hand."""
+    if settings.data.split == "train" or settings.data.format == "store":
+        return ()
+    try:
+        return load_data(settings, "train")[1].users
+    except DataError:
+        # The base may come from elsewhere: without the people it was trained on there is less to tell.
+        return ()
+
+
+def _items(users: Sequence[User]) -> frozenset[str] | None:
+    items = {item.item_id for user in users for item in user.history}
+    items |= {query.item_id for user in users for query in user.queries}
+    return frozenset(item for item in items if item is not None) if users else None
+
+
+def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> dict[UserKey, str]:
+    """The users' cohorts, where a search found some."""
+    tuned = load_tuned(tuned_file(settings.model_dir, base.version)).get(ADAPTER)
+    if tuned is None:
+        return {}
+    # As `fit` saw these users: by what their history alone teaches.
+    fit = settings.model_copy(update={"users": "dev"})
+    units = planned_units(fit, dataset) if settings.fit.mode == "llm" else []
+    told = teaching(fit, task, dataset, units)
+    groups = {user.key: told.groups(ADAPTER, user) for user in dataset.users}
+    keys = [key for key, own in groups.items() if own]
+    features = encode_all(base.adapter, [groups[key] for key in keys]) if keys else []
+    return {key: tuned.cohorts.of(one) for key, one in zip(keys, features, strict=True)}
+
+
+def judged_history(settings: Settings, dataset: Dataset, base: Base) -> tuple[tuple[float, bool], ...]:
+    """What the shared reranker says of history items, and whether they helped the LLM; heads were fitted on these."""
+    rows = FeedbackStore(settings.feedback_dir).read(RERANKER, [user.key for user in dataset.users])[:_MOST_JUDGED]
+    if not rows:
+        return ()
+    texts = [
+        reranker_texts(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
+    ]
+    logits = base.reranker.score(texts, [None] * len(rows)).tolist()
+    helped = [
+        row["score_with"] > row["score_without"] or row["score_with"] == row["score_without"] == 1 for row in rows
+    ]
+    return tuple(zip(logits, helped, strict=True))

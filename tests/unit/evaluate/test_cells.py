@@ -1,0 +1,60 @@
+"""Which runs a comparison is made of."""
+
+import pytest
+
+from hydra_ray.evaluate.cells import cells
+from hydra_ray.evaluate.run import _jobs
+from hydra_ray.records import HydraError
+from hydra_ray.settings import parse_settings
+
+
+def tree(**evaluate):
+    return parse_settings({"out": "runs/c", "seed": 5, "data": {"dir": "lamp", "task": "LaMP_3"}, "evaluate": evaluate})
+
+
+def test_without_lists_the_base_that_settings_name_is_judged():
+    settings = tree()
+    (cell,) = cells(settings)
+    assert (cell.settings, cell.prepared, cell.seed) == (settings, False, 5)
+
+
+def test_each_task_has_each_seed_and_the_numbers_of_users_with_the_first():
+    found = list(cells(tree(tasks=["LaMP_4", "LaMP_5"], seeds=[1, 2], train_users=[10])))
+    assert [(c.settings.data.task, c.seed, c.train_users) for c in found] == [
+        ("LaMP_4", 1, None),
+        ("LaMP_4", 2, None),
+        ("LaMP_4", 1, 10),
+        ("LaMP_5", 1, None),
+        ("LaMP_5", 2, None),
+        ("LaMP_5", 1, 10),
+    ]
+    assert all(cell.prepared for cell in found)
+
+
+def test_seeds_share_feedback_and_answers_but_no_base():
+    one, other = cells(tree(seeds=[1, 2]))
+    assert one.settings.feedback_dir == other.settings.feedback_dir
+    assert one.settings.answers_dir == other.settings.answers_dir
+    assert one.settings.model_dir != other.settings.model_dir
+    assert one.settings.store_url != other.settings.store_url
+    assert one.settings.seed == other.settings.seed == 5, "data and LLM answers stay"
+
+
+def test_tasks_without_a_folder_of_them_are_refused():
+    with pytest.raises(HydraError, match=r"evaluate\.tasks: only data\.format lamp"):
+        list(cells(parse_settings({"data": {"format": "simulated"}, "evaluate": {"tasks": ["demo"]}})))
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        (1, [("LaMP_3", 1, ("rag", "hydra")), ("LaMP_3", 2, ("hydra",)), ("LaMP_3", 1, ("hydra",))]),
+        (2, [("LaMP_3", 1, ("rag",)), ("LaMP_3", 1, ("hydra",)), ("LaMP_3", 2, ("hydra",)), ("LaMP_3", 1, ("hydra",))]),
+    ],
+)
+def test_what_does_not_depend_on_training_is_answered_once_a_task(workers, expected):
+    planned = list(cells(tree(seeds=[1, 2], train_users=[10])))
+    jobs = list(_jobs(planned, ("rag", "hydra"), workers))
+    assert [(job.cell.settings.data.task, job.cell.seed, job.methods) for job in jobs] == expected
+    assert jobs[-1].runs == ("hydra",), "fewer training users are a point of a curve, without controls"
+    assert jobs[-2].runs == ("hydra", "shared-head", "other-head")
