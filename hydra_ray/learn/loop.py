@@ -83,6 +83,10 @@ class _Resumed:
     schedule: dict[str, Any] = field(default_factory=dict)
 
 
+# Texts; of width 384 they take 1.5 GiB.
+_REMEMBERED = 1_000_000
+
+
 class Trainee(nn.Module):
     """A scorer with the heads of the training users."""
 
@@ -90,6 +94,8 @@ class Trainee(nn.Module):
         super().__init__()
         encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision)
         encoder.train_top_layers(base.encoder.trained_layers)
+        if encoder.frozen:
+            encoder.remember(_REMEMBERED)
         self.scorer = Scorer(encoder)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)
@@ -97,9 +103,12 @@ class Trainee(nn.Module):
         assert isinstance(kind, Descended), "settings allow no other"
         self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
 
-    def forward(self, tokens: dict[str, Tensor], users: Tensor) -> Tensor:
-        """Logits, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone."""
-        z = self.scorer.encoder(tokens)
+    def forward(self, texts: dict[str, Tensor], users: Tensor) -> Tensor:
+        """Logits, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone.
+
+        `texts` are tokens, or the features that a frozen encoder has made of them.
+        """
+        z = texts["features"] if "features" in texts else self.scorer.encoder(texts)
         return self.scorer.heads.shared(z) + self.bank(z, users)
 
 
@@ -196,13 +205,15 @@ def _step(
 def collate(
     encoder: TextsEncoder, batch: Sequence[dict[str, Any]], device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-    """A batch of group rows as tokens, users, scores and group numbers, one a decision."""
+    """A batch of group rows as tokens (of a frozen encoder features), users, scores, group numbers, one a decision."""
     decisions = [texts for row in batch for texts in zip(row["judged"], row["by"], row["and_by"], strict=True)]
     sizes = torch.tensor([len(row["scores"]) for row in batch])
     users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
     group = torch.arange(len(batch)).repeat_interleave(sizes)
     scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
-    tokens = {name: ids.to(device) for name, ids in encoder.tokenize(decisions).items()}
+    # Remembered: each text is encoded in the first epoch and never again.
+    texts = {"features": encoder.features(decisions)} if encoder.frozen else encoder.tokenize(decisions)
+    tokens = {name: tensor.to(device) for name, tensor in texts.items()}
     return tokens, users.to(device), scores.to(device), group.to(device)
 
 

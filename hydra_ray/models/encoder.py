@@ -68,6 +68,11 @@ class TextsEncoder(nn.Module):
         """Width of z: three times the encoder's, and one."""
         return 3 * int(self.backbone.config.hidden_size) + 1
 
+    @property
+    def frozen(self) -> bool:
+        """Whether no part of it is trained: the same text then always has the same encoding."""
+        return not any(parameter.requires_grad for parameter in self.backbone.parameters())
+
     def train_top_layers(self, count: int | None) -> None:
         """Freezes embeddings and all but the top `count` layers; None trains everything."""
         # Unused, and a parameter without a gradient stalls distributed training.
