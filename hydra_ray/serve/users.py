@@ -108,7 +108,7 @@ class Feedback(BaseModel):
         text = self.accepted or self.edited or self.rejected or ""
         question = task.query_text(self.input)
         if not task.pairs:
-            raise ValueError(f"input: histories of {task.name} hold no answers to queries, so nothing is learnt from one")
+            raise ValueError(f"input: histories of {task.name} hold no answers to queries: nothing is learnt")
         wrong = [] if question else ["input: there is no text beside the instruction"]
         if task.closed and said != "rejected" and task.parse(text) is None:
             wrong.append(f"{said}: {text!r} is not among the allowed answers: {', '.join(task.labels)}")

@@ -119,7 +119,24 @@ def test_the_module_runs_as_a_program(lamp: Path):
     assert "base.epoch: no such setting" in done.stderr
 
 
-@pytest.mark.parametrize("command", ["demo", "collect", "train", "fit", "evaluate", "serve"])
+def test_a_report_needs_dumps_and_says_where_they_come_from(hydra_ray, lamp: Path):
+    done = hydra_ray("report", "s.yaml", "nowhere", cwd=lamp)
+    assert (done.returncode, done.stderr) == (1, "error: nowhere: there are no dumps; hydra-ray evaluate writes them\n")
+
+
+def test_a_comparison_that_cannot_be_made_says_so_before_anything_is_asked(hydra_ray, lamp: Path):
+    done = hydra_ray("evaluate", "s.yaml", "evaluate.methods=[rag, magic]", cwd=lamp)
+    assert "there is no ['magic']; there are zero-shot, icl, rag" in done.stderr
+    done = hydra_ray("reproduce", "somebody", "s.yaml", cwd=lamp)
+    assert done.returncode == 2
+    assert "hydra" in done.stderr
+    assert not (lamp / "out").exists()
+
+
+COMMANDS = ["demo", "collect", "train", "fit", "profile", "evaluate", "reproduce", "report", "serve"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(hydra_ray, command: str, tmp_path: Path):
     done = hydra_ray(command, "--help", cwd=tmp_path)
     assert done.returncode == 0

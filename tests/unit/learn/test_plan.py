@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -136,3 +137,9 @@ def test_what_a_user_is_asked_does_not_depend_on_the_other_users():
     alone, together = make_data(7), make_data(7, 5, 6)
     key = alone.users[0].key
     assert [unit for unit in plan(together) if unit.query.user == key] == plan(alone)
+
+
+def test_history_without_answers_is_never_asked_again():
+    data = replace(make_data(5, 3), pairs=False)
+    assert plan(data) == []
+    assert [unit.pseudo for unit in plan(data, use_golds=True)] == [False] * 4

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from hydra_ray.learn.verdicts import Verdict
 from hydra_ray.serve.users import EncodedPaths, Feedback, Id
-from hydra_ray.tasks import TEXT_TASK
+from hydra_ray.tasks import TASKS, TEXT_TASK
 
 BODY = {"input": "a heist on the moon", "candidates": ["drama", "sci-fi"], "accepted": "drama"}
 
@@ -132,3 +132,8 @@ def test_an_id_that_is_no_text_is_refused(client, path):
     reply = client.get(f"/v1/users/{path}")
     assert reply.status_code == 422
     assert reply.json()["detail"][0]["loc"] == ["path", "user"]
+
+
+def test_what_no_history_can_hold_is_refused():
+    with pytest.raises(ValueError, match="histories of LaMP_1 hold no answers"):
+        verdict(TASKS["LaMP_1"], accepted="[1]")
