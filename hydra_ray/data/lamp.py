@@ -35,8 +35,12 @@ class _Question:
 
     @property
     def seen(self) -> frozenset[str]:
-        """Ids of the profile items that were there when the question was asked."""
-        return frozenset(item.id for item in self.profile.values() if before(item.ts, self.ts))
+        """Ids of the profile items that the question may see: all but those that are surely later.
+
+        What else is of its date was there: a profile is what its makers knew to be earlier.
+        """
+        later = {item.id for item in self.profile.values() if self.ts and item.ts and before(self.ts, item.ts)}
+        return frozenset(self.profile) - later
 
 
 def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") -> tuple[Task, Dataset]:
