@@ -7,7 +7,6 @@ from collections.abc import Callable
 from hydra_ray.methods.collaborative import Collaborative
 from hydra_ray.methods.hydra import Hydra
 from hydra_ray.methods.ports import Method, Ports, Recipe
-from hydra_ray.methods.profiled import Profiled
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.steps.prompt import Prompter
 
@@ -24,8 +23,8 @@ METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
     "rag-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", vote=True),
     "rag-dense-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="dense", vote=True),
     "rag-mixed-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="mixed", vote=True),
-    "pag": lambda ports, prompter, recipe: Profiled(ports, prompter, recipe, kind="pag"),
-    "dpl": lambda ports, prompter, recipe: Profiled(ports, prompter, recipe, kind="dpl"),
+    "pag": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", profile="pag"),
+    "dpl": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", profile="dpl"),
     "cfrag": Collaborative,
     "hydra-reranker": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, adapt=False),
     "hydra-adapter": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, rerank=False),

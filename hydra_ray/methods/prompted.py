@@ -1,10 +1,10 @@
-"""Methods that put history in the prompt and take the LLM's greedy answer or its vote: zero-shot, icl, rag."""
+"""Methods that only prompt: zero-shot, icl, rag, pag, dpl."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_ray.methods.answering import ask, retrieved
+from hydra_ray.methods.answering import ask, retrieved, told_profile
 from hydra_ray.methods.ports import Ports, Recipe
 from hydra_ray.records import Answer, Query, Ranked, UserKey
 from hydra_ray.steps.prompt import Prompter
@@ -17,6 +17,7 @@ class Prompted:
     Args:
         by: The retriever; None shows no history.
         vote: Whether the LLM is sampled, so that a method that chooses is compared at equal LLM calls.
+        profile: Who writes the profile in the system's message; "" tells none.
     """
 
     ports: Ports
@@ -24,20 +25,21 @@ class Prompted:
     recipe: Recipe
     by: str | None
     vote: bool = False
+    profile: str = ""
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
         shown: list[Ranked] = []
         if self.by is not None:
             shown = await retrieved(self.ports, query, self.recipe.shots, self.by, degraded)
-        items = [ranked.item for ranked in shown]
         return await ask(
             self.ports,
             self.prompter,
             self.recipe,
             query,
-            items,
+            [ranked.item for ranked in shown],
             history=shown,
             degraded=degraded,
+            profile=await told_profile(self.ports, self.recipe, query, self.profile, degraded),
             vote=self.vote,
         )

@@ -7,7 +7,6 @@ import pytest
 from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
 from hydra_ray.methods.hydra import Hydra
 from hydra_ray.methods.ports import StepError
-from hydra_ray.methods.profiled import Profiled
 from hydra_ray.records import Choice, Message, Ranked
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
@@ -72,7 +71,7 @@ async def test_profile_and_nearest_items_are_told_and_one_greedy_answer_taken(ta
 @pytest.mark.parametrize(("profile", "degraded"), [("", ()), (StepError("late"), ("profile",))])
 async def test_without_a_profile_nothing_is_told_of_the_user(tag_task, query, llm, history, profile, degraded):
     asked = query("A dog barks.")
-    method = Profiled(Steps(history, llm, profile).ports(), Prompter(tag_task), RECIPE, "dpl")
+    method = METHODS["dpl"](Steps(history, llm, profile).ports(), Prompter(tag_task), RECIPE)
     answer = await method(asked, None)
     assert llm.requests[0].messages == Prompter(tag_task)(asked, history[:2]).messages
     assert answer.degraded == degraded
@@ -80,7 +79,7 @@ async def test_without_a_profile_nothing_is_told_of_the_user(tag_task, query, ll
 
 async def test_without_the_retriever_the_profile_alone_is_told(tag_task, query, llm, history):
     asked = query("A dog barks.")
-    answer = await Profiled(Steps(history, llm, down=True).ports(), Prompter(tag_task), RECIPE, "pag")(asked, None)
+    answer = await METHODS["pag"](Steps(history, llm, down=True).ports(), Prompter(tag_task), RECIPE)(asked, None)
     assert llm.requests[0].messages == (TOLD, *Prompter(tag_task)(asked, []).messages)
     assert (answer.history, answer.degraded) == ((), ("retriever",))
 
@@ -88,7 +87,7 @@ async def test_without_the_retriever_the_profile_alone_is_told(tag_task, query, 
 async def test_a_port_that_nobody_plugged_is_done_without(tag_task, query, llm, history):
     steps = Steps(history, llm)
     ports = Ports(steps.retrieve, steps.rerank, llm, steps.adapt)
-    assert (await Profiled(ports, Prompter(tag_task), RECIPE, "pag")(query("A dog."), None)).degraded == ("profile",)
+    assert (await METHODS["pag"](ports, Prompter(tag_task), RECIPE)(query("A dog."), None)).degraded == ("profile",)
 
 
 async def test_no_answer_of_the_llm_is_an_error(tag_task, query, scripted, history):
@@ -96,7 +95,7 @@ async def test_no_answer_of_the_llm_is_an_error(tag_task, query, scripted, histo
         raise GenerateError("busy")
 
     with pytest.raises(GenerateError, match="busy"):
-        await Profiled(Steps(history, scripted(refuse)).ports(), Prompter(tag_task), RECIPE, "pag")(query("A"), None)
+        await METHODS["pag"](Steps(history, scripted(refuse)).ports(), Prompter(tag_task), RECIPE)(query("A"), None)
 
 
 async def test_hydra_tells_a_profile_where_the_recipe_says_so(tag_task, query, llm, history):
