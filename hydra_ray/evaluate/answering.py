@@ -28,7 +28,7 @@ from hydra_ray.learn.assembly import (
 )
 from hydra_ray.learn.run import check_task
 from hydra_ray.learn.teaching import digest
-from hydra_ray.methods import METHODS, Method
+from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import Dataset, HydraError, Query, Usage, UserKey
 from hydra_ray.settings import Settings
@@ -69,11 +69,6 @@ class Job:
     def path(self, run: str) -> Path:
         """Where a run is kept."""
         return self.cell.dumps / f"{run}.parquet"
-
-
-def needs_base(method: str) -> bool:
-    """Whether a method judges by a trained base."""
-    return method.startswith("hydra")
 
 
 def answer(job: Job, advance: Advance) -> list[Path]:

@@ -27,10 +27,10 @@ from hydra_ray.evaluate.metrics import Array
 from hydra_ray.evaluate.outcome import Headline, TaskHeadline
 from hydra_ray.evaluate.stack import METHOD
 from hydra_ray.evaluate.statistics import interval, relative_improvement
+from hydra_ray.methods import METHODS, needs_base
 
-_PROMPTS = ("zero-shot", "icl", "rag", "rag-dense", "rag-recent", "rag-mixed", "rag-hybrid", "cfrag", "pag", "dpl")
 # What an LLM reaches by its prompt alone, also where it is asked several times and its answers are counted.
-PROMPT_BASED = tuple(name + variant for name in _PROMPTS for variant in ("", "-vote"))
+PROMPT_BASED = tuple(name for name in METHODS if not needs_base(name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import ray
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from hydra_ray.evaluate.answering import Job, answer, needs_base
+from hydra_ray.evaluate.answering import Job, answer
 from hydra_ray.evaluate.cells import Cell, cells, prepare
 from hydra_ray.evaluate.dump import Dump, read_dump
 from hydra_ray.evaluate.outcome import Outcome
@@ -23,7 +23,7 @@ from hydra_ray.evaluate.scoring import score_dumps
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.run import progress_bar
-from hydra_ray.methods import METHODS
+from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hydra_ray.evaluate.controls import CONTROLS, HEAD_CONTROLS
 from hydra_ray.evaluate.dump import Asked, Dump, Row
-from hydra_ray.methods import METHODS
+from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError, Usage, UserKey
 from hydra_ray.tasks import Task
 
@@ -143,7 +143,7 @@ def _run(main: Mapping[tuple[str, int], Dump], method: str, seed: int) -> Dump:
         return main[method, seed]
     other = min((dump for (name, _), dump in main.items() if name == method), key=lambda dump: dump.seed)
     # hydra and its kin are trained whether their runs say by how many users or not.
-    if other.train_users or method.startswith(METHOD) or method in HEAD_CONTROLS:
+    if other.train_users or needs_base(method) or method in HEAD_CONTROLS:
         raise HydraError(
             f"task {other.task.name}: {method} has no whole run of seed {seed}, while other runs of that seed are "
             "there; run it or leave that seed out"

@@ -31,4 +31,10 @@ METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
     "hydra": Hydra,
 }
 
-__all__ = ["METHODS", "Method", "Ports", "Prompter", "Recipe"]
+
+def needs_base(method: str) -> bool:
+    """Whether a method judges by a trained base; their names begin with "hydra". The others only prompt."""
+    return method.startswith("hydra")
+
+
+__all__ = ["METHODS", "Method", "Ports", "Prompter", "Recipe", "needs_base"]
