@@ -117,8 +117,8 @@ def test_what_is_streamed_is_what_is_answered_whole(client, users, n):
     assert last.model_dump()["hydra"] == whole.model_dump()["hydra"], "seeded: asked twice, answered alike"
 
 
-def test_eight_candidates_cost_one_prompt(client, trees, users, demo_settings):
-    """One request with n: the prompt is counted, and computed, once."""
+def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
+    """One request for the greedy answer and one with n for all samples, whose prompt is counted, and computed, once."""
     reply = ask(client, users[0])
     shown = reply.model_dump()["hydra"]["history"]
     settings = parse_settings(trees["hydra"])
@@ -130,7 +130,8 @@ def test_eight_candidates_cost_one_prompt(client, trees, users, demo_settings):
     task = Base.load(settings.model_dir / "base").task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
     prompt = make_prompter(settings, task)(users[0].queries[0], shots)
-    assert reply.usage.prompt_tokens == chat_token_counter(DEMO_CHECKPOINT)(ChatRequest(prompt.messages))
+    assert (settings.method.candidates, settings.method.candidate_calls) == (8, 2)
+    assert reply.usage.prompt_tokens == 2 * chat_token_counter(DEMO_CHECKPOINT)(ChatRequest(prompt.messages))
     assert reply.usage.completion_tokens >= 8
 
 
