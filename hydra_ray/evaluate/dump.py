@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,12 +193,12 @@ def read_dump(path: Path) -> Dump:
 
 
 def read_dumps(folder: Path) -> list[Dump]:
-    """All runs in a folder and those below it, in the order of their paths.
+    """All runs in a folder, and in folders below it that are called `dumps`, in the order of their paths.
 
     Raises:
         HydraError: There is none, or one cannot be read.
     """
-    paths: Sequence[Path] = sorted(folder.rglob("*.parquet"))
+    paths = sorted({*folder.glob("*.parquet"), *folder.rglob("dumps/*.parquet")})
     if not paths:
         raise HydraError(f"{folder}: there are no dumps; hydra-ray evaluate writes them")
     return [read_dump(path) for path in paths]

@@ -53,10 +53,13 @@ def test_a_query_without_an_answer_has_an_empty_output(tag_task):
     assert [row.output for row in a_run(tag_task).rows] == ["drama", ""]
 
 
-def test_all_runs_below_a_folder_are_found(tag_task, tmp_path):
+def test_runs_are_found_in_a_folder_and_in_those_called_dumps_below_it(tag_task, tmp_path):
     for name in ("rag", "icl"):
-        write_dump(tmp_path / "LaMP_2M" / f"{name}.parquet", a_run(tag_task, name))
+        write_dump(tmp_path / "LaMP_2M" / "dumps" / f"{name}.parquet", a_run(tag_task, name))
+    # An evaluation leaves feedback beside its dumps.
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "LaMP_2M" / "feedback.parquet")
     assert [dump.method for dump in read_dumps(tmp_path)] == ["icl", "rag"]
+    assert [dump.method for dump in read_dumps(tmp_path / "LaMP_2M" / "dumps")] == ["icl", "rag"]
     with pytest.raises(HydraError, match="no dumps"):
         read_dumps(tmp_path / "nowhere")
 
