@@ -1,18 +1,16 @@
 """One tree of settings, read from YAML plus `key=value` overrides."""
 
+from hydra_ray.settings.llm import EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.tree import (
     BaseHeadSettings,
     BaseSettings,
     DataSettings,
     EncoderSettings,
-    EndpointSettings,
     EvaluateSettings,
     FeedbackSettings,
     FitSettings,
-    GeneratorSettings,
     HeadSettings,
-    LimitSettings,
     MethodSettings,
     ModelSettings,
     PeerSettings,
@@ -21,7 +19,6 @@ from hydra_ray.settings.tree import (
     RaySettings,
     ServeSettings,
     Settings,
-    VLLMSettings,
 )
 
 __all__ = [

