@@ -25,9 +25,10 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from hydra_ray.learn.assembly import chosen_users, make_askers, make_backend, make_questions
+from hydra_ray.learn.assembly import make_askers, make_backend, make_questions
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport, record
+from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.feedback import FeedbackStore
 from hydra_ray.learn.pipeline import ask_all

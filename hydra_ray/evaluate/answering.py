@@ -18,7 +18,6 @@ from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.profile_book import ProfileBook
 from hydra_ray.learn.assembly import (
     generator_identity,
-    load_data,
     make_generator,
     make_peers,
     make_profile_writer,
@@ -26,11 +25,12 @@ from hydra_ray.learn.assembly import (
     make_recipe,
     open_cache,
 )
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.learn.run import check_task
 from hydra_ray.learn.teaching import digest
 from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.models.base import ROLES, Base
-from hydra_ray.records import Dataset, HydraError, Query, Usage, UserKey
+from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
@@ -93,9 +93,10 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         for _ in queries:
             advance(run, len(queries))
     if left:
-        knowledge = Knowledge.of(settings, task, dataset, base)
+        trained = training_users(settings)
+        knowledge = Knowledge.of(settings, task, dataset, trained, base)
         asked = [knowledge.about(query) for query in queries]
-        _answer_runs(job, left, asked, task, dataset, base, store, advance)
+        _answer_runs(job, left, asked, task, dataset, trained, base, store, advance)
     if store is not None:
         store.close()
     return [job.path(run) for run in job.runs]
@@ -107,6 +108,7 @@ def _answer_runs(
     asked: Sequence[Asked],
     task: Task,
     dataset: Dataset,
+    trained: Sequence[User],
     base: Base | None,
     store: UserStore | None,
     advance: Advance,
@@ -115,7 +117,7 @@ def _answer_runs(
     settings = job.cell.settings
     recipe, beside = make_recipe(settings), list[Outcome]()
     generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
-    peers = make_peers(settings, (*dataset.users, *training_users(settings)))
+    peers = make_peers(settings, (*dataset.users, *trained))
     writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
     book = ProfileBook(writer, store)
     steps = LocalSteps(dataset, base, store, recipe, peers, settings.peers.similar_users, book)

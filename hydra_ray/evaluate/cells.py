@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from hydra_ray.learn.assembly import load_data
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.records import HydraError

@@ -13,8 +13,9 @@ from hydra_ray.evaluate.curve_report import Curves, Point, plot_curves
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.metrics import metrics_of, prepare
 from hydra_ray.evaluate.statistics import Array, Bootstrap, interval, paired_difference
-from hydra_ray.learn.assembly import load_data, make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe, open_cache
 from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.fit import make_fitter

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.evaluate.dump import Asked
-from hydra_ray.learn.assembly import load_data
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.feedback import FeedbackStore
 from hydra_ray.learn.run import planned_units
@@ -41,12 +41,14 @@ class Knowledge:
     cohorts: Mapping[UserKey, str]
 
     @classmethod
-    def of(cls, settings: Settings, task: Task, dataset: Dataset, base: Base | None) -> Knowledge:
-        """From data and, where there is a base, what a search found for it."""
+    def of(
+        cls, settings: Settings, task: Task, dataset: Dataset, trained: Sequence[User], base: Base | None
+    ) -> Knowledge:
+        """From data, those of training and, where there is a base, what a search found for it."""
         return cls(
             dataset,
             {user.key: user for user in dataset.users},
-            _items(training_users(settings)),
+            _items(trained),
             _cohorts(settings, task, dataset, base) if base is not None else {},
         )
 

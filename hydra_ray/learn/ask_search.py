@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 from rich.table import Table
 
-from hydra_ray.learn.assembly import chosen_users, make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.plan import Unit, plan_units
 from hydra_ray.learn.run import progress_bar

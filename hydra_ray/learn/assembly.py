@@ -1,28 +1,20 @@
-"""From settings to things: data, generator, prompter, recipe."""
+"""From settings to things: generator, prompter, recipe, peers, profiles."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import ray
 
-from hydra_ray.data.chat import read_chat
-from hydra_ray.data.lamp import read_lamp
-from hydra_ray.data.reviews import ReviewFilters, read_reviews
-from hydra_ray.data.simulated import simulate
-from hydra_ray.data.split import Split
-from hydra_ray.data.table import read_records
 from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.engine import ask_engine
 from hydra_ray.learn.feedback import Questions
 from hydra_ray.learn.pipeline import Askers
 from hydra_ray.methods import Recipe
-from hydra_ray.models.base import read_about
-from hydra_ray.records import Dataset, HistoryItem, HydraError, PeerItem, User, UserKey
+from hydra_ray.records import HistoryItem, PeerItem, User, UserKey
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.embed import default_embedder
 from hydra_ray.steps.generate import Generator
@@ -36,93 +28,10 @@ from hydra_ray.steps.profile import PeerSource, ProfileOptions, ProfileRules, Pr
 from hydra_ray.steps.profile_prompts import ProfilePrompts
 from hydra_ray.steps.profile_writer import ProfileWriter, check_kind
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.store.users import UserStore
-from hydra_ray.tasks import TASKS, Task
+from hydra_ray.tasks import Task
 
 # As `PeerPool.comparable`.
 FindComparable = Callable[[UserKey, HistoryItem, int, str | None, float], Sequence[PeerItem]]
-
-
-def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Dataset]:
-    """Task and users of one split, sampled to `data.max_users`.
-
-    Args:
-        settings: `data` says where the records are.
-        split: None means `data.split`.
-
-    Raises:
-        HydraError: The task is unknown or the data is not well-formed.
-    """
-    data, split = settings.data, split or settings.data.split
-    if data.task not in TASKS:
-        raise HydraError(f"data.task: there is no task {data.task!r}; there are {', '.join(TASKS)}")
-    task = TASKS[data.task]
-    if data.format == "lamp":
-        if data.dir is None:
-            raise HydraError("data.dir: say in which folder LaMP's question files are")
-        task, dataset = read_lamp(data.dir, task, split, settings.tenant)
-    elif data.format == "records":
-        assert data.path is not None, "settings check this"
-        task = _described(task, settings)
-        dataset = read_records(data.path, task, _split(settings, split))
-    elif data.format == "reviews":
-        assert data.path is not None, "settings check this"
-        assert data.items is not None, "settings check this"
-        task = _instructed(TASKS["review"], settings)
-        filters = ReviewFilters(**data.reviews.model_dump())
-        dataset = read_reviews(data.path, data.items, _split(settings, split), filters)
-    elif data.format == "chat":
-        assert data.path is not None, "settings check this"
-        task = TASKS["chat"]
-        dataset = read_chat(data.path, _split(settings, split))
-    elif data.format == "store":
-        _, task = read_about(settings.model_dir / "base")
-        dataset = _stored(settings, task)
-    else:
-        task = TASKS["demo"]
-        users = data.train_users if split == "train" else data.dev_users
-        dataset, _ = simulate(
-            users=users,
-            history=data.history,
-            queries=data.queries,
-            seed=settings.seed,
-            split=split,
-            tenant=settings.tenant,
-        )
-    return task, replace(dataset, users=_sample(dataset.users, data.max_users, settings.seed))
-
-
-def _stored(settings: Settings, task: Task) -> Dataset:
-    """Everybody of the tenant in the store, with history and without queries."""
-    store = UserStore(settings.store_url)
-    histories = store.histories(settings.tenant)
-    store.close()
-    if not histories:
-        raise HydraError(f"data.format: the store holds no history of tenant {settings.tenant!r}")
-    return Dataset(tuple(User(key, tuple(history)) for key, history in histories.items()), pairs=task.pairs)
-
-
-def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
-    """The users that `users` names: those of split train or dev, or those that a file lists.
-
-    Raises:
-        HydraError: The file is missing, or names users whom the data does not have.
-    """
-    if settings.users in ("train", "dev"):
-        return load_data(settings, settings.users)
-    try:
-        wanted = [line.strip() for line in Path(settings.users).read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise HydraError(f"users: {settings.users} is not train, dev or a readable file: {error.strerror}") from None
-    task, dataset = load_data(settings)
-    found = {user.key.user: user for user in dataset.users}
-    absent = [user for user in wanted if user and user not in found]
-    if absent:
-        raise HydraError(
-            f"users: {settings.users} names {len(absent)} user(s) whom split {settings.data.split} lacks: {absent[:5]}"
-        )
-    return task, replace(dataset, users=tuple(found[user] for user in dict.fromkeys(wanted) if user))
 
 
 def make_generator(settings: Settings, cache: AnswerCache | None = None, *, shared_by: int = 1) -> Generator:
@@ -327,26 +236,3 @@ def make_profile_writer(
 
     peers = None if rules.others is None else PeerSource(find, default_embedder())
     return ProfileWriter(ProfileTools(generator, rules, peers))
-
-
-def _described(task: Task, settings: Settings) -> Task:
-    data = settings.data
-    if data.labels:
-        return replace(task, kind="classification", instruction=data.instruction, labels=data.labels, max_tokens=16)
-    return _instructed(task, settings)
-
-
-def _instructed(task: Task, settings: Settings) -> Task:
-    return replace(task, instruction=settings.data.instruction or task.instruction)
-
-
-def _split(settings: Settings, name: str) -> Split:
-    data = settings.data
-    return Split(name, data.queries_per_user, data.dev_share, settings.seed, settings.tenant)
-
-
-def _sample(users: tuple[User, ...], most: int | None, seed: int) -> tuple[User, ...]:
-    if most is None or most >= len(users):
-        return users
-    drawn = set(sorted(users, key=lambda user: stable_seed(seed, *user.key))[:most])
-    return tuple(user for user in users if user in drawn)

@@ -8,7 +8,7 @@ from statistics import median
 
 from rich.table import Table
 
-from hydra_ray.learn.assembly import load_data
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.settings import Settings
 
 

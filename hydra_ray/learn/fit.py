@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hydra_ray.learn.assembly import chosen_users
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport
+from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.fit_pipeline import fit_shards, make_shards
 from hydra_ray.learn.head_fit import Choice, HeadFitter
 from hydra_ray.learn.plan import Unit

@@ -119,20 +119,24 @@ def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]
         AskStage,
         fn_constructor_args=(askers,),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(
-            size=askers.count,
-            max_tasks_in_flight_per_actor=2 * _BATCHES_IN_FLIGHT,
-            max_concurrent_calls_per_actor=_BATCHES_IN_FLIGHT,
-            enable_true_multi_threading=True,
-        ),
-        **_place(askers),
+        **asking(askers),
     )
     for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
             yield row["unit"], Told.from_json(json.loads(row["told"]))
 
 
-def _place(askers: Askers) -> dict[str, Any]:
+def asking(askers: Askers) -> dict[str, Any]:
+    """How Ray Data runs a stage that asks the LLM: as many processes as there are askers, with batches side by side."""
     if askers.cpus is not None:
-        return {"num_cpus": askers.cpus, "num_gpus": askers.gpus}
-    return {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
+        place: dict[str, Any] = {"num_cpus": askers.cpus, "num_gpus": askers.gpus}
+    else:
+        # It waits for the LLM most of the time, and stays beside the file of its cache.
+        place = {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
+    pool = ray.data.ActorPoolStrategy(
+        size=askers.count,
+        max_tasks_in_flight_per_actor=2 * _BATCHES_IN_FLIGHT,
+        max_concurrent_calls_per_actor=_BATCHES_IN_FLIGHT,
+        enable_true_multi_threading=True,
+    )
+    return {"compute": pool, **place}

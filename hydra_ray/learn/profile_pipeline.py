@@ -15,7 +15,7 @@ import ray
 import ray.data
 
 from hydra_ray.learn.assembly import make_peers, make_profile_writer
-from hydra_ray.learn.pipeline import Askers
+from hydra_ray.learn.pipeline import Askers, asking
 from hydra_ray.records import HistoryItem, Usage, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
@@ -24,8 +24,6 @@ from hydra_ray.steps.profile_writer import ProfileWriter
 from hydra_ray.store.profiles import UserProfile
 from hydra_ray.tasks import Task
 
-# Batches that a writer works on at once: while the last of one are written the next begin.
-_BATCHES_IN_FLIGHT = 3
 # Rounds of the generator's concurrency in a batch.
 _ROUNDS_A_BATCH = 3
 
@@ -111,22 +109,11 @@ def write_all(
     size = max(1, _ROUNDS_A_BATCH * askers.concurrency // (settings.profile.items + 1))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
     blocks = [pa.table({"profile": range(at, min(at + size, len(todo)))}) for at in range(0, len(todo), size)]
-    if askers.cpus is not None:
-        place: dict[str, Any] = {"num_cpus": askers.cpus, "num_gpus": askers.gpus}
-    else:
-        # It waits for the LLM most of the time, and stays beside the file of its cache.
-        place = {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
     written = ray.data.from_arrow(blocks).map_batches(
         ProfileStage,
         fn_constructor_args=(settings, task, askers, ray.put(list(todo)), ray.put(dict(others))),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(
-            size=askers.count,
-            max_tasks_in_flight_per_actor=2 * _BATCHES_IN_FLIGHT,
-            max_concurrent_calls_per_actor=_BATCHES_IN_FLIGHT,
-            enable_true_multi_threading=True,
-        ),
-        **place,
+        **asking(askers),
     )
     for batch in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield [(row["profile"], pickle.loads(row["written"])) for row in batch.to_pylist()]

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from hydra_ray.learn.assembly import check_generator, chosen_users, make_askers, make_profile_rules
+from hydra_ray.learn.assembly import check_generator, make_askers, make_profile_rules
 from hydra_ray.learn.cluster import cluster
+from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.profile_pipeline import Written, write_all
 from hydra_ray.learn.run import progress_bar, put_histories

@@ -13,9 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from hydra_ray.learn.assembly import (
     cache_file,
     check_generator,
-    chosen_users,
     generator_identity,
-    load_data,
     local_checkpoint,
     make_askers,
     make_questions,
@@ -25,6 +23,7 @@ from hydra_ray.learn.base_fit import check_enough, fit_base
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport, left_to_ask, record
 from hydra_ray.learn.commons import fit_commons
+from hydra_ray.learn.datasets import chosen_users, load_data
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.estimate import Estimate, chat_token_counter, estimate
 from hydra_ray.learn.feedback import FeedbackStore

@@ -17,9 +17,9 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from hydra_ray.learn.assembly import chosen_users
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.cohorts import find_cohorts, searched_cohorts
+from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.features import read_features
 from hydra_ray.learn.fit_pipeline import encode_shards, features_file, make_shards, rows
 from hydra_ray.learn.head_fit import fit_options

@@ -14,7 +14,7 @@ from killing import kill_when
 from rich.console import Console
 from torch.testing import assert_close
 
-from hydra_ray.learn.assembly import chosen_users
+from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.fit_pipeline import fit_shards, make_shards

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hydra_ray.learn.assembly import load_data
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.tasks import CHAT_TASK, REVIEW_TASK
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hydra_ray.evaluate.knowledge import Knowledge, training_users
-from hydra_ray.learn.assembly import load_data
+from hydra_ray.learn.datasets import load_data
 from hydra_ray.settings import parse_settings
 
 
@@ -48,7 +48,7 @@ def settings(tmp_path):
 
 def known(settings):
     task, dataset = load_data(settings)
-    knowledge = Knowledge.of(settings, task, dataset, None)
+    knowledge = Knowledge.of(settings, task, dataset, training_users(settings), None)
     return {query.id: knowledge.about(query) for user in dataset.users for query in user.queries}
 
 
