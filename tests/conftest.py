@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -43,10 +44,16 @@ class ScriptedGenerator:
 
 
 class Judge:
-    """A scorer that gives the logits it is told, and remembers the texts and heads it judged."""
+    """A scorer that gives the logits it is told, and remembers the texts and heads it judged.
 
-    def __init__(self, *logits: float) -> None:
+    Args:
+        logits: Of all decisions of one call.
+        prior: Weight that its base has learnt for what is known before.
+    """
+
+    def __init__(self, *logits: float, prior: float = 1.0) -> None:
         self._logits = logits
+        self.heads = SimpleNamespace(prior=torch.tensor(prior))
         self.asked: list[tuple[Any, Any]] = []
 
     def score(self, decisions: Sequence[Texts], heads: Sequence[Any]) -> torch.Tensor:

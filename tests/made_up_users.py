@@ -19,7 +19,7 @@ def make_user(seed: int, sizes: Sequence[int] = (3, 2, 4), width: int = WIDTH) -
         torch.randn(count, width, generator=random),
         torch.tensor(sizes),
         torch.rand(count, generator=random),
-        torch.zeros(count),
+        -torch.rand(count, generator=random),
         tuple(f"item {number}@pseudo" for number in range(len(sizes))),
     )
 

@@ -32,6 +32,7 @@ from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
 from hydra_ray.settings import Settings
+from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
 from hydra_ray.store.users import UserStore
@@ -124,7 +125,7 @@ def _answer_runs(
     methods = _methods(list(made_of), steps, generator, settings, task, dataset)
     judged = judged_history(settings, dataset, base) if base is not None else ()
     about: dict[str, Any] = {
-        "vote_weight": recipe.vote_weight,
+        "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
         "expected": recipe.expected,
         "train_users": job.cell.train_users or 0,
     }

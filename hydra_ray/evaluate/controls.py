@@ -11,14 +11,27 @@ from collections.abc import Iterable, Sequence
 
 from hydra_ray.evaluate.dump import Asked
 from hydra_ray.records import Candidate, UserKey
+from hydra_ray.steps.decide import by_expected_score
 from hydra_ray.tasks import Task
 
 # hydra under a head that is not the user's: these need answers of their own.
 HEAD_CONTROLS = ("shared-head", "other-head")
-CHOOSING_CONTROLS = ("majority-vote", "random-candidate", "best-candidate")
+CHOOSING_CONTROLS = ("said-only", "majority-vote", "random-candidate", "best-candidate")
 # What is known without any LLM.
 YARDSTICKS = ("most-frequent", "constant")
 CONTROLS = (*HEAD_CONTROLS, *CHOOSING_CONTROLS, *YARDSTICKS)
+
+
+def preferred_candidate(candidates: Sequence[Candidate], task: Task, expected: bool) -> str:
+    """What an adapter chooses among some of the candidates that it has judged.
+
+    Args:
+        candidates: With scores; none give an empty answer.
+        task: Scores candidates by each other.
+        expected: Whether the one with the highest expected score answers, else the most preferred.
+    """
+    ordered = by_expected_score(task, candidates) if expected else sorted(candidates, key=lambda c: -c.score)
+    return ordered[0].text if ordered else ""
 
 
 def random_candidate(candidates: Sequence[Candidate], rng: random.Random) -> str:

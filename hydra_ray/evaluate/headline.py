@@ -6,8 +6,9 @@ For one task, with m(x) the main metric of x over all users and training seeds:
   by the prompt-based method that is best on *other* users: users are split into folds at random, and in each fold the
   method answers that is best on the users of the other folds. The best of many methods on the very users that it is
   compared on would be flattered; a baseline picked beforehand would flatter hydra.
-- share of the oracle gap: (m(hydra) - m(majority vote)) / (m(best candidate) - m(majority vote)), all three from
-  hydra's own candidates: 0 is no better than counting votes, 1 is as good as an oracle.
+- share of the oracle gap: (m(hydra) - m(majority vote)) / (m(best candidate) - m(majority vote)), the
+  latter two of the LLM's candidates for hydra: 0 is no better than counting votes, 1 is as good as an oracle. It is
+  more than 1 where hydra gains by allowed answers that the LLM did not say (`method.allowed_answers`).
 
 Both are averaged over tasks. Intervals are percentile bootstrap over users within each task; what a fold has chosen
 stays as it is in all resamples, so the uncertainty of that choice is not in them. Tasks are resampled independently,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 
 from hydra_ray.evaluate.dump import Dump
 from hydra_ray.evaluate.metrics import Array
+from hydra_ray.models.lexical import SMOOTHING, log_vote_share
 from hydra_ray.records import Candidate
 from hydra_ray.tasks import Task
 
@@ -23,7 +23,7 @@ class Samples:
 
     Attributes:
         texts: Of the candidates.
-        votes: How many samples gave each, shape (candidates,).
+        votes: How many samples gave each, shape (candidates,). Where some have none, all can be chosen without.
         logits: The adapter's, shape (candidates,); None where none judged, and the most votes choose.
         weight: Of the vote in a candidate's score.
         gains: Score of each candidate if another one were right, shape (candidates, candidates); None where the most
@@ -60,7 +60,7 @@ class Samples:
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:
         """How often each candidate is chosen when n of the samples are drawn without replacement, over `DRAWS` draws.
 
-        The scores are made again from the drawn votes: logit + weight * log(share of votes).
+        The scores are made again from the drawn votes, as the adapter makes them.
 
         Args:
             n: Samples drawn, the LLM's greedy answer being one like others.
@@ -75,37 +75,41 @@ class Samples:
         drawn = rng.multivariate_hypergeometric(colours, n, size=DRAWS if n < samples else 1)[:, :-1]
         none = len(self.texts)
         chosen = np.full(len(drawn), none)
-        some = drawn.any(axis=1)
+        some = drawn.any(axis=1) | self._without_votes
         if some.any():
             chosen[some] = self._choose(drawn[some])
         return np.bincount(chosen, minlength=none + 1) / len(drawn)
+
+    @property
+    def _without_votes(self) -> bool:
+        return bool((self.votes == 0).any())
 
     def _choose(self, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The chosen candidate of each draw, of equals the one sampled first.
 
         Args:
-            drawn: Votes, shape (draws, candidates); each draw has some.
+            drawn: Votes, shape (draws, candidates); each draw has some, or candidates need none.
 
         Returns:
             Places of candidates, shape (draws,).
         """
         if self.logits is None:
             return drawn.argmax(axis=1)
-        with np.errstate(divide="ignore"):
-            log_shares = np.log(drawn / drawn.sum(axis=1, keepdims=True))
-        scores = np.where(drawn > 0, self.logits + self.weight * log_shares, -np.inf)
+        open_to_choice = (drawn > 0) | self._without_votes
+        log_shares = np.log((drawn + SMOOTHING) / (drawn.sum(axis=1, keepdims=True) + SMOOTHING))
+        scores = np.where(open_to_choice, self.logits + self.weight * log_shares, -np.inf)
         if self.gains is None:
             return scores.argmax(axis=1)
         # As `by_expected_score` has it.
         preferred = np.exp(scores - scores.max(axis=1, keepdims=True))
         expected = preferred @ self.gains.T / preferred.sum(axis=1, keepdims=True)
-        expected = np.where(drawn > 0, expected.round(9), -np.inf)
+        expected = np.where(open_to_choice, expected.round(9), -np.inf)
         best = expected == expected.max(axis=1, keepdims=True)
         return np.where(best, scores, -np.inf).argmax(axis=1)
 
 
 def recover_weight(candidates: Sequence[Candidate], default: float) -> float:
-    """Weight of the vote in stored scores: score = logit + weight * log(share of votes).
+    """Weight of the vote in stored scores: score = logit + weight * log_vote_share.
 
     A user's head may have a weight of its own.
 
@@ -116,8 +120,8 @@ def recover_weight(candidates: Sequence[Candidate], default: float) -> float:
     total = sum(candidate.votes for candidate in candidates)
     # The smallest share tells it best: scores are stored in single precision.
     for candidate in sorted(candidates, key=lambda one: one.votes):
-        if candidate.logit is not None and 0 < candidate.votes < total:
-            return (candidate.score - candidate.logit) / math.log(candidate.votes / total)
+        if candidate.logit is not None and candidate.votes < total:
+            return (candidate.score - candidate.logit) / log_vote_share(candidate.votes, total)
     return default
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydra_ray.evaluate.board import Board
-from hydra_ray.evaluate.controls import CONTROLS, best_candidate, random_candidate, yardsticks
+from hydra_ray.evaluate.controls import CONTROLS, best_candidate, preferred_candidate, random_candidate, yardsticks
 from hydra_ray.evaluate.dump import Dump
 from hydra_ray.evaluate.fewer import by_candidates, by_users
 from hydra_ray.evaluate.headline import PROMPT_BASED, HeadlineRows, over_tasks, task_headline
@@ -96,15 +96,23 @@ def _outputs(stack: Stack) -> dict[str, list[str]]:
 
 
 def _chosen_otherwise(stack: Stack) -> dict[str, list[str]]:
-    """What other ways to choose among hydra's very candidates answer."""
+    """What other ways to choose among the very samples that hydra had answer."""
     answers = [row.answer if row else None for row in stack.rows[METHOD]]
-    offered = [answer.candidates if answer else () for answer in answers]
+    competed = [answer.candidates if answer else () for answer in answers]
+    offered = [tuple(candidate for candidate in own if candidate.votes) for own in competed]
     chances = [
         random.Random(stable_seed(seed, *asked.query.user, asked.query.id))
         for seed, asked in zip(stack.seed_of, stack.asked, strict=True)
     ]
     agreed = [consensus(stack.task, own) for own in offered]
-    return {
+    # Where nothing else competed it is hydra itself.
+    said_only = {
+        "said-only": [
+            preferred_candidate(own, stack.task, stack.hydra[seed].expected)
+            for own, seed in zip(offered, stack.seed_of, strict=True)
+        ]
+    }
+    return (said_only if offered != competed else {}) | {
         "majority-vote": [own[0].text if own else "" for own in agreed],
         "random-candidate": [random_candidate(own, rng) for own, rng in zip(offered, chances, strict=True)],
         "best-candidate": [

@@ -189,6 +189,7 @@ def make_recipe(settings: Settings) -> Recipe:
         greedy=m.greedy,
         expected=m.decide == "expected",
         evidence=m.evidence,
+        allowed_answers=m.allowed_answers,
         vote_weight=m.vote_weight,
         rank_weight=m.rank_weight,
         profile=m.profile,

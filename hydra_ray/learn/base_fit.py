@@ -60,6 +60,7 @@ def fit_base(
     groups: Mapping[str, Sequence[Group]],
     base: BaseSettings,
     *,
+    prior_weights: Mapping[str, float | None],
     seed: int,
     storage: Path,
     show: Callable[[TrainState, Mapping[str, int]], None],
@@ -73,6 +74,7 @@ def fit_base(
     Args:
         groups: By role; at least one a worker for each.
         base: Settings.
+        prior_weights: By role, of what is known before a head judges; None has it learnt.
         seed: Of initial heads, shuffling and drops.
         storage: Folder for checkpoints; on a cluster one that every node sees.
         show: Told the state and the number of steps that an epoch of each role has.
@@ -86,7 +88,9 @@ def fit_base(
     split = {role: _hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
     train = {role: rows for role, (rows, _) in split.items()}
     steps = {role: -(-(len(rows) // base.workers) // base.batch_groups) for role, rows in train.items()}
-    plans = tuple(RolePlan(role, len(users[role]), steps[role], valid) for role, (_, valid) in split.items())
+    plans = tuple(
+        RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid) for role, (_, valid) in split.items()
+    )
     config = LoopConfig(base.model_dump(), seed, plans)
     name = f"base-{_fingerprint(config, train)}"
     progress = ray.remote(num_cpus=0)(Progress).remote()

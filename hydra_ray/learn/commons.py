@@ -39,7 +39,6 @@ def fit_commons(scorer: Scorer, groups: Mapping[UserKey, Sequence[Group]], loss:
     if not held:
         return
     features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in told])
-    shared = scorer.heads.shared
     for name, fit in (("bases", fit_bases), ("facets", fit_facets)):
-        fitted = fit(features[held:], features[:held], shared, loss)
+        fitted = fit(features[held:], features[:held], scorer.heads.offset, loss)
         scorer.heads.commons[name].load_state_dict(fitted.state_dict())

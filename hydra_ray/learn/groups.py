@@ -12,6 +12,7 @@ from typing import Any
 from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import Texts
+from hydra_ray.models.lexical import log_vote_share
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.steps.retrieve import RETRIEVERS, LexicalIndex
 from hydra_ray.steps.seeds import stable_seed
@@ -19,7 +20,7 @@ from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
 
 # Allowed answers beside those that the LLM gave, and beside the user's own where no LLM was asked.
-_EXTRA_ANSWERS, _OWN_ANSWER_RIVALS = 4, 7
+_RIVALS = 15
 # As the methods' defaults have them.
 _EVIDENCE = 24
 
@@ -70,7 +71,7 @@ def own_answer_groups(
     """
     groups = []
     for unit in units:
-        wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _OWN_ANSWER_RIVALS)
+        wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _RIVALS)
         evidence = [ranked.item.output for ranked in RETRIEVERS[retriever](unit.query, unit.history, _EVIDENCE)]
         groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
     return telling(groups)
@@ -78,7 +79,7 @@ def own_answer_groups(
 
 def other_labels(task: Task, query_id: str, seed: int) -> list[str]:
     """Allowed answers that a query's own answer is compared to where no others were on offer."""
-    return _some_labels(task, query_id, seed, _OWN_ANSWER_RIVALS)
+    return _some_labels(task, query_id, seed, _RIVALS)
 
 
 def own_among(own: str, others: Iterable[str], task: Task) -> dict[str, float]:
@@ -142,15 +143,15 @@ def _usefulness(row: dict[str, Any], loss: str) -> float:
 
 def _adapter_group(row: dict[str, Any], task: Task, seed: int) -> Group:
     scores = dict(zip(row["candidates"], row["scores"], strict=True))
-    priors = [math.log(votes / sum(row["votes"])) for votes in row["votes"]]
+    votes = dict(zip(row["candidates"], row["votes"], strict=True))
     if task.closed:
         # Samples miss the user's own answer now and then; and more wrong answers cost nothing. Free
         # text gets neither: there the adapter has to rank the LLM's own texts, not tell them from people's.
-        for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _EXTRA_ANSWERS)):
+        for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _RIVALS)):
             scores.setdefault(task.parse(answer) or answer, task.score(answer, row["gold"]))
-    priors += [-math.inf] * (len(scores) - len(priors))
+    priors = tuple(log_vote_share(votes.get(answer, 0), sum(row["votes"])) for answer in scores)
     decisions = tuple(adapter_texts(answer, row["query"], row["history"]) for answer in scores)
-    return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()), tuple(priors), row["query_id"])
+    return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()), priors, row["query_id"])
 
 
 def _some_labels(task: Task, query_id: str, seed: int, count: int) -> list[str]:

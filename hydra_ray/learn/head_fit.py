@@ -106,7 +106,7 @@ def evidence_by_item(model: HeadModel, users: Sequence[UserFeatures]) -> list[di
     """
     common, batch = model.common(Bases.name), pad(users, model.device)
     assert isinstance(common, BasisHeads)
-    told = evidence(common, batch.pick(batch.z), batch.pick(model.shared(batch.z)), batch.scores).cpu()
+    told = evidence(common, batch.pick(batch.z), batch.pick(model.offset(batch)), batch.scores).cpu()
     parts = iter(told.split([size for one in users for size in one.sizes.tolist()]))
     return [{_item(query): pack(next(parts)) for query in one.queries} for one in users]
 

@@ -30,8 +30,8 @@ class Holdout:
     def of(cls, users: Sequence[UserFeatures], share: float) -> Holdout:
         """Holds back the latest share of each user's groups; users with too few to hold one back are left out.
 
-        Where any user has groups of which the LLM gave the candidates, only such groups judge: that is
-        what will be chosen among.
+        Where any user has groups of which the LLM gave candidates, only such groups judge: that is what will be
+        chosen among.
         """
         split = [(one, max(1, len(one.sizes) - max(1, round(share * len(one.sizes))))) for one in users]
         pairs = [(one.groups(0, at), one.groups(at, len(one.sizes))) for one, at in split if len(one.sizes) > 1]
@@ -53,7 +53,7 @@ class Holdout:
         """
         form, common = HEAD_KINDS[kind], model.common(kind)
         model.requires_grad_(False)
-        courses = [form.course(batch, model.shared(batch.z), common, options, every) for batch in self.known]
+        courses = [form.course(batch, model.offset(batch), common, options, every) for batch in self.known]
         for heads in zip(*courses, strict=True):
             scores = [
                 chosen_scores(model, kind, own, batch, prior_weight)
@@ -69,8 +69,7 @@ def chosen_scores(
     """Mean score of what users' heads choose in each group, shape (users,)."""
     rows = torch.arange(len(batch.counts))
     logits = model.shared(batch.z) + HEAD_KINDS[kind].delta(heads, rows, batch.z, model.common(kind))
-    out = torch.isinf(batch.priors)
-    total = (batch.pick(logits) + prior_weight * batch.priors.masked_fill(out, 0)).masked_fill(out, -torch.inf)
+    total = batch.pick(logits) + prior_weight * batch.priors
     groups = len(batch.owner)
     best = total.new_full((groups,), -torch.inf).scatter_reduce(0, batch.group, total, "amax")
     # The first of several equals, as the steps do it.

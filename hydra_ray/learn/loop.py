@@ -35,6 +35,7 @@ GROUP_SCHEMA = pa.schema(
         ("by", pa.list_(pa.string())),
         ("and_by", pa.list_(pa.string())),
         ("scores", pa.list_(pa.float32())),
+        ("priors", pa.list_(pa.float32())),
     ]
 )
 
@@ -46,12 +47,14 @@ class RolePlan:
     Attributes:
         role: Reranker or adapter; the name of its data set, too.
         users: Number of training users.
+        prior_weight: Of what is known before; None has it learnt.
         steps_per_epoch: Batches a worker and epoch.
         valid: Groups held back, judged after each epoch by the first worker.
     """
 
     role: str
     users: int
+    prior_weight: float | None
     steps_per_epoch: int
     valid: Sequence[dict[str, Any]]
 
@@ -85,31 +88,40 @@ class _Resumed:
 
 # Texts; of width 384 they take 1.5 GiB.
 _REMEMBERED = 1_000_000
+# A handful of weights that each decision tells of, and that start at a guess, may move faster than matrices.
+_FEW_FASTER = 30
 
 
 class Trainee(nn.Module):
     """A scorer with the heads of the training users."""
 
-    def __init__(self, base: BaseSettings, users: int) -> None:
+    def __init__(self, base: BaseSettings, users: int, prior_weight: float | None = None) -> None:
         super().__init__()
-        encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision)
+        read = base.encoder
+        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
         encoder.train_top_layers(base.encoder.trained_layers)
         if encoder.frozen:
             encoder.remember(_REMEMBERED)
         self.scorer = Scorer(encoder)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)
+        if prior_weight is not None:
+            self.scorer.heads.prior.data.fill_(prior_weight)
+            self.scorer.heads.prior.requires_grad_(False)
+        self.scorer.heads.shared.lexical.requires_grad_(base.lexical)
         kind = HEAD_KINDS[base.head.kind]
         assert isinstance(kind, Descended), "settings allow no other"
         self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
 
     def forward(self, texts: dict[str, Tensor], users: Tensor) -> Tensor:
-        """Logits, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone.
+        """Scores, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone.
 
-        `texts` are tokens, or the features that a frozen encoder has made of them.
+        `texts` are tokens, or the features that a frozen encoder has made of them, and the priors.
         """
+        texts, heads = dict(texts), self.scorer.heads
+        known = heads.prior * texts.pop("priors")
         z = texts["features"] if "features" in texts else self.scorer.encoder(texts)
-        return self.scorer.heads.shared(z) + self.bank(z, users)
+        return heads.shared(z) + self.bank(z, users) + known
 
 
 def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[str, Any]]:
@@ -122,6 +134,7 @@ def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[s
             "by": [by for _, by, _ in group.decisions],
             "and_by": [and_by for _, _, and_by in group.decisions],
             "scores": list(group.scores),
+            "priors": list(group.priors or (0.0,) * len(group.scores)),
         }
         for group in groups
     ]
@@ -145,7 +158,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
 def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed, progress: Any) -> None:
     rank = ray.train.get_context().get_world_rank()
     torch.manual_seed(seed)
-    trainee = Trainee(base, plan.users)
+    trainee = Trainee(base, plan.users, plan.prior_weight)
     model = ray.train.torch.prepare_model(trainee)
     optimizer = _optimizer(trainee, base)
     total = base.epochs * plan.steps_per_epoch
@@ -213,15 +226,24 @@ def collate(
     scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
     # Remembered: each text is encoded in the first epoch and never again.
     texts = {"features": encoder.features(decisions)} if encoder.frozen else encoder.tokenize(decisions)
+    texts["priors"] = torch.tensor([prior for row in batch for prior in row["priors"]], dtype=torch.float32)
     tokens = {name: tensor.to(device) for name, tensor in texts.items()}
     return tokens, users.to(device), scores.to(device), group.to(device)
 
 
 def _optimizer(trainee: Trainee, base: BaseSettings) -> torch.optim.AdamW:
     encoder = [p for p in trainee.scorer.encoder.parameters() if p.requires_grad]
-    heads = [*trainee.scorer.heads.shared.parameters(), *trainee.bank.parameters()]
+    heads = trainee.scorer.heads
+    few = [p for p in (heads.shared.lexical, heads.prior) if p.requires_grad]
+    # By identity: tensors compare entry by entry.
+    many = [p for p in (*heads.shared.parameters(), *trainee.bank.parameters()) if p is not heads.shared.lexical]
     return torch.optim.AdamW(
-        [{"params": encoder, "lr": base.lr}, {"params": heads, "lr": base.head_lr}], weight_decay=base.weight_decay
+        [
+            {"params": encoder, "lr": base.lr},
+            {"params": many, "lr": base.head_lr},
+            {"params": few, "lr": _FEW_FASTER * base.head_lr, "weight_decay": 0.0},
+        ],
+        weight_decay=base.weight_decay,
     )
 
 

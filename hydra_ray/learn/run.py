@@ -155,7 +155,14 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
                 note = f"epoch {state.epoch + 1}, loss {state.loss:.3f}"
                 bar.update(lines[state.role], completed=done, total=total, note=note)
 
-        fitted = fit_base(groups, settings.base, seed=seed, storage=settings.model_dir / "training", show=show)
+        fitted = fit_base(
+            groups,
+            settings.base,
+            prior_weights=settings.method.prior_weights,
+            seed=seed,
+            storage=settings.model_dir / "training",
+            show=show,
+        )
     for role in ROLES:
         with console.status(f"Fitting what heads of the {role} share"):
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed)

@@ -30,7 +30,7 @@ from hydra_ray.learn.search_space import PRIOR_WEIGHT, Parameter, SearchSettings
 from hydra_ray.learn.teaching import Teaching, digest, teaching
 from hydra_ray.learn.trial_log import TrialLog
 from hydra_ray.learn.tuned import FALLBACK, CohortResult, Trial, TunedRole, save_tuned, tuned_file
-from hydra_ray.models.base import ADAPTER, read_about
+from hydra_ray.models.base import read_about
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import HydraError, UserKey
@@ -166,7 +166,7 @@ def _tune_role(
     names = [cohorts.of(features) for _, features in users]
     results: dict[str, CohortResult] = {}
     searched = [FALLBACK, *searched_cohorts(names, search.cohorts)]
-    model = HeadModel.load(base / role).cpu()
+    model, weight = HeadModel.load(base / role).cpu(), settings.method.prior_weights[role]
     with progress_bar(console) as bar:
         line = bar.add_task(f"Searching for the {role}", total=len(searched) * search.trials, note="")
         for number, name in enumerate(searched):
@@ -181,7 +181,7 @@ def _tune_role(
                 holdout,
                 settings.fit,
                 settings.base.loss,
-                settings.method.vote_weight if role == ADAPTER else settings.method.rank_weight,
+                model.prior.item() if weight is None else weight,
                 search.epochs,
                 search.steps_per_epoch,
             )

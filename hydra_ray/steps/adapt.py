@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hydra_ray.models.lexical import log_vote_share
 from hydra_ray.records import Candidate, Query
 from hydra_ray.steps.decide import by_expected_score
 from hydra_ray.steps.texts import adapter_texts
@@ -43,19 +43,19 @@ class AdaptAsk:
 
 
 class Adapter:
-    """Orders candidates by score = logit + vote_weight * log(votes / all votes).
+    """Orders candidates by score = logit + vote_weight * log((votes + 0.1) / (all votes + 0.1)).
 
     Trained listwise, the logits are log-preferences up to a constant; the LLM's own vote is a prior
     that they are added to. A head that was fitted with a weight of its own is judged with that one.
 
     Args:
         scorer: Of the adapter.
-        vote_weight: 0 leaves the LLM's vote out, as HYDRA does.
+        vote_weight: 0 leaves the LLM's vote out, as HYDRA does; None takes the weight that the base has learnt.
         task: Orders candidates by the score that they can be expected to get under these preferences; None orders
             them by preference, as HYDRA does.
     """
 
-    def __init__(self, scorer: Scorer, vote_weight: float, task: Task | None = None) -> None:
+    def __init__(self, scorer: Scorer, vote_weight: float | None, task: Task | None = None) -> None:
         self._scorer = scorer
         self._vote_weight = vote_weight
         self._task = task
@@ -69,9 +69,9 @@ class Adapter:
 
     def _order(self, ask: AdaptAsk, logits: Sequence[float]) -> list[Candidate]:
         total = sum(candidate.votes for candidate in ask.candidates)
-        weight = prior_weight(ask.head, self._vote_weight)
+        weight = prior_weight(self._scorer, ask.head, self._vote_weight)
         judged = [
-            replace(c, logit=logit, score=logit + weight * math.log(c.votes / total))
+            replace(c, logit=logit, score=logit + weight * log_vote_share(c.votes, total))
             for c, logit in zip(ask.candidates, logits, strict=True)
         ]
         if self._task is not None:
@@ -79,6 +79,25 @@ class Adapter:
         return sorted(judged, key=lambda c: -c.score)
 
 
-def prior_weight(head: Head | None, default: float) -> float:
-    """Weight of what is known before a head judges: its own where it has one."""
-    return default if head is None or head.prior_weight is None else head.prior_weight
+def with_allowed(task: Task, candidates: tuple[Candidate, ...], most: int) -> tuple[Candidate, ...]:
+    """The candidates with all other answers of a closed answer set, which have no votes.
+
+    Samples miss the user's own answer now and then; an adapter that knows the user need not.
+
+    Args:
+        task: Knows the allowed answers.
+        candidates: What the LLM said; what is not allowed is left out where allowed answers take its place.
+        most: Larger answer sets are left alone, as free text is.
+    """
+    if not task.closed or len(task.labels) > most:
+        return candidates
+    said = tuple(candidate for candidate in candidates if candidate.text in task.labels)
+    left = [label for label in task.labels if label not in {candidate.text for candidate in said}]
+    return (*said, *(Candidate(label, 0, order) for order, label in enumerate(left, len(said))))
+
+
+def prior_weight(scorer: Scorer, head: Head | None, given: float | None) -> float:
+    """Weight of what is known before a head judges: the head's own, or else the given one, or else the base's."""
+    if head is not None and head.prior_weight is not None:
+        return head.prior_weight
+    return scorer.heads.prior.item() if given is None else given

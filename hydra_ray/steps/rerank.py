@@ -34,10 +34,10 @@ class Reranker:
 
     Args:
         scorer: Of the reranker.
-        rank_weight: 0 leaves the retriever's order out, as HYDRA does.
+        rank_weight: 0 leaves the retriever's order out, as HYDRA does; None takes the weight that the base has learnt.
     """
 
-    def __init__(self, scorer: Scorer, rank_weight: float) -> None:
+    def __init__(self, scorer: Scorer, rank_weight: float | None) -> None:
         self._scorer = scorer
         self._rank_weight = rank_weight
 
@@ -49,7 +49,7 @@ class Reranker:
         return [self._order(ask, [next(logits) for _ in ask.ranked]) for ask in asks]
 
     def _order(self, ask: RerankAsk, logits: Sequence[float]) -> list[Ranked]:
-        weight = prior_weight(ask.head, self._rank_weight)
+        weight = prior_weight(self._scorer, ask.head, self._rank_weight)
         scored = [
             Ranked(r.item, logit - weight * math.log(rank))
             for rank, (r, logit) in enumerate(zip(ask.ranked, logits, strict=True), 1)

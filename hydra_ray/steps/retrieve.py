@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -15,6 +16,9 @@ from hydra_ray.steps.embed import Embed, default_embedder
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks.options import search_text
+
+# It tells of every index that it builds, and there is one for every query.
+logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 # The constant of reciprocal rank fusion, as its authors have it.
 _FUSION = 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra_ray.models.told import SEPARATOR
+from hydra_ray.models.lexical import SEPARATOR
 from hydra_ray.records import HistoryItem
 from hydra_ray.tasks.options import spelled_out
 

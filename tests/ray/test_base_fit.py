@@ -14,6 +14,7 @@ from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings
 
 FILMS = ("a shy robot", "a cursed mill", "two rivals at sea", "the last train", "a lost violin", "snow in June")
+LEARNT = {"reranker": None, "adapter": None}
 
 
 def taste_groups(users: int, films: int = 6) -> list[Group]:
@@ -32,7 +33,7 @@ def taste_groups(users: int, films: int = 6) -> list[Group]:
 def base_settings(encoder_path: Path, **changes: object) -> BaseSettings:
     return BaseSettings.model_validate(
         {
-            "encoder": {"name": str(encoder_path), "max_tokens": 32, "precision": "float32"},
+            "encoder": {"name": str(encoder_path), "max_tokens": 32, "precision": "float32", "trained_layers": None},
             "batch_groups": 8,
             "lr": 1e-3,
             "head_lr": 2e-2,
@@ -48,6 +49,7 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     fitted = fit_base(
         {"adapter": groups},
         base_settings(tiny_encoder, workers=2, epochs=6),
+        prior_weights=LEARNT,
         seed=1,
         storage=tmp_path,
         show=lambda state, steps: None,
@@ -80,6 +82,7 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
     fitted = fit_base(
         {"adapter": taste_groups(users=8), "reranker": taste_groups(users=40)},
         base_settings(tiny_encoder, workers=2, epochs=6, batch_groups=2),
+        prior_weights=LEARNT,
         seed=1,
         storage=tmp_path,
         show=kill_once,
@@ -106,11 +109,23 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
 def test_training_gives_up_after_too_many_failures(tiny_encoder: Path, tmp_path: Path):
     settings = base_settings(tiny_encoder, max_failures=0, encoder={"name": str(tmp_path / "absent")})
     with pytest.raises(HydraError, match=r"training failed 1 time\(s\)"):
-        fit_base({"reranker": taste_groups(2)}, settings, seed=1, storage=tmp_path, show=lambda state, steps: None)
+        fit_base(
+            {"reranker": taste_groups(2)},
+            settings,
+            prior_weights=LEARNT,
+            seed=1,
+            storage=tmp_path,
+            show=lambda state, steps: None,
+        )
 
 
 def test_too_little_feedback_is_said_before_any_worker_starts(tiny_encoder: Path, tmp_path: Path):
     with pytest.raises(HydraError, match="collect more feedback"):
         fit_base(
-            {"reranker": []}, base_settings(tiny_encoder), seed=1, storage=tmp_path, show=lambda state, steps: None
+            {"reranker": []},
+            base_settings(tiny_encoder),
+            prior_weights=LEARNT,
+            seed=1,
+            storage=tmp_path,
+            show=lambda state, steps: None,
         )

@@ -155,6 +155,18 @@ def test_the_demos_settings_are_valid():
     assert load_settings(DEMO).data.format == "simulated"
 
 
+def test_what_is_known_before_weighs_by_role_as_told_or_as_learnt():
+    for rank, vote in ((0.5, None), (None, 0.0)):
+        told = parse_settings({"method": {"rank_weight": rank, "vote_weight": vote}}).method
+        assert told.prior_weights == {"reranker": rank, "adapter": vote}
+
+
+def test_the_paper_reads_encodings_alone_and_no_votes():
+    paper = parse_settings({"preset": "paper"})
+    assert (paper.base.encoder.trained_layers, paper.base.lexical) == (None, False)
+    assert (paper.method.allowed_answers, paper.method.prior_weights) == (0, {"reranker": 0, "adapter": 0})
+
+
 def test_a_preset_may_stand_on_another_one_and_the_file_on_both():
     mof = parse_settings({"preset": "mof", "base": {"epochs": 3}})
     assert (mof.fit.head.kind, mof.base.lr, mof.base.epochs) == ("facets", 5e-5, 3)

@@ -68,7 +68,7 @@ class Bases(HeadKind):
 def evidence(common: BasisHeads, z: Tensor, shared: Tensor, scores: Tensor) -> Tensor:
     """All that a posterior depends on, as it is kept: shape (decisions, bases + 2), float16.
 
-    Columns: basis values, the shared head's logit, the score.
+    Columns: basis values, what the delta is added to, the score.
     """
     return torch.cat([common(z), shared.unsqueeze(1), scores.unsqueeze(1).to(z.dtype)], dim=1).half()
 

@@ -18,18 +18,18 @@ _LR, _WEIGHTS_LR, _DECAY = 2e-3, 0.05, 0.05
 # Tried for the bases' scale, against which the unit prior of users' weights is calibrated.
 _SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
 
-Shared = Callable[[Tensor], Tensor]
-# Users held out, with the shared head's logits of their decisions.
+Offset = Callable[[Batch], Tensor]
+# Users held out, with what deltas are added to.
 Judges = list[tuple[Batch, Tensor]]
 
 
-def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shared: Shared, loss: str) -> BasisHeads:
+def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> BasisHeads:
     """Basis heads and every training user's weights together, then the scale by users held out.
 
     Args:
         users: Training users.
         held: Other training users, who say when to stop.
-        shared: The frozen shared head.
+        offset: `HeadModel.offset` of the frozen base.
         loss: As the base was trained with.
     """
     torch.manual_seed(0)
@@ -57,8 +57,8 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], share
         logits = base + (told[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
         return LOSSES[loss](logits, batch.scores, batch.group)[~early].mean()
 
-    judges = _batches(held, shared)
-    _fit(common, optimizer, users, judges, shared, train_loss, held_loss)
+    judges = _batches(held, offset)
+    _fit(common, optimizer, users, judges, offset, train_loss, held_loss)
     start, losses = common.scale.detach().clone(), []
     with torch.no_grad():
         for scale in _SCALES:
@@ -68,7 +68,7 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], share
     return common
 
 
-def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shared: Shared, loss: str) -> FacetHeads:
+def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> FacetHeads:
     """Facets and router together: it reads half of a user's groups, drawn anew each time, the other half judges it.
 
     Arguments as `fit_bases`.
@@ -91,8 +91,8 @@ def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], shar
         common,
         optimizer,
         users,
-        _batches(held, shared),
-        shared,
+        _batches(held, offset),
+        offset,
         train_loss,
         lambda batch, base: loss_of(batch, base, _earlier(batch)),
     )
@@ -104,7 +104,7 @@ def _fit(
     optimizer: torch.optim.Optimizer,
     users: Sequence[UserFeatures],
     judges: Judges,
-    shared: Shared,
+    offset: Offset,
     train_loss: Callable[[Batch, Tensor, Tensor], Tensor],
     held_loss: Callable[[Batch, Tensor], Tensor],
 ) -> None:
@@ -114,7 +114,7 @@ def _fit(
         rows = torch.randperm(len(users))[:_USERS_PER_BATCH]
         batch = pad([users[row] for row in rows.tolist()])
         with torch.no_grad():
-            base = batch.pick(shared(batch.z))
+            base = batch.pick(offset(batch))
         optimizer.zero_grad(set_to_none=True)
         train_loss(batch, rows, base).backward()
         optimizer.step()
@@ -129,10 +129,10 @@ def _fit(
 
 
 @torch.no_grad()
-def _batches(users: Sequence[UserFeatures], shared: Shared) -> Judges:
-    # Once: they are looked at again and again, and the shared head is frozen.
+def _batches(users: Sequence[UserFeatures], offset: Offset) -> Judges:
+    # Once: they are looked at again and again, and the base is frozen.
     batches = [pad(users[at : at + _USERS_PER_BATCH]) for at in range(0, len(users), _USERS_PER_BATCH)]
-    return [(batch, batch.pick(shared(batch.z))) for batch in batches]
+    return [(batch, batch.pick(offset(batch))) for batch in batches]
 
 
 @torch.no_grad()

@@ -74,7 +74,7 @@ def descend(
         kind: Of the heads.
         batch: The users' features.
         train: Groups that are learnt from, shape (groups,).
-        shared: The shared head's logits, shape (users, places).
+        shared: What deltas are added to, shape (users, places).
         common: The kind's common part.
         options: Rate, pull, dropout.
     """

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.heads.head import Head
+from hydra_ray.models.losses import TEMPERATURE
 
 if TYPE_CHECKING:
     from hydra_ray.models.features import Batch
@@ -29,7 +30,7 @@ class FitOptions:
     lr: float = 0.02
     pull: float = 0.05
     dropout: float = 0.0
-    temperature: float = 0.1
+    temperature: float = TEMPERATURE
     held_back: float = 0.0
 
 
@@ -70,7 +71,7 @@ class HeadKind(ABC):
 
         Args:
             batch: The users' features.
-            shared: The shared head's logits, shape (users, places).
+            shared: What deltas are added to, `HeadModel.offset`, shape (users, places).
             common: The kind's common part.
             options: How.
         """

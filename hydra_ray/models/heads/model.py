@@ -9,12 +9,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hydra_ray.models.features import UserFeatures, pad
+from hydra_ray.models.features import Batch, UserFeatures, pad
 from hydra_ray.models.heads.bank import deltas
 from hydra_ray.models.heads.head import Head
 from hydra_ray.models.heads.kind import FitOptions
 from hydra_ray.models.heads.kinds import HEAD_KINDS
 from hydra_ray.models.heads.shared import SharedHead
+from hydra_ray.models.lexical import LEXICAL
 
 
 class HeadModel(nn.Module):
@@ -22,12 +23,17 @@ class HeadModel(nn.Module):
 
     Args:
         width: Of z.
+
+    Attributes:
+        prior: What a score adds to the logit: so many times what is known of a decision before any head judges it
+            (`UserFeatures.priors`).
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.width = width
-        self.shared = SharedHead(width, width // 3)
+        self.shared = SharedHead(width, max(1, (width - LEXICAL) // 3))
+        self.prior = nn.Parameter(torch.ones(()))
         parts = {name: kind.common(width) for name, kind in HEAD_KINDS.items()}
         # Fitted after encoder and shared head.
         self.commons = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
@@ -40,6 +46,10 @@ class HeadModel(nn.Module):
     def common(self, kind: str) -> nn.Module | None:
         """What all heads of a kind share; None where that is nothing."""
         return dict(self.commons.items()).get(kind)
+
+    def offset(self, batch: Batch) -> Tensor:
+        """What a user's delta is added to: the shared logit with what is known before, shape (users, places)."""
+        return self.shared(batch.z) + self.prior * batch.known
 
     @torch.inference_mode()
     def logits(self, z: Tensor, heads: Sequence[Head | None]) -> Tensor:
@@ -83,7 +93,7 @@ class HeadModel(nn.Module):
         """
         batch = pad(users, self.device)
         self.requires_grad_(False)
-        stacked = HEAD_KINDS[kind].fit(batch, self.shared(batch.z), self.common(kind), options)
+        stacked = HEAD_KINDS[kind].fit(batch, self.offset(batch), self.common(kind), options)
         return HEAD_KINDS[kind].apart(stacked, about)
 
     def save(self, folder: Path) -> None:

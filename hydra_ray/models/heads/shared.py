@@ -5,12 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from hydra_ray.models.lexical import LEXICAL
+
 
 class SharedHead(nn.Module):
-    """shared(z) = w . tanh(W z + b) + a * s: HYDRA's head with one output, and what the user's answers tell.
+    """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and what words alone tell.
 
-    s is the last of z's entries, the log share of the user's past answers that say the same (`models.told`). With a
-    = 1, where training starts, it is a prior that the rest is added to.
+    s are the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0): the log share of the user's
+    past answers that say the same is a prior that the rest is added to.
 
     Args:
         width: Of z.
@@ -21,8 +23,8 @@ class SharedHead(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, hidden)
         self.out = nn.Linear(hidden, 1)
-        self.told = nn.Parameter(torch.ones(()))
+        self.lexical = nn.Parameter(torch.eye(LEXICAL)[0])
 
     def forward(self, z: Tensor) -> Tensor:
         """Logits of features of shape (..., width), shape (...)."""
-        return self.out(torch.tanh(self.dense(z))).squeeze(-1) + self.told * z[..., -1]
+        return self.out(torch.tanh(self.dense(z))).squeeze(-1) + z[..., -LEXICAL:] @ self.lexical

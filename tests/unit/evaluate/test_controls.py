@@ -1,10 +1,11 @@
+import math
 import random
 from collections import Counter
 
 import pytest
-from made_runs import STARS, TAGS, TITLES, asked
+from made_runs import STARS, TAGS, TITLES, asked, judged
 
-from hydra_ray.evaluate.controls import best_candidate, other_users, random_candidate, yardsticks
+from hydra_ray.evaluate.controls import best_candidate, other_users, preferred_candidate, random_candidate, yardsticks
 from hydra_ray.records import Candidate, UserKey
 
 
@@ -29,6 +30,15 @@ def test_without_votes_all_candidates_are_equally_likely():
     drawn = Counter(random_candidate(candidates(comedy=0, drama=0), rng) for _ in range(2000))
 
     assert drawn["comedy"] / 2000 == pytest.approx(0.5, abs=0.05)
+
+
+def test_the_adapters_choice_is_the_most_preferred_or_the_one_of_highest_expected_score():
+    # Preferred by 0.4, 0.25 and 0.35; but a rating between the others is never far off.
+    offered = judged(0.0, **{"1": (1, math.log(0.4)), "3": (1, math.log(0.25)), "5": (1, math.log(0.35))})
+
+    assert preferred_candidate(offered, STARS, expected=False) == "1"
+    assert preferred_candidate(offered, STARS, expected=True) == "3"
+    assert preferred_candidate([], STARS, expected=True) == preferred_candidate([], STARS, expected=False) == ""
 
 
 def test_the_oracle_finds_the_gold_answer_and_not_one_that_contains_it():

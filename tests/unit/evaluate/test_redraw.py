@@ -28,7 +28,7 @@ def test_every_draw_by_hand():
     assert chosen(OFFERED, 1, 3) == pytest.approx([2 / 3, 1 / 3, 0], abs=0.02)
     # Both comedy (one pair of three), else one of each: the votes are even, and the logit decides.
     assert chosen(OFFERED, 2, 3) == pytest.approx([1 / 3, 2 / 3, 0], abs=0.02)
-    # log(2/3) < 1 + log(1/3)
+    # log(2.1 / 3.1) < 1 + log(1.1 / 3.1)
     assert chosen(OFFERED, 3, 3).tolist() == [0, 1, 0]
 
 
@@ -37,6 +37,16 @@ def test_samples_that_gave_no_candidate_are_drawn_too():
     assert chosen(OFFERED, 1, 4) == pytest.approx([2 / 4, 1 / 4, 1 / 4], abs=0.02)
     # Pairs of c, c, d and nothing: cc; cd and cd; c and c with nothing; d with nothing.
     assert chosen(OFFERED, 2, 4) == pytest.approx([3 / 6, 3 / 6, 0], abs=0.02)
+
+
+@pytest.mark.usefixtures("many_draws")
+def test_where_a_candidate_has_no_votes_all_can_be_chosen_whatever_is_drawn():
+    offered = judged(comedy=(2, 0.0), drama=(0, 2.7))
+    # 2.7 + log(0.1 / 1.1) > 0 > 2.7 + log(0.1 / 2.1)
+    assert chosen(offered, 1, 2).tolist() == [0, 1, 0]
+    assert chosen(offered, 2, 2).tolist() == [1, 0, 0]
+    # Of four samples two gave no candidate; without any vote the logits decide.
+    assert chosen(judged(comedy=(2, 0.0), drama=(0, 1.0)), 1, 4) == pytest.approx([1 / 2, 1 / 2, 0], abs=0.02)
 
 
 def test_the_vote_weighs_as_it_did_in_the_stored_scores():
@@ -54,6 +64,9 @@ def test_the_stored_weight_is_found_again():
     assert recover_weight(stored, default=9.0) == pytest.approx(0.7, abs=1e-5)
     assert recover_weight(judged(0.7, a=(8, 1.3)), default=9.0) == 9.0
     assert recover_weight([Candidate("a", 2), Candidate("b", 1)], default=9.0) == 9.0
+    # A candidate without votes tells it too, unless none has any.
+    assert recover_weight(judged(0.7, a=(8, 1.3), b=(0, 2.0)), default=9.0) == pytest.approx(0.7)
+    assert recover_weight(judged(0.7, a=(0, 1.3), b=(0, 2.0)), default=9.0) == 9.0
 
 
 def test_without_an_adapter_the_most_votes_choose_and_the_first_of_equals():
@@ -80,7 +93,7 @@ def test_with_all_samples_the_choice_is_that_of_the_step(task):
     rng = random.Random(0)
     texts = task.labels or ("a red fox", "a red hen", "the hen", "one fox runs")
     for _ in range(30):
-        votes = [rng.randint(1, 4) for _ in texts]
+        votes = [rng.randint(0, 4) for _ in texts]
         offered = judged(0.8, **{text: (count, rng.gauss(0, 1)) for text, count in zip(texts, votes, strict=True)})
         best = by_expected_score(task, offered)[0]
 

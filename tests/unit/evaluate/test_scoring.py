@@ -42,9 +42,25 @@ def test_methods_controls_and_yardsticks_are_scored_on_the_same_queries():
         "best-candidate": 1,
         "most-frequent": 0,
     }
-    assert set(task.controls) == set(CONTROLS) - {"other-head", "constant"}
+    # Where nothing else competed, what the adapter prefers of what was said is hydra itself.
+    assert set(task.controls) == set(CONTROLS) - {"other-head", "constant", "said-only"}
     assert (task.task, task.split, task.metrics) == ("tags", "dev", ("accuracy", "macro_f1"))
     assert (task.users, task.queries, task.seeds) == (6, 6, (0,))
+
+
+def test_controls_choose_among_what_the_llm_said():
+    offered = judged(drama=(3, 0.0), comedy=(0, 9.0), **{"sci-fi": (1, 3.0)})
+    rows = [
+        row(asked(user, user, gold=gold), RIGHT, offered)
+        for user, gold in zip("abcd", (RIGHT, RIGHT, "sci-fi", WRONG), strict=True)
+    ]
+
+    (task,) = score([run("hydra", rows)]).tasks
+
+    found = values(task, "accuracy")
+    # Drawn among those with votes, of which none is right for two.
+    assert found.pop("random-candidate") <= 2 / 4
+    assert found == {"hydra": 2 / 4, "said-only": 1 / 4, "majority-vote": 1 / 4, "best-candidate": 2 / 4}
 
 
 def test_majority_of_ratings_is_a_median():

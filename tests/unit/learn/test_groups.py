@@ -94,7 +94,7 @@ def test_items_that_are_equally_good_tell_nothing(tag_task, loss):
 
 def test_candidates_compete_with_the_users_own_answer_and_some_labels(tag_task):
     (group,) = feedback_groups(ADAPTER, [adapt_row(["comedy", "sci-fi"], [0.0, 0.0])], tag_task, "listwise", seed=0)
-    # Four more labels than the task has: all of them.
+    # The task has fewer labels than are drawn: all of them.
     assert answers(group) == {"comedy": 0, "sci-fi": 0, "drama": 1, "dark comedy": 0}
     assert group.decisions[0] == ("comedy", "a film", "comedy | drama")
     assert group.user == ANN
@@ -104,16 +104,16 @@ def test_what_is_known_of_an_llms_candidate_is_its_share_of_the_votes(tag_task):
     row = adapt_row(["comedy", "sci-fi"], [0.0, 0.0], votes=[6, 2])
     (group,) = feedback_groups(ADAPTER, [row], tag_task, "listwise", seed=0)
     known = dict(zip(answers(group), group.priors, strict=True))
-    assert (known["comedy"], known["sci-fi"]) == pytest.approx((math.log(6 / 8), math.log(2 / 8)))
-    # Answers that the LLM did not give teach, but could not be chosen.
-    assert known["drama"] == known["dark comedy"] == -math.inf
+    assert (known["comedy"], known["sci-fi"]) == pytest.approx((math.log(6.1 / 8.1), math.log(2.1 / 8.1)))
+    # Answers that the LLM did not give have no votes.
+    assert known["drama"] == known["dark comedy"] == pytest.approx(math.log(0.1 / 8.1))
     assert group.query == "q1"
 
 
 def test_free_texts_of_the_llm_are_all_known_by_their_votes():
     row = adapt_row(["one title", "two titles", "three"], [0.4, 0.1, 0.2], votes=[1, 2, 1])
     (group,) = feedback_groups(ADAPTER, [row], TEXT_TASK, "listwise", seed=0)
-    assert group.priors == pytest.approx((math.log(1 / 4), math.log(1 / 2), math.log(1 / 4)))
+    assert group.priors == pytest.approx((math.log(1.1 / 4.1), math.log(2.1 / 4.1), math.log(1.1 / 4.1)))
 
 
 def test_of_answers_that_no_llm_was_asked_for_nothing_is_known(tag_task, unit, others):
@@ -121,14 +121,14 @@ def test_of_answers_that_no_llm_was_asked_for_nothing_is_known(tag_task, unit, o
     assert [(group.priors, group.query) for group in groups] == [((), unit.query.id)] * 2
 
 
-def test_of_many_labels_four_are_drawn_for_each_query():
+def test_of_many_labels_fifteen_are_drawn_for_each_query():
     task = Task(name="many", kind="classification", labels=tuple(f"tag{n}" for n in range(50)))
     row = adapt_row(["tag1", "Tag 2."], [0.0, 1.0], gold="tag2")
     drawn = [
         feedback_groups(ADAPTER, [{**row, "query_id": query}], task, "listwise", seed)[0]
         for query, seed in (("q1", 0), ("q1", 0), ("q2", 0), ("q1", 1))
     ]
-    assert all(6 <= len(group.decisions) <= 7 for group in drawn)
+    assert all(16 <= len(group.decisions) <= 18 for group in drawn)
     assert drawn[0] == drawn[1]
     assert len({frozenset(answers(group)) for group in drawn}) == 3
     assert all(score == (answer in ("tag2", "Tag 2.")) for answer, score in answers(drawn[0]).items())

@@ -102,7 +102,7 @@ def test_a_posterior_comes_with_all_it_follows_from_by_item(model, users, loss):
     for key, own in users:
         one = found[key]
         assert list(one.evidence) == [f"item {number}" for number in range(len(own.sizes))]
-        # float16, over 16 bases, the shared logit and the score.
+        # float16, over 16 bases, what the delta is added to and the score.
         assert [len(told) for told in one.evidence.values()] == [size * 18 * 2 for size in own.sizes.tolist()]
         again = head_of(list(one.evidence.values()), 16, loss, one.head.about)
         assert_close(again.tensors, one.head.tensors, atol=0, rtol=0)
@@ -132,7 +132,7 @@ def test_a_head_learns_from_texts_what_contradicts_the_shared_head(scorer, kind,
     shared = favourite(None)
     ann, bob = (label for label in LABELS if label != shared)
     features = encode_all(model, [likes(ANN, ann), likes(BOB, bob)])
-    fit = fitter(model.heads, settings(kind, steps=40, lr=0.05), loss)
+    fit = fitter(model.heads, settings(kind, steps=60, lr=0.02), loss)
     heads = {one.user: one.head for one in fit(zip((ANN, BOB), features, strict=True))}
     assert (favourite(heads[ANN]), favourite(heads[BOB])) == (ann, bob)
     assert favourite(None) == shared

@@ -16,6 +16,7 @@ def model():
     model = HeadModel(WIDTH)
     torch.nn.init.zeros_(model.shared.out.weight)
     torch.nn.init.zeros_(model.shared.out.bias)
+    torch.nn.init.zeros_(model.shared.lexical)
     return model
 
 
@@ -58,8 +59,17 @@ def test_a_head_is_scored_by_what_it_would_choose(model):
     assert last.tolist() == [1, 1]
 
 
-def test_the_prior_counts_as_much_as_its_weight_and_what_was_not_given_is_never_chosen(model):
-    batch = pad([user(0, 2, [-1.0, -0.5, -0.2, float("-inf")])])
+def test_a_head_makes_up_for_what_is_known_before(model):
+    # The prior is far surer of the good ones than scores at this temperature are: heads lean the other way.
+    holdout = Holdout.of([user(0, 6, [-5.0, 0.0] * 6)], 0.34)
+    options = FitOptions(rank=2, steps=40, lr=0.05, pull=0.0, temperature=1.0)
+    for weight, score in ((0.0, 0), (1.0, 1)):
+        (last,) = holdout.course(model, "lowrank", options, weight, every=40)
+        assert last.tolist() == [score]
+
+
+def test_the_prior_counts_as_much_as_its_weight(model):
+    batch = pad([user(0, 2, [-1.0, -0.5, -0.2, -4.4])])
     assert chosen_scores(model, *none(1), batch, 1.0).tolist() == [0.5]
-    # Without weight both of the first group are equal, and the second's good one still cannot be chosen.
+    # Without weight the decisions of a group are equal, and the first of them is the worse one.
     assert chosen_scores(model, *none(1), batch, 0.0).tolist() == [0.0]

@@ -1,11 +1,15 @@
 """Batches of the training loop."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
 
-from hydra_ray.learn.loop import Trainee, collate
+from hydra_ray.learn.groups import Group
+from hydra_ray.learn.loop import Trainee, _optimizer, collate, group_rows
 from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
 
 ROWS = [
@@ -15,30 +19,36 @@ ROWS = [
         "by": [film, film],
         "and_by": ["funny | funny", "funny | funny"],
         "scores": [1.0, 0.0],
+        "priors": [0.0, -2.0],
     }
     for user, film in enumerate(["a shy robot", "a cursed mill"])
 ]
 
 
-def trainee(folder, layers):
-    torch.manual_seed(0)
+def settings(folder, layers=0, **changes):
     encoder = {"name": str(folder), "max_tokens": 32, "precision": "float32", "trained_layers": layers}
-    return Trainee(BaseSettings.model_validate({"encoder": encoder, "head": {"rank": 2}}), users=2)
+    return BaseSettings.model_validate({"encoder": encoder, "head": {"rank": 2}, **changes})
+
+
+def trainee(base, prior_weight=None):
+    torch.manual_seed(0)
+    return Trainee(base, 2, prior_weight)
 
 
 @pytest.mark.parametrize("layers", [0, 1])
 def test_a_frozen_encoder_makes_the_same_logits_of_features_as_of_tokens(tiny_encoder, layers):
-    model = trainee(tiny_encoder, layers)
+    model = trainee(settings(tiny_encoder, layers))
     texts, users, scores, group = collate(model.scorer.encoder, ROWS, torch.device("cpu"))
     assert ("features" in texts) == (layers == 0)
     decisions = [(j, b, a) for row in ROWS for j, b, a in zip(row["judged"], row["by"], row["and_by"], strict=True)]
-    expected = model(model.scorer.encoder.tokenize(decisions), users)
+    priors = texts["priors"]
+    expected = model({**model.scorer.encoder.tokenize(decisions), "priors": priors}, users)
     assert_close(model(texts, users), expected, atol=1e-5, rtol=1e-5)
     assert (users.tolist(), group.tolist(), scores.tolist()) == ([0, 0, 1, 1], [0, 0, 1, 1], [1.0, 0.0, 1.0, 0.0])
 
 
 def test_what_a_frozen_encoder_has_read_is_not_encoded_again(tiny_encoder, monkeypatch):
-    model = trainee(tiny_encoder, 0)
+    model = trainee(settings(tiny_encoder))
     collate(model.scorer.encoder, ROWS, torch.device("cpu"))
 
     def never(*_):
@@ -47,5 +57,43 @@ def test_what_a_frozen_encoder_has_read_is_not_encoded_again(tiny_encoder, monke
     monkeypatch.setattr(TextsEncoder, "_encode", never)
     texts, users, *_ = collate(model.scorer.encoder, ROWS, torch.device("cpu"))
     model(texts, users).sum().backward()
-    assert model.scorer.heads.shared.told.grad is not None
+    assert model.scorer.heads.shared.lexical.grad is not None
+    assert model.scorer.heads.prior.grad is not None
     assert all(parameter.grad is None for parameter in model.scorer.encoder.parameters())
+
+
+@pytest.mark.parametrize(("given", "weight"), [(None, 1.0), (0.25, 0.25), (0.0, 0.0)])
+def test_what_is_known_before_counts_by_its_weight(tiny_encoder, given, weight):
+    model = trainee(settings(tiny_encoder), given)
+    texts, users, *_ = collate(model.scorer.encoder, ROWS, torch.device("cpu"))
+    assert texts["priors"].tolist() == [0, -2, 0, -2]
+    known = model(texts, users) - model({**texts, "priors": torch.zeros(4)}, users)
+    assert_close(known, weight * texts["priors"])
+
+
+@pytest.mark.parametrize("lexical", [True, False])
+@pytest.mark.parametrize("given", [None, 0.25])
+def test_weights_that_are_given_or_weigh_nothing_are_not_trained(tiny_encoder, given, lexical):
+    base = settings(tiny_encoder, 1, lexical=lexical)
+    model = trainee(base, given)
+    trained = {id(p) for p in model.parameters() if p.requires_grad}
+    optimized = [id(p) for group in _optimizer(model, base).param_groups for p in group["params"]]
+    assert len(optimized) == len(trained)
+    assert set(optimized) == trained
+    heads = model.scorer.heads
+    assert (id(heads.prior) in trained, id(heads.shared.lexical) in trained) == (given is None, lexical)
+
+
+def test_single_weights_learn_thirty_times_as_fast_and_do_not_decay(tiny_encoder):
+    base = settings(tiny_encoder, head_lr=0.001, weight_decay=0.02)
+    model = trainee(base)
+    how = {id(p): (g["lr"], g["weight_decay"]) for g in _optimizer(model, base).param_groups for p in g["params"]}
+    heads = model.scorer.heads
+    assert how[id(heads.prior)] == how[id(heads.shared.lexical)] == (0.03, 0)
+    assert all(how[id(p)] == (0.001, 0.02) for p in (heads.shared.dense.weight, *model.bank.parameters()))
+
+
+def test_groups_of_which_nothing_is_known_have_priors_of_zero():
+    told = Group(UserKey("t", "b"), (("funny", "a film", ""), ("scary", "a film", "")), (1.0, 0.0), (-0.5, -1.0))
+    rows = group_rows([told, replace(told, priors=())], [UserKey("t", "a"), UserKey("t", "b")])
+    assert [(row["user"], row["priors"]) for row in rows] == [(1, [-0.5, -1.0]), (1, [0.0, 0.0])]

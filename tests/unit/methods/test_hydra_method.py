@@ -8,6 +8,7 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Choice, Ranked, UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 RECIPE = Recipe(retrieve=4, shots=2, candidates=8, temperature=0.9, evidence=5, seed=7)
@@ -77,7 +78,8 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
     assert request.seed == stable_seed(7, ANN, film.id)
     # The adapter reads the retriever's order, so that its features do not depend on the reranker's head.
     evidence = ["tag 0", "tag 1", "tag 2", "tag 3", "tag 4"]
-    assert steps.asked["adapt"] == (film, [("drama", 2), ("comedy", 3), ("sci-fi", 1)], evidence, ANN)
+    offered = [("drama", 2), ("comedy", 3), ("sci-fi", 1), ("dark comedy", 0)]
+    assert steps.asked["adapt"] == (film, offered, evidence, ANN)
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == (film.id, "sci-fi", "user", ())
     assert [ranked.item for ranked in answer.history] == shown
     assert answer.usage.calls == 1
@@ -85,7 +87,12 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
 
 async def test_candidates_are_told_best_first_as_the_adapter_has_them(scripted, tag_task, history, film):
     answer = await Steps(history).answer(scripted, tag_task, film)
-    assert [(c.text, c.logit) for c in answer.candidates] == [("sci-fi", 1.0), ("drama", 0.0), ("comedy", 0.0)]
+    assert [(c.text, c.logit) for c in answer.candidates] == [
+        ("sci-fi", 1.0),
+        ("drama", 0.0),
+        ("comedy", 0.0),
+        ("dark comedy", 0.0),
+    ]
 
 
 @pytest.mark.parametrize(("retrieve", "evidence", "k"), [(4, 2, 4), (2, 4, 4), (3, 0, 3)])
@@ -131,7 +138,12 @@ async def test_a_step_that_fails_is_done_without_and_named(
 async def test_all_steps_but_the_llm_may_fail(scripted, tag_task, history, film):
     answer = await Steps(history, down=["rerank", "adapt"]).answer(scripted, tag_task, film)
     assert answer.degraded == ("reranker", "adapter")
-    assert [(c.text, c.votes) for c in answer.candidates] == [("comedy", 3), ("drama", 2), ("sci-fi", 1)]
+    assert [(c.text, c.votes) for c in answer.candidates] == [
+        ("comedy", 3),
+        ("drama", 2),
+        ("sci-fi", 1),
+        ("dark comedy", 0),
+    ]
 
 
 async def test_no_answer_of_the_llm_is_an_error(scripted, tag_task, history, film):
@@ -148,9 +160,24 @@ async def test_a_user_without_history_is_answered_all_the_same(scripted, tag_tas
     assert (answer.text, answer.history, answer.degraded) == ("sci-fi", (), ())
 
 
-async def test_an_llm_that_says_nothing_gives_an_empty_answer(scripted, tag_task, history, film):
+@pytest.mark.parametrize("texts", [["drama", "comedy"], ["romance"], ["", " "]])
+async def test_an_allowed_answer_that_the_llm_did_not_say_can_be_chosen(scripted, tag_task, history, film, texts):
+    answer = await Steps(history, texts=texts).answer(scripted, tag_task, film)
+    assert (answer.text, answer.candidates[0].votes) == ("sci-fi", 0)
+    assert {candidate.text for candidate in answer.candidates} == set(tag_task.labels)
+
+
+async def test_of_free_text_only_what_the_llm_said_is_judged(scripted, history, film):
+    steps = Steps(history, texts=["A title", "a dog", "A title"])
+    await steps.answer(scripted, TEXT_TASK, film)
+    assert steps.asked["adapt"][1] == [("A title", 2), ("a dog", 1)]
+
+
+async def test_an_llm_that_says_nothing_gives_an_empty_answer_where_it_alone_says_what_competes(
+    scripted, tag_task, history, film
+):
     steps = Steps(history, texts=["", " "])
-    answer = await steps.answer(scripted, tag_task, film)
+    answer = await steps.answer(scripted, tag_task, film, recipe=replace(RECIPE, allowed_answers=0))
     assert (answer.text, answer.candidates, answer.head) == ("", (), "none")
     assert "adapt" not in steps.order
 
@@ -160,7 +187,7 @@ async def test_the_reranker_alone_takes_one_greedy_answer(scripted, tag_task, hi
     answer = await steps.answer(scripted, tag_task, film, adapt=False)
     assert steps.order == ["retrieve", "rerank", "generate"]
     assert (steps.asked["generate"][0].n, steps.asked["generate"][0].temperature) == (1, 0.0)
-    assert (answer.text, answer.head) == ("drama", "none")
+    assert ([c.text for c in answer.candidates], answer.text, answer.head) == (["drama"], "drama", "none")
 
 
 async def test_the_adapter_alone_keeps_the_retrievers_order(scripted, tag_task, history, film):

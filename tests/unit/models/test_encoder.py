@@ -4,7 +4,7 @@ from torch.testing import assert_close
 from transformers import BertConfig, BertModel
 
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.models.told import log_share
+from hydra_ray.models.lexical import lexical_features
 
 LONG = "robot " * 200
 DECISIONS = [
@@ -76,8 +76,17 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
 
     for row, texts in zip(z, DECISIONS, strict=True):
         judged, by, and_by = map(alone, texts)
-        told = torch.tensor([log_share(texts[0], texts[2])])
-        assert_close(row, torch.cat([judged, judged * by, judged * and_by, told]), atol=1e-5, rtol=1e-5)
+        lexical = torch.tensor(lexical_features(*texts))
+        assert_close(row, torch.cat([judged, judged * by, judged * and_by, lexical]), atol=1e-5, rtol=1e-5)
+
+
+def test_words_tell_nothing_where_they_are_not_to(encoder):
+    silent = TextsEncoder(encoder.backbone, encoder.tokenizer, encoder.max_tokens, lexical=False)
+    z, told = silent.features(DECISIONS), encoder.features(DECISIONS)
+    assert not z[:, -3:].any()
+    assert told[:, -3:].any()
+    assert_close(z[:, :-3], told[:, :-3])
+    assert not silent.tokenize(DECISIONS)["lexical"].any()
 
 
 def test_training_and_scoring_see_the_same_features(encoder):

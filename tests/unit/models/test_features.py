@@ -26,6 +26,14 @@ def test_what_was_padded_is_picked_out_again(histories):
 
 
 @given(histories=histories)
+def test_priors_stand_where_their_decisions_do_and_are_zero_elsewhere(histories):
+    users = users_of(histories)
+    for padded, user in zip(pad(users).known, users, strict=True):
+        assert_close(padded[: len(user.priors)], user.priors, atol=0, rtol=0)
+        assert not padded[len(user.priors) :].any()
+
+
+@given(histories=histories)
 def test_each_decision_knows_its_group_and_each_group_its_user(histories):
     batch = pad(users_of(histories))
     sizes = [size for one in histories for size in one]

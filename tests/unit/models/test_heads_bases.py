@@ -7,7 +7,6 @@ from made_up_users import make_model, make_user, only
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from hydra_ray.models.features import pad
 from hydra_ray.models.heads import FitOptions
 from hydra_ray.models.heads.bases import deviation, evidence, posterior
 from hydra_ray.models.losses import LOSSES
@@ -26,9 +25,13 @@ def model():
 
 @pytest.fixture(scope="module")
 def told(model):
-    """Evidence of one user, a group each."""
-    user = make_user(1, SIZES)
-    return evidence(model.common("bases"), user.z, model.shared(user.z), user.scores).split(SIZES)
+    return evidence_of(model, make_user(1, SIZES))
+
+
+def evidence_of(model, user):
+    """A group each."""
+    known = model.shared(user.z) + model.prior * user.priors
+    return evidence(model.common("bases"), user.z, known, user.scores).split(user.sizes.tolist())
 
 
 def fit(groups, **options):
@@ -103,7 +106,7 @@ def test_taking_an_item_away_leaves_what_fitting_without_it_gives(model, loss, r
     user = make_user(1, SIZES)
     rest = [number for number in range(len(SIZES)) if number != removed]
     (head,) = model.fit("bases", [only(user, rest)], FitOptions(loss=loss))
-    told = evidence(model.common("bases"), user.z, model.shared(user.z), user.scores).split(SIZES)
+    told = evidence_of(model, user)
     assert_close(fit([told[number] for number in rest], loss=loss), head.tensors, atol=0, rtol=0)
 
 
@@ -118,7 +121,7 @@ def test_without_evidence_the_prior_is_left(model):
 def test_logits_far_from_the_scores_still_lead_to_the_mode(told, loss):
     # As far as a full Newton step would overshoot.
     far = [torch.cat([4 * group[:, :-2], 20 * group[:, -2:-1], group[:, -1:]], dim=1) for group in told]
-    head = fit(far, loss=loss, pull=1e-4)
+    head = fit(far, loss=loss, pull=1e-4, temperature=0.1)
     mode = head["mean"].double().requires_grad_()
     objective(far, loss, 1e-4, 0.1, mode).backward()
     assert mode.grad.abs().max() < 1e-4
@@ -155,10 +158,8 @@ def test_a_head_is_its_mean_over_the_bases(model):
 
 def test_evidence_is_all_that_a_posterior_depends_on(model, told):
     user = make_user(1, SIZES)
-    batch = pad([user])
     assert (told[0].dtype, told[0].shape) == (torch.float16, (3, 18))
     (head,) = model.fit("bases", [user], FitOptions(pull=0.2, temperature=0.3))
     assert_close(fit(told, pull=0.2, temperature=0.3), head.tensors, atol=0, rtol=0)
-    changed = replace(user, priors=user.priors - 1, queries=("a", "b", "c", "d", "e"))
-    assert_close(model.fit("bases", [changed], FitOptions())[0].tensors, fit(told), atol=0, rtol=0)
-    assert len(batch.scores) == sum(SIZES)
+    renamed = replace(user, queries=("a", "b", "c", "d", "e"))
+    assert_close(model.fit("bases", [renamed], FitOptions())[0].tensors, fit(told), atol=0, rtol=0)

@@ -46,12 +46,12 @@ def share_right(model, kind):
     return sum(personal) / len(new), sum(right(None, user) for user in asked) / len(new)
 
 
-def held_loss(bases, held, shared):
+def held_loss(bases, held, offset):
     """Loss of users' later groups under posteriors of their earlier ones; all of one shape."""
     early, late = (pad([user.groups(*part) for user in held]) for part in ((0, 6), (6, 12)))
-    told = evidence(bases, early.pick(early.z), early.pick(shared(early.z)), early.scores)
+    told = evidence(bases, early.pick(early.z), early.pick(offset(early)), early.scores)
     mean = posterior(told, early.group, early.owner, len(held))["mean"]
-    logits = late.pick(shared(late.z) + (bases(late.z) @ mean.unsqueeze(-1)).squeeze(-1))
+    logits = late.pick(offset(late) + (bases(late.z) @ mean.unsqueeze(-1)).squeeze(-1))
     return LOSSES["listwise"](logits, late.scores, late.group).mean()
 
 
@@ -59,7 +59,7 @@ def held_loss(bases, held, shared):
 @pytest.mark.parametrize("kind", list(FITS))
 def test_what_was_learnt_from_some_users_serves_others(model, training, kind, loss):
     untrained, shared = share_right(model, kind)
-    fitted = FITS[kind](*training, model.shared, loss)
+    fitted = FITS[kind](*training, model.offset, loss)
     model.commons[kind].load_state_dict(fitted.state_dict())
     personal, _ = share_right(model, kind)
     # Of four, a quarter is right by chance.
@@ -70,7 +70,7 @@ def test_what_was_learnt_from_some_users_serves_others(model, training, kind, lo
 @pytest.mark.parametrize("kind", list(FITS))
 def test_the_same_users_teach_the_same(model, training, kind, monkeypatch):
     monkeypatch.setattr(common, "_STEPS", 31)
-    first, again = (FITS[kind](*training, model.shared, "listwise").state_dict() for _ in range(2))
+    first, again = (FITS[kind](*training, model.offset, "listwise").state_dict() for _ in range(2))
     assert_close(first, again, atol=0, rtol=0)
 
 
@@ -79,21 +79,21 @@ def test_the_part_is_left_as_it_served_held_out_users_best(model, training, kind
     train, held = training
     # Whose later groups want all but the favourite of the earlier ones: they lose from early on.
     fickle = [replace(user, scores=torch.cat([user.scores[:24], 1 - user.scores[24:]])) for user in held]
-    stopped = FITS[kind](train, fickle, model.shared, "listwise").state_dict()
+    stopped = FITS[kind](train, fickle, model.offset, "listwise").state_dict()
     monkeypatch.setattr(common, "_PATIENCE", common._STEPS)
-    assert_close(FITS[kind](train, fickle, model.shared, "listwise").state_dict(), stopped, atol=0, rtol=0)
+    assert_close(FITS[kind](train, fickle, model.offset, "listwise").state_dict(), stopped, atol=0, rtol=0)
 
 
 def test_the_scale_is_the_one_of_those_tried_that_serves_held_out_users_best(model, training, monkeypatch):
     _, held = training
     monkeypatch.setattr(common, "_STEPS", 31)
-    chosen = fit_bases(*training, model.shared, "listwise")
+    chosen = fit_bases(*training, model.offset, "listwise")
     losses, scales = {}, {}
     for scale in common._SCALES:
         with monkeypatch.context() as forced:
             forced.setattr(common, "_SCALES", (scale,))
-            tried = fit_bases(*training, model.shared, "listwise").requires_grad_(False)
-        losses[scale], scales[scale] = held_loss(tried, held, model.shared), tried.scale
+            tried = fit_bases(*training, model.offset, "listwise").requires_grad_(False)
+        losses[scale], scales[scale] = held_loss(tried, held, model.offset), tried.scale
     best = min(losses, key=losses.get)
     assert_close(chosen.scale, scales[best], atol=0, rtol=0)
     # Else any of them would have done.

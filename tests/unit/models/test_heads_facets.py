@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from hydra_ray.models.features import pad
 from hydra_ray.models.heads import FitOptions
 from hydra_ray.models.heads.facets import taste
+from hydra_ray.models.losses import TEMPERATURE
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def mix(model, *users, **options):
 def test_a_taste_is_what_sets_the_preferred_apart():
     user = make_user(1, (3, 2))
     groups = [(user.z[:3], user.scores[:3]), (user.z[3:], user.scores[3:])]
-    apart = sum(F.softmax(scores / 0.1, dim=0) @ z - z.mean(dim=0) for z, scores in groups)
+    apart = sum(F.softmax(scores / TEMPERATURE, dim=0) @ z - z.mean(dim=0) for z, scores in groups)
     # Two groups, and four that count as much as knowing nothing.
     assert_close(taste(pad([user]))[0], apart / (2 + 4))
 

@@ -1,10 +1,12 @@
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 import torch
-from made_up_users import WIDTH, make_head, make_model, make_user
+from made_up_users import WIDTH, make_head, make_model, make_user, with_taste
 from torch.testing import assert_close
 
+from hydra_ray.models.features import pad
 from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel
 
 every_kind = pytest.mark.parametrize("kind", list(HEAD_KINDS))
@@ -89,6 +91,22 @@ def test_fitting_leaves_the_base_as_it_was(kind):
     assert not [name for name, p in model.named_parameters() if p.grad is not None]
 
 
+def test_a_delta_is_added_to_the_shared_logit_and_to_what_is_known_before():
+    model, users = make_model(), [make_user(1, (3, 4)), make_user(2, (2,))]
+    model.prior.fill_(0.5)
+    for row, user in zip(model.offset(pad(users)), users, strict=True):
+        assert_close(row[: len(user.z)], model.shared(user.z) + 0.5 * user.priors)
+
+
+@pytest.mark.parametrize("kind", ["lowrank", "dense", "bases"])
+def test_a_head_need_not_tell_what_is_known_before(model, shared, z, kind):
+    user = with_taste(torch.ones(WIDTH), 1)
+    unknown, known = (replace(user, priors=priors) for priors in (0 * user.scores, 5 * user.scores - 5))
+    heads = model.fit(kind, [unknown, known], FitOptions(rank=3, steps=60))
+    much, little = ((model.logits(z, [head] * 6) - shared).norm() for head in heads)
+    assert little < 0.7 * much
+
+
 def test_what_was_saved_comes_back_with_its_common_parts(model, tmp_path):
     model.save(tmp_path)
     loaded = HeadModel.load(tmp_path)
@@ -99,4 +117,4 @@ def test_what_was_saved_comes_back_with_its_common_parts(model, tmp_path):
 
 def test_a_model_has_no_room_for_users(model):
     parts = {name.split(".")[0] for name in model.state_dict()}
-    assert parts == {"shared", "commons"}
+    assert parts == {"shared", "prior", "commons"}

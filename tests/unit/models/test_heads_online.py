@@ -45,6 +45,7 @@ def fitted(model, groups, loss="listwise", **options):
         torch.zeros(sum(len(z) for z, _ in groups)),
         tuple(map(str, range(len(groups)))),
     )
+    options = {"pull": ABOUT["pull"], "temperature": ABOUT["temperature"], **options}
     (head,) = model.fit("bases", [features], FitOptions(loss=loss, **options), ABOUT)
     return head
 

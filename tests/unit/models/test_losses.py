@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from hydra_ray.models.losses import LOSSES, bce, group_log_softmax, listwise
+from hydra_ray.models.losses import LOSSES, TEMPERATURE, bce, group_log_softmax, listwise
 
 RAGGED = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 2, 3, 3])
 
@@ -20,7 +20,7 @@ def scores():
 
 def test_listwise_is_cross_entropy_of_softmaxes_for_groups_of_one_size(logits, scores):
     logits, scores = logits[:9].view(3, 3), scores[:9].view(3, 3)
-    expected = F.cross_entropy(logits, F.softmax(scores / 0.1, dim=1), reduction="none")
+    expected = F.cross_entropy(logits, F.softmax(scores / TEMPERATURE, dim=1), reduction="none")
     assert_close(listwise(logits.flatten(), scores.flatten(), torch.arange(3).repeat_interleave(3)), expected)
 
 
@@ -59,7 +59,7 @@ def test_listwise_does_not_see_what_a_whole_group_has_in_common(logits, scores):
 
 
 def test_listwise_is_content_with_logits_like_the_scores(scores):
-    logits = (scores / 0.1).requires_grad_()
+    logits = (scores / TEMPERATURE).requires_grad_()
     listwise(logits, scores, RAGGED).sum().backward()
     assert_close(logits.grad, torch.zeros_like(scores), atol=1e-6, rtol=0)
 

@@ -50,6 +50,13 @@ def test_what_was_saved_scores_alike_under_the_same_heads(model, heads, tmp_path
     assert not loaded.training
 
 
+@pytest.mark.parametrize("lexical", [True, False])
+def test_a_scorer_goes_on_reading_words_as_it_was_trained_to(model, tmp_path, lexical):
+    model.encoder.lexical = lexical
+    model.save(tmp_path)
+    assert Scorer.load(tmp_path).encoder.lexical == lexical
+
+
 def test_nothing_that_is_saved_is_a_pickle(model, tmp_path):
     model.save(tmp_path)
     written = [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -5,7 +5,7 @@ import torch
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate
-from hydra_ray.steps.adapt import AdaptAsk, Adapter, distinct_candidates
+from hydra_ray.steps.adapt import AdaptAsk, Adapter, distinct_candidates, prior_weight, with_allowed
 from hydra_ray.tasks import TEXT_TASK
 
 
@@ -38,14 +38,37 @@ def test_answers_outside_the_set_have_their_votes_too(tag_task):
     assert [(c.text, c.votes) for c in found] == [("romance", 1), ("western", 2)]
 
 
+def test_allowed_answers_that_the_llm_did_not_say_follow_without_votes(tag_task):
+    said = distinct_candidates(tag_task, ["drama", "comedy", "drama"])
+    assert with_allowed(tag_task, said, 4) == (
+        Candidate("drama", 2, 0),
+        Candidate("comedy", 1, 1),
+        Candidate("dark comedy", 0, 2),
+        Candidate("sci-fi", 0, 3),
+    )
+
+
+@pytest.mark.parametrize("said", [(), ("romance", "western", "western")])
+def test_where_the_llm_said_nothing_allowed_the_allowed_answers_are_left(tag_task, said):
+    offered = with_allowed(tag_task, distinct_candidates(tag_task, said), 64)
+    assert offered == tuple(Candidate(label, 0, order) for order, label in enumerate(tag_task.labels))
+
+
+def test_large_answer_sets_and_free_text_are_left_alone(tag_task):
+    for task, most in ((tag_task, 3), (tag_task, 0), (TEXT_TASK, 64)):
+        said = distinct_candidates(task, ["drama", "drama"])
+        assert with_allowed(task, said, most) == said == (Candidate("drama", 2, 0),)
+        assert with_allowed(task, (), most) == ()
+
+
 def test_the_llms_vote_is_a_prior_to_the_logit(judge, query):
     offered = candidates(drama=6, comedy=2)
     ((first, second),) = Adapter(judge(1.0, 1.5), vote_weight=0.5)([AdaptAsk(query("q"), offered)])
-    # drama: 1 + log(6/8)/2 = 0.856; comedy: 1.5 + log(2/8)/2 = 0.807.
+    # drama: 1 + log(6.1/8.1)/2 = 0.858; comedy: 1.5 + log(2.1/8.1)/2 = 0.825.
     assert (first.text, first.logit, first.votes) == ("drama", 1.0, 6)
-    assert first.score == pytest.approx(1.0 + 0.5 * math.log(6 / 8))
+    assert first.score == pytest.approx(1.0 + 0.5 * math.log(6.1 / 8.1))
     assert (second.text, second.logit, second.order) == ("comedy", 1.5, 1)
-    assert second.score == pytest.approx(1.5 + 0.5 * math.log(2 / 8))
+    assert second.score == pytest.approx(1.5 + 0.5 * math.log(2.1 / 8.1))
 
 
 def test_without_vote_weight_the_logit_decides(judge, query):
@@ -64,12 +87,28 @@ def test_a_head_with_a_weight_of_its_own_is_judged_with_that_one(judge, query, o
     scores = {candidate.text: candidate.score for candidate in (*hers, *his)}
     assert scores == pytest.approx(
         {
-            "drama": 1.0 + used * math.log(6 / 8),
-            "comedy": 1.5 + used * math.log(2 / 8),
-            "a": 0.5 * math.log(1 / 4),
-            "b": 0.5 * math.log(3 / 4),
+            "drama": 1.0 + used * math.log(6.1 / 8.1),
+            "comedy": 1.5 + used * math.log(2.1 / 8.1),
+            "a": 0.5 * math.log(1.1 / 4.1),
+            "b": 0.5 * math.log(3.1 / 4.1),
         }
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "given", "used"),
+    [(2.0, 0.5, 2.0), (0.0, 0.5, 0.0), (None, 0.5, 0.5), (None, 0.0, 0.0), (None, None, 0.25), (0.0, None, 0.0)],
+)
+def test_the_heads_weight_goes_before_the_given_one_and_that_before_the_bases(judge, own, given, used):
+    head = Head("facets", {"mix": torch.zeros(1)}, {} if own is None else {"prior_weight": own})
+    assert prior_weight(judge(prior=0.25), head, given) == used
+    assert prior_weight(judge(prior=0.25), None, given) == (0.25 if given is None else given)
+
+
+def test_the_vote_weighs_what_the_base_has_learnt_unless_told(judge, query):
+    ask = AdaptAsk(query("q"), candidates(drama=6, comedy=0))
+    ((_, second),) = Adapter(judge(1.0, 1.5, prior=0.25), vote_weight=None)([ask])
+    assert (second.text, second.score) == ("comedy", pytest.approx(1.5 + 0.25 * math.log(0.1 / 6.1)))
 
 
 def test_of_equally_preferred_candidates_the_first_sampled_wins(judge, query):

@@ -36,6 +36,12 @@ def test_a_head_with_a_weight_of_its_own_is_judged_with_that_one(judge, query, i
     assert {r.item.id: r.score for r in his} == pytest.approx({"a": 0.0, "b": 1.0 - 0.5 * math.log(2)})
 
 
+def test_the_retrievers_order_weighs_what_the_base_has_learnt_unless_told(judge, query, item):
+    found = tuple(Ranked(item(name), 0.0) for name in "ab")
+    ((_, second),) = Reranker(judge(1.0, 0.5, prior=0.25), rank_weight=None)([RerankAsk(query("q"), found)])
+    assert (second.item.id, second.score) == ("b", pytest.approx(0.5 - 0.25 * math.log(2)))
+
+
 def test_a_reranker_with_nothing_to_say_keeps_the_retrievers_order(judge, query, item):
     found = tuple(Ranked(item(name), 0.0) for name in "dbca")
     # Every ask counts its own ranks, from 1.

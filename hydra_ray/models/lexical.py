@@ -1,0 +1,69 @@
+"""What words alone tell of a decision: numbers that encodings of texts blur."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from functools import lru_cache
+
+# Between the answers that a decision is judged by.
+SEPARATOR = " | "
+# How many numbers there are.
+LEXICAL = 3
+
+# An answer that was never given counts as this much of one.
+SMOOTHING = 0.1
+# The retriever's rank at which an answer counts half.
+_HALF_RANK = 10
+
+_WORD = re.compile(r"\w+")
+
+
+def lexical_features(judged: str, by: str, answers: str) -> tuple[float, float, float]:
+    """How often and how nearly past answers say what is judged, and how much of it stands in another text.
+
+    Answer number i from 0 weighs w_i = 10 / (10 + i); W is the sum of all weights.
+
+    Args:
+        judged: A candidate, or a history item.
+        by: The query.
+        answers: The user's, joined by `SEPARATOR`, nearest first; "" for none.
+
+    Returns:
+        log((E + 0.1) / (W + 0.1)) with E the weights of the answers that are exactly the judged text: 0 without
+        answers, about -5 for one of 24 never given. The same with E the sum of w_i * F1 of the words of both, which
+        is ROUGE-1: it knows a user's manner where no text comes twice. And the share of the judged text's words that
+        stand in `by`, 0 to 1.
+    """
+    words = _words(judged)
+    grounded = sum(count for word, count in words.items() if word in _words(by)) / max(1, words.total())
+    if not answers:
+        return 0.0, 0.0, grounded
+    total = equal = alike = 0.0
+    for rank, answer in enumerate(answers.split(SEPARATOR)):
+        weight = _HALF_RANK / (_HALF_RANK + rank)
+        total += weight
+        equal += weight * (answer == judged)
+        alike += weight * _f1(words, _words(answer))
+    return _log_share(equal, total), _log_share(alike, total), grounded
+
+
+def log_vote_share(votes: float, total: float) -> float:
+    """log((votes + 0.1) / (total + 0.1)): how much of an LLM's vote an answer has, which may be none."""
+    return _log_share(votes, total)
+
+
+def _log_share(part: float, total: float) -> float:
+    return math.log((part + SMOOTHING) / (total + SMOOTHING))
+
+
+def _f1(one: Counter[str], other: Counter[str]) -> float:
+    length = one.total() + other.total()
+    return 2 * (one & other).total() / length if length else 0.0
+
+
+# Queries and answers come again and again: with each candidate, and in each epoch.
+@lru_cache(maxsize=100_000)
+def _words(text: str) -> Counter[str]:
+    return Counter(_WORD.findall(text.lower()))
