@@ -96,7 +96,7 @@ def explain(user: User, preference: Preference, text: str, reply: dict[str, Any]
     hidden = ", ".join(label for label in preference.ranking if label in labels)
     table = Table("", f'{user.key.user} gets: "{reply["choices"][0]["message"]["content"]}"', show_lines=True)
     votes = ", ".join(f"{c['text']} {c['votes']}x (score {c['score']:.2f})" for c in hydra["candidates"])
-    table.add_row("candidates of the LLM, best first", votes)
+    table.add_row("candidates with the LLM's votes, best first", votes)
     shown = "\n".join(f"{item['input']} -> {item['output']}" for item in hydra["history"])
     table.add_row("history shown to the LLM", shown)
     told = ", ".join(f"{label} {count}x" for label, count in _evidence(user, labels).items())

@@ -23,11 +23,12 @@ class Samples:
 
     Attributes:
         texts: Of the candidates.
-        votes: How many samples gave each, shape (candidates,). Where some have none, all can be chosen without.
+        votes: How many samples gave each, shape (candidates,).
         logits: The adapter's, shape (candidates,); None where none judged, and the most votes choose.
         weight: Of the vote in a candidate's score.
         gains: Score of each candidate if another one were right, shape (candidates, candidates); None where the most
             preferred candidate answers, whatever the others are.
+        unsaid: Whether candidates can be chosen that no sample gave.
     """
 
     texts: tuple[str, ...]
@@ -35,6 +36,7 @@ class Samples:
     logits: Array | None
     weight: float
     gains: Array | None
+    unsaid: bool
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], task: Task, run: Dump) -> Samples:
@@ -55,6 +57,8 @@ class Samples:
             np.array(logits) if judged else None,
             recover_weight(ordered, run.vote_weight),
             _gains(task, texts) if judged and run.expected else None,
+            # Now and then samples give all of an answer set that competes as a whole.
+            judged and (any(not c.votes for c in ordered) or task.closed and len(texts) == len(task.labels)),
         )
 
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:
@@ -75,14 +79,10 @@ class Samples:
         drawn = rng.multivariate_hypergeometric(colours, n, size=DRAWS if n < samples else 1)[:, :-1]
         none = len(self.texts)
         chosen = np.full(len(drawn), none)
-        some = drawn.any(axis=1) | self._without_votes
+        some = drawn.any(axis=1) | self.unsaid
         if some.any():
             chosen[some] = self._choose(drawn[some])
         return np.bincount(chosen, minlength=none + 1) / len(drawn)
-
-    @property
-    def _without_votes(self) -> bool:
-        return bool((self.votes == 0).any())
 
     def _choose(self, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """The chosen candidate of each draw, of equals the one sampled first.
@@ -95,7 +95,7 @@ class Samples:
         """
         if self.logits is None:
             return drawn.argmax(axis=1)
-        open_to_choice = (drawn > 0) | self._without_votes
+        open_to_choice = (drawn > 0) | self.unsaid
         log_shares = np.log((drawn + SMOOTHING) / (drawn.sum(axis=1, keepdims=True) + SMOOTHING))
         scores = np.where(open_to_choice, self.logits + self.weight * log_shares, -np.inf)
         if self.gains is None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.testing import assert_close
@@ -66,6 +68,20 @@ def test_the_same_users_and_seed_give_the_same_parts(scorer, loss):
     other = scorer()
     fit_commons(other, taught(10), loss, seed=1)
     assert (parts(other)["bases.project"] != parts(fitted[0])["bases.project"]).any()
+
+
+def test_parts_are_fitted_around_what_is_known_before(scorer):
+    fitted = []
+    for weight in (0.0, 5.0):
+        users = {
+            user: [replace(one, priors=tuple(weight * score for score in one.scores)) for one in groups]
+            for user, groups in taught(10).items()
+        }
+        fitted.append(scorer())
+        fit_commons(fitted[-1], users, "listwise", seed=0)
+    unknown, known = map(parts, fitted)
+    for part in ("bases.project", "facets.out"):
+        assert (known[part] - unknown[part]).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("users", [{}, taught(4), taught(10, groups=1)], ids=["none", "few", "of one group"])
