@@ -58,7 +58,7 @@ class Samples:
             recover_weight(ordered, run.vote_weight),
             _gains(task, texts) if judged and run.expected else None,
             # Now and then samples give all of an answer set that competes as a whole.
-            judged and (any(not c.votes for c in ordered) or task.closed and len(texts) == len(task.labels)),
+            judged and (any(not c.votes for c in ordered) or (task.closed and len(texts) == len(task.labels))),
         )
 
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:
