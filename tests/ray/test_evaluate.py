@@ -83,7 +83,7 @@ def settings(endpoint, tiny_encoder, tmp_path_factory):
             "generator": {"backend": "openai", "base_url": endpoint.url, "api_key_file": str(key), "model": "m"},
             "feedback": {"pseudo_queries": 4, "items": 3},
             "base": {"encoder": {"name": str(tiny_encoder), "max_tokens": 64, "precision": "float32"}, "epochs": 1},
-            "method": {"candidates": 4, "shots": 2},
+            "method": {"candidates": 4, "shots": 2, "temperature": 1.0},
             "fit": {"steps": 5, "min_groups": 1},
             "peers": {"tenants": ["default"], "floor": 0.0},
             "evaluate": {"tasks": ["LaMP_2M", "LaMP_5"], "workers": 2, "bootstrap": 200, "folds": 2},
