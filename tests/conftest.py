@@ -97,7 +97,10 @@ def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
 
     def make(seed: int = 0) -> Scorer:
         torch.manual_seed(seed)
-        return Scorer(TextsEncoder.load(str(tiny_encoder), 64)).eval()
+        made = Scorer(TextsEncoder.load(str(tiny_encoder), 64)).eval()
+        # Training starts at zero, and all seeds would score alike.
+        made.heads.shared.out.reset_parameters()
+        return made
 
     return make
 

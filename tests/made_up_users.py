@@ -34,7 +34,10 @@ def with_taste(taste: torch.Tensor, seed: int, groups: int = 6, size: int = 4) -
 def make_model(width: int = WIDTH, seed: int = 0) -> HeadModel:
     """Random but fixed shared head, bases and facets."""
     torch.manual_seed(seed)
-    return HeadModel(width).requires_grad_(False)
+    model = HeadModel(width)
+    # Training starts at zero.
+    model.shared.out.reset_parameters()
+    return model.requires_grad_(False)
 
 
 def make_head(model: HeadModel, kind: str, seed: int, rank: int = 3) -> Head:

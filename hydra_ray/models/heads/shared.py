@@ -11,8 +11,8 @@ from hydra_ray.models.lexical import LEXICAL
 class SharedHead(nn.Module):
     """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and what words alone tell.
 
-    s are the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0): the log share of the user's
-    past answers that say the same is a prior that the rest is added to.
+    s are the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0) and w = 0: the log share of the
+    user's past answers that say the same is a prior that the rest is added to, as far as the data tells more.
 
     Args:
         width: Of z.
@@ -23,6 +23,8 @@ class SharedHead(nn.Module):
         super().__init__()
         self.dense = nn.Linear(width, hidden)
         self.out = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
         self.lexical = nn.Parameter(torch.eye(LEXICAL)[0])
 
     def forward(self, z: Tensor) -> Tensor:

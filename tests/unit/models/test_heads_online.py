@@ -4,10 +4,11 @@ import random
 
 import pytest
 import torch
+from made_up_users import make_model
 from torch.testing import assert_close
 
 from hydra_ray.models.features import UserFeatures
-from hydra_ray.models.heads import FitOptions, HeadModel
+from hydra_ray.models.heads import FitOptions
 from hydra_ray.models.heads.bases import BasisHeads, evidence
 from hydra_ray.models.heads.online import head_of, pack, unpack
 
@@ -17,8 +18,7 @@ ABOUT = {"pull": 0.05, "temperature": 0.1, "prior_weight": 0.5}
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
-    return HeadModel(WIDTH).eval()
+    return make_model(WIDTH).eval()
 
 
 @pytest.fixture(scope="module")
