@@ -16,7 +16,7 @@ from hydra_ray.models.losses import LOSSES, TEMPERATURE, group_log_softmax
 
 # At the default pull the prior of the weights is the unit Gaussian that the bases were calibrated for.
 _UNIT_PULL = 0.05
-_MOST_ROUNDS, _MOST_HALVINGS, _CLOSE = 30, 12, 1e-7
+_MOST_ROUNDS, _MOST_HALVINGS, _CLOSE = 50, 40, 1e-7
 
 
 class BasisHeads(nn.Module):
