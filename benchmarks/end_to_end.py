@@ -124,7 +124,7 @@ class Ours:
 
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
-        self._settings = FitSettings(head=HeadSettings(kind="lowrank", rank=RANK))
+        self._settings = FitSettings(head=HeadSettings(kind="lowrank", rank=RANK), steps=60)
         choice = Choice(self._settings)
         self._fitter = HeadFitter(scorer.heads, lambda features: choice, "listwise")
 

@@ -127,6 +127,7 @@ def _answer_runs(
     about: dict[str, Any] = {
         "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
         "expected": recipe.expected,
+        "allowed_answers": recipe.allowed_answers,
         "train_users": job.cell.train_users or 0,
     }
     # One loop for all: the generator's connections belong to it.

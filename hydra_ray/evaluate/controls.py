@@ -1,4 +1,4 @@
-"""Controls: what simpler or impossible ways to choose among the same candidates would have answered.
+"""Controls: what simpler or impossible ways to choose among the LLM's same samples would have answered.
 
 They tell what a method's gain comes from. They are no competitors: an oracle sees the gold answer.
 """

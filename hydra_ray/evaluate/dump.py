@@ -125,6 +125,7 @@ class Dump:
         made_of: Digest of all that the answers depend on: a run that is there already is not repeated.
         beside: What the LLM was asked besides the answers: profiles, which are written once a user.
         expected: Whether the candidate with the highest expected score answers, else the most preferred one.
+        allowed_answers: Of a closed answer set of at most so many all competed.
     """
 
     task: Task
@@ -138,6 +139,7 @@ class Dump:
     made_of: str = ""
     expected: bool = False
     beside: Usage = field(default_factory=Usage)
+    allowed_answers: int = 0
 
 
 def write_dump(path: Path, dump: Dump) -> None:
@@ -154,6 +156,7 @@ def write_dump(path: Path, dump: Dump) -> None:
         "made_of": dump.made_of,
         "expected": dump.expected,
         "beside": asdict(dump.beside),
+        "allowed_answers": dump.allowed_answers,
     }
     table = pa.Table.from_pylist([_to_columns(row) for row in dump.rows], schema=_ROWS)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -189,6 +192,8 @@ def read_dump(path: Path) -> Dump:
         about["made_of"],
         about["expected"],
         Usage(**about["beside"]),
+        # Runs of versions that had no such setting.
+        about.get("allowed_answers", 0),
     )
 
 

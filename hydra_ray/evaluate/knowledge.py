@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.evaluate.dump import Asked
 from hydra_ray.learn.datasets import load_data
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.groups import helped
 from hydra_ray.learn.run import planned_units
 from hydra_ray.learn.teaching import teaching
 from hydra_ray.learn.tuned import load_tuned, tuned_file
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
-from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.records import Dataset, HistoryItem, Query, Ranked, User, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.steps.texts import reranker_texts
+from hydra_ray.steps.rerank import RerankAsk, Reranker
 from hydra_ray.tasks import Task
 
 # Pairs by which the reranker is held against what it predicts; more would only take longer.
@@ -107,15 +110,26 @@ def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> di
 
 
 def judged_history(settings: Settings, dataset: Dataset, base: Base) -> tuple[tuple[float, bool], ...]:
-    """What the shared reranker says of history items, and whether they helped the LLM; heads were fitted on these."""
+    """Scores of history items without anybody's head, and whether they helped the LLM; heads were fitted on these.
+
+    Args:
+        settings: Where feedback is; the weight of the retriever's order.
+        dataset: Of the users.
+        base: Its reranker judges.
+    """
     rows = FeedbackStore(settings.feedback_dir).read(RERANKER, [user.key for user in dataset.users])[:_MOST_JUDGED]
-    if not rows:
-        return ()
-    texts = [
-        reranker_texts(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
-    ]
-    logits = base.reranker.score(texts, [None] * len(rows)).tolist()
-    helped = [
-        row["score_with"] > row["score_without"] or row["score_with"] == row["score_without"] == 1 for row in rows
-    ]
-    return tuple(zip(logits, helped, strict=True))
+    # A query's rows come in one piece, in the retriever's order.
+    queries = [list(own) for _, own in groupby(rows, key=lambda row: (row["tenant"], row["user"], row["query_id"]))]
+    reranker = Reranker(base.reranker, settings.method.rank_weight)
+    judged = []
+    for own, ranked in zip(queries, reranker([_ask_again(own) for own in queries]), strict=True):
+        scores = {one.item.id: one.score for one in ranked}
+        judged += [(scores[row["item_id"]], helped(row)) for row in own]
+    return tuple(judged)
+
+
+def _ask_again(rows: Sequence[dict[str, Any]]) -> RerankAsk:
+    first = rows[0]
+    items = [HistoryItem(row["item_id"], row["item_input"], row["item_output"]) for row in rows]
+    query = Query(first["query_id"], UserKey(first["tenant"], first["user"]), first["query"])
+    return RerankAsk(query, tuple(Ranked(item, 0.0) for item in items))

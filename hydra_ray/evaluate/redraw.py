@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from hydra_ray.evaluate.dump import Dump
 from hydra_ray.evaluate.metrics import Array
-from hydra_ray.models.lexical import SMOOTHING, log_vote_share
+from hydra_ray.models.lexical import SMOOTHING, log_share
 from hydra_ray.records import Candidate
+from hydra_ray.steps.adapt import all_compete
 from hydra_ray.tasks import Task
 
 DRAWS = 32
@@ -57,8 +58,7 @@ class Samples:
             np.array(logits) if judged else None,
             recover_weight(ordered, run.vote_weight),
             _gains(task, texts) if judged and run.expected else None,
-            # Now and then samples give all of an answer set that competes as a whole.
-            judged and (any(not c.votes for c in ordered) or (task.closed and len(texts) == len(task.labels))),
+            judged and all_compete(task, run.allowed_answers),
         )
 
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:
@@ -109,7 +109,7 @@ class Samples:
 
 
 def recover_weight(candidates: Sequence[Candidate], default: float) -> float:
-    """Weight of the vote in stored scores: score = logit + weight * log_vote_share.
+    """Weight of the vote in stored scores: score = logit + weight * log_share.
 
     A user's head may have a weight of its own.
 
@@ -121,7 +121,7 @@ def recover_weight(candidates: Sequence[Candidate], default: float) -> float:
     # The smallest share tells it best: scores are stored in single precision.
     for candidate in sorted(candidates, key=lambda one: one.votes):
         if candidate.logit is not None and candidate.votes < total:
-            return (candidate.score - candidate.logit) / log_vote_share(candidate.votes, total)
+            return (candidate.score - candidate.logit) / log_share(candidate.votes, total)
     return default
 
 

@@ -73,16 +73,16 @@ def score_dumps(
 def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
     """Predicted chance to help against how many items helped, in ten bins of equal counts.
 
-    The chance is the logistic function of the logit.
+    The chance is the logistic function of the score.
 
     Args:
-        judged: A logit and whether the item helped, any order; fewer than ten give as many bins.
+        judged: A score and whether the item helped, any order; fewer than ten give as many bins.
     """
     if not judged:
         return ()
-    logits, helped = (np.array(column, dtype=float) for column in zip(*judged, strict=True))
+    scores, helped = (np.array(column, dtype=float) for column in zip(*judged, strict=True))
     # In halves, as exp of a large number overflows.
-    predicted = 0.5 * (1 + np.tanh(logits / 2))
+    predicted = 0.5 * (1 + np.tanh(scores / 2))
     bins = np.array_split(np.argsort(predicted, kind="stable"), min(_BINS, len(judged)))
     return tuple(Bin(float(predicted[own].mean()), float(helped[own].mean()), len(own)) for own in bins)
 

@@ -12,7 +12,7 @@ from typing import Any
 from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import Texts
-from hydra_ray.models.lexical import log_vote_share
+from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.steps.retrieve import RETRIEVERS, LexicalIndex
 from hydra_ray.steps.seeds import stable_seed
@@ -21,6 +21,8 @@ from hydra_ray.tasks import Task
 
 # Allowed answers beside those that the LLM gave, and beside the user's own where no LLM was asked.
 _RIVALS = 15
+# Texts of other people beside the user's own: each is encoded.
+_TEXTS_OF_OTHERS = 7
 # As the methods' defaults have them.
 _EVIDENCE = 24
 
@@ -44,13 +46,24 @@ class Group:
     query: str = ""
 
 
-def feedback_groups(role: str, rows: Iterable[dict[str, Any]], task: Task, loss: str, seed: int) -> list[Group]:
-    """Groups of a role from its feedback rows; groups that tell nothing apart are left out."""
+def feedback_groups(
+    role: str, rows: Iterable[dict[str, Any]], task: Task, loss: str, seed: int, unsaid: bool
+) -> list[Group]:
+    """Groups of a role from its feedback rows; groups that tell nothing apart are left out.
+
+    Args:
+        role: Reranker or adapter.
+        rows: Its feedback, queries in one piece each.
+        task: Scores answers.
+        loss: As the base is trained with.
+        seed: Draws allowed answers where there are many.
+        unsaid: Whether answers compete that the LLM did not give (`steps.adapt.all_compete`).
+    """
     if role == RERANKER:
         by_query = groupby(rows, key=lambda row: (row["tenant"], row["user"], row["query_id"]))
         groups = [_reranker_group(list(members), loss) for _, members in by_query]
     else:
-        groups = [_adapter_group(row, task, seed) for row in rows]
+        groups = [_adapter_group(row, task, seed, unsaid) for row in rows]
     return telling(groups)
 
 
@@ -71,7 +84,7 @@ def own_answer_groups(
     """
     groups = []
     for unit in units:
-        wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _RIVALS)
+        wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _TEXTS_OF_OTHERS)
         evidence = [ranked.item.output for ranked in RETRIEVERS[retriever](unit.query, unit.history, _EVIDENCE)]
         groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
     return telling(groups)
@@ -138,18 +151,22 @@ def _usefulness(row: dict[str, Any], loss: str) -> float:
     # Within a query the score without history is a constant, so a listwise loss needs only the other.
     if loss == "listwise":
         return float(row["score_with"])
-    return float(row["score_with"] > row["score_without"] or row["score_with"] == row["score_without"] == 1.0)
+    return float(helped(row))
 
 
-def _adapter_group(row: dict[str, Any], task: Task, seed: int) -> Group:
+def helped(row: Mapping[str, Any]) -> bool:
+    """Whether a history item helped the LLM, or did no harm to an answer that nothing betters."""
+    return row["score_with"] > row["score_without"] or row["score_with"] == row["score_without"] == 1
+
+
+def _adapter_group(row: dict[str, Any], task: Task, seed: int, unsaid: bool) -> Group:
     scores = dict(zip(row["candidates"], row["scores"], strict=True))
     votes = dict(zip(row["candidates"], row["votes"], strict=True))
-    if task.closed:
-        # Samples miss the user's own answer now and then; and more wrong answers cost nothing. Free
-        # text gets neither: there the adapter has to rank the LLM's own texts, not tell them from people's.
+    # Only what will be chosen among teaches: where the LLM's texts compete alone, telling them from others' is no use.
+    if unsaid:
         for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _RIVALS)):
             scores.setdefault(task.parse(answer) or answer, task.score(answer, row["gold"]))
-    priors = tuple(log_vote_share(votes.get(answer, 0), sum(row["votes"])) for answer in scores)
+    priors = tuple(log_share(votes.get(answer, 0), sum(row["votes"])) for answer in scores)
     decisions = tuple(adapter_texts(answer, row["query"], row["history"]) for answer in scores)
     return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()), priors, row["query_id"])
 

@@ -93,20 +93,29 @@ class HeadFitter:
             heads = self._model.fit(
                 choice.fit.head.kind, features, fit_options(choice.fit, self._loss), head_numbers(choice)
             )
-            told = evidence_by_item(self._model, features) if choice.fit.head.kind == Bases.name else [{}] * len(batch)
+            told = [dict[str, bytes]()] * len(batch)
+            if choice.fit.head.kind == Bases.name:
+                told = evidence_by_item(self._model, features, choice.prior_weight)
             for (key, _), head, own in zip(batch, heads, told, strict=True):
                 yield FittedHead(key, head, own)
 
 
 @torch.no_grad()
-def evidence_by_item(model: HeadModel, users: Sequence[UserFeatures]) -> list[dict[str, bytes]]:
+def evidence_by_item(
+    model: HeadModel, users: Sequence[UserFeatures], prior_weight: float | None = None
+) -> list[dict[str, bytes]]:
     """What users' posteriors depend on, by the id of the item that each group asked again.
 
     For the same users to the bit what `HeadModel.fit` fits on: it takes the same batch through the same products.
+
+    Args:
+        model: The base of one role.
+        users: Whose heads are fitted together.
+        prior_weight: That the heads are judged with; None takes what the base has learnt.
     """
     common, batch = model.common(Bases.name), pad(users, model.device)
     assert isinstance(common, BasisHeads)
-    told = evidence(common, batch.pick(batch.z), batch.pick(model.offset(batch)), batch.scores).cpu()
+    told = evidence(common, batch.pick(batch.z), batch.pick(model.offset(batch, prior_weight)), batch.scores).cpu()
     parts = iter(told.split([size for one in users for size in one.sizes.tolist()]))
     return [{_item(query): pack(next(parts)) for query in one.queries} for one in users]
 

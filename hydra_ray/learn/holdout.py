@@ -53,7 +53,9 @@ class Holdout:
         """
         form, common = HEAD_KINDS[kind], model.common(kind)
         model.requires_grad_(False)
-        courses = [form.course(batch, model.offset(batch), common, options, every) for batch in self.known]
+        courses = [
+            form.course(batch, model.offset(batch, prior_weight), common, options, every) for batch in self.known
+        ]
         for heads in zip(*courses, strict=True):
             scores = [
                 chosen_scores(model, kind, own, batch, prior_weight)

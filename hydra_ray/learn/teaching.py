@@ -14,6 +14,7 @@ from hydra_ray.learn.plan import Unit, user_units
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.records import Dataset, Query, User, UserKey
 from hydra_ray.settings import Settings
+from hydra_ray.steps.adapt import all_compete
 from hydra_ray.tasks import Task
 
 Rows = Mapping[UserKey, Sequence[dict[str, Any]]]
@@ -34,6 +35,7 @@ class Teaching:
         zero_call: Whether no feedback is used, so that history alone has to teach. It teaches the adapter: what helps
             the LLM only the LLM can tell, and the shared reranker goes on ranking.
         retriever: Of the method.
+        unsaid: Whether answers compete that the LLM did not give.
     """
 
     task: Task
@@ -45,12 +47,13 @@ class Teaching:
     with_golds: bool
     zero_call: bool
     retriever: str = "bm25"
+    unsaid: bool = False
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[Group]:
         """A user's groups for a role, oldest query first."""
         rows = self.rows[role].get(user.key, [])
-        groups = feedback_groups(role, rows, self.task, self.loss, self.seed)
+        groups = feedback_groups(role, rows, self.task, self.loss, self.seed, self.unsaid)
         asked = {_row_key(row) for row in rows}
         units = user_units(self.dataset, user, self.own_answers, self.with_golds, self.seed)
         unasked = [unit for unit in units if unit_key(unit) not in asked]
@@ -75,6 +78,7 @@ class Teaching:
                 self.with_golds,
                 self.zero_call,
                 self.retriever,
+                self.unsaid,
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
@@ -114,6 +118,7 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         settings.of_training_users,
         wanted == set(),
         settings.method.retriever,
+        all_compete(task, settings.method.allowed_answers),
     )
 
 

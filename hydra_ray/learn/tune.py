@@ -210,7 +210,8 @@ def _search(
     before = log.read()
     if len(before) < search.trials:
         trainable = ray.tune.with_resources(ray.tune.with_parameters(run_trial, job=job), {"cpu": 1})
-        grid = _tuner(trainable, f"{name}-{len(before)}", storage, log, before, settings, search).fit()
+        now = _values_now(job.fit, job.default_weight, search.space)
+        grid = _tuner(trainable, f"{name}-{len(before)}", storage, log, before, now, settings.seed, search).fit()
         if grid.num_errors:
             raise HydraError(f"{grid.num_errors} trial(s) of cohort {cohort.name} failed; the first: {grid.errors[0]}")
     return log.read()
@@ -222,13 +223,12 @@ def _tuner(
     storage: Path,
     log: TrialLog,
     before: Sequence[Trial],
-    settings: Settings,
+    now: dict[str, Any],
+    seed: int,
     search: SearchSettings,
 ) -> ray.tune.Tuner:
-    """For the trials that are left. The settings there are come first, so that a search can only gain."""
-    now = _values_now(settings.fit, search.space)
-    seed = settings.seed + len(before)
-    sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=min(10, search.trials // 2))
+    """For the trials that are left. The settings there are now come first, so that a search can only gain."""
+    sampler = optuna.samplers.TPESampler(seed=seed + len(before), n_startup_trials=min(10, search.trials // 2))
     space = {path: _distribution(parameter) for path, parameter in search.space.items()}
     first = [] if any(trial.values == now for trial in before) else [now]
     optimizer = OptunaSearch(space, metric="best", mode="max", points_to_evaluate=first, sampler=sampler)
@@ -260,11 +260,11 @@ def _distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution
     return optuna.distributions.FloatDistribution(parameter.low, parameter.high, log=parameter.log)
 
 
-def _values_now(fit: FitSettings, space: Mapping[str, Parameter]) -> dict[str, Any]:
+def _values_now(fit: FitSettings, prior_weight: float, space: Mapping[str, Parameter]) -> dict[str, Any]:
     """The settings there are, as far as the space has them."""
     values: dict[str, Any] = {}
     for path, parameter in space.items():
-        value: Any = 1.0
+        value: Any = prior_weight
         if path != PRIOR_WEIGHT:
             value = fit.model_dump()
             for part in path.split("."):

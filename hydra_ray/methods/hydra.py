@@ -50,10 +50,9 @@ class Hydra:
         )
         generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
         candidates = distinct_candidates(self.prompter.task, generation.texts)
-        if self.adapt:
-            candidates = with_allowed(self.prompter.task, candidates, self.recipe.allowed_answers)
+        competing = with_allowed(self.prompter.task, candidates, self.recipe.allowed_answers)
         evidence = [ranked.item.output for ranked in found[: self.recipe.evidence]]
-        choice = await self._adapt(query, candidates, evidence, head, degraded)
+        choice = await self._adapt(query, competing, evidence, head, degraded)
         judged = choice.candidates if choice else sorted(candidates, key=lambda c: -c.votes)
         return Answer(
             query_id=query.id,

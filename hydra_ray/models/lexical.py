@@ -36,8 +36,8 @@ def lexical_features(judged: str, by: str, answers: str) -> tuple[float, float, 
         is ROUGE-1: it knows a user's manner where no text comes twice. And the share of the judged text's words that
         stand in `by`, 0 to 1.
     """
-    words = _words(judged)
-    grounded = sum(count for word, count in words.items() if word in _words(by)) / max(1, words.total())
+    words, known = _words(judged), _words(by)
+    grounded = sum(count for word, count in words.items() if word in known) / max(1, words.total())
     if not answers:
         return 0.0, 0.0, grounded
     total = equal = alike = 0.0
@@ -46,15 +46,11 @@ def lexical_features(judged: str, by: str, answers: str) -> tuple[float, float, 
         total += weight
         equal += weight * (answer == judged)
         alike += weight * _f1(words, _words(answer))
-    return _log_share(equal, total), _log_share(alike, total), grounded
+    return log_share(equal, total), log_share(alike, total), grounded
 
 
-def log_vote_share(votes: float, total: float) -> float:
-    """log((votes + 0.1) / (total + 0.1)): how much of an LLM's vote an answer has, which may be none."""
-    return _log_share(votes, total)
-
-
-def _log_share(part: float, total: float) -> float:
+def log_share(part: float, total: float) -> float:
+    """log((part + 0.1) / (total + 0.1)): how much of an LLM's votes, or of past answers, an answer has; may be none."""
     return math.log((part + SMOOTHING) / (total + SMOOTHING))
 
 
@@ -63,7 +59,7 @@ def _f1(one: Counter[str], other: Counter[str]) -> float:
     return 2 * (one & other).total() / length if length else 0.0
 
 
-# Queries and answers come again and again: with each candidate, and in each epoch.
-@lru_cache(maxsize=100_000)
+# Queries and answers come again and again: with each candidate, and in each epoch. A long text's words take 25 KB.
+@lru_cache(maxsize=4096)
 def _words(text: str) -> Counter[str]:
     return Counter(_WORD.findall(text.lower()))

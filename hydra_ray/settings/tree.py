@@ -100,7 +100,11 @@ class BaseSettings(Section):
         16, ge=1, description="Groups (queries with all that competes for them) a worker and step."
     )
     lr: float = Field(5e-5, gt=0, description="AdamW's peak rate for the encoder.")
-    head_lr: float = Field(1e-3, gt=0, description="AdamW's peak rate for shared head and user heads.")
+    head_lr: float = Field(
+        1e-3,
+        gt=0,
+        description="AdamW's peak rate for shared head and user heads; 30 times it for words and votes.",
+    )
     weight_decay: float = Field(0.01, ge=0)
     user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")
     workers: int = Field(1, ge=1)
@@ -157,10 +161,16 @@ class MethodSettings(Section):
         "expected", description="Which candidate answers: with the highest expected score, or the most preferred."
     )
     allowed_answers: int = Field(
-        64, ge=0, description="Of a closed answer set of at most so many all compete, whether the LLM said them or not."
+        64,
+        ge=0,
+        le=64,
+        description="Of a closed answer set of at most so many all compete, whether the LLM said them or not.",
     )
     vote_weight: float | None = Field(
-        None, ge=0, description="Weight of log(share of samples) in a candidate's score; null: as the base has learnt."
+        None,
+        ge=0,
+        description="Weight of log(share of samples) in a candidate's score; null: as the base learns it. Set it before "
+        "training: the rest is learnt around it.",
     )
     rank_weight: float | None = Field(
         1.0, ge=0, description="Of -log(the retriever's rank) in a history item's score; null: as the base has learnt."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hydra_ray.models.lexical import log_vote_share
+from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Candidate, Query
 from hydra_ray.steps.decide import by_expected_score
 from hydra_ray.steps.texts import adapter_texts
@@ -71,12 +71,17 @@ class Adapter:
         total = sum(candidate.votes for candidate in ask.candidates)
         weight = prior_weight(self._scorer, ask.head, self._vote_weight)
         judged = [
-            replace(c, logit=logit, score=logit + weight * log_vote_share(c.votes, total))
+            replace(c, logit=logit, score=logit + weight * log_share(c.votes, total))
             for c, logit in zip(ask.candidates, logits, strict=True)
         ]
         if self._task is not None:
             return by_expected_score(self._task, judged)
         return sorted(judged, key=lambda c: -c.score)
+
+
+def all_compete(task: Task, most: int) -> bool:
+    """Whether all allowed answers are candidates, said or not: of a closed answer set of at most so many."""
+    return task.closed and len(task.labels) <= most
 
 
 def with_allowed(task: Task, candidates: tuple[Candidate, ...], most: int) -> tuple[Candidate, ...]:
@@ -89,7 +94,7 @@ def with_allowed(task: Task, candidates: tuple[Candidate, ...], most: int) -> tu
         candidates: What the LLM said; what is not allowed is left out where allowed answers take its place.
         most: Larger answer sets are left alone, as free text is.
     """
-    if not task.closed or len(task.labels) > most:
+    if not all_compete(task, most):
         return candidates
     said = tuple(candidate for candidate in candidates if candidate.text in task.labels)
     left = [label for label in task.labels if label not in {candidate.text for candidate in said}]

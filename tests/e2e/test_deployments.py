@@ -27,6 +27,13 @@ def test_the_local_file_serves_what_the_demo_trains():
     assert parse_settings(application.args) == served
 
 
+def test_through_vllm_the_demos_users_are_answered_as_they_were_learnt():
+    config = ServeDeploySchema.model_validate(yaml.safe_load((DEPLOYMENTS / "vllm-cpu.yaml").read_text()))
+    served = parse_settings(next(one.args for one in config.applications if one.name == "hydra"))
+    demo = demo_settings(Path("runs/demo"))
+    assert (served.seed, served.out, served.method, served.fit) == (demo.seed, demo.out, demo.method, demo.fit)
+
+
 @pytest.mark.parametrize("name", ["local.yaml", "vllm-cpu.yaml"])
 def test_what_is_for_one_machine_fits_two_cores(name):
     """What asks for more CPUs than `serve run` finds waits for ever, and says so in a log only."""

@@ -49,7 +49,7 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     fitted = fit_base(
         {"adapter": groups},
         base_settings(tiny_encoder, workers=2, epochs=6),
-        prior_weights=LEARNT,
+        prior_weights={"reranker": 1.0, "adapter": 0.25},
         seed=1,
         storage=tmp_path,
         show=lambda state, steps: None,
@@ -60,6 +60,7 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     assert [epoch["epoch"] for epoch in fitted.state.epochs] == list(range(6))
     assert fitted.state.epochs[-1]["loss"] < 0.8 * fitted.state.epochs[0]["loss"]
     adapter = fitted.roles["adapter"]
+    assert adapter.scorer.heads.prior == 0.25, "as it was told, and not learnt"
     choices = [("funny", "a new film", ""), ("scary", "a new film", "")]
     for user, preferred in (("u0", 0), ("u1", 1)):
         head = adapter.heads[UserKey("t", user)]

@@ -39,8 +39,10 @@ SEARCH = {
 
 @pytest.fixture
 def tree(scorer, tmp_path):
-    """Settings of a search without LLM calls on an untrained base."""
-    Base(VERSION, TASKS["demo"], scorer(seed=1), scorer(seed=2)).save(tmp_path / "model" / "base")
+    """Settings of a search without LLM calls on an untrained base, which has learnt the vote's weight."""
+    adapter = scorer(seed=2)
+    adapter.heads.prior.data.fill_(0.25)
+    Base(VERSION, TASKS["demo"], scorer(seed=1), adapter).save(tmp_path / "model" / "base")
     return {
         "out": str(tmp_path),
         "users": "dev",
@@ -58,7 +60,7 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
     assert 2 <= len(tuned.results) <= 3
     for result in tuned.results.values():
         assert len(result.trials) == SEARCH["trials"]
-        assert any(trial.values == {"lr": 1e-5, "prior_weight": 1.0} for trial in result.trials), "as it was"
+        assert any(trial.values == {"lr": 1e-5, "prior_weight": 0.25} for trial in result.trials), "as it was"
         best = max(result.trials, key=lambda trial: trial.score)
         assert result.values == {**best.values, "steps": best.steps}
         assert result.users + result.unseen <= 30

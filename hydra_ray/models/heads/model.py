@@ -47,9 +47,14 @@ class HeadModel(nn.Module):
         """What all heads of a kind share; None where that is nothing."""
         return dict(self.commons.items()).get(kind)
 
-    def offset(self, batch: Batch) -> Tensor:
-        """What a user's delta is added to: the shared logit with what is known before, shape (users, places)."""
-        return self.shared(batch.z) + self.prior * batch.known
+    def offset(self, batch: Batch, prior_weight: float | None = None) -> Tensor:
+        """What a user's delta is added to: the shared logit with what is known before, shape (users, places).
+
+        Args:
+            batch: Users' features.
+            prior_weight: Of what is known before; None takes what the base has learnt.
+        """
+        return self.shared(batch.z) + (self.prior if prior_weight is None else prior_weight) * batch.known
 
     @torch.inference_mode()
     def logits(self, z: Tensor, heads: Sequence[Head | None]) -> Tensor:
@@ -89,11 +94,12 @@ class HeadModel(nn.Module):
             kind: A key of `HEAD_KINDS`.
             users: Their cached features.
             options: How.
-            about: Kept with the heads.
+            about: Kept with the heads; fitted around the `prior_weight` among them, which they are judged with.
         """
         batch = pad(users, self.device)
         self.requires_grad_(False)
-        stacked = HEAD_KINDS[kind].fit(batch, self.offset(batch), self.common(kind), options)
+        offset = self.offset(batch, (about or {}).get("prior_weight"))
+        stacked = HEAD_KINDS[kind].fit(batch, offset, self.common(kind), options)
         return HEAD_KINDS[kind].apart(stacked, about)
 
     def save(self, folder: Path) -> None:

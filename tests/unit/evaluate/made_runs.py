@@ -8,7 +8,7 @@ from typing import Any
 from hydra_ray.evaluate.board import Board
 from hydra_ray.evaluate.dump import Asked, Dump, Row
 from hydra_ray.evaluate.stack import stack_runs
-from hydra_ray.models.lexical import log_vote_share
+from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Answer, Candidate, Query, Usage, UserKey
 from hydra_ray.tasks import Task
 
@@ -60,7 +60,7 @@ def judged(weight: float = 1.0, **offered: tuple[int, float]) -> list[Candidate]
     """Candidates by text with votes and logit, in the order they were sampled, best first."""
     total = sum(votes for votes, _ in offered.values())
     found = [
-        Candidate(text, votes, order, logit, logit + weight * log_vote_share(votes, total))
+        Candidate(text, votes, order, logit, logit + weight * log_share(votes, total))
         for order, (text, (votes, logit)) in enumerate(offered.items())
     ]
     return sorted(found, key=lambda candidate: -candidate.score)

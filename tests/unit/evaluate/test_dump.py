@@ -39,7 +39,7 @@ rows = st.lists(st.builds(Row, knowns, st.none() | answers, st.floats(0, 9, widt
 @given(rows=rows)
 def test_a_run_is_read_as_it_was_written(tag_task, tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("dump") / "hydra.parquet"
-    run = Dump(tag_task, "dev", "hydra", 3, rows, 0.5, 25, ((0.25, True), (-1.5, False)), "digest")
+    run = Dump(tag_task, "dev", "hydra", 3, rows, 0.5, 25, ((0.25, True), (-1.5, False)), "digest", allowed_answers=9)
     write_dump(path, run)
     assert read_dump(path) == run
 

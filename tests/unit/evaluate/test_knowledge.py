@@ -1,12 +1,17 @@
 """What is known of queries before anybody answers."""
 
 import json
+import math
 
 import pytest
 
-from hydra_ray.evaluate.knowledge import Knowledge, training_users
+from hydra_ray.evaluate.knowledge import Knowledge, judged_history, training_users
 from hydra_ray.learn.datasets import load_data
+from hydra_ray.learn.feedback import FeedbackStore, Told
+from hydra_ray.learn.plan import pseudo_unit
+from hydra_ray.models.base import Base
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.texts import reranker_texts
 
 
 def about(identity, place):
@@ -66,3 +71,32 @@ def test_users_of_another_place_are_evaluated_without_those_who_trained(settings
         (tmp_path / name).unlink()
     assert training_users(settings) == ()
     assert {one.seen for one in known(settings).values()} == {None}
+
+
+def test_history_is_judged_as_it_is_ranked_and_held_against_what_helped(settings, scorer, tag_task, tmp_path):
+    settings = settings.model_copy(update={"out": tmp_path})
+    _, dataset = load_data(settings)
+    ann = dataset.users[0]
+    unit = pseudo_unit(ann, 3)
+    # In the retriever's order, which is not that of their ids.
+    items, helpful = (ann.history[2], ann.history[0]), (False, True)
+    about = {**ann.key._asdict(), "query_id": unit.query.id, "query": unit.query.input, "pseudo": True}
+    rows = [
+        {
+            **about,
+            "item_id": item.id,
+            "item_input": item.input,
+            "item_output": item.output,
+            "score_with": float(helps),
+            "score_without": 0.0,
+        }
+        for item, helps in zip(items, helpful, strict=True)
+    ]
+    FeedbackStore(settings.feedback_dir).write(0, [(unit, Told(reranker=rows, adapter=[]))])
+    base = Base("v1", tag_task, scorer(seed=1), scorer(seed=2))
+
+    judged = judged_history(settings, dataset, base)
+
+    logits = base.reranker.score([reranker_texts(unit.query.input, item) for item in items], [None, None]).tolist()
+    assert [score for score, _ in judged] == pytest.approx([logits[0], logits[1] - math.log(2)], abs=1e-4)
+    assert tuple(helped for _, helped in judged) == helpful

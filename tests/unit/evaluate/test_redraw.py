@@ -11,6 +11,7 @@ from hydra_ray.steps.decide import by_expected_score
 
 
 def chosen(candidates, n, samples, task=TAGS, **how):
+    """How often each is chosen, all allowed answers competing if `allowed_answers` says so."""
     return Samples.of(candidates, task, run("hydra", [], task, **how)).chosen(n, samples, np.random.default_rng(0))
 
 
@@ -40,13 +41,22 @@ def test_samples_that_gave_no_candidate_are_drawn_too():
 
 
 @pytest.mark.usefixtures("many_draws")
-def test_where_a_candidate_has_no_votes_all_can_be_chosen_whatever_is_drawn():
-    offered = judged(comedy=(2, 0.0), drama=(0, 2.7))
+def test_where_all_allowed_answers_compete_each_can_be_chosen_whatever_is_drawn():
+    offered, all_of_them = judged(comedy=(2, 0.0), drama=(0, 2.7)), {"allowed_answers": 4}
     # 2.7 + log(0.1 / 1.1) > 0 > 2.7 + log(0.1 / 2.1)
-    assert chosen(offered, 1, 2).tolist() == [0, 1, 0]
-    assert chosen(offered, 2, 2).tolist() == [1, 0, 0]
+    assert chosen(offered, 1, 2, **all_of_them).tolist() == [0, 1, 0]
+    assert chosen(offered, 2, 2, **all_of_them).tolist() == [1, 0, 0]
     # Of four samples two gave no candidate; without any vote the logits decide.
-    assert chosen(judged(comedy=(2, 0.0), drama=(0, 1.0)), 1, 4) == pytest.approx([1 / 2, 1 / 2, 0], abs=0.02)
+    offered = judged(comedy=(2, 0.0), drama=(0, 1.0))
+    assert chosen(offered, 1, 4, **all_of_them) == pytest.approx([1 / 2, 1 / 2, 0], abs=0.02)
+
+
+@pytest.mark.usefixtures("many_draws")
+@pytest.mark.parametrize(("allowed", "drama"), [(0, 1 / 4), (3, 1 / 4), (4, 1)])
+def test_an_answer_that_was_not_drawn_wins_only_where_all_compete(allowed, drama):
+    # Samples gave every label, which tells nothing of who may compete.
+    offered = judged(**{label: (1, 9.0 * (label == "drama")) for label in TAGS.labels})
+    assert chosen(offered, 1, 4, allowed_answers=allowed)[3] == pytest.approx(drama, abs=0.02)
 
 
 def test_the_vote_weighs_as_it_did_in_the_stored_scores():
@@ -93,10 +103,11 @@ def test_with_all_samples_the_choice_is_that_of_the_step(task):
     rng = random.Random(0)
     texts = task.labels or ("a red fox", "a red hen", "the hen", "one fox runs")
     for _ in range(30):
-        votes = [rng.randint(0, 4) for _ in texts]
+        # Free text that nobody said is no candidate.
+        votes = [rng.randint(0 if task.closed else 1, 4) for _ in texts]
         offered = judged(0.8, **{text: (count, rng.gauss(0, 1)) for text, count in zip(texts, votes, strict=True)})
         best = by_expected_score(task, offered)[0]
 
-        shares = chosen(offered, sum(votes), sum(votes), task, expected=True)
+        shares = chosen(offered, sum(votes), sum(votes), task, expected=True, allowed_answers=5)
 
         assert shares.argmax() == best.order

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups
+from hydra_ray.learn import groups as made
+from hydra_ray.learn.groups import AnswersOfOthers, Group, own_answer_groups
 from hydra_ray.learn.plan import Unit
 from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.records import UserKey
@@ -38,6 +39,11 @@ def adapt_row(candidates, scores, gold="drama", query="q1", votes=None):
         "votes": votes or [1] * len(candidates),
         "scores": scores,
     }
+
+
+def feedback_groups(role, rows, task, loss="listwise", seed=0, unsaid=None):
+    """Answers that the LLM did not give compete where the set is closed, unless told."""
+    return made.feedback_groups(role, rows, task, loss, seed, task.closed if unsaid is None else unsaid)
 
 
 def answers(group):
@@ -98,6 +104,13 @@ def test_candidates_compete_with_the_users_own_answer_and_some_labels(tag_task):
     assert answers(group) == {"comedy": 0, "sci-fi": 0, "drama": 1, "dark comedy": 0}
     assert group.decisions[0] == ("comedy", "a film", "comedy | drama")
     assert group.user == ANN
+
+
+def test_where_answers_that_the_llm_did_not_give_cannot_be_chosen_they_do_not_teach(tag_task):
+    row = adapt_row(["comedy", "drama"], [0.0, 1.0])
+    (group,) = feedback_groups(ADAPTER, [row], tag_task, unsaid=False)
+    assert answers(group) == {"comedy": 0, "drama": 1}
+    assert feedback_groups(ADAPTER, [adapt_row(["comedy", "sci-fi"], [0.0, 0.0])], tag_task, unsaid=False) == []
 
 
 def test_what_is_known_of_an_llms_candidate_is_its_share_of_the_votes(tag_task):

@@ -73,10 +73,11 @@ def test_a_head_that_was_read_twice_scores_as_one(model, z, kind):
 @every_kind
 def test_heads_come_in_the_order_of_their_users(model, z, kind):
     users, options = [make_user(1, (3, 4)), make_user(2, (2,)), make_user(3)], FitOptions(rank=3, steps=20, lr=0.1)
-    heads = model.fit(kind, users, options, {"prior_weight": 0.5})
-    assert [(head.kind, head.about) for head in heads] == [(kind, {"prior_weight": 0.5})] * 3
+    about = {"prior_weight": 0.5}
+    heads = model.fit(kind, users, options, about)
+    assert [(head.kind, head.about) for head in heads] == [(kind, about)] * 3
     together = torch.stack([model.logits(z, [head] * 6) for head in heads])
-    alone = torch.stack([model.logits(z, model.fit(kind, [user], options) * 6) for user in users])
+    alone = torch.stack([model.logits(z, model.fit(kind, [user], options, about) * 6) for user in users])
     # Kept in bfloat16, and Adam enlarges rounding: near the user's own head, far from all others.
     distance = torch.cdist(together, alone)
     assert distance.diagonal().max() < 0.1 * (distance + torch.eye(3) * 100).min()

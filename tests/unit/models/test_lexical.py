@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.models.lexical import LEXICAL, SEPARATOR, lexical_features, log_vote_share
+from hydra_ray.models.lexical import LEXICAL, SEPARATOR, lexical_features, log_share
 from hydra_ray.steps.texts import adapter_texts
 
 answers = st.lists(st.sampled_from(["drama", "comedy", "sci-fi"]), min_size=1, max_size=30)
@@ -76,9 +76,9 @@ def test_all_numbers_are_small_and_equal_texts_are_alike(judged, query, told):
 
 
 def test_a_vote_for_nobody_is_a_little_of_one():
-    assert log_vote_share(8, 8) == 0
-    assert log_vote_share(0, 8) == pytest.approx(math.log(0.1 / 8.1))
-    assert log_vote_share(0, 0) == 0
+    assert log_share(8, 8) == 0
+    assert log_share(0, 8) == pytest.approx(math.log(0.1 / 8.1))
+    assert log_share(0, 0) == 0
 
 
 def test_the_adapters_texts_are_read_as_they_are_written():
