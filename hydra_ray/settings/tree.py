@@ -169,8 +169,8 @@ class MethodSettings(Section):
     vote_weight: float | None = Field(
         None,
         ge=0,
-        description="Weight of log(share of samples) in a candidate's score; null: as the base learns it. Set it before "
-        "training: the rest is learnt around it.",
+        description="Weight of log(share of samples) in a candidate's score; null: as the base learns it. Set it "
+        "before training: the rest is learnt around it.",
     )
     rank_weight: float | None = Field(
         1.0, ge=0, description="Of -log(the retriever's rank) in a history item's score; null: as the base has learnt."
