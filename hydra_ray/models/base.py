@@ -15,7 +15,7 @@ from hydra_ray.tasks import Task
 
 RERANKER, ADAPTER = "reranker", "adapter"
 ROLES = (RERANKER, ADAPTER)
-_SCHEMA = "hydra-ray/base/v4"
+_SCHEMA = "hydra-ray/base/v5"
 
 
 @dataclass(frozen=True, slots=True)

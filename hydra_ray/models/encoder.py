@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.resources import files
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hydra_ray.models.lexical import LEXICAL, lexical_features
+from hydra_ray.models.lexical import LEXICAL, SEPARATOR, lexical_features
 
-# What is judged (a candidate, a history item), and two texts that it is judged by; "" where there is none.
+# What is judged (a candidate, a history item), and what it is judged by: a query, and answers joined by `SEPARATOR`; ""
+# where there is none.
 Texts = tuple[str, str, str]
 
 # Few distinct tensor shapes: bf16 kernels on the CPU are compiled anew for each.
@@ -24,7 +27,8 @@ _WIDTH_MULTIPLE, _ROWS_MULTIPLE = 32, 16
 class TextsEncoder(nn.Module):
     """z = [h1, h1 * h2, h1 * h3, s] of unit-length mean-pooled encodings h, scaled to entries of about 1.
 
-    s are the numbers that the words alone tell (`models.lexical`).
+    h3 is the mean of the answers' encodings, made as long as the others. s are the numbers that the words alone tell
+    (`models.lexical`).
 
     Texts are encoded apart, so each distinct text costs one pass whatever it is paired with: n
     candidates of one query are n short texts and one long one, not n long ones. What does not involve
@@ -93,18 +97,16 @@ class TextsEncoder(nn.Module):
     def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
         """Distinct texts as token ids and masks, shape (texts, tokens), which text stands where, and what words tell.
 
-        `place` has shape (decisions, 3) and holds rows of the texts; -1 stands for no text. `lexical` has shape
-        (decisions, 3).
+        `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `_Layout` has them.
         """
-        texts = list(dict.fromkeys(text for texts in decisions for text in texts if text))
-        rows = {text: row for row, text in enumerate(texts)}
-        place = torch.tensor([[rows.get(text, -1) for text in texts] for texts in decisions])
-        return {**self._tokens(texts), "place": place, "lexical": self._lexical(decisions)}
+        layout = _Layout.of(decisions)
+        return {**self._tokens(layout.texts), **layout.places, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Features z of tokenised decisions, shape (decisions, width), float32."""
-        tokens = {name: ids for name, ids in batch.items() if name not in ("place", "lexical")}
-        return _features(self._encode(tokens), batch["place"], batch["lexical"])
+        places = {name: batch[name] for name in ("place", "answers", "starts")}
+        tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
+        return _features(self._encode(tokens), places, batch["lexical"])
 
     def remember(self, texts: int) -> None:
         """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
@@ -113,10 +115,10 @@ class TextsEncoder(nn.Module):
     @torch.no_grad()
     def features(self, decisions: Sequence[Texts], batch_size: int = 32) -> Tensor:
         """Features z of any number of decisions, shape (decisions, width), float32, on the CPU."""
-        texts = {text for texts in decisions for text in texts if text}
-        found = {text: self._memory[text] for text in texts if text in self._memory}
+        layout = _Layout.of(decisions)
+        found = {text: self._memory[text] for text in layout.texts if text in self._memory}
         # Texts of like length share a batch, which saves padding.
-        fresh = sorted((text for text in texts if text not in found), key=lambda text: (len(text), text))
+        fresh = sorted((text for text in layout.texts if text not in found), key=lambda text: (len(text), text))
         device = next(self.parameters()).device
         for start in range(0, len(fresh), batch_size):
             batch = fresh[start : start + batch_size]
@@ -125,12 +127,10 @@ class TextsEncoder(nn.Module):
         self._memory |= {text: found[text] for text in fresh[: self._capacity]}
         while len(self._memory) > self._capacity:
             self._memory.popitem(last=False)
-        order = {text: row for row, text in enumerate(found)}
-        encoded = torch.stack(list(found.values())) if found else torch.empty(0, int(self.backbone.config.hidden_size))
-        place = torch.tensor(
-            [[order.get(text, -1) for text in texts] for texts in decisions], dtype=torch.long
-        ).reshape(-1, 3)
-        return _features(encoded, place, self._lexical(decisions))
+        encoded = torch.empty(0, int(self.backbone.config.hidden_size))
+        if found:
+            encoded = torch.stack([found[text] for text in layout.texts])
+        return _features(encoded, layout.places, self._lexical(decisions))
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -175,8 +175,47 @@ class TextsEncoder(nn.Module):
         return F.normalize(mean, dim=1) * mean.shape[1] ** 0.5
 
 
-def _features(encoded: Tensor, place: Tensor, lexical: Tensor) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which of some distinct texts stand where in decisions.
+
+    Attributes:
+        texts: Distinct; what is encoded.
+        places: `place`, shape (decisions, 3): rows of the texts, in the last column rows of the distinct lists of
+            answers, -1 where there is none; `answers`: rows of the texts, list after list; `starts`: where each list
+            of answers begins.
+    """
+
+    texts: list[str]
+    places: dict[str, Tensor]
+
+    @classmethod
+    def of(cls, decisions: Sequence[Texts]) -> _Layout:
+        """Of decisions, in which texts and lists of answers come again and again."""
+        lists = {told: [text for text in told.split(SEPARATOR) if text] for *_, told in decisions if told}
+        single = [text for judged, by, _ in decisions for text in (judged, by) if text]
+        texts = list(dict.fromkeys([*single, *chain.from_iterable(lists.values())]))
+        rows = {text: row for row, text in enumerate(texts)}
+        row_of_list = {told: row for row, told in enumerate(lists)}
+        place = [[rows.get(judged, -1), rows.get(by, -1), row_of_list.get(told, -1)] for judged, by, told in decisions]
+        starts = [0, *accumulate(len(own) for own in lists.values())][:-1]
+        return cls(
+            texts,
+            {
+                "place": torch.tensor(place, dtype=torch.long).reshape(-1, 3),
+                "answers": torch.tensor([rows[text] for own in lists.values() for text in own], dtype=torch.long),
+                "starts": torch.tensor(starts, dtype=torch.long),
+            },
+        )
+
+
+def _features(encoded: Tensor, places: dict[str, Tensor], lexical: Tensor) -> Tensor:
+    place, none = places["place"], encoded.new_zeros(1, encoded.shape[1])
+    told = none[:0]
+    if len(places["starts"]):
+        mean = F.embedding_bag(places["answers"], encoded, places["starts"], mode="mean")
+        told = F.normalize(mean, dim=1) * encoded.shape[1] ** 0.5
     # One more row of zeros, at -1, for where there is no text.
-    rows = torch.cat([encoded, encoded.new_zeros(1, encoded.shape[1])])
-    judged, by, and_by = (rows[place[:, i]] for i in range(3))
-    return torch.cat([judged, judged * by, judged * and_by, lexical], dim=1)
+    rows, told = torch.cat([encoded, none]), torch.cat([told, none])
+    judged, by, answers = rows[place[:, 0]], rows[place[:, 1]], told[place[:, 2]]
+    return torch.cat([judged, judged * by, judged * answers, lexical], dim=1)

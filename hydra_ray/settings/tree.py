@@ -103,7 +103,7 @@ class BaseSettings(Section):
     head_lr: float = Field(
         1e-3,
         gt=0,
-        description="AdamW's peak rate for shared head and user heads; 30 times it for words and votes.",
+        description="AdamW's peak rate for shared head and user heads; 10 times it for words and votes.",
     )
     weight_decay: float = Field(0.01, ge=0)
     user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")

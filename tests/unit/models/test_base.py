@@ -86,13 +86,13 @@ def test_a_missing_base_says_what_to_do(tmp_path):
         Base.load(tmp_path)
 
 
-@pytest.mark.parametrize("schema", ["hydra-ray/base/v3", None])
+@pytest.mark.parametrize("schema", ["hydra-ray/base/v4", None])
 def test_a_base_of_another_schema_is_refused(base, tmp_path, schema):
     folder = tmp_path / "base"
     base.save(folder)
     about = json.loads((folder / "base.json").read_text())
     (folder / "base.json").write_text(json.dumps({**about, "schema": schema}))
-    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v4'"):
+    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v5'"):
         Base.load(folder)
 
 

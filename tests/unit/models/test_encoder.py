@@ -11,7 +11,7 @@ DECISIONS = [
     ("drama", "two cats meet", "comedy | drama"),
     ("comedy", "two cats meet", "comedy | drama"),
     ("sci-fi: a robot falls", LONG, ""),
-    (LONG, "a robot", "sci-fi"),
+    (LONG, "a robot", "sci-fi | comedy | sci-fi"),
     ("drama", "", ""),
     ("drama", "drama", "x"),
 ]
@@ -60,7 +60,8 @@ def test_each_distinct_text_is_read_once(encoder, rows):
     assert batch["place"][4].tolist()[1:] == [-1, -1]
     assert batch["place"][5, 0] == batch["place"][5, 1] == batch["place"][0, 0]
     encoder.features(DECISIONS)
-    assert sum(rows) == len({text for texts in DECISIONS for text in texts if text})
+    distinct = {text for judged, by, told in DECISIONS for text in (judged, by, *told.split(" | ")) if text}
+    assert sum(rows) == len(distinct)
 
 
 def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
@@ -75,9 +76,11 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
         return mean / mean.norm() * 32**0.5
 
     for row, texts in zip(z, DECISIONS, strict=True):
-        judged, by, and_by = map(alone, texts)
+        judged, by = map(alone, texts[:2])
+        mean = sum((alone(answer) for answer in texts[2].split(" | ")), torch.zeros(32))
+        answers = mean / mean.norm().clamp(min=1e-9) * 32**0.5
         lexical = torch.tensor(lexical_features(*texts))
-        assert_close(row, torch.cat([judged, judged * by, judged * and_by, lexical]), atol=1e-5, rtol=1e-5)
+        assert_close(row, torch.cat([judged, judged * by, judged * answers, lexical]), atol=1e-5, rtol=1e-5)
 
 
 def test_words_tell_nothing_where_they_are_not_to(encoder):
@@ -91,6 +94,13 @@ def test_words_tell_nothing_where_they_are_not_to(encoder):
 
 def test_training_and_scoring_see_the_same_features(encoder):
     assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), atol=1e-5, rtol=1e-5)
+
+
+def test_what_a_user_answered_teaches_the_encoder(encoder):
+    z = encoder(encoder.tokenize(DECISIONS[:1]))
+    (learnt,) = torch.autograd.grad(z[0, 64:96].sum(), encoder.backbone.embeddings.word_embeddings.weight)
+    answered = encoder.tokenizer("comedy", add_special_tokens=False)["input_ids"]
+    assert learnt[answered].abs().max() > 0
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
