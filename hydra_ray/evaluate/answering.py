@@ -193,4 +193,8 @@ def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, 
 
 
 def _is_there(path: Path, made_of: str) -> bool:
-    return path.exists() and read_dump(path).made_of == made_of
+    try:
+        return read_dump(path).made_of == made_of
+    except HydraError:
+        # There is none, or another version's, which is replaced.
+        return False

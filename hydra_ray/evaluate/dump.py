@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
 from hydra_ray.tasks import Task
 
-SCHEMA = "hydra-ray/dump/v1"
+SCHEMA = "hydra-ray/dump/v2"
 
 _ABOUT = b"hydra-ray"
 _ROWS = pa.schema(
@@ -192,8 +192,7 @@ def read_dump(path: Path) -> Dump:
         about["made_of"],
         about["expected"],
         Usage(**about["beside"]),
-        # Runs of versions that had no such setting.
-        about.get("allowed_answers", 0),
+        about["allowed_answers"],
     )
 
 

@@ -58,7 +58,7 @@ class Samples:
             np.array(logits) if judged else None,
             recover_weight(ordered, run.vote_weight),
             _gains(task, texts) if judged and run.expected else None,
-            judged and all_compete(task, run.allowed_answers),
+            bool(texts) and judged and all_compete(task, run.allowed_answers),
         )
 
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:

@@ -166,7 +166,10 @@ def _adapter_group(row: dict[str, Any], task: Task, seed: int, unsaid: bool) -> 
     if unsaid:
         for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _RIVALS)):
             scores.setdefault(task.parse(answer) or answer, task.score(answer, row["gold"]))
-    priors = tuple(log_share(votes.get(answer, 0), sum(row["votes"])) for answer in scores)
+        # What the LLM said beside the point is left out, as where candidates are chosen.
+        scores = {answer: score for answer, score in scores.items() if answer in task.labels}
+    total = sum(votes.get(answer, 0) for answer in scores)
+    priors = tuple(log_share(votes.get(answer, 0), total) for answer in scores)
     decisions = tuple(adapter_texts(answer, row["query"], row["history"]) for answer in scores)
     return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()), priors, row["query_id"])
 

@@ -164,7 +164,8 @@ class MethodSettings(Section):
         64,
         ge=0,
         le=64,
-        description="Of a closed answer set of at most so many all compete, whether the LLM said them or not.",
+        description="Of a closed answer set of at most so many all compete, whether the LLM said them or not. Set it "
+        "before training: what cannot be chosen does not teach.",
     )
     vote_weight: float | None = Field(
         None,
@@ -173,7 +174,10 @@ class MethodSettings(Section):
         "before training: the rest is learnt around it.",
     )
     rank_weight: float | None = Field(
-        1.0, ge=0, description="Of -log(the retriever's rank) in a history item's score; null: as the base has learnt."
+        1.0,
+        ge=0,
+        description="Of -log(the retriever's rank) in a history item's score; null: as the base learns it. Set it "
+        "before training: the rest is learnt around it.",
     )
     evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
     max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")

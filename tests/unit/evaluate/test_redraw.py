@@ -86,8 +86,9 @@ def test_without_an_adapter_the_most_votes_choose_and_the_first_of_equals():
     assert chosen(unjudged[:2], 2, 2).tolist() == [1, 0, 0], "sampled first"
 
 
-def test_no_candidates_are_no_answer():
-    assert chosen([], 2, 8).tolist() == [1]
+@pytest.mark.parametrize("how", [{}, {"allowed_answers": 4}, {"allowed_answers": 4, "expected": True}])
+def test_no_candidates_are_no_answer(how):
+    assert chosen([], 2, 8, **how).tolist() == [1]
 
 
 def test_the_expected_score_decides_where_it_did():

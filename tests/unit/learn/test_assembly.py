@@ -13,7 +13,9 @@ OTHERWISE = {"expected", "told", "seed"}
 
 @pytest.mark.parametrize("preset", ["", "paper"])
 def test_the_methods_numbers_are_those_of_the_settings(preset):
-    settings = parse_settings({"preset": preset, "seed": 3, "method": {"profile": "dpl"}})
+    # None of them as the recipe has it by itself.
+    odd = {"profile": "dpl", "retriever": "recent", "retrieve": 9, "shots": 3, "candidates": 5}
+    settings = parse_settings({"preset": preset, "seed": 3, "method": odd})
     recipe = make_recipe(settings)
     told = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.name not in OTHERWISE}
     assert told == {name: getattr(settings.method, name) for name in told}
