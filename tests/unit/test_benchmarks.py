@@ -54,8 +54,8 @@ def test_fit(run_small):
     assert {"texts", "features", "memory", "goals"} <= told.keys()
     labels, distinct = told["texts"]["answers of 15 labels"], told["texts"]["all texts distinct"]
     assert labels["pairs"] == 50 * labels["users"]
-    # Each film is described and each pair answered by a text of its own, and each film has its evidence.
-    assert distinct["texts"] == distinct["users"] * (50 + 10 + 10)
+    # Each film is described and each pair answered by a text of its own; past answers are out of 15 labels.
+    assert distinct["texts"] == distinct["users"] * (50 + 10) + 15
     assert all(one["users_per_s"] > 0 for one in told["features"].values())
     assert [one["users"] for one in told["memory"].values()] == [300, 600, 300]
     assert all(one["peak_bytes"] > 0 for one in told["memory"].values())
