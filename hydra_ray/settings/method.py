@@ -1,0 +1,109 @@
+"""Settings of how an answer is made, and of what is told of users."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from hydra_ray.settings.section import Section
+from hydra_ray.steps.profile_prompts import ProfilePrompts, check_template
+
+
+class MethodSettings(Section):
+    """How an answer is made."""
+
+    retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
+    retriever: Literal["bm25", "dense", "recent", "mixed", "hybrid", "random"] = Field(
+        "bm25", description="Of hydra's methods; mixed joins bm25 and recent, hybrid dense as well."
+    )
+    shots: int = Field(4, ge=0, description="History items shown to the LLM.")
+    candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
+    temperature: float = Field(0.7, ge=0, description="Of the samples.")
+    greedy: bool = Field(True, description="One of the candidates is the LLM's greedy answer.")
+    decide: Literal["expected", "preferred"] = Field(
+        "expected", description="Which candidate answers: with the highest expected score, or the most preferred."
+    )
+    allowed_answers: int = Field(
+        64,
+        ge=0,
+        le=64,
+        description="Of a closed answer set of at most so many all compete, whether the LLM said them or not. Set it "
+        "before training: what cannot be chosen does not teach.",
+    )
+    vote_weight: float | None = Field(
+        None,
+        ge=0,
+        description="Weight of log(share of samples) in a candidate's score; null: as the base learns it. Set it "
+        "before training: the rest is learnt around it.",
+    )
+    rank_weight: float | None = Field(
+        1.0,
+        ge=0,
+        description="Of -log(the retriever's rank) in a history item's score; null: as the base learns it. Set it "
+        "before training: the rest is learnt around it.",
+    )
+    evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
+    max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")
+    shot_words: int = Field(50, ge=1, description="Longest history input in an example, in words.")
+    profile: str = Field("", description="For hydra's methods: kind of profile that the LLM is told, pag or dpl.")
+
+    @property
+    def prior_weights(self) -> dict[str, float | None]:
+        """Of what is known before a head judges, by role; None is as the base learns it."""
+        return {"reranker": self.rank_weight, "adapter": self.vote_weight}
+
+    @property
+    def candidate_calls(self) -> int:
+        """LLM calls that the candidates of one query take."""
+        return 2 if self.greedy and self.candidates > 1 else 1
+
+
+class PeerSettings(Section):
+    """What users of one tenant may learn from each other."""
+
+    tenants: tuple[str, ...] = Field(
+        (), description="Tenants whose users' texts may be shown in each other's prompts; never across tenants."
+    )
+    similar_users: int = Field(5, ge=1, description="Users nearest in taste whose history is looked at.")
+    per_item: int = Field(16, ge=1, description="Most comparable items of others looked at for one item.")
+    floor: float = Field(0.4, ge=-1, le=1, description="Least cosine of items that are comparable.")
+    refresh_s: float = Field(600, gt=0, description="While serving: age at which who is similar is found anew.")
+
+
+_PROMPTS = ProfilePrompts()
+
+
+class ProfilePromptSettings(Section):
+    """What is asked when profiles are written, and how prompts tell them; $ begins a placeholder, $$ is a dollar."""
+
+    classification: str = Field(_PROMPTS.classification, description="pag, closed answer set; $history: own items.")
+    rating: str = Field(_PROMPTS.rating, description="pag, scores; $history: own items.")
+    generation: str = Field(_PROMPTS.generation, description="pag, free text; $history: own items.")
+    difference: str = Field(
+        _PROMPTS.difference,
+        description="dpl: $own is an item of the user's, $others are peers'; answered as JSON of writing, emotional, "
+        "semantic.",
+    )
+    again: str = Field(_PROMPTS.again, description="dpl, after an answer that cannot be used; $error says why.")
+    summary: str = Field(_PROMPTS.summary, description="dpl: a profile of $differences and own items, $history.")
+    told: str = Field(_PROMPTS.told, description="The system's message that tells the LLM the $profile.")
+
+    @field_validator("*")
+    @classmethod
+    def _placeholders_are_filled(cls, text: str, info: ValidationInfo) -> str:
+        return check_template(str(info.field_name), text)
+
+
+class ProfileSettings(Section):
+    """What an LLM writes of each user."""
+
+    items: int = Field(8, ge=1, description="Most history items that are read; for dpl also most compared with peers'.")
+    pick: Literal["newest", "random"] = Field("newest", description="Which of the user's own items are read.")
+    peers: int = Field(4, ge=1, description="For dpl: representative peers that an item is compared with.")
+    words: int = Field(100, ge=1, description="Longest input and longest output of an item, in words.")
+    difference_words: int = Field(40, ge=1, description="For dpl: longest statement of a difference, in words.")
+    max_tokens: int = Field(300, ge=1, description="Longest profile, in the LLM's tokens.")
+    difference_tokens: int = Field(256, ge=1, description="For dpl: longest answer about one item's differences.")
+    refresh_items: int = Field(5, ge=1, description="A profile is written anew when history grew by so many items.")
+    prompts: ProfilePromptSettings = ProfilePromptSettings()
