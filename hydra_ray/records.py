@@ -164,7 +164,8 @@ class Answer:
         text: The chosen answer; empty when the LLM gave none.
         history: Items shown to the LLM, most useful first.
         candidates: Candidates, best first.
-        degraded: Steps that failed and were done without, e.g. `("reranker",)`.
+        degraded: What was done without: steps that failed, e.g. `("reranker",)`, or "differences" where the profile
+            tells of none.
         head: Which head judged the candidates: "user", "shared", "other" (of another user) or "none".
         usage: What the LLM was asked for this answer.
         truncated: Texts that were cut to fit the prompt.

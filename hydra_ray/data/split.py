@@ -31,6 +31,11 @@ def before(ts: str | None, than: str | None) -> bool:
     return ts is None or than is None or (ts < than and not than.startswith(ts))
 
 
+def surely_before(ts: str | None, than: str | None) -> bool:
+    """As `before`, for what is somebody else's: what has no date may only be known where there is no date to keep."""
+    return than is None or (ts is not None and before(ts, than))
+
+
 @dataclass(frozen=True, slots=True)
 class Split:
     """One of the two splits of people, and how many of their records are asked.

@@ -9,14 +9,15 @@ from typing import Protocol
 
 from hydra_ray.evaluate.profile_book import ProfileBook
 from hydra_ray.methods import Ports, Recipe
-from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.heads import Head
-from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, Query, Ranked, UserKey
+from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, HydraError, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
 from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.peers import PeerPool
+from hydra_ray.steps.profile_writer import cut_off
 from hydra_ray.steps.rerank import RerankAsk, Reranker
 from hydra_ray.steps.retrieve import RETRIEVERS
 
@@ -86,26 +87,30 @@ class LocalSteps:
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Ranks what users similar to the query's said before it."""
         assert self._peers is not None, "the port is plugged only where there is a pool"
-        return await asyncio.to_thread(
-            self._peers.concerning, query, self._history(query), self._similar_users, k, query.ts
-        )
+        history = self._history(query)
+        # A query without a date, of a user whose history is dated, was asked no earlier than its newest item.
+        before = query.ts or cut_off(history)
+        return await asyncio.to_thread(self._peers.concerning, query, history, self._similar_users, k, before)
 
-    async def profile(self, query: Query, kind: str) -> str:
+    async def profile(self, query: Query, kind: str) -> ProfileText:
         """What an LLM wrote of the query's user from what the query may see."""
         assert self._profiles is not None, "the port is plugged only where there is a book"
         try:
-            return (await self._profiles(kind, query.user, self._history(query), query.ts)).text
+            profile = await self._profiles(kind, query.user, self._history(query), query.ts)
         except GenerateError as error:
             raise StepError(str(error)) from error
+        return ProfileText(profile.text, profile.degraded)
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Orders history under a user's head."""
+        self._check_base()
         return await self._reranker(RerankAsk(query, tuple(ranked), self.head(head, RERANKER)))
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Orders candidates under a user's head."""
+        self._check_base()
         own = self.head(head, ADAPTER)
         ordered = await self._adapter(AdaptAsk(query, tuple(candidates), tuple(evidence), own))
         return Choice(tuple(ordered), personal=own is not None)
@@ -117,6 +122,10 @@ class LocalSteps:
         if (key, role) not in self._heads:
             self._heads[key, role] = self._store.head(key, self._base.version, role)
         return self._heads[key, role]
+
+    def _check_base(self) -> None:
+        if self._base is None:
+            raise HydraError("a method that reranks or adapts must say so: its class needs `needs_base = True`")
 
     def _history(self, query: Query) -> tuple[HistoryItem, ...]:
         return self._dataset.history(self._users[query.user], query)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from hydra_ray.methods.collaborative import Collaborative
 from hydra_ray.methods.hydra import Hydra
@@ -11,30 +12,31 @@ from hydra_ray.methods.prompted import Prompted
 from hydra_ray.steps.prompt import Prompter
 
 METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
-    "zero-shot": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by=None),
-    "icl": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="random"),
-    "rag": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25"),
-    "rag-dense": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="dense"),
-    "rag-recent": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="recent"),
-    "rag-mixed": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="mixed"),
-    "rag-hybrid": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="hybrid"),
-    "zero-shot-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by=None, vote=True),
-    "icl-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="random", vote=True),
-    "rag-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", vote=True),
-    "rag-dense-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="dense", vote=True),
-    "rag-mixed-vote": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="mixed", vote=True),
-    "pag": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", profile="pag"),
-    "dpl": lambda ports, prompter, recipe: Prompted(ports, prompter, recipe, by="bm25", profile="dpl"),
+    "zero-shot": partial(Prompted, by=None),
+    "icl": partial(Prompted, by="random"),
+    "rag": partial(Prompted, by="bm25"),
+    "rag-dense": partial(Prompted, by="dense"),
+    "rag-recent": partial(Prompted, by="recent"),
+    "rag-mixed": partial(Prompted, by="mixed"),
+    "rag-hybrid": partial(Prompted, by="hybrid"),
+    "zero-shot-vote": partial(Prompted, by=None, vote=True),
+    "icl-vote": partial(Prompted, by="random", vote=True),
+    "rag-vote": partial(Prompted, by="bm25", vote=True),
+    "rag-dense-vote": partial(Prompted, by="dense", vote=True),
+    "rag-mixed-vote": partial(Prompted, by="mixed", vote=True),
+    "pag": partial(Prompted, by="bm25", profile="pag"),
+    "dpl": partial(Prompted, by="bm25", profile="dpl"),
     "cfrag": Collaborative,
-    "hydra-reranker": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, adapt=False),
-    "hydra-adapter": lambda ports, prompter, recipe: Hydra(ports, prompter, recipe, rerank=False),
+    "hydra-reranker": partial(Hydra, adapt=False),
+    "hydra-adapter": partial(Hydra, rerank=False),
     "hydra": Hydra,
 }
 
 
 def needs_base(method: str) -> bool:
-    """Whether a method judges by a trained base; their names begin with "hydra". The others only prompt."""
-    return method.startswith("hydra")
+    """Whether a method judges by a trained base, as its class says. The others only prompt."""
+    made = METHODS.get(method)
+    return getattr(made.func if isinstance(made, partial) else made, "needs_base", False)
 
 
 __all__ = ["METHODS", "Method", "Ports", "Prompter", "Recipe", "needs_base"]

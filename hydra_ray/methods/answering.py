@@ -36,7 +36,7 @@ async def ask(
         query: Answered.
         shots: Shown, most useful first.
         history: What of the shots the answer may tell of.
-        degraded: Steps that were done without.
+        degraded: What was done without.
         profile: As of the prompter.
         vote: Whether the LLM is sampled, so that a method that chooses is compared at equal LLM calls.
     """
@@ -80,7 +80,7 @@ async def told_profile(ports: Ports, recipe: Recipe, query: Query, kind: str, de
         recipe: Has the template.
         query: Whose user it is of.
         kind: Who writes it; "" asks nobody.
-        degraded: Told where the port fails.
+        degraded: Told where the port fails, and where the profile could not tell what sets the user apart.
     """
     if not kind:
         return ""
@@ -89,4 +89,6 @@ async def told_profile(ports: Ports, recipe: Recipe, query: Query, kind: str, de
     except StepError:
         degraded.append("profile")
         return ""
-    return fill(recipe.told, profile=profile) if profile else ""
+    if profile.degraded:
+        degraded.append("differences")
+    return fill(recipe.told, profile=profile.text) if profile.text else ""

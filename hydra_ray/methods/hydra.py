@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from hydra_ray.methods.answering import retrieved, told_profile
 from hydra_ray.methods.ports import Ports, Recipe, StepError
@@ -26,6 +27,8 @@ class Hydra:
         rerank: Whether the reranker orders the history; else the retriever's order stays.
         adapt: Whether the adapter chooses among samples.
     """
+
+    needs_base: ClassVar[bool] = True
 
     ports: Ports
     prompter: Prompter

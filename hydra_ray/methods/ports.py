@@ -14,6 +14,19 @@ class StepError(HydraError):
     """A step that a method can do without gave no answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProfileText:
+    """A profile as the prompt tells it.
+
+    Attributes:
+        text: "" where there is nothing to tell.
+        degraded: Whether it was written without what makes its kind, as dpl's where there is nobody to compare with.
+    """
+
+    text: str = ""
+    degraded: bool = False
+
+
 class Retrieve(Protocol):
     """Finds history of the query's user."""
 
@@ -79,8 +92,8 @@ class Peers(Protocol):
 class Profile(Protocol):
     """What an LLM wrote of the query's user."""
 
-    async def __call__(self, query: Query, kind: str) -> str:
-        """The profile as the prompt tells it; `kind` names who writes it. "" where there is nothing to tell.
+    async def __call__(self, query: Query, kind: str) -> ProfileText:
+        """The profile; `kind` names who writes it.
 
         Raises:
             StepError: The method goes on without.
@@ -92,13 +105,16 @@ async def _no_peers(query: Query, k: int) -> list[Ranked]:
     raise StepError("nobody plugged the port of peers")
 
 
-async def _no_profile(query: Query, kind: str) -> str:
+async def _no_profile(query: Query, kind: str) -> ProfileText:
     raise StepError("nobody plugged the port of profiles")
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The steps as a method calls them. Methods of the papers' core need the first four only."""
+    """The steps as a method calls them. Methods of the papers' core need the first four only.
+
+    `rerank` and `adapt` judge by a trained base: they are there for methods whose class says `needs_base`.
+    """
 
     retrieve: Retrieve
     rerank: Rerank
@@ -129,12 +145,16 @@ class Recipe:
 
 
 class Method(Protocol):
-    """A whole personalisation method."""
+    """A whole personalisation method.
+
+    Its class says `needs_base: ClassVar[bool] = True` where it reranks or adapts; without, it only prompts.
+    """
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         """Answers one query under the head of `head`, which is the query's own user but for controls.
 
         Raises:
             GenerateError: The LLM gave no answer.
+            StepError: Another step did not, and the method does not go on without.
         """
         ...

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible front door: composes the four deployments into the method that settings or a request name."""
+"""The OpenAI-compatible front door: composes the deployments into the method that settings or a request name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.learn.assembly import make_prompter, make_recipe
 from hydra_ray.methods import METHODS
+from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Message, Query, UserKey
 from hydra_ray.serve import protocol
@@ -92,12 +93,8 @@ class Ingress(UserEndpoints):
         method = request.hydra.method or self._settings.serve.method
         try:
             answer = await self._methods[method](query, query.user)
-        except GenerateError as error:
-            if error.kind == "busy":
-                return protocol.refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
-            if error.kind == "refused":
-                return protocol.refusal(400, str(error), "invalid_request_error")
-            return protocol.refusal(502, str(error), "upstream_error")
+        except (GenerateError, StepError) as error:
+            return protocol.no_answer(error)
         if request.stream:
             return StreamingResponse(protocol.stream(answer, name, request.n, method), media_type="text/event-stream")
         return JSONResponse(protocol.completion(answer, name, request.n, method))

@@ -13,7 +13,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from hydra_ray.learn.online import Forgotten, Learnt
 from hydra_ray.learn.verdicts import Verdict
 from hydra_ray.methods import Ports
-from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey
 from hydra_ray.steps.generate import GenerateError
 
@@ -48,43 +48,46 @@ class RemoteSteps:
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Asks the retriever."""
-        return await self._step(self.retriever.remote(query, k, by))
+        return await self._step("retriever", self.retriever.remote(query, k, by))
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Asks the retriever for history of people like the query's user."""
-        return await self._step(self.retriever.peers.remote(query, k))
+        return await self._step("retriever", self.retriever.peers.remote(query, k))
 
-    async def profile(self, query: Query, kind: str) -> str:
+    async def profile(self, query: Query, kind: str) -> ProfileText:
         """Asks the profiler; what takes it longer than a step may, a later request finds."""
-        return await self._step(self.profiler.remote(query, kind))
+        return await self._step("profiler", self.profiler.remote(query, kind))
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
-        return await self._step(self.reranker.remote((query, tuple(ranked), head)))
+        return await self._step("reranker", self.reranker.remote((query, tuple(ranked), head)))
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
-        return await self._step(self.adapter.remote((query, tuple(candidates), tuple(evidence), head)))
+        return await self._step("adapter", self.adapter.remote((query, tuple(candidates), tuple(evidence), head)))
 
     async def learn(self, user: UserKey, verdict: Verdict, evidence: Sequence[str]) -> Learnt:
         """Has the adapter learn from what a user said."""
-        return await self._step(self.adapter.learn.remote(user, verdict, tuple(evidence)))
+        return await self._step("adapter", self.adapter.learn.remote(user, verdict, tuple(evidence)))
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""
-        return await self._step(self.adapter.forget.remote(user, item_id))
+        return await self._step("adapter", self.adapter.forget.remote(user, item_id))
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
         return await RemoteGenerator(self.generator, self.generator_timeout_s)(request)
 
-    async def _step(self, reply: Awaitable[Reply]) -> Reply:
+    async def _step(self, name: str, reply: Awaitable[Reply]) -> Reply:
         try:
             return await asyncio.wait_for(reply, self.step_timeout_s)
-        except (RayError, RayServeException, TimeoutError) as error:
-            raise StepError(str(error)) from error
+        except TimeoutError as error:
+            raise StepError(f"the {name} took more than {self.step_timeout_s:g} s") from error
+        except (RayError, RayServeException) as error:
+            # Ray's own words hold the replica's traceback, and clients may be told these.
+            raise StepError(f"the {name} gave no answer") from error
 
 
 @dataclass(frozen=True, slots=True)

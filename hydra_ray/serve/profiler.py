@@ -11,7 +11,7 @@ from typing import Any
 from ray import serve
 
 from hydra_ray.learn.assembly import make_profile_writer
-from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
 from hydra_ray.serve.ports import RemoteGenerator
 from hydra_ray.serve.retriever import FreshPools
@@ -43,10 +43,10 @@ class Profiler:
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)
         llm = RemoteGenerator(generator, settings.serve.generator_timeout_s)
         self._write = make_profile_writer(settings, task, llm, self._comparable)
-        self._writing: dict[tuple[UserKey, str], asyncio.Task[str]] = {}
+        self._writing: dict[tuple[UserKey, str], asyncio.Task[ProfileText]] = {}
 
-    async def __call__(self, query: Query, kind: str) -> str:
-        """The profile of the query's user; "" for a user without history.
+    async def __call__(self, query: Query, kind: str) -> ProfileText:
+        """The profile of the query's user; an empty one for a user without history.
 
         Raises:
             HydraError: There is no such kind, or the profile could not be written.
@@ -65,22 +65,24 @@ class Profiler:
         # Shielded: a request that cannot wait goes on without, and the next one has it.
         return await asyncio.shield(self._writing[key])
 
-    def _look_up(self, user: UserKey, kind: str) -> tuple[Sequence[HistoryItem], str | None]:
+    def _look_up(self, user: UserKey, kind: str) -> tuple[Sequence[HistoryItem], ProfileText | None]:
         """The user's history, and their profile where it still does."""
         history = self._store.history(user)
         if not history:
-            return history, ""
+            return history, ProfileText()
         known = self._store.profile(user, kind)
-        return history, known.text if known and self._write.marks.is_fresh(known.mark, kind, history) else None
+        if known is None or not self._write.marks.is_fresh(known.mark, kind, history):
+            return history, None
+        return history, ProfileText(known.text, known.degraded)
 
-    async def _write_and_keep(self, user: UserKey, kind: str, history: Sequence[HistoryItem]) -> str:
+    async def _write_and_keep(self, user: UserKey, kind: str, history: Sequence[HistoryItem]) -> ProfileText:
         self._loop = asyncio.get_running_loop()
         profile = await self._write(kind, user, history)
         if not await asyncio.to_thread(self._store.put_profiles, [(user, profile)]):
             raise StepError("somebody whose texts the profile tells of was deleted while it was written")
-        return profile.text
+        return ProfileText(profile.text, profile.degraded)
 
-    def _end(self, key: tuple[UserKey, str], task: asyncio.Task[str]) -> None:
+    def _end(self, key: tuple[UserKey, str], task: asyncio.Task[ProfileText]) -> None:
         failed = task.cancelled() or task.exception() is not None
         # What failed stays for a while, and fails for those who ask meanwhile.
         asyncio.get_running_loop().call_later(_RETRY_S if failed else 0, self._writing.pop, key, None)
@@ -88,7 +90,9 @@ class Profiler:
     def _comparable(
         self, user: UserKey, item: HistoryItem, most: int, before: str | None, floor: float
     ) -> list[PeerItem]:
-        """As `PeerPool.comparable`, called in a thread; only what still stands in the store."""
+        """As `PeerPool.comparable`; only what still stands in the store. It waits for asyncio's own threads, which make
+        the pool, so it must be called in another.
+        """
         pool = asyncio.run_coroutine_threadsafe(self._pools.of(user.tenant), self._loop).result()
         found = pool.comparable(user, item, most, before, floor)
         return [peer for peer in found if peer.item in self._store.history(peer.user)]

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from hydra_ray.methods import METHODS
+from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Answer, Message
+from hydra_ray.steps.generate import GenerateError
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.free import ROLES
 
@@ -94,7 +96,7 @@ class ChatCompletionRequest(BaseModel):
 
 
 def completion(answer: Answer, model: str, n: int, method: str) -> dict[str, Any]:
-    """The response: the n best candidates as choices, fewer when there are fewer.
+    """The response: the n best candidates as choices, fewer when there are fewer, and at least the answer itself.
 
     Args:
         answer: What the method came to.
@@ -102,13 +104,12 @@ def completion(answer: Answer, model: str, n: int, method: str) -> dict[str, Any
         n: Most choices.
         method: The method's name.
     """
-    texts = [candidate.text for candidate in answer.candidates[:n]]
     usage = answer.usage
     return {
         **_envelope(answer, model, "chat.completion"),
         "choices": [
             {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop", "logprobs": None}
-            for i, text in enumerate(texts)
+            for i, text in enumerate(_choices(answer, n))
         ],
         "usage": {
             "prompt_tokens": usage.prompt_tokens,
@@ -122,8 +123,8 @@ def completion(answer: Answer, model: str, n: int, method: str) -> dict[str, Any
 def stream(answer: Answer, model: str, n: int, method: str) -> Iterator[str]:
     """The same as server-sent events, word by word; the last chunk before the end carries `hydra`."""
     envelope = _envelope(answer, model, "chat.completion.chunk")
-    for i, candidate in enumerate(answer.candidates[:n]):
-        for j, word in enumerate(candidate.text.split(" ")):
+    for i, text in enumerate(_choices(answer, n)):
+        for j, word in enumerate(text.split(" ")):
             delta = {"content": word if j == 0 else f" {word}"}
             yield _event({**envelope, "choices": [_delta(i, {"role": "assistant", **delta} if j == 0 else delta)]})
         yield _event({**envelope, "choices": [_delta(i, {}, "stop")]})
@@ -151,6 +152,22 @@ def refusal(status: int, message: str, kind: str, headers: dict[str, str] | None
     """An error response in OpenAI's form."""
     body = {"error": {"message": message, "type": kind, "param": None, "code": status}}
     return JSONResponse(body, status, headers)
+
+
+def no_answer(error: GenerateError | StepError) -> JSONResponse:
+    """What the client gets where the LLM gave nothing, or a step that the method cannot do without."""
+    if isinstance(error, StepError):
+        return refusal(503, f"{error}: ask again", "upstream_error", {"Retry-After": "1"})
+    if error.kind == "busy":
+        return refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
+    if error.kind == "refused":
+        return refusal(400, str(error), "invalid_request_error")
+    return refusal(502, str(error), "upstream_error")
+
+
+def _choices(answer: Answer, n: int) -> list[str]:
+    # A method need not tell of candidates, and clients read the first choice.
+    return [candidate.text for candidate in answer.candidates[:n]] or [answer.text]
 
 
 def _envelope(answer: Answer, model: str, kind: str) -> dict[str, Any]:

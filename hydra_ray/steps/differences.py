@@ -11,11 +11,13 @@ import asyncio
 import json
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from hydra_ray.data.split import surely_before
 from hydra_ray.records import HistoryItem, Message, PeerItem, UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profile import Draft, Pag, PeerSource, ProfileRules, ProfileTools, cut, storable
@@ -27,6 +29,8 @@ from hydra_ray.steps.seeds import stable_seed
 _LOOKED_UP = 64
 # So many words of somebody else in a row are a quotation.
 _QUOTATION = 8
+# Apart from asyncio's own threads: while serving, finding peers may wait for a pool that those make.
+_THREADS = ThreadPoolExecutor(thread_name_prefix="dpl")
 
 
 class Difference(BaseModel):
@@ -70,7 +74,9 @@ class Dpl:
         compared: list[Comparison] = []
         if tools.peers is not None:
             # In a thread: looking up and clustering are work for a processor.
-            compared = await asyncio.to_thread(compare, tools, tools.peers, user, history, before)
+            compared = await asyncio.get_running_loop().run_in_executor(
+                _THREADS, compare, tools, tools.peers, user, history, before
+            )
         found = await asyncio.gather(*(extract(tools, one) for one in compared))
         differences = [one for one in found if one is not None]
         dropped = len(found) - len(differences)
@@ -112,8 +118,7 @@ def _allowed(found: Sequence[PeerItem], user: UserKey, before: str | None) -> li
     """
     by_user: dict[UserKey, PeerItem] = {}
     for peer in found:
-        in_time = before is None or (peer.item.ts is not None and peer.item.ts < before)
-        if peer.user != user and peer.user.tenant == user.tenant and in_time:
+        if peer.user != user and peer.user.tenant == user.tenant and surely_before(peer.item.ts, before):
             by_user.setdefault(peer.user, peer)
     return list(by_user.values())
 

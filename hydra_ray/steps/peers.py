@@ -8,6 +8,7 @@ from threading import Lock
 
 import numpy as np
 
+from hydra_ray.data.split import surely_before
 from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
 from hydra_ray.steps.embed import Embed, Vectors
 from hydra_ray.steps.nearest import NearestIndex
@@ -80,7 +81,7 @@ class PeerPool:
             user: Whose own items are left out.
             item: With what others' items are compared.
             most: Most items returned.
-            before: Only items of an earlier `ts` count, compared as text; None lets all count.
+            before: Only items count that are surely of an earlier `ts`, as `surely_before`; None lets all count.
             floor: Least cosine of items that are about something else.
         """
         tenant = self._tenants.get(user.tenant)
@@ -172,7 +173,7 @@ class _Tenant:
 
     def visible(self, rows: Iterable[int], user: UserKey, before: str | None) -> list[int]:
         """Those of the rows that somebody may see, in the same order."""
-        return [row for row in rows if self.items[row].user != user and _earlier(self.items[row].item, before)]
+        return [row for row in rows if self.items[row].user != user and surely_before(self.items[row].item.ts, before)]
 
     def indexes(self) -> _Indexes:
         """The indexes; whoever asks first encodes, others wait."""
@@ -205,10 +206,6 @@ def _taste(embed: Embed, history: Sequence[HistoryItem]) -> Vectors:
 
 def _unit(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-
-
-def _earlier(item: HistoryItem, before: str | None) -> bool:
-    return before is None or (item.ts is not None and item.ts < before)
 
 
 def _one_a_peer(peers: Sequence[PeerItem]) -> list[PeerItem]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.data.split import before
+from hydra_ray.data.split import before, surely_before
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,13 @@ def test_only_what_is_surely_older_is_before(ts, than, known):
 def test_nothing_is_before_what_is_before_it(first, second):
     assert not (before(first, second) and before(second, first))
     assert not before(first, first)
+
+
+@given(ts=st.sampled_from(["2001", "2002", "2002-05", "2003"]), than=st.sampled_from(["2002", "2002-05-01", None]))
+def test_what_others_dated_is_before_as_ones_own_is(ts, than):
+    assert surely_before(ts, than) is before(ts, than)
+
+
+def test_what_others_did_not_date_is_before_nothing_that_is_dated():
+    assert not surely_before(None, "2002")
+    assert surely_before(None, None)

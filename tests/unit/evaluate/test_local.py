@@ -5,7 +5,7 @@ import pytest
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.methods import Recipe
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.records import Dataset, HydraError, User, UserKey
 from hydra_ray.steps.peers import PeerPool
 
 ANN, BOB, CAT = (UserKey("acme", name) for name in ("ann", "bob", "cat"))
@@ -39,6 +39,16 @@ async def test_peers_are_like_what_the_query_may_see_and_spoke_before_it(steps, 
     assert [one.item.input for one in ranked] == ["robots sing"]
 
 
+@pytest.mark.parametrize(("name", "wanted"), [("robots", []), ("whole", ["robots sing"])])
+async def test_a_query_without_a_date_sees_of_peers_what_is_older_than_its_users_newest_item(
+    steps, people, query, word_vectors, name, wanted
+):
+    ports = steps(PeerPool(people, word_vectors, ["acme"]), similar_users=1)
+    # The newest that may be seen is of 2019, or of 2021: as old as a text of Bob's, which does not count.
+    ranked = await ports.peers(query("robots", id=name), 5)
+    assert [one.item.input for one in ranked] == wanted
+
+
 async def test_more_similar_users_may_be_looked_at(steps, people, query, word_vectors):
     ports = steps(PeerPool(people, word_vectors, ["acme"]), similar_users=2)
     ranked = await ports.peers(query("robots", ts="2020"), 5)
@@ -52,3 +62,10 @@ async def test_a_tenant_that_did_not_opt_in_has_none(steps, people, query, word_
 async def test_without_a_pool_the_step_fails(steps, query):
     with pytest.raises(StepError):
         await steps(None).peers(query("robots"), 5)
+
+
+async def test_a_method_that_judges_without_saying_so_is_told_how(steps, query):
+    ports = steps(None)
+    for judging in (ports.rerank(query("robots"), [], None), ports.adapt(query("robots"), [], [], None)):
+        with pytest.raises(HydraError, match="its class needs `needs_base = True`"):
+            await judging

@@ -7,7 +7,7 @@ import pytest
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.profile_book import ProfileBook
 from hydra_ray.methods import Recipe
-from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profile import ProfileRules, ProfileTools
@@ -43,15 +43,16 @@ async def test_a_profile_is_written_once_for_each_history_that_queries_see(datas
     port = steps(dataset, llm, tag_task).ports(llm).profile
     early, late, later = dataset.users[0].queries
     told = await asyncio.gather(*(port(one, "pag") for one in (early, late, later, late)))
-    assert told == ["sees 1", "sees 2", "sees 2", "sees 2"]
-    assert await port(later, "pag") == "sees 2"
+    assert told == [ProfileText(f"sees {count}") for count in (1, 2, 2, 2)]
+    assert await port(later, "pag") == ProfileText("sees 2")
     assert len(llm.requests) == 2
-    assert await port(later, "dpl") == "sees 2"
+    # Nobody opted in, so there is nobody to differ from.
+    assert await port(later, "dpl") == ProfileText("sees 2", degraded=True)
     assert len(llm.requests) == 3
 
 
 async def test_a_user_without_history_has_no_profile_and_costs_nothing(dataset, llm, tag_task):
-    assert await steps(dataset, llm, tag_task).profile(dataset.users[1].queries[0], "dpl") == ""
+    assert await steps(dataset, llm, tag_task).profile(dataset.users[1].queries[0], "dpl") == ProfileText()
     assert llm.requests == []
 
 
@@ -67,7 +68,7 @@ async def test_an_llm_that_fails_is_a_step_that_fails_and_is_asked_again_for_the
     local = steps(dataset, llm, tag_task)
     with pytest.raises(StepError, match="busy"):
         await local.profile(dataset.users[0].queries[1], "pag")
-    assert await local.profile(dataset.users[0].queries[1], "pag") == "a profile"
+    assert (await local.profile(dataset.users[0].queries[1], "pag")).text == "a profile"
 
 
 async def test_a_stored_profile_is_taken_only_if_it_was_made_of_what_the_query_sees(dataset, llm, tag_task, tmp_path):
@@ -77,9 +78,9 @@ async def test_a_stored_profile_is_taken_only_if_it_was_made_of_what_the_query_s
     store.put_profiles([(ANN, whole)])
     local, before = steps(dataset, llm, tag_task, store), len(llm.requests)
     early, late, _ = dataset.users[0].queries
-    assert await local.profile(late, "pag") == whole.text
+    assert (await local.profile(late, "pag")).text == whole.text
     assert len(llm.requests) == before
-    assert await local.profile(early, "pag") == "sees 1"
+    assert (await local.profile(early, "pag")).text == "sees 1"
     store.close()
 
 

@@ -6,19 +6,20 @@ import pytest
 
 from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
 from hydra_ray.methods.hydra import Hydra
-from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Choice, Message, Ranked
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 
 RECIPE = Recipe(shots=2, candidates=3, told="Know of them: $profile", seed=7)
+LIKES = ProfileText("likes drama, costs $5")
 TOLD = Message("system", "Know of them: likes drama, costs $5")
 
 
 class Steps:
     """Ports over one history; `profile` is what the port of profiles gives or raises."""
 
-    def __init__(self, history, llm, profile="likes drama, costs $5", down=False):
+    def __init__(self, history, llm, profile=LIKES, down=False):
         self.history, self.llm, self.told, self.down = history, llm, profile, down
         self.asked = []
 
@@ -68,13 +69,23 @@ async def test_profile_and_nearest_items_are_told_and_one_greedy_answer_taken(ta
     assert answer.prompt == request.messages
 
 
-@pytest.mark.parametrize(("profile", "degraded"), [("", ()), (StepError("late"), ("profile",))])
+@pytest.mark.parametrize(("profile", "degraded"), [(ProfileText(), ()), (StepError("late"), ("profile",))])
 async def test_without_a_profile_nothing_is_told_of_the_user(tag_task, query, llm, history, profile, degraded):
     asked = query("A dog barks.")
     method = METHODS["dpl"](Steps(history, llm, profile).ports(), Prompter(tag_task), RECIPE)
     answer = await method(asked, None)
     assert llm.requests[0].messages == Prompter(tag_task)(asked, history[:2]).messages
     assert answer.degraded == degraded
+
+
+@pytest.mark.parametrize("method", [METHODS["dpl"], Hydra])
+async def test_a_profile_that_tells_of_no_differences_is_told_and_the_answer_says_so(
+    tag_task, query, llm, history, method
+):
+    steps = Steps(history, llm, replace(LIKES, degraded=True))
+    answer = await method(steps.ports(), Prompter(tag_task), replace(RECIPE, profile="dpl"))(query("A dog."), None)
+    assert answer.degraded == ("differences",)
+    assert {request.messages[0] for request in llm.requests} == {TOLD}
 
 
 async def test_without_the_retriever_the_profile_alone_is_told(tag_task, query, llm, history):

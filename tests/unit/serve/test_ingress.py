@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from inspect import isawaitable
 
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from ray.exceptions import RayError
 
 from hydra_ray.methods import METHODS
+from hydra_ray.methods.ports import ProfileText
 from hydra_ray.models.base import Base
-from hydra_ray.records import Choice, Generation, HistoryItem, Message, Ranked, Usage, UserKey
+from hydra_ray.records import Answer, ChatRequest, Choice, Generation, HistoryItem, Message, Ranked, Usage, UserKey
 from hydra_ray.serve import ingress
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
@@ -22,6 +26,8 @@ SAID = [
     {"role": "user", "content": "And now?"},
 ]
 ITEM = HistoryItem("1", "Then?", "Wait.")
+# The class as it is written, below what Serve makes of it.
+PLAIN = ingress.Ingress.func_or_class.__bases__[0]
 
 
 class Handle:
@@ -36,7 +42,21 @@ class Handle:
 
     async def remote(self, *arguments):
         self.asked.append(arguments)
-        return self.answer(*arguments)
+        answer = self.answer(*arguments)
+        return await answer if isawaitable(answer) else answer
+
+
+class Newest:
+    """Somebody's own method: it tells of no candidates, and does not go on without the retriever."""
+
+    def __init__(self, ports, prompter, recipe):
+        self._ports, self._prompter = ports, prompter
+
+    async def __call__(self, query, head):
+        shown = await self._ports.retrieve(query, 3, "recent")
+        prompt = self._prompter(query, [ranked.item for ranked in shown])
+        found = await self._ports.generate(ChatRequest(prompt.messages))
+        return Answer(query.id, found.texts[0], tuple(shown))
 
 
 class Served:
@@ -47,10 +67,8 @@ class Served:
         self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
         reranker = Handle(lambda ask: list(ask[1]))
         adapter = Handle(lambda ask: Choice(ask[1], personal=True))
-        profiler = Handle(lambda query, kind: "")
-        # The class as it is written, below what Serve makes of it.
-        plain = ingress.Ingress.func_or_class.__bases__[0]
-        self.ingress = plain(settings, self.retriever, reranker, self.generator, adapter, profiler)
+        profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
+        self.ingress = PLAIN(settings, self.retriever, reranker, self.generator, adapter, profiler)
         app = FastAPI(exception_handlers=ingress.app.exception_handlers)
         # Serve turned the routes' functions into ones that ask for a replica.
         app.add_api_route("/v1/chat/completions", self.ingress.chat, methods=["POST"])
@@ -83,6 +101,50 @@ def test_the_settings_method_answers_unless_a_request_names_another(served):
     whole = app.ask(SAID[-1:], user="ann", hydra={"method": "hydra"}).json()
     assert (whole["hydra"]["method"], whole["hydra"]["head"]) == ("hydra", "user")
     assert whole["choices"][0]["message"]["content"] == "Calm."
+
+
+@pytest.fixture
+def newest(monkeypatch):
+    # Serve has made a copy of the class, and of all that it names.
+    for methods in (METHODS, PLAIN.__init__.__globals__["METHODS"]):
+        monkeypatch.setitem(methods, "newest", Newest)
+    return {"method": "newest"}
+
+
+def test_a_method_of_ones_own_answers_without_candidates(served, newest):
+    reply = served().ask(SAID[-1:], hydra=newest).json()
+    assert [choice["message"]["content"] for choice in reply["choices"]] == ["Calm."]
+    assert reply["hydra"]["method"] == "newest"
+
+
+def too_slow(*_):
+    return asyncio.sleep(60)
+
+
+def down(*_):
+    raise RayError("Traceback of the replica")
+
+
+@pytest.mark.parametrize(
+    ("retriever", "told"),
+    [
+        (too_slow, "the retriever took more than 0.01 s: ask again"),
+        (down, "the retriever gave no answer: ask again"),
+    ],
+)
+def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriever, told):
+    app = served(step_timeout_s=0.01)
+    app.retriever.answer = retriever
+    reply = app.ask(SAID[-1:], hydra=newest)
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+    assert reply.json()["error"] == {"message": told, "type": "upstream_error", "param": None, "code": 503}
+    assert app.ask(SAID[-1:], hydra={"method": "rag"}).json()["hydra"]["degraded"] == ["retriever"]
+
+
+def test_a_profile_that_tells_of_no_differences_is_told_all_the_same_and_named(served):
+    app = served()
+    assert app.ask(SAID[-1:], hydra={"method": "dpl"}).json()["hydra"]["degraded"] == ["differences"]
+    assert "Quiet." in app.prompt[0].content
 
 
 def test_an_unknown_method_is_refused_with_those_there_are(served):

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 
 import numpy as np
 import pytest
 
-from hydra_ray.methods.ports import StepError
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Generation, Query, Usage, UserKey
 from hydra_ray.serve import profiler as hosted
 from hydra_ray.settings import parse_settings
@@ -50,6 +51,18 @@ def store(settings, item):
     store.close()
 
 
+@pytest.fixture
+def opted_in(settings, monkeypatch):
+    """The same settings with peers, for whom all texts are alike."""
+
+    def embed(texts):
+        return np.stack([np.array([1.0, 0.0], np.float32) for _ in texts])
+
+    monkeypatch.setattr(hosted, "default_embedder", lambda: embed)
+    monkeypatch.setattr("hydra_ray.learn.assembly.default_embedder", lambda: embed)
+    return settings.model_copy(update={"peers": settings.peers.model_copy(update={"tenants": ("default",)})})
+
+
 def make(task, settings, handle):
     return hosted.Profiler.func_or_class(task, settings, handle)
 
@@ -61,9 +74,9 @@ def ask(user=ANN):
 async def test_a_missing_profile_is_written_once_and_kept(tag_task, settings, store):
     handle = Handle()
     profiler = make(tag_task, settings, handle)
-    assert await asyncio.gather(*(profiler(ask(), "pag") for _ in range(3))) == ["profile 1"] * 3
+    assert await asyncio.gather(*(profiler(ask(), "pag") for _ in range(3))) == [ProfileText("profile 1")] * 3
     assert store.profile(ANN, "pag").text == "profile 1"
-    assert await make(tag_task, settings, handle)(ask(), "pag") == "profile 1"
+    assert await make(tag_task, settings, handle)(ask(), "pag") == ProfileText("profile 1")
     assert len(handle.asked) == 1
 
 
@@ -72,11 +85,11 @@ async def test_a_profile_is_written_anew_when_history_grew_or_settings_changed(t
     profiler = make(tag_task, settings, handle)
     await profiler(ask(), "pag")
     for number in range(settings.profile.refresh_items):
-        assert await profiler(ask(), "pag") == "profile 1"
+        assert (await profiler(ask(), "pag")).text == "profile 1"
         store.append_history(ANN, item(f"film {number}"))
-    assert await profiler(ask(), "pag") == "profile 2"
+    assert (await profiler(ask(), "pag")).text == "profile 2"
     changed = settings.model_copy(update={"profile": settings.profile.model_copy(update={"items": 3})})
-    assert await make(tag_task, changed, handle)(ask(), "pag") == "profile 3"
+    assert (await make(tag_task, changed, handle)(ask(), "pag")).text == "profile 3"
 
 
 async def test_who_cannot_wait_goes_without_and_the_next_request_has_it(tag_task, settings, store):
@@ -87,7 +100,7 @@ async def test_who_cannot_wait_goes_without_and_the_next_request_has_it(tag_task
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(profiler(ask(), "pag"), 0.05)
     handle.go.set()
-    assert await profiler(ask(), "pag") == "profile 1"
+    assert (await profiler(ask(), "pag")).text == "profile 1"
     assert len(handle.asked) == 1
     # Else Serve would stop it with the request.
     assert handle.contexts == ["nothing"]
@@ -104,12 +117,12 @@ async def test_after_a_failure_the_llm_is_left_alone_for_a_while(tag_task, setti
     assert len(handle.asked) == 1
     handle.error = None
     await asyncio.sleep(0.3)
-    assert await profiler(ask(), "pag") == "profile 2"
+    assert (await profiler(ask(), "pag")).text == "profile 2"
 
 
 async def test_a_user_without_history_has_no_profile_and_costs_nothing(tag_task, settings, store):
     handle = Handle()
-    assert await make(tag_task, settings, handle)(ask(BOB), "dpl") == ""
+    assert await make(tag_task, settings, handle)(ask(BOB), "dpl") == ProfileText()
     assert handle.asked == []
 
 
@@ -119,23 +132,17 @@ async def test_an_unknown_kind_is_a_step_that_fails(tag_task, settings, store):
 
 
 async def test_peers_are_read_as_they_stand_in_the_store_and_only_where_the_tenant_opted_in(
-    tag_task, settings, store, item, monkeypatch
+    tag_task, settings, opted_in, store, item
 ):
-    def embed(texts):
-        return np.stack([np.array([1.0, 0.0], np.float32) for _ in texts])
-
-    monkeypatch.setattr(hosted, "default_embedder", lambda: embed)
-    monkeypatch.setattr("hydra_ray.learn.assembly.default_embedder", lambda: embed)
     store.put_history(ANN, [item("a robot", "sci-fi", item_id="f1"), item("a king", "drama", item_id="f2")])
     store.put_history(BOB, [item("a robot", "silly", item_id="f1"), item("a king", "boring", item_id="f2")])
     handle = Handle()
-    await make(tag_task, settings, handle)(ask(), "dpl")
-    assert store.profile(ANN, "dpl").degraded
+    alone = make(tag_task, settings, handle)
+    # Whether it is written or stored already.
+    assert [(await alone(ask(), "dpl")).degraded for _ in range(2)] == [True, True]
 
-    peers = settings.peers.model_copy(update={"tenants": ("default",)})
-    open_settings = settings.model_copy(update={"peers": peers})
-    profiler = make(tag_task, open_settings, handle)
-    await profiler(ask(), "dpl")
+    profiler = make(tag_task, opted_in, handle)
+    assert not (await profiler(ask(), "dpl")).degraded
     assert store.profile(ANN, "dpl").peers == (BOB,)
     assert any("Answer: silly" in asked for asked in handle.asked)
 
@@ -161,4 +168,15 @@ async def test_a_profile_with_somebody_deleted_meanwhile_is_neither_given_nor_ke
     with pytest.raises(StepError, match="deleted while it was written"):
         await asking
     assert store.profile(ANN, "pag") is None
-    assert await profiler(ask(), "pag") == ""
+    assert await profiler(ask(), "pag") == ProfileText()
+
+
+async def test_more_first_requests_than_threads_do_not_wait_for_one_another(tag_task, opted_in, store, item):
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(2))
+    users = [UserKey("default", f"user {number}") for number in range(5)]
+    store.put_histories({user: [item("a robot", user.user, item_id="f1")] for user in users})
+    profiler = make(tag_task, opted_in, Handle())
+    # Each waits for the pool of peers, which has to be made in a thread too.
+    asked = asyncio.gather(*(profiler(ask(user), "dpl") for user in users))
+    written = await asyncio.wait_for(asked, timeout=30)
+    assert not any(profile.degraded for profile in written)

@@ -84,3 +84,15 @@ def test_the_answer_says_which_method_gave_it():
     *_, last, done = stream(ANSWER, "hydra", 2, "rag")
     assert json.loads(last.removeprefix("data: "))["hydra"] == whole["hydra"]
     assert done == "data: [DONE]\n\n"
+
+
+@pytest.mark.parametrize("text", ["quite calm", ""])
+def test_an_answer_that_tells_of_no_candidates_is_the_one_choice(text):
+    answer = Answer("q1", text)
+    whole = completion(answer, "hydra", 3, "newest")
+    assert [choice["message"]["content"] for choice in whole["choices"]] == [text]
+    assert whole["hydra"]["candidates"] == []
+    *events, _, _ = stream(answer, "hydra", 3, "newest")
+    choices = [json.loads(event.removeprefix("data: "))["choices"] for event in events]
+    assert "".join(one["delta"].get("content", "") for (one,) in choices) == text
+    assert [one["finish_reason"] for (one,) in choices][-1] == "stop"

@@ -159,6 +159,13 @@ async def test_a_peers_text_without_a_date_is_not_read_where_others_are_dated(ll
     assert (await dpl(llm, pool)("dpl", ANN, history, asked_at="2000")).degraded
 
 
+@pytest.mark.parametrize(("ts", "read"), [("2003", ()), ("2003-04-30", (BOB,)), ("2002", (BOB,))])
+async def test_a_peers_text_dated_by_its_year_is_not_read_before_a_day_of_it(llm, item, ts, read):
+    pool = {BOB: [item("film 0", "a year's", id="y", item_id="f0", ts=ts)]}
+    history = [item("film 0", "mine", id="m", item_id="f0", ts="2003-05-01")]
+    assert (await dpl(llm, pool)("dpl", ANN, history)).peers == read
+
+
 async def test_nobody_is_read_where_the_tenant_did_not_opt_in(llm, films):
     write = ProfileWriter(ProfileTools(llm, ProfileRules(TEXT_TASK)))
     profile = await write("dpl", ANN, films(9))

@@ -89,6 +89,14 @@ class TestComparable:
         assert found(pool(histories).comparable(ANN, asked, 5, "2020-05-02", 0.1)) == [("bob", "earlier")]
         assert len(pool(histories).comparable(ANN, asked, 5, None, 0.1)) == 3
 
+    @pytest.mark.parametrize(("ts", "counts"), [("2019", False), ("2019-02", True), ("2018", True)])
+    def test_what_is_dated_by_its_year_may_be_later_than_a_day_of_it(self, pool, query, item, ts, counts):
+        one = pool({BOB: [item("robots", ts=ts, item_id="x")]})
+        like, same = item("robots"), item("robots", item_id="x")
+        assert len(one.comparable(ANN, like, 5, "2019-03-01", 0.1)) == counts
+        assert len(one.comparable(ANN, same, 5, "2019-03-01", 0.1)) == counts
+        assert len(one.concerning(query("robots"), [item("robots")], 5, 9, "2019-03-01")) == counts
+
     def test_later_items_of_the_same_thing_do_not_hide_like_ones(self, pool, item):
         histories = {
             BOB: [item("robots", id="later", ts="2021", item_id="x")],
@@ -182,7 +190,7 @@ def test_a_large_tenant_is_indexed_whole(pool, item, monkeypatch):
 
 
 WORDS = st.sampled_from(["robots in space", "robots in love", "kings in love", "old cows"])
-DATES = st.sampled_from([None, "2019", "2020", "2021"])
+DATES = st.sampled_from([None, "2019", "2020", "2020-06", "2021"])
 ITEMS = st.builds(HistoryItem, st.uuids().map(str), WORDS, WORDS, DATES, st.sampled_from([None, "x", "y"]))
 USERS = st.builds(UserKey, st.sampled_from(["acme", "other", "shut"]), st.sampled_from(["ann", "bob", "cat"]))
 
@@ -201,4 +209,4 @@ def test_nobody_sees_their_own_anothers_or_later_texts(word_vectors, histories, 
     others = [one for other, history in histories.items() if other != user for one in history]
     assert all(one in others for one in ranked)
     seen = [peer.item for peer in peers] + ranked
-    assert before is None or all(one.ts is not None and one.ts < before for one in seen)
+    assert before is None or all(one.ts and one.ts < before and not before.startswith(one.ts) for one in seen)
