@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray.records import HydraError
-from hydra_ray.settings import Settings, load_settings
+from hydra_ray.settings import Settings, load_settings, settings_table
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -59,6 +59,14 @@ def demo(
     from hydra_ray.demo import run_demo
 
     run_demo(out, console)
+
+
+@app.command("settings")
+def list_settings(
+    below: Annotated[str, typer.Argument(help="Only those of a section, e.g. method.", metavar="[SECTION]")] = "",
+) -> None:
+    """Lists all settings with their defaults and what they are."""
+    console.print(settings_table(below))
 
 
 @data_app.command("describe")
@@ -180,8 +188,8 @@ def import_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrid
 def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Compares methods over tasks and training seeds; writes results, a report and all answers to `out`.
 
-    With evaluate.tasks or evaluate.seeds it first collects, trains and fits what each needs. What is there already is
-    not done again: a killed evaluation goes on where it was.
+    With evaluate.tasks, seeds or train_users it first collects, trains and fits what each needs; else it takes the base
+    in model.dir. What is there already is not done again: a killed evaluation goes on where it was.
     """
     from hydra_ray.evaluate.run import evaluate as run
     from hydra_ray.evaluate.table import outcome_tables
@@ -203,11 +211,17 @@ def reproduce(
     settings: SettingsFile,
     overrides: Overrides = None,
 ) -> None:
-    """Runs a paper's comparison by its own recipe on your data and LLM, and prints its figures beside yours."""
+    """Runs a paper's comparison by its own recipe on your data and LLM, and prints its figures beside yours.
+
+    It collects, trains and fits by that recipe; what your file sets goes over it.
+    """
     from hydra_ray.evaluate.published import beside
     from hydra_ray.evaluate.run import evaluate as run
 
     tree = _load(settings, [f"preset={PRESETS[paper]}", *(overrides or [])])
+    if not (tree.evaluate.tasks or tree.evaluate.seeds):
+        # Else the base in model.dir would answer, whatever recipe it was trained by.
+        tree = tree.model_copy(update={"evaluate": tree.evaluate.model_copy(update={"seeds": (tree.seed,)})})
     console.print(beside(run(tree, console), paper.value))
     console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 

@@ -9,6 +9,7 @@ from hydra_ray.settings.learning import (
     FitSettings,
     HeadSettings,
 )
+from hydra_ray.settings.listing import settings_table
 from hydra_ray.settings.llm import EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
 from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfilePromptSettings, ProfileSettings
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
@@ -38,4 +39,5 @@ __all__ = [
     "VLLMSettings",
     "load_settings",
     "parse_settings",
+    "settings_table",
 ]

@@ -22,14 +22,16 @@ class EncoderSettings(Section):
 class BaseHeadSettings(Section):
     """The training users' heads while the base is fitted."""
 
-    kind: Literal["lowrank", "dense"] = "lowrank"
+    kind: Literal["lowrank", "dense"] = Field("lowrank", description="As of fit.head.")
     rank: int = Field(6, ge=1, description="For lowrank.")
 
 
 class HeadSettings(Section):
     """A user's head: what is added to the shared head's logit."""
 
-    kind: Literal["lowrank", "dense", "facets", "bases"] = "lowrank"
+    kind: Literal["lowrank", "dense", "facets", "bases"] = Field(
+        "lowrank", description="bases learns online and is the smallest, dense is HYDRA's, facets is MoF's."
+    )
     rank: int = Field(6, ge=1, description="For lowrank.")
 
 
@@ -38,9 +40,11 @@ class BaseSettings(Section):
 
     encoder: EncoderSettings = EncoderSettings()
     head: BaseHeadSettings = BaseHeadSettings()
-    loss: Literal["listwise", "bce"] = "listwise"
+    loss: Literal["listwise", "bce"] = Field(
+        "listwise", description="What competes for a query is ranked together, or each judged alone."
+    )
     lexical: bool = Field(True, description="Read what words alone tell: past answers that say the same, or alike.")
-    epochs: int = Field(4, ge=1)
+    epochs: int = Field(4, ge=1, description="Passes over the training groups.")
     batch_groups: int = Field(
         16, ge=1, description="Groups (queries with all that competes for them) a worker and step."
     )
@@ -50,9 +54,9 @@ class BaseSettings(Section):
         gt=0,
         description="AdamW's peak rate for shared head and user heads; 10 times it for words and votes.",
     )
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's.")
     user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")
-    workers: int = Field(1, ge=1)
+    workers: int = Field(1, ge=1, description="Processes of Ray Train; each takes a share of the groups.")
     gpu: bool = Field(False, description="One GPU a worker.")
     max_failures: int = Field(2, ge=0, description="Restarts from the last checkpoint before giving up.")
     seed: int | None = Field(None, description="Of training alone: data and LLM answers stay; null is seed.")
@@ -61,7 +65,9 @@ class BaseSettings(Section):
 class FitSettings(Section):
     """Fitting heads of new users on the frozen base."""
 
-    mode: Literal["llm", "zero-call"] = "llm"
+    mode: Literal["llm", "zero-call"] = Field(
+        "llm", description="llm asks about history items as `collect` does; zero-call learns of their answers alone."
+    )
     head: HeadSettings = HeadSettings()
     steps: int = Field(15, ge=1, description="For lowrank and dense: full-batch Adam steps.")
     lr: float = Field(0.005, gt=0, description="For lowrank and dense.")

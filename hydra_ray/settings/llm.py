@@ -20,13 +20,13 @@ class EndpointSettings(Section):
 
 
 class LimitSettings(Section):
-    """What the endpoint allows, and what one run of a command may spend."""
+    """What the endpoint allows, and what one job may spend: one collection, or one task and training seed answered."""
 
-    requests_per_minute: int | None = Field(None, ge=1)
+    requests_per_minute: int | None = Field(None, ge=1, description="All attempts together.")
     tokens_per_minute: int | None = Field(None, ge=1, description="In and out together.")
-    calls: int | None = Field(None, ge=0, description="Most requests that one run may make.")
-    tokens: int | None = Field(None, ge=0, description="Most tokens, in and out together, that one run may use.")
-    cost: float | None = Field(None, ge=0, description="Most that one run may cost, in the currency of the prices.")
+    calls: int | None = Field(None, ge=0, description="Most requests that one job may make.")
+    tokens: int | None = Field(None, ge=0, description="Most tokens, in and out together, that one job may use.")
+    cost: float | None = Field(None, ge=0, description="Most that one job may cost, in the currency of the prices.")
     price_in: float = Field(0, ge=0, description="Of a million prompt tokens.")
     price_out: float = Field(0, ge=0, description="Of a million completion tokens.")
 
@@ -45,7 +45,7 @@ class VLLMSettings(Section):
     accelerator: str | None = Field(None, description="Ray's name of the GPU to ask for, e.g. L4, A100-80G, H100.")
     tensor_parallel: int = Field(1, ge=1, description="GPUs that share each layer.")
     pipeline_parallel: int = Field(1, ge=1, description="Groups of GPUs that share the layers.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Of weights and arithmetic.")
     max_model_len: int | None = Field(
         None, ge=1, description="Longest prompt and answer, in tokens; null: the model's."
     )
@@ -53,8 +53,8 @@ class VLLMSettings(Section):
         None, gt=0, description="KV cache a replica; null: what the GPU has left, 1 on CPU."
     )
     prefix_caching: bool = Field(True, description="Prompts that begin alike are computed once.")
-    min_replicas: int = Field(1, ge=0)
-    max_replicas: int = Field(1, ge=1)
+    min_replicas: int = Field(1, ge=0, description="Engines that are kept; 0 lets all go when idle.")
+    max_replicas: int = Field(1, ge=1, description="Most engines.")
     target_ongoing_requests: int = Field(32, ge=1, description="Requests a replica at which replicas are added.")
     max_ongoing_requests: int = Field(64, ge=1, description="Requests that a replica works on at once.")
     max_queued_requests: int = Field(256, ge=-1, description="Requests that wait per caller; more are refused (429).")
@@ -71,7 +71,10 @@ class VLLMSettings(Section):
 class GeneratorSettings(EndpointSettings):
     """The black-box LLM."""
 
-    backend: Literal["embedded", "openai", "vllm"] = "embedded"
+    backend: Literal["embedded", "openai", "vllm"] = Field(
+        "embedded",
+        description="embedded runs in this process, openai is any compatible endpoint, vllm is hosted by Serve.",
+    )
     model: str = Field("demo", description="demo, a local checkpoint's path, or a name that the endpoint or hub knows.")
     fallbacks: tuple[EndpointSettings, ...] = Field((), description="For openai: asked in turn while others fail.")
     concurrency: int = Field(32, ge=1, description="Requests in flight, and the largest embedded batch.")

@@ -34,20 +34,34 @@ class EvaluateSettings(Section):
     )
     folds: int = Field(5, ge=2, description="Of users, by which the headline chooses among the baselines.")
     workers: int = Field(1, ge=1, description="Processes that answer at once and share the generator's limits.")
-    bootstrap: int = Field(1000, ge=100, description="Resamples of users behind each interval.")
+    bootstrap: int = Field(
+        10_000,
+        ge=100,
+        description="Resamples of users behind each interval; no p, before it is corrected, is below 2 in so many.",
+    )
     curves: bool = Field(False, description="Also measure gain against calls a user and against length of history.")
-    curve_calls: tuple[NonNegativeInt, ...] = Field((0, 5, 10, 20, 50, 100), min_length=1)
-    curve_history: tuple[NonNegativeInt, ...] = Field((0, 1, 5, 10, 20), min_length=1)
+    curve_calls: tuple[NonNegativeInt, ...] = Field(
+        (0, 5, 10, 20, 50, 100), min_length=1, description="LLM calls a user within which heads are fitted."
+    )
+    curve_history: tuple[NonNegativeInt, ...] = Field(
+        (0, 1, 5, 10, 20), min_length=1, description="Latest items to which histories are cut."
+    )
     curve_history_calls: int = Field(20, ge=0, description="LLM calls a user at each length of history.")
+
+    @model_validator(mode="after")
+    def _curves_are_of_one_base(self) -> EvaluateSettings:
+        if self.curves and (self.tasks or self.seeds or self.train_users):
+            raise ValueError("curves are measured with the base in model.dir: leave out tasks, seeds and train_users")
+        return self
 
 
 class ServeSettings(Section):
     """The Serve application."""
 
-    method: str = "hydra"
+    method: str = Field("hydra", description="What answers, unless a request names another method.")
     model_name: str = Field("hydra", description="The name clients ask for.")
     step_timeout_s: float = Field(
-        10, gt=0, description="A retriever, reranker or adapter slower than this is done without."
+        10, gt=0, description="A retriever, reranker, adapter or profiler slower than this is done without."
     )
     generator_timeout_s: float = Field(120, gt=0, description="An LLM slower than this fails the request.")
     head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
@@ -66,8 +80,8 @@ class Settings(Section):
     """All settings of hydra-ray."""
 
     preset: str = Field("", description="Settings that the file's own go over: paper is HYDRA's published recipe.")
-    seed: int = 0
-    tenant: str = "default"
+    seed: int = Field(0, description="Of all that is drawn: users, pseudo-queries, samples, and training.")
+    tenant: str = Field("default", description="Whose users these are; records may name another.")
     out: Path = Field(Path("runs/default"), description="Results, and what has no place of its own.")
     users: str = Field("train", description="Whose feedback or heads: train, dev or a file of user ids, one a line.")
     data: DataSettings = DataSettings()

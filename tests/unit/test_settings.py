@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from hydra_ray.methods import METHODS
-from hydra_ray.settings import Settings, SettingsError, load_settings, parse_settings
+from hydra_ray.settings import Settings, SettingsError, load_settings, parse_settings, settings_table
 
 DEMO = Path(__file__).parents[2] / "hydra_ray" / "demo.yaml"
 
@@ -176,3 +176,13 @@ def test_a_preset_may_stand_on_another_one_and_the_file_on_both():
 @pytest.mark.parametrize("preset", ["paper", "mof", "dpl"])
 def test_presets_name_methods_that_there_are(preset):
     assert set(parse_settings({"preset": preset}).evaluate.methods) <= set(METHODS)
+
+
+def test_every_setting_is_listed_with_its_default_and_what_it_is():
+    table = settings_table()
+    paths, defaults, meanings = (list(column.cells) for column in table.columns)
+    assert "" not in meanings
+    assert dict(zip(paths, defaults, strict=True))["base.encoder.trained_layers"] == "0"
+    assert set(settings_table("evaluate").columns[0].cells) == {path for path in paths if path.startswith("evaluate.")}
+    with pytest.raises(SettingsError, match="methods: there is no such"):
+        settings_table("methods")
