@@ -25,10 +25,11 @@ from hydra_ray.learn.assembly import (
     make_recipe,
     open_cache,
 )
-from hydra_ray.learn.datasets import load_data
+from hydra_ray.learn.datasets import digest_of, load_data
 from hydra_ray.learn.run import check_task
 from hydra_ray.learn.teaching import digest
 from hydra_ray.methods import METHODS, Method, needs_base
+from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
 from hydra_ray.settings import Settings
@@ -82,19 +83,20 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     task, dataset = load_data(settings)
     queries = [query for user in dataset.users for query in user.queries if query.id in dataset.golds]
     if not queries:
-        raise HydraError(f"data.split: {settings.data.split} has no queries with answers")
+        raise HydraError(no_answers(settings))
+    trained = training_users(settings)
+    told = [digest_of(dataset.users, dataset.golds), digest_of(trained, {})]
     base, store = None, None
     if any(map(needs_base, job.methods)):
         base = Base.load(settings.model_dir / "base")
         check_task(base.task, task)
         store = UserStore(settings.store_url)
-    made_of = {run: _made_of(settings, run, dataset, base, store) for run in job.runs}
+    made_of = {run: digest(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
     left = {run: mark for run, mark in made_of.items() if not _is_there(job.path(run), mark)}
     for run in made_of.keys() - left.keys():
         for _ in queries:
             advance(run, len(queries))
     if left:
-        trained = training_users(settings)
         knowledge = Knowledge.of(settings, task, dataset, trained, base)
         asked = [knowledge.about(query) for query in queries]
         _answer_runs(job, left, asked, task, dataset, trained, base, store, advance)
@@ -128,7 +130,6 @@ def _answer_runs(
         "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
         "expected": recipe.expected,
         "allowed_answers": recipe.allowed_answers,
-        "train_users": job.cell.train_users or 0,
     }
     # One loop for all: the generator's connections belong to it.
     with asyncio.Runner() as runner:
@@ -137,15 +138,23 @@ def _answer_runs(
             rows = runner.run(_answer_all(method, asked, head, partial(advance, run, len(asked))))
             about["beside"] = sum((one.usage for one in beside), Usage())
             about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
+            about["train_users"] = _train_users(job.cell, run, trained)
             split = settings.data.split
             write_dump(job.path(run), Dump(task, split, run, job.cell.seed, rows, **about, made_of=made_of[run]))
         runner.run(generator.close())
 
 
+def _train_users(cell: Cell, run: str, trained: Sequence[User]) -> int:
+    """How many users taught what a run depends on; 0 where that is nobody, or not known."""
+    if not needs_base(run) and run not in HEAD_CONTROLS:
+        return 0
+    return cell.train_users or (len(trained) if cell.prepared else 0)
+
+
 async def _answer_all(
     method: Method, asked: Sequence[Asked], head: Callable[[Query], UserKey | None], advance: Callable[[], None]
 ) -> tuple[Row, ...]:
-    """One method's answers; a query whose LLM call failed has none."""
+    """One method's answers; a query whose LLM call, or a step that it cannot do without, failed has none."""
     slots = asyncio.Semaphore(_IN_FLIGHT)
 
     async def one(known: Asked) -> Row:
@@ -153,7 +162,7 @@ async def _answer_all(
             start = time.perf_counter()
             try:
                 found = await method(known.query, head(known.query))
-            except GenerateError:
+            except (GenerateError, StepError):
                 found = None
             seconds = time.perf_counter() - start
         advance()
@@ -182,7 +191,7 @@ def _methods(
 
 
 def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:
-    """Digest of all that a run depends on: settings of data and methods, the LLM, base and heads."""
+    """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
     elsewhere = {"out", "users", "preset", "generator", "feedback", "base", "fit", "model", "evaluate", "serve", "ray"}
     parts: list[Any] = [settings.model_dump(mode="json", exclude=elsewhere), generator_identity(settings), run]
     if base is not None and store is not None and (needs_base(run) or run in HEAD_CONTROLS):
@@ -190,6 +199,15 @@ def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, 
         stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]
         parts += [base.version, stamps]
     return digest(parts)
+
+
+def no_answers(settings: Settings) -> str:
+    """Says that the split cannot be evaluated, and why that may be."""
+    data = settings.data
+    return (
+        f"data.split: no query of split {data.split} in {data.dir or data.path or data.format} has an answer. LaMP has "
+        f"them in {data.split}_outputs.json; of records it takes users with at least two; or choose another split"
+    )
 
 
 def _is_there(path: Path, made_of: str) -> bool:

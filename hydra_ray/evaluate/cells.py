@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
-from hydra_ray.learn.datasets import load_data
+from hydra_ray.learn.assembly import generator_identity
+from hydra_ray.learn.collect import CollectReport
+from hydra_ray.learn.datasets import digest_of, load_data
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.run import collect_feedback, train_base
+from hydra_ray.learn.teaching import digest
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings
 
@@ -67,17 +71,45 @@ def cells(settings: Settings) -> Iterator[Cell]:
 def prepare(cell: Cell, console: Console) -> None:
     """Collects, trains and fits what the cell lacks; a killed preparation goes on where it was.
 
+    A base that is there is trained anew where settings or training data have changed.
+
     Raises:
-        HydraError: As `collect`, `train` and `fit` do.
+        HydraError: As `collect`, `train` and `fit` do; or the generator's limits were reached.
     """
     settings = cell.settings
-    if not (settings.model_dir / "base").exists():
-        train = _with(settings, users="train")
-        if cell.train_users is not None:
-            train = _with(train, data=_with(train.data, max_users=cell.train_users))
-        collect_feedback(train, console)
+    train = _with(settings, users="train")
+    if cell.train_users is not None:
+        train = _with(train, data=_with(train.data, max_users=cell.train_users))
+    made_of = _made_of(train)
+    note = settings.out / "base_made_of.json"
+    if not (settings.model_dir / "base").exists() or not note.exists() or json.loads(note.read_text()) != made_of:
+        _whole(collect_feedback(train, console), console)
+        note.unlink(missing_ok=True)
         train_base(train, console)
-    fit_users(_with(settings, users=_fitted_users(settings)), console)
+        note.write_text(json.dumps(made_of))
+    fitted = fit_users(_with(settings, users=_fitted_users(settings)), console)
+    if fitted.collected is not None:
+        _whole(fitted.collected, console)
+
+
+def _made_of(train: Settings) -> str:
+    """Digest of all that a base depends on: the training users' records, how they are asked about and learnt from."""
+    sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
+    how = train.model_dump(mode="json", include=sections, exclude={"feedback": {"dir", "askers"}})
+    _, dataset = load_data(train, "train")
+    return digest(how, generator_identity(train), digest_of(dataset.users, dataset.golds))
+
+
+def _whole(report: CollectReport, console: Console) -> None:
+    """Training on some of the feedback would look like training on all of it.
+
+    Raises:
+        HydraError: Collecting ended early.
+    """
+    if report.stopped:
+        raise HydraError(f"{report} Raise generator.limits and start again: what was asked is kept")
+    if report.unfinished:
+        console.print(str(report))
 
 
 def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> Cell:

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 from rich.console import Console
 
+from hydra_ray.evaluate.answering import no_answers
 from hydra_ray.evaluate.curve_report import Curves, Point, plot_curves
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.metrics import metrics_of, prepare
@@ -187,7 +188,7 @@ def measure_curves(settings: Settings, console: Console) -> Curves:
     """
     task, dataset = load_data(settings)
     if not _queries(dataset):
-        raise HydraError(f"data.split: {settings.data.split} has no queries with answers")
+        raise HydraError(no_answers(settings))
     base = Base.load(settings.model_dir / "base")
     check_task(base.task, task)
     with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner:

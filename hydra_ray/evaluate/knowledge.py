@@ -65,7 +65,8 @@ class Knowledge:
             query,
             self.dataset.golds[query.id],
             len(visible),
-            _most_frequent(visible),
+            # Where history holds no answers to questions, none is the most frequent.
+            _most_frequent(visible) if self.dataset.pairs else "",
             seen,
             self.cohorts.get(query.user, ""),
         )

@@ -40,7 +40,7 @@ class Cost:
         completion_tokens: Of these calls.
         seconds: In the process that evaluated, where LLM answers may come from the cache.
         failed: Share of requests without an answer.
-        degraded: Share that was answered without one of its steps.
+        degraded: Share that was answered without one of its steps, or by a profile that tells of no differences.
     """
 
     calls: float
@@ -144,6 +144,7 @@ class TaskOutcome:
         by_users: Metric of hydra with fewer users in training.
         missing: Queries without an output, by method, where there are any.
         headline: None where hydra or prompt-based methods are absent.
+        own_heads: Share of hydra's answers that were chosen under a head of the user's own; None without hydra.
     """
 
     task: str
@@ -166,6 +167,7 @@ class TaskOutcome:
     by_users: tuple[CurvePoint, ...]
     missing: Mapping[str, int]
     headline: TaskHeadline | None
+    own_heads: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

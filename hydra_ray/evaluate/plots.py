@@ -39,7 +39,7 @@ def gain_by_task(outcome: Outcome) -> Figure | None:
     axes.axvline(0, color=INK, linewidth=1)
     axes.axhline(len(rows) - 0.5, color=INK, linewidth=0.6, alpha=0.4)
     _name_rows(axes, [*(name for name, _ in rows), "mean of tasks"])
-    axes.set_xlabel("better than the best prompt-based method, %")
+    axes.set_xlabel("better than prompting, %")
     return figure
 
 

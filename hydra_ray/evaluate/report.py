@@ -79,7 +79,7 @@ def _overview(outcome: Outcome) -> Picture | None:
     if outcome.headline is None or len(outcome.tasks) < 2:
         return None
     return _picture(
-        "Gain over the best prompt-based method",
+        "Gain over the prompt-based method that is best on other users",
         plots.gain_by_task(outcome),
         "all",
         "hydra's gain by task with 95 % intervals, and the mean over tasks (diamond).",

@@ -34,13 +34,12 @@ def evaluate(settings: Settings, console: Console) -> Outcome:
     What a killed evaluation has finished is kept: bases, heads, LLM answers and each method's run.
 
     Raises:
-        HydraError: Unknown methods, no base, data without answers, or data of another task.
+        HydraError: Unknown methods, the split that a base was trained on, no base, data without answers, or data of
+            another task.
     """
     wanted = settings.evaluate
     names = wanted.methods or tuple(METHODS)
-    unknown = [name for name in (*names, *wanted.baselines) if name not in METHODS]
-    if unknown:
-        raise HydraError(f"evaluate.methods: there is no {unknown}; there are {', '.join(METHODS)}")
+    _check(settings, names)
     planned = list(cells(settings))
     jobs = list(_jobs(planned, names, wanted.workers))
     together = cluster(settings.ray) if wanted.workers > 1 else contextlib.nullcontext()
@@ -56,6 +55,22 @@ def evaluate(settings: Settings, console: Console) -> Outcome:
         with progress_bar(console) as bar:
             paths = _in_parallel(jobs, wanted.workers, bar) if wanted.workers > 1 else _here(jobs, bar)
     return score([read_dump(path) for path in paths], settings)
+
+
+def _check(settings: Settings, names: Sequence[str]) -> None:
+    for path, chosen in (("methods", names), ("baselines", settings.evaluate.baselines)):
+        unknown = [name for name in chosen if name not in METHODS]
+        if unknown:
+            raise HydraError(f"evaluate.{path}: there is no {', '.join(unknown)}; there are {', '.join(METHODS)}")
+    learnt = [name for name in settings.evaluate.baselines if needs_base(name)]
+    if learnt:
+        raise HydraError(f"evaluate.baselines: {', '.join(learnt)} is not prompt-based, hydra is not compared with it")
+    trained = [name for name in names if needs_base(name)]
+    if trained and settings.data.split == "train":
+        raise HydraError(
+            f"data.split: train is what the base learns from, with the answers: {', '.join(trained)} would only repeat "
+            "them. Evaluate another split (data.split=dev), or name methods without a base (evaluate.methods)"
+        )
 
 
 def score(dumps: Sequence[Dump], settings: Settings) -> Outcome:
@@ -110,11 +125,15 @@ def _here(jobs: Sequence[Job], bar: Progress) -> list[Path]:
 def _in_parallel(jobs: Sequence[Job], workers: int, bar: Progress) -> list[Path]:
     """As many jobs at once as settings allow, each a Ray task; a lost worker costs its job a retry."""
     line = bar.add_task("Answering", total=len(jobs), note="")
+    # On this node: dumps, base and the cache are files of it.
+    answer_elsewhere = _answer_elsewhere.options(
+        label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+    )
     waiting, running, paths = list(enumerate(jobs)), dict[ray.ObjectRef, int](), dict[int, list[Path]]()
     while waiting or running:
         while waiting and len(running) < workers:
             place, job = waiting.pop(0)
-            running[_answer_elsewhere.remote(job)] = place
+            running[answer_elsewhere.remote(job)] = place
         for done in ray.wait(list(running), num_returns=1)[0]:
             place = running.pop(done)
             paths[place] = ray.get(done)

@@ -148,7 +148,13 @@ def _outcome(board: Board, baselines: Sequence[str], rows: HeadlineRows | None) 
         by_users=by_users(board),
         missing={method: count for method, count in missing.items() if count},
         headline=rows.summary() if rows else None,
+        own_heads=_own_heads(stack),
     )
+
+
+def _own_heads(stack: Stack) -> float | None:
+    answers = [row.answer for row in stack.rows.get(METHOD, ()) if row is not None and row.answer is not None]
+    return sum(answer.head == "user" for answer in answers) / len(answers) if answers else None
 
 
 def _cost(stack: Stack, method: str) -> Cost:

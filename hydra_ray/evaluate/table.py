@@ -42,6 +42,10 @@ def caption(task: TaskOutcome) -> str:
             f"best on other users (folds that chose it: {chosen}), {_verdict(task.headline.relative)}."
         )
         sentences += _gap(task.headline.oracle_gap)
+    if task.own_heads == 0:
+        sentences.append("No user had a head of their own, which `fit` makes: hydra is the shared head here.")
+    elif task.own_heads is not None and task.own_heads < 1:
+        sentences.append(f"Users' own heads chose {task.own_heads:.0%} of hydra's answers, the shared one the rest.")
     if task.missing:
         sentences.append(f"Answers that are missing, which count as wrong: {_listed(task.missing)}.")
     return " ".join(sentences)

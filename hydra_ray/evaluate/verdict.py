@@ -10,7 +10,7 @@ from hydra_ray.evaluate.views import HYDRA, ZERO_SHOT, count, gained_and_lost, p
 
 
 def headline(outcome: Outcome) -> str:
-    """How much better hydra is than the best prompt-based method, and whether that may be chance."""
+    """How much better hydra is than prompting, and whether that may be chance."""
     if outcome.headline is None:
         return (
             f"There is no headline: it takes {HYDRA}, prompt-based methods (evaluate.methods) and a result of theirs "
@@ -19,7 +19,7 @@ def headline(outcome: Outcome) -> str:
     relative = outcome.headline.relative
     tasks = sum(task.headline is not None for task in outcome.tasks)
     who = f"Over {tasks} tasks {HYDRA} is on average" if tasks > 1 else f"{HYDRA} is"
-    than = f"than the best prompt-based method ({_ends(relative)})"
+    than = f"than the prompt-based method that is best on other users ({_ends(relative)})"
     return f"{who} {improvement(relative)} {than}, which {chance(relative)}."
 
 

@@ -87,7 +87,8 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
         dataset, pseudo_queries=_ALL, use_golds=False, items=0, candidate_calls=0, max_calls=None, seed=settings.seed
     )
     if not units:
-        raise HydraError(f"users: {settings.users} have no history to ask again")
+        why = "have no history" if dataset.pairs else f"have histories of task {task.name} that hold no questions"
+        raise HydraError(f"users: those of {settings.users} {why}; there is nothing to ask again")
     ways = _ways(search)
     with generator_running(settings), asyncio.Runner() as runner, progress_bar(console) as bar:
         generator = make_generator(settings, open_cache(settings))
@@ -127,10 +128,11 @@ def _ways(search: AskedSearch) -> list[Way]:
 
 
 async def _scores(way: Way, units: Sequence[Unit], generator: Generator, settings: Settings, task: Task) -> list[float]:
-    histories = {unit.query.id: unit.history for unit in units}
+    # An item has the same id in the history of everybody who has it.
+    histories = {(unit.query.user, unit.query.id): unit.history for unit in units}
 
     async def retrieve(query: Query, k: int, by: str) -> list[Ranked]:
-        return RETRIEVERS[by](query, histories[query.id], k)
+        return RETRIEVERS[by](query, histories[query.user, query.id], k)
 
     recipe = replace(make_recipe(settings), shots=way.shots)
     ports = Ports(retrieve, _unused_rerank, generator, _unused_adapt)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -132,6 +133,19 @@ def open_cache(settings: Settings) -> AnswerCache:
 def make_questions(settings: Settings, task: Task) -> Questions:
     """What a collection asks the LLM."""
     return Questions(make_prompter(settings, task), make_recipe(settings), settings.feedback.items)
+
+
+def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
+    """The settings, by path, that feedback depends on: with others it is other feedback."""
+    method = ("retriever", "shots", "candidates", "temperature", "greedy", "evidence", "max_input_chars", "shot_words")
+    return {
+        "data.task": task.name,
+        "data.instruction": task.instruction,
+        "data.labels": list(task.labels),
+        "generator.model": settings.generator.model,
+        "feedback.items": settings.feedback.items,
+        **{f"method.{name}": getattr(settings.method, name) for name in method},
+    }
 
 
 def make_askers(settings: Settings, task: Task) -> Askers:

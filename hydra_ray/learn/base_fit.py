@@ -137,7 +137,11 @@ def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None
         HydraError: There are fewer groups than workers.
     """
     if len(groups) < base.workers:
-        raise HydraError(f"{role}: {len(groups)} training group(s) for {base.workers} worker(s); collect more feedback")
+        raise HydraError(
+            f"{role}: {len(groups)} training group(s) for base.workers {base.workers}: a query teaches where some of "
+            "its answers or items are better than others. Raise feedback.pseudo_queries, feedback.items or "
+            "data.max_users, and collect for users=train again"
+        )
 
 
 def _run_worker(config: dict[str, Any]) -> None:

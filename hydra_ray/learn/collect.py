@@ -120,7 +120,7 @@ def record(
     if silent and silent == until_down:
         raise HydraError(
             f"the generator answered no call for {silent} queries in a row, the last with: {told.last_error}. "
-            f"The feedback of {report.units} queries before is kept"
+            f"The feedback of {report.units} queries before is kept: mend `generator` and start the same command again"
         )
     return report
 

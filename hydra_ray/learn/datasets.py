@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 
 from hydra_ray.data.chat import read_chat
@@ -74,8 +76,20 @@ def _stored(settings: Settings, task: Task) -> Dataset:
     histories = store.histories(settings.tenant)
     store.close()
     if not histories:
-        raise HydraError(f"data.format: the store holds no history of tenant {settings.tenant!r}")
+        raise HydraError(
+            f"model.store: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
+            "puts it there"
+        )
     return Dataset(tuple(User(key, tuple(history)) for key, history in histories.items()), pairs=task.pairs)
+
+
+def digest_of(users: Sequence[User], golds: Mapping[str, str]) -> str:
+    """Changes whenever a record of these users or an answer does."""
+    # Records are plain values all the way down, so their text tells all of them apart.
+    digest = blake2b(repr(sorted(golds.items())).encode(), digest_size=12)
+    for user in users:
+        digest.update(repr(user).encode())
+    return digest.hexdigest()
 
 
 def chosen_users(settings: Settings) -> tuple[Task, Dataset]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections import Counter
@@ -22,6 +23,7 @@ from hydra_ray.records import (
     ChatRequest,
     Generation,
     HistoryItem,
+    HydraError,
     Usage,
     UserKey,
 )
@@ -98,6 +100,34 @@ class FeedbackStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+
+    def keep_to(self, asked_with: Mapping[str, Any]) -> None:
+        """Says how what is kept here is asked for; the first to say it decides.
+
+        Args:
+            asked_with: Settings that the LLM's answers depend on, by path.
+
+        Raises:
+            HydraError: What is here was asked for in another way; both would teach as if they were one.
+        """
+        path = self._folder / "asked_with.json"
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            changed = [
+                f"{name} was {before.get(name)!r} and is {value!r}"
+                for name, value in asked_with.items()
+                if before.get(name) != value
+            ]
+            if changed:
+                raise HydraError(
+                    f"{self._folder}: this feedback was collected with other settings ({'; '.join(changed)}): set "
+                    "feedback.dir or out to another folder, or remove this one"
+                )
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(dict(asked_with), indent=1), encoding="utf-8")
+        os.replace(partial, path)
 
     def parts(self) -> list[int]:
         """Numbers of the complete parts."""

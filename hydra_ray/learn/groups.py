@@ -23,8 +23,6 @@ from hydra_ray.tasks import Task
 _RIVALS = 15
 # Texts of other people beside the user's own: each is encoded.
 _TEXTS_OF_OTHERS = 7
-# As the methods' defaults have them.
-_EVIDENCE = 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,12 @@ def feedback_groups(
 
 
 def own_answer_groups(
-    units: Iterable[Unit], task: Task, seed: int, others: AnswersOfOthers | None, retriever: str = "bm25"
+    units: Iterable[Unit],
+    task: Task,
+    seed: int,
+    others: AnswersOfOthers | None,
+    retriever: str = "bm25",
+    most_evidence: int = 24,
 ) -> list[Group]:
     """Adapter groups from history alone, without any LLM call.
 
@@ -81,11 +84,12 @@ def own_answer_groups(
         seed: Draws allowed answers where there are many.
         others: For tasks without a closed answer set.
         retriever: Finds the history whose answers the adapter reads.
+        most_evidence: Answers of history that the adapter reads.
     """
     groups = []
     for unit in units:
         wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _TEXTS_OF_OTHERS)
-        evidence = [ranked.item.output for ranked in RETRIEVERS[retriever](unit.query, unit.history, _EVIDENCE)]
+        evidence = [ranked.item.output for ranked in RETRIEVERS[retriever](unit.query, unit.history, most_evidence)]
         groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
     return telling(groups)
 

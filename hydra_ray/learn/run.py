@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from hydra_ray.learn.assembly import (
+    asked_with,
     cache_file,
     check_generator,
     generator_identity,
@@ -109,9 +110,11 @@ def collect_planned(settings: Settings, task: Task, units: list[Unit], console: 
     """Collects the feedback of these units that is not there yet.
 
     Raises:
-        HydraError: The generator cannot be used, or is down.
+        HydraError: The generator cannot be used, or is down; or the feedback that is there was collected with other
+            settings.
     """
     store = FeedbackStore(settings.feedback_dir)
+    store.keep_to(asked_with(settings, task))
     todo = left_to_ask(units, store)
     report = CollectReport(kept=len(units) - len(todo))
     if not todo:
@@ -184,9 +187,12 @@ def check_task(known: Task, task: Task) -> None:
         HydraError: The tasks or their answer sets differ.
     """
     if known.name != task.name or set(known.labels) != set(task.labels):
+        differing = sorted(set(known.labels) ^ set(task.labels))
+        labels = f" Allowed answers that only one of them has: {', '.join(differing[:5])}." if differing else ""
         raise HydraError(
             f"data.task: the data is {task.name} with {len(task.labels)} allowed answers, the base in model.dir was "
-            f"trained for {known.name} with {len(known.labels)}"
+            f"trained for {known.name} with {len(known.labels)}.{labels} Use the data that it was trained for, or "
+            "another model.dir"
         )
 
 

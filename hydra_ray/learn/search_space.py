@@ -138,8 +138,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SettingsError(f"{path}: {error.strerror}") from None
-    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: {error.strerror}; --search and --asked name the file of a search") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: is to hold keys and values")

@@ -35,6 +35,7 @@ class Teaching:
         zero_call: Whether no feedback is used, so that history alone has to teach. It teaches the adapter: what helps
             the LLM only the LLM can tell, and the shared reranker goes on ranking.
         retriever: Of the method.
+        evidence: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
     """
 
@@ -47,6 +48,7 @@ class Teaching:
     with_golds: bool
     zero_call: bool
     retriever: str = "bm25"
+    evidence: int = 24
     unsaid: bool = False
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
@@ -57,11 +59,10 @@ class Teaching:
         asked = {_row_key(row) for row in rows}
         units = user_units(self.dataset, user, self.own_answers, self.with_golds, self.seed)
         unasked = [unit for unit in units if unit_key(unit) not in asked]
-        if role == ADAPTER and self.task.closed:
-            groups += own_answer_groups(unasked, self.task, self.seed, None, self.retriever)
-        elif role == ADAPTER and self.zero_call:
+        if role == ADAPTER and (self.task.closed or self.zero_call):
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
-            groups += own_answer_groups(unasked, self.task, self.seed, self._answers_of_others(), self.retriever)
+            others = None if self.task.closed else self._answers_of_others()
+            groups += own_answer_groups(unasked, self.task, self.seed, others, self.retriever, self.evidence)
         place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.query, len(place)))
 
@@ -78,6 +79,7 @@ class Teaching:
                 self.with_golds,
                 self.zero_call,
                 self.retriever,
+                self.evidence,
                 self.unsaid,
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
@@ -118,6 +120,7 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         settings.of_training_users,
         wanted == set(),
         settings.method.retriever,
+        settings.method.evidence,
         all_compete(task, settings.method.allowed_answers),
     )
 

@@ -133,8 +133,9 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
             users = _features(told, role, base, storage / "features" / version, settings, console)
             if len(users) < search.cohorts.min_users:
                 raise HydraError(
-                    f"cohorts.min_users: {len(users)} users of {settings.users} teach the {role} anything, a search "
-                    f"wants {search.cohorts.min_users}"
+                    f"cohorts.min_users (of the search): {search.cohorts.min_users} users are wanted, and only "
+                    f"{len(users)} of users={settings.users} have feedback that teaches the {role}: choose or collect "
+                    "more, or lower it"
                 )
             found[role] = _tune_role(role, users, base, storage, settings, search, console)
         save_tuned(tuned_file(settings.model_dir, version), found)

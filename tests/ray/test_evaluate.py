@@ -12,6 +12,8 @@ from hydra_ray.evaluate.dump import read_dump, read_dumps
 from hydra_ray.evaluate.results import read_outcome
 from hydra_ray.evaluate.run import evaluate, score
 from hydra_ray.methods import METHODS
+from hydra_ray.models.base import read_about
+from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
 TAGS = ("comedy", "drama", "sci-fi", "war")
@@ -114,9 +116,12 @@ def test_what_depends_on_more_than_the_prompt_was_there(outcome, settings):
     assert {row.asked.seen for row in hydra.rows} == {True}, "training users have the same films"
     assert {row.asked.history_items for row in hydra.rows} == {6}
     assert hydra.judged
-    for name in ("cfrag", "pag", "dpl"):
+    assert hydra.train_users == 10, "a run of fewer is compared with it"
+    assert read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").train_users == 0
+    # This LLM names no differences, so dpl's profiles are of the users' own items alone.
+    for name, degraded in (("cfrag", ()), ("pag", ()), ("dpl", ("differences",))):
         rows = read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / f"{name}.parquet").rows
-        assert not any(row.answer.degraded for row in rows), name
+        assert {row.answer.degraded for row in rows} == {degraded}, name
 
 
 def test_what_is_there_is_not_answered_again(outcome, settings, endpoint):
@@ -135,6 +140,26 @@ def test_a_method_whose_run_was_lost_is_answered_from_the_cache(outcome, setting
     evaluate(settings, Console(quiet=True))
     assert len(endpoint.asked) == asked
     assert [row.output for row in read_dump(path).rows] == [row.output for row in before.rows]
+
+
+def test_corrected_answers_and_other_settings_are_noticed(outcome, settings, endpoint):
+    home = settings.out / "LaMP_2M" / "seed-0"
+    path = settings.data.dir / "LaMP_2M" / "dev_outputs.json"
+    before, base = path.read_text(), read_about(home / "model" / "base")[0]
+    told = json.loads(before)
+    told["golds"][0]["output"] = "western"
+    path.write_text(json.dumps(told))
+    evaluate(settings, Console(quiet=True))
+    golds = [row.asked.gold for row in read_dump(home / "dumps" / "rag.parquet").rows]
+    assert golds.count("western") == 1, "what was answered before is not scored by old answers"
+    assert read_about(home / "model" / "base")[0] == base, "training users are as they were"
+    path.write_text(before)
+    longer = settings.base.model_copy(update={"epochs": 2})
+    evaluate(settings.model_copy(update={"base": longer}), Console(quiet=True))
+    assert read_about(home / "model" / "base")[0] != base, "a base of other settings is trained anew"
+    fewer = settings.method.model_copy(update={"shots": 1})
+    with pytest.raises(HydraError, match=r"LaMP_2M: this feedback .* \(method\.shots was 2 and is 1\)"):
+        evaluate(settings.model_copy(update={"method": fewer}), Console(quiet=True))
 
 
 def test_dumps_are_scored_again_without_an_llm(outcome, settings, endpoint, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_an_item_is_seen_where_a_training_user_has_it_in_history_or_query(settin
 def test_of_equally_frequent_answers_the_newest_is_the_users_usual_one(settings):
     found = {name: (one.most_frequent, one.history_items) for name, one in known(settings).items()}
     assert found == {"ann-q": ("comedy", 4), "bob-q": ("drama", 1), "cid-q": ("", 0)}
+
+
+def test_where_history_holds_no_answers_none_is_frequent(settings):
+    task, dataset = load_data(settings)
+    knowledge = Knowledge.of(settings, task, replace(dataset, pairs=False), (), None)
+    assert {knowledge.about(query).most_frequent for user in dataset.users for query in user.queries} == {""}
 
 
 def test_users_of_another_place_are_evaluated_without_those_who_trained(settings, tmp_path):

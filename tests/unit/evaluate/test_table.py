@@ -93,6 +93,18 @@ def test_the_caption_says_it_in_words(task):
 
 
 @pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (0.25, "Users' own heads chose 25% of hydra's answers, the shared one the rest."),
+        (0.0, "No user had a head of their own, which `fit` makes: hydra is the shared head here."),
+    ],
+)
+def test_the_caption_says_whose_heads_judged(task, share, words):
+    assert words in caption(replace(task, own_heads=share))
+    assert " head" not in caption(replace(task, own_heads=1.0))
+
+
+@pytest.mark.parametrize(
     ("relative", "words"),
     [
         (Interval(0.1, -0.05, 0.2, 9), "10.0% better (improvement between -5.0% and 20.0%)"),

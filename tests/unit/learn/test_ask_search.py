@@ -1,9 +1,13 @@
+import asyncio
+from dataclasses import replace
+
 import pytest
 import yaml
 from rich.console import Console
 
 from hydra_ray.learn import ask_search
 from hydra_ray.learn.ask_search import asked_table, search_asking
+from hydra_ray.learn.plan import pseudo_unit
 from hydra_ray.settings import SettingsError, parse_settings
 
 
@@ -75,3 +79,22 @@ def test_a_search_that_cannot_be_made_names_what_is_wrong(settings, search):
         search_asking(settings, search(retrievers=["magic"]), Console(quiet=True))
     with pytest.raises(SettingsError, match="calls"):
         search_asking(settings, search(calls=0), Console(quiet=True))
+
+
+def test_people_who_share_an_item_are_each_shown_their_own_history(settings, search, llm, monkeypatch):
+    task, dataset = ask_search.chosen_users(settings)
+    one, other = dataset.users[:2]
+    # The same newest item in both histories, as of a paper that two people wrote.
+    shared = replace(other, history=(*other.history[:-1], one.history[-1]))
+    units = [pseudo_unit(user, len(user.history) - 1) for user in (one, shared)]
+    assert units[0].query.id == units[1].query.id
+    shown = {}
+    retrieve = ask_search.RETRIEVERS["recent"]
+
+    def watched(query, history, k):
+        shown[query.user] = history
+        return retrieve(query, history, k)
+
+    monkeypatch.setitem(ask_search.RETRIEVERS, "recent", watched)
+    asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task))
+    assert shown == {unit.query.user: unit.history for unit in units}

@@ -344,3 +344,13 @@ def test_feedback_is_read_of_the_users_asked_for(scripted, tag_task, units, stor
 
 def test_no_feedback_is_empty(store):
     assert (store.parts(), store.done(), store.read("adapter")) == ([], set(), [])
+
+
+def test_feedback_of_other_settings_is_refused_and_named(store):
+    asked_with = {"generator.model": "m", "method.shots": 4, "method.greedy": True}
+    store.keep_to(asked_with)
+    store.keep_to(asked_with)
+    with pytest.raises(
+        HydraError, match=r"\(method\.shots was 4 and is 2; method\.greedy was True and is False\): set"
+    ):
+        store.keep_to({"generator.model": "m", "method.shots": 2, "method.greedy": False})

@@ -195,6 +195,11 @@ def test_without_calls_the_users_own_answer_beats_other_labels(tag_task, unit):
     assert group.decisions[0] == ("drama", "a robot falls in love", "sci-fi | drama | drama")
 
 
+def test_without_calls_the_adapter_reads_as_much_history_as_the_method_has_it_read(tag_task, unit):
+    (group,) = own_answer_groups([unit], tag_task, 0, None, most_evidence=1)
+    assert group.decisions[0] == ("drama", "a robot falls in love", "sci-fi")
+
+
 def test_without_calls_a_near_rating_is_not_all_wrong(query):
     (group,) = own_answer_groups([Unit(query("a review"), "4", (), pseudo=True)], STARS, 0, None)
     assert answers(group) == {"4": 1, "1": 0.25, "2": 0.5, "3": 0.75, "5": 0.75}
