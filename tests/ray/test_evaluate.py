@@ -12,7 +12,6 @@ from hydra_ray.evaluate.dump import read_dump, read_dumps
 from hydra_ray.evaluate.results import read_outcome
 from hydra_ray.evaluate.run import evaluate, score
 from hydra_ray.methods import METHODS
-from hydra_ray.models.base import read_about
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
@@ -142,26 +141,6 @@ def test_a_method_whose_run_was_lost_is_answered_from_the_cache(outcome, setting
     assert [row.output for row in read_dump(path).rows] == [row.output for row in before.rows]
 
 
-def test_corrected_answers_and_other_settings_are_noticed(outcome, settings, endpoint):
-    home = settings.out / "LaMP_2M" / "seed-0"
-    path = settings.data.dir / "LaMP_2M" / "dev_outputs.json"
-    before, base = path.read_text(), read_about(home / "model" / "base")[0]
-    told = json.loads(before)
-    told["golds"][0]["output"] = "western"
-    path.write_text(json.dumps(told))
-    evaluate(settings, Console(quiet=True))
-    golds = [row.asked.gold for row in read_dump(home / "dumps" / "rag.parquet").rows]
-    assert golds.count("western") == 1, "what was answered before is not scored by old answers"
-    assert read_about(home / "model" / "base")[0] == base, "training users are as they were"
-    path.write_text(before)
-    longer = settings.base.model_copy(update={"epochs": 2})
-    evaluate(settings.model_copy(update={"base": longer}), Console(quiet=True))
-    assert read_about(home / "model" / "base")[0] != base, "a base of other settings is trained anew"
-    fewer = settings.method.model_copy(update={"shots": 1})
-    with pytest.raises(HydraError, match=r"LaMP_2M: this feedback .* \(method\.shots was 2 and is 1\)"):
-        evaluate(settings.model_copy(update={"method": fewer}), Console(quiet=True))
-
-
 def test_dumps_are_scored_again_without_an_llm(outcome, settings, endpoint, tmp_path):
     asked = len(endpoint.asked)
     elsewhere = settings.model_copy(update={"out": tmp_path})
@@ -169,3 +148,21 @@ def test_dumps_are_scored_again_without_an_llm(outcome, settings, endpoint, tmp_
     assert score(read_dumps(settings.out), elsewhere) == read_outcome(settings.out / "results.json")
     assert len(endpoint.asked) == asked
     assert (tmp_path / "report.html").exists()
+
+
+def test_corrected_answers_and_other_questions_are_noticed(outcome, settings, endpoint):
+    one = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"tasks": ("LaMP_2M",)})})
+    path = settings.data.dir / "LaMP_2M" / "dev_outputs.json"
+    before = path.read_text()
+    told = json.loads(before)
+    first = told["golds"][0]
+    first["output"] = TAGS[TAGS.index(first["output"]) - 1]
+    path.write_text(json.dumps(told))
+    evaluate(one, Console(quiet=True))
+    path.write_text(before)
+    rows = read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").rows
+    golds = {row.asked.query.id: row.asked.gold for row in rows}
+    assert golds[first["id"]] == first["output"], "what was answered before is not scored by old answers"
+    fewer = one.model_copy(update={"method": one.method.model_copy(update={"shots": 1})})
+    with pytest.raises(HydraError, match=r"LaMP_2M: this feedback .* \(method\.shots was 2 and is 1\)"):
+        evaluate(fewer, Console(quiet=True))

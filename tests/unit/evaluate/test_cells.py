@@ -1,9 +1,13 @@
 """Which runs a comparison is made of."""
 
-import pytest
+import json
 
-from hydra_ray.evaluate.cells import cells
+import pytest
+from rich.console import Console
+
+from hydra_ray.evaluate.cells import _made_of, _whole, cells
 from hydra_ray.evaluate.run import _jobs
+from hydra_ray.learn.collect import CollectReport
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
@@ -58,3 +62,35 @@ def test_what_does_not_depend_on_training_is_answered_once_a_task(workers, expec
     assert [(job.cell.settings.data.task, job.cell.seed, job.methods) for job in jobs] == expected
     assert jobs[-1].runs == ("hydra",), "fewer training users are a point of a curve, without controls"
     assert jobs[-2].runs == ("hydra", "shared-head", "other-head")
+
+
+def test_a_base_is_trained_anew_where_settings_or_records_of_training_changed(tmp_path):
+    data = {"format": "records", "path": str(tmp_path / "r.jsonl"), "dev_share": 0.01}
+
+    def mark(output="yes", **sections):
+        rows = [
+            {"user_id": f"u{n}", "input": f"q{n} {m}", "output": output, "ts": f"200{m}"}
+            for n in (1, 2)
+            for m in (1, 2)
+        ]
+        (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        return _made_of(parse_settings({"data": data, **sections}))
+
+    first = mark()
+    assert mark(data={**data, "split": "dev"}, fit={"steps": 3}, out="elsewhere", feedback={"askers": 2}) == first
+    changed = [
+        mark(base={"epochs": 9}),
+        mark(method={"shots": 1}),
+        mark(feedback={"own_answers": 3}),
+        mark(generator={"model": "other"}),
+        mark(output="no"),
+        mark(data={**data, "max_users": 1}),
+    ]
+    assert len({first, *changed}) == 7
+
+
+def test_training_on_feedback_that_ended_early_is_refused():
+    stopped = CollectReport(units=3, left=2, stopped="limits.calls is spent")
+    with pytest.raises(HydraError, match=r"2 queries left: limits\.calls is spent\. Raise generator\.limits"):
+        _whole(stopped, Console(quiet=True))
+    _whole(CollectReport(units=3), Console(quiet=True))
