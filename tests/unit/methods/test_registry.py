@@ -1,11 +1,18 @@
 """The methods by name, those of one's own among them."""
 
+import re
+import sys
 from functools import partial
+from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import pytest
 
-from hydra_ray.methods import METHODS, needs_base
+from hydra_ray.methods import METHODS, Ports, Prompter, Recipe, needs_base
+from hydra_ray.records import Ranked
+
+DOCS = Path(__file__).parents[3] / "docs"
 
 
 class Judged:
@@ -44,3 +51,24 @@ def test_what_judges_by_a_base_says_so_whatever_its_name(monkeypatch, name, made
 
 def test_what_is_no_method_judges_by_nothing():
     assert not needs_base("shared-head")
+
+
+async def test_the_method_that_the_docs_show_answers(monkeypatch, tag_task, query, item, scripted):
+    page = (DOCS / "methods.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```python\n(from .*?)```", page, re.DOTALL)
+    # As the file that the docs have it written to.
+    module = ModuleType("newest")
+    monkeypatch.setitem(sys.modules, "newest", module)
+    exec(shown, module.__dict__)
+
+    async def retrieve(query, k, by):
+        assert (k, by) == (3, "recent")
+        return [Ranked(item("A king weeps.", "drama"), 1.0)]
+
+    async def never(*_):
+        raise AssertionError("no such step in this method")
+
+    llm = scripted(lambda _: ["Drama."])
+    method = module.Newest(Ports(retrieve, never, llm, never), Prompter(tag_task), Recipe())
+    answer = await method(query("A dog barks."), None)
+    assert (answer.text, len(answer.history), len(answer.prompt)) == ("drama", 1, len(llm.requests[0].messages))
