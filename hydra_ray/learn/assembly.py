@@ -140,8 +140,9 @@ def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
     method = ("retriever", "shots", "candidates", "temperature", "greedy", "evidence", "max_input_chars", "shot_words")
     return {
         "data.task": task.name,
-        "data.instruction": task.instruction,
-        "data.labels": list(task.labels),
+        # Not the task's own wording, which LaMP's files have in each split.
+        "data.instruction": settings.data.instruction,
+        "data.labels": sorted(task.labels),
         "generator.model": settings.generator.model,
         "feedback.items": settings.feedback.items,
         **{f"method.{name}": getattr(settings.method, name) for name in method},

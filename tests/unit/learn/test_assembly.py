@@ -1,10 +1,10 @@
 """Settings reach what is made of them."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from hydra_ray.learn.assembly import make_recipe
+from hydra_ray.learn.assembly import asked_with, make_recipe
 from hydra_ray.settings import parse_settings
 
 # Beside those that have a setting's name.
@@ -22,3 +22,23 @@ def test_the_methods_numbers_are_those_of_the_settings(preset):
     assert recipe.expected == (preset == "")
     assert (recipe.seed, recipe.told) == (3, settings.profile.prompts.told)
     assert recipe.allowed_answers == (64 if preset == "" else 0)
+
+
+def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
+    first = asked_with(parse_settings({}), tag_task)
+    assert (
+        asked_with(parse_settings({"seed": 3, "method": {"decide": "preferred"}, "base": {"epochs": 1}}), tag_task)
+        == first
+    )
+    another_split = replace(tag_task, labels=tag_task.labels[::-1], instruction="Which of these tags?")
+    assert asked_with(parse_settings({}), another_split) == first, "a data set's splits are one"
+    others = [
+        asked_with(parse_settings(sections), tag_task)
+        for sections in (
+            {"generator": {"model": "other"}},
+            {"method": {"shots": 1}},
+            {"feedback": {"items": 1}},
+            {"data": {"instruction": "Tag it"}},
+        )
+    ] + [asked_with(parse_settings({}), replace(tag_task, labels=tag_task.labels[:2]))]
+    assert first not in others
