@@ -340,17 +340,3 @@ def test_feedback_is_read_of_the_users_asked_for(scripted, tag_task, units, stor
     ann, carl = UserKey("acme", "ann"), UserKey("acme", "carl")
     assert [row["query_id"] for row in store.read("adapter", [carl, ann])] == ["film 0", "film 2", "film 3"]
     assert store.read("adapter", [UserKey("zeta", "ann")]) == []
-
-
-def test_no_feedback_is_empty(store):
-    assert (store.parts(), store.done(), store.read("adapter")) == ([], set(), [])
-
-
-def test_feedback_of_other_settings_is_refused_and_named(store):
-    asked_with = {"generator.model": "m", "method.shots": 4, "method.greedy": True}
-    store.keep_to(asked_with)
-    store.keep_to(asked_with)
-    with pytest.raises(
-        HydraError, match=r"\(method\.shots was 4 and is 2; method\.greedy was True and is False\): set"
-    ):
-        store.keep_to({"generator.model": "m", "method.shots": 2, "method.greedy": False})

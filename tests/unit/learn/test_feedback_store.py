@@ -1,0 +1,25 @@
+"""The folder of feedback by itself."""
+
+import pytest
+
+from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.records import HydraError
+
+
+@pytest.fixture
+def store(tmp_path):
+    return FeedbackStore(tmp_path / "feedback")
+
+
+def test_no_feedback_is_empty(store):
+    assert (store.parts(), store.done(), store.read("adapter")) == ([], set(), [])
+
+
+def test_feedback_of_other_settings_is_refused_and_named(store):
+    asked_with = {"generator.model": "m", "method.shots": 4, "method.greedy": True}
+    store.keep_to(asked_with)
+    store.keep_to(asked_with)
+    with pytest.raises(
+        HydraError, match=r"\(method\.shots was 4 and is 2; method\.greedy was True and is False\): set"
+    ):
+        store.keep_to({"generator.model": "m", "method.shots": 2, "method.greedy": False})
