@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +79,13 @@ def prepare(cell: Cell, console: Console) -> None:
     train = _with(settings, users="train")
     if cell.train_users is not None:
         train = _with(train, data=_with(train.data, max_users=cell.train_users))
-    made_of = _made_of(train)
-    note = settings.out / "base_made_of.json"
-    if not (settings.model_dir / "base").exists() or not note.exists() or json.loads(note.read_text()) != made_of:
+    made_of, note = _made_of(train), settings.model_dir / "base_made_of.txt"
+    if not note.exists() or note.read_text() != made_of:
         _whole(collect_feedback(train, console), console)
+        # None while training: what a killed one leaves may be either base.
         note.unlink(missing_ok=True)
         train_base(train, console)
-        note.write_text(json.dumps(made_of))
+        note.write_text(made_of)
     fitted = fit_users(_with(settings, users=_fitted_users(settings)), console)
     if fitted.collected is not None:
         _whole(fitted.collected, console)

@@ -5,9 +5,11 @@ import json
 import pytest
 from rich.console import Console
 
-from hydra_ray.evaluate.cells import _made_of, _whole, cells
+from hydra_ray.evaluate import cells as module
+from hydra_ray.evaluate.cells import _made_of, _whole, cells, prepare
 from hydra_ray.evaluate.run import _jobs
 from hydra_ray.learn.collect import CollectReport
+from hydra_ray.learn.fit import FitReport
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
@@ -87,6 +89,71 @@ def test_a_base_is_trained_anew_where_settings_or_records_of_training_changed(tm
         mark(data={**data, "max_users": 1}),
     ]
     assert len({first, *changed}) == 7
+
+
+# A training of so many epochs is killed at its end.
+DEADLY = 13
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """What a preparation did, without doing it; feedback is whole until `stopped` says why not."""
+    done, stopped = [], []
+
+    def collect(settings, console):
+        done.append("collect")
+        return CollectReport(stopped="".join(stopped))
+
+    def train(settings, console):
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+        done.append(f"train {settings.base.epochs}")
+        if settings.base.epochs == DEADLY:
+            raise KeyboardInterrupt
+
+    def fit(settings, console):
+        done.append(f"fit {settings.users}")
+        return FitReport(0, {}, {}, None)
+
+    for name, step in (("collect_feedback", collect), ("train_base", train), ("fit_users", fit)):
+        monkeypatch.setattr(module, name, step)
+    return done, stopped
+
+
+def prepared(out, epochs=4):
+    data = {"format": "simulated", "task": "demo", "split": "dev", "train_users": 2, "dev_users": 2, "history": 2}
+    tree = parse_settings({"out": str(out), "data": data, "base": {"epochs": epochs}, "evaluate": {"seeds": [0]}})
+    for cell in cells(tree):
+        prepare(cell, Console(quiet=True))
+
+
+def test_a_preparation_trains_only_where_it_has_not_or_where_something_changed(steps, tmp_path):
+    done, _ = steps
+    prepared(tmp_path)
+    assert done == ["collect", "train 4", "fit dev"]
+    prepared(tmp_path)
+    assert done[3:] == ["fit dev"]
+    prepared(tmp_path, epochs=5)
+    assert done[4:] == ["collect", "train 5", "fit dev"]
+
+
+def test_after_a_killed_training_not_even_the_settings_before_are_taken_to_be_done(steps, tmp_path):
+    done, _ = steps
+    prepared(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path, epochs=DEADLY)
+    prepared(tmp_path)
+    assert done[-3:] == ["collect", "train 4", "fit dev"]
+
+
+def test_a_preparation_that_ran_out_of_calls_trains_when_it_is_started_again(steps, tmp_path):
+    done, stopped = steps
+    stopped.append("limits.calls is spent")
+    with pytest.raises(HydraError, match=r"limits\.calls is spent"):
+        prepared(tmp_path)
+    assert done == ["collect"]
+    stopped.clear()
+    prepared(tmp_path)
+    assert done[1:] == ["collect", "train 4", "fit dev"]
 
 
 def test_training_on_feedback_that_ended_early_is_refused():
