@@ -20,6 +20,22 @@ class UserKey(NamedTuple):
     user: str
 
 
+def as_user_id(text: str) -> str:
+    """The id as it is known everywhere, in data and in requests alike: without blanks around it.
+
+    Blanks around an id come from padded columns and are lost in HTTP headers, so they cannot tell two people apart.
+
+    Raises:
+        ValueError: Nothing is left, or it holds what no store takes.
+    """
+    user = text.strip()
+    if not user:
+        raise ValueError("is blank: nobody is not a user")
+    if "\0" in user or any("\ud800" <= sign <= "\udfff" for sign in user):
+        raise ValueError("holds a zero or half a surrogate pair")
+    return user
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryItem:
     """One thing a user did before: an input and the output this user preferred for it.

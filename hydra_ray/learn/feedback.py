@@ -29,7 +29,7 @@ from hydra_ray.records import (
 )
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
+from hydra_ray.steps.generate import FINAL_KINDS, BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
@@ -40,8 +40,6 @@ _UNITS = pa.schema(
 )
 _SCHEMAS = {"reranker": RERANKER_FEEDBACK, "adapter": ADAPTER_FEEDBACK, "units": _UNITS}
 UnitKey = tuple[str, str, str]
-# Kinds of failure that the same request would meet again.
-_FINAL = {"refused", "empty"}
 
 
 @dataclass(slots=True)
@@ -82,7 +80,7 @@ class Told:
     @property
     def finished(self) -> bool:
         """Whether asking again would bring nothing more: what failed would fail again."""
-        return self.answered and not self.stopped and not set(self.failed) - _FINAL
+        return self.answered and not self.stopped and not set(self.failed) - FINAL_KINDS
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""

@@ -1,5 +1,5 @@
 """Generators, one file a backend. A new backend is one file and one branch in `hydra_ray/learn/assembly.py`."""
 
-from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator
+from hydra_ray.steps.generate.base import FINAL_KINDS, BudgetSpentError, GenerateError, Generator
 
-__all__ = ["BudgetSpentError", "GenerateError", "Generator"]
+__all__ = ["FINAL_KINDS", "BudgetSpentError", "GenerateError", "Generator"]

@@ -7,20 +7,31 @@ from typing import Protocol
 from hydra_ray.records import ChatRequest, Generation, HydraError
 
 
+# Kinds of failure that are an answer in themselves: the same request would meet them again.
+FINAL_KINDS = frozenset({"refused", "filtered", "empty"})
+
+
 class GenerateError(HydraError):
     """The generator gave no answer to one request; others are not affected.
 
     Attributes:
         kind: What went wrong, in one of a few words fit for a metric's label: "refused" (the request itself is at
-            fault, e.g. too long), "empty" (the LLM said nothing), "busy", "timeout", "connection", "server",
-            "malformed", "key" (not accepted) or "other".
-        transient: Whether the same request may succeed later.
+            fault, e.g. too long), "filtered" (by the endpoint's content policy), "empty" (the LLM said nothing),
+            "busy", "timeout", "connection", "server", "malformed", "key" (not accepted), "quota" (nothing is left to
+            spend), "setting" (the endpoint takes no request of this form: an operator has to mend a setting) or
+            "other".
+        transient: Whether the same request may succeed soon, so that it is worth trying again now.
     """
 
     def __init__(self, message: str, kind: str = "other", transient: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
         self.transient = transient
+
+    @property
+    def final(self) -> bool:
+        """Whether this is how the request ends, whenever it is asked; else it is unfinished, and no result."""
+        return self.kind in FINAL_KINDS
 
     def __reduce__(self) -> tuple[type[GenerateError], tuple[str, str, bool]]:
         """Keeps its attributes on the way between Ray's processes."""
