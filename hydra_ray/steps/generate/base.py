@@ -6,7 +6,6 @@ from typing import Protocol
 
 from hydra_ray.records import ChatRequest, Generation, HydraError
 
-
 # Kinds of failure that are an answer in themselves: the same request would meet them again.
 FINAL_KINDS = frozenset({"refused", "filtered", "empty"})
 
