@@ -93,7 +93,9 @@ def collect(
     if dry_run:
         console.print(estimate_feedback(tree).table(tree.generator.limits))
         return
-    console.print(f"{collect_feedback(tree, console)} Feedback: {tree.feedback_dir}")
+    report = collect_feedback(tree, console)
+    console.print(f"{report} Feedback: {tree.feedback_dir}", markup=False)
+    report.check()
 
 
 @app.command()
@@ -120,6 +122,8 @@ def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
     report = fit_users(_load(settings, overrides), console)
     heads = ", ".join(f"{n} {role} heads fitted, {report.kept[role]} kept" for role, n in report.heads.items())
     calls = report.collected.usage.calls if report.collected else 0
+    if report.collected and report.collected.stopped:
+        console.print(str(report.collected), markup=False)
     console.print(f"{report.users} users: {heads}; {calls} LLM calls. Users without a head get the shared one.")
 
 
@@ -165,7 +169,9 @@ def profile(
     from hydra_ray.learn.profiles import write_profiles
     from hydra_ray.steps.profile_writer import KINDS
 
-    console.print(str(write_profiles(_load(settings, overrides), console, tuple(kind or KINDS))))
+    report = write_profiles(_load(settings, overrides), console, tuple(kind or KINDS))
+    console.print(str(report), markup=False)
+    report.check()
 
 
 @heads_app.command("export")

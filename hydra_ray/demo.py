@@ -45,7 +45,9 @@ def run_demo(out: Path, console: Console) -> None:
     # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):
         console.rule("1 Collect: what helps the LLM, and what would it answer?")
-        console.print(str(collect_feedback(settings, console)))
+        collected = collect_feedback(settings, console)
+        console.print(str(collected), markup=False)
+        collected.check()
         console.rule("2 Train: a shared base, and heads of the training users")
         train_base(settings, console)
         console.rule("3 Fit: heads of users the base has never seen, from their history alone")

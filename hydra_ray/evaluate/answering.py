@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import prior_weight
-from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.generate.failures import FailureLog, ask_each
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
@@ -43,6 +44,9 @@ from hydra_ray.tasks import Task
 _IN_FLIGHT = 128
 # Pairs by which the reranker is held against what it predicts; more would only take longer.
 _MOST_JUDGED = 5000
+
+# A query among those of one run.
+_Place = tuple[UserKey, str]
 
 # Called for each answered query with the name of the run and how many queries it has.
 Advance = Callable[[str, int], None]
@@ -74,10 +78,12 @@ class Job:
 
 
 def answer(job: Job, advance: Advance) -> list[Path]:
-    """Answers what is not answered yet; each run is kept as soon as it is whole.
+    """Answers what is not answered yet, and keeps each run: also one of which queries failed for now, whose other
+    answers the next run goes on with.
 
     Raises:
         HydraError: No base, data without answers, or data of another task.
+        UnfinishedError: The LLM was given up.
     """
     settings = job.cell.settings
     task, dataset = load_data(settings)
@@ -92,14 +98,15 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         check_task(base.task, task)
         store = UserStore(settings.store_url)
     made_of = {run: digest(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
-    left = {run: mark for run, mark in made_of.items() if not _is_there(job.path(run), mark)}
-    for run in made_of.keys() - left.keys():
-        for _ in queries:
+    known = {run: _known(job.path(run), mark) for run, mark in made_of.items()}
+    left = {run: mark for run, mark in made_of.items() if not (kept := known[run]) or not kept.whole}
+    for run in made_of:
+        for _ in queries if run not in left else _finished(known[run]):
             advance(run, len(queries))
     if left:
         knowledge = Knowledge.of(settings, task, dataset, trained, base)
         asked = [knowledge.about(query) for query in queries]
-        _answer_runs(job, left, asked, task, dataset, trained, base, store, advance)
+        _answer_runs(job, left, known, asked, task, dataset, trained, base, store, advance)
     if store is not None:
         store.close()
     return [job.path(run) for run in job.runs]
@@ -108,6 +115,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
 def _answer_runs(
     job: Job,
     made_of: Mapping[str, str],
+    known: Mapping[str, Dump | None],
     asked: Sequence[Asked],
     task: Task,
     dataset: Dataset,
@@ -131,17 +139,33 @@ def _answer_runs(
         "expected": recipe.expected,
         "allowed_answers": recipe.allowed_answers,
     }
+    log = FailureLog(settings.generator.max_failure_share, sum(len(_finished(dump)) for dump in known.values()))
+    held_back = list[Dump]()
     # One loop for all: the generator's connections belong to it.
     with asyncio.Runner() as runner:
         for run, (method, head) in methods.items():
             beside.clear()
-            rows = runner.run(_answer_all(method, asked, head, partial(advance, run, len(asked))))
-            about["beside"] = sum((one.usage for one in beside), Usage())
+            before, told = known[run], partial(advance, run, len(asked))
+            rows = runner.run(_answer_all(method, asked, _finished(before), head, log, told))
+            # What was written of users before costs nothing where the cache has it.
+            paid = [one.usage for one in beside if one.usage.calls or before is None]
+            about["beside"] = sum(paid, before.beside if before else Usage())
             about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
             about["train_users"] = _train_users(job.cell, run, trained)
             split = settings.data.split
-            write_dump(job.path(run), Dump(task, split, run, job.cell.seed, rows, **about, made_of=made_of[run]))
+            dump = Dump(task, split, run, job.cell.seed, rows, **about, made_of=made_of[run])
+            if log.nothing_answered:
+                held_back.append(dump)
+            else:
+                write_dump(job.path(run), dump)
+            if log.stop:
+                break
         runner.run(generator.close())
+    # Refusals count where something else was answered; where nothing was, they tell of the endpoint.
+    for dump in held_back if not log.nothing_answered else ():
+        write_dump(job.path(dump.method), dump)
+    if log.stop or log.nothing_answered:
+        log.check("There are no scores yet. What was answered is kept.")
 
 
 def _train_users(cell: Cell, run: str, trained: Sequence[User]) -> int:
@@ -152,23 +176,39 @@ def _train_users(cell: Cell, run: str, trained: Sequence[User]) -> int:
 
 
 async def _answer_all(
-    method: Method, asked: Sequence[Asked], head: Callable[[Query], UserKey | None], advance: Callable[[], None]
+    method: Method,
+    asked: Sequence[Asked],
+    known: Mapping[_Place, Row],
+    head: Callable[[Query], UserKey | None],
+    log: FailureLog,
+    advance: Callable[[], None],
 ) -> tuple[Row, ...]:
     """One method's answers; a query whose LLM call, or a step that it cannot do without, failed has none."""
-    slots = asyncio.Semaphore(_IN_FLIGHT)
 
-    async def one(known: Asked) -> Row:
-        async with slots:
-            start = time.perf_counter()
-            try:
-                found = await method(known.query, head(known.query))
-            except (GenerateError, StepError):
-                found = None
-            seconds = time.perf_counter() - start
+    async def answered(one: Asked) -> Row:
+        start = time.perf_counter()
+        found = await method(one.query, head(one.query))
         advance()
-        return Row(known, found, seconds)
+        return Row(one, found, time.perf_counter() - start)
 
-    return tuple(await asyncio.gather(*map(one, asked)))
+    left = [one for one in asked if _place(one) not in known]
+    found = await ask_each(left, answered, log, at_once=_IN_FLIGHT, failing=(StepError,))
+    now = {
+        _place(one): row if isinstance(row, Row) else Row(one, None, failure=row)
+        for one, row in zip(left, found, strict=True)
+    }
+    # The query as it is now: what is known of it, such as its user's cohort, may have been found out since.
+    before = {_place(one): replace(known[_place(one)], asked=one) for one in asked if _place(one) in known}
+    return tuple((before | now)[_place(one)] for one in asked)
+
+
+def _place(asked: Asked) -> _Place:
+    return asked.query.user, asked.query.id
+
+
+def _finished(dump: Dump | None) -> dict[_Place, Row]:
+    """The rows of a run that need not be asked again."""
+    return {_place(row.asked): row for row in dump.rows if row.finished} if dump else {}
 
 
 def _methods(
@@ -210,9 +250,11 @@ def no_answers(settings: Settings) -> str:
     )
 
 
-def _is_there(path: Path, made_of: str) -> bool:
+def _known(path: Path, made_of: str) -> Dump | None:
+    """What an earlier run answered, where it depended on the same."""
     try:
-        return read_dump(path).made_of == made_of
+        dump = read_dump(path)
     except HydraError:
         # There is none, or another version's, which is replaced.
-        return False
+        return None
+    return dump if dump.made_of == made_of else None

@@ -17,6 +17,7 @@ from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.learn.teaching import digest
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.failures import UnfinishedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,34 +82,33 @@ def prepare(cell: Cell, console: Console) -> None:
         train = _with(train, data=_with(train.data, max_users=cell.train_users))
     made_of, note = _made_of(train), settings.model_dir / "base_made_of.txt"
     if not note.exists() or note.read_text() != made_of:
-        _whole(collect_feedback(train, console), console)
+        _whole(collect_feedback(train, console))
         # None while training: what a killed one leaves may be either base.
         note.unlink(missing_ok=True)
         train_base(train, console)
         note.write_text(made_of)
     fitted = fit_users(_with(settings, users=_fitted_users(settings)), console)
     if fitted.collected is not None:
-        _whole(fitted.collected, console)
+        _whole(fitted.collected)
 
 
 def _made_of(train: Settings) -> str:
     """Digest of all that a base depends on: the training users' records, how they are asked about and learnt from."""
     sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
-    how = train.model_dump(mode="json", include=sections, exclude={"feedback": {"dir", "askers"}})
+    how = train.model_dump(mode="json", include=sections, exclude={"feedback": {"dir", "askers", "stop_when_alike"}})
     _, dataset = load_data(train, "train")
     return digest(how, generator_identity(train), digest_of(dataset.users, dataset.golds))
 
 
-def _whole(report: CollectReport, console: Console) -> None:
+def _whole(report: CollectReport) -> None:
     """Training on some of the feedback would look like training on all of it.
 
     Raises:
-        HydraError: Collecting ended early.
+        UnfinishedError: Collecting ended early.
     """
     if report.stopped:
-        raise HydraError(f"{report} Raise generator.limits and start again: what was asked is kept")
-    if report.unfinished:
-        console.print(str(report))
+        raise UnfinishedError(f"{report} Raise generator.limits and start again: what was asked is kept")
+    report.check()
 
 
 def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> Cell:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray.evaluate.statistics import Interval
+from hydra_ray.steps.generate.failures import Unanswered, listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Curves:
         users: How many.
         by_calls: Heads fitted with so many LLM calls a user; 0 is mode zero-call.
         by_history: Histories cut to their latest items, in fit and prompt alike.
+        unanswered: Requests of all points that the LLM refused, which count as wrong.
     """
 
     task: str
@@ -51,6 +54,7 @@ class Curves:
     users: int
     by_calls: tuple[Point, ...]
     by_history: tuple[Point, ...]
+    unanswered: tuple[Unanswered, ...] = ()
 
 
 def curve_tables(curves: Curves) -> list[Table]:
@@ -80,6 +84,8 @@ def curve_tables(curves: Curves) -> list[Table]:
                 f"{gain.value / full:.0%}" if full else "-",
             )
         tables.append(table)
+    if curves.unanswered:
+        tables[-1].caption = escape(f"Not answered, which counts as wrong: {listed(curves.unanswered)}.")
     return tables
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 
 from rich.console import Console
@@ -24,11 +25,13 @@ from hydra_ray.learn.plan import Unit, calls_of, user_units
 from hydra_ray.learn.run import check_task, collect_planned
 from hydra_ray.learn.teaching import teaching
 from hydra_ray.methods import METHODS
+from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.models.heads import Head
 from hydra_ray.records import Dataset, HydraError, Query, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.generate.failures import Failure, FailureLog, ask_each
 from hydra_ray.tasks import Task
 
 # More pseudo-queries than any history has items: the budget decides.
@@ -51,6 +54,8 @@ class GivenHeads:
 class CurveMaker:
     """Fits and answers at each point; LLM calls are kept, so that a second run asks nothing again.
 
+    Its `log` tells how answering went: points say something only where nothing is unfinished.
+
     Args:
         settings: Split, budget, lengths; how heads are fitted.
         task: Of the data.
@@ -71,6 +76,7 @@ class CurveMaker:
     ) -> None:
         self._settings, self._task, self._base, self._generator = settings, task, base, generator
         self._runner, self._console = runner, console
+        self.log = FailureLog(settings.generator.max_failure_share)
         for role in ROLES:
             base.scorer(role).encoder.remember(100_000)
 
@@ -123,7 +129,7 @@ class CurveMaker:
         )
 
     def _collect(self, dataset: Dataset, calls: int, name: str) -> None:
-        collect_planned(self._of(name), self._task, self._units(dataset, calls), self._console)
+        collect_planned(self._of(name), self._task, self._units(dataset, calls), self._console).check()
 
     def _fit(self, dataset: Dataset, units: list[Unit], name: str) -> dict[tuple[UserKey, str], Head]:
         told = teaching(self._of(name), self._task, dataset, units)
@@ -142,20 +148,23 @@ class CurveMaker:
         answer = METHODS[method](steps.ports(self._generator), make_prompter(self._settings, self._task), recipe)
         queries = _queries(dataset)
 
-        async def all_of_them() -> Outputs:
-            slots = asyncio.Semaphore(64)
+        async def one(query: Query) -> str:
+            return (await answer(query, query.user)).text
 
-            async def one(query: Query) -> str:
-                async with slots:
-                    try:
-                        return (await answer(query, query.user)).text
-                    except GenerateError:
-                        # Counts as wrong, as in the table of methods.
-                        return ""
+        found = self._runner.run(ask_each(queries, one, self.log, at_once=64, failing=(StepError,)))
+        if self.log.stop:
+            self.check()
+        # What the LLM refuses counts as wrong, as in the table of methods.
+        texts = ["" if isinstance(text, Failure) else text for text in found]
+        return dict(zip([q.id for q in queries], texts, strict=True))
 
-            return dict(zip([q.id for q in queries], await asyncio.gather(*map(one, queries)), strict=True))
+    def check(self) -> None:
+        """Refuses curves of which answers are missing.
 
-        return self._runner.run(all_of_them())
+        Raises:
+            UnfinishedError: The LLM did not answer everything.
+        """
+        self.log.check("There are no curves yet. What was answered is kept.")
 
     def _point(
         self, x: int, units: Sequence[Unit], dataset: Dataset, own: Outputs, prompted: Outputs, shared: Outputs
@@ -185,14 +194,16 @@ def measure_curves(settings: Settings, console: Console) -> Curves:
 
     Raises:
         HydraError: No base, data of another task or without answers, or the generator cannot be used.
+        UnfinishedError: The LLM did not answer everything; nothing is written.
     """
     task, dataset = load_data(settings)
     if not _queries(dataset):
         raise HydraError(no_answers(settings))
     base = Base.load(settings.model_dir / "base")
     check_task(base.task, task)
-    with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner:
+    with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as stack:
         generator = make_generator(settings, open_cache(settings))
+        stack.callback(lambda: runner.run(generator.close()))
         maker = CurveMaker(settings, task, base, generator, runner, console)
         wanted = settings.evaluate
         curves = Curves(
@@ -201,8 +212,9 @@ def measure_curves(settings: Settings, console: Console) -> Curves:
             len(dataset.users),
             maker.by_calls(dataset, wanted.curve_calls),
             maker.by_history(dataset, wanted.curve_history, wanted.curve_history_calls),
+            maker.log.final,
         )
-        runner.run(generator.close())
+        maker.check()
     settings.out.mkdir(parents=True, exist_ok=True)
     (settings.out / "curves.json").write_text(json.dumps(asdict(curves), indent=1))
     plot_curves(curves, settings.out / "curves.png")

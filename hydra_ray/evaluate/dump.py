@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
+from hydra_ray.steps.generate.failures import Failure, UnfinishedError, by_kind, listed
 from hydra_ray.tasks import Task
 
-SCHEMA = "hydra-ray/dump/v2"
+SCHEMA = "hydra-ray/dump/v3"
+# It said of a query without an answer that it failed, and not why.
+_WITHOUT_REASONS = "hydra-ray/dump/v2"
 
 _ABOUT = b"hydra-ray"
+_UNKNOWN = Failure("other", "the reason was not kept")
 _ROWS = pa.schema(
     [
         ("tenant", pa.string()),
@@ -33,7 +39,8 @@ _ROWS = pa.schema(
         ("cohort", pa.string()),
         ("gold", pa.string()),
         ("output", pa.string()),
-        ("failed", pa.bool_()),
+        ("failure", pa.string()),
+        ("reason", pa.string()),
         ("prompt", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
         ("shown", pa.list_(pa.string())),
         (
@@ -89,18 +96,25 @@ class Row:
 
     Attributes:
         asked: The query and what is known of it.
-        answer: None where the LLM gave none: it counts as wrong.
+        answer: None where the LLM gave none.
         seconds: From the query to the answer, in this process.
+        failure: Why there is no answer: one that is final counts as wrong, any other leaves the run unfinished.
     """
 
     asked: Asked
     answer: Answer | None
     seconds: float = 0.0
+    failure: Failure | None = None
 
     @property
     def user(self) -> UserKey:
         """Who asked."""
         return self.asked.query.user
+
+    @property
+    def finished(self) -> bool:
+        """Whether asking again would end the same way."""
+        return self.answer is not None or (self.failure is not None and self.failure.final)
 
     @property
     def output(self) -> str:
@@ -141,6 +155,11 @@ class Dump:
     beside: Usage = field(default_factory=Usage)
     allowed_answers: int = 0
 
+    @property
+    def whole(self) -> bool:
+        """Whether every query was answered, or ended otherwise."""
+        return all(row.finished for row in self.rows)
+
 
 def write_dump(path: Path, dump: Dump) -> None:
     """Writes a run as a whole or not at all."""
@@ -178,7 +197,7 @@ def read_dump(path: Path) -> Dump:
     except pa.ArrowInvalid as error:
         raise HydraError(f"{path}: not a Parquet file: {error}") from None
     about = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
-    if about.get("schema") != SCHEMA:
+    if about.get("schema") not in (SCHEMA, _WITHOUT_REASONS):
         raise HydraError(f'{path}: the schema is "{about.get("schema")}", this version reads "{SCHEMA}"')
     return Dump(
         Task.from_json(about["task"]),
@@ -208,9 +227,29 @@ def read_dumps(folder: Path) -> list[Dump]:
     return [read_dump(path) for path in paths]
 
 
+def check_whole(dumps: Iterable[Dump]) -> None:
+    """Refuses runs of which something is still to be asked: they are no results.
+
+    Raises:
+        UnfinishedError: Names the runs and what kept them from an answer.
+    """
+    left = Counter((dump.method, row.failure or _UNKNOWN) for dump in dumps for row in dump.rows if not row.finished)
+    if not left:
+        return
+    methods, reasons = Counter[str](), Counter[Failure]()
+    for (method, failure), count in left.items():
+        methods[method] += count
+        reasons[failure] += count
+    runs = ", ".join(f"{method} {count}" for method, count in methods.items())
+    raise UnfinishedError(
+        f"unfinished, so there are no scores yet. Queries without an answer: {runs}; why: {listed(by_kind(reasons))}. "
+        "What was answered is kept: `hydra-ray evaluate` with the same settings asks just the rest"
+    )
+
+
 def _to_columns(row: Row) -> dict[str, Any]:
     asked, answer = row.asked, row.answer or Answer(row.asked.query.id, "")
-    query = asked.query
+    query, failure = asked.query, None if row.answer else row.failure or _UNKNOWN
     return {
         **query.user._asdict(),
         "query_id": query.id,
@@ -222,7 +261,8 @@ def _to_columns(row: Row) -> dict[str, Any]:
         "cohort": asked.cohort,
         "gold": asked.gold,
         "output": answer.text,
-        "failed": row.answer is None,
+        "failure": failure.kind if failure else None,
+        "reason": failure.reason if failure else None,
         "prompt": [{"role": message.role, "content": message.content} for message in answer.prompt],
         "shown": [ranked.item.id for ranked in answer.history],
         "candidates": [
@@ -245,8 +285,8 @@ def _from_columns(columns: dict[str, Any]) -> Row:
         columns["query_id"], UserKey(columns["tenant"], columns["user"]), columns["input"], item_id=columns["item_id"]
     )
     about = {name: columns[name] for name in ("gold", "history_items", "most_frequent", "seen", "cohort")}
-    answer = None
-    if not columns["failed"]:
+    answer, failure = None, _failure(columns)
+    if failure is None:
         answer = Answer(
             query_id=query.id,
             text=columns["output"],
@@ -257,4 +297,10 @@ def _from_columns(columns: dict[str, Any]) -> Row:
             truncated=columns["truncated"],
             prompt=tuple(Message(**message) for message in columns["prompt"]),
         )
-    return Row(Asked(query, **about), answer, columns["seconds"])
+    return Row(Asked(query, **about), answer, columns["seconds"], failure)
+
+
+def _failure(columns: dict[str, Any]) -> Failure | None:
+    if "failed" in columns:
+        return _UNKNOWN if columns["failed"] else None
+    return None if columns["failure"] is None else Failure(columns["failure"], columns["reason"])

@@ -6,9 +6,10 @@ More is better in every difference here, for errors too: their signs are turned.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hydra_ray.evaluate.statistics import Interval
+from hydra_ray.steps.generate.failures import Unanswered
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class TaskOutcome:
         by_candidates: Metric of hydra with fewer candidates.
         by_users: Metric of hydra with fewer users in training.
         missing: Queries without an output, by method, where there are any.
+        unanswered: Those of them that the LLM refused, by method and kind.
         headline: None where hydra or prompt-based methods are absent.
         own_heads: Share of hydra's answers that were chosen under a head of the user's own; None without hydra.
     """
@@ -168,6 +170,7 @@ class TaskOutcome:
     missing: Mapping[str, int]
     headline: TaskHeadline | None
     own_heads: float | None = None
+    unanswered: Mapping[str, tuple[Unanswered, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +19,7 @@ from hydra_ray.evaluate.outcome import Outcome
 from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.evaluate.views import HYDRA, number, percent
 from hydra_ray.records import HydraError
+from hydra_ray.steps.generate.failures import listed
 
 # HYDRA's headline: the mean over tasks of `hydra` over the best prompt-based method, as a share of the latter.
 HEADLINE = "relative_improvement"
@@ -141,7 +143,7 @@ def beside(outcome: Outcome, paper: str, *, everything: bool = False) -> Table:
                 about = ("", "") if place else (task.task, metric)
                 add(*about, _measured(found, metric) if found else "-", same)
     alone = [name for name, own in shown.items() if not own]
-    table.caption = _caption([figure for one in (headline, *shown.values()) for figure in one], alone)
+    table.caption = _caption([figure for one in (headline, *shown.values()) for figure in one], alone, outcome)
     return table
 
 
@@ -166,13 +168,19 @@ def _measured(found: Interval, metric: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _caption(figures: Sequence[Published], alone: Sequence[str]) -> str:
+def _caption(figures: Sequence[Published], alone: Sequence[str], outcome: Outcome) -> str:
     sources = dict.fromkeys(f"{figure.source}: LLM {figure.llm}; {figure.data}." for figure in figures)
+    unanswered = [
+        escape(f"{task.task}: {method} {listed(found)}")
+        for task in outcome.tasks
+        for method, found in task.unanswered.items()
+    ]
     return "\n".join(
         [
             "Published figures are of other data and other LLMs than those measured here: compare which method is "
             "ahead and by how much, not the values.",
             *sources,
             *([f"No published figures: {', '.join(alone)}."] if alone else []),
+            *([f"Not answered here, which counts as wrong: {'; '.join(unanswered)}."] if unanswered else []),
         ]
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from hydra_ray.evaluate import plots, svg, verdict, views
 from hydra_ray.evaluate.outcome import Outcome, Pair, Slice, TaskOutcome
+from hydra_ray.steps.generate.failures import listed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +58,9 @@ def render(outcome: Outcome) -> str:
     page = Environment(loader=PackageLoader("hydra_ray.evaluate"), autoescape=True, undefined=StrictUndefined)
     page.filters |= _by_name(views.number, views.signed, views.percent, views.probability, views.amount, views.count)
     page.globals |= _by_name(views.ranked, views.best, views.prompted, views.parts, views.against, views.spread)
-    page.globals |= _by_name(verdict.improvement, verdict.chance, _arrow, _compared, _pair_of, _queries_of)
+    page.globals |= _by_name(
+        verdict.improvement, verdict.chance, _arrow, _compared, _pair_of, _queries_of, _kinds, listed
+    )
     page.globals["p_chance"] = views.CHANCE
     with svg.style():
         overview = _overview(outcome)
@@ -162,6 +165,12 @@ def _off(task: TaskOutcome) -> float:
 
 def _arrow(task: TaskOutcome, metric: str) -> str:
     return "↑" if task.higher_is_better[metric] else "↓"
+
+
+def _kinds(task: TaskOutcome, method: str) -> str:
+    """How many of a method's queries ended without an answer, in the order of the column's heading."""
+    counts = {one.kind: one.count for one in task.unanswered.get(method, ())}
+    return ", ".join(str(counts.get(kind, 0)) for kind in ("refused", "filtered", "empty"))
 
 
 def _compared(task: TaskOutcome) -> Sequence[str]:

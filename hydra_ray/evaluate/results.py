@@ -18,13 +18,15 @@ from hydra_ray.evaluate.outcome import Cost, Outcome, TaskOutcome
 from hydra_ray.evaluate.stack import METHOD
 from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.records import HydraError
+from hydra_ray.steps.generate import FINAL_KINDS
 
 SCHEMA = "hydra-ray/results/v2"
 
 _OUTCOME = TypeAdapter(Outcome)
 _INTERVAL = tuple(one.name for one in fields(Interval))
 _COSTS = tuple(one.name for one in fields(Cost))
-_RESULTS = ("task", "split", "method", "control", "metric", *_INTERVAL, "users", *_COSTS)
+_FINAL = tuple(sorted(FINAL_KINDS))
+_RESULTS = ("task", "split", "method", "control", "metric", *_INTERVAL, "users", *_COSTS, *_FINAL)
 _PAIRS = ("task", "split", "metric", "first", "second", "difference", *_INTERVAL[1:], "p", "p_holm")
 
 
@@ -108,9 +110,11 @@ def _results(outcome: Outcome) -> Iterator[Sequence[Any]]:
     for task in outcome.tasks:
         for method, by_metric in task.methods.items():
             cost = astuple(task.costs[method]) if method in task.costs else [None] * len(_COSTS)
+            counts = {one.kind: one.count for one in task.unanswered.get(method, ())}
+            refused = [counts.get(kind, 0) if method in task.costs else None for kind in _FINAL]
             for metric, found in by_metric.items():
                 about = (task.task, task.split, method, method in task.controls, metric)
-                yield (*about, *astuple(found), task.users, *cost)
+                yield (*about, *astuple(found), task.users, *cost, *refused)
 
 
 def _pairs(outcome: Outcome) -> Iterator[Sequence[Any]]:

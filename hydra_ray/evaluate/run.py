@@ -14,7 +14,7 @@ from rich.progress import Progress, TaskID
 
 from hydra_ray.evaluate.answering import Job, answer
 from hydra_ray.evaluate.cells import Cell, cells, prepare
-from hydra_ray.evaluate.dump import Dump, read_dump
+from hydra_ray.evaluate.dump import Dump, check_whole, read_dump
 from hydra_ray.evaluate.outcome import Outcome
 from hydra_ray.evaluate.predictions import write_predictions
 from hydra_ray.evaluate.report import write_report
@@ -36,6 +36,7 @@ def evaluate(settings: Settings, console: Console) -> Outcome:
     Raises:
         HydraError: Unknown methods, the split that a base was trained on, no base, data without answers, or data of
             another task.
+        UnfinishedError: Not every query was answered: nothing is scored, and the next run asks just the rest.
     """
     wanted = settings.evaluate
     names = wanted.methods or tuple(METHODS)
@@ -78,7 +79,9 @@ def score(dumps: Sequence[Dump], settings: Settings) -> Outcome:
 
     Raises:
         HydraError: The runs do not fit together.
+        UnfinishedError: Queries of a run are still to be asked.
     """
+    check_whole(dumps)
     wanted = settings.evaluate
     outcome = score_dumps(
         dumps, resamples=wanted.bootstrap, seed=settings.seed, baselines=wanted.baselines, folds=wanted.folds
@@ -136,9 +139,18 @@ def _in_parallel(jobs: Sequence[Job], workers: int, bar: Progress) -> list[Path]
             running[answer_elsewhere.remote(job)] = place
         for done in ray.wait(list(running), num_returns=1)[0]:
             place = running.pop(done)
-            paths[place] = ray.get(done)
+            paths[place] = _result(done)
             bar.update(line, advance=1, note=f"{jobs[place].cell.settings.data.task}: {', '.join(jobs[place].methods)}")
     return [path for place in sorted(paths) for path in paths[place]]
+
+
+def _result(done: ray.ObjectRef) -> list[Path]:
+    try:
+        found: list[Path] = ray.get(done)
+    except HydraError as error:
+        # Ray's wrapper adds the worker's traceback to the message.
+        raise getattr(error, "cause", error) from None
+    return found
 
 
 @ray.remote(num_cpus=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from hydra_ray.evaluate.stack import METHOD, Stack, stack_runs
 from hydra_ray.evaluate.statistics import interval
 from hydra_ray.evaluate.users import fates_of, gains_of
 from hydra_ray.records import HydraError
+from hydra_ray.steps.generate.failures import Unanswered, by_kind
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.vote import consensus
 
@@ -149,7 +151,13 @@ def _outcome(board: Board, baselines: Sequence[str], rows: HeadlineRows | None) 
         missing={method: count for method, count in missing.items() if count},
         headline=rows.summary() if rows else None,
         own_heads=_own_heads(stack),
+        unanswered={method: found for method in stack.rows if (found := _unanswered(stack, method))},
     )
+
+
+def _unanswered(stack: Stack, method: str) -> tuple[Unanswered, ...]:
+    """Why the LLM gave no answer, as far as a method's runs say."""
+    return by_kind(Counter(row.failure for row in stack.rows[method] if row is not None and row.failure is not None))
 
 
 def _own_heads(stack: Stack) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from hydra_ray.evaluate.outcome import Headline, Outcome, TaskOutcome
 from hydra_ray.evaluate.statistics import LEVEL, Interval
+from hydra_ray.steps.generate.failures import listed
 
 
 def outcome_tables(outcome: Outcome) -> list[Table]:
@@ -48,6 +50,9 @@ def caption(task: TaskOutcome) -> str:
         sentences.append(f"Users' own heads chose {task.own_heads:.0%} of hydra's answers, the shared one the rest.")
     if task.missing:
         sentences.append(f"Answers that are missing, which count as wrong: {_listed(task.missing)}.")
+    if task.unanswered:
+        told = "; ".join(f"{method} {listed(found)}" for method, found in task.unanswered.items())
+        sentences.append(f"Of these the LLM did not answer: {told}.")
     return " ".join(sentences)
 
 
@@ -91,27 +96,42 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 
 def _task_table(task: TaskOutcome) -> Table:
-    table = Table(title=f"{task.task}, {task.split}", caption=caption(task), caption_justify="left")
+    table = Table(title=f"{task.task}, {task.split}", caption=escape(caption(task)), caption_justify="left")
     table.add_column("method")
-    for metric in task.metrics:
-        table.add_column(_heading(task, metric), justify="right")
+    for name in (*(_heading(task, metric) for metric in task.metrics), *_unanswered_heading(task)):
+        table.add_column(name, justify="right")
     # Cells are Text, since rich reads square brackets in a string as markup.
     for method in _competitors(task):
-        table.add_row(Text(method), *(Text(cell, "bold" if best else "") for cell, best in _cells(task, method)))
+        cells = [Text(cell, "bold" if best else "") for cell, best in _cells(task, method)]
+        table.add_row(Text(method), *cells, *_unanswered(task, method))
     table.add_section()
     for method in task.controls:
-        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)))
+        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)), *_unanswered(task, method))
     return table
 
 
 def _task_markdown(task: TaskOutcome) -> str:
-    rows = [["method", *(_heading(task, metric) for metric in task.metrics)], ["---", *("---:" for _ in task.metrics)]]
+    headings = [*(_heading(task, metric) for metric in task.metrics), *_unanswered_heading(task)]
+    rows = [["method", *headings], ["---", *("---:" for _ in headings)]]
     rows += [
-        [method, *(f"**{cell}**" if best else cell for cell, best in _cells(task, method))]
+        [method, *(f"**{cell}**" if best else cell for cell, best in _cells(task, method)), *_unanswered(task, method)]
         for method in _competitors(task)
     ]
-    rows += [[f"*{method}* (control)", *(cell for cell, _ in _cells(task, method))] for method in task.controls]
+    rows += [
+        [f"*{method}* (control)", *(cell for cell, _ in _cells(task, method)), *_unanswered(task, method)]
+        for method in task.controls
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _unanswered_heading(task: TaskOutcome) -> list[str]:
+    return ["not answered"] if task.unanswered else []
+
+
+def _unanswered(task: TaskOutcome, method: str) -> list[str]:
+    """How many of the method's queries the LLM refused, by kind; nothing where there were none of any method."""
+    own = task.unanswered.get(method, ())
+    return [", ".join(f"{one.count} {one.kind}" for one in own) or "-"] if task.unanswered else []
 
 
 def _competitors(task: TaskOutcome) -> list[str]:

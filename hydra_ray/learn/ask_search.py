@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe, open_cache
@@ -22,11 +25,14 @@ from hydra_ray.methods import Ports
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.records import Candidate, Choice, HydraError, Query, Ranked, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.generate.failures import Failure, FailureLog, ask_each, by_kind, listed
 from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.tasks import Task
 
 _ALL = 1_000_000
+# Queries asked at a time; the generator holds them back further.
+_AT_ONCE = 128
 
 
 class AskedSearch(BaseModel):
@@ -48,7 +54,8 @@ class Way:
     Attributes:
         shots: History items shown.
         retriever: That finds them.
-        scores: Of the queries asked so far.
+        scores: Of the queries asked so far; 0 where the LLM refused one.
+        unanswered: Those that it refused, by reason.
         out_at: Round in which it was given up; None for those that stayed.
     """
 
@@ -56,6 +63,7 @@ class Way:
     retriever: str
     scores: list[float] = field(default_factory=list)
     out_at: int | None = None
+    unanswered: Counter[Failure] = field(default_factory=Counter)
 
     @property
     def mean(self) -> float:
@@ -80,6 +88,7 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
     Raises:
         HydraError: The data or generator cannot be used, or users have no history.
         SettingsError: The search's file is wrong.
+        UnfinishedError: The LLM did not answer everything: ways are compared on the same queries or not at all.
     """
     search = read_search(path, AskedSearch)
     task, dataset = chosen_users(settings)
@@ -90,9 +99,11 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
         why = "have no history" if dataset.pairs else f"have histories of task {task.name} that hold no questions"
         raise HydraError(f"users: those of {settings.users} {why}; there is nothing to ask again")
     ways = _ways(search)
-    with generator_running(settings), asyncio.Runner() as runner, progress_bar(console) as bar:
+    with generator_running(settings), asyncio.Runner() as runner, progress_bar(console) as bar, ExitStack() as stack:
         generator = make_generator(settings, open_cache(settings))
         line = bar.add_task("Asking in several ways", total=search.calls, note=f"{len(ways)} ways")
+        stack.callback(lambda: runner.run(generator.close()))
+        log = FailureLog(settings.generator.max_failure_share)
         left, round_number, asked = list(ways), 1, 0
         rounds = max(1, len(ways) - 1).bit_length()
         while round_number <= rounds:
@@ -101,23 +112,31 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
             if not batch:
                 break
             for way in left:
-                way.scores += runner.run(_scores(way, batch, generator, settings, task))
+                way.scores += runner.run(_scores(way, batch, generator, settings, task, log))
                 bar.update(line, advance=len(batch))
+                if log.stop:
+                    break
+            log.check("Nothing is compared yet. What was answered is kept.")
             asked += len(batch)
             left.sort(key=lambda way: -way.mean)
             for way in left[-(-len(left) // 2) :]:
                 way.out_at = round_number
             left, round_number = left[: -(-len(left) // 2)], round_number + 1
-        runner.run(generator.close())
     return sorted(ways, key=lambda way: (-(way.out_at or round_number), -way.mean))
 
 
 def asked_table(ways: Sequence[Way]) -> Table:
     """What each way scored, and on how many queries."""
+    unanswered = sum((way.unanswered for way in ways), Counter[Failure]())
     table = Table("retriever", "shots", "mean score", "queries", "given up", title="Ways to ask, best first")
+    if unanswered:
+        table.add_column("not answered")
+        table.caption = escape(f"Not answered, which counts as wrong: {listed(by_kind(unanswered))}.")
     for way in ways:
         out = f"round {way.out_at}" if way.out_at else "-"
-        table.add_row(way.retriever, str(way.shots), f"{way.mean:.3f}", str(len(way.scores)), out)
+        counts = ", ".join(f"{one.count} {one.kind}" for one in by_kind(way.unanswered))
+        cells = [way.retriever, str(way.shots), f"{way.mean:.3f}", str(len(way.scores)), out]
+        table.add_row(*cells, *([counts or "-"] if unanswered else []))
     return table
 
 
@@ -127,7 +146,10 @@ def _ways(search: AskedSearch) -> list[Way]:
     return ways + [Way(0, search.retrievers[0])] * (0 in search.shots)
 
 
-async def _scores(way: Way, units: Sequence[Unit], generator: Generator, settings: Settings, task: Task) -> list[float]:
+async def _scores(
+    way: Way, units: Sequence[Unit], generator: Generator, settings: Settings, task: Task, log: FailureLog
+) -> list[float]:
+    """Scores of the units; what is unfinished has none, which `log` tells."""
     # An item has the same id in the history of everybody who has it.
     histories = {(unit.query.user, unit.query.id): unit.history for unit in units}
 
@@ -139,13 +161,12 @@ async def _scores(way: Way, units: Sequence[Unit], generator: Generator, setting
     method = Prompted(ports, make_prompter(settings, task), recipe, way.retriever)
 
     async def one(unit: Unit) -> float:
-        try:
-            answer = await method(unit.query, None)
-        except GenerateError:
-            return 0.0
-        return task.score(answer.text, unit.gold)
+        return task.score((await method(unit.query, None)).text, unit.gold)
 
-    return list(await asyncio.gather(*map(one, units)))
+    found = await ask_each(units, one, log, at_once=_AT_ONCE)
+    refused = [one for one in found if isinstance(one, Failure) and one.final]
+    way.unanswered.update(refused)
+    return [0.0] * len(refused) + [one for one in found if not isinstance(one, Failure)]
 
 
 async def _unused_rerank(query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import time
 from collections import Counter
@@ -29,11 +30,14 @@ from hydra_ray.records import (
 )
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
-from hydra_ray.steps.generate import FINAL_KINDS, BudgetSpentError, GenerateError, Generator
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
+from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.retrieve import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
 
 _UNITS = pa.schema(
     [("tenant", pa.string()), ("user", pa.string()), ("query_id", pa.string()), ("failed_calls", pa.int32())]
@@ -53,8 +57,7 @@ class Told:
         seconds: Of the calls made now, from asking to the answer, added up; waiting for a free slot counts.
         began: When asking began, seconds since 1970.
         ended: When the last answer was there.
-        failed: Calls without an answer, by kind of failure.
-        last_error: Of the call that failed last.
+        failed: Calls without an answer, by what went wrong.
         missing_candidates: Samples asked for and not returned.
         truncated: Texts cut to fit the prompt.
         stopped: Why nothing more may be asked; empty when more may.
@@ -66,31 +69,31 @@ class Told:
     seconds: float = 0.0
     began: float = 0.0
     ended: float = 0.0
-    failed: Counter[str] = field(default_factory=Counter)
-    last_error: str = ""
+    failed: Counter[Failure] = field(default_factory=Counter)
     missing_candidates: int = 0
     truncated: int = 0
     stopped: str = ""
 
     @property
-    def answered(self) -> bool:
-        """Whether any call was answered."""
-        return bool(self.usage.calls or self.usage.cached)
+    def answered(self) -> int:
+        """Calls that were answered."""
+        return self.usage.calls + self.usage.cached
 
     @property
     def finished(self) -> bool:
         """Whether asking again would bring nothing more: what failed would fail again."""
-        return self.answered and not self.stopped and not set(self.failed) - FINAL_KINDS
+        return not self.stopped and all(failure.final for failure in self.failed)
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        # asdict() would make pairs of a Counter's keys.
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage)}
+        failed = [[failure.kind, failure.reason, count] for failure, count in self.failed.items()]
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage), "failed": failed}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Told:
         """From plain values."""
-        return cls(**{**values, "usage": Usage(**values["usage"]), "failed": Counter(values["failed"])})
+        failed = Counter({Failure(kind, reason): count for kind, reason, count in values["failed"]})
+        return cls(**{**values, "usage": Usage(**values["usage"]), "failed": failed})
 
 
 class FeedbackStore:
@@ -265,8 +268,8 @@ class Asker:
             told.stopped = str(error)
             return None
         except GenerateError as error:
-            told.failed[error.kind] += 1
-            told.last_error = str(error)
+            told.failed[Failure.of(error)] += 1
+            log.warning("a call was not answered (%s): %s", error.kind, error)
             return None
         if answer.usage.calls:
             told.usage += answer.usage

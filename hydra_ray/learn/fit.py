@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +51,7 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
 
     Raises:
         HydraError: There is no base, or the data does not fit it.
+        UnfinishedError: The LLM did not answer all that the heads are fitted from.
     """
     base = (settings.model_dir / "base").resolve()
     version, known = read_about(base)
@@ -60,6 +62,7 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
         if settings.fit.mode == "llm":
             units = planned_units(settings, dataset)
             collected = collect_planned(settings, task, units, console)
+            collected.check()
         told = teaching(settings, task, dataset, units)
         store = UserStore(settings.store_url)
         if settings.data.format != "store":
@@ -71,7 +74,8 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             changed = changed_users(told, role, store, version, settings)
             kept[role] = len(dataset.users) - len(changed)
             shards += make_shards(role, changed, settings.fit.users_per_shard)
-        with progress_bar(console) as bar:
+        # Shards are closed while Ray runs: what is under way ends with them.
+        with progress_bar(console) as bar, contextlib.ExitStack() as stack:
             lines = {
                 role: bar.add_task(
                     f"Fitting heads of the {role}", total=len(dataset.users), completed=kept[role], note=""
@@ -80,7 +84,9 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             }
             fit = partial(_load_fitter, settings, version)
             folder = (settings.out / f"features-{version}").resolve()
-            for shard, heads in fit_shards(shards, told, base, folder, settings.fit.encoders, fit):
+            for shard, heads in stack.enter_context(
+                contextlib.closing(fit_shards(shards, told, base, folder, settings.fit.encoders, fit))
+            ):
                 marks = dict(shard.users)
                 told_of = {one.user: one.evidence for one in heads}
                 store.put_evidence(version, shard.role, {key: told_of.get(key, {}) for key in marks})

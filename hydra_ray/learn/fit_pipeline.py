@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -166,7 +167,7 @@ def encode_shards(
 
 def fit_shards(
     shards: Sequence[Shard], teaching: Teaching, base: Path, features: Path, encoders: int, fit: MakeFit
-) -> Iterator[tuple[Shard, list[FittedHead]]]:
+) -> Generator[tuple[Shard, list[FittedHead]], None, None]:
     """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
 
     Arguments as `encode_shards` and `FitStage`.
@@ -180,11 +181,12 @@ def fit_shards(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores_of_a_node() - 1)),
         num_cpus=1,
     )
-    for row in rows(fitted):
-        yield shards[row["shard"]], pickle.loads(row["heads"])
+    with contextlib.closing(rows(fitted)) as found:
+        for row in found:
+            yield shards[row["shard"]], pickle.loads(row["heads"])
 
 
-def rows(dataset: ray.data.Dataset) -> Iterator[dict[str, Any]]:
-    """Rows as they come, none held back for a fuller batch."""
+def rows(dataset: ray.data.Dataset) -> Generator[dict[str, Any], None, None]:
+    """Rows as they come, none held back for a fuller batch. Close them while Ray runs."""
     for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield from batch.to_pylist()

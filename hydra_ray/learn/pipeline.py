@@ -6,7 +6,7 @@ import asyncio
 import json
 import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import ray.data
 
 from hydra_ray.learn.feedback import Asked, Asker, Questions, Told
 from hydra_ray.learn.plan import Unit
-from hydra_ray.steps.generate import Generator
+from hydra_ray.steps import generate
 
 # Batches of units that an asker works on at once: while the last of one are answered the next are asked.
 _BATCHES_IN_FLIGHT = 3
@@ -38,7 +38,7 @@ class Askers:
         gpus: Each one's.
     """
 
-    make: Callable[[int], Generator]
+    make: Callable[[int], generate.Generator]
     questions: Questions
     concurrency: int
     count: int = 1
@@ -100,7 +100,7 @@ class AskStage:
         return told
 
 
-def ask_all(units: Sequence[Unit], askers: Askers) -> Iterator[tuple[int, Told]]:
+def ask_all(units: Sequence[Unit], askers: Askers) -> Generator[tuple[int, Told], None, None]:
     """Places of the units and what they taught, batch by batch as they are answered. Wants a running Ray cluster."""
     if not units:
         return

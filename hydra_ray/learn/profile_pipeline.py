@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from hydra_ray.learn.pipeline import Askers, asking
 from hydra_ray.records import HistoryItem, Usage, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
+from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
 from hydra_ray.steps.profile_writer import ProfileWriter
 from hydra_ray.store.profiles import UserProfile
@@ -35,13 +36,13 @@ class Written:
     Attributes:
         profile: None where there is none.
         usage: What it cost.
-        error: Why the LLM gave no answer.
+        failure: Why the LLM gave no answer.
         stopped: Why nothing more can be asked: a budget is spent.
     """
 
     profile: UserProfile | None = None
     usage: Usage = field(default_factory=Usage)
-    error: str = ""
+    failure: Failure | None = None
     stopped: str = ""
 
 
@@ -94,7 +95,7 @@ class ProfileStage:
             self._stopped = str(error)
             return Written(usage=sum(usage, Usage()), stopped=self._stopped)
         except GenerateError as error:
-            return Written(usage=sum(usage, Usage()), error=str(error))
+            return Written(usage=sum(usage, Usage()), failure=Failure.of(error))
         return Written(profile, sum(usage, Usage()))
 
 
@@ -104,7 +105,7 @@ def write_all(
     settings: Settings,
     task: Task,
     askers: Askers,
-) -> Iterator[list[tuple[int, Written]]]:
+) -> Generator[list[tuple[int, Written]], None, None]:
     """Places in the plan and what became of them, batch by batch as they are written. Wants a running Ray cluster."""
     size = max(1, _ROUNDS_A_BATCH * askers.concurrency // (settings.profile.items + 1))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.

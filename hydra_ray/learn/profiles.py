@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from rich.console import Console
@@ -13,15 +15,13 @@ from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.profile_pipeline import Written, write_all
 from hydra_ray.learn.run import progress_bar, put_histories
-from hydra_ray.records import Dataset, HydraError, Usage, User
+from hydra_ray.records import Dataset, Usage, User
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
 from hydra_ray.steps.nearest import load_faiss
 from hydra_ray.steps.profile_writer import KINDS, ProfileMarks, check_kind
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
-
-# Failures one after the other after which the generator is taken to be down.
-_FAILURES_UNTIL_DOWN = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ProfileReport:
         kept: Those that still do: little history has come since, and settings are the same.
         degraded: Of the written, those that had to do without what makes their kind.
         dropped: Items left out because the LLM's answers about them could not be used.
-        failed: Profiles that the LLM did not write; the next run tries again.
+        failed: Profiles that the LLM did not write, by what went wrong.
         left: Profiles that a budget did not allow.
         usage: Calls and tokens.
         stopped: Why writing ended before its plan did.
@@ -43,7 +43,7 @@ class ProfileReport:
     kept: int = 0
     degraded: int = 0
     dropped: int = 0
-    failed: int = 0
+    failed: Counter[Failure] = field(default_factory=Counter)
     left: int = 0
     usage: Usage = field(default_factory=Usage)
     stopped: str = ""
@@ -54,7 +54,7 @@ class ProfileReport:
             self,
             degraded=self.degraded + (profile is not None and profile.degraded),
             dropped=self.dropped + (profile.dropped if profile else 0),
-            failed=self.failed + bool(one.error),
+            failed=self.failed + Counter([one.failure] if one.failure else []),
             left=self.left + bool(one.stopped),
             usage=self.usage + one.usage,
             stopped=self.stopped or one.stopped,
@@ -67,11 +67,32 @@ class ProfileReport:
             f"{self.usage.prompt_tokens} tokens in, {self.usage.completion_tokens} out. {self.dropped} items were left "
             "out because the LLM's answers about them could not be used."
         ]
-        if self.failed:
-            lines.append(f"{self.failed} profiles failed: the same command tries again.")
+        final = {failure: count for failure, count in self.failed.items() if failure.final}
+        if final:
+            lines.append(f"The LLM would not write {sum(final.values())} profiles: {listed(by_kind(final))}.")
+        if self.unfinished:
+            count = sum(self.unfinished.values())
+            lines.append(f"{count} profiles failed: {listed(by_kind(self.unfinished))}. The same command tries again.")
         if self.stopped:
             lines.append(f"Stopped early with {self.left} profiles left: {self.stopped}.")
         return " ".join(lines)
+
+    @property
+    def unfinished(self) -> Mapping[Failure, int]:
+        """Profiles that the next run may have written."""
+        return {failure: count for failure, count in self.failed.items() if not failure.final}
+
+    def check(self) -> None:
+        """Refuses to take the profiles for all.
+
+        Raises:
+            UnfinishedError: Some failed for now.
+        """
+        if self.unfinished:
+            raise UnfinishedError(
+                f"unfinished: {sum(self.unfinished.values())} profiles were not written: "
+                f"{listed(by_kind(self.unfinished))}. The others are kept. The same command tries just those again"
+            )
 
 
 def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = tuple(KINDS)) -> ProfileReport:
@@ -80,7 +101,8 @@ def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = 
     Others' texts are read where the tenant opted in: those of all users in the store.
 
     Raises:
-        HydraError: The kind, the data, the users or the generator cannot be used, or the generator is down.
+        HydraError: The kind, the data, the users or the generator cannot be used.
+        UnfinishedError: The generator is down.
     """
     for kind in kinds:
         check_kind(kind, "kind")
@@ -100,15 +122,17 @@ def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = 
             line = bar.add_task("Writing profiles", total=len(todo), note="")
 
             def show(report: ProfileReport) -> None:
-                note = f"{report.usage.calls} calls, {report.failed} failed"
-                bar.update(line, completed=report.written + report.failed + report.left, note=note)
+                failed = report.failed.total()
+                note = f"{report.usage.calls} calls, {failed} failed"
+                bar.update(line, completed=report.written + failed + report.left, note=note)
 
             others = {}
             if settings.tenant in settings.peers.tenants:
                 load_faiss("peers are found")
                 others = store.histories(settings.tenant)
-            answers = write_all(todo, others, settings, task, make_askers(settings, task))
-            report = _keep(todo, answers, store, report, show)
+            # Closed while Ray runs: what is under way ends with it.
+            with contextlib.closing(write_all(todo, others, settings, task, make_askers(settings, task))) as answers:
+                report = _keep(todo, answers, store, report, show, settings.generator.max_failure_share)
     store.close()
     return report
 
@@ -134,15 +158,19 @@ def _keep(
     store: UserStore,
     report: ProfileReport,
     show: Callable[[ProfileReport], None],
+    most_failures: float,
 ) -> ProfileReport:
-    failures, until_down = 0, min(_FAILURES_UNTIL_DOWN, len(todo))
+    log = FailureLog(most_failures, answered_before=report.kept)
     for batch in batches:
         for _, one in batch:
             report += one
-            failures = failures + 1 if one.error else 0
-            if failures == until_down:
-                raise HydraError(f"the generator wrote no profile {failures} times in a row, the last: {one.error}")
+            if not one.stopped:
+                log.note(one.failure)
         kept = store.put_profiles((todo[place][1].key, one.profile) for place, one in batch if one.profile)
         report = replace(report, written=report.written + kept)
         show(report)
+        if log.stop:
+            break
+    if log.stop or log.nothing_answered:
+        log.check(f"{report.written} profiles were written and are kept.")
     return report

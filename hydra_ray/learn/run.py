@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from hydra_ray.learn.datasets import chosen_users, load_data
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.estimate import Estimate, chat_token_counter, estimate
 from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.first_scores import FirstScores
 from hydra_ray.learn.pipeline import ask_all
 from hydra_ray.learn.plan import Unit, plan_units
 from hydra_ray.learn.progress import TrainState
@@ -35,6 +37,7 @@ from hydra_ray.learn.teaching import teaching
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import Dataset, HydraError
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.failures import FailureLog
 from hydra_ray.steps.generate.limits import estimate_tokens
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
@@ -80,7 +83,7 @@ def collect_feedback(settings: Settings, console: Console) -> CollectReport:
     """Collects the feedback of the chosen users that is not there yet.
 
     Raises:
-        HydraError: The data, the users or the generator cannot be used, or the generator is down.
+        HydraError: As of `collect_planned`; or the data or the users cannot be used.
     """
     task, dataset = chosen_users(settings)
     return collect_planned(settings, task, planned_units(settings, dataset), console)
@@ -110,8 +113,9 @@ def collect_planned(settings: Settings, task: Task, units: list[Unit], console: 
     """Collects the feedback of these units that is not there yet.
 
     Raises:
-        HydraError: The generator cannot be used, or is down; or the feedback that is there was collected with other
-            settings.
+        HydraError: The generator cannot be used; the feedback that is there was collected with other settings; or all
+            scores are equal.
+        UnfinishedError: The generator is down.
     """
     store = FeedbackStore(settings.feedback_dir)
     store.keep_to(asked_with(settings, task))
@@ -131,7 +135,12 @@ def collect_planned(settings: Settings, task: Task, units: list[Unit], console: 
             )
             bar.update(line, completed=done, note=note)
 
-        return record(todo, ask_all(todo, make_askers(settings, task)), store, report, show)
+        log = FailureLog(settings.generator.max_failure_share, answered_before=report.kept)
+        # Of a collection that goes on, the first scores were looked at before.
+        first = FirstScores(task, len(todo)) if settings.feedback.stop_when_alike and not report.kept else None
+        # Closed while Ray runs: what is under way ends with it.
+        with contextlib.closing(ask_all(todo, make_askers(settings, task))) as answers:
+            return record(todo, answers, store, report, show, log, first)
 
 
 def train_base(settings: Settings, console: Console) -> TrainReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -126,7 +127,7 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
         units = list[Unit]()
         if settings.fit.mode == "llm":
             units = planned_units(settings, dataset)
-            collect_planned(settings, task, units, console)
+            collect_planned(settings, task, units, console).check()
         told = teaching(settings, task, dataset, units)
         storage = (settings.out / "tune").resolve()
         for role in search.roles:
@@ -147,9 +148,10 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
 def _features(told: Teaching, role: str, base: Path, folder: Path, settings: Settings, console: Console) -> Users:
     marks = {user.key: told.mark(role, user) for user in told.dataset.users}
     shards = make_shards(role, marks, settings.fit.users_per_shard)
-    with progress_bar(console) as bar:
+    encoded = rows(encode_shards(shards, told, base, folder, settings.fit.encoders))
+    with progress_bar(console) as bar, contextlib.closing(encoded):
         line = bar.add_task(f"Encoding for the {role}", total=len(marks), note="")
-        for row in rows(encode_shards(shards, told, base, folder, settings.fit.encoders)):
+        for row in encoded:
             bar.update(line, advance=len(shards[row["shard"]].users))
     return [one for shard in shards for one in read_features(features_file(folder, shard))]
 

@@ -94,4 +94,7 @@ class FeedbackSettings(Section):
     items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time, for the reranker.")
     askers: int = Field(1, ge=1, description="Processes that ask the LLM and share its limits; embedded: engines.")
     own_answers: int = Field(64, ge=0, description="History items a user that teach the adapter without an LLM call.")
+    stop_when_alike: bool = Field(
+        True, description="Stop, before more is spent, where all scores of the first queries are equal."
+    )
     max_calls: int | None = Field(None, ge=0, description="Most LLM calls, spread evenly over users; null is no limit.")

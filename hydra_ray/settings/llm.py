@@ -81,6 +81,9 @@ class GeneratorSettings(EndpointSettings):
     timeout_s: float = Field(60, gt=0, description="Seconds one attempt may take, from request to last byte.")
     retries: int = Field(4, ge=0, description="Further attempts after a failed one; embedded needs none.")
     send_seed: bool = Field(True, description="Seed the samples; turn off where the endpoint refuses.")
+    max_failure_share: float = Field(
+        0.5, ge=0, le=1, description="Share of the latest requests that may fail before a command stops; 1: any."
+    )
     limits: LimitSettings = LimitSettings()
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
     vllm: VLLMSettings = VLLMSettings()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,8 @@ from hydra_ray.steps.profile import Draft, Pag, PeerSource, ProfileRules, Profil
 from hydra_ray.steps.profile_prompts import fill
 from hydra_ray.steps.representatives import representatives
 from hydra_ray.steps.seeds import stable_seed
+
+log = logging.getLogger(__name__)
 
 # Newest items for which peers are looked up: a long history with peers for none of it must not take for ever.
 _LOOKED_UP = 64
@@ -133,18 +136,21 @@ async def extract(tools: ProfileTools, one: Comparison) -> Difference | None:
     others = [_as_compared(tools, one.item, peer) for peer in one.peers]
     numbered = "\n\n".join(f"{number}.\n{text}" for number, text in enumerate(others, 1))
     asked = fill(options.prompts.difference, own=tools.shown(one.item), others=numbered)
-    messages = [Message("user", asked)]
+    messages, why = [Message("user", asked)], ValueError()
     for _ in range(2):
         try:
             answer = await tools.ask(*messages, max_tokens=options.difference_tokens)
         except GenerateError as error:
-            if error.transient:
+            if not error.final:
                 raise
+            log.warning("an item is left out of the profile's differences: the LLM gave no answer: %s", error)
             return None
         try:
             return _in_own_words(read_difference(answer), tools.shown(one.item), others)
         except ValueError as error:
+            why = error
             messages += [Message("assistant", answer), Message("user", fill(options.prompts.again, error=str(error)))]
+    log.warning("an item is left out of the profile's differences: the LLM's answer cannot be used: %s", why)
     return None
 
 
