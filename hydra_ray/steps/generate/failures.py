@@ -216,6 +216,8 @@ async def ask_each(
 
     async def one(item: Item) -> Result | Failure:
         async with slots:
+            if log.stop:
+                return Failure(STOPPED, log.stop)
             try:
                 result = await ask(item)
             except BudgetSpentError as error:

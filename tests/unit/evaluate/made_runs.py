@@ -10,6 +10,7 @@ from hydra_ray.evaluate.dump import Asked, Dump, Row
 from hydra_ray.evaluate.stack import stack_runs
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Answer, Candidate, Query, Usage, UserKey
+from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.tasks import Task
 
 TAGS = Task(name="tags", kind="classification", labels=("comedy", "dark comedy", "sci-fi", "drama"))
@@ -24,10 +25,11 @@ def asked(user: str, query: str, gold: str = RIGHT, **known: Any) -> Asked:
 
 
 def row(known: Asked, output: str | None, candidates: Sequence[Candidate] = (), **answer: Any) -> Row:
-    """An answer; None where the LLM gave none."""
+    """An answer; None where the LLM refused to give one, or why there is none."""
     seconds = answer.pop("seconds", 0.0)
-    given = None if output is None else Answer(known.query.id, output, candidates=tuple(candidates), **answer)
-    return Row(known, given, seconds)
+    if output is None:
+        return Row(known, None, seconds, answer.pop("failure", Failure("refused", "too long")))
+    return Row(known, Answer(known.query.id, output, candidates=tuple(candidates), **answer), seconds)
 
 
 def run(method: str, rows: Sequence[Row], task: Task = TAGS, seed: int = 0, **about: Any) -> Dump:

@@ -1,6 +1,7 @@
 """Which runs a comparison is made of."""
 
 import json
+from collections import Counter
 
 import pytest
 from rich.console import Console
@@ -12,6 +13,7 @@ from hydra_ray.learn.collect import CollectReport
 from hydra_ray.learn.fit import FitReport
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 
 
 def tree(**evaluate):
@@ -159,5 +161,8 @@ def test_a_preparation_that_ran_out_of_calls_trains_when_it_is_started_again(ste
 def test_training_on_feedback_that_ended_early_is_refused():
     stopped = CollectReport(units=3, left=2, stopped="limits.calls is spent")
     with pytest.raises(HydraError, match=r"2 queries left: limits\.calls is spent\. Raise generator\.limits"):
-        _whole(stopped, Console(quiet=True))
-    _whole(CollectReport(units=3), Console(quiet=True))
+        _whole(stopped)
+    _whole(CollectReport(units=3))
+    unfinished = CollectReport(units=3, unfinished=1, failed=Counter({Failure("server", "HTTP 503"): 2}))
+    with pytest.raises(UnfinishedError, match=r"2 server \(most often: HTTP 503\)"):
+        _whole(unfinished)

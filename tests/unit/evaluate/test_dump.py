@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.evaluate.dump import Asked, Dump, Row, read_dump, read_dumps, write_dump
+from hydra_ray.evaluate.dump import Asked, Dump, Row, check_whole, read_dump, read_dumps, write_dump
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
+from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 
 KEY = UserKey("acme", "ann")
 texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
@@ -33,7 +34,11 @@ knowns = st.builds(
     st.none() | st.booleans(),
     texts,
 )
-rows = st.lists(st.builds(Row, knowns, st.none() | answers, st.floats(0, 9, width=32)), max_size=3).map(tuple)
+seconds = st.floats(0, 9, width=32)
+failures = st.builds(Failure, st.sampled_from(["refused", "empty", "server", "stopped"]), texts)
+rows = st.lists(
+    st.builds(Row, knowns, answers, seconds) | st.builds(Row, knowns, st.none(), seconds, failures), max_size=3
+).map(tuple)
 
 
 @given(rows=rows)
@@ -44,13 +49,40 @@ def test_a_run_is_read_as_it_was_written(tag_task, tmp_path_factory, rows):
     assert read_dump(path) == run
 
 
-def a_run(task, method="rag"):
+def a_run(task, method="rag", kind="refused"):
     known = Asked(Query("q", KEY, "A dog barks."), "drama")
-    return Dump(task, "dev", method, 0, (Row(known, Answer("q", "drama")), Row(known, None)))
+    return Dump(
+        task, "dev", method, 0, (Row(known, Answer("q", "drama")), Row(known, None, failure=Failure(kind, "no luck")))
+    )
 
 
 def test_a_query_without_an_answer_has_an_empty_output(tag_task):
     assert [row.output for row in a_run(tag_task).rows] == ["drama", ""]
+
+
+@pytest.mark.parametrize(("kind", "whole"), [("refused", True), ("empty", True), ("server", False), ("step", False)])
+def test_a_run_is_whole_where_all_that_failed_is_final(tag_task, kind, whole):
+    run = a_run(tag_task, kind=kind)
+    assert run.whole == whole
+    if whole:
+        check_whole([run])
+    else:
+        with pytest.raises(UnfinishedError, match=rf"no scores yet.* rag 1; why: 1 {kind} \(no luck\)"):
+            check_whole([run])
+
+
+def test_runs_of_the_last_version_are_read_and_what_failed_in_them_is_no_result(tag_task, tmp_path):
+    path = tmp_path / "rag.parquet"
+    write_dump(path, a_run(tag_task))
+    table = pq.read_table(path)
+    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v3", b"dump/v2")
+    failed = pa.array([False, True])
+    old = table.drop_columns(["failure", "reason"]).append_column("failed", failed)
+    pq.write_table(old.replace_schema_metadata({b"hydra-ray": about}), path)
+    run = read_dump(path)
+    assert [row.output for row in run.rows] == ["drama", ""]
+    with pytest.raises(UnfinishedError, match="the reason was not kept"):
+        check_whole([run])
 
 
 def test_runs_are_found_in_a_folder_and_in_those_called_dumps_below_it(tag_task, tmp_path):

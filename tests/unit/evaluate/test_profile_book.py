@@ -56,17 +56,18 @@ async def test_a_user_without_history_has_no_profile_and_costs_nothing(dataset, 
     assert llm.requests == []
 
 
-async def test_an_llm_that_fails_is_a_step_that_fails_and_is_asked_again_for_the_next_query(
-    dataset, scripted, tag_task
+@pytest.mark.parametrize(("kind", "error"), [("refused", StepError), ("busy", GenerateError), ("key", GenerateError)])
+async def test_a_refusal_is_done_without_and_other_failures_leave_the_query_unfinished(
+    dataset, scripted, tag_task, kind, error
 ):
     def down_at_first(request):
         if len(llm.requests) == 1:
-            raise GenerateError("busy", "busy", transient=True)
+            raise GenerateError("no luck", kind)
         return ["a profile"]
 
     llm = scripted(down_at_first)
     local = steps(dataset, llm, tag_task)
-    with pytest.raises(StepError, match="busy"):
+    with pytest.raises(error, match="no luck"):
         await local.profile(dataset.users[0].queries[1], "pag")
     assert (await local.profile(dataset.users[0].queries[1], "pag")).text == "a profile"
 

@@ -5,8 +5,11 @@ from made_runs import RIGHT, STARS, TAGS, WRONG, asked, judged, row, run, runs, 
 
 from hydra_ray.evaluate.controls import CONTROLS
 from hydra_ray.evaluate.dump import Dump, read_dumps, write_dump
+from hydra_ray.evaluate.run import score as score_and_write
 from hydra_ray.evaluate.scoring import calibration, score_dumps
 from hydra_ray.records import Answer, Candidate, HydraError
+from hydra_ray.settings import parse_settings
+from hydra_ray.steps.generate.failures import Failure, Unanswered, UnfinishedError
 from hydra_ray.tasks import Task
 
 USERS = [f"u{place}" for place in range(6)]
@@ -112,6 +115,14 @@ def test_a_query_without_an_answer_is_wrong_and_counted():
 
     assert task.methods["rag"]["accuracy"].value == 0.25
     assert task.missing == {"rag": 3}
+    assert task.unanswered == {"rag": (Unanswered("refused", 1, "too long"),)}
+
+
+def test_a_run_of_which_something_is_still_to_be_asked_is_not_scored(tmp_path):
+    dumps = [run("rag", [row(asked("a", "q"), RIGHT), row(asked("b", "q"), None, failure=Failure("server", "503"))])]
+    with pytest.raises(UnfinishedError, match="no scores yet"):
+        score_and_write(dumps, parse_settings({"out": str(tmp_path)}))
+    assert not list(tmp_path.iterdir())
 
 
 def test_costs_are_means_of_answered_requests():

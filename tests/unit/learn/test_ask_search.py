@@ -9,6 +9,8 @@ from hydra_ray.learn import ask_search
 from hydra_ray.learn.ask_search import asked_table, search_asking
 from hydra_ray.learn.plan import pseudo_unit
 from hydra_ray.settings import SettingsError, parse_settings
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def llm(scripted, monkeypatch):
 def test_the_worse_half_is_given_up_round_by_round_within_the_calls(settings, search, llm, monkeypatch):
     asked = []
 
-    async def scores(way, units, generator, settings, task):
+    async def scores(way, units, generator, settings, task, log):
         asked.append((way.retriever, way.shots, [unit.query.id for unit in units]))
         return [way.shots / 10 + (way.retriever == "recent") / 100] * len(units)
 
@@ -96,5 +98,57 @@ def test_people_who_share_an_item_are_each_shown_their_own_history(settings, sea
         return retrieve(query, history, k)
 
     monkeypatch.setitem(ask_search.RETRIEVERS, "recent", watched)
-    asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task))
+    asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task, FailureLog(0.5)))
     assert shown == {unit.query.user: unit.history for unit in units}
+
+
+def failing(scripted, monkeypatch, fail):
+    class Closing(scripted):
+        async def close(self):
+            """Nothing to close."""
+
+    llm = Closing(fail)
+    monkeypatch.setattr(ask_search, "make_generator", lambda settings, cache: llm)
+    return llm
+
+
+def test_a_dead_endpoint_ranks_nothing(settings, search, scripted, monkeypatch):
+    def die(request):
+        raise GenerateError("HTTP 503", "server")
+
+    llm = failing(scripted, monkeypatch, die)
+    with pytest.raises(UnfinishedError, match=r"answered none of the first 32 requests, the last with: HTTP 503"):
+        search_asking(settings, search(calls=400), Console(quiet=True))
+    assert len(llm.requests) < 128 + 32
+
+
+def test_one_request_that_fails_for_now_leaves_the_search_unfinished(settings, search, scripted, monkeypatch):
+    def fail(request):
+        if len(llm.requests) == 3:
+            raise GenerateError("HTTP 503", "server")
+        return ["none"]
+
+    llm = failing(scripted, monkeypatch, fail)
+    with pytest.raises(UnfinishedError, match=r"1 requests were not answered: 1 server \(HTTP 503\)"):
+        search_asking(settings, search(calls=40), Console(quiet=True))
+
+
+def test_refusals_score_nothing_and_are_counted_apart(settings, search, scripted, monkeypatch):
+    def refuse_shots(request):
+        if len(request.messages) > 3:
+            raise GenerateError("HTTP 400: [too] long", "refused")
+        return ["none"]
+
+    failing(scripted, monkeypatch, refuse_shots)
+    path = search(calls=24, shots=[1, 4], retrievers=["recent"])
+    ways = search_asking(settings, path, Console(quiet=True))
+    four = next(way for way in ways if way.shots == 4)
+    # Who has no history is shown none, and is answered.
+    refused = four.unanswered.total()
+    assert 0 < refused <= len(four.scores)
+    assert four.unanswered.keys() == {Failure("refused", "HTTP 400: [too] long")}
+    console = Console(record=True, width=160)
+    console.print(asked_table(ways))
+    told = console.export_text()
+    assert f"{refused} refused" in told
+    assert "[too] long" in told

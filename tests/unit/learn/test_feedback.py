@@ -8,10 +8,12 @@ import pytest
 from hydra_ray.learn import collect, feedback
 from hydra_ray.learn.collect import CollectReport, left_to_ask, record
 from hydra_ray.learn.feedback import Asker, FeedbackStore, Questions, Told, unit_key
+from hydra_ray.learn.first_scores import FirstScores
 from hydra_ray.learn.plan import Unit, calls_of
 from hydra_ray.methods import Recipe
 from hydra_ray.records import ChatRequest, HydraError, Usage, UserKey
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError, failures
+from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 
@@ -25,7 +27,7 @@ class Killed(BaseException):
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     monkeypatch.setattr(collect, "UNITS_PER_PART", 2)
-    monkeypatch.setattr(collect, "UNITS_UNTIL_DOWN", 2)
+    monkeypatch.setattr(failures, "_MANY", 6)
 
 
 @pytest.fixture
@@ -56,13 +58,14 @@ def answers(request: ChatRequest):
     return ["Comedy."] if "a robot falls" in request.messages[0].content and len(request.messages) > 1 else ["drama"]
 
 
-def run(units, llm, store, task, items=2, seen=None):
+def run(units, llm, store, task, items=2, seen=None, first=None):
     """A collection in this process: each unit is asked when the one before it is recorded."""
     asker, questions = Asker(llm, task), Questions(Prompter(task), RECIPE, items)
     todo = left_to_ask(units, store)
     told = ((place, asyncio.run(asker(questions(unit)))) for place, unit in enumerate(todo))
     report = CollectReport(kept=len(units) - len(todo))
-    return record(todo, told, store, report, (seen if seen is not None else []).append)
+    log = FailureLog(0.5, answered_before=report.kept)
+    return record(todo, told, store, report, (seen if seen is not None else []).append, log, first)
 
 
 def timeless(report):
@@ -149,7 +152,9 @@ def test_a_refused_request_costs_its_own_rows_and_is_counted(
     assert sorted(row["item_id"] for row in store.read("reranker") if keys([row]) == [mine]) == reranker
     assert keys(store.read("adapter")).count(mine) == adapter
     assert keys(store.read("adapter")).count(unit_key(units[1])) == 1
-    assert (report.units, report.failed, report.usage.calls) == (2, Counter(refused=1), 4 + 3 - 1)
+    assert (report.units, report.failed, report.usage.calls) == (2, {Failure("refused", "too long"): 1}, 4 + 3 - 1)
+    assert "1 calls failed (1 refused (too long))" in str(report)
+    report.check()
     assert [row["failed_calls"] for row in store.read("units")] == [1, 0]
 
 
@@ -161,7 +166,9 @@ def test_a_query_of_which_a_call_failed_for_now_is_asked_again(scripted, tag_tas
         return answers(request)
 
     report = run([unit, units[1]], scripted(fail), store, tag_task)
-    assert (report.units, report.unfinished, report.failed) == (1, 1, Counter({kind: 1}))
+    assert (report.units, report.unfinished, report.failed) == (1, 1, {Failure(kind, "not now"): 1})
+    with pytest.raises(UnfinishedError, match=rf"1 {kind} \(not now\).* asks just those again"):
+        report.check()
     assert store.done() == {unit_key(units[1])}
     assert "1 queries are unfinished" in str(report)
     again = run([unit, units[1]], scripted(answers), store, tag_task)
@@ -192,7 +199,7 @@ def test_what_is_told_of_a_unit_survives_the_way_between_processes(scripted, tag
 
     told = asyncio.run(Asker(scripted(fail), tag_task)(Questions(Prompter(tag_task), RECIPE, 2)(unit)))
     assert told.adapter
-    assert told.failed == Counter(refused=1)
+    assert told.failed == {Failure("refused", "too long"): 1}
     assert Told.from_json(json.loads(json.dumps(told.to_json()))) == told
 
 
@@ -297,31 +304,70 @@ def test_a_dead_generator_stops_the_collection_and_keeps_what_was_there(scripted
         return answers(request)
 
     llm = scripted(die)
-    with pytest.raises(HydraError, match=r"answered no call for 2 queries in a row, the last with: HTTP 503") as caught:
+    with pytest.raises(UnfinishedError, match=r"stopped early: .* HTTP 503.* The same command goes on") as caught:
         run(units, llm, store, tag_task)
     assert not isinstance(caught.value, GenerateError)
     assert len(store.done()) == len(store.read("adapter")) == alive // 3
     assert len(llm.requests) == alive + 6
 
 
-@pytest.mark.parametrize("kind", ["refused", "key"])
-def test_a_query_without_any_answer_is_not_kept(scripted, tag_task, units, store, kind):
-    def refuse(request):
-        raise GenerateError("no such model", kind)
+def test_what_an_operator_has_to_mend_stops_at_once(scripted, tag_task, units, store):
+    def turn_away(request):
+        raise GenerateError("HTTP 401: invalid key", "key")
 
-    with pytest.raises(HydraError, match="no such model"):
-        run(units, scripted(refuse), store, tag_task)
+    llm = scripted(turn_away)
+    with pytest.raises(UnfinishedError, match=r"until somebody mends .*\(key\): HTTP 401: invalid key"):
+        run(units, llm, store, tag_task)
+    assert len(llm.requests) == 3
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_where_everything_is_refused_nothing_is_kept(scripted, tag_task, units, store, count):
+    def refuse(request):
+        raise GenerateError("no such model", "refused")
+
+    with pytest.raises(UnfinishedError, match="no such model"):
+        run(units[:count], scripted(refuse), store, tag_task)
     assert store.done() == set()
 
 
-def test_a_generator_that_answers_now_and_then_is_not_dead(scripted, tag_task, units, store):
+def test_refusals_are_how_a_query_ends_where_others_are_answered(scripted, tag_task, units, store):
     def seldom(request):
         if request.n == 1 or request.messages[-1].content[-1] in "13":
             raise GenerateError("too long", "refused")
         return answers(request)
 
     report = run(units, scripted(seldom), store, tag_task)
-    assert (report.units, report.unfinished, report.failed.total(), len(store.read("adapter"))) == (3, 2, 12, 3)
+    assert (report.units, report.unfinished, report.failed.total(), len(store.read("adapter"))) == (5, 0, 12, 3)
+    llm = scripted(answers)
+    assert run(units, llm, store, tag_task).kept == 5
+    assert llm.requests == []
+
+
+def test_equal_scores_of_the_first_queries_stop_before_more_is_spent(
+    scripted, tag_task, query, item, store, monkeypatch
+):
+    monkeypatch.setattr(collect, "UNITS_PER_PART", 256)
+    many = [
+        Unit(query(f"film {number}"), "comedy", (item("an old film", "drama"),), pseudo=False) for number in range(40)
+    ]
+    llm = scripted(lambda request: ["好的没问题", "可以谢谢"][: request.n])
+    stopped = (
+        r"all 80 scores of the first 20 queries are 0, .* no answer is one of the 4 allowed ones \(data\.labels\); "
+        r'.* "好的没问题", and the user "comedy"\. .* feedback\.stop_when_alike=false'
+    )
+    with pytest.raises(HydraError, match=stopped):
+        run(many, llm, store, tag_task, first=FirstScores(tag_task, len(many)))
+    assert len(llm.requests) == 20 * 3
+    assert store.done() == set(), "scored in another way the same answers may teach"
+    assert run(many, scripted(lambda r: ["drama"] * r.n), store, tag_task).units == 40, "unless it is told to go on"
+
+
+def test_scores_that_differ_once_go_on_and_a_small_collection_is_told(scripted, tag_task, units, store):
+    many = FirstScores(tag_task, 5)
+    report = run(units, scripted(lambda request: ["drama"] * request.n), store, tag_task, first=many)
+    assert report.units == 5
+    assert "Note: all 15 scores of the first 5 queries are 0" in str(report)
 
 
 def test_answers_from_the_cache_are_no_sign_of_death(scripted, tag_task, units, store):
