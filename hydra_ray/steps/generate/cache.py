@@ -133,6 +133,10 @@ class CachedGenerator:
             del self._under_way[ask]
 
     async def close(self) -> None:
-        """Closes the file and the generator behind it."""
+        """Closes the file and the generator behind it, and gives up what nobody waits for any more."""
+        left = list(self._under_way.values())
+        for asking in left:
+            asking.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
         self._cache.close()
         await self._generator.close()

@@ -104,6 +104,7 @@ class FailureLog:
         answered: Requests with an answer.
         failed: Requests without one, by reason.
         stop: Why nothing more should be asked; "" while more may.
+        hopeless: Whether that is because requests fail, so that those under way would, too.
     """
 
     def __init__(self, most: float, answered_before: int = 0) -> None:
@@ -114,6 +115,7 @@ class FailureLog:
         self.answered = 0
         self.failed: Counter[Failure] = Counter()
         self.stop = ""
+        self.hopeless = False
 
     def note(self, failure: Failure | None) -> None:
         """Takes how one request ended; None is an answer."""
@@ -126,7 +128,9 @@ class FailureLog:
         unfinished = failure is not None and not failure.final
         self._recent.append(unfinished)
         self._in_a_row = self._in_a_row + 1 if unfinished else 0
-        self.stop = self.stop or self._reason()
+        if not self.stop:
+            self.stop = self._reason()
+            self.hopeless = bool(self.stop)
 
     def note_all(self, answered: int, failed: Mapping[Failure, int]) -> None:
         """Takes how several requests ended."""
@@ -134,7 +138,7 @@ class FailureLog:
             self.note(failure)
 
     def end(self, reason: str) -> None:
-        """Nothing more may be asked, e.g. since a budget is spent."""
+        """Nothing more may be asked, e.g. since a budget is spent; what is under way may come to its end."""
         self.stop = self.stop or reason
 
     @property
@@ -204,7 +208,7 @@ async def ask_each(
     Args:
         items: In any order.
         ask: Raises `GenerateError` where the LLM does not answer, `BudgetSpentError` where nothing more may be asked.
-        log: Told how each ended; when it stops, what is under way is given up.
+        log: Told how each ended; where it stops since requests fail, what is under way is given up.
         at_once: Most items under way.
         failing: Further errors that are a failure of their item alone.
 
@@ -233,7 +237,7 @@ async def ask_each(
     asking = [asyncio.create_task(one(item)) for item in items]
     pending = set(asking)
     try:
-        while pending and not log.stop:
+        while pending and not log.hopeless:
             done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
