@@ -15,8 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, load_settings, settings_table
+from hydra_ray.steps.generate.failures import UnfinishedError
+from hydra_ray.stopping import Stopped, stop_on_signals
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,6 +49,8 @@ class Paper(StrEnum):
     mof = "mof"
 
 
+# Exit code of a command that left something unanswered.
+UNFINISHED = 3
 PRESETS = {Paper.hydra: "paper", Paper.dpl: "dpl", Paper.mof: "mof"}
 
 HeadsFolder = Annotated[Path, typer.Argument(help="Folder of the shards.", metavar="FOLDER")]
@@ -265,22 +270,39 @@ def serve(
 
 
 def _load(path: Path, overrides: list[str] | None) -> Settings:
-    return load_settings(path, overrides or [])
+    settings = load_settings(path, overrides or [])
+    set_up_logging(settings.logging)
+    return settings
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """What the user can mend is one message on stderr and exit code 1; all else is a bug and keeps its traceback."""
+    """What the user can mend is one message on stderr; all else is a bug and keeps its traceback.
+
+    Exit code 1: something is to be mended first. 3: not everything was answered, and the same command goes on. 130 and
+    143: stopped by SIGINT and SIGTERM.
+    """
     try:
         yield
+    except UnfinishedError as error:
+        _say(f"[red]error:[/red] {escape(str(error))}")
+        sys.exit(UNFINISHED)
     except HydraError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[red]error:[/red] {escape(str(error))}")
+        _say(f"[red]error:[/red] {escape(str(error))}")
         sys.exit(1)
+    except Stopped:
+        _say("Stopped. The same command goes on where it was.")
+        raise
+
+
+def _say(line: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(line)
 
 
 def main() -> None:
     """Entry point of `hydra-ray`."""
     # Each command shows progress of its own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    stop_on_signals()
     with _plain_errors():
         app()

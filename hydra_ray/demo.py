@@ -19,6 +19,7 @@ from hydra_ray.evaluate.table import outcome_tables
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.run import collect_feedback, train_base
+from hydra_ray.logs import set_up_logging
 from hydra_ray.records import Dataset, User
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings
@@ -41,6 +42,7 @@ def demo_settings(out: Path, overrides: tuple[str, ...] = ()) -> Settings:
 def run_demo(out: Path, console: Console) -> None:
     """Collects, trains, fits, evaluates and serves; prints the table and two answers with their reasons."""
     settings = demo_settings(out)
+    set_up_logging(settings.logging)
     data = settings.data
     # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):

@@ -232,7 +232,20 @@ def _methods(
 
 def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:
     """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
-    elsewhere = {"out", "users", "preset", "generator", "feedback", "base", "fit", "model", "evaluate", "serve", "ray"}
+    elsewhere = {
+        "out",
+        "users",
+        "preset",
+        "generator",
+        "feedback",
+        "base",
+        "fit",
+        "model",
+        "evaluate",
+        "serve",
+        "ray",
+        "logging",
+    }
     parts: list[Any] = [settings.model_dump(mode="json", exclude=elsewhere), generator_identity(settings), run]
     if base is not None and store is not None and (needs_base(run) or run in HEAD_CONTROLS):
         keys = [user.key for user in dataset.users]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from hydra_ray.records import Dataset, HistoryItem, Query, Ranked, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import RerankAsk, Reranker
 from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
 
 # Pairs by which the reranker is held against what it predicts; more would only take longer.
 _MOST_JUDGED = 5000
@@ -84,8 +87,9 @@ def training_users(settings: Settings) -> tuple[User, ...]:
         return ()
     try:
         return load_data(settings, "train")[1].users
-    except DataError:
+    except DataError as error:
         # The base may come from elsewhere: without the people it was trained on there is less to tell.
+        log.warning("the training users are not at hand, so nothing is told by items that were seen", exc_info=error)
         return ()
 
 

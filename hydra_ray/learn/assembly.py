@@ -14,6 +14,7 @@ from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.engine import ask_engine
 from hydra_ray.learn.feedback import Questions
 from hydra_ray.learn.pipeline import Askers
+from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import Recipe
 from hydra_ray.records import HistoryItem, PeerItem, User, UserKey
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
@@ -166,6 +167,8 @@ def make_askers(settings: Settings, task: Task) -> Askers:
 
 
 def _make_asking_generator(settings: Settings, shared_by: int) -> Generator:
+    # The first thing that is made in an asker's process.
+    set_up_logging(settings.logging)
     return make_generator(settings, open_cache(settings), shared_by=shared_by)
 
 

@@ -94,7 +94,7 @@ def fit_base(
     config = LoopConfig(base.model_dump(), seed, plans)
     name = f"base-{_fingerprint(config, train)}"
     progress = ray.remote(num_cpus=0)(Progress).remote()
-    trainer = TorchTrainer(
+    trainer = _Trainer(
         _run_worker,
         train_loop_config={"config": config, "progress": progress},
         scaling_config=ray.train.ScalingConfig(
@@ -120,6 +120,11 @@ def fit_base(
         fitted = {role: _load_role(Path(folder) / f"{role}.safetensors", base, users[role]) for role in groups}
     shutil.rmtree(storage / name, ignore_errors=True)
     return FittedBase(fitted, ray.get(progress.state.remote()))
+
+
+class _Trainer(TorchTrainer):
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Ctrl-C stays the command's: Ray's handler would stay after the training and end with exit code 0."""
 
 
 def _load_role(path: Path, base: BaseSettings, users: Sequence[UserKey]) -> FittedRole:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import ray
 
@@ -25,14 +28,19 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     # Set to "token", it would want one that exists already.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_RUN_INFO", "0")
+    # What its C++ core says on stderr tells users nothing; it is heard where settings ask for it.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # Its warnings are about progress bars that we replace.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # It warns that the token is on, which is how it should be.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
     cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
+    terminated = signal.getsignal(signal.SIGTERM)
     options = {} if settings.address else {"num_cpus": cpus, "include_dashboard": False}
     ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
+    # Ray takes this signal for itself; a command ends the same way by any.
+    _give_back(signal.SIGTERM, terminated)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -40,6 +48,11 @@ def cluster(settings: RaySettings) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _give_back(number: signal.Signals, handler: Any) -> None:
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(number, handler)
 
 
 def cores_of_a_node() -> int:

@@ -19,6 +19,7 @@ from hydra_ray.learn.plan import Unit
 from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar, put_histories
 from hydra_ray.learn.teaching import Teaching, digest, teaching
 from hydra_ray.learn.tuned import load_tuned, tuned_file
+from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES, read_about
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
@@ -124,4 +125,5 @@ def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -
 
 
 def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
+    set_up_logging(settings.logging)
     return make_fitter(settings, version, HeadModel.load(base / role), role)

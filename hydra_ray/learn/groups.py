@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,8 @@ from hydra_ray.steps.retrieve import RETRIEVERS, LexicalIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
 
 # Allowed answers beside those that the LLM gave, and beside the user's own where no LLM was asked.
 _RIVALS = 15
@@ -118,7 +121,11 @@ def answer_group(query: Query, scores: Mapping[str, float], evidence: Sequence[s
 
 def telling(groups: Iterable[Group]) -> list[Group]:
     """Those of the groups that tell better from worse; where all are equally good there is nothing to learn."""
-    return [group for group in groups if max(group.scores, default=0) > min(group.scores, default=0)]
+    made = list(groups)
+    found = [group for group in made if max(group.scores, default=0) > min(group.scores, default=0)]
+    if len(found) < len(made):
+        log.info("%d of %d groups teach nothing: all in them are equally good", len(made) - len(found), len(made))
+    return found
 
 
 class AnswersOfOthers:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,6 +17,8 @@ from hydra_ray.models.heads.descent import Descended
 from hydra_ray.models.heads.online import pack
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings
+
+log = logging.getLogger(__name__)
 
 # Users who are sorted by length together: more would waste less padding and hold more in memory.
 _USERS_SORTED = 512
@@ -80,6 +83,8 @@ class HeadFitter:
             for choice, key, features in window:
                 if len(features.sizes) >= _least_groups(choice.fit):
                     alike.setdefault(choice, []).append((key, features))
+            if few := len(window) - sum(map(len, alike.values())):
+                log.info("%d of %d users teach too little for a head and get the shared answer", few, len(window))
             for choice, members in alike.items():
                 yield from self._fit_alike(choice, members)
 

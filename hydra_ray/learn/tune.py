@@ -117,6 +117,8 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
     """
     # Tune's newer output cannot be turned off; there is a progress bar.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+    # Ctrl-C ends the command, not a search that then goes on with what it has.
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     base = (settings.model_dir / "base").resolve()
     version, known = read_about(base)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 from hydra_ray.methods.ports import Ports, Recipe, StepError
@@ -13,6 +14,8 @@ from hydra_ray.steps.profile_prompts import fill
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.vote import consensus
+
+log = logging.getLogger(__name__)
 
 
 async def ask(
@@ -67,7 +70,8 @@ async def retrieved(ports: Ports, query: Query, k: int, by: str, degraded: list[
     """The user's history as a retriever ranks it; none where the port fails, which `degraded` is told."""
     try:
         return await ports.retrieve(query, k, by)
-    except StepError:
+    except StepError as error:
+        log.warning("the retriever failed, answering without history", exc_info=error)
         degraded.append("retriever")
         return []
 
@@ -86,7 +90,8 @@ async def told_profile(ports: Ports, recipe: Recipe, query: Query, kind: str, de
         return ""
     try:
         profile = await ports.profile(query, kind)
-    except StepError:
+    except StepError as error:
+        log.warning("the profile of kind %s cannot be had, answering without", kind, exc_info=error)
         degraded.append("profile")
         return ""
     if profile.degraded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,8 @@ from hydra_ray.methods.answering import ask, retrieved
 from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, Query, Ranked, UserKey
 from hydra_ray.steps.prompt import Prompter
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Collaborative:
     async def _of_peers(self, query: Query, degraded: list[str]) -> list[Ranked]:
         try:
             return await self.ports.peers(query, self.recipe.shots)
-        except StepError:
+        except StepError as error:
+            log.warning("peers cannot be had, answering with the user's own history", exc_info=error)
             degraded.append("peers")
             return []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,6 +15,8 @@ from hydra_ray.steps.adapt import distinct_candidates, with_allowed
 from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,8 @@ class Hydra:
         if self.rerank and order:
             try:
                 order = await self.ports.rerank(query, order, head)
-            except StepError:
+            except StepError as error:
+                log.warning("the reranker failed, keeping the retriever's order", exc_info=error)
                 degraded.append("reranker")
         return order[: self.recipe.shots]
 
@@ -91,7 +95,8 @@ class Hydra:
         if self.adapt and candidates:
             try:
                 return await self.ports.adapt(query, candidates, evidence, head)
-            except StepError:
+            except StepError as error:
+                log.warning("the adapter failed, answering by votes", exc_info=error)
                 degraded.append("adapter")
         return None
 

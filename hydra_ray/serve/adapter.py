@@ -9,6 +9,7 @@ from ray import serve
 
 from hydra_ray.learn.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.learn.verdicts import Verdict
+from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, Query, UserKey
@@ -27,6 +28,7 @@ class Adapter:
     """Chooses candidates under their users' heads, many requests at a time, and teaches those heads."""
 
     def __init__(self, base_dir: Path, settings: Settings) -> None:
+        set_up_logging(settings.logging)
         version, task = read_about(base_dir)
         store, scorer = UserStore(settings.store_url), Scorer.load(base_dir / ADAPTER)
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)

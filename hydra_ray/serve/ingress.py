@@ -12,6 +12,7 @@ from ray.serve.config import BackpressureConfig
 from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.learn.assembly import make_prompter, make_recipe
+from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import read_about
@@ -62,6 +63,7 @@ class Ingress(UserEndpoints):
     def __init__(
         self, settings: Settings, retriever: Any, reranker: Any, generator: Any, adapter: Any, profiler: Any
     ) -> None:
+        set_up_logging(settings.logging)
         _, task = read_about(settings.model_dir / "base")
         steps = RemoteSteps(
             retriever,

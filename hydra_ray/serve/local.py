@@ -36,11 +36,12 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
 def serve_until_interrupted(settings: Settings, host: str, port: int, console: Console) -> None:
     """Serves until SIGINT or SIGTERM."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     with console.status("Starting the deployments"), contextlib.ExitStack() as stack:
         url = stack.enter_context(serving(settings, host, port))
         console.print(f"Serving model {settings.serve.model_name!r} at {url}; Ctrl-C stops it")
+        # While it starts, signals end it as any command.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
         stack = stack.pop_all()
     with stack:
         stop.wait()

@@ -11,6 +11,7 @@ from typing import Any
 from ray import serve
 
 from hydra_ray.learn.assembly import make_profile_writer
+from hydra_ray.logs import set_up_logging
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
 from hydra_ray.serve.ports import RemoteGenerator
@@ -38,6 +39,7 @@ class Profiler:
     """
 
     def __init__(self, task: Task, settings: Settings, generator: Any) -> None:
+        set_up_logging(settings.logging)
         self._store = UserStore(settings.store_url)
         self._tenants = settings.peers.tenants
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from hydra_ray.settings.data import DataSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
 from hydra_ray.settings.llm import GeneratorSettings
+from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.section import Section
 
@@ -96,6 +97,7 @@ class Settings(Section):
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
     ray: RaySettings = RaySettings()
+    logging: LoggingSettings = LoggingSettings()
 
     @model_validator(mode="after")
     def _data_has_a_place(self) -> Settings:

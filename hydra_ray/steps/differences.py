@@ -84,6 +84,8 @@ class Dpl:
         differences = [one for one in found if one is not None]
         dropped = len(found) - len(differences)
         if not differences:
+            why = "nobody to compare with" if not found else "no difference that the LLM named can be used"
+            log.info("a profile of kind dpl is written as pag: %s", why)
             return replace(await Pag()(tools, user, history, before), degraded=True, dropped=dropped)
         asked = fill(
             tools.options.prompts.summary,

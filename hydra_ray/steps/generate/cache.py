@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sqlite3
 import time
 from dataclasses import asdict, replace
@@ -13,6 +14,8 @@ from urllib.parse import quote
 
 from hydra_ray.records import ChatRequest, Generation, Usage
 from hydra_ray.steps.generate.base import Generator
+
+log = logging.getLogger(__name__)
 
 # A use is noted at most this often, so that hits seldom write.
 _NOTE_USE_S = 3600
@@ -91,8 +94,10 @@ class AnswerCache:
     def _keep_within_bound(self) -> None:
         while self.size() > self._max_bytes:
             oldest = "SELECT ask FROM answer ORDER BY used LIMIT max(1, (SELECT count(*) / 10 FROM answer))"
-            if self._db.execute(f"DELETE FROM answer WHERE ask IN ({oldest})").rowcount == 0:
+            dropped = self._db.execute(f"DELETE FROM answer WHERE ask IN ({oldest})").rowcount
+            if dropped == 0:
                 return
+            log.info("%d answers were dropped from the cache, which is full (generator.cache_max_mb)", dropped)
         self._db.execute("PRAGMA incremental_vacuum").fetchall()
 
 

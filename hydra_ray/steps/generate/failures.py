@@ -28,6 +28,9 @@ _MANY = 32
 # The latest requests, of which the share is taken: an endpoint may go down after hours.
 _RECENT = 128
 
+_GOES_ON = "The same command goes on where it was"
+_ASKS_AGAIN = "The same command asks just those again"
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -166,15 +169,14 @@ class FailureLog:
             UnfinishedError: It stopped, requests are unfinished, or none was answered at all.
         """
         if self.stop:
-            raise UnfinishedError(f"stopped early: {self.stop}. {kept} The same command goes on where it was")
+            raise UnfinishedError(f"stopped early: {_sentences(self.stop, kept, _GOES_ON)}")
         if unfinished := self.unfinished:
             count = sum(one.count for one in unfinished)
-            raise UnfinishedError(
-                f"unfinished: {count} requests were not answered: {listed(unfinished)}. {kept} The same command asks "
-                "just those again"
-            )
+            said = f"{count} requests were not answered: {listed(unfinished)}"
+            raise UnfinishedError(f"unfinished: {_sentences(said, kept, _ASKS_AGAIN)}")
         if self.nothing_answered:
-            raise UnfinishedError(f"the LLM answered nothing: {listed(self.final)}. {kept} Mend `generator` first")
+            said = f"the LLM answered nothing: {listed(self.final)}"
+            raise UnfinishedError(_sentences(said, kept, "Mend `generator` and start the same command again"))
 
     def _reason(self) -> str:
         if self._last is None:
@@ -193,6 +195,11 @@ class FailureLog:
                 f"({self._most:g}) allows, the last with: {last}"
             )
         return ""
+
+
+def _sentences(*said: str) -> str:
+    """The sentences that say something, as one line without the last full stop."""
+    return ". ".join(" ".join(one.split()).rstrip(".") for one in said if one)
 
 
 async def ask_each(
