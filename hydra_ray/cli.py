@@ -19,7 +19,7 @@ from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, load_settings, settings_table
 from hydra_ray.steps.generate.failures import UnfinishedError
-from hydra_ray.stopping import Stopped, stop_on_signals
+from hydra_ray.stopping import Stopped, stopped_by_signals
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -303,6 +303,5 @@ def main() -> None:
     """Entry point of `hydra-ray`."""
     # Each command shows progress of its own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    stop_on_signals()
-    with _plain_errors():
+    with stopped_by_signals(), _plain_errors():
         app()

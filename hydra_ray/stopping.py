@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -16,13 +18,20 @@ class Stopped(SystemExit):
     """Somebody stopped the command. A SystemExit, since libraries take a KeyboardInterrupt for theirs."""
 
 
-def stop_on_signals() -> None:
-    """From now on SIGINT and SIGTERM raise `Stopped` in the main thread, the first time; further ones are ignored.
+@contextlib.contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """While the body runs SIGINT and SIGTERM raise `Stopped` in the main thread, the first time; then they are ignored.
 
     Ray's processes end with this one, whatever way it ends: the kernel sees to that.
     """
-    for number in _SIGNALS:
-        signal.signal(number, _stop)
+    before = {number: signal.signal(number, _stop) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        # Once stopped, nothing is to disturb the end of the process.
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

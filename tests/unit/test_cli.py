@@ -1,12 +1,20 @@
 """What commands hand on beyond the settings that they are given."""
 
+import os
+import signal
+import sys
+from types import SimpleNamespace
+
 import pytest
 import yaml
 from typer.testing import CliRunner
 
 import hydra_ray.evaluate.run
-from hydra_ray.cli import app
+from hydra_ray import stopping
+from hydra_ray.cli import app, main
 from hydra_ray.evaluate.outcome import Outcome
+from hydra_ray.records import HydraError
+from hydra_ray.steps.generate.failures import UnfinishedError
 
 
 @pytest.fixture
@@ -38,3 +46,58 @@ def test_a_papers_comparison_trains_by_its_own_recipe(evaluated, tmp_path, told,
     )
     assert (settings.preset, settings.base.loss, settings.data.split) == ("paper", "bce", "dev")
     assert settings.base.epochs == 7, "the user's own file goes over the recipe"
+
+
+def ended(monkeypatch, tmp_path, capsys, error):
+    """How a command ends that meets an error."""
+
+    def fail(settings, console):
+        raise error
+
+    monkeypatch.setattr(hydra_ray.evaluate.run, "evaluate", fail)
+    path = tmp_path / "s.yaml"
+    path.write_text("seed: 5\n")
+    monkeypatch.setattr(sys, "argv", ["hydra-ray", "evaluate", str(path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    return left.value.code, capsys.readouterr().err
+
+
+def test_exit_codes_tell_what_is_to_be_mended_from_what_goes_on_by_itself(monkeypatch, tmp_path, capsys):
+    told = "error: 3 [requests] were not answered\n"
+    error = UnfinishedError("3 [requests] were not answered")
+    assert ended(monkeypatch, tmp_path, capsys, error) == (3, told)
+    error = HydraError("3 [requests] were not answered")
+    assert ended(monkeypatch, tmp_path, capsys, error) == (1, told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_one_line_and_its_exit_code(monkeypatch, tmp_path, capsys, number):
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+
+    def stop(settings, console):
+        os.kill(os.getpid(), number)
+        raise AssertionError("it went on")
+
+    # Else the process would be ended for good some seconds later.
+    monkeypatch.setattr(stopping.threading, "Timer", lambda *_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(hydra_ray.evaluate.run, "evaluate", stop)
+    path = tmp_path / "s.yaml"
+    path.write_text("seed: 5\n")
+    monkeypatch.setattr(sys, "argv", ["hydra-ray", "evaluate", str(path)])
+    with pytest.raises(SystemExit) as left:
+        main()
+    ignored = signal.getsignal(signal.SIGINT)
+    for each, handler in before.items():
+        signal.signal(each, handler)
+    assert left.value.code == 128 + number
+    assert capsys.readouterr().err == "Stopped. The same command goes on where it was.\n"
+    assert ignored == signal.SIG_IGN, "a second Ctrl-C does not break off the end"
+
+
+def test_handlers_are_as_they_were_after_a_command(tmp_path, monkeypatch):
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(sys, "argv", ["hydra-ray", "settings", "seed"])
+    with pytest.raises(SystemExit):
+        main()
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before

@@ -127,10 +127,12 @@ async def test_the_answer_says_whose_head_judged(scripted, tag_task, history, fi
     ],
 )
 async def test_a_step_that_fails_is_done_without_and_named(
-    scripted, tag_task, history, film, down, named, shown, text, head
+    scripted, tag_task, history, film, down, named, shown, text, head, caplog
 ):
     answer = await Steps(history, down=[down]).answer(scripted, tag_task, film)
     assert answer.degraded == (named,)
+    (logged,) = caplog.records
+    assert str(logged.exc_info[1]) == "down", "with its cause"
     assert [ranked.item for ranked in answer.history] == [history[number] for number in shown]
     assert (answer.text, answer.head) == (text, head)
 

@@ -72,10 +72,12 @@ async def test_without_a_key_processes_share_no_prefixes():
     assert engine.asked[0]["cache_salt"] != engine.asked[1]["cache_salt"] != cache_salt("", "acme")
 
 
-async def test_an_engine_that_was_away_is_asked_again():
+async def test_an_engine_that_was_away_is_asked_again_and_the_cause_is_logged(caplog):
     engine = Engine(GenerateError("not available", "connection", True), reply("fine"))
     answer = await VLLMGenerator(engine, "acme", retries=1)(REQUEST)
     assert (answer.texts, answer.usage.calls, len(engine.asked)) == (("fine",), 1, 2)
+    assert "attempt 1 failed, the next is in" in caplog.text
+    assert "not available" in caplog.text
 
 
 async def test_an_engine_that_stays_away_is_given_up():

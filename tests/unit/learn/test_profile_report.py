@@ -1,0 +1,62 @@
+"""Profiles that the LLM did not write: what is kept, counted and tried again."""
+
+import pytest
+
+from hydra_ray.learn.profile_pipeline import Written
+from hydra_ray.learn.profiles import ProfileReport, _keep
+from hydra_ray.records import User, UserKey
+from hydra_ray.steps.generate.failures import Failure, UnfinishedError
+from hydra_ray.store.profiles import ProfileMark, UserProfile
+
+DOWN = Written(failure=Failure("server", "HTTP 503"))
+REFUSED = Written(failure=Failure("filtered", "not this one"))
+GOOD = Written(UserProfile("pag", "likes dogs", ProfileMark("how", "what", 1)))
+
+
+class Kept:
+    """A store that remembers whose profiles it was given."""
+
+    def __init__(self):
+        self.users = []
+
+    def put_profiles(self, profiles):
+        users = [key.user for key, _ in profiles]
+        self.users += users
+        return len(users)
+
+
+def keep(*written, kept=0):
+    store = Kept()
+    todo = [("pag", User(UserKey("acme", f"u{place}"), ())) for place in range(len(written))]
+    batches = [[place] for place in enumerate(written)]
+    try:
+        return _keep(todo, batches, store, ProfileReport(kept=kept), lambda report: None, 0.5), store.users
+    except UnfinishedError as error:
+        return error, store.users
+
+
+def test_what_failed_for_now_is_unfinished_and_the_rest_is_kept():
+    report, kept = keep(GOOD, DOWN, GOOD)
+    assert kept == ["u0", "u2"]
+    assert "1 profiles failed: 1 server (HTTP 503). The same command tries again" in str(report)
+    with pytest.raises(UnfinishedError, match=r"1 profiles were not written: 1 server"):
+        report.check()
+
+
+def test_refusals_are_counted_apart_and_leave_nothing_to_do():
+    report, _ = keep(GOOD, REFUSED)
+    assert "would not write 1 profiles: 1 filtered (not this one)" in str(report)
+    report.check()
+
+
+def test_a_generator_that_is_down_stops_and_keeps_what_was_written():
+    error, kept = keep(GOOD, *[DOWN] * 100)
+    assert "stopped early: 31 of the latest 32 requests failed" in str(error)
+    assert "1 profiles were written and are kept" in str(error)
+    assert kept == ["u0"]
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_nothing_but_refusals_is_the_endpoints_fault_unless_it_wrote_before(kept):
+    found, _ = keep(REFUSED, REFUSED, kept=kept)
+    assert isinstance(found, ProfileReport if kept else UnfinishedError)
