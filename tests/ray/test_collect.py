@@ -18,8 +18,8 @@ from rich.console import Console
 
 from hydra_ray.learn.feedback import FeedbackStore
 from hydra_ray.learn.run import collect_feedback, estimate_feedback
-from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, parse_settings
+from hydra_ray.steps.generate.failures import UnfinishedError
 
 LABELS = ("comedy", "drama", "horror")
 CONCURRENCY = 8
@@ -35,6 +35,7 @@ class LLM:
         self.lock = threading.Lock()
         self.on_request = lambda count: None
         self.status = 200
+        self.fails = lambda count: False
         server.replies = [self.reply]
 
     def reply(self, asked: dict) -> tuple[int, dict]:
@@ -42,8 +43,8 @@ class LLM:
             self.asked[json.dumps(asked, sort_keys=True)] += 1
             count = self.asked.total()
         self.on_request(count)
-        if self.status != 200:
-            return self.status, {"error": {"message": "out of order"}}
+        if self.status != 200 or self.fails(count):
+            return 503, {"error": {"message": "out of order"}}
         digest = hashlib.sha256(json.dumps([asked["messages"], asked.get("seed")]).encode()).digest()
         return 200, completion(*(LABELS[digest[i] % len(LABELS)] for i in range(asked["n"])))
 
@@ -183,10 +184,26 @@ def test_several_askers_share_the_work_and_lose_none_of_it(llm, tree):
 def test_an_endpoint_that_is_down_is_said_and_costs_nothing_later(llm, tree):
     llm.status = 503
     settings = parse_settings(tree)
-    with pytest.raises(HydraError, match=r"answered no call for .* out of order"):
+    with pytest.raises(UnfinishedError, match=r"answered none of the first .* out of order"):
         quiet(settings)
     assert FeedbackStore(settings.feedback_dir).done() == set()
     llm.status = 200
     report = quiet(settings)
     assert (report.kept, report.failed.total()) == (0, 0)
     assert report.units == estimate_feedback(settings).kept
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_calls_that_failed_for_now_leave_the_collection_unfinished_and_are_asked_alone(llm, tree):
+    llm.fails = lambda count: count % 10 == 0
+    settings = parse_settings(tree)
+    report = quiet(settings)
+    assert 0 < report.unfinished < report.unfinished + report.units
+    with pytest.raises(UnfinishedError, match=r"server \(most often: .*out of order"):
+        report.check()
+    missing, asked = report.failed.total(), llm.asked.total()
+    llm.fails = lambda count: False
+    again = quiet(settings)
+    again.check()
+    assert again.units == report.unfinished
+    assert llm.asked.total() - asked == missing == again.usage.calls
