@@ -38,6 +38,7 @@ from hydra_ray.records import ChatRequest
 from hydra_ray.settings import Settings, load_settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import ask_key
+from hydra_ray.steps.generate.failures import FailureLog
 from hydra_ray.tasks import Task
 
 ROUNDS = 3
@@ -72,7 +73,8 @@ def collected(settings: Settings, task: Task, units: Sequence[Unit]) -> Side:
         empty = settings.model_copy(update={"out": Path(folder)})
         start = time.time()
         answers = ask_all(units, make_askers(empty, task))
-        report = record(units, answers, FeedbackStore(empty.feedback_dir), CollectReport(), lambda _: None)
+        store, log = FeedbackStore(empty.feedback_dir), FailureLog(settings.generator.max_failure_share)
+        report = record(units, answers, store, CollectReport(), lambda _: None, log, None)
         if report.failed:
             raise SystemExit(f"calls failed, so the sides did different work: {report}")
     return Side(report.usage.calls, report.usage.prompt_tokens, report.ended - report.began, report.began - start)
