@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -290,9 +291,12 @@ def _plain_errors() -> Iterator[None]:
     except HydraError as error:
         _say(f"[red]error:[/red] {escape(str(error))}")
         sys.exit(1)
-    except Stopped:
+    except SystemExit as end:
+        # Until it runs, Ray has a handler of its own, which exits with the signal's number.
+        if not isinstance(end, Stopped) and end.code != signal.SIGTERM:
+            raise
         _say("Stopped. The same command goes on where it was.")
-        raise
+        sys.exit(end.code if isinstance(end, Stopped) else 128 + signal.SIGTERM)
 
 
 def _say(line: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profile_writer import ProfileWriter
 from hydra_ray.store.profiles import UserProfile
 
@@ -38,7 +39,7 @@ class ProfileBook:
     async def __call__(
         self, kind: str, user: UserKey, history: Sequence[HistoryItem], asked_at: str | None
     ) -> UserProfile:
-        """As `ProfileWriter`. What failed is tried again by whoever asks next."""
+        """As `ProfileWriter`. What failed for now is tried again by whoever asks next."""
         mark = self._write.marks(kind, history, asked_at)
         key = user, kind, mark.what
         if key not in self._profiles:
@@ -49,7 +50,8 @@ class ProfileBook:
         writing = self._profiles[key]
         try:
             return await asyncio.shield(writing)
-        except Exception:
-            if self._profiles.get(key) is writing:
+        except Exception as error:
+            final = isinstance(error, GenerateError) and error.final
+            if not final and self._profiles.get(key) is writing:
                 del self._profiles[key]
             raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 
+from hydra_ray.learn.quiet import without_core_lines
 from hydra_ray.settings import RaySettings
 
 
@@ -38,7 +39,8 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
     terminated = signal.getsignal(signal.SIGTERM)
     options = {} if settings.address else {"num_cpus": cpus, "include_dashboard": False}
-    ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
+    with without_core_lines():
+        ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
     # Ray takes this signal for itself; a command ends the same way by any.
     _give_back(signal.SIGTERM, terminated)
     context = ray.data.DataContext.get_current()
