@@ -1,7 +1,6 @@
 """What of stderr is kept while Ray starts."""
 
 import os
-import sys
 
 import pytest
 
@@ -13,17 +12,19 @@ CORE = "[2026-11-28 18:15:47,721 I 12308 12308] logging.cc:303: Set ray log leve
 def test_lines_of_the_core_are_left_out_and_others_are_kept(capfd):
     with without_core_lines():
         os.write(2, (CORE + "something that matters: a.cc:3: is one of its files\n").encode())
-        print("from Python", file=sys.stderr)
         assert capfd.readouterr().err == ""
     os.write(2, CORE.encode())
     said = capfd.readouterr().err
     assert "something that matters" in said
-    assert "from Python" in said
     assert said.count("logging.cc") == 1, "only while it starts"
 
 
 def test_what_was_said_before_an_error_is_not_lost(capfd):
-    with pytest.raises(ConnectionError), without_core_lines():
-        os.write(2, b"no cluster there\n")
-        raise ConnectionError
+    def fail():
+        with without_core_lines():
+            os.write(2, b"no cluster there\n")
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        fail()
     assert capfd.readouterr().err == "no cluster there\n"
