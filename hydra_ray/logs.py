@@ -7,6 +7,7 @@ Modules log to `logging.getLogger(__name__)`. The command line and whatever Ray 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from rich.file_proxy import FileProxy
 # Of messages that differ in their arguments only one is written in so many seconds.
 _EVERY_S = 10.0
 _ROOT = "hydra_ray"
+_NUMBER = re.compile(r"\d+(\.\d+)?")
 
 
 class LogSettings(Protocol):
@@ -81,8 +83,8 @@ class _Rarely(logging.Filter):
         record.suppressed = 0
         if record.levelno < logging.INFO:
             return True
-        # The template, so that messages about different queries are alike.
-        key, now = (record.name, record.levelno, str(record.msg)), time.monotonic()
+        # The template, so that messages about different queries are alike; libraries fill in numbers beforehand.
+        key, now = (record.name, record.levelno, _NUMBER.sub("0", str(record.msg))), time.monotonic()
         written, held_back = self._last.get(key, (float("-inf"), 0))
         if now - written < _EVERY_S:
             self._last[key] = written, held_back + 1

@@ -145,7 +145,8 @@ def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None
         raise HydraError(
             f"{role}: {len(groups)} training group(s) for base.workers {base.workers}: a query teaches where some of "
             "its answers or items are better than others. Raise feedback.pseudo_queries, feedback.items or "
-            "data.max_users, and collect for users=train again"
+            "data.max_users, and collect for users=train again. But where no query teaches, look at the answers in "
+            "feedback.dir first: more calls bring more of the same"
         )
 
 

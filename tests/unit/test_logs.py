@@ -75,11 +75,14 @@ def test_alike_messages_are_written_once_in_a_while_with_how_many_there_were(cap
     for number in range(50):
         log.warning("a call was not answered: %s", number)
     log.warning("something else")
+    log.warning("Retrying in 0.25 seconds")
+    log.warning("Retrying in 1 seconds")
     clock[0] += logs._EVERY_S
     log.warning("a call was not answered: %s", 50)
-    first, other, last = capsys.readouterr().err.splitlines()
+    first, other, retried, last = capsys.readouterr().err.splitlines()
     assert first.endswith("not answered: 0")
     assert other.endswith("something else")
+    assert retried.endswith("Retrying in 0.25 seconds")
     assert last.endswith("not answered: 50 (49 alike were not written since the last)")
 
 

@@ -8,13 +8,10 @@ the command ends as unfinished, and the same command asks just that again. Where
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
-
-from tenacity import RetryCallState
 
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.base import FINAL_KINDS, BudgetSpentError, GenerateError
@@ -78,16 +75,6 @@ class Unanswered:
     kind: str
     count: int
     reason: str
-
-
-def told_before_retry(log: logging.Logger) -> Callable[[RetryCallState], None]:
-    """Logs the cause before a request is tried again; tenacity's own words differ each time, and would all be kept."""
-
-    def tell(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log.warning("attempt %d failed, the next is in %.1f s: %s", state.attempt_number, state.upcoming_sleep, error)
-
-    return tell
 
 
 def by_kind(failed: Mapping[Failure, int]) -> tuple[Unanswered, ...]:

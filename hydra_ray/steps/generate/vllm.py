@@ -9,11 +9,10 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from hydra_ray.records import ChatRequest, Generation, Usage
 from hydra_ray.steps.generate.base import GenerateError
-from hydra_ray.steps.generate.failures import told_before_retry
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +58,7 @@ class VLLMGenerator:
             stop=stop_after_attempt(self._retries + 1),
             wait=wait_random_exponential(0.5, max=20),
             retry=retry_if_exception(lambda error: isinstance(error, GenerateError) and error.transient),
-            before_sleep=told_before_retry(log),
+            before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
         return await attempts(self._once, request)
