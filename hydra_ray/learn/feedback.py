@@ -269,7 +269,7 @@ class Asker:
             return None
         except GenerateError as error:
             told.failed[Failure.of(error)] += 1
-            log.warning("a call was not answered (%s): %s", error.kind, error)
+            log.warning("a call was not answered (%s)", error.kind, exc_info=error)
             return None
         if answer.usage.calls:
             told.usage += answer.usage

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import threading
 from collections.abc import Generator, Mapping, Sequence
@@ -24,6 +25,8 @@ from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
 from hydra_ray.steps.profile_writer import ProfileWriter
 from hydra_ray.store.profiles import UserProfile
 from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
 
 # Rounds of the generator's concurrency in a batch.
 _ROUNDS_A_BATCH = 3
@@ -95,6 +98,7 @@ class ProfileStage:
             self._stopped = str(error)
             return Written(usage=sum(usage, Usage()), stopped=self._stopped)
         except GenerateError as error:
+            log.warning("a profile of kind %s was not written", kind, exc_info=error)
             return Written(usage=sum(usage, Usage()), failure=Failure.of(error))
         return Written(profile, sum(usage, Usage()))
 

@@ -8,6 +8,7 @@ the command ends as unfinished, and the same command asks just that again. Where
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import TypeVar
 
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.base import FINAL_KINDS, BudgetSpentError, GenerateError
+
+_log = logging.getLogger(__name__)
 
 # Kind of those that were not asked, or not to the end, because the command stopped.
 STOPPED = "stopped"
@@ -236,6 +239,7 @@ async def ask_each(
                 return Failure(STOPPED, str(error))
             except failures as error:
                 failure = Failure.of(error)
+                _log.warning("a request was not answered (%s)", failure.kind, exc_info=error)
                 log.note(failure)
                 return failure
             log.note(None)

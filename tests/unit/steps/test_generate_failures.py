@@ -102,7 +102,7 @@ def test_final_kinds_are_those_of_errors():
     assert not Failure.of(HydraError("the adapter gave no answer")).final
 
 
-async def test_each_item_has_a_result_or_its_failure():
+async def test_each_item_has_a_result_or_its_failure_which_is_logged(caplog):
     async def ask(item):
         if item % 3 == 0:
             raise GenerateError("busy", "busy")
@@ -116,6 +116,7 @@ async def test_each_item_has_a_result_or_its_failure():
         Failure("busy", "busy"), Failure("step", "no step"), 2, Failure("busy", "busy"), Failure("step", "no step"), 5
     ]  # fmt: skip
     assert (log.answered, log.failed.total()) == (2, 4)
+    assert [str(record.exc_info[1]) for record in caplog.records] == ["busy", "no step"] * 2
 
 
 async def test_what_is_under_way_is_given_up_when_the_log_says_stop():
