@@ -1,63 +1,20 @@
-"""The ingress in this process, with deployments that only remember what they were asked."""
+"""Chat completions over HTTP: which method answers, for whom, and what of the request it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
-from inspect import isawaitable
 from urllib.parse import quote
 
 import pytest
-from fastapi.testclient import TestClient
+from made_app import ITEM, PLAIN, SAID
 from openai import BadRequestError, NotFoundError, OpenAI
 from ray.exceptions import RayError
 
 from hydra_ray.methods import METHODS
-from hydra_ray.methods.ports import ProfileText
-from hydra_ray.models.base import Base
-from hydra_ray.records import (
-    NOBODY,
-    Answer,
-    Candidate,
-    ChatRequest,
-    Choice,
-    Generation,
-    HistoryItem,
-    Message,
-    Ranked,
-    Usage,
-    UserKey,
-)
-from hydra_ray.serve import ingress
-from hydra_ray.settings import Settings, parse_settings
-from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
-
-SAID = [
-    {"role": "system", "content": "Be kind."},
-    {"role": "user", "content": "Hi"},
-    {"role": "assistant", "content": "Hello"},
-    {"role": "user", "content": "And now?"},
-]
-ITEM = HistoryItem("1", "Then?", "Wait.")
-# The class as it is written, below what Serve makes of it.
-PLAIN = ingress.Ingress.func_or_class.__bases__[0]
-
-
-class Handle:
-    """Stands in for a deployment's handle."""
-
-    def __init__(self, answer):
-        self.answer, self.asked = answer, []
-
-    @property
-    def peers(self):
-        return self
-
-    async def remote(self, *arguments):
-        self.asked.append(arguments)
-        answer = self.answer(*arguments)
-        return await answer if isawaitable(answer) else answer
+from hydra_ray.records import NOBODY, Answer, Candidate, ChatRequest, Message, Ranked, UserKey
+from hydra_ray.tasks import CHAT_TASK
 
 
 class Newest:
@@ -71,37 +28,6 @@ class Newest:
         prompt = self._prompter(query, [ranked.item for ranked in shown])
         found = await self._ports.generate(ChatRequest(prompt.messages))
         return Answer(query.id, found.texts[0], tuple(shown))
-
-
-class Served:
-    """The ingress over HTTP, of one task and without Ray."""
-
-    def __init__(self, settings: Settings):
-        self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
-        self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
-        self.reranker = Handle(lambda ask: list(ask[1]))
-        self.adapter = Handle(lambda ask: Choice(ask[1], personal=ask[-1] is not None))
-        self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
-        steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
-        self.ingress = PLAIN(settings, *steps)
-        self.client = TestClient(self.ingress.__serve_build_asgi_app__())
-
-    def ask(self, messages, **more):
-        return self.client.post("/v1/chat/completions", json={"model": "hydra", "messages": messages, **more})
-
-    @property
-    def prompt(self):
-        """The messages that the LLM was asked last."""
-        return self.generator.asked[-1][0].messages
-
-
-@pytest.fixture
-def served(scorer, tmp_path):
-    def make(task=TEXT_TASK, **serve):
-        Base("v1", task, scorer(seed=1), scorer(seed=2)).save(tmp_path / "model" / "base")
-        return Served(parse_settings({"out": str(tmp_path), "tenant": "acme", "serve": serve}))
-
-    return make
 
 
 def test_the_settings_method_answers_unless_a_request_names_another(served):
@@ -214,15 +140,14 @@ def test_there_is_one_model_whatever_the_methods(served):
 
 
 @pytest.mark.parametrize("user", [{}, {"user": None}, {"user": ""}, {"user": " \n"}])
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "newest"])
-def test_for_nobody_nothing_is_looked_up(served, method, user):
+def test_for_nobody_nothing_is_looked_up(served, user):
     app = served()
-    reply = app.ask(SAID[-1:], hydra={"method": method}, **user)
-    assert reply.status_code == 200, reply.text
-    told = reply.json()["hydra"]
-    assert (told["user"], told["history"], told["degraded"]) == (None, [], [])
+    for method in METHODS:
+        told = app.ask(SAID[-1:], hydra={"method": method}, **user).json()["hydra"]
+        assert (told["user"], told["history"], told["degraded"]) == (None, [], []), method
     assert app.retriever.asked == app.profiler.asked == app.reranker.asked == []
-    assert app.prompt == (Message("user", "And now?"),)
+    assert {request.messages for (request,) in app.generator.asked} == {(Message("user", "And now?"),)}
+    assert app.adapter.asked
     for ((query, *_, head),) in app.adapter.asked:
         assert (query.user, head) == (NOBODY, None)
 
