@@ -1,7 +1,8 @@
 """The OpenAI-compatible front door: composes the deployments into the method that settings or a request name."""
 
-from __future__ import annotations
+# Without postponed annotations: Serve sends the class by value, and FastAPI would look in vain for the types' names.
 
+import logging
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -25,6 +26,8 @@ from hydra_ray.serve.users import Id, UserEndpoints
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
+
+log = logging.getLogger(__name__)
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -89,6 +92,7 @@ class Ingress(UserEndpoints):
         try:
             answer = await self._methods[method](query, None if query.user.is_nobody else query.user)
         except (GenerateError, StepError) as error:
+            log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
         ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
         told = answer, serve.model_name, asked.n, protocol.about(answer, method, user, ignored)

@@ -127,7 +127,6 @@ class RemoteGenerator:
             raise getattr(error, "cause", error) from error
         except TimeoutError as error:
             message = f"the generator took more than {self.timeout_s:g} s"
-            log.warning(message)
             raise GenerateError(message, "timeout", transient=True) from error
         except (RayError, RayServeException) as error:
             log.warning("the generator gave no answer", exc_info=error)

@@ -69,13 +69,17 @@ def down(*_):
         (down, "the retriever gave no answer: ask again"),
     ],
 )
-def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriever, told):
+def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriever, told, caplog):
     app = served(step_timeout_s=0.01)
     app.retriever.answer = retriever
     reply = app.ask(SAID[-1:], user="ann", hydra=newest)
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
     assert reply.json()["error"] == {"message": told, "type": "upstream_error", "param": None, "code": None}
+    caplog.clear()
     assert app.ask(SAID[-1:], user="ann", hydra={"method": "rag"}).json()["hydra"]["degraded"] == ["retriever"]
+    # The cause is for the operator, and not for clients.
+    assert told.removesuffix(": ask again") in caplog.text
+    assert ("Traceback of the replica" in caplog.text) == (retriever is down)
 
 
 def test_a_profile_that_tells_of_no_differences_is_told_all_the_same_and_named(served):
