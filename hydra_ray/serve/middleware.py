@@ -20,6 +20,8 @@ from hydra_ray.serve.protocol import refusal
 
 log = logging.getLogger(__name__)
 
+# Each unknown key may be an error of its own.
+_MOST_KEYS = 10_000
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
 
@@ -153,6 +155,8 @@ def parse_json(body: bytes) -> Any:
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) > _MOST_KEYS:
+        raise RequestError(f"an object in the body has more than {_MOST_KEYS:,} keys")
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

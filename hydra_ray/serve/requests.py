@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from hydra_ray.methods import METHODS
@@ -40,20 +40,22 @@ class Lenient(BaseModel):
         return {key: value for key, value in body.items() if value is not None} if isinstance(body, dict) else body
 
 
+def _whole(text: str) -> str:
+    # JSON can hold what no tokenizer takes.
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        raise PydanticCustomError("signs", "holds half a surrogate pair")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_whole)]
+
+
 class Part(Lenient):
     """A part of a message: text, or an assistant's refusal."""
 
     type: str
-    text: str = ""
-    refusal: str = ""
-
-    @field_validator("text", "refusal")
-    @classmethod
-    def _is_whole(cls, text: str) -> str:
-        # JSON can hold what no tokenizer takes.
-        if any("\ud800" <= sign <= "\udfff" for sign in text):
-            raise PydanticCustomError("signs", "holds half a surrogate pair")
-        return text
+    text: Text = ""
+    refusal: Text = ""
 
     @field_validator("type")
     @classmethod
@@ -69,7 +71,7 @@ class ChatMessage(Lenient):
     model_config = ConfigDict(extra="allow")
 
     role: str
-    content: list[Part] = []
+    content: list[Part] = Field([], fail_fast=True)
 
     @field_validator("role")
     @classmethod
@@ -83,7 +85,7 @@ class ChatMessage(Lenient):
     def _as_parts(cls, content: Any) -> Any:
         if not isinstance(content, str | list):
             raise PydanticCustomError("content", "text or a list of parts is wanted")
-        return [{"type": "text", "text": content}] if isinstance(content, str) else content
+        return [{"type": "text", "text": _whole(content)}] if isinstance(content, str) else content
 
     @property
     def text(self) -> str:
@@ -131,7 +133,8 @@ class ChatCompletionRequest(Lenient):
     model_config = ConfigDict(extra="allow")
 
     model: str
-    messages: list[ChatMessage] = Field(min_length=1)
+    # One error a request: a long list would else have as many as it has items.
+    messages: list[ChatMessage] = Field(min_length=1, fail_fast=True)
     user: Any = None
     safety_identifier: Any = None
     metadata: Any = None

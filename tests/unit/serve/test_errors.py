@@ -71,6 +71,7 @@ def test_every_path_and_verb_fails_in_openais_form(app, verb, path, status, code
         (b'{"n": -Infinity}', JSON, "Infinity"),
         (b'{"n": ' + b"1" * 5000 + b"}", JSON, "no JSON"),
         (b"[" * 100_000 + b"]" * 100_000, JSON, "nested"),
+        (json.dumps({"hydra": dict.fromkeys(map(str, range(20_000)))}).encode(), JSON, "more than 10,000 keys"),
         (b"[]", JSON, "the body"),
         (b'"hi"', JSON, "the body"),
         (b"null", JSON, ""),

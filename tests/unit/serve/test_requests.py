@@ -171,7 +171,12 @@ def test_what_changes_nothing_is_told():
         ({"messages": [*SAID, {"role": "user", "content": 5}]}, "messages[4].content"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}, "messages[0].content[0].type"),
-        ({"messages": [{"role": "user", "content": "half a \ud83d sign"}]}, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": "half a \ud83d sign"}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]},
+            "messages[0].content[0].text",
+        ),
+        ({"messages": [*SAID, *range(10_000)]}, "messages[4]"),
         ({"model": None}, "model"),
         ({"n": 0}, "n"),
         ({"n": True}, "n"),
