@@ -6,6 +6,7 @@ from inspect import isawaitable
 
 from fastapi.testclient import TestClient
 
+from hydra_ray.learn.online import Learnt
 from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress
@@ -46,6 +47,7 @@ class Served:
         self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
         self.reranker = Handle(lambda ask: list(ask[1]))
         self.adapter = Handle(lambda ask: Choice(ask[1], personal=ask[-1] is not None))
+        self.adapter.learn = Handle(lambda *_: Learnt("created", True))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
         self.ingress = PLAIN(settings, *steps)

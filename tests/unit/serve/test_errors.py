@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from openai import OpenAI
 from sqlalchemy.exc import OperationalError
 
+from hydra_ray.records import UserKey
+
 ASKED = {"model": "hydra", "messages": [{"role": "user", "content": "x"}]}
 JSON = {"Content-Type": "application/json"}
 CHAT = "/v1/chat/completions"
@@ -188,6 +190,28 @@ def test_whatever_json_is_sent_there_is_an_answer_or_an_error_in_openais_form(ap
     reply = app.client.post(CHAT, content=json.dumps(body), headers=JSON)
     if reply.status_code != 200:
         error_of(reply, 404 if reply.status_code == 404 else 400)
+
+
+told = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(["input", "accepted", "edited", "rejected", "id", "ts", "candidates", "x"], signs | values),
+)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@given(body=told | values)
+def test_whatever_feedback_is_sent_it_is_kept_or_an_error_in_openais_form(app, body):
+    reply = app.client.post("/v1/users/ann/feedback", content=json.dumps(body), headers=JSON)
+    if reply.status_code != 200:
+        error_of(reply, 400)
+
+
+@pytest.mark.parametrize("nulls", [{}, dict.fromkeys(["id", "ts", "candidates", "edited", "rejected"])])
+def test_feedback_that_is_null_was_not_given(app, nulls):
+    reply = app.client.post("/v1/users/%20ann/feedback", json={"input": "x", "accepted": "y", **nulls})
+    assert reply.status_code == 200, reply.text
+    assert reply.json()["learnt"]
+    assert app.adapter.learn.asked[-1][0] == UserKey("acme", "ann")
 
 
 @settings(max_examples=200)
