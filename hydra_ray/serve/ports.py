@@ -96,10 +96,10 @@ class RemoteSteps:
         try:
             return await asyncio.wait_for(reply, self.step_timeout_s)
         except TimeoutError as error:
-            log.warning("the %s took more than %g s; the request goes on without", name, self.step_timeout_s)
+            log.warning("the %s took more than %g s", name, self.step_timeout_s)
             raise StepError(f"the {name} took more than {self.step_timeout_s:g} s") from error
         except (RayError, RayServeException) as error:
-            log.warning("the %s gave no answer; the request goes on without", name, exc_info=error)
+            log.warning("the %s gave no answer", name, exc_info=error)
             # Ray's own words hold the replica's traceback, and clients may be told these.
             raise StepError(f"the {name} gave no answer") from error
 

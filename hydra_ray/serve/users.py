@@ -139,7 +139,8 @@ class UserEndpoints:
         try:
             verdict = feedback.verdict(self._task)
         except ValueError as error:
-            return protocol.refusal(400, str(error), "invalid_request_error")
+            # The message begins with the first wrong field.
+            return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])
         key = self._key(user)
         try:
             evidence = await self._evidence(Query(verdict.item_id, key, verdict.input))
@@ -162,7 +163,7 @@ class UserEndpoints:
         except StepError:
             return _try_again("the item may not have been removed: ask again")
         if not forgotten.found:
-            return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error")
+            return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error", param="item")
         return protocol.AsciiJSON({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
 
     async def forget_user(self, user: UserId) -> Response:

@@ -290,6 +290,7 @@ def test_wrong_bodies_are_told_all_that_is_wrong(person, body, told):
     assert reply.status_code == 400
     error = reply.json()["error"]
     assert (error["type"], error["code"]) == ("invalid_request_error", None)
+    assert error["param"] in ("input", "rejected", "accepted", "candidates[1]")
     assert all(part in error["message"] for part in told), error["message"]
     assert user.history() == []
 
