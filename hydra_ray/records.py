@@ -19,6 +19,15 @@ class UserKey(NamedTuple):
     tenant: str
     user: str
 
+    @property
+    def is_nobody(self) -> bool:
+        """Whether this is no user's key: nothing is ever looked up for it."""
+        return not self.user.strip()
+
+
+# Who asks where a request names no user. No data holds such a key, since ids are never blank.
+NOBODY = UserKey("", "")
+
 
 def as_user_id(text: str) -> str:
     """The id as it is known everywhere, in data and in requests alike: without blanks around it.
@@ -71,7 +80,7 @@ class Query:
 
     Attributes:
         id: Unique within the data.
-        user: Who asks.
+        user: Who asks; `NOBODY` where a request names no user.
         input: The text to answer.
         ts: As of a history item.
         item_id: As of a history item.

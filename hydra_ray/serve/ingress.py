@@ -1,43 +1,34 @@
 """The OpenAI-compatible front door: composes the deployments into the method that settings or a request name."""
 
-from __future__ import annotations
+# Without postponed annotations: Serve sends the class by value, and FastAPI would look in vain for the types' names.
 
+import logging
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.responses import Response, StreamingResponse
 from ray import serve
 from ray.serve.config import BackpressureConfig
-from sqlalchemy.exc import SQLAlchemyError
+from starlette.middleware import Middleware
 
 from hydra_ray.learn.assembly import make_prompter, make_recipe
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import read_about
-from hydra_ray.records import Message, Query, UserKey
+from hydra_ray.records import NOBODY, Message, Query
 from hydra_ray.serve import protocol
+from hydra_ray.serve.callers import named_user
+from hydra_ray.serve.errors import RequestError, add_error_handlers
+from hydra_ray.serve.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.ports import RemoteSteps
-from hydra_ray.serve.users import EncodedPaths, UserEndpoints, router
+from hydra_ray.serve.requests import ChatCompletionRequest
+from hydra_ray.serve.users import Id, UserEndpoints
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 
-app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None)
-app.add_middleware(EncodedPaths)
-app.include_router(router)
-
-
-@app.exception_handler(RequestValidationError)
-async def _bad_request(request: Request, error: RequestValidationError) -> JSONResponse:
-    fields = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
-    return protocol.refusal(400, fields, "invalid_request_error")
-
-
-@app.exception_handler(SQLAlchemyError)
-async def _store_down(request: Request, error: SQLAlchemyError) -> JSONResponse:
-    return protocol.refusal(503, "the store of users did not do as asked: ask again", "upstream_error")
+log = logging.getLogger(__name__)
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -47,7 +38,7 @@ async def _store_down(request: Request, error: SQLAlchemyError) -> JSONResponse:
     backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
     ray_actor_options={"num_cpus": 0.2},
 )
-@serve.ingress(app)
+@serve.ingress()
 class Ingress(UserEndpoints):
     """Answers chat completions in the way of the user whom `user` names, and learns from what users say of them.
 
@@ -78,36 +69,48 @@ class Ingress(UserEndpoints):
         ports, prompter, recipe = steps.ports(), make_prompter(settings, task), make_recipe(settings)
         self._methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
 
-    @app.post("/v1/chat/completions")
-    async def chat(self, request: protocol.ChatCompletionRequest) -> Response:
-        """The user's own answer; `hydra` in the response says how it came about."""
-        name = self._settings.serve.model_name
-        if request.model != name:
-            return protocol.refusal(
-                404, f"there is no model {request.model!r}; this is {name!r}", "invalid_request_error"
-            )
-        if request.query is None:
-            return protocol.refusal(400, "messages: there is no user message with text", "invalid_request_error")
-        try:
-            query = self.as_query(request.query, request.user, request.turns(self._task))
-        except ValueError as error:
-            return protocol.refusal(400, str(error), "invalid_request_error")
-        method = request.hydra.method or self._settings.serve.method
-        try:
-            answer = await self._methods[method](query, query.user)
-        except (GenerateError, StepError) as error:
-            return protocol.no_answer(error)
-        if request.stream:
-            return StreamingResponse(protocol.stream(answer, name, request.n, method), media_type="text/event-stream")
-        return JSONResponse(protocol.completion(answer, name, request.n, method))
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """What answers HTTP; Serve asks for it when the replica is there."""
+        app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None, middleware=self._middleware())
+        app.state.max_body = int(self._settings.serve.max_body_mb * 1e6)
+        add_error_handlers(app)
+        router = APIRouter(route_class=JsonRoute)
+        router.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
+        router.add_api_route("/v1/models", self.models, methods=["GET"])
+        router.add_api_route("/v1/models/{model:path}", self.model, methods=["GET"])
+        router.add_api_route("/healthz", self.healthz, methods=["GET"])
+        app.include_router(router)
+        app.include_router(self.user_routes())
+        return app
 
-    @app.get("/v1/models")
+    async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
+        """The user's own answer; `hydra` in the response says how it came about."""
+        serve = self._settings.serve
+        self._check_model(asked.model)
+        asked.refuse_unsupported()
+        user = named_user(serve.user_from, asked, request.headers)
+        query = self.as_query(asked.query, user, asked.turns(self._task, serve.tell_system))
+        method = asked.hydra.method or serve.method
+        try:
+            answer = await self._methods[method](query, None if query.user.is_nobody else query.user)
+        except (GenerateError, StepError) as error:
+            log.warning("%s gave no answer: %s", method, error)
+            return protocol.no_answer(error)
+        ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
+        told = answer, serve.model_name, asked.n, protocol.about(answer, method, user, ignored)
+        if asked.stream:
+            return StreamingResponse(protocol.stream(*told, asked.include_usage), media_type="text/event-stream")
+        return protocol.AsciiJSON(protocol.completion(*told))
+
     async def models(self) -> dict[str, Any]:
         """The one model there is."""
-        model = {"id": self._settings.serve.model_name, "object": "model", "created": 0, "owned_by": "hydra-ray"}
-        return {"object": "list", "data": [model]}
+        return {"object": "list", "data": [self._model()]}
 
-    @app.get("/healthz")
+    async def model(self, model: Id) -> dict[str, Any]:
+        """The same by its name."""
+        self._check_model(model)
+        return self._model()
+
     async def healthz(self) -> dict[str, str]:
         """Whether this process lives; the other steps may be degraded."""
         return {"status": "ok"}
@@ -115,6 +118,25 @@ class Ingress(UserEndpoints):
     def as_query(self, message: str, user: str | None, turns: tuple[Message, ...] = ()) -> Query:
         """The request as a query. Its id depends on what was said only, so the same request samples alike."""
         text = self._task.query_text(message)
-        key = UserKey(self._settings.tenant, user or "")
         seed = stable_seed(text, *(said for turn in turns for said in (turn.role, turn.content)))
-        return Query(f"{seed:08x}", key, text, turns=turns)
+        return Query(f"{seed:08x}", NOBODY if user is None else self._key(user), text, turns=turns)
+
+    def _middleware(self) -> list[Middleware]:
+        """From the outermost on: errors, too, are shown to pages of other origins."""
+        origins = self._settings.serve.cors_origins
+        cors = Middleware(
+            Origins,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After"],
+        )
+        return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors)]
+
+    def _check_model(self, asked: str) -> None:
+        name = self._settings.serve.model_name
+        if asked != name:
+            raise RequestError(f"there is no model {asked!r}; this is {name!r}", "model", "model_not_found", 404)
+
+    def _model(self) -> dict[str, Any]:
+        return {"id": self._settings.serve.model_name, "object": "model", "created": 0, "owned_by": "hydra-ray"}

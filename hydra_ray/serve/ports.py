@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,12 +18,16 @@ from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey
 from hydra_ray.steps.generate import GenerateError
 
+log = logging.getLogger(__name__)
+
 Reply = TypeVar("Reply")
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSteps:
     """Calls the deployments; what goes wrong there becomes the error that a method expects.
+
+    Where nobody asks, nothing is looked up, whatever the method: no history, no peers, no profile, no head.
 
     Args:
         retriever: Handle, as the next three.
@@ -48,25 +53,32 @@ class RemoteSteps:
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Asks the retriever."""
+        if query.user.is_nobody:
+            return []
         return await self._step("retriever", self.retriever.remote(query, k, by))
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Asks the retriever for history of people like the query's user."""
+        if query.user.is_nobody:
+            return []
         return await self._step("retriever", self.retriever.peers.remote(query, k))
 
     async def profile(self, query: Query, kind: str) -> ProfileText:
         """Asks the profiler; what takes it longer than a step may, a later request finds."""
+        if query.user.is_nobody:
+            return ProfileText()
         return await self._step("profiler", self.profiler.remote(query, kind))
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
-        return await self._step("reranker", self.reranker.remote((query, tuple(ranked), head)))
+        return await self._step("reranker", self.reranker.remote((query, tuple(ranked), _head_for(query, head))))
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
-        return await self._step("adapter", self.adapter.remote((query, tuple(candidates), tuple(evidence), head)))
+        ask = query, tuple(candidates), tuple(evidence), _head_for(query, head)
+        return await self._step("adapter", self.adapter.remote(ask))
 
     async def learn(self, user: UserKey, verdict: Verdict, evidence: Sequence[str]) -> Learnt:
         """Has the adapter learn from what a user said."""
@@ -84,8 +96,10 @@ class RemoteSteps:
         try:
             return await asyncio.wait_for(reply, self.step_timeout_s)
         except TimeoutError as error:
+            log.warning("the %s took more than %g s", name, self.step_timeout_s)
             raise StepError(f"the {name} took more than {self.step_timeout_s:g} s") from error
         except (RayError, RayServeException) as error:
+            log.warning("the %s gave no answer", name, exc_info=error)
             # Ray's own words hold the replica's traceback, and clients may be told these.
             raise StepError(f"the {name} gave no answer") from error
 
@@ -115,7 +129,12 @@ class RemoteGenerator:
             message = f"the generator took more than {self.timeout_s:g} s"
             raise GenerateError(message, "timeout", transient=True) from error
         except (RayError, RayServeException) as error:
+            log.warning("the generator gave no answer", exc_info=error)
             raise GenerateError("the generator is not available", "connection", transient=True) from error
 
     async def close(self) -> None:
         """The deployment goes on for others."""
+
+
+def _head_for(query: Query, head: UserKey | None) -> UserKey | None:
+    return None if query.user.is_nobody else head

@@ -55,6 +55,8 @@ class Profiler:
         """
         if kind not in KINDS:
             raise StepError(f"there is no kind of profile {kind!r}")
+        if query.user.is_nobody:
+            return ProfileText()
         history, known = await asyncio.to_thread(self._look_up, query.user, kind)
         if known is not None:
             return known

@@ -70,12 +70,14 @@ class Retriever:
         self._pools = FreshPools(self._make_pool, peers.refresh_s)
 
     async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
-        """At most k items of the query's user, best first; none for an unknown user."""
+        """At most k items of the query's user, best first; none for an unknown user, and none for nobody."""
+        if query.user.is_nobody:
+            return []
         return await asyncio.to_thread(self._rank, query, k, by)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """At most k items of users similar to the query's, best first; none where the tenant did not opt in."""
-        if query.user.tenant not in self._settings.tenants:
+        if query.user.is_nobody or query.user.tenant not in self._settings.tenants:
             return []
         pool = await self._pools.of(query.user.tenant)
         return await asyncio.to_thread(self._of_peers, pool, query, k)

@@ -10,33 +10,19 @@ from urllib.parse import unquote
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hydra_ray.learn.verdicts import Said, Verdict
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import Query, UserKey
+from hydra_ray.records import Query, UserKey, as_user_id
 from hydra_ray.serve import protocol
+from hydra_ray.serve.middleware import JsonRoute
 from hydra_ray.serve.ports import RemoteSteps
+from hydra_ray.serve.requests import Lenient
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
-
-router = APIRouter(prefix="/v1/users/{user}")
-
-
-class EncodedPaths:
-    """Hands paths on as they were sent: in an id, an encoded slash is no end of a segment."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one connection."""
-        if scope.get("raw_path"):
-            scope = {**scope, "path": scope["raw_path"].decode("ascii")}
-        await self._app(scope, receive, send)
 
 
 def _storable(text: str) -> str:
@@ -59,11 +45,19 @@ def _decoded(segment: str) -> str:
         raise PydanticCustomError("id", "not the percent-encoding of UTF-8") from None
 
 
+def _known(user: str) -> str:
+    try:
+        return as_user_id(user)
+    except ValueError as error:
+        raise PydanticCustomError("user", f"{error}") from None
+
+
 Id = Annotated[str, AfterValidator(_decoded)]
+UserId = Annotated[Id, AfterValidator(_known)]
 Told = Annotated[str, AfterValidator(_storable), AfterValidator(_not_blank)]
 
 
-class Feedback(BaseModel):
+class Feedback(Lenient):
     """What a user said of an answer: exactly one of `accepted`, `edited` and `rejected`.
 
     Attributes:
@@ -131,13 +125,22 @@ class UserEndpoints:
         self._settings, self._task, self._steps = settings, task, steps
         self._store = UserStore(settings.store_url)
 
-    @router.post("/feedback")
-    async def give_feedback(self, user: Id, feedback: Feedback) -> Response:
+    def user_routes(self) -> APIRouter:
+        """The routes of what follows."""
+        router = APIRouter(prefix="/v1/users/{user}", route_class=JsonRoute)
+        router.add_api_route("/feedback", self.give_feedback, methods=["POST"])
+        router.add_api_route("/history", self.history, methods=["GET"])
+        router.add_api_route("/history/{item}", self.forget_item, methods=["DELETE"])
+        router.add_api_route("", self.forget_user, methods=["DELETE"], status_code=204)
+        return router
+
+    async def give_feedback(self, user: UserId, feedback: Feedback) -> Response:
         """Learns from what the user said of an answer."""
         try:
             verdict = feedback.verdict(self._task)
         except ValueError as error:
-            return protocol.refusal(400, str(error), "invalid_request_error")
+            # The message begins with the first wrong field.
+            return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])
         key = self._key(user)
         try:
             evidence = await self._evidence(Query(verdict.item_id, key, verdict.input))
@@ -146,27 +149,24 @@ class UserEndpoints:
             # A time-out does not tell whether the work was done; with the id it can be done again.
             return _try_again(f"the feedback may not have been kept: send it again with id {verdict.item_id!r}")
         told = {"id": verdict.item_id, "object": "feedback", "history": verdict.item is not None}
-        return JSONResponse({**told, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
+        return protocol.AsciiJSON({**told, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
 
-    @router.get("/history")
-    async def history(self, user: Id) -> dict[str, Any]:
+    async def history(self, user: UserId) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""
         items = await asyncio.to_thread(self._store.history, self._key(user))
         return {"object": "list", "data": [asdict(item) for item in items]}
 
-    @router.delete("/history/{item}")
-    async def forget_item(self, user: Id, item: Id) -> Response:
+    async def forget_item(self, user: UserId, item: Id) -> Response:
         """Removes an item, and what was learnt from it."""
         try:
             forgotten = await self._steps.forget(self._key(user), item)
         except StepError:
             return _try_again("the item may not have been removed: ask again")
         if not forgotten.found:
-            return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error")
-        return JSONResponse({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
+            return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error", param="item")
+        return protocol.AsciiJSON({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
 
-    @router.delete("", status_code=204)
-    async def forget_user(self, user: Id) -> Response:
+    async def forget_user(self, user: UserId) -> Response:
         """Removes all that is known of exactly this user."""
         await asyncio.to_thread(self._store.delete, self._key(user))
         return Response(status_code=204)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
 from hydra_ray.settings.data import DataSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
@@ -12,6 +13,10 @@ from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.section import Section
+
+# A header's name is a token of RFC 9110.
+_USER_SOURCE = re.compile(r"user|safety_identifier|metadata\.\S(.*\S)?|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#]+")
 
 
 class ModelSettings(Section):
@@ -66,6 +71,35 @@ class ServeSettings(Section):
     )
     generator_timeout_s: float = Field(120, gt=0, description="An LLM slower than this fails the request.")
     head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
+    user_from: tuple[str, ...] = Field(
+        ("user",),
+        min_length=1,
+        description="What names the user, the first one sent: user, safety_identifier, metadata.FIELD or header:NAME.",
+    )
+    tell_system: bool = Field(
+        False, description="Tell the LLM a client's system messages for tasks other than chat, too."
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Origins whose pages browsers let ask, e.g. https://app.example.com; [*] is every page."
+    )
+    max_body_mb: float = Field(8, gt=0, description="Requests with a larger body are refused.")
+
+    @field_validator("user_from")
+    @classmethod
+    def _are_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
+        for source in sources:
+            if not _USER_SOURCE.fullmatch(source):
+                raise ValueError(f"{source!r} is none of user, safety_identifier, metadata.FIELD and header:NAME")
+        return sources
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            # Browsers send an origin without a path, so one with a slash at the end would never match.
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
+        return origins
 
 
 class RaySettings(Section):

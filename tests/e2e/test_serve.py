@@ -100,6 +100,8 @@ def test_without_a_user_the_answer_is_the_shared_one_too(client, people):
     text = people[0].users[0].queries[0].input
     reply = client.chat.completions.create(model="hydra", messages=[{"role": "user", "content": text}])
     assert reply.choices[0].message.content in text_labels(text)
+    told = reply.model_extra["hydra"]
+    assert (told["user"], told["history"], told["head"], told["degraded"]) == (None, [], "shared", [])
 
 
 def test_n_returns_the_n_best_candidates(client, people):
@@ -119,7 +121,20 @@ def test_streaming_gives_the_same_answer(client, people):
     chunks = list(client.chat.completions.create(model="hydra", messages=message, user=user.key.user, stream=True))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text == whole.choices[0].message.content
+    assert all(chunk.choices for chunk in chunks)
+    assert {chunk.id for chunk in chunks} != {whole.id}
+    assert chunks[-1].model_extra["hydra"]["user"] == user.key.user
     assert chunks[-1].model_extra["hydra"]["candidates"] == whole.model_extra["hydra"]["candidates"]
+
+
+def test_a_stream_ends_with_its_usage_when_asked_to(client, people):
+    user = people[0].users[2]
+    asked = {"messages": [{"role": "user", "content": user.queries[0].input}], "user": user.key.user}
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    *chunks, last = client.chat.completions.create(model="hydra", **asked, **options)
+    whole = client.chat.completions.create(model="hydra", **asked)
+    assert (last.choices, last.usage) == ([], whole.usage)
+    assert all(chunk.choices and chunk.usage is None for chunk in chunks)
 
 
 def test_the_instruction_may_be_sent_along(client, demo_settings, people):
@@ -164,8 +179,31 @@ def test_bad_requests_say_what_is_wrong(url, body, status, told):
 
 
 def test_the_client_raises_its_own_errors(client):
-    with pytest.raises(openai.NotFoundError):
+    with pytest.raises(openai.NotFoundError) as missing:
         client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "x"}])
+    assert (missing.value.param, missing.value.code) == ("model", "model_not_found")
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.chat.completions.create(model="hydra", messages=[{"role": "user", "content": "x"}], logprobs=True)
+    assert (refused.value.param, refused.value.code) == ("logprobs", "unsupported_parameter")
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "sent", "status"),
+    [
+        ("POST", "/completions", {"json": {}}, 404),
+        ("GET", "/chat/completions", {}, 405),
+        ("GET", "/models/gpt%2F5", {}, 404),
+        ("GET", "/users/%FF/history", {}, 400),
+        ("DELETE", "/users/%20", {}, 400),
+        ("POST", "/chat/completions", {"content": b"{", "headers": {"Content-Type": "application/json"}}, 400),
+        ("POST", "/users/ann/feedback", {"content": b"input=x"}, 400),
+        ("POST", "/chat/completions", {"json": {"model": "x" * 9_000_000}}, 413),
+    ],
+)
+def test_every_error_has_openais_form(url, verb, path, sent, status):
+    reply = httpx.request(verb, f"{url}{path}", **sent, timeout=30)
+    assert reply.status_code == status
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def text_labels(text: str) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from hydra_ray.learn.verdicts import Verdict
-from hydra_ray.serve.users import EncodedPaths, Feedback, Id
+from hydra_ray.serve.middleware import EncodedPaths
+from hydra_ray.serve.users import Feedback, Id, UserId
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 BODY = {"input": "a heist on the moon", "candidates": ["drama", "sci-fi"], "accepted": "drama"}
@@ -92,11 +93,11 @@ def client():
     app.add_middleware(EncodedPaths)
 
     @app.get("/v1/users/{user}")
-    def of_user(user: Id):
+    def of_user(user: UserId):
         return [user]
 
     @app.get("/v1/users/{user}/history/{item}")
-    def of_item(user: Id, item: Id):
+    def of_item(user: UserId, item: Id):
         return [user, item]
 
     return TestClient(app)
@@ -114,7 +115,7 @@ def client():
         ("100%25", ["100%"]),
         ("%2541", ["%41"]),
         ("a+b", ["a+b"]),
-        ("%20", [" "]),
+        ("%20ann%C2%A0/history/%20", ["ann", " "]),
         ("%3Fx%3D1%23y?z=2", ["?x=1#y"]),
     ],
 )
@@ -127,7 +128,7 @@ def test_a_bare_slash_never_is_part_of_an_id(client):
     assert client.get("/v1/users/a/b").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["%FF", "%00"])
+@pytest.mark.parametrize("path", ["%FF", "%00", "%20", "%E2%80%83%09"])
 def test_an_id_that_is_no_text_is_refused(client, path):
     reply = client.get(f"/v1/users/{path}")
     assert reply.status_code == 422

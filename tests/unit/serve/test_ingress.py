@@ -1,49 +1,20 @@
-"""The ingress in this process, with deployments that only remember what they were asked."""
+"""Chat completions over HTTP: which method answers, for whom, and what of the request it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from inspect import isawaitable
+import re
+from urllib.parse import quote
 
 import pytest
-from fastapi import FastAPI
-from fastapi.testclient import TestClient
+from made_app import ITEM, PLAIN, SAID
+from openai import BadRequestError, NotFoundError, OpenAI
 from ray.exceptions import RayError
 
 from hydra_ray.methods import METHODS
-from hydra_ray.methods.ports import ProfileText
-from hydra_ray.models.base import Base
-from hydra_ray.records import Answer, ChatRequest, Choice, Generation, HistoryItem, Message, Ranked, Usage, UserKey
-from hydra_ray.serve import ingress
-from hydra_ray.settings import Settings, parse_settings
-from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
-
-SAID = [
-    {"role": "system", "content": "Be kind."},
-    {"role": "user", "content": "Hi"},
-    {"role": "assistant", "content": "Hello"},
-    {"role": "user", "content": "And now?"},
-]
-ITEM = HistoryItem("1", "Then?", "Wait.")
-# The class as it is written, below what Serve makes of it.
-PLAIN = ingress.Ingress.func_or_class.__bases__[0]
-
-
-class Handle:
-    """Stands in for a deployment's handle."""
-
-    def __init__(self, answer):
-        self.answer, self.asked = answer, []
-
-    @property
-    def peers(self):
-        return self
-
-    async def remote(self, *arguments):
-        self.asked.append(arguments)
-        answer = self.answer(*arguments)
-        return await answer if isawaitable(answer) else answer
+from hydra_ray.records import NOBODY, Answer, Candidate, ChatRequest, Message, Ranked, UserKey
+from hydra_ray.tasks import CHAT_TASK
 
 
 class Newest:
@@ -57,40 +28,6 @@ class Newest:
         prompt = self._prompter(query, [ranked.item for ranked in shown])
         found = await self._ports.generate(ChatRequest(prompt.messages))
         return Answer(query.id, found.texts[0], tuple(shown))
-
-
-class Served:
-    """The ingress over HTTP, of one task and without Ray."""
-
-    def __init__(self, settings: Settings):
-        self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
-        self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
-        reranker = Handle(lambda ask: list(ask[1]))
-        adapter = Handle(lambda ask: Choice(ask[1], personal=True))
-        profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
-        self.ingress = PLAIN(settings, self.retriever, reranker, self.generator, adapter, profiler)
-        app = FastAPI(exception_handlers=ingress.app.exception_handlers)
-        # Serve turned the routes' functions into ones that ask for a replica.
-        app.add_api_route("/v1/chat/completions", self.ingress.chat, methods=["POST"])
-        app.add_api_route("/v1/models", self.ingress.models)
-        self.client = TestClient(app)
-
-    def ask(self, messages, **more):
-        return self.client.post("/v1/chat/completions", json={"model": "hydra", "messages": messages, **more})
-
-    @property
-    def prompt(self):
-        """The messages that the LLM was asked last."""
-        return self.generator.asked[-1][0].messages
-
-
-@pytest.fixture
-def served(scorer, tmp_path):
-    def make(task=TEXT_TASK, **serve):
-        Base("v1", task, scorer(seed=1), scorer(seed=2)).save(tmp_path / "model" / "base")
-        return Served(parse_settings({"out": str(tmp_path), "tenant": "acme", "serve": serve}))
-
-    return make
 
 
 def test_the_settings_method_answers_unless_a_request_names_another(served):
@@ -132,18 +69,22 @@ def down(*_):
         (down, "the retriever gave no answer: ask again"),
     ],
 )
-def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriever, told):
+def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriever, told, caplog):
     app = served(step_timeout_s=0.01)
     app.retriever.answer = retriever
-    reply = app.ask(SAID[-1:], hydra=newest)
+    reply = app.ask(SAID[-1:], user="ann", hydra=newest)
     assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
-    assert reply.json()["error"] == {"message": told, "type": "upstream_error", "param": None, "code": 503}
-    assert app.ask(SAID[-1:], hydra={"method": "rag"}).json()["hydra"]["degraded"] == ["retriever"]
+    assert reply.json()["error"] == {"message": told, "type": "upstream_error", "param": None, "code": None}
+    caplog.clear()
+    assert app.ask(SAID[-1:], user="ann", hydra={"method": "rag"}).json()["hydra"]["degraded"] == ["retriever"]
+    # The cause is for the operator, and not for clients.
+    assert told.removesuffix(": ask again") in caplog.text
+    assert ("Traceback of the replica" in caplog.text) == (retriever is down)
 
 
 def test_a_profile_that_tells_of_no_differences_is_told_all_the_same_and_named(served):
     app = served()
-    assert app.ask(SAID[-1:], hydra={"method": "dpl"}).json()["hydra"]["degraded"] == ["differences"]
+    assert app.ask(SAID[-1:], user="ann", hydra={"method": "dpl"}).json()["hydra"]["degraded"] == ["differences"]
     assert "Quiet." in app.prompt[0].content
 
 
@@ -188,12 +129,127 @@ def test_a_conversation_that_ends_with_an_answer_is_refused(served):
     assert reply.json()["error"]["message"] == "messages: a conversation ends with a message of the user"
 
 
-def test_the_same_words_after_another_conversation_are_another_request(served):
+def test_the_same_words_after_another_conversation_sample_anew_and_every_response_has_its_own_id(served):
     app = served(CHAT_TASK, method="zero-shot")
-    ids = [app.ask(messages).json()["id"] for messages in (SAID, SAID, SAID[-1:], SAID[1:])]
-    assert ids[0] == ids[1]
-    assert len(set(ids)) == 3
+    ids = {app.ask(messages).json()["id"] for messages in (SAID, SAID, SAID[-1:], SAID[1:])}
+    seeds = [request.seed for (request,) in app.generator.asked]
+    assert len(ids) == 4
+    assert all(re.fullmatch("chatcmpl-[0-9a-f]{32}", one) for one in ids)
+    assert seeds[0] == seeds[1]
+    assert len(set(seeds)) == 3
 
 
 def test_there_is_one_model_whatever_the_methods(served):
     assert [model["id"] for model in served().client.get("/v1/models").json()["data"]] == ["hydra"]
+
+
+@pytest.mark.parametrize("user", [{}, {"user": None}, {"user": ""}, {"user": " \n"}])
+def test_for_nobody_nothing_is_looked_up(served, user):
+    app = served()
+    for method in METHODS:
+        told = app.ask(SAID[-1:], hydra={"method": method}, **user).json()["hydra"]
+        assert (told["user"], told["history"], told["degraded"]) == (None, [], []), method
+    assert app.retriever.asked == app.profiler.asked == app.reranker.asked == []
+    assert {request.messages for (request,) in app.generator.asked} == {(Message("user", "And now?"),)}
+    assert app.adapter.asked
+    for ((query, *_, head),) in app.adapter.asked:
+        assert (query.user, head) == (NOBODY, None)
+
+
+def test_no_method_of_ones_own_can_look_up_nobody(served, monkeypatch):
+    class Curious(Newest):
+        async def __call__(self, query, head):
+            await self._ports.peers(query, 3)
+            await self._ports.profile(query, "pag")
+            await self._ports.adapt(query, [Candidate("a")], [], query.user)
+            await self._ports.rerank(query, [Ranked(ITEM, 1.0)], query.user)
+            return await super().__call__(query, head)
+
+    for methods in (METHODS, PLAIN.__init__.__globals__["METHODS"]):
+        monkeypatch.setitem(methods, "curious", Curious)
+    app = served(method="curious")
+    assert app.ask(SAID[-1:]).json()["hydra"]["history"] == []
+    assert app.retriever.asked == app.profiler.asked == []
+    assert [ask[-1] for (ask,) in (*app.adapter.asked, *app.reranker.asked)] == [None, None]
+
+
+def test_the_answer_says_whom_it_is_for_and_what_was_ignored(served):
+    app = served(method="rag")
+    told = app.ask(SAID, user=" ann ", temperature=0.3, seed=None).json()["hydra"]
+    assert told["user"] == "ann"
+    assert told["ignored"] == ["temperature", "messages[0] (system)", "messages[1] (user)", "messages[2] (assistant)"]
+    (query, *_) = app.retriever.asked[-1]
+    assert query.user == UserKey("acme", "ann")
+
+
+def test_the_operator_says_what_names_the_user(served):
+    app = served(method="rag", user_from=["header:X-User", "metadata.end_user"])
+
+    def asked_for(headers=None, **more):
+        body = {"model": "hydra", "messages": SAID[-1:], **more}
+        return app.client.post("/v1/chat/completions", json=body, headers=headers).json()["hydra"]["user"]
+
+    assert asked_for(user="eve") is None
+    assert asked_for(user="eve", metadata={"end_user": "ann"}) == "ann"
+    assert asked_for({"X-User": "王".encode()}, metadata={"end_user": "ann"}) == "王"
+
+
+def test_a_clients_instructions_are_told_where_the_operator_says_so(served):
+    app = served(method="zero-shot", tell_system=True)
+    assert app.ask(SAID).json()["hydra"]["ignored"] == ["messages[1] (user)", "messages[2] (assistant)"]
+    assert app.prompt == (Message("system", "Be kind."), Message("user", "And now?"))
+
+
+@pytest.mark.parametrize("name", ["hydra", "acme/hydra v2"])
+def test_a_model_is_found_by_its_name(served, name):
+    app = served(model_name=name)
+    for path in {quote(name), quote(name, safe="")}:
+        assert app.client.get(f"/v1/models/{path}").json()["id"] == name
+    reply = app.client.get("/v1/models/gpt%2F5")
+    assert reply.status_code == 404
+    assert reply.json()["error"] == {
+        "message": f"there is no model 'gpt/5'; this is {name!r}",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
+
+
+def test_openais_client_streams_with_usage(served):
+    app = served(method="rag")
+    client = OpenAI(base_url="http://testserver/v1", api_key="none", http_client=app.client, max_retries=0)
+    asked = {"model": "hydra", "messages": SAID[-1:], "user": "ann"}
+    chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
+    *told, last = chunks
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in told) == "Calm."
+    assert told[-1].choices[0].finish_reason == "stop"
+    assert told[-1].model_extra["hydra"]["user"] == "ann"
+    assert (last.choices, last.usage.total_tokens) == ([], 6)
+    with pytest.raises(BadRequestError, match="response_format") as caught:
+        client.chat.completions.create(**asked, response_format={"type": "json_object"})
+    assert (caught.value.param, caught.value.code) == ("response_format", "unsupported_parameter")
+    with pytest.raises(NotFoundError) as missing:
+        client.models.retrieve("gpt")
+    assert missing.value.code == "model_not_found"
+
+
+def test_a_page_of_another_origin_may_ask_where_the_operator_says_so(served):
+    app = served(cors_origins=["https://app.example.com"])
+    asks = {"Origin": "https://app.example.com", "Access-Control-Request-Method": "POST"}
+    allowed = app.client.options(
+        "/v1/chat/completions", headers={**asks, "Access-Control-Request-Headers": "authorization,x-stainless-os"}
+    )
+    assert allowed.status_code == 200
+    assert allowed.headers["Access-Control-Allow-Origin"] == "https://app.example.com"
+    assert "x-stainless-os" in allowed.headers["Access-Control-Allow-Headers"]
+    # Errors can be read by the page, too.
+    wrong = app.client.post("/v1/chat/completions", content="{", headers=asks)
+    assert (wrong.status_code, wrong.headers["Access-Control-Allow-Origin"]) == (400, "https://app.example.com")
+    refused = app.client.options("/v1/models", headers={**asks, "Origin": "https://evil.example.com"})
+    assert (refused.status_code, refused.json()["error"]["type"]) == (400, "invalid_request_error")
+    assert "Access-Control-Allow-Origin" not in refused.headers
+
+
+def test_no_page_of_another_origin_may_ask_else(served):
+    reply = served().client.get("/v1/models", headers={"Origin": "https://app.example.com"})
+    assert "Access-Control-Allow-Origin" not in reply.headers

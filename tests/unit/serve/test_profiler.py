@@ -71,6 +71,14 @@ def ask(user=ANN):
     return Query("q", user, "a dog")
 
 
+async def test_of_nobody_there_is_no_profile(tag_task, settings, store, item):
+    nobody = UserKey("default", "")
+    store.put_history(nobody, [item("a robot", "sci-fi")])
+    handle = Handle()
+    assert await make(tag_task, settings, handle)(ask(nobody), "pag") == ProfileText()
+    assert handle.asked == []
+
+
 async def test_a_missing_profile_is_written_once_and_kept(tag_task, settings, store):
     handle = Handle()
     profiler = make(tag_task, settings, handle)

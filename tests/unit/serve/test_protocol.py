@@ -1,98 +1,105 @@
-"""Requests and responses on the wire: what of a conversation is used, and which method is asked for."""
+"""Responses on the wire: whole, and streamed word by word."""
 
 import json
 
 import pytest
-from pydantic import ValidationError
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hydra_ray.methods import METHODS
-from hydra_ray.records import Answer, Candidate, Message
-from hydra_ray.serve.protocol import ChatCompletionRequest, completion, stream
-from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
+from hydra_ray.records import Answer, Candidate, Usage
+from hydra_ray.serve.protocol import AsciiJSON, about, completion, pieces, stream
 
-SAID = [
-    {"role": "system", "content": "Be kind."},
-    {"role": "user", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "there"}]},
-    {"role": "assistant", "content": "Hello"},
-    {"role": "user", "content": "And now?"},
-]
-ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("loud")))
+ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("quite loud")), usage=Usage(1, 10, 3))
+HYDRA = about(ANSWER, "rag", "ann", ["temperature"])
+USAGE = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
 
 
-def request(messages=SAID, **more):
-    return ChatCompletionRequest.model_validate({"model": "hydra", "messages": messages, **more})
+def events(answer=ANSWER, n=1, include_usage=False):
+    """The chunks of a stream, which ends as OpenAI's do."""
+    *told, done = stream(answer, "hydra", n, HYDRA, include_usage)
+    assert done == "data: [DONE]\n\n"
+    assert all(event.startswith("data: ") and event.endswith("\n\n") for event in told)
+    return [json.loads(event.removeprefix("data: ")) for event in told]
 
 
-def test_a_conversation_is_all_that_was_said_before_the_last_message():
-    asked = request()
-    assert asked.query == "And now?"
-    assert asked.turns(CHAT_TASK) == (
-        Message("system", "Be kind."),
-        Message("user", "Hi there"),
-        Message("assistant", "Hello"),
+def said(chunks, index=0):
+    """What a client puts together for one choice."""
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"] if choice["index"] == index]
+    return "".join(delta.get("content", "") for delta in deltas)
+
+
+def test_the_answer_says_for_whom_and_how_it_came_about():
+    whole = completion(ANSWER, "hydra", 1, HYDRA)
+    assert [choice["message"]["content"] for choice in whole["choices"]] == ["calm"]
+    assert whole["usage"] == USAGE
+    assert (whole["hydra"]["method"], whole["hydra"]["user"], whole["hydra"]["ignored"]) == (
+        "rag",
+        "ann",
+        ["temperature"],
     )
 
 
-def test_a_question_whole_in_itself_has_no_turns():
-    asked = request([*SAID, {"role": "assistant", "content": "Well"}, {"role": "tool", "content": "42"}])
-    assert asked.query == "And now?"
-    assert asked.turns(TEXT_TASK) == ()
+def test_the_last_finish_carries_hydra_and_every_chunk_has_a_choice():
+    chunks = events(n=2)
+    assert all(len(chunk["choices"]) == 1 and "usage" not in chunk for chunk in chunks)
+    assert [chunk.get("hydra") for chunk in chunks if chunk["choices"][0]["finish_reason"]] == [None, HYDRA]
+    assert [chunk for chunk in chunks if "hydra" in chunk] == chunks[-1:]
+    assert [said(chunks, index) for index in (0, 1)] == ["calm", "quite loud"]
 
 
-@pytest.mark.parametrize(
-    ("messages", "told"),
-    [
-        (SAID[:3], "messages: a conversation ends with a message of the user"),
-        (
-            [{"role": "tool", "content": "42"}, *SAID, {"role": "function", "content": "x"}],
-            "messages: there are roles function, tool; a conversation has system, developer, user, assistant",
-        ),
-    ],
-)
-def test_a_conversation_that_cannot_be_continued_is_refused(messages, told):
-    with pytest.raises(ValueError, match=told):
-        request(messages).turns(CHAT_TASK)
+def test_each_choice_begins_with_its_role():
+    chunks = events(n=2)
+    begun = [chunk["choices"][0] for chunk in chunks if "role" in chunk["choices"][0]["delta"]]
+    assert [(choice["index"], choice["delta"]["role"]) for choice in begun] == [(0, "assistant"), (1, "assistant")]
+    assert chunks[0]["choices"][0] == begun[0]
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_can_be_asked_for(name):
-    assert request(hydra={"method": name}).hydra.method == name
+def test_usage_comes_last_and_only_when_asked_for():
+    *chunks, last = events(include_usage=True)
+    assert (last["choices"], last["usage"]) == ([], USAGE)
+    assert all(chunk["usage"] is None and chunk["choices"] for chunk in chunks)
+    assert chunks[-1]["hydra"] == HYDRA
 
 
-@pytest.mark.parametrize("more", [{}, {"hydra": {}}, {"hydra": {"method": None}}, {"temperature": 0.3}])
-def test_without_a_method_the_deployments_own_is_asked(more):
-    assert request(**more).hydra.method is None
-
-
-def test_an_unknown_method_is_told_with_those_there_are():
-    with pytest.raises(ValidationError) as caught:
-        request(hydra={"method": "magic"})
-    (error,) = caught.value.errors()
-    assert error["loc"] == ("hydra", "method")
-    assert error["msg"] == f"there is no method 'magic'; there are {', '.join(METHODS)}"
-
-
-def test_a_mistyped_option_is_not_ignored():
-    with pytest.raises(ValidationError, match=r"hydra\.metod"):
-        request(hydra={"metod": "rag"})
-
-
-def test_the_answer_says_which_method_gave_it():
-    whole = completion(ANSWER, "hydra", 1, "rag")
-    assert whole["hydra"]["method"] == "rag"
-    assert [choice["message"]["content"] for choice in whole["choices"]] == ["calm"]
-    *_, last, done = stream(ANSWER, "hydra", 2, "rag")
-    assert json.loads(last.removeprefix("data: "))["hydra"] == whole["hydra"]
-    assert done == "data: [DONE]\n\n"
+def test_a_response_has_one_id_and_no_two_have_the_same():
+    of_streams = [{chunk["id"] for chunk in events()} for _ in range(2)]
+    whole = {completion(ANSWER, "hydra", 1, HYDRA)["id"] for _ in range(2)}
+    assert [len(ids) for ids in (*of_streams, whole, set().union(*of_streams, whole))] == [1, 1, 2, 4]
 
 
 @pytest.mark.parametrize("text", ["quite calm", ""])
 def test_an_answer_that_tells_of_no_candidates_is_the_one_choice(text):
     answer = Answer("q1", text)
-    whole = completion(answer, "hydra", 3, "newest")
+    whole = completion(answer, "hydra", 3, HYDRA)
     assert [choice["message"]["content"] for choice in whole["choices"]] == [text]
-    assert whole["hydra"]["candidates"] == []
-    *events, _, _ = stream(answer, "hydra", 3, "newest")
-    choices = [json.loads(event.removeprefix("data: "))["choices"] for event in events]
-    assert "".join(one["delta"].get("content", "") for (one,) in choices) == text
-    assert [one["finish_reason"] for (one,) in choices][-1] == "stop"
+    chunks = events(answer, n=3)
+    assert said(chunks) == text
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("It's fine,  really\n", ["It's", " fine", ",", "  really", "\n"]),
+        ("你好世界", ["你", "好", "世", "界"]),
+        ("สวัสดี ครับ", ["ส", "วั", "ส", "ดี", " ค", "รั", "บ"]),
+        ("नमस्ते दुनिया", ["नमस्ते", " दुनिया"]),
+        ("👨‍👩‍👧🇩🇪!", ["👨‍👩‍👧", "🇩🇪", "!"]),
+        ("", []),
+    ],
+)
+def test_words_of_every_script_are_sent_one_by_one(text, parts):
+    assert list(pieces(text)) == parts
+
+
+@given(st.text())
+def test_the_pieces_together_are_the_text(text):
+    assert "".join(pieces(text)) == text
+    assert all(pieces(text))
+
+
+def test_half_a_surrogate_pair_breaks_no_response():
+    answer = Answer("q1", "half a \ud83d sign")
+    body = AsciiJSON(completion(answer, "hydra", 1, HYDRA)).body
+    assert json.loads(body)["choices"][0]["message"]["content"] == answer.text
+    assert said(events(answer)) == answer.text

@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 
 import pytest
 
-from hydra_ray.records import HydraError, UserKey
+from hydra_ray.records import NOBODY, HydraError, UserKey
 from hydra_ray.serve import retriever as hosted
 from hydra_ray.settings import PeerSettings
 from hydra_ray.store.users import UserStore
@@ -42,6 +43,15 @@ async def test_own_history_is_ranked_as_it_is_now(retriever, store, query, item)
     assert await serving(query("robot"), 2, "bm25") == []
     store.put_history(ANN, [item("a robot"), item("a cow")])
     assert inputs(await serving(query("robot"), 1, "bm25")) == ["a robot"]
+
+
+@pytest.mark.parametrize("nobody", [NOBODY, UserKey("acme", ""), UserKey("acme", " ")])
+async def test_for_nobody_there_is_nothing_even_in_a_store_that_has_such_a_key(retriever, store, query, item, nobody):
+    # Stores from before blank ids were refused may hold one.
+    store.put_histories({nobody: [item("a robot")], BOB: [item("a robot sings")]})
+    asked = replace(query("robot"), user=nobody)
+    assert await retriever()(asked, 2, "bm25") == []
+    assert await retriever(tenants=("acme", "")).peers(asked, 5) == []
 
 
 async def test_peers_of_the_same_tenant_are_told_of(retriever, store, query, item):

@@ -1,0 +1,27 @@
+"""An app for tests of what is served."""
+
+import pytest
+from made_app import Served
+
+from hydra_ray.models.base import Base
+from hydra_ray.settings import parse_settings
+from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
+
+
+@pytest.fixture(scope="session")
+def bases(scorer, tmp_path_factory):
+    """Folders of models by task."""
+    made = {task.name: tmp_path_factory.mktemp("model") for task in (TEXT_TASK, CHAT_TASK)}
+    for task in (TEXT_TASK, CHAT_TASK):
+        Base("v1", task, scorer(seed=1), scorer(seed=2)).save(made[task.name] / "base")
+    return made
+
+
+@pytest.fixture(scope="session")
+def served(bases):
+    """Makes apps from settings of `serve`."""
+
+    def make(task=TEXT_TASK, **serve):
+        return Served(parse_settings({"model": {"dir": str(bases[task.name])}, "tenant": "acme", "serve": serve}))
+
+    return make

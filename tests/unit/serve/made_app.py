@@ -1,0 +1,62 @@
+"""The ingress over HTTP in this process, with deployments that only remember what they were asked."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+
+from fastapi.testclient import TestClient
+
+from hydra_ray.learn.online import Learnt
+from hydra_ray.methods.ports import ProfileText
+from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
+from hydra_ray.serve import ingress
+from hydra_ray.settings import Settings
+
+SAID = [
+    {"role": "system", "content": "Be kind."},
+    {"role": "user", "content": "Hi"},
+    {"role": "assistant", "content": "Hello"},
+    {"role": "user", "content": "And now?"},
+]
+ITEM = HistoryItem("1", "Then?", "Wait.")
+# The class as it is written, below what Serve makes of it.
+PLAIN = ingress.Ingress.func_or_class.__bases__[0]
+
+
+class Handle:
+    """Stands in for a deployment's handle."""
+
+    def __init__(self, answer):
+        self.answer, self.asked = answer, []
+
+    @property
+    def peers(self):
+        return self
+
+    async def remote(self, *arguments):
+        self.asked.append(arguments)
+        answer = self.answer(*arguments)
+        return await answer if isawaitable(answer) else answer
+
+
+class Served:
+    """The ingress over HTTP, of one task and without Ray."""
+
+    def __init__(self, settings: Settings):
+        self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
+        self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
+        self.reranker = Handle(lambda ask: list(ask[1]))
+        self.adapter = Handle(lambda ask: Choice(ask[1], personal=ask[-1] is not None))
+        self.adapter.learn = Handle(lambda *_: Learnt("created", True))
+        self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
+        steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
+        self.ingress = PLAIN(settings, *steps)
+        self.client = TestClient(self.ingress.__serve_build_asgi_app__())
+
+    def ask(self, messages, **more):
+        return self.client.post("/v1/chat/completions", json={"model": "hydra", "messages": messages, **more})
+
+    @property
+    def prompt(self):
+        """The messages that the LLM was asked last."""
+        return self.generator.asked[-1][0].messages
