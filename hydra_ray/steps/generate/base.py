@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Protocol
 
-from hydra_ray.records import ChatRequest, Generation, HydraError
+from tenacity import RetryCallState
+
+from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
+
+log = logging.getLogger(__name__)
 
 # Kinds of failure that are an answer in themselves: the same request would meet them again.
 FINAL_KINDS = frozenset({"refused", "filtered", "empty"})
@@ -37,6 +42,39 @@ class GenerateError(HydraError):
         return type(self), (str(self), self.kind, self.transient)
 
 
+class RephraseError(GenerateError):
+    """The endpoint wants the request in another form, in which it will be asked from now on: ask again.
+
+    Raised between a client and `SplittingGenerator`, so that a budget sees each request by itself.
+
+    Attributes:
+        lessons: What was learnt now.
+        samples: Most samples that one request may ask for; None leaves their number.
+        texts: Answers that came all the same.
+        choices: How many of the samples were answered, with text or without.
+        usage: What it cost.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        kind: str = "setting",
+        transient: bool = False,
+        *,
+        lessons: frozenset[str] = frozenset(),
+        samples: int | None = None,
+        texts: tuple[str, ...] = (),
+        choices: int = 0,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(message, kind, transient)
+        self.lessons = lessons
+        self.samples = samples
+        self.texts = texts
+        self.choices = choices
+        self.usage = usage or Usage()
+
+
 class BudgetSpentError(HydraError):
     """A budget does not allow one more request; nothing was asked."""
 
@@ -55,3 +93,9 @@ class Generator(Protocol):
     async def close(self) -> None:
         """Lets connections go, within the event loop that they were made in."""
         ...
+
+
+def log_retry(state: RetryCallState) -> None:
+    """Says that an attempt failed and another will follow, and why."""
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("attempt %d failed and is made again: %s", state.attempt_number, error)
