@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -17,6 +18,8 @@ from hydra_ray.records import Answer, Message
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.free import ROLES
+
+log = logging.getLogger(__name__)
 
 
 class TextPart(BaseModel):
@@ -148,9 +151,11 @@ def about(answer: Answer, method: str) -> dict[str, Any]:
     }
 
 
-def refusal(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> JSONResponse:
+def refusal(
+    status: int, message: str, kind: str, headers: dict[str, str] | None = None, code: str | None = None
+) -> JSONResponse:
     """An error response in OpenAI's form."""
-    body = {"error": {"message": message, "type": kind, "param": None, "code": status}}
+    body = {"error": {"message": message, "type": kind, "param": None, "code": code or status}}
     return JSONResponse(body, status, headers)
 
 
@@ -162,6 +167,11 @@ def no_answer(error: GenerateError | StepError) -> JSONResponse:
         return refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
     if error.kind == "refused":
         return refusal(400, str(error), "invalid_request_error")
+    if error.kind == "filtered":
+        return refusal(400, str(error), "invalid_request_error", code="content_filter")
+    if error.kind in ("key", "quota", "setting", "other"):
+        # Nothing that the client could do otherwise.
+        log.error("the LLM cannot be used until somebody mends it (%s): %s", error.kind, error)
     return refusal(502, str(error), "upstream_error")
 
 

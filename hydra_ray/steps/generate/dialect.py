@@ -197,20 +197,29 @@ def _about_roles(refusal: Refusal, said: str, messages: Sequence[Mapping[str, st
     roles = [message["role"] for message in messages]
     systems = [i for i, role in enumerate(roles) if role == "system"]
     about_role = any(field.endswith("role") for field in refusal.fields) or bool(_ROLE.search(said))
+    refused = _refused_roles(refusal, said, roles)
     if _ALTERNATE.search(said):
         talk = [role for role in roles if role not in _INSTRUCTING]
         if not _alternates(talk):
             return {"alternate": True}
         # Templates without a system role say so, too.
         return {"system": "user"} if systems else {}
-    if "developer" in roles and (about_role or "developer" in said) and (refusal.fields or _NOT_SO.search(said)):
+    if "developer" in refused and (about_role or "developer" in said) and (refusal.fields or _NOT_SO.search(said)):
         return {"developer": False}
-    if systems and ("system" in said or about_role):
+    if "system" in refused and ("system" in said or about_role):
         if _AT_THE_BEGINNING.search(said) and systems != [0]:
             return {"system": "first"}
         if (about_role and _NOT_SO.search(said)) or re.search(r"system.?(role|message|prompt|instruction)", said):
             return {"system": "user"}
     return {}
+
+
+def _refused_roles(refusal: Refusal, said: str, roles: Sequence[str]) -> set[str]:
+    """Which of the roles that instruct a refusal may be about."""
+    places = [int(place) for field in refusal.fields for place in re.findall(r"^messages\.(\d+)", field)]
+    among = {roles[place] for place in places if place < len(roles)} or {role for role in roles if role in _INSTRUCTING}
+    named = {role for role in among if role in said}
+    return named or among
 
 
 def _alternates(roles: Sequence[str]) -> bool:

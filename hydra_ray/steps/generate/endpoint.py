@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,7 @@ class Target:
         self._kept = known.get(self._place, self.model)
         self._learnt = self._confirmed = self._kept or Dialect()
         self._answered: set[frozenset[str]] = set()
+        self._unproven, self._one_at_a_time = False, asyncio.Lock()
 
     @property
     def dialect(self) -> Dialect:
@@ -82,6 +85,24 @@ class Target:
             self.client.api_key = key
         return len(self.keys) > known
 
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """For one attempt; one at a time while nobody knows whether what was learnt last is all there is to learn."""
+        if self._is_unproven():
+            async with self._one_at_a_time:
+                # Those before may have found out.
+                if self._is_unproven():
+                    yield
+                    return
+        yield
+
+    def _is_unproven(self) -> bool:
+        return self._unproven
+
+    def note_end(self) -> None:
+        """An attempt in the present form came to something else than a lesson."""
+        self._unproven = False
+
     def learn(self, lessons: Mapping[str, Any], reason: str) -> frozenset[str]:
         """Asks in another form from now on; gives what of the lessons may be learnt, by name."""
         taken = {name: value for name, value in lessons.items() if name not in self._told}
@@ -91,6 +112,7 @@ class Target:
             log.warning("%s (%s) is asked in another form from now on (%s): %s", self.model, self.host, what, reason)
             if changed.temperature == "omitted" != self._learnt.temperature:
                 log.warning("%s (%s) has one temperature only: its answers are never greedy", self.model, self.host)
+            self._unproven = True
         self._learnt = changed
         return frozenset(f"{name}={value}" for name, value in taken.items())
 

@@ -134,11 +134,14 @@ class OpenAIGenerator:
                 if target.health.closed_for() > 0:
                     # Another request was told to wait while this one waited for its turn.
                     continue
-                most = target.dialect.samples
-                if most is not None and request.n > most:
-                    # Learnt while this request waited for its turn, or of an endpoint that stands in for another.
-                    raise RephraseError(f"{request.n} samples are too many for one request", samples=most)
-                reply = await self._ask(target, request)
+                async with target.turn():
+                    most = target.dialect.samples
+                    if most is not None and request.n > most:
+                        # Learnt while this request waited for its turn, or of an endpoint that stands in for another.
+                        raise RephraseError(f"{request.n} samples are too many for one request", samples=most)
+                    reply = await self._ask(target, request)
+                    if not isinstance(reply, RephraseError):
+                        target.note_end()
             if isinstance(reply, Generation):
                 return reply
             if isinstance(reply, RephraseError):

@@ -40,8 +40,8 @@ _PACE = re.compile(
 _TOO_LONG = re.compile(
     r"context.?(length|window|size)|max_model_len|maximum (input|prompt|sequence) length|string_above_max_length"
     r"|(prompt|input|messages?|conversation|content|text|tokens?)\b.{0,60}(too (large|many)|exceeds?|longer than)"
-    r"|(request|body|payload|entity)\b.{0,30}too (long|large)|(?<!took )too long|too many (input |prompt )?tokens|token limit"
-    r"|reduce (the|your) (length|prompt|input|message)|inputs?`? tokens ?\+|less than \d+ tokens"
+    r"|(request|body|payload|entity)\b.{0,30}too (long|large)|(?<!took )too long|too many (input |prompt )?tokens"
+    r"|token limit|reduce (the|your) (length|prompt|input|message)|inputs?`? tokens ?\+|less than \d+ tokens"
 )
 # The answer was asked too long, not the prompt: a setting's fault.
 _ANSWER_TOO_LONG = re.compile(r"max_(completion_)?tokens.{0,80}(too (large|big)|at most|less than|exceeds?|between)")
