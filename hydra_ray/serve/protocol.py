@@ -152,7 +152,7 @@ def about(answer: Answer, method: str) -> dict[str, Any]:
 
 
 def refusal(
-    status: int, message: str, kind: str, headers: dict[str, str] | None = None, code: str | None = None
+    status: int, message: str, kind: str, headers: dict[str, str] | None = None, *, code: str | None = None
 ) -> JSONResponse:
     """An error response in OpenAI's form."""
     body = {"error": {"message": message, "type": kind, "param": None, "code": code or status}}

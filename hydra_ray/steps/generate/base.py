@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Protocol
 
-from tenacity import RetryCallState
-
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
-
-log = logging.getLogger(__name__)
 
 # Kinds of failure that are an answer in themselves: the same request would meet them again.
 FINAL_KINDS = frozenset({"refused", "filtered", "empty"})
@@ -93,9 +88,3 @@ class Generator(Protocol):
     async def close(self) -> None:
         """Lets connections go, within the event loop that they were made in."""
         ...
-
-
-def log_retry(state: RetryCallState) -> None:
-    """Says that an attempt failed and another will follow, and why."""
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("attempt %d failed and is made again: %s", state.attempt_number, error)

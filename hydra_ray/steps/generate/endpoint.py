@@ -65,9 +65,9 @@ class Target:
         self.health = Health()
         self.host = self.client.base_url.host
         self.reasons = self.tells_usage = False
-        self._place = place_of(endpoint.base_url)
+        self.place = place_of(endpoint.base_url)
         self._known, self._told = known, dict(told)
-        self._kept = known.get(self._place, self.model)
+        self._kept = known.get(self.place, self.model)
         self._learnt = self._confirmed = self._kept or Dialect()
         self._answered: set[frozenset[str]] = set()
         self._unproven, self._one_at_a_time = False, asyncio.Lock()
@@ -76,6 +76,11 @@ class Target:
     def dialect(self) -> Dialect:
         """The form in which it is asked now."""
         return replace(self._learnt, **self._told)
+
+    @property
+    def learnt(self) -> Dialect:
+        """What was found out of it, without what is set."""
+        return self._learnt
 
     def has_other_key(self, known: int) -> bool:
         """Reads the key again; whether one came after the first `known`."""
@@ -126,7 +131,7 @@ class Target:
         self._confirmed = self._learnt
         # That nothing had to be learnt is known once several samples came of one request.
         if self._confirmed != (self._kept or Dialect()) or (self._kept is None and "n" in sent):
-            self._known.put(self._place, self.model, self._confirmed)
+            self._known.put(self.place, self.model, self._confirmed)
             self._kept = self._confirmed
 
     def takes(self, sent: Mapping[str, Any]) -> bool:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import openai
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
-from hydra_ray.steps.generate.base import GenerateError, RephraseError, log_retry
+from hydra_ray.steps.generate.base import GenerateError, RephraseError
 from hydra_ray.steps.generate.dialect import Dialect, lessons, named_settings
 from hydra_ray.steps.generate.dialects import DialectFile
 from hydra_ray.steps.generate.endpoint import NO_KEY, Endpoint, Target
@@ -111,7 +111,7 @@ class OpenAIGenerator:
             stop=stop_after_attempt(1 + self._retries),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=MAX_WAIT_S),
             retry=retry_if_exception(worthwhile),
-            before_sleep=log_retry,
+            before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
         return await retrying(self._round, request, failed)

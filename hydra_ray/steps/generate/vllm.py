@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import hmac
 import json
+import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from hydra_ray.records import ChatRequest, Generation
-from hydra_ray.steps.generate.base import GenerateError, log_retry
+from hydra_ray.steps.generate.base import GenerateError
 from hydra_ray.steps.generate.refusal import read_refusal
 from hydra_ray.steps.generate.reply import read_reply
+
+log = logging.getLogger(__name__)
 
 # Takes an OpenAI chat completion request as plain values and gives the reply, or {"error": {...}}; raises
 # GenerateError when the engine cannot be reached.
@@ -63,7 +66,7 @@ class VLLMGenerator:
             stop=stop_after_attempt(self._retries + 1),
             wait=wait_random_exponential(0.5, max=20),
             retry=retry_if_exception(lambda error: isinstance(error, GenerateError) and error.transient),
-            before_sleep=log_retry,
+            before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
         return await attempts(self._once, request)
