@@ -147,6 +147,8 @@ REFUSING = {
     "long": _stops(400, "This model's maximum context length is 10 tokens.", code="context_length_exceeded"),
     "odd": _stops(400, "I would rather not."),
 }
+# Quirks of tests whose next reply is cut within its reasoning.
+THINKING_CUT: set[str] = set()
 # Forms of errors: what a refusal's body is made of its message.
 WRAPPING = {
     "edetail": lambda message, more: {"detail": message},
@@ -258,7 +260,7 @@ def _message(word, quirks):
         message["content"] = f"<think>\nthe user likes {word[:2]}\n</think>\n\n{word}"
     if "thinkclosed" in quirks:
         message["content"] = f"the user likes it short\n</think>\n\n{word}"
-    if "thinkcut" in quirks:
+    if "thinkcut" in quirks or THINKING_CUT & set(quirks):
         message["content"] = "<think>\nthe user likes short and I should consider"
     if "reasoning" in quirks:
         message["reasoning_content"] = "the user likes it short"

@@ -123,8 +123,9 @@ async def _examine(settings: Settings, endpoint: EndpointSettings) -> Diagnosis:
     if not found.fault:
         path = dialect_file(settings)
         DialectFile(path).put(target.place, target.model, target.learnt)
-        found.notes.append(f"What it takes is remembered in {path}: nothing has to be written into the settings.")
         _tell_dialect(probe, found)
+        elsewhere = "; the settings above say the same, for where that file is not" if found.settings else ""
+        found.notes.append(f"What it takes is remembered in {path}{elsewhere}.")
     return found
 
 

@@ -137,7 +137,7 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
     # "n must be 1 at temperature 0" is about n.
     if "samples" not in learnt:
         learnt |= _about_temperature(refusal, said, sent)
-    if not learnt and _UNKNOWN_FIELDS.search(said) and not any(_names(refusal, said, name) for name in sent):
+    if not learnt and _names_nothing(said) and not any(_names(refusal, said, name) for name in sent):
         # It does not say which: the one that is missed least first.
         if "seed" in sent:
             learnt["seed"] = False
@@ -146,6 +146,12 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
         elif "max_completion_tokens" in sent:
             learnt["max_tokens"] = "max_tokens"
     return learnt
+
+
+def _names_nothing(said: str) -> bool:
+    """Whether an unknown field is refused without its name."""
+    unknown = _UNKNOWN_FIELDS.search(said)
+    return unknown is not None and not re.search(r"[:'\"`] *\w", said[unknown.end() :])
 
 
 def named_settings(refusal: Refusal, sent: Mapping[str, Any], names: Sequence[str]) -> list[str]:

@@ -19,7 +19,10 @@ _FINAL = re.compile(r"<\|channel\|>\s*final\b.*?<\|message\|>(.*?)(?:<\|(?:end|r
 _BARE_CHANNEL = re.compile(r"\s*analysis.*?assistantfinal", re.DOTALL)
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
-UNFINISHED = "the reasoning did not end within max_tokens"
+UNFINISHED = (
+    "the reasoning did not end within max_tokens: raise generator.reasoning_tokens, or turn reasoning off by "
+    "generator.params or generator.extra_body"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from hydra_ray.methods import METHODS
 from hydra_ray.records import Answer, Candidate, Message
-from hydra_ray.serve.protocol import ChatCompletionRequest, completion, stream
+from hydra_ray.serve.protocol import ChatCompletionRequest, completion, no_answer, stream
+from hydra_ray.steps.generate import GenerateError
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 
 SAID = [
@@ -96,3 +97,26 @@ def test_an_answer_that_tells_of_no_candidates_is_the_one_choice(text):
     choices = [json.loads(event.removeprefix("data: "))["choices"] for event in events]
     assert "".join(one["delta"].get("content", "") for (one,) in choices) == text
     assert [one["finish_reason"] for (one,) in choices][-1] == "stop"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "logged"),
+    [
+        ("refused", 400, None, False),
+        ("filtered", 400, "content_filter", False),
+        ("busy", 429, None, False),
+        ("key", 502, None, True),
+        ("quota", 502, None, True),
+        ("setting", 502, None, True),
+        ("other", 502, None, True),
+        ("server", 502, None, False),
+        ("timeout", 502, None, False),
+        ("empty", 502, None, False),
+    ],
+)
+def test_only_what_the_client_can_mend_is_the_clients_fault(kind, status, code, logged, caplog):
+    response = no_answer(GenerateError("m: HTTP 404: no such model", kind))
+    error = json.loads(response.body)["error"]
+    assert (response.status_code, error["message"]) == (status, "m: HTTP 404: no such model")
+    assert code is None or error["code"] == code
+    assert ("no such model" in caplog.text) == logged
