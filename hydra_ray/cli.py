@@ -84,6 +84,19 @@ def describe(settings: SettingsFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def doctor(settings: SettingsFile, overrides: Overrides = None) -> None:
+    """Asks the LLM a handful of tiny requests: can it be used, and how does it want to be asked?
+
+    What it finds is remembered beside the kept answers. No other command probes: they learn from refusals.
+    """
+    from hydra_ray.learn.doctor import check_usable, examine
+
+    found = examine(_load(settings, overrides))
+    console.print(*found)
+    check_usable(found)
+
+
+@app.command()
 def collect(
     settings: SettingsFile,
     overrides: Overrides = None,

@@ -1,12 +1,15 @@
 """What tests of endpoints ask, and with which key."""
 
+from dataclasses import replace
+
 import pytest
 
 from hydra_ray.records import ChatRequest, Message
 from hydra_ray.steps.generate import GenerateError
 
 KEY = "sk-secret-7f3a"
-REQUEST = ChatRequest((Message("user", "Which tag?"), Message("assistant", "drama")), n=2, max_tokens=8, seed=3)
+REQUEST = ChatRequest((Message("user", "Which tag?"), Message("assistant", "drama")), max_tokens=8, seed=3)
+TWO = replace(REQUEST, n=2)
 
 
 async def refused(generator):

@@ -15,7 +15,7 @@ from hydra_ray.evaluate.curve_report import Curves, Point, plot_curves
 from hydra_ray.evaluate.local import LocalSteps
 from hydra_ray.evaluate.metrics import metrics_of, prepare
 from hydra_ray.evaluate.statistics import Array, Bootstrap, interval, paired_difference
-from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.learn.assembly import calls_for_candidates, make_generator, make_prompter, make_recipe, open_cache
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.datasets import load_data
 from hydra_ray.learn.engine import generator_running
@@ -77,6 +77,8 @@ class CurveMaker:
         self._settings, self._task, self._base, self._generator = settings, task, base, generator
         self._runner, self._console = runner, console
         self.log = FailureLog(settings.generator.max_failure_share)
+        # Once: all points are counted alike.
+        self._candidate_calls = calls_for_candidates(settings)
         for role in ROLES:
             base.scorer(role).encoder.remember(100_000)
 
@@ -117,7 +119,7 @@ class CurveMaker:
         return kept
 
     def _calls(self, unit: Unit) -> int:
-        return calls_of(unit, self._settings.feedback.items, self._settings.method.candidate_calls)
+        return calls_of(unit, self._settings.feedback.items, self._candidate_calls)
 
     def _of(self, name: str) -> Settings:
         """The same settings with feedback of its own: the same query has another history there."""

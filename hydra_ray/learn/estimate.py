@@ -13,6 +13,7 @@ from hydra_ray.learn.plan import Unit
 from hydra_ray.records import ChatRequest
 from hydra_ray.settings import LimitSettings
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
+from hydra_ray.steps.generate.splitting import parts_of
 
 
 @dataclass(slots=True)
@@ -22,12 +23,13 @@ class Estimate:
     Attributes:
         units: Queries to ask.
         kept: Queries whose feedback is there.
-        requests: Requests of those to ask, repeated ones counted once.
+        requests: Requests of those to ask, repeated ones counted once; several where samples are asked one by one.
         repeated: Requests that are the same as another one.
         cached: Requests whose answer is known from an earlier run.
         prompt_tokens: Of the requests that are left.
         completion_tokens: The most that they can be answered with.
         exact: Whether prompt tokens were counted with the model's tokenizer.
+        most_samples: How many samples one request may ask for, as far as is known; None is any number.
     """
 
     units: int = 0
@@ -38,12 +40,15 @@ class Estimate:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     exact: bool = False
+    most_samples: int | None = None
 
     def table(self, limits: LimitSettings) -> Table:
         """For people to read."""
         table = Table("", "", title="What this collection will ask", show_header=False)
         table.add_row("queries", f"{self.units:,} ({self.kept:,} more are there already)")
         table.add_row("LLM calls", f"{self.requests - self.cached:,}")
+        if self.most_samples is not None:
+            table.add_row("samples", f"at most {self.most_samples} of a request: the endpoint takes no more")
         table.add_row(
             "answers known already", f"{self.cached:,} from an earlier run, {self.repeated:,} asked twice here"
         )
@@ -69,6 +74,8 @@ def estimate(
     identity: str,
     count_tokens: Callable[[ChatRequest], int],
     exact: bool,
+    most_samples: int | None = None,
+    reasoning_tokens: int = 0,
 ) -> Estimate:
     """Writes every request that the units need, and asks none.
 
@@ -79,8 +86,10 @@ def estimate(
         identity: Of the generator, as its answers are kept under.
         count_tokens: Of a request's prompt.
         exact: Whether that is the model's own count.
+        most_samples: As of the estimate.
+        reasoning_tokens: Room for reasoning in each answer.
     """
-    result, seen = Estimate(exact=exact), set[str]()
+    result, seen = Estimate(exact=exact, most_samples=most_samples), set[str]()
     for unit in units:
         result.units += 1
         for request in questions(unit).requests:
@@ -89,12 +98,16 @@ def estimate(
                 result.repeated += 1
                 continue
             seen.add(ask)
-            result.requests += 1
+            parts = parts_of(request, most_samples)
+            result.requests += len(parts)
             if cache is not None and ask in cache:
-                result.cached += 1
+                result.cached += len(parts)
                 continue
-            result.prompt_tokens += count_tokens(request)
-            result.completion_tokens += request.n * request.max_tokens
+            # Of a request that was not answered whole some samples may be there.
+            left = [part for part in parts if cache is None or ask_key(identity, part) not in cache]
+            result.cached += len(parts) - len(left)
+            result.prompt_tokens += len(left) * count_tokens(request)
+            result.completion_tokens += sum(part.n for part in left) * (request.max_tokens + reasoning_tokens)
     return result
 
 

@@ -16,7 +16,7 @@ from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.fit_pipeline import fit_shards, make_shards
 from hydra_ray.learn.head_fit import Choice, HeadFitter
 from hydra_ray.learn.plan import Unit
-from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar, put_histories
+from hydra_ray.learn.run import check_task, collect_plan, progress_bar, put_histories
 from hydra_ray.learn.teaching import Teaching, digest, teaching
 from hydra_ray.learn.tuned import load_tuned, tuned_file
 from hydra_ray.logs import set_up_logging
@@ -61,8 +61,7 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
     with cluster(settings.ray):
         units, collected = list[Unit](), None
         if settings.fit.mode == "llm":
-            units = planned_units(settings, dataset)
-            collected = collect_planned(settings, task, units, console)
+            units, collected = collect_plan(settings, task, dataset, console)
             collected.check()
         told = teaching(settings, task, dataset, units)
         store = UserStore(settings.store_url)

@@ -14,8 +14,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from hydra_ray.learn.assembly import (
     asked_with,
     cache_file,
+    calls_for_candidates,
     check_generator,
     generator_identity,
+    known_dialect,
     local_checkpoint,
     make_askers,
     make_questions,
@@ -29,13 +31,14 @@ from hydra_ray.learn.datasets import chosen_users, load_data
 from hydra_ray.learn.engine import engine_running
 from hydra_ray.learn.estimate import Estimate, chat_token_counter, estimate
 from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.first_ask import ask_first, with_less
 from hydra_ray.learn.first_scores import FirstScores
 from hydra_ray.learn.pipeline import ask_all
 from hydra_ray.learn.plan import Unit, plan_units
 from hydra_ray.learn.progress import TrainState
 from hydra_ray.learn.teaching import teaching
 from hydra_ray.models.base import ROLES, Base
-from hydra_ray.records import Dataset, HydraError
+from hydra_ray.records import Dataset, HydraError, Usage
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import FailureLog
 from hydra_ray.steps.generate.limits import estimate_tokens
@@ -73,7 +76,7 @@ def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
         pseudo_queries=settings.feedback.pseudo_queries,
         use_golds=settings.of_training_users,
         items=settings.feedback.items,
-        candidate_calls=settings.method.candidate_calls,
+        candidate_calls=calls_for_candidates(settings),
         max_calls=settings.feedback.max_calls,
         seed=settings.seed,
     )
@@ -86,7 +89,7 @@ def collect_feedback(settings: Settings, console: Console) -> CollectReport:
         HydraError: As of `collect_planned`; or the data or the users cannot be used.
     """
     task, dataset = chosen_users(settings)
-    return collect_planned(settings, task, planned_units(settings, dataset), console)
+    return collect_plan(settings, task, dataset, console)[1]
 
 
 def estimate_feedback(settings: Settings) -> Estimate:
@@ -104,13 +107,47 @@ def estimate_feedback(settings: Settings) -> Estimate:
     questions = make_questions(settings, task)
     # Looking must not leave a file behind.
     cache = open_cache(settings) if cache_file(settings).exists() else None
-    ahead = estimate(todo, questions, cache, generator_identity(settings), count_tokens, exact=folder is not None)
+    ahead = estimate(
+        todo,
+        questions,
+        cache,
+        generator_identity(settings),
+        count_tokens,
+        exact=folder is not None,
+        most_samples=known_dialect(settings).samples,
+        reasoning_tokens=g.reasoning_tokens,
+    )
     ahead.kept = len(units) - len(todo)
     return ahead
 
 
-def collect_planned(settings: Settings, task: Task, units: list[Unit], console: Console) -> CollectReport:
+def collect_plan(
+    settings: Settings, task: Task, dataset: Dataset, console: Console
+) -> tuple[list[Unit], CollectReport]:
+    """Plans what to ask the users about within `feedback.max_calls`, collects it, and gives the plan as well.
+
+    Raises:
+        HydraError: As `collect_planned`.
+    """
+    units = planned_units(settings, dataset)
+    spent = ask_first(settings, task, units)
+    if spent.calls:
+        # A sample may cost a call of its own; that only drops units at the end.
+        units = planned_units(settings, dataset)
+    return units, collect_planned(settings, task, units, console, spent)
+
+
+def collect_planned(
+    settings: Settings, task: Task, units: list[Unit], console: Console, spent: Usage | None = None
+) -> CollectReport:
     """Collects the feedback of these units that is not there yet.
+
+    Args:
+        settings: The LLM, and where feedback is kept.
+        task: Of the units.
+        units: The plan.
+        console: Shows progress.
+        spent: What was asked for this collection before.
 
     Raises:
         HydraError: The generator cannot be used; the feedback that is there was collected with other settings; or all
@@ -120,9 +157,10 @@ def collect_planned(settings: Settings, task: Task, units: list[Unit], console: 
     store = FeedbackStore(settings.feedback_dir)
     store.keep_to(asked_with(settings, task))
     todo = left_to_ask(units, store)
-    report = CollectReport(kept=len(units) - len(todo))
+    report = CollectReport(kept=len(units) - len(todo), usage=spent or Usage())
     if not todo:
         return report
+    settings = with_less(settings, report.usage)
     check_generator(settings.generator, settings.feedback.askers)
     with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
         line = bar.add_task("Asking the LLM", total=len(units), completed=report.kept, note="")

@@ -26,7 +26,7 @@ from hydra_ray.learn.fit_pipeline import encode_shards, features_file, make_shar
 from hydra_ray.learn.head_fit import fit_options
 from hydra_ray.learn.holdout import Holdout
 from hydra_ray.learn.plan import Unit
-from hydra_ray.learn.run import check_task, collect_planned, planned_units, progress_bar
+from hydra_ray.learn.run import check_task, collect_plan, progress_bar
 from hydra_ray.learn.search_space import PRIOR_WEIGHT, Parameter, SearchSettings, fit_with
 from hydra_ray.learn.teaching import Teaching, digest, teaching
 from hydra_ray.learn.trial_log import TrialLog
@@ -128,8 +128,8 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
     with cluster(settings.ray):
         units = list[Unit]()
         if settings.fit.mode == "llm":
-            units = planned_units(settings, dataset)
-            collect_planned(settings, task, units, console).check()
+            units, collected = collect_plan(settings, task, dataset, console)
+            collected.check()
         told = teaching(settings, task, dataset, units)
         storage = (settings.out / "tune").resolve()
         for role in search.roles:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,8 @@ from hydra_ray.steps.generate import GenerateError
 
 # Where UAX 29 ends a word: between the signs of scripts that write no spaces, too, and never within a grapheme.
 _WORD_END = regex.compile(r"(?w)\b", flags=regex.V1)
+
+log = logging.getLogger(__name__)
 
 
 class AsciiJSON(JSONResponse):
@@ -143,6 +146,11 @@ def no_answer(error: GenerateError | StepError) -> JSONResponse:
         return refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
     if error.kind == "refused":
         return refusal(400, str(error), "invalid_request_error")
+    if error.kind == "filtered":
+        return refusal(400, str(error), "invalid_request_error", code="content_filter")
+    if error.kind in ("key", "quota", "setting", "other"):
+        # Nothing that the client could do otherwise.
+        log.error("the LLM cannot be used until somebody mends it (%s): %s", error.kind, error)
     return refusal(502, str(error), "upstream_error")
 
 

@@ -10,7 +10,7 @@ from hydra_ray.settings.learning import (
     HeadSettings,
 )
 from hydra_ray.settings.listing import settings_table
-from hydra_ray.settings.llm import EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
+from hydra_ray.settings.llm import DialectSettings, EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfilePromptSettings, ProfileSettings
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
@@ -20,6 +20,7 @@ __all__ = [
     "BaseHeadSettings",
     "BaseSettings",
     "DataSettings",
+    "DialectSettings",
     "EncoderSettings",
     "EndpointSettings",
     "EvaluateSettings",

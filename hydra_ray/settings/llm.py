@@ -37,6 +37,30 @@ class LimitSettings(Section):
         return self
 
 
+class DialectSettings(Section):
+    """What is set of the form in which endpoints are asked; null finds it out at the first refusal."""
+
+    samples: int | None = Field(None, ge=1, description="Most samples (n) of one request; 1 where n is not taken.")
+    max_tokens: Literal["max_tokens", "max_completion_tokens"] | None = Field(
+        None, description="What the longest answer is called."
+    )
+    temperature: Literal["sent", "positive", "omitted"] | None = Field(
+        None, description="positive sends a small one for zero; omitted leaves it to the endpoint."
+    )
+    system: Literal["sent", "first", "user"] | None = Field(
+        None, description="System messages as they are, as one at the beginning, or in the user's first message."
+    )
+    developer: bool | None = Field(None, description="false sends role developer as system.")
+    alternate: bool | None = Field(None, description="true lets user and assistant take turns, the user first.")
+
+
+# What hydra-ray sets itself, or could not do without.
+_RESERVED = frozenset(
+    {"model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens", "seed", "stream"}
+    | {"stream_options", "best_of", "cache_salt"}
+)
+
+
 class VLLMSettings(Section):
     """vLLM as `ray.serve.llm` hosts it, an application of its own."""
 
@@ -80,10 +104,16 @@ class GeneratorSettings(EndpointSettings):
     concurrency: int = Field(32, ge=1, description="Requests in flight, and the largest embedded batch.")
     timeout_s: float = Field(60, gt=0, description="Seconds one attempt may take, from request to last byte.")
     retries: int = Field(4, ge=0, description="Further attempts after a failed one; embedded needs none.")
-    send_seed: bool = Field(True, description="Seed the samples; turn off where the endpoint refuses.")
     max_failure_share: float = Field(
         0.5, ge=0, le=1, description="Share of the latest requests that may fail before a command stops; 1: any."
     )
+    send_seed: bool = Field(True, description="Seed the samples; where the endpoint refuses, that is found out.")
+    params: dict[str, Any] = Field({}, description="OpenAI's further parameters, e.g. top_p, reasoning_effort.")
+    extra_body: dict[str, Any] = Field({}, description="Further fields of each request that only this endpoint knows.")
+    reasoning_tokens: int = Field(
+        0, ge=0, description="Room for reasoning, on top of each answer's max_tokens: reasoning counts as output."
+    )
+    dialect: DialectSettings = DialectSettings()
     limits: LimitSettings = LimitSettings()
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="For embedded: weights and arithmetic.")
     vllm: VLLMSettings = VLLMSettings()
@@ -99,3 +129,23 @@ class GeneratorSettings(EndpointSettings):
         if self.backend != "openai" and (limits.requests_per_minute or limits.tokens_per_minute or self.fallbacks):
             raise ValueError("limits a minute and fallbacks are for backend openai")
         return self
+
+    @model_validator(mode="after")
+    def _parameters_are_the_endpoints(self) -> GeneratorSettings:
+        for name, given in (("params", self.params), ("extra_body", self.extra_body)):
+            if given and self.backend == "embedded":
+                raise ValueError(f"{name} is for backends openai and vllm")
+            if reserved := sorted(_RESERVED & given.keys()):
+                raise ValueError(
+                    f"{name}: {', '.join(reserved)} cannot be set here: hydra-ray sets it by other settings"
+                )
+        if both := sorted(self.params.keys() & self.extra_body.keys()):
+            raise ValueError(f"{', '.join(both)} is in both params and extra_body")
+        if self.reasoning_tokens and self.backend == "embedded":
+            raise ValueError("reasoning_tokens is for backends openai and vllm")
+        return self
+
+    @property
+    def further_params(self) -> dict[str, Any]:
+        """All that is sent with each request beside what hydra-ray sets itself."""
+        return {**self.params, **self.extra_body}

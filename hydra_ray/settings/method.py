@@ -53,11 +53,6 @@ class MethodSettings(Section):
         """Of what is known before a head judges, by role; None is as the base learns it."""
         return {"reranker": self.rank_weight, "adapter": self.vote_weight}
 
-    @property
-    def candidate_calls(self) -> int:
-        """LLM calls that the candidates of one query take."""
-        return 2 if self.greedy and self.candidates > 1 else 1
-
 
 class PeerSettings(Section):
     """What users of one tenant may learn from each other."""

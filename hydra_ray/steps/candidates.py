@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from hydra_ray.records import ChatRequest, Generation, Message, Usage
 
 
@@ -21,6 +23,18 @@ def candidate_requests(
     first = (ChatRequest(messages, 1, 0.0, max_tokens, seed),) if greedy else ()
     left = count - len(first)
     return (*first, ChatRequest(messages, left, temperature, max_tokens, seed)) if left else first
+
+
+def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> int:
+    """LLM calls that `count` candidates take.
+
+    Args:
+        count: As of `candidate_requests`, as `greedy` is.
+        greedy: Whether one of them is the LLM's greedy answer.
+        calls: How many calls so many samples of one request take.
+    """
+    left = count - greedy
+    return greedy + (calls(left) if left else 0)
 
 
 def joined(generations: tuple[Generation, ...]) -> Generation:

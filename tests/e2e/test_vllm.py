@@ -124,7 +124,7 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     reply = ask(client, users[0])
     shown = reply.model_dump()["hydra"]["history"]
     settings = parse_settings(trees["hydra"])
-    from hydra_ray.learn.assembly import make_prompter
+    from hydra_ray.learn.assembly import calls_for_candidates, make_prompter
     from hydra_ray.learn.estimate import chat_token_counter
     from hydra_ray.records import ChatRequest
     from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
@@ -132,7 +132,7 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     task = Base.load(settings.model_dir / "base").task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
     prompt = make_prompter(settings, task)(users[0].queries[0], shots)
-    assert (settings.method.candidates, settings.method.candidate_calls) == (8, 2)
+    assert (settings.method.candidates, calls_for_candidates(settings)) == (8, 2)
     assert reply.usage.prompt_tokens == 2 * chat_token_counter(DEMO_CHECKPOINT)(ChatRequest(prompt.messages))
     assert reply.usage.completion_tokens >= 8
 

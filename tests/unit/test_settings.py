@@ -186,3 +186,24 @@ def test_every_setting_is_listed_with_its_default_and_what_it_is():
     assert set(settings_table("evaluate").columns[0].cells) == {path for path in paths if path.startswith("evaluate.")}
     with pytest.raises(SettingsError, match="methods: there is no such"):
         settings_table("methods")
+
+
+@pytest.mark.parametrize("section", ["params", "extra_body"])
+@pytest.mark.parametrize(
+    "name", ["model", "messages", "n", "temperature", "max_tokens", "max_completion_tokens", "seed", "stream"]
+)
+def test_what_hydra_ray_sets_itself_is_no_further_parameter(section, name):
+    with pytest.raises(SettingsError, match=f"generator: .*{section}: {name} cannot be set here"):
+        parse_settings({"generator": {"backend": "openai", section: {name: 1}}})
+
+
+def test_further_parameters_are_of_endpoints_and_named_once():
+    told = {"backend": "openai", "params": {"top_p": 0.5}, "extra_body": {"top_k": 3}}
+    assert parse_settings({"generator": told}).generator.further_params == {"top_p": 0.5, "top_k": 3}
+    with pytest.raises(SettingsError, match="top_p is in both params and extra_body"):
+        parse_settings({"generator": {**told, "extra_body": {"top_p": 0.5}}})
+    for name, value in (("params", {"top_p": 0.5}), ("extra_body", {"x": 1}), ("reasoning_tokens", 9)):
+        with pytest.raises(SettingsError, match=f"{name} is for backends openai and vllm"):
+            parse_settings({"generator": {name: value}})
+    with pytest.raises(SettingsError, match=r"generator\.dialect\.max_tokens"):
+        parse_settings({"generator": {**told, "dialect": {"max_tokens": "max_output_tokens"}}})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from hydra_ray.records import ChatRequest, Generation, HydraError
+from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
 
 # Kinds of failure that are an answer in themselves: the same request would meet them again.
 FINAL_KINDS = frozenset({"refused", "filtered", "empty"})
@@ -35,6 +35,39 @@ class GenerateError(HydraError):
     def __reduce__(self) -> tuple[type[GenerateError], tuple[str, str, bool]]:
         """Keeps its attributes on the way between Ray's processes."""
         return type(self), (str(self), self.kind, self.transient)
+
+
+class RephraseError(GenerateError):
+    """The endpoint wants the request in another form, in which it will be asked from now on: ask again.
+
+    Raised between a client and `SplittingGenerator`, so that a budget sees each request by itself.
+
+    Attributes:
+        lessons: What was learnt now.
+        samples: Most samples that one request may ask for; None leaves their number.
+        texts: Answers that came all the same.
+        choices: How many of the samples were answered, with text or without.
+        usage: What it cost.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        kind: str = "setting",
+        transient: bool = False,
+        *,
+        lessons: frozenset[str] = frozenset(),
+        samples: int | None = None,
+        texts: tuple[str, ...] = (),
+        choices: int = 0,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(message, kind, transient)
+        self.lessons = lessons
+        self.samples = samples
+        self.texts = texts
+        self.choices = choices
+        self.usage = usage or Usage()
 
 
 class BudgetSpentError(HydraError):

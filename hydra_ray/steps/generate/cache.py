@@ -69,12 +69,16 @@ class AnswerCache:
         if time.time() - row[1] > _NOTE_USE_S:
             self._db.execute("UPDATE answer SET used = ? WHERE ask = ?", (time.time(), ask))
         reply = json.loads(row[0])
-        return Generation(tuple(reply["texts"]), Usage(0, reply["prompt"], reply["completion"], cached=1))
+        usage = Usage(0, reply["prompt"], reply["completion"], cached=reply.get("calls", 1))
+        return Generation(tuple(reply["texts"]), usage)
 
     def put(self, ask: str, answer: Generation) -> None:
         """Keeps an answer."""
         usage = answer.usage
         reply = {"texts": answer.texts, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
+        # Samples that were asked for one by one took several; some of them may have been known.
+        if (calls := usage.calls + usage.cached) > 1:
+            reply["calls"] = calls
         self._db.execute("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", (ask, json.dumps(reply), time.time()))
         self._puts += 1
         if self._puts % _LOOK_EVERY == 0:
@@ -123,7 +127,9 @@ class CachedGenerator:
             return known
         if ask in self._under_way:
             answer = await asyncio.shield(self._under_way[ask])
-            return replace(answer, usage=replace(answer.usage, calls=0, cached=1))
+            return replace(
+                answer, usage=replace(answer.usage, calls=0, cached=answer.usage.calls + answer.usage.cached)
+            )
         asking = asyncio.ensure_future(self._ask(ask, request))
         self._under_way[ask] = asking
         # A caller who gives up must not cost others the answer, nor the cache one that is paid for.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from aiolimiter import AsyncLimiter
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
-from hydra_ray.steps.generate.base import BudgetSpentError, Generator
+from hydra_ray.steps.generate.base import BudgetSpentError, Generator, RephraseError
 
 # What a minute allows is let through evenly but for this many seconds' worth, which may go at once.
 BURST_S = 5
@@ -120,6 +120,10 @@ class BudgetedGenerator:
         try:
             answer = await self._generator(request)
             used = _charged(answer.usage, reserved)
+        except RephraseError as error:
+            # Nothing where it was not sent at all; tokens where some of its samples came.
+            used = _charged(error.usage, reserved) if error.texts else error.usage
+            raise
         finally:
             self._budget.settle(reserved, used)
         return answer

@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import json
+import logging
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import openai
-from openai import AsyncOpenAI
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
-from hydra_ray.steps.generate.base import GenerateError
-from hydra_ray.steps.generate.health import Health, retry_after
+from hydra_ray.steps.generate.base import GenerateError, RephraseError
+from hydra_ray.steps.generate.dialect import Dialect, lessons, named_settings
+from hydra_ray.steps.generate.dialects import DialectFile
+from hydra_ray.steps.generate.endpoint import NO_KEY, Endpoint, Target
+from hydra_ray.steps.generate.health import retry_after
 from hydra_ray.steps.generate.limits import Pace
+from hydra_ray.steps.generate.refusal import Refusal, plain, read_refusal, refusal_within
+from hydra_ray.steps.generate.reply import Reply, read_reply
+
+__all__ = ["Endpoint", "OpenAIGenerator"]
+
+log = logging.getLogger(__name__)
 
 # Upper end of the random wait before the first retry; it doubles with each.
 FIRST_WAIT_S = 0.5
 # An endpoint that asks for a longer wait is given up until then.
 MAX_WAIT_S = 60.0
+_LONGEST_MESSAGE = 300
 
-_KINDS = {401: "key", 403: "key", 408: "timeout", 409: "busy", 429: "busy"}
-_NO_KEY = "no-key-set"
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where the LLM is asked, and where the key for it is.
-
-    Attributes:
-        base_url: None is the client's default.
-        api_key_env: Environment variable that holds the key. Local servers often need none.
-        api_key_file: File that holds the key; goes before the variable, and is read again when the key is refused.
-        model: The endpoint's own name of the model, if it has one.
-    """
-
-    base_url: str | None
-    api_key_env: str = "OPENAI_API_KEY"
-    api_key_file: Path | None = None
-    model: str | None = None
+# Causes of a connection error that no retry mends, by the names of the HTTP client's exceptions.
+_WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
+# Kinds of refusal that another form of the request could not mend.
+_NOT_OF_FORM = frozenset({"refused", "filtered", "quota", "key", "busy", "timeout"})
+_WAYS_OUT = {
+    404: "check generator.base_url and generator.model",
+    405: "check generator.base_url",
+}
+_FORM = "the endpoint takes no request of this form; `hydra-ray doctor` shows what it takes"
 
 
 class OpenAIGenerator:
@@ -50,8 +49,11 @@ class OpenAIGenerator:
 
     A request is tried in rounds. In a round each endpoint is asked once at most, in order, those that failed
     lately last, until one answers. Between rounds lies a random wait, exponentially longer each time. An endpoint
-    that names a wait (Retry-After) is not asked before; one that refuses the key is not asked again for this
-    request; a request that is itself refused fails at once.
+    that names a wait (Retry-After) is not asked before; one that refuses the key, or every request of this form,
+    is not asked again for this request; a request that is itself refused fails at once.
+
+    An endpoint that wants another form of the request raises `RephraseError`, once it is known which; from then
+    on all requests have it. `SplittingGenerator` asks again.
 
     Args:
         model: Name of the model, where the endpoint has no other.
@@ -62,6 +64,9 @@ class OpenAIGenerator:
         send_seed: Whether samples are seeded; not every endpoint takes a seed.
         requests_per_minute: Most attempts a minute, over all endpoints; None is no limit.
         tokens_per_minute: Most tokens a minute, in and out together; None is no limit.
+        params: Further parameters of each request, by their names in `generator.params` and `extra_body`.
+        dialect: What is set of the endpoints' dialect, as of `Dialect`, and so never learnt.
+        known: What earlier processes learnt of endpoints' dialects.
 
     Raises:
         HydraError: A key file cannot be read, or what it holds is no key.
@@ -78,17 +83,25 @@ class OpenAIGenerator:
         send_seed: bool = True,
         requests_per_minute: int | None = None,
         tokens_per_minute: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        dialect: Mapping[str, Any] | None = None,
+        known: DialectFile | None = None,
     ) -> None:
         self._model = model
-        self._targets = [_Target(endpoint, model) for endpoint in endpoints]
+        told = {**(dialect or {}), **({} if send_seed else {"seed": False})}
+        self.targets = [Target(endpoint, model, known or DialectFile(None), told) for endpoint in endpoints]
         self._timeout_s = timeout_s
         self._retries = retries
-        self._send_seed = send_seed
+        self._params = dict(params or {})
         self._slots = asyncio.Semaphore(concurrency)
         self._pace = Pace(requests_per_minute, tokens_per_minute)
 
+    def most_samples(self) -> int | None:
+        """How many samples one request may ask the preferred endpoint for; None is any number."""
+        return self.targets[0].dialect.samples
+
     async def __call__(self, request: ChatRequest) -> Generation:
-        failed: dict[_Target, GenerateError] = {}
+        failed: dict[Target, GenerateError] = {}
 
         def worthwhile(error: BaseException) -> bool:
             waits = [target.health.closed_for() for target in self._hopeful(failed)]
@@ -98,16 +111,17 @@ class OpenAIGenerator:
             stop=stop_after_attempt(1 + self._retries),
             wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=MAX_WAIT_S),
             retry=retry_if_exception(worthwhile),
+            before_sleep=before_sleep_log(log, logging.WARNING),
             reraise=True,
         )
         return await retrying(self._round, request, failed)
 
     async def close(self) -> None:
         """Closes the clients' connections."""
-        for target in self._targets:
+        for target in self.targets:
             await target.client.close()
 
-    async def _round(self, request: ChatRequest, failed: dict[_Target, GenerateError]) -> Generation:
+    async def _round(self, request: ChatRequest, failed: dict[Target, GenerateError]) -> Generation:
         """Asks one endpoint after the other until one answers; `failed` takes what went wrong at each."""
         left = self._hopeful(failed)
         while left and (closed := min(target.health.closed_for() for target in left)) <= MAX_WAIT_S:
@@ -120,21 +134,34 @@ class OpenAIGenerator:
                 if target.health.closed_for() > 0:
                     # Another request was told to wait while this one waited for its turn.
                     continue
-                reply = await self._ask(target, request)
+                async with target.turn():
+                    most = target.dialect.samples
+                    if most is not None and request.n > most:
+                        # Learnt while this request waited for its turn, or of an endpoint that stands in for another.
+                        raise RephraseError(f"{request.n} samples are too many for one request", samples=most)
+                    reply = await self._ask(target, request)
+                    if not isinstance(reply, RephraseError):
+                        target.note_end()
             if isinstance(reply, Generation):
                 return reply
-            if reply.kind in ("refused", "empty", "other"):
+            if isinstance(reply, RephraseError):
+                # In full now: it may be what the request ends with.
+                reply.args = (f"{self._model}: {self._told(target, str(reply))}",)
+                raise reply
+            if reply.final:
                 raise self._failure({target: reply})
             failed[target] = reply
             left = [other for other in left if other is not target and not other.health.closed_for()]
-        for target in self._targets:
+            if left:
+                log.warning("%s (%s) gave no answer, another endpoint is asked: %s", self._model, target.host, reply)
+        for target in self.targets:
             failed.setdefault(target, GenerateError("not asked", "busy", transient=True))
         raise self._failure(failed)
 
-    def _hopeful(self, failed: Mapping[_Target, GenerateError]) -> list[_Target]:
-        return [target for target in self._targets if target not in failed or failed[target].transient]
+    def _hopeful(self, failed: Mapping[Target, GenerateError]) -> list[Target]:
+        return [target for target in self.targets if target not in failed or failed[target].transient]
 
-    async def _ask(self, target: _Target, request: ChatRequest) -> Generation | GenerateError:
+    async def _ask(self, target: Target, request: ChatRequest) -> Generation | GenerateError:
         """One attempt, and one more where the key was replaced meanwhile."""
         target.health.probe()
         known = len(target.keys)
@@ -145,112 +172,129 @@ class OpenAIGenerator:
         except HydraError as error:
             reply = GenerateError(f"{reply}; {error}", "key")
         # A refused request says nothing against the endpoint.
-        target.health.note(well=isinstance(reply, Generation) or reply.kind in ("refused", "empty", "other"))
+        well = isinstance(reply, Generation | RephraseError) or reply.final
+        target.health.note(well=well)
         return reply
 
-    async def _attempt(self, target: _Target, request: ChatRequest) -> Generation | GenerateError:
+    async def _attempt(self, target: Target, request: ChatRequest) -> Generation | GenerateError:
         """Returns a failure: raised from here it would carry the client's own, which may quote the key."""
+        spoken = target.dialect
+        sent = {**spoken.body(request, target.model), **self._params}
         try:
             # Over the whole attempt. The client's time-outs are for each read, and a drip of bytes would never end.
             async with asyncio.timeout(self._timeout_s):
-                reply = await target.client.chat.completions.create(
-                    model=target.model,
-                    messages=[{"role": m.role, "content": m.content} for m in request.messages],  # type: ignore[misc]
-                    n=request.n,
-                    temperature=request.temperature,
-                    max_tokens=request.max_tokens,
-                    # A greedy answer needs no seed.
-                    seed=request.seed if self._send_seed and request.temperature > 0 else openai.omit,
+                raw = await target.client.chat.completions.with_raw_response.create(
+                    model=sent["model"],
+                    messages=sent["messages"],
+                    extra_body={name: value for name, value in sent.items() if name not in ("model", "messages")},
                 )
+            text = raw.http_response.text
         except TimeoutError:
             return GenerateError(f"timed out: no whole reply within {self._timeout_s:g} s", "timeout", transient=True)
         except openai.APIStatusError as error:
-            status = error.status_code
-            kind = _KINDS.get(status) or ("server" if status >= 500 else "refused" if status >= 400 else "other")
-            if transient := kind in ("busy", "server", "timeout"):
-                target.health.close_for(retry_after(error.response.headers))
-            return GenerateError(self._masked(f"HTTP {status}: {_message(error)}"), kind, transient)
+            refusal = read_refusal(error.status_code, error.response.text)
+            return self._refused(target, request, sent, refusal, error.response.headers)
         except openai.APIConnectionError as error:
-            return GenerateError(self._masked(f"{error} {error.__cause__ or ''}".strip()), "connection", transient=True)
+            wrong = type(error.__cause__).__name__ in _WRONG_URL
+            kind, way_out = ("setting", "; check generator.base_url") if wrong else ("connection", "")
+            told = self._masked(f"{error} {error.__cause__ or ''}".strip())
+            return GenerateError(f"{told}{way_out}", kind, transient=not wrong)
         except UnicodeEncodeError as error:
             return GenerateError(f"the request is not valid Unicode: {error.reason}", "refused")
         except (openai.OpenAIError, ValueError, RecursionError) as error:
             return GenerateError(self._masked(f"the reply makes no sense: {error}"), "malformed", transient=True)
-        return _generation(reply)
+        return self._read(target, spoken, request, sent, text)
 
-    def _failure(self, failed: Mapping[_Target, GenerateError]) -> GenerateError:
+    def _read(
+        self, target: Target, spoken: Dialect, request: ChatRequest, sent: dict[str, Any], text: str
+    ) -> Generation | GenerateError:
+        """What came with status 200."""
+        try:
+            body = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            said = plain(text) if text.lstrip().startswith("<") else f"{error}: {plain(text)}"
+            return GenerateError(self._masked(f"the reply makes no sense: {said}"), "malformed", transient=True)
+        if refusal := refusal_within(body):
+            return self._refused(target, request, sent, refusal, {})
+        reply = read_reply(body)
+        if not reply.texts or any(kind == "server" for kind, _ in reply.lost):
+            failure = self._nothing(reply)
+            if not failure.final:
+                return failure
+        target.note_answer(spoken, sent, reply)
+        if 0 < reply.choices < request.n:
+            reason = f"{reply.choices} of {request.n} samples came"
+            learnt = target.learn({"samples": reply.choices}, reason)
+            return RephraseError(
+                reason,
+                lessons=learnt,
+                samples=reply.choices,
+                texts=reply.texts,
+                choices=reply.choices,
+                usage=reply.usage,
+            )
+        if not reply.texts:
+            return self._nothing(reply)
+        for kind, why in reply.lost:
+            log.warning("%s: a sample has no answer (%s)", self._model, why or kind)
+        return Generation(reply.texts, reply.usage)
+
+    def _nothing(self, reply: Reply) -> GenerateError:
+        """Why a reply without texts has none."""
+        kinds = [kind for kind, _ in reply.lost]
+        # An LLM that said nothing would say it again; a reply of another shape was hardly an LLM's.
+        kind = next((kind for kind in ("server", "filtered", "empty") if kind in kinds), "malformed")
+        why = next((why for one, why in reply.lost if one == kind and why), "")
+        told = f"the reply has no choices with text{f': {plain(why)}' if why else ''}"
+        return GenerateError(self._masked(told), kind, transient=kind in ("server", "malformed"))
+
+    def _refused(
+        self, target: Target, request: ChatRequest, sent: dict[str, Any], refusal: Refusal, headers: Mapping[str, str]
+    ) -> GenerateError:
+        """A refusal that teaches, or how the request ends."""
+        kind, status = refusal.kind, f"HTTP {refusal.status}: " if refusal.status else "an error came as a reply: "
+        told = self._masked(f"{status}{refusal.reason}")
+        if kind not in _NOT_OF_FORM:
+            ours = named_settings(refusal, sent, list(self._params))
+            learnt = {} if ours and refusal.fields else lessons(refusal, sent)
+            if learnt and (names := target.learn(learnt, told)):
+                samples = learnt.get("samples")
+                return RephraseError(_with(told, _FORM), lessons=names, samples=samples, usage=Usage(1))
+            if ours and kind in ("setting", ""):
+                named = ", ".join(ours)
+                return GenerateError(_with(told, f"set in generator.params or extra_body: {named}"), "setting")
+        if kind in ("setting", ""):
+            target.forget_unconfirmed()
+        if not kind:
+            # Where others of the same form are answered it is this request; else hardly any will be.
+            own = target.takes(sent)
+            return GenerateError(told if own else _with(told, _FORM), "refused" if own else "setting")
+        if transient := kind in ("busy", "server", "timeout"):
+            target.health.close_for(retry_after(headers))
+        if kind == "setting" and (way_out := _WAYS_OUT.get(refusal.status)):
+            told = _with(told, way_out)
+        return GenerateError(told, kind, transient)
+
+    def _failure(self, failed: Mapping[Target, GenerateError]) -> GenerateError:
         """The one error that a request ends with."""
         first = next((error for error in failed.values() if error.transient), next(iter(failed.values())))
-        told = []
-        for target, error in failed.items():
-            place = f"endpoint {self._targets.index(target) + 1} ({target.client.base_url.host}): "
-            closed = target.health.closed_for()
-            wait = f" (asks to be left alone for {closed:.0f} s)" if closed >= 1 else ""
-            told.append(f"{place if len(self._targets) > 1 else ''}{error}{wait}")
-        return GenerateError(f"{self._model}: {'; '.join(told)}", first.kind, first.transient)
+        told = "; ".join(self._told(target, str(error)) for target, error in failed.items())
+        return GenerateError(f"{self._model}: {told}", first.kind, first.transient)
+
+    def _told(self, target: Target, error: str) -> str:
+        place = f"endpoint {self.targets.index(target) + 1} ({target.host}): "
+        closed = target.health.closed_for()
+        wait = f" (asks to be left alone for {closed:.0f} s)" if closed >= 1 else ""
+        return f"{place if len(self.targets) > 1 else ''}{error}{wait}"
 
     def _masked(self, message: str) -> str:
         # Some servers repeat the key that they refuse. Cut last: half a key would not be found.
-        keys = {key for target in self._targets for key in target.keys if key != _NO_KEY}
+        keys = {key for target in self.targets for key in target.keys if key != NO_KEY}
         for key in sorted(keys, key=len, reverse=True):
             message = message.replace(key, "***")
-        return message[:300]
+        return re.sub(r"(?i)\b(bearer) +\S+", r"\1 ***", message)[:_LONGEST_MESSAGE]
 
 
-class _Target:
-    """An endpoint with its client, its keys and its health."""
-
-    def __init__(self, endpoint: Endpoint, model: str) -> None:
-        self._endpoint = endpoint
-        self.model = endpoint.model or model
-        # The last one is in use; earlier ones may still turn up in errors.
-        self.keys = [_read_key(endpoint)]
-        self.client = AsyncOpenAI(api_key=self.keys[-1], base_url=endpoint.base_url, timeout=None, max_retries=0)
-        self.health = Health()
-
-    def has_other_key(self, known: int) -> bool:
-        """Reads the key again; whether one came after the first `known`."""
-        key = _read_key(self._endpoint)
-        if key != self.keys[-1]:
-            self.keys.append(key)
-            self.client.api_key = key
-        return len(self.keys) > known
-
-
-def _read_key(endpoint: Endpoint) -> str:
-    place, key = f"api_key_env: {endpoint.api_key_env}", os.environ.get(endpoint.api_key_env, "").strip() or _NO_KEY
-    if path := endpoint.api_key_file:
-        try:
-            place, key = f"api_key_file: {path}", path.read_bytes().decode("ascii", errors="replace").strip()
-        except OSError as error:
-            raise HydraError(f"generator.api_key_file: {path} cannot be read: {error.strerror}") from None
-    # Anything else does not go into a header, and the error of that would quote it.
-    if not re.fullmatch("[ -~]+", key):
-        raise HydraError(f"generator.{place} holds no key: one line of ASCII letters, digits and signs")
-    return key
-
-
-def _generation(reply: object) -> Generation | GenerateError:
-    """What a reply says; the client does not check that it has OpenAI's shape."""
-    choices = getattr(reply, "choices", None)
-    messages = [getattr(choice, "message", None) for choice in choices] if isinstance(choices, list) else []
-    contents = [getattr(message, "content", 0) for message in messages]
-    # Half of a surrogate pair is valid in JSON, and nowhere that texts go from here.
-    texts = [text.encode(errors="replace").decode().strip() for text in contents if isinstance(text, str)]
-    if not any(texts):
-        # An LLM that said nothing would say it again; a reply of another shape was hardly an LLM's.
-        empty = bool(texts) or None in contents
-        return GenerateError("the reply has no choices with text", "empty" if empty else "malformed", not empty)
-    usage = getattr(reply, "usage", None)
-    prompt, completion = getattr(usage, "prompt_tokens", 0), getattr(usage, "completion_tokens", 0)
-    return Generation(tuple(filter(None, texts)), Usage(1, _count(prompt), _count(completion)))
-
-
-def _count(tokens: object) -> int:
-    return tokens if isinstance(tokens, int) and tokens > 0 else 0
-
-
-def _message(error: openai.APIStatusError) -> str:
-    # Only the server's own sentence: other parts of the body may repeat the request with its key.
-    text = error.body.get("message") if isinstance(error.body, dict) else None
-    return str(text or "no reason given")
+def _with(told: str, way_out: str) -> str:
+    """A message and the way out, no longer together than a message may be."""
+    return f"{told[: _LONGEST_MESSAGE - len(way_out) - 3]} ({way_out})"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from hydra_ray.records import ChatRequest, Generation, Usage
+from hydra_ray.records import ChatRequest, Generation
 from hydra_ray.steps.generate.base import GenerateError
+from hydra_ray.steps.generate.refusal import read_refusal
+from hydra_ray.steps.generate.reply import read_reply
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class VLLMGenerator:
         timeout_s: Seconds one attempt may take.
         retries: Further attempts after one that the engine did not answer.
         send_seed: Whether samples are seeded.
+        params: Further parameters of each request.
     """
 
     def __init__(
@@ -45,12 +49,16 @@ class VLLMGenerator:
         timeout_s: float = 60,
         retries: int = 4,
         send_seed: bool = True,
+        params: Mapping[str, Any] | None = None,
     ) -> None:
         self._ask = ask
         self._salt = cache_salt(salt_key or secrets.token_hex(16), tenant)
         self._timeout_s = timeout_s
         self._retries = retries
         self._send_seed = send_seed
+        self._params = dict(params or {})
+        # Forms of request (their fields) that were answered.
+        self._answered: set[frozenset[str]] = set()
         self._slots = asyncio.Semaphore(concurrency)
 
     async def __call__(self, request: ChatRequest) -> Generation:
@@ -67,13 +75,14 @@ class VLLMGenerator:
         """The engine lives on; it is not this object's."""
 
     async def _once(self, request: ChatRequest) -> Generation:
+        payload = self._payload(request)
         async with self._slots:
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    reply = await self._ask(self._payload(request))
+                    reply = await self._ask(payload)
             except TimeoutError as error:
                 raise GenerateError(f"vLLM took more than {self._timeout_s:g} s", "timeout", True) from error
-        return _read(reply)
+        return self._read(reply, frozenset(payload))
 
     def _payload(self, request: ChatRequest) -> dict[str, Any]:
         payload: dict[str, Any] = {
@@ -85,23 +94,22 @@ class VLLMGenerator:
         }
         if self._send_seed and request.temperature > 0:
             payload["seed"] = request.seed
-        return payload
+        return {**payload, **self._params}
+
+    def _read(self, reply: dict[str, Any], form: frozenset[str]) -> Generation:
+        if "error" in reply:
+            refusal = read_refusal(int(reply["error"].get("code") or 500), json.dumps(reply))
+            # Where others of the same form are answered it is this request; else hardly any will be.
+            kind = refusal.kind or ("refused" if form in self._answered else "setting")
+            raise GenerateError(f"vLLM: {refusal.reason[:300]}", kind, transient=kind in ("server", "busy", "timeout"))
+        answer = read_reply(reply)
+        if not answer.texts:
+            why = next((why for _, why in answer.lost if why), "")
+            raise GenerateError(f"vLLM: the reply has no choices with text{f': {why}' if why else ''}", "empty")
+        self._answered.add(form)
+        return Generation(answer.texts, answer.usage)
 
 
 def cache_salt(key: str, tenant: str) -> str:
     """A tenant's salt of vLLM's prefix cache: 64 hexadecimal digits that tell nothing about the tenant."""
     return hmac.new(key.encode(), tenant.encode(), "sha256").hexdigest()
-
-
-def _read(reply: dict[str, Any]) -> Generation:
-    if "error" in reply:
-        error = reply["error"]
-        status = error.get("code") or 500
-        kind = "server" if status >= 500 else "refused"
-        raise GenerateError(f"vLLM: {str(error.get('message'))[:300]}", kind, transient=status >= 500)
-    texts = [choice["message"].get("content") or "" for choice in reply["choices"]]
-    kept = tuple(text.strip() for text in texts if text.strip())
-    if not kept:
-        raise GenerateError("vLLM: the reply has no choices with text", "empty")
-    usage = reply["usage"]
-    return Generation(kept, Usage(1, usage["prompt_tokens"], usage.get("completion_tokens") or 0))

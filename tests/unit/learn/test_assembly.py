@@ -4,8 +4,17 @@ from dataclasses import fields, replace
 
 import pytest
 
-from hydra_ray.learn.assembly import asked_with, make_recipe
+from hydra_ray.learn.assembly import (
+    asked_with,
+    calls_for_candidates,
+    dialect_file,
+    generator_identity,
+    known_dialect,
+    make_recipe,
+)
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.generate.dialect import Dialect
+from hydra_ray.steps.generate.dialects import DialectFile
 
 # Beside those that have a setting's name.
 OTHERWISE = {"expected", "told", "seed"}
@@ -36,9 +45,43 @@ def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
         asked_with(parse_settings(sections), tag_task)
         for sections in (
             {"generator": {"model": "other"}},
+            {"generator": {"backend": "openai", "params": {"top_p": 0.5}}},
             {"method": {"shots": 1}},
             {"feedback": {"items": 1}},
             {"data": {"instruction": "Tag it"}},
         )
     ] + [asked_with(parse_settings({}), replace(tag_task, labels=tag_task.labels[:2]))]
     assert first not in others
+
+
+def openai(**more):
+    return parse_settings({"generator": {"backend": "openai", "base_url": "http://x/v1", "model": "m", **more}})
+
+
+def test_kept_answers_depend_on_what_is_sent_and_stay_of_use_where_nothing_more_is():
+    # As answers were kept before there were such settings.
+    assert generator_identity(openai()) == "openai|http://x/v1|m|float32"
+    assert generator_identity(openai(dialect={"samples": 1}, send_seed=False)) == generator_identity(openai())
+    others = [
+        openai(params={"top_p": 0.5}),
+        openai(params={"top_p": 0.6}),
+        openai(extra_body={"top_p": 0.5}),
+        openai(extra_body={"chat_template_kwargs": {"enable_thinking": False}}),
+        openai(reasoning_tokens=100),
+    ]
+    assert len({generator_identity(one) for one in (*others, openai())}) == 6
+    same = openai(extra_body={"b": 1, "a": {"d": 1, "c": 2}}), openai(extra_body={"a": {"c": 2, "d": 1}, "b": 1})
+    assert generator_identity(same[0]) == generator_identity(same[1])
+
+
+def test_candidates_cost_what_is_known_of_the_endpoint(tmp_path):
+    settings = openai(cache=tmp_path, base_url="http://me:secret@x/v1/?key=secret")
+    assert (known_dialect(settings), calls_for_candidates(settings)) == (Dialect(), 2)
+    DialectFile(dialect_file(settings)).put("http://x/v1", "m", Dialect(samples=3))
+    # A greedy answer, and seven samples, three at a time.
+    assert calls_for_candidates(settings) == 4
+    assert "secret" not in dialect_file(settings).read_text()
+    told = openai(cache=tmp_path, dialect={"samples": 1})
+    assert (known_dialect(told).samples, calls_for_candidates(told)) == (1, 8)
+    assert calls_for_candidates(openai(cache=tmp_path, model="other")) == 2
+    assert calls_for_candidates(parse_settings({"generator": {"cache": str(tmp_path)}})) == 2

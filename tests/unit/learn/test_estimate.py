@@ -1,6 +1,7 @@
 """What a collection will ask is told exactly, without asking."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,10 +9,12 @@ from hydra_ray.learn.estimate import chat_token_counter, estimate
 from hydra_ray.learn.feedback import Asker, Questions
 from hydra_ray.learn.plan import Unit
 from hydra_ray.methods import Recipe
+from hydra_ray.records import Generation, Usage
 from hydra_ray.settings import LimitSettings
-from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator
+from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, ask_key
 from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 from hydra_ray.steps.generate.embedded import EmbeddedGenerator
+from hydra_ray.steps.generate.splitting import SplittingGenerator
 from hydra_ray.steps.prompt import Prompter
 
 RECIPE = Recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
@@ -44,6 +47,31 @@ def test_it_is_what_is_asked_then(scripted, units, questions):
     asyncio.run(asker(questions(units[1])))
     assert len(llm.requests) == ahead.requests
     assert estimate(units, questions, cache, "other model", lambda request: 10, exact=False).cached == 0
+
+
+def test_samples_that_are_asked_one_by_one_are_calls_of_their_own(scripted, units, questions, capsys):
+    from rich.console import Console
+
+    cache = AnswerCache(":memory:")
+    ahead = estimate(units, questions, cache, "m", lambda request: 10, False, most_samples=1, reasoning_tokens=100)
+    # Of each user four samples come to three calls more.
+    assert (ahead.requests, ahead.repeated, ahead.cached) == (6 + 2 * 3, 1, 0)
+    assert (ahead.prompt_tokens, ahead.completion_tokens) == (12 * 10, (16 + 100) * (1 + 2 + 4 + 1 + 4))
+    Console(width=200).print(ahead.table(LimitSettings(calls=11)))
+    shown = capsys.readouterr().out
+    assert "at most 1 of a request" in shown
+    assert "generator.limits.calls is 11" in shown
+    llm = scripted(lambda request: ["drama"] * request.n)
+    split = SplittingGenerator(llm, lambda: 1, cache, "m")
+    asker = Asker(CachedGenerator(split, cache, "m"), questions.prompter.task)
+    told = asyncio.run(asker(questions(units[0])))
+    assert told.usage.calls == len(llm.requests) == 7
+    later = estimate(units, questions, cache, "m", lambda request: 10, False, most_samples=1)
+    assert (later.requests, later.cached) == (12, 7)
+    # A sample is there of what was not answered whole.
+    several = questions(units[1]).several[-1]
+    cache.put(ask_key("m", replace(several, n=1, seed=several.seed + 1)), Generation(("drama",), Usage(1, 10, 1)))
+    assert estimate(units, questions, cache, "m", lambda request: 10, False, most_samples=1).cached == 8
 
 
 def test_tokens_are_the_models_own_count(units, questions):

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import Answer, Candidate, Usage
-from hydra_ray.serve.protocol import AsciiJSON, about, completion, pieces, stream
+from hydra_ray.serve.protocol import AsciiJSON, about, completion, no_answer, pieces, stream
+from hydra_ray.steps.generate import GenerateError
 
 ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("quite loud")), usage=Usage(1, 10, 3))
 HYDRA = about(ANSWER, "rag", "ann", ["temperature"])
@@ -103,3 +104,26 @@ def test_half_a_surrogate_pair_breaks_no_response():
     body = AsciiJSON(completion(answer, "hydra", 1, HYDRA)).body
     assert json.loads(body)["choices"][0]["message"]["content"] == answer.text
     assert said(events(answer)) == answer.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "code", "logged"),
+    [
+        ("refused", 400, None, False),
+        ("filtered", 400, "content_filter", False),
+        ("busy", 429, None, False),
+        ("key", 502, None, True),
+        ("quota", 502, None, True),
+        ("setting", 502, None, True),
+        ("other", 502, None, True),
+        ("server", 502, None, False),
+        ("timeout", 502, None, False),
+        ("empty", 502, None, False),
+    ],
+)
+def test_only_what_the_client_can_mend_is_the_clients_fault(kind, status, code, logged, caplog):
+    response = no_answer(GenerateError("m: HTTP 404: no such model", kind))
+    error = json.loads(response.body)["error"]
+    assert (response.status_code, error["message"]) == (status, "m: HTTP 404: no such model")
+    assert error["code"] == code
+    assert ("no such model" in caplog.text) == logged

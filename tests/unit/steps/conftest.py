@@ -8,6 +8,7 @@ from faulty_endpoint import FaultyEndpoint
 from openai_endpoint import serving
 
 from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.splitting import SplittingGenerator
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ async def client(endpoint, monkeypatch):
 
     def make(key_file=None, **options):
         endpoints = [Endpoint(endpoint.url, "LLM_KEY", key_file)]
-        made.append(OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, "retries": 0, **options}))
+        asking = OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, "retries": 0, **options})
+        made.append(SplittingGenerator(asking, asking.most_samples))
         return made[-1]
 
     yield make

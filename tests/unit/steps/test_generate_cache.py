@@ -30,6 +30,18 @@ async def test_what_came_from_disk_counts_as_cached_and_not_as_a_call(counter):
     assert (await cached(REQUEST)).usage == Usage(calls=0, prompt_tokens=10, completion_tokens=2, cached=1)
 
 
+async def test_an_answer_counts_as_many_calls_from_the_cache_as_it_took():
+    async def several(request):
+        await asyncio.sleep(0)
+        return Generation(("fine",), Usage(3, 30, 6, cached=1))
+
+    cache = AnswerCache(":memory:")
+    cached = CachedGenerator(several, cache, "model")
+    together = await asyncio.gather(cached(REQUEST), cached(REQUEST))
+    assert [answer.usage for answer in together] == [Usage(3, 30, 6, cached=1), Usage(0, 30, 6, cached=4)]
+    assert (await cached(REQUEST)).usage == Usage(0, 30, 6, cached=4)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -131,7 +131,7 @@ def plans(rng, texts, faults):
         met = rng.choices(faults, k=rng.choice([0, 0, 1, 1, 2, 3]))
         # One deadline a request is wait enough.
         met = [fault for i, fault in enumerate(met) if fault is not f.drip or f.drip not in met[:i]]
-        made[text] = [*met, *([f.fails(400, f"no {text}")] if rng.random() < 0.1 else [])]
+        made[text] = [*met, *([f.fails(400, f"too long: no {text}")] if rng.random() < 0.1 else [])]
     return made
 
 
@@ -166,7 +166,9 @@ async def test_in_any_mix_of_faults_every_request_ends_and_gets_its_own_answer(s
     refused = {text for text in texts if len(plan[text]) > sum(fault in faults for fault in plan[text])}
     assert failed.keys() == refused
     assert 0 < len(refused) < len(texts)
-    assert all(f"HTTP 400: no {text}" in str(error) and error.kind == "refused" for text, error in failed.items())
+    assert all(
+        f"HTTP 400: too long: no {text}" in str(error) and error.kind == "refused" for text, error in failed.items()
+    )
     assert met == {text: len(plan[text]) + (text not in refused) for text in texts}
     assert max(server.most_in_flight for server in servers) <= 16
     # No connection is left behind.

@@ -95,6 +95,24 @@ async def test_what_vllm_refuses_is_told_in_its_words(code, kind, asked):
     assert (caught.value.kind, len(engine.asked)) == (kind, asked)
 
 
+async def test_what_vllm_takes_of_no_request_is_the_settings_fault_and_of_one_its_own():
+    odd = {"error": {"message": "top_p must be in (0, 1]", "code": 400}}
+    generator = VLLMGenerator(Engine(odd, reply("fine", "well"), odd), "acme", params={"top_p": 5})
+    kinds = []
+    for _ in range(3):
+        try:
+            await generator(REQUEST)
+        except GenerateError as error:
+            kinds.append((error.kind, error.final))
+    assert kinds == [("setting", False), ("refused", True)]
+
+
+async def test_further_parameters_are_sent_and_reasoning_is_left_out():
+    engine = Engine(reply("<think>hm</think>fine", "<think>hm"))
+    answer = await VLLMGenerator(engine, "acme", params={"top_p": 0.5})(REQUEST)
+    assert (answer.texts, engine.asked[0]["top_p"]) == (("fine",), 0.5)
+
+
 async def test_choices_without_text_are_left_out_and_none_at_all_is_an_error():
     assert (await VLLMGenerator(Engine(reply(None, "one", " ")), "acme")(REQUEST)).texts == ("one",)
     with pytest.raises(GenerateError, match="no choices with text") as caught:
