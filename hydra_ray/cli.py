@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hydra_ray.learn.threads import wait_passively
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, load_settings, settings_table
 
@@ -276,5 +277,6 @@ def main() -> None:
     """Entry point of `hydra-ray`."""
     # Each command shows progress of its own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    wait_passively()
     with _plain_errors():
         app()

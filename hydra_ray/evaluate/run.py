@@ -23,6 +23,7 @@ from hydra_ray.evaluate.scoring import score_dumps
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.run import progress_bar
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings
@@ -143,4 +144,5 @@ def _in_parallel(jobs: Sequence[Job], workers: int, bar: Progress) -> list[Path]
 
 @ray.remote(num_cpus=1)
 def _answer_elsewhere(job: Job) -> list[Path]:
+    use_given_cpus()
     return answer(job, lambda run, total: None)

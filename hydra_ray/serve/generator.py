@@ -6,6 +6,7 @@ from ray import serve
 from ray.serve import metrics
 
 from hydra_ray.learn.assembly import generator_identity, make_backend, open_cache
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.records import ChatRequest, Generation
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator as GeneratorStep
@@ -22,6 +23,7 @@ class Generator:
     """Samples answers and reports calls, tokens, failures and latency as metrics of the cluster."""
 
     def __init__(self, settings: Settings) -> None:
+        use_given_cpus()
         # A full queue of vLLM is the client's to wait out: trying again here would only hide it.
         retries = 0 if settings.generator.backend == "vllm" else None
         self._calls = metrics.Counter(

@@ -11,7 +11,13 @@ from hydra_ray.settings.learning import (
 )
 from hydra_ray.settings.listing import settings_table
 from hydra_ray.settings.llm import EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
-from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfilePromptSettings, ProfileSettings
+from hydra_ray.settings.method import (
+    EmbedderSettings,
+    MethodSettings,
+    PeerSettings,
+    ProfilePromptSettings,
+    ProfileSettings,
+)
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
@@ -19,6 +25,7 @@ __all__ = [
     "BaseHeadSettings",
     "BaseSettings",
     "DataSettings",
+    "EmbedderSettings",
     "EncoderSettings",
     "EndpointSettings",
     "EvaluateSettings",

@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from hydra_ray.settings.data import DataSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
 from hydra_ray.settings.llm import GeneratorSettings
-from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfileSettings
+from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.section import Section
 
 
@@ -90,6 +90,7 @@ class Settings(Section):
     feedback: FeedbackSettings = FeedbackSettings()
     fit: FitSettings = FitSettings()
     method: MethodSettings = MethodSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
     peers: PeerSettings = PeerSettings()
     profile: ProfileSettings = ProfileSettings()
     model: ModelSettings = ModelSettings()

@@ -5,6 +5,7 @@ from transformers import BertConfig, BertModel
 
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.lexical import lexical_features
+from hydra_ray.models.precision import PRECISIONS
 
 LONG = "robot " * 200
 DECISIONS = [
@@ -15,6 +16,17 @@ DECISIONS = [
     ("drama", "", ""),
     ("drama", "drama", "x"),
 ]
+
+
+# How far numbers that are equal may differ; of bfloat16 three digits are exact.
+NEAR = {"float32": 1e-5, "bfloat16": 0.06}
+
+
+@pytest.fixture(params=PRECISIONS, autouse=True)
+def near(request, monkeypatch):
+    """All of it in either arithmetic, whatever a probe would find."""
+    monkeypatch.setenv("HYDRA_PRECISION", request.param)
+    return {"atol": NEAR[request.param], "rtol": NEAR[request.param]}
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +76,7 @@ def test_each_distinct_text_is_read_once(encoder, rows):
     assert sum(rows) == len(distinct)
 
 
-def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
+def test_z_is_the_judged_text_and_its_products_with_the_others(encoder, near):
     z = encoder.features(DECISIONS)
     assert (z.shape, z.dtype) == ((len(DECISIONS), encoder.width), torch.float32)
 
@@ -80,7 +92,7 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
         mean = sum((alone(answer) for answer in texts[2].split(" | ")), torch.zeros(32))
         answers = mean / mean.norm().clamp(min=1e-9) * 32**0.5
         lexical = torch.tensor(lexical_features(*texts))
-        assert_close(row, torch.cat([judged, judged * by, judged * answers, lexical]), atol=1e-5, rtol=1e-5)
+        assert_close(row, torch.cat([judged, judged * by, judged * answers, lexical]), **near)
 
 
 def test_words_tell_nothing_where_they_are_not_to(encoder):
@@ -92,8 +104,8 @@ def test_words_tell_nothing_where_they_are_not_to(encoder):
     assert not silent.tokenize(DECISIONS)["lexical"].any()
 
 
-def test_training_and_scoring_see_the_same_features(encoder):
-    assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), atol=1e-5, rtol=1e-5)
+def test_training_and_scoring_see_the_same_features(encoder, near):
+    assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), **near)
 
 
 def test_what_a_user_answered_teaches_the_encoder(encoder):
@@ -104,10 +116,10 @@ def test_what_a_user_answered_teaches_the_encoder(encoder):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_features_depend_on_neither_batch_nor_order(encoder, batch_size):
+def test_features_depend_on_neither_batch_nor_order(encoder, batch_size, near):
     shuffled = [3, 0, 5, 1, 4, 2]
     z = encoder.features([DECISIONS[i] for i in shuffled], batch_size)
-    assert_close(z, encoder.features(DECISIONS)[shuffled], atol=1e-5, rtol=1e-5)
+    assert_close(z, encoder.features(DECISIONS)[shuffled], **near)
     # Else the order could be wrong unnoticed.
     assert torch.pdist(z).min() > 0.01
 
@@ -127,11 +139,11 @@ def test_remembered_texts_are_not_read_again(tiny_encoder, rows):
     assert rows == []
 
 
-def test_no_more_texts_are_remembered_than_told(tiny_encoder, encoder):
+def test_no_more_texts_are_remembered_than_told(tiny_encoder, encoder, near):
     remembering = TextsEncoder.load(str(tiny_encoder), 64)
     for capacity in (3, 0):
         remembering.remember(capacity)
-        assert_close(remembering.features(DECISIONS), encoder.features(DECISIONS), atol=1e-5, rtol=1e-5)
+        assert_close(remembering.features(DECISIONS), encoder.features(DECISIONS), **near)
         remembering.features(DECISIONS[:1])
         assert len(remembering._memory) == capacity
 
