@@ -52,7 +52,7 @@ def start_ray(address: str | None, **options: Any) -> None:
             if attempt == _ATTEMPTS:
                 raise HydraError(
                     f"Ray did not start on this machine in {attempt} tries: {_line(error)}. If it is busy or short of "
-                    "memory, end other work and run the command again; why is in Ray's logs, /tmp/ray/session_latest/logs"
+                    "memory, end other work and run the command again; Ray's logs are in /tmp/ray/session_latest"
                 ) from error
             log.warning("Ray did not start (%s); trying again with longer time-outs", _line(error))
             os.environ.update({name: value for name, value in _PATIENCE.items() if name not in os.environ})

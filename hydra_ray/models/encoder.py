@@ -21,8 +21,12 @@ from hydra_ray.models.precision import resolve
 # where there is none.
 Texts = tuple[str, str, str]
 
-# Few distinct tensor shapes: bf16 kernels on the CPU are compiled anew for each.
-_WIDTH_MULTIPLE, _ROWS_MULTIPLE = 32, 16
+# Texts are padded to multiples of so many tokens. In bfloat16 tensors have few distinct shapes: kernels on the CPU are
+# compiled anew for each.
+_WIDTH_MULTIPLES = {"bfloat16": 32, "float32": 8}
+_ROWS_MULTIPLE = 16
+# Share of a batch's tokens that has to be saved for another pass: on CPUs each pass converts the weights to bfloat16.
+_WORTH_A_PASS = 1 / 3
 
 
 class TextsEncoder(nn.Module):
@@ -112,7 +116,7 @@ class TextsEncoder(nn.Module):
         """Features z of tokenised decisions, shape (decisions, width), float32."""
         places = {name: batch[name] for name in ("place", "answers", "starts")}
         tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
-        return _features(self._encode(tokens), places, batch["lexical"])
+        return _features(self._encode_by_length(tokens), places, batch["lexical"])
 
     def remember(self, texts: int) -> None:
         """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
@@ -165,14 +169,14 @@ class TextsEncoder(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
-        limit = self.max_tokens
+        limit, multiple = self.max_tokens, _WIDTH_MULTIPLES[self.arithmetic]
         padded = [*texts, *[""] * (-len(texts) % _ROWS_MULTIPLE)]
         batch = self.tokenizer(
             padded,
             truncation=True,
             max_length=limit,
             padding=True,
-            pad_to_multiple_of=_WIDTH_MULTIPLE if limit % _WIDTH_MULTIPLE == 0 else None,
+            pad_to_multiple_of=multiple if limit % multiple == 0 else None,
             return_tensors="pt",
         )
         return dict(batch)
@@ -182,6 +186,21 @@ class TextsEncoder(nn.Module):
             return torch.zeros(len(decisions), LEXICAL)
         told = [lexical_features(*texts) for texts in decisions]
         return torch.tensor(told, dtype=torch.float32).reshape(-1, LEXICAL)
+
+    def _encode_by_length(self, tokens: dict[str, Tensor]) -> Tensor:
+        """As `_encode`, but short texts apart from long ones: a label would be padded to the length of a query."""
+        multiple, (count, longest) = _WIDTH_MULTIPLES[self.arithmetic], tokens["input_ids"].shape
+        lengths = tokens["attention_mask"].sum(dim=1)
+        short = int((lengths <= multiple).sum())
+        if short == count or short * (longest - multiple) < _WORTH_A_PASS * count * longest:
+            return self._encode(tokens)
+        order = lengths.argsort(stable=True)
+        encoded = []
+        for rows, width in ((order[:short], multiple), (order[short:], None)):
+            # The last row stands in for those that are missing to a multiple.
+            padded = torch.cat([rows, rows[-1:].expand(-len(rows) % _ROWS_MULTIPLE)])
+            encoded.append(self._encode({name: ids[padded, :width] for name, ids in tokens.items()})[: len(rows)])
+        return torch.cat(encoded)[order.argsort()]
 
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
         """Unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""

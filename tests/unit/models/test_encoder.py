@@ -58,9 +58,11 @@ def test_a_long_text_keeps_its_start_and_costs_the_others_nothing(encoder, place
     assert [text for i, text in enumerate(kept) if i != place] == [t for i, t in enumerate(texts) if i != place]
 
 
-@pytest.mark.parametrize(("limit", "most"), [(256, 8), (50, 50)])
-def test_tensors_have_few_shapes_and_never_pass_the_limit(tiny_encoder, limit, most):
-    encoder = TextsEncoder.load(str(tiny_encoder), limit)
+@pytest.mark.parametrize(
+    ("precision", "limit", "most"), [("bfloat16", 256, 8), ("float32", 256, 32), ("bfloat16", 50, 50)]
+)
+def test_tensors_have_few_shapes_and_never_pass_the_limit(tiny_encoder, precision, limit, most):
+    encoder = TextsEncoder.load(str(tiny_encoder), limit, precision)
     shapes = {encoder.tokenize([("x " * count, "", "")])["input_ids"].shape for count in range(1, 300, 3)}
     assert max(width for _, width in shapes) == limit
     assert len(shapes) <= most
@@ -106,6 +108,26 @@ def test_words_tell_nothing_where_they_are_not_to(encoder):
 
 def test_training_and_scoring_see_the_same_features(encoder, near):
     assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), **near)
+
+
+def test_short_texts_are_not_padded_to_the_length_of_long_ones(encoder, monkeypatch, near):
+    encode, shapes = TextsEncoder._encode, []
+
+    def noting(self, tokens):
+        shapes.append(tuple(tokens["input_ids"].shape))
+        return encode(self, tokens)
+
+    # A label beside each long query, in turn, and twice as many labels as rows come together.
+    decisions = [(f"label {n}", f"{LONG} {n % 4}", "") for n in range(20)]
+    tokens = encoder.tokenize(decisions)
+    whole = encode(encoder, {name: tokens[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
+    with monkeypatch.context() as watched:
+        watched.setattr(TextsEncoder, "_encode", noting)
+        z = encoder(tokens)
+    assert sorted(width < 64 for _, width in shapes) == [False, True]
+    assert all(rows % 16 == 0 for rows, _ in shapes)
+    assert_close(z[:, :32], whole[tokens["place"][:, 0]], **near)
+    assert_close(z[:, 32:64], whole[tokens["place"][:, 0]] * whole[tokens["place"][:, 1]], **near)
 
 
 def test_what_a_user_answered_teaches_the_encoder(encoder):

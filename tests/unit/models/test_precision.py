@@ -16,8 +16,8 @@ from hydra_ray.models.precision import PRECISIONS, choose, probe, resolve
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
 
-# Of logits, which are about 1: what another arithmetic may change. Twice as far apart, a choice cannot change.
-TOLERANCE = 0.05
+# Share of the spread of logits that another arithmetic may change. Twice as far apart, a choice cannot change.
+TOLERANCE = 0.1
 DECISIONS = [
     (judged, by, told)
     for by in ("two cats meet a robot", "a king weeps over a lost violin", "snow in June")
@@ -145,13 +145,14 @@ def test_a_base_decides_alike_in_either_arithmetic(trained, tmp_path, monkeypatc
     sure = 0
     for head in heads:
         expected, found = (model.score(DECISIONS, [head] * len(DECISIONS)) for model in (exact, loaded))
-        assert_close(found, expected, atol=TOLERANCE, rtol=0)
+        allowed = TOLERANCE * float(expected.std())
+        assert_close(found, expected, atol=allowed, rtol=0)
         # Candidates of one query compete under the same told answers.
         for by in range(0, len(DECISIONS), 12):
             for told in range(3):
                 competing = slice(by + told, by + 12, 3)
                 best = expected[competing].sort(descending=True).values
-                if best[0] - best[1] > 2 * TOLERANCE:
+                if best[0] - best[1] > 2 * allowed:
                     sure += 1
                     assert found[competing].argmax() == expected[competing].argmax()
     assert sure > len(heads), "too few clear cases to tell anything"
