@@ -25,7 +25,6 @@ from hydra_ray.records import Dataset, User
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings
 
-
 # Measured on two cores, in both arithmetics: starting processes, asking the LLM and fitting take the same time on any
 # processor, about; training and encoding take as long as so many of the probe's layers.
 _FIXED_MINUTES = 2.5

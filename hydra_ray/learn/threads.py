@@ -25,10 +25,10 @@ def use_given_cpus() -> int | None:
     # Imported here: the command line reads its arguments sooner without it.
     import ray
 
-    context = ray.get_runtime_context()
-    if context.worker.mode != ray.WORKER_MODE:
+    # Asked for its context, Ray would start a cluster where there is none.
+    if not ray.is_initialized() or ray.get_runtime_context().worker.mode != ray.WORKER_MODE:
         return None
-    given = context.get_assigned_resources().get("CPU", 0)
+    given = ray.get_runtime_context().get_assigned_resources().get("CPU", 0)
     count = threads_for(given, os.environ.get("OMP_NUM_THREADS", ""), cores())
     # Some deployments need torch late or never; it then reads what is said here.
     os.environ["OMP_NUM_THREADS"] = str(count)

@@ -74,9 +74,14 @@ def probe(device: str = "cpu") -> Probe:
     # Two threads that measured at once would measure each other.
     with _lock:
         if device not in _probes:
-            _probes[device] = _of_cuda() if device == "cuda" else _of_cpu() if device == "cpu" else _of_another(device)
+            _probes[device] = find_out(device)
             log.info("encoders run in %s: %s", _probes[device].chosen, _probes[device].why)
         return _probes[device]
+
+
+def find_out(device: str) -> Probe:
+    """As `probe`, now: with the threads that there are now."""
+    return _of_cuda() if device == "cuda" else _of_cpu() if device == "cpu" else _of_another(device)
 
 
 def choose(seconds: dict[str, float]) -> str:
