@@ -174,6 +174,12 @@ def test_nothing_to_judge_has_no_features(encoder):
     assert encoder.features([]).shape == (0, encoder.width)
 
 
+def test_each_batch_that_is_encoded_is_told(encoder):
+    told = []
+    encoder.features(DECISIONS, 2, lambda done, total: told.append((done, total)))
+    assert told == [(2, 8), (4, 8), (6, 8), (8, 8)]
+
+
 def test_what_was_saved_encodes_alike(encoder, tmp_path):
     encoder.save(tmp_path)
     assert_close(TextsEncoder.load(str(tmp_path), 64).features(DECISIONS), encoder.features(DECISIONS))
