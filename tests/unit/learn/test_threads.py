@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import ray
+import yaml
 
 from hydra_ray.learn.threads import PASSIVE_WAITS, threads_for, use_given_cpus, wait_passively
 
@@ -59,3 +61,25 @@ def test_the_command_line_says_how_to_wait_before_torch_is_loaded():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == PASSIVE_WAITS["OMP_WAIT_POLICY"], done.stderr
+
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "deployments").glob("*.yaml")), ids=lambda path: path.name)
+def test_replicas_of_a_served_application_wait_passively(path):
+    """`serve run` and `serve deploy` start them from a cluster that knows nothing of the command line."""
+    applications = yaml.safe_load(path.read_text())["applications"]
+    (ours,) = (one for one in applications if one["import_path"] == "hydra_ray.serve.app:build")
+    assert ours["runtime_env"]["env_vars"] == PASSIVE_WAITS
+
+
+@pytest.mark.parametrize("name", ["rayservice.yaml", "rayjob.yaml"])
+def test_pods_wait_passively(name):
+    (manifest,) = (one for one in yaml.safe_load_all((ROOT / "k8s/base" / name).read_text()) if one)
+    spec = manifest["spec"].get("rayClusterConfig") or manifest["spec"]["rayClusterSpec"]
+    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
+    for group in groups:
+        (container, *_) = group["template"]["spec"]["containers"]
+        told = {one["name"]: one.get("value") for one in container["env"]}
+        assert told.items() >= PASSIVE_WAITS.items()
