@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hydra_ray.learn.threads import wait_passively
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, load_settings, settings_table
@@ -320,5 +321,6 @@ def main() -> None:
     """Entry point of `hydra-ray`."""
     # Each command shows progress of its own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    wait_passively()
     with stopped_by_signals(), _plain_errors():
         app()

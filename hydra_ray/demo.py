@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import combinations
@@ -20,9 +21,15 @@ from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.logs import set_up_logging
+from hydra_ray.models.precision import probe, resolve
 from hydra_ray.records import Dataset, User
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings
+
+# Measured on two cores, in both arithmetics: starting processes, asking the LLM and fitting take the same time on any
+# processor, about; training and encoding take as long as so many of the probe's layers.
+_FIXED_MINUTES = 2.5
+_LAYERS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,7 @@ def run_demo(out: Path, console: Console) -> None:
     settings = demo_settings(out)
     set_up_logging(settings.logging)
     data = settings.data
+    console.print(expected_time(resolve("auto"), probe("cpu").seconds))
     # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):
         console.rule("1 Collect: what helps the LLM, and what would it answer?")
@@ -68,6 +76,20 @@ def run_demo(out: Path, console: Console) -> None:
             for user in (contrast.first, contrast.second):
                 reply = ask(client, settings.serve.model_name, contrast.text, user.key.user)
                 console.print(explain(user, preferences[user.key], contrast.text, reply))
+
+
+def expected_time(precision: str, layer_seconds: Mapping[str, float]) -> str:
+    """How long the demo will take, in one sentence.
+
+    Args:
+        precision: That encoders run in.
+        layer_seconds: As of `Probe.seconds`.
+    """
+    minutes = _FIXED_MINUTES + _LAYERS * layer_seconds[precision] / 60
+    return (
+        f"This takes about {round(minutes)} minutes where nothing else is done (encoders run in {precision}); each "
+        "step shows the time it has left."
+    )
 
 
 def ask(client: OpenAI, model: str, text: str, user: str) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from hydra_ray.learn.assembly import (
     open_cache,
 )
 from hydra_ray.learn.datasets import digest_of, load_data
+from hydra_ray.learn.embedding import make_embedder
 from hydra_ray.learn.run import check_task
 from hydra_ray.learn.teaching import digest
 from hydra_ray.methods import METHODS, Method, needs_base
@@ -94,7 +95,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     told = [digest_of(dataset.users, dataset.golds), digest_of(trained, {})]
     base, store = None, None
     if any(map(needs_base, job.methods)):
-        base = Base.load(settings.model_dir / "base")
+        base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
         store = UserStore(settings.store_url)
     made_of = {run: digest(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
@@ -131,7 +132,8 @@ def _answer_runs(
     peers = make_peers(settings, (*dataset.users, *trained))
     writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
     book = ProfileBook(writer, store)
-    steps = LocalSteps(dataset, base, store, recipe, peers, settings.peers.similar_users, book)
+    similar, embed = settings.peers.similar_users, make_embedder(settings)
+    steps = LocalSteps(dataset, base, store, recipe, peers, similar, book, embed)
     methods = _methods(list(made_of), steps, generator, settings, task, dataset)
     judged = judged_history(settings, dataset, base) if base is not None else ()
     about: dict[str, Any] = {
@@ -232,7 +234,7 @@ def _methods(
 
 def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:
     """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
-    elsewhere = {
+    elsewhere = (
         "out",
         "users",
         "preset",
@@ -245,8 +247,10 @@ def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, 
         "serve",
         "ray",
         "logging",
-    }
-    parts: list[Any] = [settings.model_dump(mode="json", exclude=elsewhere), generator_identity(settings), run]
+    )
+    # In which arithmetic texts are encoded differs by processor, and is no reason to ask again.
+    excluded: Any = {**dict.fromkeys(elsewhere, True), "embedder": {"precision"}}
+    parts: list[Any] = [settings.model_dump(mode="json", exclude=excluded), generator_identity(settings), run]
     if base is not None and store is not None and (needs_base(run) or run in HEAD_CONTROLS):
         keys = [user.key for user in dataset.users]
         stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]

@@ -12,6 +12,7 @@ from rich.console import Console
 from hydra_ray.learn.assembly import generator_identity
 from hydra_ray.learn.collect import CollectReport
 from hydra_ray.learn.datasets import digest_of, load_data
+from hydra_ray.learn.embedding import ranked_by
 from hydra_ray.learn.fit import fit_users
 from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.learn.teaching import digest
@@ -95,9 +96,11 @@ def prepare(cell: Cell, console: Console) -> None:
 def _made_of(train: Settings) -> str:
     """Digest of all that a base depends on: the training users' records, how they are asked about and learnt from."""
     sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
-    how = train.model_dump(mode="json", include=sections, exclude={"feedback": {"dir", "askers", "stop_when_alike"}})
+    # A base decides alike whatever arithmetic it was trained in.
+    elsewhere: Any = {"feedback": {"dir", "askers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
+    how = train.model_dump(mode="json", include=sections, exclude=elsewhere)
     _, dataset = load_data(train, "train")
-    return digest(how, generator_identity(train), digest_of(dataset.users, dataset.golds))
+    return digest(how, ranked_by(train), generator_identity(train), digest_of(dataset.users, dataset.golds))
 
 
 def _whole(report: CollectReport) -> None:

@@ -18,6 +18,7 @@ from hydra_ray.evaluate.statistics import Array, Bootstrap, interval, paired_dif
 from hydra_ray.learn.assembly import calls_for_candidates, make_generator, make_prompter, make_recipe, open_cache
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.datasets import load_data
+from hydra_ray.learn.embedding import make_embedder
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.fit import make_fitter
@@ -146,7 +147,8 @@ class CurveMaker:
 
     def _answers(self, dataset: Dataset, heads: Mapping[tuple[UserKey, str], Head], method: str) -> Outputs:
         recipe = make_recipe(self._settings)
-        steps = LocalSteps(dataset, self._base, GivenHeads(heads), recipe)
+        embed = make_embedder(self._settings)
+        steps = LocalSteps(dataset, self._base, GivenHeads(heads), recipe, embed=embed)
         answer = METHODS[method](steps.ports(self._generator), make_prompter(self._settings, self._task), recipe)
         queries = _queries(dataset)
 
@@ -201,7 +203,7 @@ def measure_curves(settings: Settings, console: Console) -> Curves:
     task, dataset = load_data(settings)
     if not _queries(dataset):
         raise HydraError(no_answers(settings))
-    base = Base.load(settings.model_dir / "base")
+    base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
     check_task(base.task, task)
     with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as stack:
         generator = make_generator(settings, open_cache(settings))

@@ -15,11 +15,12 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, HydraError, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
 from hydra_ray.steps.batching import MicroBatcher
+from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.peers import PeerPool
 from hydra_ray.steps.profile_writer import cut_off
 from hydra_ray.steps.rerank import RerankAsk, Reranker
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever
 
 # Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
@@ -46,6 +47,7 @@ class LocalSteps:
         peers: Histories of others; without them methods go on with the user's own.
         similar_users: Most peers whose items are looked at.
         profiles: Writes profiles; without it methods go on without.
+        embed: For retrievers that compare encodings.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class LocalSteps:
         peers: PeerPool | None = None,
         similar_users: int = 5,
         profiles: ProfileBook | None = None,
+        embed: Embed | None = None,
     ) -> None:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
@@ -65,6 +68,7 @@ class LocalSteps:
         self._peers = peers
         self._similar_users = similar_users
         self._profiles = profiles
+        self._embed = embed
         self._heads: dict[tuple[UserKey, str], Head | None] = {}
         if base is not None:
             for scorer in (base.reranker, base.adapter):
@@ -82,7 +86,7 @@ class LocalSteps:
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Ranks what the query may see of its user's history."""
-        return await asyncio.to_thread(RETRIEVERS[by], query, self._history(query), k)
+        return await asyncio.to_thread(retriever(by, self._embed), query, self._history(query), k)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Ranks what users similar to the query's said before it."""

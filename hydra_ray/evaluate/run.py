@@ -23,6 +23,7 @@ from hydra_ray.evaluate.scoring import score_dumps
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.run import progress_bar
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError
@@ -157,4 +158,5 @@ def _result(done: ray.ObjectRef) -> list[Path]:
 @ray.remote(num_cpus=1)
 def _answer_elsewhere(job: Job) -> list[Path]:
     set_up_logging(job.cell.settings.logging)
+    use_given_cpus()
     return answer(job, lambda run, total: None)

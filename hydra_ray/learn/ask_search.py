@@ -17,6 +17,7 @@ from rich.table import Table
 
 from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe, open_cache
 from hydra_ray.learn.datasets import chosen_users
+from hydra_ray.learn.embedding import make_embedder
 from hydra_ray.learn.engine import generator_running
 from hydra_ray.learn.plan import Unit, plan_units
 from hydra_ray.learn.run import progress_bar
@@ -27,7 +28,7 @@ from hydra_ray.records import Candidate, Choice, HydraError, Query, Ranked, User
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import Failure, FailureLog, ask_each, by_kind, listed
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever
 from hydra_ray.tasks import Task
 
 _ALL = 1_000_000
@@ -152,9 +153,10 @@ async def _scores(
     """Scores of the units; what is unfinished has none, which `log` tells."""
     # An item has the same id in the history of everybody who has it.
     histories = {(unit.query.user, unit.query.id): unit.history for unit in units}
+    embed = make_embedder(settings)
 
     async def retrieve(query: Query, k: int, by: str) -> list[Ranked]:
-        return RETRIEVERS[by](query, histories[query.user, query.id], k)
+        return retriever(by, embed)(query, histories[query.user, query.id], k)
 
     recipe = replace(make_recipe(settings), shots=way.shots)
     ports = Ports(retrieve, _unused_rerank, generator, _unused_adapt)

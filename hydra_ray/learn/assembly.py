@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from hydra_ray.learn.cluster import cores_of_a_node
+from hydra_ray.learn.embedding import make_embedder, other_encoder, ranked_by
 from hydra_ray.learn.engine import ask_engine
 from hydra_ray.learn.feedback import Questions
 from hydra_ray.learn.pipeline import Askers
@@ -21,7 +22,6 @@ from hydra_ray.methods import Recipe
 from hydra_ray.records import HistoryItem, PeerItem, User, UserKey
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.candidates import candidate_calls
-from hydra_ray.steps.embed import default_embedder
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, tenant_file
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
@@ -193,12 +193,13 @@ def calls_for_candidates(settings: Settings) -> int:
 
 def make_questions(settings: Settings, task: Task) -> Questions:
     """What a collection asks the LLM."""
-    return Questions(make_prompter(settings, task), make_recipe(settings), settings.feedback.items)
+    recipe, items = make_recipe(settings), settings.feedback.items
+    return Questions(make_prompter(settings, task), recipe, items, make_embedder(settings))
 
 
 def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
     """The settings, by path, that feedback depends on: with others it is other feedback."""
-    method = ("retriever", "shots", "candidates", "temperature", "greedy", "evidence", "max_input_chars", "shot_words")
+    method = ("shots", "candidates", "temperature", "greedy", "evidence", "max_input_chars", "shot_words")
     return {
         "data.task": task.name,
         # Not the task's own wording, which LaMP's files have in each split.
@@ -208,6 +209,7 @@ def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
         # None where nothing is set, as feedback of earlier versions has it.
         "generator.params": settings.generator.further_params or None,
         "feedback.items": settings.feedback.items,
+        "method.retriever": ranked_by(settings),
         **{f"method.{name}": getattr(settings.method, name) for name in method},
     }
 
@@ -290,7 +292,7 @@ def make_peers(settings: Settings, users: Iterable[User]) -> PeerPool:
         users: Who may be told of, those who ask among them or not.
     """
     histories = {user.key: user.history for user in users}
-    return PeerPool(histories, default_embedder(), settings.peers.tenants)
+    return PeerPool(histories, make_embedder(settings), settings.peers.tenants)
 
 
 def make_profile_rules(settings: Settings, task: Task) -> ProfileRules:
@@ -299,7 +301,9 @@ def make_profile_rules(settings: Settings, task: Task) -> ProfileRules:
     options = ProfileOptions(
         **s.model_dump(exclude={"prompts"}), prompts=ProfilePrompts(**s.prompts.model_dump()), seed=settings.seed
     )
-    others = f"{p.per_item}|{p.floor}" if settings.tenant in p.tenants else None
+    other = other_encoder(settings)
+    found = f"{p.per_item}|{p.floor}|{other}" if other else f"{p.per_item}|{p.floor}"
+    others = found if settings.tenant in p.tenants else None
     return ProfileRules(task, options, others)
 
 
@@ -319,5 +323,5 @@ def make_profile_writer(
     def find(user: UserKey, item: HistoryItem, before: str | None) -> Sequence[PeerItem]:
         return comparable(user, item, p.per_item, before, p.floor)
 
-    peers = None if rules.others is None else PeerSource(find, default_embedder())
+    peers = None if rules.others is None else PeerSource(find, make_embedder(settings))
     return ProfileWriter(ProfileTools(generator, rules, peers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,13 +20,16 @@ from safetensors.torch import load_file
 
 from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.groups import Group
-from hydra_ray.learn.loop import GROUP_SCHEMA, LoopConfig, RolePlan, Trainee, group_rows, train_worker
+from hydra_ray.learn.loop import GROUP_SCHEMA, LoopConfig, RolePlan, Trainee, group_rows, train_worker, trained_in
 from hydra_ray.learn.progress import Progress, TrainState, watch
+from hydra_ray.learn.threads import PASSIVE_WAITS
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings
 from hydra_ray.steps.seeds import stable_seed
+
+log = logging.getLogger(__name__)
 
 _VALID_SHARE = 0.08
 
@@ -35,8 +39,7 @@ _WORKER_ENV = {
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
     "MALLOC_TOP_PAD_": "268435456",
     "TOKENIZERS_PARALLELISM": "false",
-    # Threads that wait by spinning take the cores from the processes that feed them.
-    "OMP_WAIT_POLICY": "PASSIVE",
+    **PASSIVE_WAITS,
 }
 
 
@@ -117,7 +120,7 @@ def fit_base(
     except ray.train.TrainingFailedError as error:
         raise HydraError(f"training failed {base.max_failures + 1} time(s); the last error: {error}") from error
     with result.checkpoint.as_directory() as folder:
-        fitted = {role: _load_role(Path(folder) / f"{role}.safetensors", base, users[role]) for role in groups}
+        fitted = {role: _load_role(Path(folder), role, base, users[role]) for role in groups}
     shutil.rmtree(storage / name, ignore_errors=True)
     return FittedBase(fitted, ray.get(progress.state.remote()))
 
@@ -127,10 +130,13 @@ class _Trainer(TorchTrainer):
         """Ctrl-C stays the command's: Ray's handler would stay after the training and end with exit code 0."""
 
 
-def _load_role(path: Path, base: BaseSettings, users: Sequence[UserKey]) -> FittedRole:
+def _load_role(checkpoint: Path, role: str, base: BaseSettings, users: Sequence[UserKey]) -> FittedRole:
     trainee = Trainee(base, len(users))
-    trainee.load_state_dict(load_file(path))
+    trainee.load_state_dict(load_file(checkpoint / f"{role}.safetensors"))
     trainee.eval()
+    # Workers may have had other processors than this process has.
+    trainee.scorer.trained_in = trained_in(checkpoint)
+    log.info("the %s was trained in %s", role, trainee.scorer.trained_in)
     heads = HEAD_KINDS[base.head.kind].apart(dict(trainee.bank.heads.items()))
     return FittedRole(trainee.scorer, dict(zip(users, heads, strict=True)))
 

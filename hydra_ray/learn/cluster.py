@@ -13,6 +13,8 @@ from typing import Any
 import ray
 
 from hydra_ray.learn.quiet import without_core_lines
+from hydra_ray.learn.ray_start import start_ray
+from hydra_ray.learn.threads import PASSIVE_WAITS, wait_passively
 from hydra_ray.settings import RaySettings
 
 
@@ -21,6 +23,9 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     """Connects to the cluster that settings name, or starts one on this machine for as long as the body runs.
 
     A cluster that the process is connected to already is used as it is and stays.
+
+    Raises:
+        HydraError: There is no such cluster, or none could be started.
     """
     if ray.is_initialized():
         yield
@@ -39,10 +44,13 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
     cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
+    # Processes on a machine of their own inherit nothing from this one.
+    there = {"runtime_env": {"env_vars": PASSIVE_WAITS}}
+    options = there if settings.address else {"num_cpus": cpus, "include_dashboard": False}
+    wait_passively()
     terminated = signal.getsignal(signal.SIGTERM)
-    options = {} if settings.address else {"num_cpus": cpus, "include_dashboard": False}
     with without_core_lines():
-        ray.init(address=settings.address or "local", log_to_driver=False, logging_level=logging.WARNING, **options)
+        start_ray(settings.address, log_to_driver=False, logging_level=logging.WARNING, **options)
     # Ray takes this signal for itself; a command ends the same way by any.
     _give_back(signal.SIGTERM, terminated)
     context = ray.data.DataContext.get_current()

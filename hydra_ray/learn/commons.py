@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.groups import Group
@@ -17,7 +17,13 @@ _MOST_USERS, _MOST_GROUPS = 512, 32
 _HELD_SHARE = 0.2
 
 
-def fit_commons(scorer: Scorer, groups: Mapping[UserKey, Sequence[Group]], loss: str, seed: int) -> None:
+def fit_commons(
+    scorer: Scorer,
+    groups: Mapping[UserKey, Sequence[Group]],
+    loss: str,
+    seed: int,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
     """Fits the scorer's common parts on training users, a share of whom say when to stop.
 
     With fewer than five users who have two groups there is nobody to hold out, and the parts stay as they are:
@@ -28,6 +34,7 @@ def fit_commons(scorer: Scorer, groups: Mapping[UserKey, Sequence[Group]], loss:
         groups: Of the training users.
         loss: As the base was trained with.
         seed: Draws the users.
+        advance: Told of the texts that are encoded, as of `TextsEncoder.features`.
     """
     told = sorted((user for user in groups if len(groups[user]) > 1), key=lambda user: stable_seed(seed, *user))
     told = told[:_MOST_USERS]
@@ -38,7 +45,7 @@ def fit_commons(scorer: Scorer, groups: Mapping[UserKey, Sequence[Group]], loss:
     held = int(_HELD_SHARE * len(told))
     if not held:
         return
-    features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in told])
+    features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in told], advance)
     for name, fit in (("bases", fit_bases), ("facets", fit_facets)):
         fitted = fit(features[held:], features[:held], scorer.heads.offset, loss)
         scorer.heads.commons[name].load_state_dict(fitted.state_dict())

@@ -16,6 +16,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from hydra_ray.learn.cluster import cluster
+from hydra_ray.models.precision import resolve
 from hydra_ray.records import HydraError
 from hydra_ray.settings import GeneratorSettings, Settings, VLLMSettings, parse_settings
 from hydra_ray.steps.generate import GenerateError
@@ -165,6 +166,9 @@ def _engine_arguments(v: VLLMSettings) -> dict[str, Any]:
 
 def _cpu_arguments(v: VLLMSettings) -> dict[str, Any]:
     return {
+        # vLLM's own auto is the checkpoint's type, which the processor may only emulate. The key of kept answers holds
+        # the setting's word: on another processor nothing is asked again.
+        "dtype": resolve(v.dtype),
         "enforce_eager": True,
         # The default of 128 tokens is longer than many prompts, which would then share nothing.
         "block_size": 32,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,15 +31,20 @@ _SCHEMA = pa.schema(
 )
 
 
-def encode_all(scorer: Scorer, users: Sequence[Sequence[Group]]) -> list[UserFeatures]:
+def encode_all(
+    scorer: Scorer,
+    users: Sequence[Sequence[Group]],
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> list[UserFeatures]:
     """Features of several users; each distinct text is encoded once for all of them.
 
     Args:
         scorer: Of the groups' role.
         users: At least one group each, oldest first.
+        advance: As of `TextsEncoder.features`.
     """
     texts = [texts for groups in users for group in groups for texts in group.decisions]
-    z = scorer.encoder.features(texts).half()
+    z = scorer.encoder.features(texts, advance=advance).half()
     features, start = [], 0
     for groups in users:
         sizes = torch.tensor([len(group.decisions) for group in groups])

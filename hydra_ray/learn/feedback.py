@@ -30,10 +30,11 @@ from hydra_ray.records import (
 )
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
+from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import Task
 
@@ -207,17 +208,19 @@ class Questions:
         prompter: Writes its prompts.
         recipe: Shots, candidates and temperature, as the method that is trained will use them.
         items: Most retrieved items tried one at a time.
+        embed: For retrievers that compare encodings.
     """
 
     prompter: Prompter
     recipe: Recipe
     items: int
+    embed: Embed | None = None
 
     def __call__(self, unit: Unit) -> Asked:
         """The unit's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
         most = max(self.items, recipe.evidence, recipe.shots)
-        found = RETRIEVERS[recipe.retriever](unit.query, unit.history, most)
+        found = retriever(recipe.retriever, self.embed)(unit.query, unit.history, most)
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
         seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens

@@ -13,9 +13,10 @@ from rich.console import Console
 from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.collect import CollectReport
 from hydra_ray.learn.datasets import chosen_users
-from hydra_ray.learn.fit_pipeline import fit_shards, make_shards
+from hydra_ray.learn.fit_pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.head_fit import Choice, HeadFitter
 from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.progress import EncodeLines, watch
 from hydra_ray.learn.run import check_task, collect_plan, progress_bar, put_histories
 from hydra_ray.learn.teaching import Teaching, digest, teaching
 from hydra_ray.learn.tuned import load_tuned, tuned_file
@@ -76,6 +77,7 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             shards += make_shards(role, changed, settings.fit.users_per_shard)
         # Shards are closed while Ray runs: what is under way ends with them.
         with progress_bar(console) as bar, contextlib.ExitStack() as stack:
+            encoded = EncodeLines(bar, shards)
             lines = {
                 role: bar.add_task(
                     f"Fitting heads of the {role}", total=len(dataset.users), completed=kept[role], note=""
@@ -84,9 +86,9 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             }
             fit = partial(_load_fitter, settings, version)
             folder = (settings.out / f"features-{version}").resolve()
-            for shard, heads in stack.enter_context(
-                contextlib.closing(fit_shards(shards, told, base, folder, settings.fit.encoders, fit))
-            ):
+            how = encoding(settings, base, folder)
+            stack.enter_context(watch(how.progress, encoded.show))
+            for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, told, how, fit))):
                 marks = dict(shard.users)
                 told_of = {one.user: one.evidence for one in heads}
                 store.put_evidence(version, shard.role, {key: told_of.get(key, {}) for key in marks})

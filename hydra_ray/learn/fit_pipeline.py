@@ -6,6 +6,7 @@ import contextlib
 import pickle
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,12 @@ import ray.data
 from hydra_ray.learn.cluster import cores_of_a_node
 from hydra_ray.learn.features import encode_all, read_features, write_features
 from hydra_ray.learn.head_fit import FittedHead, FitUsers
+from hydra_ray.learn.progress import EncodeProgress
 from hydra_ray.learn.teaching import Teaching
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
+from hydra_ray.settings import Settings
 
 # Told the base's folder and the role.
 MakeFit = Callable[[Path, str], FitUsers]
@@ -60,6 +64,7 @@ class GroupStage:
     """
 
     def __init__(self, teaching: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
+        use_given_cpus()
         self._teaching: Teaching = ray.get(teaching)
         self._users = {user.key: user for user in self._teaching.dataset.users}
         self._shards, self._features = shards, features
@@ -78,18 +83,37 @@ class GroupStage:
         return [(key, own) for key, own in groups if own]
 
 
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How shards are encoded.
+
+    Attributes:
+        base: Folder of the base; on a cluster one that every node sees, as the next.
+        features: Folder of features.
+        precision: What the base's encoders run in, as of `Scorer.load`.
+        encoders: Most processes that encode at once.
+        progress: Handle of an `EncodeProgress` actor.
+    """
+
+    base: Path
+    features: Path
+    precision: str
+    encoders: int
+    progress: Any
+
+
 class EncodeStage:
     """Encodes each text of a shard once and leaves its features as a file.
 
     Args:
-        base: Folder of the base.
+        how: Where from, where to and in which arithmetic.
         shards: The plan.
-        features: Folder of features.
     """
 
-    def __init__(self, base: Path, shards: Sequence[Shard], features: Path) -> None:
-        self._scorers = {role: Scorer.load(base / role) for role in {shard.role for shard in shards}}
-        self._shards, self._features = shards, features
+    def __init__(self, how: Encoding, shards: Sequence[Shard]) -> None:
+        use_given_cpus()
+        self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in {one.role for one in shards}}
+        self._shards, self._features, self._progress = shards, how.features, how.progress
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
         """`shard` and `groups` in; `shard` out, its file written."""
@@ -97,10 +121,15 @@ class EncodeStage:
         for place, pickled in zip(places, batch["groups"], strict=True):
             shard, groups = self._shards[place], pickle.loads(pickled)
             if groups is not None:
-                features = encode_all(self._scorers[shard.role], [own for _, own in groups])
+                told = partial(self._tell, place)
+                features = encode_all(self._scorers[shard.role], [own for _, own in groups], told)
                 keys = [key for key, _ in groups]
                 write_features(features_file(self._features, shard), zip(keys, features, strict=True))
+            self._tell(place, 1, 1)
         return {"shard": places}
+
+    def _tell(self, place: int, done: int, total: int) -> None:
+        self._progress.encoded.remote(place, done / total)
 
 
 class FitStage:
@@ -114,6 +143,7 @@ class FitStage:
     """
 
     def __init__(self, fit: MakeFit, base: Path, shards: Sequence[Shard], features: Path) -> None:
+        use_given_cpus()
         self._fit = {role: fit(base, role) for role in {shard.role for shard in shards}}
         self._shards, self._features = shards, features
 
@@ -131,9 +161,13 @@ def features_file(folder: Path, shard: Shard) -> Path:
     return folder / shard.role / f"{shard.name}.parquet"
 
 
-def encode_shards(
-    shards: Sequence[Shard], teaching: Teaching, base: Path, features: Path, encoders: int
-) -> ray.data.Dataset:
+def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
+    """How settings have shards encoded. Wants a running Ray cluster."""
+    progress = ray.remote(num_cpus=0)(EncodeProgress).remote()
+    return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
+
+
+def encode_shards(shards: Sequence[Shard], teaching: Teaching, how: Encoding) -> ray.data.Dataset:
     """Leaves the features of shards as files; rows hold the places of those that are finished.
 
     A shard whose file is there already is not encoded again. Wants a running Ray cluster.
@@ -141,24 +175,22 @@ def encode_shards(
     Args:
         shards: At least one.
         teaching: What users teach.
-        base: Folder of the base; on a cluster one that every node sees, as the next.
-        features: Folder of features.
-        encoders: Most processes that encode at once.
+        how: Where from, where to and in which arithmetic.
     """
     gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
     made = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))]).map_batches(
         GroupStage,
-        fn_constructor_args=(ray.put(teaching), shards, features),
+        fn_constructor_args=(ray.put(teaching), shards, how.features),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
         num_cpus=0,
     )
     return made.map_batches(
         EncodeStage,
-        fn_constructor_args=(base, shards, features),
+        fn_constructor_args=(how, shards),
         batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=encoders),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
         # One is left for a stage that fits.
         num_cpus=1 if gpus else max(1, cores_of_a_node() - 1),
         num_gpus=gpus,
@@ -166,7 +198,7 @@ def encode_shards(
 
 
 def fit_shards(
-    shards: Sequence[Shard], teaching: Teaching, base: Path, features: Path, encoders: int, fit: MakeFit
+    shards: Sequence[Shard], teaching: Teaching, how: Encoding, fit: MakeFit
 ) -> Generator[tuple[Shard, list[FittedHead]], None, None]:
     """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
 
@@ -174,9 +206,9 @@ def fit_shards(
     """
     if not shards:
         return
-    fitted = encode_shards(shards, teaching, base, features, encoders).map_batches(
+    fitted = encode_shards(shards, teaching, how).map_batches(
         FitStage,
-        fn_constructor_args=(fit, base, shards, features),
+        fn_constructor_args=(fit, how.base, shards, how.features),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores_of_a_node() - 1)),
         num_cpus=1,

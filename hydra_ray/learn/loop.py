@@ -15,15 +15,18 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
+from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydra_ray.learn.groups import Group
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import NO_USER, HeadBank
 from hydra_ray.models.heads.descent import Descended
 from hydra_ray.models.losses import LOSSES
+from hydra_ray.models.precision import resolve
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
@@ -77,13 +80,23 @@ class LoopConfig:
 
 @dataclass(slots=True)
 class _Resumed:
-    """What a checkpoint holds: weights of finished roles, and of the one under way with its optimiser."""
+    """What a checkpoint holds: weights of finished roles, and of the one under way with its optimiser.
+
+    Attributes:
+        done: Weights by role.
+        role: Under way.
+        epoch: Its last one that was completed.
+        optimizer: Its state.
+        schedule: Its state.
+        precision: float32 or bfloat16, that the last epoch was computed in.
+    """
 
     done: dict[str, dict[str, Tensor]]
     role: str = ""
     epoch: int = -1
     optimizer: dict[str, Any] = field(default_factory=dict)
     schedule: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
 
 
 # Texts; of width 384 they take 1.5 GiB.
@@ -147,12 +160,21 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
         config: What to do.
         progress: Handle of a `learn.progress.Progress` actor.
     """
-    base = BaseSettings.model_validate(config.base)
+    use_given_cpus()
+    base = _in_agreed_precision(BaseSettings.model_validate(config.base))
     resumed = _last_checkpoint()
     for plan in config.plans:
         if plan.role in resumed.done and plan.role != resumed.role:
             continue
         _train_role(plan, base, config.seed, resumed, progress)
+
+
+def _in_agreed_precision(base: BaseSettings) -> BaseSettings:
+    """The settings with the arithmetic that suits the first worker, so that all workers compute alike."""
+    first = ray.train.get_context().get_world_rank() == 0
+    precision = resolve(base.encoder.precision, ray.train.torch.get_device().type) if first else None
+    precision = broadcast_from_rank_zero(precision)
+    return base.model_copy(update={"encoder": base.encoder.model_copy(update={"precision": precision})})
 
 
 def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed, progress: Any) -> None:
@@ -184,6 +206,7 @@ def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed
         if rank == 0:
             metrics |= _judge(trainee, plan.valid, base.batch_groups)
             resumed.done[plan.role] = trainee.state_dict()
+            metrics["precision"] = base.encoder.precision
             _report_with_checkpoint(resumed.done, optimizer, schedule, metrics)
             ray.get(progress.done.remote(metrics))
         else:
@@ -263,6 +286,7 @@ def _report_with_checkpoint(
             "epoch": metrics["epoch"],
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
+            "precision": metrics["precision"],
         }
         torch.save(under_way, Path(folder) / "under_way.pt")
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
@@ -274,7 +298,17 @@ def _last_checkpoint() -> _Resumed:
         return _Resumed({})
     with checkpoint.as_directory() as folder:
         done = {path.stem: load_file(path) for path in Path(folder).glob("*.safetensors")}
-        return _Resumed(done, **torch.load(Path(folder) / "under_way.pt", weights_only=True))
+        return _Resumed(done, **_under_way(Path(folder)))
+
+
+def _under_way(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = torch.load(folder / "under_way.pt", weights_only=True)
+    return told
+
+
+def trained_in(checkpoint: Path) -> str:
+    """The arithmetic of a checkpoint's last epoch: float32 or bfloat16."""
+    return str(_under_way(checkpoint)["precision"])
 
 
 @torch.inference_mode()

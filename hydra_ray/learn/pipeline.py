@@ -17,6 +17,7 @@ import ray.data
 
 from hydra_ray.learn.feedback import Asked, Asker, Questions, Told
 from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.steps import generate
 
 # Batches of units that an asker works on at once: while the last of one are answered the next are asked.
@@ -60,6 +61,7 @@ class WriteStage:
     """
 
     def __init__(self, questions: Questions, units: ray.ObjectRef) -> None:
+        use_given_cpus()
         self._questions = questions
         self._units: list[Unit] = ray.get(units)
 
@@ -78,6 +80,7 @@ class AskStage:
     """
 
     def __init__(self, askers: Askers) -> None:
+        use_given_cpus()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._asker = Asker(askers.make(askers.count), askers.questions.prompter.task)

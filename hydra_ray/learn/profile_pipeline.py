@@ -17,6 +17,7 @@ import ray.data
 
 from hydra_ray.learn.assembly import make_peers, make_profile_writer
 from hydra_ray.learn.pipeline import Askers, asking
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.records import HistoryItem, Usage, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
@@ -63,6 +64,7 @@ class ProfileStage:
     def __init__(
         self, settings: Settings, task: Task, askers: Askers, todo: ray.ObjectRef, others: ray.ObjectRef
     ) -> None:
+        use_given_cpus()
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
         self._todo: list[tuple[str, User]] = ray.get(todo)

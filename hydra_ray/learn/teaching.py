@@ -8,6 +8,7 @@ from dataclasses import astuple, dataclass, field
 from hashlib import blake2b
 from typing import Any
 
+from hydra_ray.learn.embedding import make_embedder, ranked_by
 from hydra_ray.learn.feedback import FeedbackStore, UnitKey, unit_key
 from hydra_ray.learn.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups
 from hydra_ray.learn.plan import Unit, user_units
@@ -15,6 +16,8 @@ from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.records import Dataset, Query, User, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import all_compete
+from hydra_ray.steps.embed import Embed
+from hydra_ray.steps.retrieve import retriever
 from hydra_ray.tasks import Task
 
 Rows = Mapping[UserKey, Sequence[dict[str, Any]]]
@@ -35,6 +38,8 @@ class Teaching:
         zero_call: Whether no feedback is used, so that history alone has to teach. It teaches the adapter: what helps
             the LLM only the LLM can tell, and the shared reranker goes on ranking.
         retriever: Of the method.
+        ranked_by: What its rankings depend on; empty is its name alone.
+        embed: For retrievers that compare encodings.
         evidence: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
     """
@@ -48,6 +53,8 @@ class Teaching:
     with_golds: bool
     zero_call: bool
     retriever: str = "bm25"
+    ranked_by: str = ""
+    embed: Embed | None = None
     evidence: int = 24
     unsaid: bool = False
     _others: AnswersOfOthers | None = field(default=None, init=False)
@@ -62,7 +69,9 @@ class Teaching:
         if role == ADAPTER and (self.task.closed or self.zero_call):
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
             others = None if self.task.closed else self._answers_of_others()
-            groups += own_answer_groups(unasked, self.task, self.seed, others, self.retriever, self.evidence)
+            groups += own_answer_groups(
+                unasked, self.task, self.seed, others, retriever(self.retriever, self.embed), self.evidence
+            )
         place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.query, len(place)))
 
@@ -78,7 +87,7 @@ class Teaching:
                 self.own_answers,
                 self.with_golds,
                 self.zero_call,
-                self.retriever,
+                self.ranked_by or self.retriever,
                 self.evidence,
                 self.unsaid,
             ],
@@ -120,6 +129,8 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         settings.of_training_users,
         wanted == set(),
         settings.method.retriever,
+        ranked_by(settings),
+        make_embedder(settings),
         settings.method.evidence,
         all_compete(task, settings.method.allowed_answers),
     )

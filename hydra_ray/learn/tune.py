@@ -22,13 +22,15 @@ from hydra_ray.learn.cluster import cluster
 from hydra_ray.learn.cohorts import find_cohorts, searched_cohorts
 from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.features import read_features
-from hydra_ray.learn.fit_pipeline import encode_shards, features_file, make_shards, rows
+from hydra_ray.learn.fit_pipeline import encode_shards, encoding, features_file, make_shards, rows
 from hydra_ray.learn.head_fit import fit_options
 from hydra_ray.learn.holdout import Holdout
 from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.progress import EncodeLines, watch
 from hydra_ray.learn.run import check_task, collect_plan, progress_bar
 from hydra_ray.learn.search_space import PRIOR_WEIGHT, Parameter, SearchSettings, fit_with
 from hydra_ray.learn.teaching import Teaching, digest, teaching
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.learn.trial_log import TrialLog
 from hydra_ray.learn.tuned import FALLBACK, CohortResult, Trial, TunedRole, save_tuned, tuned_file
 from hydra_ray.models.base import read_about
@@ -90,6 +92,7 @@ class TrialJob:
 
 def run_trial(values: dict[str, Any], job: TrialJob) -> None:
     """One trial: fits all users of the cohort together and reports their score after each epoch."""
+    use_given_cpus()
     for progress in course(values, job):
         ray.tune.report(progress)
 
@@ -150,11 +153,14 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
 def _features(told: Teaching, role: str, base: Path, folder: Path, settings: Settings, console: Console) -> Users:
     marks = {user.key: told.mark(role, user) for user in told.dataset.users}
     shards = make_shards(role, marks, settings.fit.users_per_shard)
-    encoded = rows(encode_shards(shards, told, base, folder, settings.fit.encoders))
-    with progress_bar(console) as bar, contextlib.closing(encoded):
-        line = bar.add_task(f"Encoding for the {role}", total=len(marks), note="")
-        for row in encoded:
-            bar.update(line, advance=len(shards[row["shard"]].users))
+    how = encoding(settings, base, folder)
+    with (
+        progress_bar(console) as bar,
+        watch(how.progress, EncodeLines(bar, shards).show),
+        contextlib.closing(rows(encode_shards(shards, told, how))) as encoded,
+    ):
+        for _ in encoded:
+            pass
     return [one for shard in shards for one in read_features(features_file(folder, shard))]
 
 

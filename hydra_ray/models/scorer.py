@@ -18,11 +18,13 @@ class Scorer(nn.Module):
 
     Args:
         encoder: Makes z.
+        trained_in: float32 or bfloat16, which the encoder need not run in; None is what it runs in.
     """
 
-    def __init__(self, encoder: TextsEncoder) -> None:
+    def __init__(self, encoder: TextsEncoder, trained_in: str | None = None) -> None:
         super().__init__()
         self.encoder = encoder
+        self.trained_in = trained_in
         self.heads = HeadModel(encoder.width)
 
     @torch.inference_mode()
@@ -43,13 +45,21 @@ class Scorer(nn.Module):
         self.encoder.save(folder / "encoder")
         self.heads.save(folder)
         read = self.encoder
-        encoder = {"max_tokens": read.max_tokens, "precision": read.precision, "lexical": read.lexical}
+        trained_in = self.trained_in or read.arithmetic
+        encoder = {"max_tokens": read.max_tokens, "precision": trained_in, "lexical": read.lexical}
         (folder / "scorer.json").write_text(json.dumps({"encoder": encoder}, indent=2))
 
     @classmethod
-    def load(cls, folder: Path) -> Scorer:
-        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one."""
-        about = json.loads((folder / "scorer.json").read_text())
-        scorer = cls(TextsEncoder.load(str(folder / "encoder"), **about["encoder"]))
+    def load(cls, folder: Path, precision: str = "auto") -> Scorer:
+        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one.
+
+        Args:
+            folder: Of one role.
+            precision: What the encoder runs in, whatever it was trained in: float32, bfloat16, or auto for what suits
+                the processor at hand.
+        """
+        about = json.loads((folder / "scorer.json").read_text())["encoder"]
+        encoder = TextsEncoder.load(str(folder / "encoder"), about["max_tokens"], precision, about["lexical"])
+        scorer = cls(encoder, about["precision"])
         scorer.heads = HeadModel.load(folder)
         return scorer.to(scorer.heads.device).eval()

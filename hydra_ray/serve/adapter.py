@@ -8,6 +8,7 @@ from pathlib import Path
 from ray import serve
 
 from hydra_ray.learn.online import Forgotten, Learnt, OnlineLearner
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.learn.verdicts import Verdict
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER, read_about
@@ -29,8 +30,9 @@ class Adapter:
 
     def __init__(self, base_dir: Path, settings: Settings) -> None:
         set_up_logging(settings.logging)
+        use_given_cpus()
         version, task = read_about(base_dir)
-        store, scorer = UserStore(settings.store_url), Scorer.load(base_dir / ADAPTER)
+        store, scorer = UserStore(settings.store_url), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
         self._step = AdaptStep(
             scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None

@@ -6,6 +6,7 @@ from typing import Any
 
 from ray.serve import Application
 
+from hydra_ray.learn.embedding import make_embedder
 from hydra_ray.methods import METHODS
 from hydra_ray.models.base import read_about
 from hydra_ray.records import HydraError
@@ -39,8 +40,14 @@ def build_app(settings: Settings) -> Application:
     generator = Generator.bind(settings)
     return Ingress.bind(
         settings,
-        Retriever.bind(settings.store_url, settings.peers),
-        Reranker.bind(base_dir, settings.store_url, settings.method.rank_weight, settings.serve.head_cache_mb),
+        Retriever.bind(settings.store_url, settings.peers, make_embedder(settings)),
+        Reranker.bind(
+            base_dir,
+            settings.store_url,
+            settings.method.rank_weight,
+            settings.serve.head_cache_mb,
+            settings.base.encoder.precision,
+        ),
         generator,
         Adapter.bind(base_dir, settings),
         Profiler.bind(task, settings, generator),

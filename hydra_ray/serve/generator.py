@@ -6,6 +6,7 @@ from ray import serve
 from ray.serve import metrics
 
 from hydra_ray.learn.assembly import generator_identity, make_backend, open_cache
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import ChatRequest, Generation
 from hydra_ray.settings import Settings
@@ -24,6 +25,7 @@ class Generator:
 
     def __init__(self, settings: Settings) -> None:
         set_up_logging(settings.logging)
+        use_given_cpus()
         # A full queue of vLLM is the client's to wait out: trying again here would only hide it.
         retries = 0 if settings.generator.backend == "vllm" else None
         self._calls = metrics.Counter(

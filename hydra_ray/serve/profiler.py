@@ -11,13 +11,14 @@ from typing import Any
 from ray import serve
 
 from hydra_ray.learn.assembly import make_profile_writer
+from hydra_ray.learn.embedding import make_embedder
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
 from hydra_ray.serve.ports import RemoteGenerator
 from hydra_ray.serve.retriever import FreshPools
 from hydra_ray.settings import Settings
-from hydra_ray.steps.embed import default_embedder
 from hydra_ray.steps.peers import PeerPool
 from hydra_ray.steps.profile_writer import KINDS
 from hydra_ray.store.users import UserStore
@@ -40,7 +41,9 @@ class Profiler:
 
     def __init__(self, task: Task, settings: Settings, generator: Any) -> None:
         set_up_logging(settings.logging)
+        use_given_cpus()
         self._store = UserStore(settings.store_url)
+        self._embed = make_embedder(settings)
         self._tenants = settings.peers.tenants
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)
         llm = RemoteGenerator(generator, settings.serve.generator_timeout_s)
@@ -102,6 +105,6 @@ class Profiler:
         return [peer for peer in found if peer.item in self._store.history(peer.user)]
 
     def _make_pool(self, tenant: str) -> PeerPool:
-        pool = PeerPool(self._store.histories(tenant), default_embedder(), self._tenants)
+        pool = PeerPool(self._store.histories(tenant), self._embed, self._tenants)
         pool.prepare(tenant)
         return pool

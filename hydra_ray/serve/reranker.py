@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ray import serve
 
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.models.base import RERANKER, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
@@ -23,10 +24,13 @@ Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
 class Reranker:
     """Orders histories under their users' heads, many requests at a time."""
 
-    def __init__(self, base_dir: Path, store_url: str, rank_weight: float | None, head_cache_mb: int) -> None:
+    def __init__(
+        self, base_dir: Path, store_url: str, rank_weight: float | None, head_cache_mb: int, precision: str
+    ) -> None:
+        use_given_cpus()
         version, _ = read_about(base_dir)
         self._heads = HeadCache(UserStore(store_url), version, RERANKER, head_cache_mb << 20)
-        self._step = RerankStep(Scorer.load(base_dir / RERANKER), rank_weight)
+        self._step = RerankStep(Scorer.load(base_dir / RERANKER, precision), rank_weight)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
     async def __call__(self, asks: list[Ask]) -> list[list[Ranked]]:

@@ -8,11 +8,12 @@ from time import monotonic
 
 from ray import serve
 
+from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
 from hydra_ray.settings import PeerSettings
-from hydra_ray.steps.embed import default_embedder
+from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.peers import PeerPool
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever
 from hydra_ray.store.users import UserStore
 
 
@@ -62,11 +63,14 @@ class Retriever:
     Args:
         store_url: Of the users' histories.
         peers: Which tenants opted in.
+        embed: By which dense retrieval and the search for peers compare texts.
     """
 
-    def __init__(self, store_url: str, peers: PeerSettings) -> None:
+    def __init__(self, store_url: str, peers: PeerSettings, embed: Embed) -> None:
+        use_given_cpus()
         self._store = UserStore(store_url)
         self._settings = peers
+        self._embed = embed
         self._pools = FreshPools(self._make_pool, peers.refresh_s)
 
     async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
@@ -83,10 +87,10 @@ class Retriever:
         return await asyncio.to_thread(self._of_peers, pool, query, k)
 
     def _rank(self, query: Query, k: int, by: str) -> list[Ranked]:
-        return RETRIEVERS[by](query, self._store.history(query.user), k)
+        return retriever(by, self._embed)(query, self._store.history(query.user), k)
 
     def _make_pool(self, tenant: str) -> PeerPool:
-        pool = PeerPool(self._store.histories(tenant), default_embedder(), self._settings.tenants)
+        pool = PeerPool(self._store.histories(tenant), self._embed, self._settings.tenants)
         pool.prepare(tenant)
         return pool
 

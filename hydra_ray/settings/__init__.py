@@ -12,7 +12,13 @@ from hydra_ray.settings.learning import (
 from hydra_ray.settings.listing import settings_table
 from hydra_ray.settings.llm import DialectSettings, EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
 from hydra_ray.settings.logs import LoggingSettings
-from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfilePromptSettings, ProfileSettings
+from hydra_ray.settings.method import (
+    EmbedderSettings,
+    MethodSettings,
+    PeerSettings,
+    ProfilePromptSettings,
+    ProfileSettings,
+)
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
@@ -21,6 +27,7 @@ __all__ = [
     "BaseSettings",
     "DataSettings",
     "DialectSettings",
+    "EmbedderSettings",
     "EncoderSettings",
     "EndpointSettings",
     "EvaluateSettings",

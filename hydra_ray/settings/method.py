@@ -54,6 +54,16 @@ class MethodSettings(Section):
         return {"reranker": self.rank_weight, "adapter": self.vote_weight}
 
 
+class EmbedderSettings(Section):
+    """The encoder by which dense retrieval and the search for peers compare texts; the base has its own."""
+
+    name: str = Field("minilm", description="minilm, or any Hugging Face encoder by name or path.")
+    max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Of the encoder's arithmetic; auto: what the processor is fastest at."
+    )
+
+
 class PeerSettings(Section):
     """What users of one tenant may learn from each other."""
 

@@ -11,7 +11,7 @@ from hydra_ray.settings.data import DataSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
 from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
-from hydra_ray.settings.method import MethodSettings, PeerSettings, ProfileSettings
+from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.section import Section
 
 # A header's name is a token of RFC 9110.
@@ -125,6 +125,7 @@ class Settings(Section):
     feedback: FeedbackSettings = FeedbackSettings()
     fit: FitSettings = FitSettings()
     method: MethodSettings = MethodSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
     peers: PeerSettings = PeerSettings()
     profile: ProfileSettings = ProfileSettings()
     model: ModelSettings = ModelSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.float32]
 Embed = Callable[[Sequence[str]], Vectors]
 
-# Word pieces: as far as the default encoder was trained.
-_MAX_TOKENS = 256
 # 100,000 encodings of width 384 are 150 MB.
 _REMEMBERED = 100_000
 _BATCH = 32
@@ -30,16 +29,16 @@ class Embedder:
     """Unit-length mean-pooled encodings of texts; those used last are kept, so a user's items are encoded once.
 
     Any thread may call it. One thread of its own loads the encoder and encodes, batch by batch in the
-    order of asking: whoever embeds one query does not wait for another's thousands of items. The packaged encoder
-    works in bfloat16: what else is in a batch may change the third digit of a cosine.
+    order of asking: whoever embeds one query does not wait for another's thousands of items. In bfloat16 what else is
+    in a batch may change the third digit of a cosine.
 
     Args:
-        load: Makes the encoder when the first text is embedded; None loads the packaged one.
+        load: Makes the encoder when the first text is embedded.
         remembered: Most texts whose encodings are kept, 1.5 KB each.
     """
 
-    def __init__(self, load: Callable[[], TextsEncoder] | None = None, remembered: int = _REMEMBERED) -> None:
-        self._load = cache(load or _packaged_encoder)
+    def __init__(self, load: Callable[[], TextsEncoder], remembered: int = _REMEMBERED) -> None:
+        self._load = cache(load)
         self._remembered = remembered
         self._memory: OrderedDict[str, Vectors] = OrderedDict()
         self._memory_lock = Lock()
@@ -80,16 +79,34 @@ class Embedder:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class SharedEmbedder:
+    """Embeds with the one `Embedder` that a process has for these settings; may be sent to other processes.
+
+    Attributes:
+        name: Of the encoder, as `TextsEncoder.load` takes it.
+        max_tokens: Longer texts are cut at their end.
+        precision: float32, bfloat16, or auto for what suits the processor at hand.
+    """
+
+    name: str
+    max_tokens: int
+    precision: str
+
+    def __call__(self, texts: Sequence[str]) -> Vectors:
+        """As `Embedder`."""
+        return _embedder(self)(texts)
+
+    def load(self) -> TextsEncoder:
+        """The encoder, on the GPU where there is one."""
+        import torch
+
+        from hydra_ray.models.encoder import TextsEncoder
+
+        encoder = TextsEncoder.load(self.name, self.max_tokens, self.precision).eval()
+        return encoder.to("cuda") if torch.cuda.is_available() else encoder
+
+
 @cache
-def default_embedder() -> Embedder:
-    """The process's embedder by the packaged encoder (all-MiniLM-L6-v2, width 384)."""
-    return Embedder()
-
-
-def _packaged_encoder() -> TextsEncoder:
-    import torch
-
-    from hydra_ray.models.encoder import TextsEncoder
-
-    encoder = TextsEncoder.load("minilm", _MAX_TOKENS, "bfloat16").eval()
-    return encoder.to("cuda") if torch.cuda.is_available() else encoder
+def _embedder(shared: SharedEmbedder) -> Embedder:
+    return Embedder(shared.load)

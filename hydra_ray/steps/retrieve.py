@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import bm25s
 import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.records import HistoryItem, Query, Ranked
-from hydra_ray.steps.embed import Embed, default_embedder
+from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks.options import search_text
@@ -78,14 +78,14 @@ def recent(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]
     return [Ranked(item, 1 / rank) for rank, item in enumerate(reversed(history), 1)][:k]
 
 
-def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed | None = None) -> list[Ranked]:
+def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) -> list[Ranked]:
     """Ranks one user's history by the cosine of encodings, an exact search with faiss.
 
     Args:
         query: Its input is the search text.
         history: Oldest first.
         k: Most items returned.
-        embed: Gives vectors of unit length; None is the process's embedder.
+        embed: Gives vectors of unit length.
 
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
@@ -95,7 +95,6 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed | N
     """
     if not history:
         return []
-    embed = embed or default_embedder()
     index = NearestIndex(embed([searched_text(item) for item in history]), "dense retrieval searches")
     # All of them: faiss tells ties in any order, and would cut among them.
     cosines, rows = index.search(embed([search_text(query.input)])[0], len(history))
@@ -108,12 +107,12 @@ def mixed(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
     return _fused((lexical, recent), query, history, k)
 
 
-def hybrid(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+def hybrid(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) -> list[Ranked]:
     """What has the query's words, means the like and is new."""
-    return _fused((lexical, dense, recent), query, history, k)
+    return _fused((lexical, partial(dense, embed=embed), recent), query, history, k)
 
 
-RETRIEVERS: dict[str, Retriever] = {
+RETRIEVERS: dict[str, Callable[..., list[Ranked]]] = {
     "bm25": lexical,
     "dense": dense,
     "recent": recent,
@@ -121,6 +120,21 @@ RETRIEVERS: dict[str, Retriever] = {
     "hybrid": hybrid,
     "random": shuffled,
 }
+# Those that compare encodings, and are told what embeds.
+ENCODING = frozenset({"dense", "hybrid"})
+
+
+def retriever(by: str, embed: Embed | None) -> Retriever:
+    """The retriever of a name.
+
+    Args:
+        by: One of `RETRIEVERS`.
+        embed: Gives vectors of unit length; None where only retrievers are used that compare none.
+    """
+    if by not in ENCODING:
+        return RETRIEVERS[by]
+    assert embed is not None, f"{by} retrieval was given nothing that embeds"
+    return partial(RETRIEVERS[by], embed=embed)
 
 
 def _fused(retrievers: Sequence[Retriever], query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:

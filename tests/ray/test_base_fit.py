@@ -10,6 +10,7 @@ import pytest
 from hydra_ray.learn.base_fit import fit_base
 from hydra_ray.learn.groups import Group
 from hydra_ray.learn.progress import TrainState
+from hydra_ray.models.precision import resolve
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings
 
@@ -30,10 +31,10 @@ def taste_groups(users: int, films: int = 6) -> list[Group]:
     ]
 
 
-def base_settings(encoder_path: Path, **changes: object) -> BaseSettings:
+def base_settings(encoder_path: Path, precision: str = "float32", **changes: object) -> BaseSettings:
     return BaseSettings.model_validate(
         {
-            "encoder": {"name": str(encoder_path), "max_tokens": 32, "precision": "float32", "trained_layers": None},
+            "encoder": {"name": str(encoder_path), "max_tokens": 32, "precision": precision, "trained_layers": None},
             "batch_groups": 8,
             "lr": 1e-3,
             "head_lr": 2e-2,
@@ -48,13 +49,17 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     groups = taste_groups(users=8)
     fitted = fit_base(
         {"adapter": groups},
-        base_settings(tiny_encoder, workers=2, epochs=6),
+        base_settings(tiny_encoder, workers=2, epochs=6, precision="auto"),
         prior_weights={"reranker": 1.0, "adapter": 0.25},
         seed=1,
         storage=tmp_path,
         show=lambda state, steps: None,
     )
 
+    # What suits the first worker is what all compute in; what the driver has may be something else.
+    assert {epoch["precision"] for epoch in fitted.state.epochs} == {resolve("auto")}
+    assert fitted.roles["adapter"].scorer.trained_in == resolve("auto")
+    assert fitted.roles["adapter"].scorer.encoder.precision == "auto"
     assert sorted(fitted.state.pids) == [0, 1], "two workers took part"
     assert len(set(fitted.state.pids.values())) == 2
     assert [epoch["epoch"] for epoch in fitted.state.epochs] == list(range(6))

@@ -17,7 +17,7 @@ from torch.testing import assert_close
 from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.learn.features import encode_all
 from hydra_ray.learn.fit import fit_users
-from hydra_ray.learn.fit_pipeline import fit_shards, make_shards
+from hydra_ray.learn.fit_pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.head_fit import Choice, HeadFitter
 from hydra_ray.learn.teaching import teaching
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
@@ -139,8 +139,8 @@ def test_a_lost_worker_costs_its_shard_a_retry(tree, tmp_path):
 
         return fit_once_killed
 
-    base = (settings.model_dir / "base").resolve()
-    fitted = [one.user for _, heads in fit_shards(shards, told, base, tmp_path / "f", 1, make) for one in heads]
+    how = encoding(settings, (settings.model_dir / "base").resolve(), tmp_path / "f")
+    fitted = [one.user for _, heads in fit_shards(shards, told, how, make) for one in heads]
     assert killed.exists(), "the test never got to kill a worker"
     assert sorted(fitted) == sorted(user.key for user in told.dataset.users), "each user once"
     assert len(list(calls.iterdir())) <= len(shards) + 2, "other shards are not fitted again"

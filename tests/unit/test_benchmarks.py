@@ -48,6 +48,21 @@ def test_heads(run_small):
     assert {row["bytes_read"] // row["users"] for row in hot} == {2 * (8 * 384 + 8), 4 * (8 * 384 + 8)}
 
 
+def test_encoder(run_small):
+    told = run_small("encoder")
+    assert told["schema"] == "hydra-ray/benchmark/encoder/v1"
+    assert {"flags", "limits", "cpu"} <= told["machine"].keys()
+    assert {(row["threads"], row["texts"]) for row in told["speeds"]} == {
+        (threads, kind) for threads in (1, 2) for kind in ("short", "films", "long")
+    }
+    for row in told["speeds"]:
+        assert row["chosen"] in row["texts_per_s"]
+        assert row["texts_per_s"].keys() == {"float32", "bfloat16"}
+        assert row["ratio"] == row["texts_per_s"]["bfloat16"] / row["texts_per_s"]["float32"] > 0
+    (goal,) = told["goals"]
+    assert goal["met"] == (goal["measured"] >= goal["bound"])
+
+
 def test_fit(run_small):
     told = run_small("fit")
     assert told["schema"] == "hydra-ray/benchmark/fit/v1"

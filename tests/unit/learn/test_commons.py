@@ -23,9 +23,9 @@ def encoded(monkeypatch):
     """What was encoded: the groups of each user."""
     encode, seen = commons.encode_all, []
 
-    def noting(scorer, users):
+    def noting(scorer, users, advance):
         seen.extend(users)
-        return encode(scorer, users)
+        return encode(scorer, users, advance)
 
     monkeypatch.setattr(commons, "encode_all", noting)
     return seen
@@ -92,6 +92,12 @@ def test_with_nobody_to_hold_out_bases_stay_as_they_were_and_facets_are_silent(s
     after = parts(model)
     assert_close(after["bases.project"], before["bases.project"], atol=0, rtol=0)
     assert (model.heads.common("facets")(torch.ones(2, model.heads.width)) == 0).all()
+
+
+def test_how_far_encoding_is_is_told(scorer):
+    told = []
+    fit_commons(scorer(), taught(10), "listwise", seed=0, advance=lambda done, total: told.append((done, total)))
+    assert told[-1][0] == told[-1][1] > 0
 
 
 def test_users_of_one_group_are_left_out(scorer, encoded):

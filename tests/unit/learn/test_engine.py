@@ -61,6 +61,17 @@ def test_cpus_prefill_whole_prompts_in_one_step():
     assert config(False)["placement_group_config"] == {"bundles": [{"CPU": 1}]}
 
 
+@pytest.mark.parametrize("forced", ["float32", "bfloat16"])
+def test_on_cpus_auto_is_what_the_processor_is_fastest_at(monkeypatch, forced):
+    """vLLM's own auto is the checkpoint's type, whatever the processor."""
+    monkeypatch.setenv("HYDRA_PRECISION", forced)
+    assert config(False)["engine_kwargs"]["dtype"] == forced
+    assert config(True)["engine_kwargs"]["dtype"] == "auto"
+    for said in ("float32", "bfloat16", "float16"):
+        assert config(False, dtype=said)["engine_kwargs"]["dtype"] == said
+    assert config(False, engine={"dtype": "float16"})["engine_kwargs"]["dtype"] == "float16"
+
+
 def test_what_is_told_to_the_engine_directly_goes_last():
     assert config(False, engine={"block_size": 64})["engine_kwargs"]["block_size"] == 64
 

@@ -5,6 +5,7 @@ from transformers import BertConfig, BertModel
 
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.lexical import lexical_features
+from hydra_ray.models.precision import PRECISIONS
 
 LONG = "robot " * 200
 DECISIONS = [
@@ -15,6 +16,17 @@ DECISIONS = [
     ("drama", "", ""),
     ("drama", "drama", "x"),
 ]
+
+
+# How far numbers that are equal may differ; of bfloat16 three digits are exact.
+NEAR = {"float32": 1e-5, "bfloat16": 0.06}
+
+
+@pytest.fixture(params=PRECISIONS, autouse=True)
+def near(request, monkeypatch):
+    """All of it in either arithmetic, whatever a probe would find."""
+    monkeypatch.setenv("HYDRA_PRECISION", request.param)
+    return {"atol": NEAR[request.param], "rtol": NEAR[request.param]}
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +58,7 @@ def test_a_long_text_keeps_its_start_and_costs_the_others_nothing(encoder, place
     assert [text for i, text in enumerate(kept) if i != place] == [t for i, t in enumerate(texts) if i != place]
 
 
-@pytest.mark.parametrize(("limit", "most"), [(256, 8), (50, 50)])
+@pytest.mark.parametrize(("limit", "most"), [(256, 32), (50, 50)])
 def test_tensors_have_few_shapes_and_never_pass_the_limit(tiny_encoder, limit, most):
     encoder = TextsEncoder.load(str(tiny_encoder), limit)
     shapes = {encoder.tokenize([("x " * count, "", "")])["input_ids"].shape for count in range(1, 300, 3)}
@@ -64,7 +76,7 @@ def test_each_distinct_text_is_read_once(encoder, rows):
     assert sum(rows) == len(distinct)
 
 
-def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
+def test_z_is_the_judged_text_and_its_products_with_the_others(encoder, near):
     z = encoder.features(DECISIONS)
     assert (z.shape, z.dtype) == ((len(DECISIONS), encoder.width), torch.float32)
 
@@ -80,7 +92,7 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder):
         mean = sum((alone(answer) for answer in texts[2].split(" | ")), torch.zeros(32))
         answers = mean / mean.norm().clamp(min=1e-9) * 32**0.5
         lexical = torch.tensor(lexical_features(*texts))
-        assert_close(row, torch.cat([judged, judged * by, judged * answers, lexical]), atol=1e-5, rtol=1e-5)
+        assert_close(row, torch.cat([judged, judged * by, judged * answers, lexical]), **near)
 
 
 def test_words_tell_nothing_where_they_are_not_to(encoder):
@@ -92,8 +104,28 @@ def test_words_tell_nothing_where_they_are_not_to(encoder):
     assert not silent.tokenize(DECISIONS)["lexical"].any()
 
 
-def test_training_and_scoring_see_the_same_features(encoder):
-    assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), atol=1e-5, rtol=1e-5)
+def test_training_and_scoring_see_the_same_features(encoder, near):
+    assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), **near)
+
+
+def test_short_texts_are_not_padded_to_the_length_of_long_ones(encoder, monkeypatch, near):
+    encode, shapes = TextsEncoder._encode, []
+
+    def noting(self, tokens):
+        shapes.append(tuple(tokens["input_ids"].shape))
+        return encode(self, tokens)
+
+    # A label beside each long query, in turn, and twice as many labels as rows come together.
+    decisions = [(f"label {n}", f"{LONG} {n % 4}", "") for n in range(20)]
+    tokens = encoder.tokenize(decisions)
+    whole = encode(encoder, {name: tokens[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
+    with monkeypatch.context() as watched:
+        watched.setattr(TextsEncoder, "_encode", noting)
+        z = encoder(tokens)
+    assert sorted(width < 64 for _, width in shapes) == [False, True]
+    assert all(rows % 16 == 0 for rows, _ in shapes)
+    assert_close(z[:, :32], whole[tokens["place"][:, 0]], **near)
+    assert_close(z[:, 32:64], whole[tokens["place"][:, 0]] * whole[tokens["place"][:, 1]], **near)
 
 
 def test_what_a_user_answered_teaches_the_encoder(encoder):
@@ -104,10 +136,10 @@ def test_what_a_user_answered_teaches_the_encoder(encoder):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_features_depend_on_neither_batch_nor_order(encoder, batch_size):
+def test_features_depend_on_neither_batch_nor_order(encoder, batch_size, near):
     shuffled = [3, 0, 5, 1, 4, 2]
     z = encoder.features([DECISIONS[i] for i in shuffled], batch_size)
-    assert_close(z, encoder.features(DECISIONS)[shuffled], atol=1e-5, rtol=1e-5)
+    assert_close(z, encoder.features(DECISIONS)[shuffled], **near)
     # Else the order could be wrong unnoticed.
     assert torch.pdist(z).min() > 0.01
 
@@ -127,17 +159,23 @@ def test_remembered_texts_are_not_read_again(tiny_encoder, rows):
     assert rows == []
 
 
-def test_no_more_texts_are_remembered_than_told(tiny_encoder, encoder):
+def test_no_more_texts_are_remembered_than_told(tiny_encoder, encoder, near):
     remembering = TextsEncoder.load(str(tiny_encoder), 64)
     for capacity in (3, 0):
         remembering.remember(capacity)
-        assert_close(remembering.features(DECISIONS), encoder.features(DECISIONS), atol=1e-5, rtol=1e-5)
+        assert_close(remembering.features(DECISIONS), encoder.features(DECISIONS), **near)
         remembering.features(DECISIONS[:1])
         assert len(remembering._memory) == capacity
 
 
 def test_nothing_to_judge_has_no_features(encoder):
     assert encoder.features([]).shape == (0, encoder.width)
+
+
+def test_each_batch_that_is_encoded_is_told(encoder):
+    told = []
+    encoder.features(DECISIONS, 2, lambda done, total: told.append((done, total)))
+    assert told == [(2, 8), (4, 8), (6, 8), (8, 8)]
 
 
 def test_what_was_saved_encodes_alike(encoder, tmp_path):

@@ -46,7 +46,7 @@ def test_what_was_saved_scores_alike_under_the_same_heads(model, heads, tmp_path
     model.save(tmp_path)
     loaded = Scorer.load(tmp_path)
     assert_close(loaded.score(DECISIONS, heads), model.score(DECISIONS, heads))
-    assert (loaded.encoder.max_tokens, loaded.encoder.precision) == (64, "float32")
+    assert (loaded.encoder.max_tokens, loaded.trained_in) == (64, "float32")
     assert not loaded.training
 
 

@@ -58,8 +58,8 @@ def opted_in(settings, monkeypatch):
     def embed(texts):
         return np.stack([np.array([1.0, 0.0], np.float32) for _ in texts])
 
-    monkeypatch.setattr(hosted, "default_embedder", lambda: embed)
-    monkeypatch.setattr("hydra_ray.learn.assembly.default_embedder", lambda: embed)
+    monkeypatch.setattr(hosted, "make_embedder", lambda settings: embed)
+    monkeypatch.setattr("hydra_ray.learn.assembly.make_embedder", lambda settings: embed)
     return settings.model_copy(update={"peers": settings.peers.model_copy(update={"tenants": ("default",)})})
 
 

@@ -22,13 +22,12 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def retriever(tmp_path, store, monkeypatch, word_vectors):
+def retriever(tmp_path, store, word_vectors):
     """Makes the deployment's class itself."""
-    monkeypatch.setattr(hosted, "default_embedder", lambda: word_vectors)
 
     def make(tenants=("acme",), **settings):
         return hosted.Retriever.func_or_class(
-            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings)
+            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings), word_vectors
         )
 
     return make

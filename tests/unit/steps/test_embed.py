@@ -1,3 +1,4 @@
+import pickle
 import subprocess
 import sys
 import threading
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.steps.embed import Embedder, default_embedder
+from hydra_ray.steps.embed import Embedder, SharedEmbedder
 
 
 class Counting:
@@ -134,15 +135,35 @@ def test_one_text_does_not_wait_for_anothers_thousands(encoder):
 def test_nothing_is_loaded_before_a_text_is_embedded():
     code = (
         "import sys, hydra_ray.steps.peers, hydra_ray.steps.retrieve, hydra_ray.steps.embed as embed; "
-        "embed.default_embedder(); "
+        "embed.SharedEmbedder('minilm', 256, 'auto'); "
         "sys.exit(bool({'torch', 'transformers', 'faiss'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_default_embedder_is_one_and_knows_what_means_the_like():
-    assert default_embedder() is default_embedder()
-    asked, near, far = default_embedder()(
+def test_a_process_has_one_embedder_for_the_same_settings_wherever_they_came_from(tiny_encoder, monkeypatch):
+    loaded, load = [], SharedEmbedder.load
+    monkeypatch.setattr(SharedEmbedder, "load", lambda shared: loaded.append(shared) or load(shared))
+    embed = SharedEmbedder(str(tiny_encoder), 64, "float32")
+    sent = pickle.loads(pickle.dumps(embed))
+    assert np.array_equal(embed(["cat"]), sent(["cat"]))
+    SharedEmbedder(str(tiny_encoder), 32, "float32")(["cat"])
+    assert [shared.max_tokens for shared in loaded] == [64, 32]
+
+
+@pytest.mark.parametrize("forced", ["float32", "bfloat16"])
+def test_what_the_probe_finds_is_what_embeds(tiny_encoder, monkeypatch, forced):
+    monkeypatch.setenv("HYDRA_PRECISION", forced)
+    encoder = SharedEmbedder(str(tiny_encoder), 64, "auto").load()
+    assert (encoder.max_tokens, encoder.arithmetic) == (64, forced)
+    texts = ["a robot falls in love", "the farmer sold his cows"]
+    exact = SharedEmbedder(str(tiny_encoder), 64, "float32").load().embed(texts)
+    assert encoder.embed(texts).numpy() == pytest.approx(exact.numpy(), abs=0.02)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_packaged_encoder_knows_what_means_the_like(precision):
+    asked, near, far = SharedEmbedder("minilm", 256, precision)(
         ["a robot falls in love", "romance between machines", "the farmer sold his cows"]
     )
     assert asked.shape == (384,)

@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 
 from hydra_ray.records import HydraError
-from hydra_ray.steps.retrieve import RETRIEVERS, dense, lexical, searched_text, shuffled
+from hydra_ray.steps.retrieve import ENCODING, RETRIEVERS, lexical, retriever, searched_text, shuffled
 
 
 def ids(ranked):
     return [r.item.id for r in ranked]
 
 
-@pytest.fixture(autouse=True)
-def by_words(monkeypatch, word_vectors):
-    """Encodes by the words that texts share, which takes no model."""
-    monkeypatch.setattr("hydra_ray.steps.retrieve.default_embedder", lambda: word_vectors)
+@pytest.fixture
+def dense(word_vectors):
+    """By the words that texts share, which takes no model."""
+    return retriever("dense", word_vectors)
 
 
 @pytest.fixture
@@ -55,15 +55,27 @@ def test_the_context_is_searched_and_the_answer_is_not(query, item):
     assert [ranked.score > 0 for ranked in found] == [True, False, False]
 
 
-@pytest.mark.parametrize("retriever", RETRIEVERS.values(), ids=list(RETRIEVERS))
+@pytest.mark.parametrize("name", RETRIEVERS)
 @pytest.mark.parametrize(("k", "count"), [(0, 0), (3, 3), (5, 5), (9, 5)])
-def test_at_most_k_different_items_are_returned(query, films, retriever, k, count):
-    assert len(set(ids(retriever(query("robot"), films, k)))) == count
+def test_at_most_k_different_items_are_returned(query, films, word_vectors, name, k, count):
+    assert len(set(ids(retriever(name, word_vectors)(query("robot"), films, k)))) == count
 
 
-@pytest.mark.parametrize("retriever", RETRIEVERS.values(), ids=list(RETRIEVERS))
-def test_no_history_gives_nothing(query, retriever):
-    assert retriever(query("robot"), [], 3) == []
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_no_history_gives_nothing(query, word_vectors, name):
+    assert retriever(name, word_vectors)(query("robot"), [], 3) == []
+
+
+@pytest.mark.parametrize("name", RETRIEVERS)
+def test_only_those_that_compare_encodings_embed(query, films, word_vectors, name):
+    embedded = []
+
+    def embed(texts):
+        embedded.extend(texts)
+        return word_vectors(texts)
+
+    retriever(name, embed)(query("robot"), films, 2)
+    assert bool(embedded) == (name in ENCODING)
 
 
 def test_history_without_words_is_still_history(query, item):
@@ -94,15 +106,15 @@ def test_mixed_puts_what_fits_and_is_new_before_what_is_only_one_of_them(query, 
     assert scores[0] == pytest.approx(1 / 61 + 1 / 62)
 
 
-def test_an_item_of_nothing_but_an_answer_is_found_by_that(query, item):
+def test_an_item_of_nothing_but_an_answer_is_found_by_that(query, item, dense):
     assert searched_text(item("plot", "tag", context="title")) == "title plot"
     assert searched_text(item("", "a tweet on robots")) == "a tweet on robots"
     history = [item("", "a tweet on robots", id="robots"), item("", "cats", id="cats")]
-    for retriever in (lexical, dense):
-        assert ids(retriever(query("robots"), history, 1)) == ["robots"]
+    for retrieve in (lexical, dense):
+        assert ids(retrieve(query("robots"), history, 1)) == ["robots"]
 
 
-def test_dense_ranks_by_the_cosine_of_texts_with_their_context(query, item):
+def test_dense_ranks_by_the_cosine_of_texts_with_their_context(query, item, dense):
     history = [item("cats", context="robots"), item("robots"), item("cats"), item("robots and cats and more cows")]
     found = dense(query("robots"), history, 4)
     assert [(r.item.input, r.item.context) for r in found[:2]] == [("robots", ""), ("cats", "robots")]
@@ -110,24 +122,24 @@ def test_dense_ranks_by_the_cosine_of_texts_with_their_context(query, item):
     assert [ranked.score for ranked in found] == pytest.approx([1, 2**-0.5, 8**-0.5, 0], abs=1e-3)
 
 
-def test_dense_tells_equally_near_items_newest_first(query, item):
+def test_dense_tells_equally_near_items_newest_first(query, item, dense):
     history = [item("robots", id=str(number)) for number in range(20)]
     assert ids(dense(query("robots"), history, 3)) == ["19", "18", "17"]
 
 
-def test_dense_retrieval_without_faiss_says_what_to_install(monkeypatch, query, films):
+def test_dense_retrieval_without_faiss_says_what_to_install(monkeypatch, query, films, dense):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(HydraError, match=r"dense retrieval searches with faiss: install hydra-ray\[faiss-cpu\]"):
         dense(query("robot"), films, 2)
 
 
-def test_hybrid_joins_words_meaning_and_recency(query, item, monkeypatch):
+def test_hybrid_joins_words_meaning_and_recency(query, item):
     def machines_are_robots(texts):
         return np.array([[1, 0] if text in ("machine", "robot") else [0, 1] for text in texts], np.float32)
 
-    monkeypatch.setattr("hydra_ray.steps.retrieve.default_embedder", lambda: machines_are_robots)
+    hybrid = retriever("hybrid", machines_are_robots)
     history = [item("robot"), item("cow")]
-    scores = {r.item.id: r.score for r in RETRIEVERS["hybrid"](query("machine"), history, 2)}
+    scores = {r.item.id: r.score for r in hybrid(query("machine"), history, 2)}
     # No item has the word, so by words and by age the cow is first; by meaning the robot.
     assert scores == pytest.approx({"cow": 1 / 61 + 1 / 62 + 1 / 61, "robot": 1 / 62 + 1 / 61 + 1 / 62})
-    assert ids(RETRIEVERS["hybrid"](query("machine"), [item("cat"), *history, item("robot", id="new")], 1)) == ["new"]
+    assert ids(hybrid(query("machine"), [item("cat"), *history, item("robot", id="new")], 1)) == ["new"]

@@ -1,0 +1,9 @@
+"""What unit tests share."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def exact_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests compare numbers closely, so encoders compute in float32 unless a test forces the probe's answer itself."""
+    monkeypatch.setenv("HYDRA_PRECISION", "float32")
