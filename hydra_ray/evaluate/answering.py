@@ -49,6 +49,9 @@ _MOST_JUDGED = 5000
 # A query among those of one run.
 _Place = tuple[UserKey, str]
 
+# What the reranker's judgement of its own feedback is called where progress is told.
+JUDGING = "judging history"
+
 # Called for each answered query with the name of the run and how many queries it has.
 Advance = Callable[[str, int], None]
 
@@ -135,7 +138,7 @@ def _answer_runs(
     similar, embed = settings.peers.similar_users, make_embedder(settings)
     steps = LocalSteps(dataset, base, store, recipe, peers, similar, book, embed)
     methods = _methods(list(made_of), steps, generator, settings, task, dataset)
-    judged = judged_history(settings, dataset, base) if base is not None else ()
+    judged = judged_history(settings, dataset, base, partial(advance, JUDGING)) if base is not None else ()
     about: dict[str, Any] = {
         "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
         "expected": recipe.expected,

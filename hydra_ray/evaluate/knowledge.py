@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 # Pairs by which the reranker is held against what it predicts; more would only take longer.
 _MOST_JUDGED = 5000
+# Queries whose pairs are judged at a time.
+_PIECE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +116,29 @@ def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> di
     return {key: tuned.cohorts.of(one) for key, one in zip(keys, features, strict=True)}
 
 
-def judged_history(settings: Settings, dataset: Dataset, base: Base) -> tuple[tuple[float, bool], ...]:
+def judged_history(
+    settings: Settings, dataset: Dataset, base: Base, advance: Callable[[int], None] = lambda total: None
+) -> tuple[tuple[float, bool], ...]:
     """Scores of history items without anybody's head, and whether they helped the LLM; heads were fitted on these.
 
     Args:
         settings: Where feedback is; the weight of the retriever's order.
         dataset: Of the users.
         base: Its reranker judges.
+        advance: Told of each query whose items are judged how many there are.
     """
     rows = FeedbackStore(settings.feedback_dir).read(RERANKER, [user.key for user in dataset.users])[:_MOST_JUDGED]
     # A query's rows come in one piece, in the retriever's order.
     queries = [list(own) for _, own in groupby(rows, key=lambda row: (row["tenant"], row["user"], row["query_id"]))]
     reranker = Reranker(base.reranker, settings.method.rank_weight)
     judged = []
-    for own, ranked in zip(queries, reranker([_ask_again(own) for own in queries]), strict=True):
-        scores = {one.item.id: one.score for one in ranked}
-        judged += [(scores[row["item_id"]], helped(row)) for row in own]
+    # Piece by piece, so that it can be said how far it is: each text has to be encoded.
+    for start in range(0, len(queries), _PIECE):
+        piece = queries[start : start + _PIECE]
+        for own, ranked in zip(piece, reranker([_ask_again(own) for own in piece]), strict=True):
+            scores = {one.item.id: one.score for one in ranked}
+            judged += [(scores[row["item_id"]], helped(row)) for row in own]
+            advance(len(queries))
     return tuple(judged)
 
 

@@ -120,7 +120,9 @@ def _here(jobs: Sequence[Job], bar: Progress) -> list[Path]:
         name = job.cell.settings.data.task
         lines = {run: bar.add_task(f"{name}, seed {job.cell.seed}: {run}", total=None, note="") for run in job.runs}
 
-        def advance(run: str, total: int, lines: dict[str, TaskID] = lines) -> None:
+        def advance(run: str, total: int, lines: dict[str, TaskID] = lines, name: str = name) -> None:
+            if run not in lines:
+                lines[run] = bar.add_task(f"{name}: {run}", total=total, note="")
             bar.update(lines[run], advance=1, total=total)
 
         paths += answer(job, advance)

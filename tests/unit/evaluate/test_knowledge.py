@@ -102,8 +102,10 @@ def test_history_is_judged_as_it_is_ranked_and_held_against_what_helped(settings
     FeedbackStore(settings.feedback_dir).write(0, [(unit, Told(reranker=rows, adapter=[]))])
     base = Base("v1", tag_task, scorer(seed=1), scorer(seed=2))
 
-    judged = judged_history(settings, dataset, base)
+    told = []
+    judged = judged_history(settings, dataset, base, told.append)
 
+    assert told == [1], "the one query, of one"
     logits = base.reranker.score([reranker_texts(unit.query.input, item) for item in items], [None, None]).tolist()
     assert [score for score, _ in judged] == pytest.approx([logits[0], logits[1] - math.log(2)], abs=1e-4)
     assert tuple(helped for _, helped in judged) == helpful
