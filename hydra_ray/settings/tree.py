@@ -65,6 +65,9 @@ class ServeSettings(Section):
     )
     generator_timeout_s: float = Field(120, gt=0, description="An LLM slower than this fails the request.")
     head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
+    index_cache_mb: int = Field(
+        512, ge=0, description="Users' histories, with their search indexes, that a retriever keeps in memory."
+    )
 
 
 class RaySettings(Section):

@@ -27,7 +27,7 @@ def retriever(tmp_path, store, monkeypatch, word_vectors):
 
     def make(tenants=("acme",), **settings):
         return hosted.Retriever.func_or_class(
-            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings)
+            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings), index_cache_mb=64
         )
 
     return make
