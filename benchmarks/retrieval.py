@@ -100,7 +100,7 @@ def sides(store: UserStore) -> dict[str, Retrieve]:
 async def others_meanwhile(
     retrieve: Retrieve, queries: Sequence[Query], others: Sequence[UserKey], ask: Callable[[UserKey], Query]
 ) -> tuple[Times, float]:
-    """Times of other users, one after the other, while the big user's requests are answered; and how long these take."""
+    """Times of other users, one after the other, while the big user's are answered; and how long these take."""
     begin = time.perf_counter()
     big = asyncio.gather(*(retrieve(query) for query in queries))
     seconds: list[float] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 # A writer waits this long for the one before it. Transactions take a fraction of a second; one user's 50,000 items
 # take two.
 BUSY_S = 30.0
+# A writer that waits looks so often for the lock: a bulk write must pause longer.
+POLL_S = 0.005
 _WRITES = "hydra_ray_writes"
 
 
@@ -108,7 +111,7 @@ class Database:
             # Wrong statements are ours to mend.
             if name == "SQLITE_ERROR" or not (is_damage or isinstance(error, OperationalError)):
                 raise
-            if name.startswith("SQLITE_BUSY"):
+            if _is_busy(error):
                 reason = f"another process has been writing for {BUSY_S:g} s; try again"
             raise HydraError(f"model.store: {self.shown} cannot be {done}: {reason}") from error
 
@@ -179,5 +182,24 @@ def _leave_transactions_to_us(connection: Any, _: object) -> None:
 
 
 def _begin(connection: Connection) -> None:
-    writes = connection.get_execution_options().get(_WRITES)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    if not connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite would look for the lock less and less often, and miss the pauses of a bulk write.
+    until = time.monotonic() + BUSY_S
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(0.001, POLL_S))
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
+
+
+def _is_busy(error: DatabaseError) -> bool:
+    return str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")

@@ -178,7 +178,17 @@ def _insert(
     if not added:
         return
     rows = [
-        {**key._asdict(), "place": place, **{name: getattr(item, name) for name in _COLUMNS}}
+        {
+            "tenant": key.tenant,
+            "user": key.user,
+            "place": place,
+            "id": item.id,
+            "input": item.input,
+            "output": item.output,
+            "ts": item.ts,
+            "item_id": item.item_id,
+            "context": item.context,
+        }
         for key, items in added.items()
         for place, item in enumerate(items, known[key].next_place)
     ]

@@ -14,7 +14,7 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
-from hydra_ray.store.database import Database
+from hydra_ray.store.database import POLL_S, Database
 from hydra_ray.store.histories import HistoryChange, HistoryVersion
 from hydra_ray.store.profiles import ProfileMark, UserProfile
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
@@ -23,8 +23,8 @@ from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, HISTORY_VERSIONS
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
-# SQLite's waiting writers look again and again rather than queue: without a pause they would find the lock taken.
-_PAUSE_S = 0.01
+# SQLite's writers look for the lock rather than queue: without a pause they would find it taken.
+_PAUSE_S = 2 * POLL_S
 
 One = TypeVar("One")
 
