@@ -39,11 +39,6 @@ def evidence(store, key, version="v1", role="adapter"):
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'users.db'}"
-
-
-@pytest.fixture
 def store(url):
     store = UserStore(url)
     yield store
@@ -250,7 +245,8 @@ def test_users_survive_reopening(store, url, item):
 
 
 @pytest.mark.parametrize("columns", ["tenant, user, version, role, head", "tenant, user, version, role, mark, head"])
-def test_a_database_of_another_version_is_refused_with_a_way_out(url, columns):
+def test_a_database_of_another_version_is_refused_with_a_way_out(sqlite_url, columns):
+    url = sqlite_url
     with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
         db.execute(f"create table heads ({columns})")
     db.close()
@@ -283,7 +279,8 @@ def test_a_malformed_url_is_named(url):
     assert "secret" not in str(caught.value)
 
 
-def test_users_are_found_in_the_index_however_many_there_are(store):
+def test_users_are_found_in_the_index_however_many_there_are(sqlite_url):
+    store = UserStore(sqlite_url)
     with store._database.reading() as db:
         query = select(HEADS.c.stamp).where(among(HEADS, [ANN, BOB, HER_NAMESAKE]), HEADS.c.version == "v1")
         text = str(query.compile(db, compile_kwargs={"literal_binds": True}))
