@@ -80,6 +80,14 @@ class IndexedHistories:
         self._long = ThreadPoolExecutor(1, thread_name_prefix="long-history")
         self._short = 0
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of what is kept now, about."""
+        return self._cache.nbytes
+
+    def __len__(self) -> int:
+        return len(self._cache)
+
     async def of(self, user: UserKey) -> IndexedHistory:
         """The user's history, oldest first; empty for an unknown user."""
         with self.short_work():
