@@ -23,7 +23,7 @@ from hydra_ray.learn.tuned import load_tuned, tuned_file
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES, read_about
 from hydra_ray.models.features import UserFeatures
-from hydra_ray.models.heads import HeadModel
+from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
@@ -59,6 +59,9 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
     version, known = read_about(base)
     task, dataset = chosen_users(settings)
     check_task(known, task)
+    for role in ROLES:
+        # Before anything is asked of an LLM.
+        check_kind(base / role, settings.fit.head.kind)
     with cluster(settings.ray):
         units, collected = list[Unit](), None
         if settings.fit.mode == "llm":

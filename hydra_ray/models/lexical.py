@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from functools import lru_cache
+
+from hydra_ray.bounded import words_remembered
 
 # Between the answers that a decision is judged by.
 SEPARATOR = " | "
@@ -59,7 +60,7 @@ def _f1(one: Counter[str], other: Counter[str]) -> float:
     return 2 * (one & other).total() / length if length else 0.0
 
 
-# Queries and answers come again and again: with each candidate, and in each epoch. A long text's words take 25 KB.
-@lru_cache(maxsize=4096)
+# Queries and answers come again and again: with each candidate, and in each epoch.
+@words_remembered(max_bytes=32 << 20)
 def _words(text: str) -> Counter[str]:
     return Counter(_WORD.findall(text.lower()))

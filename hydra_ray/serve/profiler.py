@@ -102,7 +102,7 @@ class Profiler:
         """
         pool = asyncio.run_coroutine_threadsafe(self._pools.of(user.tenant), self._loop).result()
         found = pool.comparable(user, item, most, before, floor)
-        return [peer for peer in found if peer.item in self._store.history(peer.user)]
+        return [peer for peer in found if self._store.history_item(peer.user, peer.item.id) == peer.item]
 
     def _make_pool(self, tenant: str) -> PeerPool:
         pool = PeerPool(self._store.histories(tenant), self._embed, self._tenants)

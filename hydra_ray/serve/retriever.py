@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 
 from ray import serve
 
 from hydra_ray.learn.threads import use_given_cpus
-from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
+from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked
+from hydra_ray.serve.histories import IndexedHistories
 from hydra_ray.settings import PeerSettings
 from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.peers import PeerPool
@@ -55,7 +56,7 @@ class FreshPools:
 # A ranking takes milliseconds: 32 in threads keep a core busy, and 256 wait under a second.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=256, ray_actor_options={"num_cpus": 0.2})
 class Retriever:
-    """Histories are read anew for each request, so what a user did a moment ago counts.
+    """Histories are those of the store when a request comes, so what a user did a moment ago counts.
 
     Who is similar to whom is as old as `peers.refresh_s` says. What peers said is told only as it still
     stands in the store, so what somebody deleted is gone at once.
@@ -64,11 +65,13 @@ class Retriever:
         store_url: Of the users' histories.
         peers: Which tenants opted in.
         embed: By which dense retrieval and the search for peers compare texts.
+        index_cache_mb: Most memory of the histories and indexes that are kept.
     """
 
-    def __init__(self, store_url: str, peers: PeerSettings, embed: Embed) -> None:
+    def __init__(self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int) -> None:
         use_given_cpus()
         self._store = UserStore(store_url)
+        self._histories = IndexedHistories(self._store, index_cache_mb << 20)
         self._settings = peers
         self._embed = embed
         self._pools = FreshPools(self._make_pool, peers.refresh_s)
@@ -77,30 +80,25 @@ class Retriever:
         """At most k items of the query's user, best first; none for an unknown user, and none for nobody."""
         if query.user.is_nobody:
             return []
-        return await asyncio.to_thread(self._rank, query, k, by)
+        history = await self._histories.of(query.user)
+        with self._histories.short_work():
+            return await asyncio.to_thread(retriever(by, self._embed), query, history, k)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """At most k items of users similar to the query's, best first; none where the tenant did not opt in."""
         if query.user.is_nobody or query.user.tenant not in self._settings.tenants:
             return []
         pool = await self._pools.of(query.user.tenant)
-        return await asyncio.to_thread(self._of_peers, pool, query, k)
-
-    def _rank(self, query: Query, k: int, by: str) -> list[Ranked]:
-        return retriever(by, self._embed)(query, self._store.history(query.user), k)
+        history = await self._histories.of(query.user)
+        return await asyncio.to_thread(self._of_peers, pool, query, history, k)
 
     def _make_pool(self, tenant: str) -> PeerPool:
         pool = PeerPool(self._store.histories(tenant), self._embed, self._settings.tenants)
         pool.prepare(tenant)
         return pool
 
-    def _of_peers(self, pool: PeerPool, query: Query, k: int) -> list[Ranked]:
-        now: dict[UserKey, tuple[HistoryItem, ...]] = {}
-
+    def _of_peers(self, pool: PeerPool, query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
         def still_there(peer: PeerItem) -> bool:
-            if peer.user not in now:
-                now[peer.user] = self._store.history(peer.user)
-            return peer.item in now[peer.user]
+            return self._store.history_item(peer.user, peer.item.id) == peer.item
 
-        history = self._store.history(query.user)
         return pool.concerning(query, history, self._settings.similar_users, k, query.ts, still_there)

@@ -101,6 +101,10 @@ class ServeSettings(Section):
                 raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
         return origins
 
+    index_cache_mb: int = Field(
+        512, ge=0, description="Users' histories, with their search indexes, that a retriever keeps in memory."
+    )
+
 
 class RaySettings(Section):
     """The Ray cluster."""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import random
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import bm25s
 import numpy as np
 import numpy.typing as npt
 
+from hydra_ray.bounded import words_remembered
 from hydra_ray.records import HistoryItem, Query, Ranked
+from hydra_ray.steps.bm25 import Bm25
 from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks.options import search_text
-
-# It tells of every index that it builds, and there is one for every query.
-logging.getLogger("bm25s").setLevel(logging.WARNING)
 
 # The constant of reciprocal rank fusion, as its authors have it.
 _FUSION = 60
@@ -27,22 +25,50 @@ Retriever = Callable[[Query, Sequence[HistoryItem], int], list[Ranked]]
 
 
 class LexicalIndex:
-    """BM25 scores of any number of queries over the same texts."""
+    """BM25 scores of any number of queries over the same texts.
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        documents = [_words(text) for text in texts]
-        self._size = len(documents)
-        self._index = bm25s.BM25() if any(documents) else None
-        if self._index is not None:
-            self._index.index([list(words) for words in documents], show_progress=False)
+    Args:
+        texts: Each is read once, and taken apart into words where it was not a moment ago.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._index = Bm25(_words(text) for text in texts)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of the index, about."""
+        return self._index.nbytes
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
-        words = list(_words(query)) if self._index is not None else []
-        if not words or self._index is None:
-            return np.zeros(self._size, dtype=np.float32)
-        scores: npt.NDArray[np.float32] = self._index.get_scores(words)
-        return scores
+        return self._index.scores(_words(query))
+
+    def changed(self, left: npt.NDArray[np.bool_] | None, added: Iterable[str]) -> LexicalIndex:
+        """The index without some of its texts and with others behind them, which costs as much as these do.
+
+        Args:
+            left: Which of the texts stay, shape (texts,); None is all.
+            added: Those that come.
+        """
+        now = LexicalIndex(())
+        now._index = self._index.changed(left, [_words(text) for text in added])
+        return now
+
+
+class IndexedHistory(tuple[HistoryItem, ...]):
+    """A history with its index, for users who ask again and again; to a retriever it is a history like any other.
+
+    Attributes:
+        lexical_index: Of the items' searched texts, in their order.
+    """
+
+    lexical_index: LexicalIndex
+
+    def __new__(cls, items: Iterable[HistoryItem], index: LexicalIndex) -> IndexedHistory:
+        """Puts both together."""
+        history = super().__new__(cls, items)
+        history.lexical_index = index
+        return history
 
 
 def searched_text(item: HistoryItem) -> str:
@@ -61,9 +87,8 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
     """
-    scores = LexicalIndex([searched_text(item) for item in history]).scores(search_text(query.input))
-    newest_first = range(len(history) - 1, -1, -1)
-    order = sorted(newest_first, key=lambda i: -scores[i])[:k]
+    scores = _index_of(history).scores(search_text(query.input))
+    order = len(history) - 1 - np.argsort(-scores[::-1], kind="stable")[:k]
     return [Ranked(history[i], float(scores[i])) for i in order]
 
 
@@ -148,7 +173,13 @@ def _fused(retrievers: Sequence[Retriever], query: Query, history: Sequence[Hist
     return [Ranked(history[i], fused[history[i].id]) for i in order]
 
 
+def _index_of(history: Sequence[HistoryItem]) -> LexicalIndex:
+    if isinstance(history, IndexedHistory):
+        return history.lexical_index
+    return LexicalIndex(searched_text(item) for item in history)
+
+
 # A user's items are ranked again for each of their queries: half of a ranking's time went into their words.
-@lru_cache(maxsize=20_000)
+@words_remembered(max_bytes=64 << 20)
 def _words(text: str) -> tuple[str, ...]:
     return tuple(bm25s.tokenize([text], stopwords="en", return_ids=False, show_progress=False)[0])

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 
+from hydra_ray.bounded import BoundedCache
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
 from hydra_ray.store.users import UserStore
@@ -29,15 +28,13 @@ class HeadCache:
     """
 
     def __init__(self, store: UserStore, version: str, role: str, max_bytes: int) -> None:
-        self._store, self._version, self._role, self._max_bytes = store, version, role, max_bytes
-        self._kept: OrderedDict[UserKey, tuple[str, Head]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._store, self._version, self._role = store, version, role
+        self._kept: BoundedCache[UserKey, tuple[str, Head]] = BoundedCache(max_bytes)
 
     @property
     def nbytes(self) -> int:
         """Of the heads kept now."""
-        return self._bytes
+        return self._kept.nbytes
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -46,20 +43,12 @@ class HeadCache:
         """Each user's head; None for nobody and for users without one. One user's heads are one object."""
         wanted = {key for key in keys if key is not None}
         stamps = self._store.stamps(wanted, self._version, self._role) if wanted else {}
-        with self._lock:
-            heads = {key: self._kept[key] for key, stamp in stamps.items() if self._kept.get(key, ("",))[0] == stamp}
-        if changed := set(stamps) - set(heads):
-            heads |= self._store.heads(changed, self._version, self._role)
-        with self._lock:
-            for key in wanted:
-                self._drop(key)
-            for key, kept in heads.items():
-                self._kept[key] = kept
-                self._bytes += kept[1].nbytes + OVERHEAD
-            while self._bytes > self._max_bytes:
-                self._drop(next(iter(self._kept)))
-        return [heads[key][1] if key in heads else None for key in keys]
-
-    def _drop(self, key: UserKey) -> None:
-        if key in self._kept:
-            self._bytes -= self._kept.pop(key)[1].nbytes + OVERHEAD
+        found = {key: kept for key, stamp in stamps.items() if (kept := self._kept.get(key)) and kept[0] == stamp}
+        if changed := set(stamps) - set(found):
+            read = self._store.heads(changed, self._version, self._role)
+            for key, kept in read.items():
+                self._kept.put(key, kept, kept[1].nbytes + OVERHEAD)
+            found |= read
+        for key in wanted - set(found):
+            self._kept.drop(key)
+        return [found[key][1] if key in found else None for key in keys]

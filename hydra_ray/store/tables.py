@@ -1,4 +1,7 @@
-"""The tables of the user store; every one begins with the user's key, so that a user can be deleted whole."""
+"""The tables of the user store; every one begins with the user's key, so that a user can be deleted whole.
+
+A change of them also takes a revision in `migrations/versions`, for databases that are there already.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,17 @@ HISTORY = Table(
     Column("ts", String),
     Column("item_id", String),
     Column("context", Text, nullable=False),
+)
+
+# Changes with every write to a user's history: `store.histories.HistoryVersion`.
+HISTORY_VERSIONS = Table(
+    "history_versions",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("epoch", String, nullable=False),
+    Column("next_place", Integer, nullable=False),
+    Column("removed", Integer, nullable=False),
 )
 
 # `mark` tells what the head was fitted from, `stamp` changes with every write. A user who taught too little for a

@@ -2,92 +2,100 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
-from sqlalchemy import Connection, Engine, and_, create_engine, delete, insert, inspect, make_url, or_, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, delete, insert, select
 
 from hydra_ray.models.heads import Head
-from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
+from hydra_ray.store.database import POLL_S, Database
+from hydra_ray.store.histories import HistoryChange, HistoryVersion
 from hydra_ray.store.profiles import ProfileMark, UserProfile
-from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, METADATA
+from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
+from hydra_ray.store.schema import bring_up_to_date
+from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, HISTORY_VERSIONS
 
-# SQLite nests at most 1,000 expressions in each other, and each tenant is one.
-_KEYS_AT_ONCE = 900
+# A bulk write lets others in after so much: some 0.1 s of work.
+_ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
+# SQLite's writers look for the lock rather than queue: without a pause they would find it taken.
+_PAUSE_S = 2 * POLL_S
+
+One = TypeVar("One")
 
 
 class UserStore:
     """What is known of each user, in SQLite or any database SQLAlchemy speaks to.
 
+    Any thread may use it. What is written for many users at once is written in several transactions, each whole for its
+    own users, so that others can write meanwhile.
+
     Args:
         url: SQLAlchemy URL, e.g. `sqlite:///runs/model/users.db`.
 
     Raises:
-        HydraError: The database cannot be opened, or an older version of hydra-ray made it.
+        HydraError: The database cannot be opened, or a newer version of hydra-ray made it. Any method: the database
+            does not answer.
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            shown = make_url(url).render_as_string(hide_password=True)
-        except (SQLAlchemyError, ValueError):
-            # Not quoted: what is no URL may still hold a password.
-            raise HydraError("model.store: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
-        try:
-            self._engine: Engine = create_engine(url)
-            found = inspect(self._engine)
-            is_new = not found.has_table(HEADS.name)
-            fits = is_new or {column["name"] for column in found.get_columns(HEADS.name)} == set(HEADS.columns.keys())
-            if fits:
-                METADATA.create_all(self._engine)
-        except (SQLAlchemyError, ImportError) as error:
-            reason = getattr(error, "orig", None) or error
-            raise HydraError(f"model.store: {shown} cannot be opened: {reason}") from error
-        if not fits:
-            raise HydraError(f"model.store: {shown} was made by another version of hydra-ray; fit into a new store")
+        self._database = Database(url)
+        bring_up_to_date(self._database)
 
     def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
         """Replaces one user's history."""
         self.put_histories({key: items})
 
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
-        """Replaces users' histories; a transaction, which is what takes time, is for many of them."""
-        for keys in _chunks(histories):
-            with self._engine.begin() as db:
-                db.execute(delete(HISTORY).where(_among(HISTORY, keys)))
-                rows = [_row(key, place, item) for key in keys for place, item in enumerate(histories[key])]
-                if rows:
-                    db.execute(insert(HISTORY), rows)
+        """Replaces users' histories; each user's is replaced whole."""
+        for keys in self._in_turn(_batches(histories, lambda key: len(histories[key]), _ROWS_AT_ONCE)):
+            with self._database.writing() as db:
+                stored_histories.replace(db, {key: histories[key] for key in keys})
 
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        """Adds one item at the end of a user's history; one of the same id is replaced and moves there."""
-        with self._engine.begin() as db:
-            _append(db, key, item)
+        """Adds one item at the end of a user's history; one of the same id is replaced and moves there.
+
+        Profiles that may tell of the replaced text go.
+        """
+        with self._database.writing() as db:
+            stored_histories.append(db, key, item)
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         """Removes one item of a user's history, and all profiles that may tell of it; tells whether there was one."""
-        with self._engine.begin() as db:
-            found = _delete_item(db, key, item_id)
+        with self._database.writing() as db:
+            found = stored_histories.remove(db, key, item_id)
             stored_profiles.forget(db, key)
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
         """One user's history, oldest first; empty for an unknown user."""
-        c = HISTORY.c
-        query = select(c.id, c.input, c.output, c.ts, c.item_id, c.context).where(*_of(HISTORY, key)).order_by(c.place)
-        with self._engine.connect() as db:
-            return tuple(HistoryItem(**row) for row in db.execute(query).mappings())
+        with self._database.reading() as db:
+            return stored_histories.find(db, key)
+
+    def history_item(self, key: UserKey, item_id: str) -> HistoryItem | None:
+        """One item of a user's history."""
+        with self._database.reading() as db:
+            return stored_histories.item(db, key, item_id)
+
+    def history_version(self, key: UserKey) -> HistoryVersion | None:
+        """What changes with every write to a user's history; None where there is none."""
+        with self._database.reading() as db:
+            return stored_histories.version(db, key)
+
+    def history_change(self, key: UserKey, since: HistoryVersion | None) -> HistoryChange:
+        """What became of a user's history since a version of it; all of it for None."""
+        with self._database.reading() as db:
+            return stored_histories.change(db, key, since)
 
     def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
         """The histories of a tenant's users, each oldest first, users in order of their keys."""
-        c, found = HISTORY.c, dict[UserKey, list[HistoryItem]]()
-        query = select(c.user, c.id, c.input, c.output, c.ts, c.item_id, c.context).where(c.tenant == tenant)
-        with self._engine.connect() as db:
-            for user, *item in db.execute(query.order_by(c.user, c.place)):
-                found.setdefault(UserKey(tenant, user), []).append(HistoryItem(*item))
-        return found
+        with self._database.reading() as db:
+            return stored_histories.of_tenant(db, tenant)
 
     def put_heads(
         self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
@@ -100,27 +108,25 @@ class UserStore:
             heads: By user; None for who gets the shared answer.
             marks: What each was fitted from, for `marks`.
         """
-        with self._engine.begin() as db:
-            for keys in _chunks(heads):
-                db.execute(delete(HEADS).where(*_about(HEADS, version, role), _among(HEADS, keys)))
-                db.execute(
-                    insert(HEADS),
-                    [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys],
-                )
+        for keys in self._in_turn(_batches(heads, lambda key: _nbytes(heads[key]), _BYTES_AT_ONCE)):
+            rows = [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys]
+            with self._database.writing() as db:
+                db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, keys)))
+                db.execute(insert(HEADS), rows)
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         """One user's head, None for a user without one."""
-        query = select(HEADS.c.head).where(*_of(HEADS, key), *_about(HEADS, version, role))
-        with self._engine.connect() as db:
+        query = select(HEADS.c.head).where(*of(HEADS, key), *of_base(HEADS, version, role))
+        with self._database.reading() as db:
             blob = db.execute(query).scalar()
         return None if blob is None else Head.from_bytes(blob)
 
     def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
         """Stamps and heads of those of the users who have one."""
         c, found = HEADS.c, dict[UserKey, tuple[str, Head]]()
-        with self._engine.connect() as db:
-            for some in _chunks(keys):
-                mine = (_among(HEADS, some), *_about(HEADS, version, role), c.head.is_not(None))
+        with self._database.reading() as db:
+            for some in chunks(keys):
+                mine = (among(HEADS, some), *of_base(HEADS, version, role), c.head.is_not(None))
                 query = select(c.tenant, c.user, c.stamp, c.head).where(*mine)
                 for tenant, user, stamp, blob in db.execute(query):
                     found[UserKey(tenant, user)] = (stamp, Head.from_bytes(blob))
@@ -129,9 +135,9 @@ class UserStore:
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         """Of those of the users who have a head: what changes whenever it is written."""
         c, found = HEADS.c, dict[UserKey, str]()
-        with self._engine.connect() as db:
-            for some in _chunks(keys):
-                mine = (_among(HEADS, some), *_about(HEADS, version, role), c.head.is_not(None))
+        with self._database.reading() as db:
+            for some in chunks(keys):
+                mine = (among(HEADS, some), *of_base(HEADS, version, role), c.head.is_not(None))
                 query = select(c.tenant, c.user, c.stamp).where(*mine)
                 found |= {UserKey(tenant, user): stamp for tenant, user, stamp in db.execute(query)}
         return found
@@ -139,15 +145,15 @@ class UserStore:
     def marks(self, version: str, role: str) -> dict[UserKey, str]:
         """What each user was fitted from, those among them who got no head, in order of their keys."""
         c = HEADS.c
-        query = select(c.tenant, c.user, c.mark).where(*_about(HEADS, version, role)).order_by(c.tenant, c.user)
-        with self._engine.connect() as db:
+        query = select(c.tenant, c.user, c.mark).where(*of_base(HEADS, version, role)).order_by(c.tenant, c.user)
+        with self._database.reading() as db:
             return {UserKey(tenant, user): mark for tenant, user, mark in db.execute(query)}
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Users that have a head, in order of their keys."""
         c = HEADS.c
-        query = select(c.tenant, c.user).where(*_about(HEADS, version, role), c.head.is_not(None))
-        with self._engine.connect() as db:
+        query = select(c.tenant, c.user).where(*of_base(HEADS, version, role), c.head.is_not(None))
+        with self._database.reading() as db:
             return [UserKey(*row) for row in db.execute(query.order_by(c.tenant, c.user))]
 
     def put_evidence(
@@ -161,16 +167,17 @@ class UserStore:
             told: By user and item id.
             replace: Whether evidence of items that are not named goes.
         """
-        with self._engine.begin() as db:
-            for key, by_item in told.items():
-                _put_evidence(db, key, version, role, by_item, replace)
+        for keys in self._in_turn(_batches(told, lambda key: 64 + sum(map(len, told[key].values())), _BYTES_AT_ONCE)):
+            with self._database.writing() as db:
+                for key in keys:
+                    _put_evidence(db, key, version, role, told[key], replace)
 
     def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
         """Of those of the users who have any: what their posteriors depend on, by item id."""
         c, found = EVIDENCE.c, dict[UserKey, dict[str, bytes]]()
-        with self._engine.connect() as db:
-            for some in _chunks(keys):
-                mine = (_among(EVIDENCE, some), *_about(EVIDENCE, version, role))
+        with self._database.reading() as db:
+            for some in chunks(keys):
+                mine = (among(EVIDENCE, some), *of_base(EVIDENCE, version, role))
                 query = select(c.tenant, c.user, c.item, c.told).where(*mine)
                 for tenant, user, item, told in db.execute(query):
                     found.setdefault(UserKey(tenant, user), {})[item] = told
@@ -179,35 +186,36 @@ class UserStore:
     def users(self) -> list[UserKey]:
         """All users with any history, in order of their keys."""
         c = HISTORY.c
-        with self._engine.connect() as db:
+        with self._database.reading() as db:
             rows = db.execute(select(c.tenant, c.user).distinct().order_by(c.tenant, c.user))
             return [UserKey(tenant, user) for tenant, user in rows]
 
     def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
         """Versions and roles in which there is evidence of one item of a user."""
         c = EVIDENCE.c
-        query = select(c.version, c.role).where(*_of(EVIDENCE, key), c.item == item_id).order_by(c.version, c.role)
-        with self._engine.connect() as db:
+        query = select(c.version, c.role).where(*of(EVIDENCE, key), c.item == item_id).order_by(c.version, c.role)
+        with self._database.reading() as db:
             return [(version, role) for version, role in db.execute(query)]
 
     @contextmanager
     def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[EvidenceUpdate]:
         """One transaction in which a user's evidence changes and the head that follows from it is written.
 
-        The first change takes the database's write lock (SQLite), so two updates of one user follow
-        each other.
+        Two updates of one user follow each other: in SQLite as all writers do, elsewhere because each locks the version
+        of the user's history.
         """
-        with self._engine.begin() as db:
+        with self._database.writing() as db:
+            stored_histories.lock(db, key)
             yield EvidenceUpdate(db, key, version, role)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         """One user's profile of one kind."""
-        with self._engine.connect() as db:
+        with self._database.reading() as db:
             return stored_profiles.find(db, key, kind)
 
     def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
         """What each user's profile of one kind was made of."""
-        with self._engine.connect() as db:
+        with self._database.reading() as db:
             return stored_profiles.marks(db, kind)
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
@@ -217,22 +225,33 @@ class UserStore:
             How many were kept. One is not where the user, or somebody whose texts were read for it, has no history
             here: they were deleted while it was written.
         """
-        with self._engine.begin() as db:
-            return sum(stored_profiles.put(db, key, profile) for key, profile in profiles)
+        kept = 0
+        # Taken out before the transaction begins: they may be written while they are asked for.
+        for some in self._in_turn(_batches(list(profiles), lambda _: 1, _PROFILES_AT_ONCE)):
+            with self._database.writing() as db:
+                kept += sum(stored_profiles.put(db, key, profile) for key, profile in some)
+        return kept
 
     def delete(self, key: UserKey) -> None:
         """Removes all that is known of exactly this user, everybody's profiles that were made with their texts among
         it.
         """
-        with self._engine.begin() as db:
+        with self._database.writing() as db:
             # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY, HEADS, EVIDENCE):
-                db.execute(delete(table).where(*_of(table, key)))
+            for table in (HISTORY_VERSIONS, HISTORY, HEADS, EVIDENCE):
+                db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
 
     def close(self) -> None:
         """Lets the database go."""
-        self._engine.dispose()
+        self._database.close()
+
+    def _in_turn(self, batches: Iterable[list[One]]) -> Iterator[list[One]]:
+        """The batches of a bulk write, with pauses in which others write."""
+        for number, batch in enumerate(batches):
+            if number and self._database.dialect == "sqlite":
+                time.sleep(_PAUSE_S)
+            yield batch
 
 
 class EvidenceUpdate:
@@ -247,70 +266,45 @@ class EvidenceUpdate:
 
     def remove(self, item_id: str) -> bool:
         """Removes an item's evidence; tells whether there was any."""
-        mine = (*_of(EVIDENCE, self._key), *_about(EVIDENCE, self._version, self._role))
+        mine = (*of(EVIDENCE, self._key), *of_base(EVIDENCE, self._version, self._role))
         return bool(self._db.execute(delete(EVIDENCE).where(*mine, EVIDENCE.c.item == item_id)).rowcount)
 
     def append_history(self, item: HistoryItem) -> None:
         """As `UserStore.append_history`."""
-        _append(self._db, self._key, item)
+        stored_histories.append(self._db, self._key, item)
 
     def delete_item(self, item_id: str) -> bool:
-        """As `UserStore.delete_item`."""
-        return _delete_item(self._db, self._key, item_id)
+        """Removes an item and, if there was one, all profiles that may tell of it."""
+        return stored_histories.remove(self._db, self._key, item_id)
 
     def all(self) -> list[bytes]:
         """All of the user's evidence, in the order of item ids."""
         c = EVIDENCE.c
-        mine = (*_of(EVIDENCE, self._key), *_about(EVIDENCE, self._version, self._role))
+        mine = (*of(EVIDENCE, self._key), *of_base(EVIDENCE, self._version, self._role))
         return list(self._db.execute(select(c.told).where(*mine).order_by(c.item)).scalars())
 
     def head(self) -> Head | None:
         """The user's head as it is."""
-        mine = (*_of(HEADS, self._key), *_about(HEADS, self._version, self._role))
+        mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
         blob = self._db.execute(select(HEADS.c.head).where(*mine)).scalar()
         return None if blob is None else Head.from_bytes(blob)
 
     def put_head(self, head: Head | None) -> None:
         """Writes the user's head; None removes it. Its mark is empty: the next fit starts from history again."""
-        mine = (*_of(HEADS, self._key), *_about(HEADS, self._version, self._role))
+        mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
         self._db.execute(delete(HEADS).where(*mine))
         if head is not None:
             self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
 
 
-def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
-    _delete_item(db, key, item.id)
-    last = db.execute(
-        select(HISTORY.c.place).where(*_of(HISTORY, key)).order_by(HISTORY.c.place.desc()).limit(1)
-    ).scalar()
-    db.execute(insert(HISTORY), [_row(key, 0 if last is None else last + 1, item)])
-
-
-def _delete_item(db: Connection, key: UserKey, item_id: str) -> bool:
-    return bool(db.execute(delete(HISTORY).where(*_of(HISTORY, key), HISTORY.c.id == item_id)).rowcount)
-
-
 def _put_evidence(
     db: Connection, key: UserKey, version: str, role: str, told: Mapping[str, bytes], replace: bool
 ) -> None:
-    mine = (*_of(EVIDENCE, key), *_about(EVIDENCE, version, role))
+    mine = (*of(EVIDENCE, key), *of_base(EVIDENCE, version, role))
     db.execute(delete(EVIDENCE).where(*mine, *(() if replace else (EVIDENCE.c.item.in_(list(told)),))))
     if told:
         about = {**key._asdict(), "version": version, "role": role}
         db.execute(insert(EVIDENCE), [{**about, "item": item, "told": blob} for item, blob in told.items()])
-
-
-def _row(key: UserKey, place: int, item: HistoryItem) -> dict[str, object]:
-    return {
-        **key._asdict(),
-        "place": place,
-        "id": item.id,
-        "input": item.input,
-        "output": item.output,
-        "ts": item.ts,
-        "item_id": item.item_id,
-        "context": item.context,
-    }
 
 
 def _head_row(key: UserKey, version: str, role: str, head: Head | None, mark: str) -> dict[str, object]:
@@ -318,23 +312,18 @@ def _head_row(key: UserKey, version: str, role: str, head: Head | None, mark: st
     return {**about, "stamp": uuid.uuid4().hex, "head": None if head is None else head.to_bytes()}
 
 
-def _of(table, key: UserKey):  # type: ignore[no-untyped-def]
-    return table.c.tenant == key.tenant, table.c.user == key.user
+def _nbytes(head: Head | None) -> int:
+    return 64 + (0 if head is None else head.nbytes)
 
 
-def _about(table, version: str, role: str):  # type: ignore[no-untyped-def]
-    return table.c.version == version, table.c.role == role
-
-
-def _among(table, keys: Sequence[UserKey]):  # type: ignore[no-untyped-def]
-    """The rows of some users, found in the index: SQLite reads a whole table for pairs of (tenant, user)."""
-    by_tenant: dict[str, list[str]] = {}
-    for tenant, user in keys:
-        by_tenant.setdefault(tenant, []).append(user)
-    return or_(*(and_(table.c.tenant == tenant, table.c.user.in_(users)) for tenant, users in by_tenant.items()))
-
-
-def _chunks(keys: Iterable[UserKey]) -> Iterator[list[UserKey]]:
-    keys = list(keys)
-    for start in range(0, len(keys), _KEYS_AT_ONCE):
-        yield keys[start : start + _KEYS_AT_ONCE]
+def _batches(many: Iterable[One], size: Callable[[One], int], most: int) -> Iterator[list[One]]:
+    """Parts of about the same work, in order; at least one in each, and no more than a statement takes."""
+    batch, filled = list[One](), 0
+    for one in many:
+        if batch and (filled + size(one) > most or len(batch) == KEYS_AT_ONCE):
+            yield batch
+            batch, filled = [], 0
+        batch.append(one)
+        filled += size(one)
+    if batch:
+        yield batch

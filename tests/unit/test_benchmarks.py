@@ -1,4 +1,4 @@
-"""The benchmarks of heads run where Ray is not installed, and what they count holds at any size."""
+"""The benchmarks that need no Ray run where it is not installed, and what they count holds at any size."""
 
 import json
 import os
@@ -16,7 +16,8 @@ def run_small(tmp_path):
     """Runs one benchmark with `--small` where importing Ray fails; gives what it wrote."""
     # Found before the installed package, in child processes too.
     (tmp_path / "ray.py").write_text("raise ImportError('a benchmark of heads imports Ray')")
-    env = {**os.environ, "PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
     def run(name: str) -> dict:
         told = tmp_path / "folder" / f"{name}.json"
@@ -74,3 +75,11 @@ def test_fit(run_small):
     assert all(one["users_per_s"] > 0 for one in told["features"].values())
     assert [one["users"] for one in told["memory"].values()] == [300, 600, 300]
     assert all(one["peak_bytes"] > 0 for one in told["memory"].values())
+
+
+def test_retrieval(run_small):
+    told = run_small("retrieval")
+    assert told["schema"] == "hydra-ray/benchmark/retrieval/v1"
+    # Both sides found the same, or it would have ended.
+    assert {"again", "after_append", "after_delete"} <= told["times"]["anew"].keys() & told["times"]["kept"].keys()
+    assert all(ratio > 0 for ratio in told["ratios"].values())

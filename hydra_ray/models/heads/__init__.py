@@ -6,6 +6,6 @@
 from hydra_ray.models.heads.head import Head
 from hydra_ray.models.heads.kind import FitOptions
 from hydra_ray.models.heads.kinds import HEAD_KINDS
-from hydra_ray.models.heads.model import HeadModel
+from hydra_ray.models.heads.model import HeadModel, check_kind
 
-__all__ = ["HEAD_KINDS", "FitOptions", "Head", "HeadModel"]
+__all__ = ["HEAD_KINDS", "FitOptions", "Head", "HeadModel", "check_kind"]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch, UserFeatures, pad
 from hydra_ray.models.heads.bank import deltas
 from hydra_ray.models.heads.head import Head
-from hydra_ray.models.heads.kind import FitOptions
+from hydra_ray.models.heads.kind import FitOptions, HeadKind
 from hydra_ray.models.heads.kinds import HEAD_KINDS
 from hydra_ray.models.heads.shared import SharedHead
 from hydra_ray.models.lexical import LEXICAL
+from hydra_ray.records import HydraError
+
+log = logging.getLogger(__name__)
+
+_COMMONS = "commons."
 
 
 class HeadModel(nn.Module):
@@ -37,6 +44,8 @@ class HeadModel(nn.Module):
         parts = {name: kind.common(width) for name, kind in HEAD_KINDS.items()}
         # Fitted after encoder and shared head.
         self.commons = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+        # Kinds that came after the base was trained.
+        self._lacking: frozenset[str] = frozenset()
 
     @property
     def device(self) -> torch.device:
@@ -44,7 +53,14 @@ class HeadModel(nn.Module):
         return self.shared.out.weight.device
 
     def common(self, kind: str) -> nn.Module | None:
-        """What all heads of a kind share; None where that is nothing."""
+        """What all heads of a kind share; None where that is nothing.
+
+        Raises:
+            HydraError: There is no such kind, or the base was trained before there was.
+        """
+        if kind in self._lacking:
+            raise _lacks(kind)
+        _form(kind)
         return dict(self.commons.items()).get(kind)
 
     def offset(self, batch: Batch, prior_weight: float | None = None) -> Tensor:
@@ -74,7 +90,7 @@ class HeadModel(nn.Module):
         for head in distinct.values():
             alike.setdefault((head.kind, *(tensor.shape for tensor in head.tensors.values())), []).append(head)
         for (kind, *_), members in alike.items():
-            form, rows = HEAD_KINDS[kind], {id(head): row for row, head in enumerate(members)}
+            form, rows = _form(kind), {id(head): row for row, head in enumerate(members)}
             mine = [place for place, head in enumerate(heads) if id(head) in rows]
             users = torch.tensor([rows[id(heads[place])] for place in mine], device=self.device)
             stacked = {
@@ -99,8 +115,8 @@ class HeadModel(nn.Module):
         batch = pad(users, self.device)
         self.requires_grad_(False)
         offset = self.offset(batch, (about or {}).get("prior_weight"))
-        stacked = HEAD_KINDS[kind].fit(batch, offset, self.common(kind), options)
-        return HEAD_KINDS[kind].apart(stacked, about)
+        form = _form(kind)
+        return form.apart(form.fit(batch, offset, self.common(kind), options), about)
 
     def save(self, folder: Path) -> None:
         """Writes shared head and common parts to `heads.safetensors`."""
@@ -108,8 +124,64 @@ class HeadModel(nn.Module):
 
     @classmethod
     def load(cls, folder: Path) -> HeadModel:
-        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one."""
-        state = load_file(folder / "heads.safetensors")
-        model = cls(state["shared.dense.weight"].shape[1])
-        model.load_state_dict(state)
+        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one.
+
+        What kinds share that have come since is lacking, and asking for it is an error. What kinds share that this
+        version does not know is left out.
+
+        Raises:
+            HydraError: The file is damaged.
+        """
+        path = folder / "heads.safetensors"
+        try:
+            state = load_file(path)
+            model = cls(state["shared.dense.weight"].shape[1])
+            model.load_state_dict(model._fitting(state, path))
+        except (SafetensorError, KeyError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise HydraError(f"{path}: damaged, or not of this version: {reason}; train again") from None
         return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def _fitting(self, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Takes away what a file does not have, and gives what it has of the rest."""
+        has = {name.split(".")[1] for name in state if name.startswith(_COMMONS)}
+        self._lacking = frozenset(name for name in self.commons if name not in has)
+        for name in self._lacking:
+            del self.commons[name]
+        if unknown := sorted(has - set(self.commons)):
+            log.warning("%s: kinds of head that this version does not know are left out: %s", path, ", ".join(unknown))
+        left_out = tuple(f"{_COMMONS}{name}." for name in unknown)
+        return {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
+
+
+def check_kind(folder: Path, kind: str) -> None:
+    """Refuses a kind of head for which a saved model has no part; no weights are read.
+
+    Args:
+        folder: Where `HeadModel.save` wrote.
+        kind: A key of `HEAD_KINDS`.
+
+    Raises:
+        HydraError: There is no such kind, the model was trained before there was, or the file is damaged.
+    """
+    path = folder / "heads.safetensors"
+    try:
+        with safe_open(path, "pt") as file:
+            names = list(file.keys())
+    except (SafetensorError, OSError) as error:
+        raise HydraError(f"{path}: damaged: {error}; train again") from None
+    if _form(kind).common(LEXICAL + 1) is not None and not any(name.startswith(f"{_COMMONS}{kind}.") for name in names):
+        raise _lacks(kind)
+
+
+def _lacks(kind: str) -> HydraError:
+    return HydraError(
+        f"heads of kind {kind} need a part that this base does not have, for it was trained before there were any: "
+        "train again, or fit heads of another kind (fit.head.kind)"
+    )
+
+
+def _form(kind: str) -> HeadKind:
+    if kind not in HEAD_KINDS:
+        raise HydraError(f"this version knows no heads of kind {kind}: it knows {', '.join(HEAD_KINDS)}")
+    return HEAD_KINDS[kind]

@@ -13,6 +13,7 @@ from hydra_ray.learn.verdicts import Verdict, verdict_group
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
+from hydra_ray.store.profiles import ProfileMark, UserProfile
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TEXT_TASK
 
@@ -200,3 +201,19 @@ def test_feedback_of_many_at_the_same_time_does_not_mix_and_none_is_lost(learner
         in_order = sorted(verdicts, key=lambda verdict: verdict.item_id)
         same(head(store, user), fit(judging, tag_task, user, in_order).head)
         assert len(store.history(user)) == 12
+
+
+@pytest.mark.parametrize("kind", ["bases", "lowrank"])
+def test_a_rejection_takes_back_what_peers_profiles_tell_of_the_item(learner, store, kind):
+    if kind == "lowrank":
+        store.put_heads("v1", "adapter", {ANN: LOWRANK})
+    for number in (1, 2):
+        learner.learn(ANN, accepted(number), ())
+    learner.learn(BOB, accepted(3), ())
+    with_hers = UserProfile("dpl", "Ann liked a film about 1 heists.", ProfileMark("how", "what", 1), (ANN,))
+    store.put_profiles([(BOB, with_hers)])
+    learner.learn(ANN, Verdict("item-9", "a film about 9 heists", "rejected", "drama", LABELS), ())
+    assert store.profile(BOB, "dpl") == with_hers, "nothing was told of an item that was not there"
+    learner.learn(ANN, Verdict("item-1", "a film about 1 heists", "rejected", "drama", LABELS), ())
+    assert store.profile(BOB, "dpl") is None
+    assert [item.id for item in store.history(ANN)] == ["item-2"]

@@ -4,10 +4,14 @@ from itertools import permutations
 import pytest
 import torch
 from made_up_users import WIDTH, make_head, make_model, make_user, with_taste
+from safetensors.torch import save_file
+from torch import nn
 from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
-from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel
+from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel, check_kind
+from hydra_ray.models.heads.lowrank import LowRank
+from hydra_ray.records import HydraError
 
 every_kind = pytest.mark.parametrize("kind", list(HEAD_KINDS))
 
@@ -119,3 +123,92 @@ def test_what_was_saved_comes_back_with_its_common_parts(model, tmp_path):
 def test_a_model_has_no_room_for_users(model):
     parts = {name.split(".")[0] for name in model.state_dict()}
     assert parts == {"shared", "prior", "commons"}
+
+
+class Shift(nn.Module):
+    """What heads of a kind that came later share."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.by = nn.Parameter(torch.ones(width))
+
+
+class Later(LowRank):
+    """A kind that some version has and another has not."""
+
+    name = "later"
+
+    def common(self, width: int) -> Shift:
+        return Shift(width)
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Registers the kind, until it is taken back."""
+    monkeypatch.setitem(HEAD_KINDS, "later", Later())
+    return lambda: monkeypatch.delitem(HEAD_KINDS, "later")
+
+
+def test_a_model_from_before_there_was_a_kind_loads_with_all_that_it_has(model, z, later, tmp_path):
+    model.save(tmp_path)
+    heads = [make_head(model, kind, seed=1) for kind in HEAD_KINDS if kind != "later"] + [None] * 2
+    loaded = HeadModel.load(tmp_path)
+    assert_close(loaded.logits(z, heads), model.logits(z, heads), atol=0, rtol=0)
+    assert set(loaded.state_dict()) == set(model.state_dict())
+
+
+def test_a_kind_that_a_model_lacks_is_refused_with_a_way_out(model, z, later, tmp_path):
+    model.save(tmp_path)
+    loaded, told = (
+        HeadModel.load(tmp_path),
+        r"^heads of kind later need a part .* train again, or fit .*fit\.head\.kind",
+    )
+    asked = [
+        lambda: loaded.fit("later", [make_user(1)], FitOptions(steps=1)),
+        lambda: loaded.common("later"),
+        lambda: loaded.logits(z, [Head("later", make_head(model, "lowrank", seed=1).tensors)] * 6),
+        lambda: check_kind(tmp_path, "later"),
+    ]
+    for ask in asked:
+        with pytest.raises(HydraError, match=told):
+            ask()
+    # Saved again it still lacks it.
+    loaded.save(tmp_path)
+    with pytest.raises(HydraError, match=told):
+        HeadModel.load(tmp_path).common("later")
+
+
+def test_parts_of_a_kind_that_is_not_known_are_left_out_and_said(z, later, tmp_path, caplog):
+    newer = make_model()
+    newer.save(tmp_path)
+    check_kind(tmp_path, "later")
+    later()
+    loaded = HeadModel.load(tmp_path)
+    assert "this version does not know are left out: later" in caplog.text
+    bases = [make_head(loaded, "bases", seed=1)] * 6
+    assert_close(loaded.logits(z, bases), newer.logits(z, bases), atol=0, rtol=0)
+    for ask in (lambda: loaded.logits(z, [Head("later", bases[0].tensors)] * 6), lambda: check_kind(tmp_path, "later")):
+        with pytest.raises(HydraError, match="knows no heads of kind later: it knows lowrank, dense"):
+            ask()
+
+
+@every_kind
+def test_a_model_has_what_it_was_saved_with(model, tmp_path, kind):
+    model.save(tmp_path)
+    check_kind(tmp_path, kind)
+
+
+@pytest.mark.parametrize("lost", ["shared.out.weight", "commons.facets.router.weight", "prior"])
+def test_a_model_that_lost_some_of_its_weights_is_damaged(model, tmp_path, lost):
+    save_file({name: p for name, p in model.state_dict().items() if name != lost}, tmp_path / "heads.safetensors")
+    with pytest.raises(HydraError, match=rf"heads\.safetensors: damaged, or not of this version: .*{lost}"):
+        HeadModel.load(tmp_path)
+
+
+def test_a_file_that_is_cut_off_is_damaged(model, tmp_path):
+    model.save(tmp_path)
+    path = tmp_path / "heads.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    for read in (HeadModel.load, lambda folder: check_kind(folder, "bases")):
+        with pytest.raises(HydraError, match=r"heads\.safetensors: damaged"):
+            read(tmp_path)

@@ -1,7 +1,5 @@
 """Profiles in the store: who wrote them of what, and that nobody stays in somebody else's."""
 
-import sqlite3
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,11 +14,6 @@ MARK = ProfileMark("how", "what", 3)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 marks = st.builds(ProfileMark, texts, texts, st.integers(0, 2**31))
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'users.db'}"
 
 
 @pytest.fixture
@@ -107,14 +100,61 @@ def test_who_is_deleted_while_a_profile_is_written_does_not_come_back_in_it(stor
     assert store.profile(CLEO, "pag").text == "hers"
 
 
-def test_a_store_from_before_there_were_profiles_gets_their_tables(store, url):
-    store.close()
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
-        db.execute("drop table profiles")
-        db.execute("drop table profile_peers")
-    db.close()
-    again = UserStore(url)
-    assert again.put_profiles([(ANN, UserProfile("dpl", "text", MARK, (BOB,)))]) == 1
-    assert again.profile(ANN, "dpl").peers == (BOB,)
-    assert len(again.users()) == 4
-    again.close()
+def with_her_text(store, item):
+    """Profiles of three users, of which two tell of what Bob said; and one of a namesake of his."""
+    store.put_profiles(
+        [
+            (ANN, UserProfile("dpl", "with bob", MARK, (BOB,))),
+            (BOB, UserProfile("pag", "of bob", MARK)),
+            (CLEO, UserProfile("dpl", "with ann", MARK, (ANN,))),
+            (NAMESAKE, UserProfile("pag", "of another", MARK)),
+        ]
+    )
+
+
+def told(store):
+    """Whose profiles are there."""
+    keys = {"ann": (ANN, "dpl"), "bob": (BOB, "pag"), "cleo": (CLEO, "dpl"), "namesake": (NAMESAKE, "pag")}
+    return {name for name, (key, kind) in keys.items() if store.profile(key, kind)}
+
+
+def test_a_rejection_of_an_item_takes_the_profiles_that_tell_of_it(store, item):
+    with_her_text(store, item)
+    with store.updating_evidence(BOB, "v1", "adapter") as update:
+        assert update.delete_item("no such film") is False
+    assert told(store) == {"ann", "bob", "cleo", "namesake"}
+    with store.updating_evidence(BOB, "v1", "adapter") as update:
+        assert update.delete_item("film") is True
+    assert told(store) == {"cleo", "namesake"}
+
+
+@pytest.mark.parametrize("by", ["store", "update"])
+def test_a_text_that_is_replaced_takes_the_profiles_that_tell_of_it(store, item, by):
+    def say(said):
+        if by == "store":
+            store.append_history(BOB, said)
+        else:
+            with store.updating_evidence(BOB, "v1", "adapter") as update:
+                update.append_history(said)
+
+    with_her_text(store, item)
+    say(item("another film"))
+    # Said again as it was.
+    say(item("film", ts="2004"))
+    assert told(store) == {"ann", "bob", "cleo", "namesake"}
+    say(item("film", "another answer"))
+    assert told(store) == {"cleo", "namesake"}
+
+
+def test_profiles_stay_where_the_change_is_undone(store, item):
+    with_her_text(store, item)
+
+    def fail():
+        with store.updating_evidence(BOB, "v1", "adapter") as update:
+            update.delete_item("film")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert told(store) == {"ann", "bob", "cleo", "namesake"}
+    assert store.history(BOB) == (item("film"),)

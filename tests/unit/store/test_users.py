@@ -10,8 +10,9 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.store.rows import among
 from hydra_ray.store.tables import HEADS
-from hydra_ray.store.users import UserStore, _among
+from hydra_ray.store.users import UserStore
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HER_NAMESAKE = UserKey("zeta", "ann")
@@ -35,11 +36,6 @@ def same(found, head):
 def evidence(store, key, version="v1", role="adapter"):
     with store.updating_evidence(key, version, role) as update:
         return update.all()
-
-
-@pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'users.db'}"
 
 
 @pytest.fixture
@@ -191,7 +187,7 @@ def test_heads_come_with_a_stamp_that_changes_with_every_write(store):
 
 
 def test_more_users_than_a_statement_takes_are_asked_for_in_parts(store, monkeypatch):
-    monkeypatch.setattr("hydra_ray.store.users._KEYS_AT_ONCE", 2)
+    monkeypatch.setattr("hydra_ray.store.rows.KEYS_AT_ONCE", 2)
     keys = [UserKey("acme", f"user {number}") for number in range(5)]
     store.put_heads("v1", "adapter", {key: number(place) for place, key in enumerate(keys)})
     found = store.heads(keys, "v1", "adapter")
@@ -249,7 +245,8 @@ def test_users_survive_reopening(store, url, item):
 
 
 @pytest.mark.parametrize("columns", ["tenant, user, version, role, head", "tenant, user, version, role, mark, head"])
-def test_a_database_of_another_version_is_refused_with_a_way_out(url, columns):
+def test_a_database_of_another_version_is_refused_with_a_way_out(sqlite_url, columns):
+    url = sqlite_url
     with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
         db.execute(f"create table heads ({columns})")
     db.close()
@@ -282,10 +279,11 @@ def test_a_malformed_url_is_named(url):
     assert "secret" not in str(caught.value)
 
 
-def test_users_are_found_in_the_index_however_many_there_are(store):
-    with store._engine.connect() as db:
-        query = select(HEADS.c.stamp).where(_among(HEADS, [ANN, BOB, HER_NAMESAKE]), HEADS.c.version == "v1")
-        text = str(query.compile(store._engine, compile_kwargs={"literal_binds": True}))
+def test_users_are_found_in_the_index_however_many_there_are(sqlite_url):
+    store = UserStore(sqlite_url)
+    with store._database.reading() as db:
+        query = select(HEADS.c.stamp).where(among(HEADS, [ANN, BOB, HER_NAMESAKE]), HEADS.c.version == "v1")
+        text = str(query.compile(db, compile_kwargs={"literal_binds": True}))
         plan = " ".join(str(row) for row in db.exec_driver_sql(f"EXPLAIN QUERY PLAN {text}"))
     assert "SEARCH" in plan
     assert "SCAN" not in plan

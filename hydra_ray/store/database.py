@@ -1,0 +1,205 @@
+"""The users' database: its connections, and transactions that are short and wait for each other."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+
+from hydra_ray.records import HydraError
+
+log = logging.getLogger(__name__)
+
+# A writer waits this long for the one before it. Transactions take a fraction of a second; one user's 50,000 items
+# take two.
+BUSY_S = 30.0
+# A writer that waits looks so often for the lock: a bulk write must pause longer.
+POLL_S = 0.005
+_WRITES = "hydra_ray_writes"
+
+
+class Database:
+    """Connections to SQLite, PostgreSQL or another database that SQLAlchemy speaks to.
+
+    SQLite is put into WAL mode: readers and the one writer do not wait for each other. A transaction that writes takes
+    the write lock when it begins: one that read first would be refused, however long it waited, once somebody else had
+    written.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Attributes:
+        shown: The URL without its password.
+
+    Raises:
+        HydraError: The URL is none, or the database cannot be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+            self.shown = parsed.render_as_string(hide_password=True)
+        except (SQLAlchemyError, ValueError):
+            # Not quoted: what is no URL may still hold a password.
+            raise HydraError("model.store: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
+        self.is_read_only = False
+        try:
+            self._engine = self._connected(parsed)
+        except (SQLAlchemyError, sqlite3.Error, ImportError) as error:
+            reason = getattr(error, "orig", None) or error
+            raise HydraError(f"model.store: {self.shown} cannot be opened: {reason}") from error
+        self._reader: Engine = self._engine
+        if self._engine.dialect.name == "postgresql":
+            # Several statements of one reader see one state, as they do in SQLite.
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+        self._writer = self._engine.execution_options(**{_WRITES: True})
+
+    @property
+    def dialect(self) -> str:
+        """SQLAlchemy's name for the kind of database."""
+        return self._engine.dialect.name
+
+    @contextmanager
+    def reading(self, done: str = "read") -> Iterator[Connection]:
+        """A transaction that sees one state of the database and changes nothing.
+
+        Args:
+            done: What could not be done where this fails.
+
+        Raises:
+            HydraError: The database does not answer.
+        """
+        with self._in_one_line(done), self._reader.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self, done: str = "written") -> Iterator[Connection]:
+        """A transaction that writes; what is raised inside undoes it.
+
+        Args:
+            done: As of `reading`.
+
+        Raises:
+            HydraError: The database does not answer, is read-only, or another writer does not end.
+        """
+        if self.is_read_only:
+            raise HydraError(f"model.store: {self.shown} is read-only: nothing can be written there")
+        with self._in_one_line(done), self._writer.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Lets all connections go."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _in_one_line(self, done: str) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseError as error:
+            reason, name = str(error.orig), getattr(error.orig, "sqlite_errorname", "")
+            is_damage = name in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
+            # Wrong statements are ours to mend.
+            if name == "SQLITE_ERROR" or not (is_damage or isinstance(error, OperationalError)):
+                raise
+            if _is_busy(error):
+                reason = f"another process has been writing for {BUSY_S:g} s; try again"
+            raise HydraError(f"model.store: {self.shown} cannot be {done}: {reason}") from error
+
+    def _connected(self, url: URL) -> Engine:
+        if url.get_backend_name() != "sqlite":
+            return create_engine(url)
+        arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_S, "check_same_thread": False}}
+        if url.database in (None, "", ":memory:"):
+            # One connection for all threads: another one would be another database.
+            engine = create_engine(url, poolclass=QueuePool, pool_size=1, max_overflow=0, **arguments)
+        elif self._stands_in_a_read_only_place(url):
+            log.warning("%s stands in a read-only place: nobody may write it while it is open here", self.shown)
+            self.is_read_only = True
+            path = quote(os.path.abspath(str(url.database)))
+            fixed = url.set(database=f"file:{path}", query={"immutable": "1", "mode": "ro", "uri": "true"})
+            engine = create_engine(fixed, **arguments)
+        else:
+            engine = create_engine(url, **arguments)
+        event.listen(engine, "connect", _leave_transactions_to_us)
+        event.listen(engine, "begin", _begin)
+        if not self.is_read_only:
+            self._use_wal(engine)
+        return engine
+
+    def _stands_in_a_read_only_place(self, url: URL) -> bool:
+        path = Path(str(url.database))
+        if not path.is_file() or (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+            return False
+        wal = path.with_name(f"{path.name}-wal")
+        if wal.exists() and wal.stat().st_size:
+            raise HydraError(
+                f"model.store: {self.shown} stands in a read-only place, and its last writer did not close it: open it "
+                "once where it may be written"
+            )
+        return True
+
+    def _use_wal(self, engine: Engine) -> None:
+        connection = engine.raw_connection()
+        try:
+            mode = _journal_mode(connection, "PRAGMA journal_mode")
+            if mode not in ("wal", "memory"):
+                mode = _journal_mode(connection, "PRAGMA journal_mode = WAL")
+            if mode not in ("wal", "memory"):
+                log.warning("%s stays in journal mode %s: readers and writers wait for each other", self.shown, mode)
+        finally:
+            connection.close()
+
+
+def _journal_mode(connection: Any, statement: str) -> str:
+    # The change of mode does not wait for others by itself.
+    until = time.monotonic() + BUSY_S
+    while True:
+        try:
+            cursor = connection.cursor()
+            try:
+                return str(cursor.execute(statement).fetchone()[0])
+            finally:
+                cursor.close()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _leave_transactions_to_us(connection: Any, _: object) -> None:
+    # Python's driver would begin transactions late, and only those that write.
+    connection.isolation_level = None
+
+
+def _begin(connection: Connection) -> None:
+    if not connection.get_execution_options().get(_WRITES):
+        connection.exec_driver_sql("BEGIN")
+        return
+    # SQLite would look for the lock less and less often, and miss the pauses of a bulk write.
+    until = time.monotonic() + BUSY_S
+    connection.exec_driver_sql("PRAGMA busy_timeout = 0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                return
+            except OperationalError as error:
+                if not _is_busy(error) or time.monotonic() > until:
+                    raise
+            time.sleep(random.uniform(0.001, POLL_S))
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
+
+
+def _is_busy(error: DatabaseError) -> bool:
+    return str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")

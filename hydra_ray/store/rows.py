@@ -1,0 +1,37 @@
+"""Which rows of a table are meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from sqlalchemy import ColumnElement, Table, and_, or_
+
+from hydra_ray.records import UserKey
+
+# SQLite nests at most 1,000 expressions in each other, and each tenant is one.
+KEYS_AT_ONCE = 900
+
+
+def of(table: Table, key: UserKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Those of one user."""
+    return table.c.tenant == key.tenant, table.c.user == key.user
+
+
+def among(table: Table, keys: Sequence[UserKey]) -> ColumnElement[bool]:
+    """Those of some users, found in the index: SQLite reads a whole table for pairs of (tenant, user)."""
+    by_tenant: dict[str, list[str]] = {}
+    for tenant, user in keys:
+        by_tenant.setdefault(tenant, []).append(user)
+    return or_(*(and_(table.c.tenant == tenant, table.c.user.in_(users)) for tenant, users in by_tenant.items()))
+
+
+def of_base(table: Table, version: str, role: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Those that belong to one role of one version of the base."""
+    return table.c.version == version, table.c.role == role
+
+
+def chunks(keys: Iterable[UserKey]) -> Iterator[list[UserKey]]:
+    """As many users as one statement takes."""
+    keys = list(keys)
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        yield keys[start : start + KEYS_AT_ONCE]

@@ -1,0 +1,250 @@
+"""Tables come into being and change by revisions, whoever opens the database first and however many do at once."""
+
+import logging
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+import torch
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from torch.testing import assert_close
+
+from hydra_ray.models.heads import Head
+from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.schema import revisions
+from hydra_ray.store.tables import METADATA
+from hydra_ray.store.users import UserStore
+
+ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
+HEAD = Head("facets", {"mix": torch.tensor([1.0, 2.0])})
+FILM = HistoryItem("film", "a robot", "sci-fi", "2003", "f1", "title")
+
+# As `create_all` of 0.1.0 wrote it.
+TABLES_OF_0_1_0 = """
+CREATE TABLE history (
+    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, id VARCHAR NOT NULL, place INTEGER NOT NULL, input TEXT NOT NULL,
+    output TEXT NOT NULL, ts VARCHAR, item_id VARCHAR, context TEXT NOT NULL, PRIMARY KEY (tenant, user, id)
+);
+CREATE TABLE heads (
+    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, version VARCHAR NOT NULL, role VARCHAR NOT NULL,
+    mark VARCHAR NOT NULL, stamp VARCHAR NOT NULL, head BLOB, PRIMARY KEY (tenant, user, version, role)
+);
+CREATE TABLE evidence (
+    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, version VARCHAR NOT NULL, role VARCHAR NOT NULL,
+    item VARCHAR NOT NULL, told BLOB NOT NULL, PRIMARY KEY (tenant, user, version, role, item)
+);
+"""
+PROFILES_OF_0_1_0 = """
+CREATE TABLE profiles (
+    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, kind VARCHAR NOT NULL, how VARCHAR NOT NULL, what VARCHAR NOT NULL,
+    seen INTEGER NOT NULL, text TEXT NOT NULL, degraded BOOLEAN NOT NULL, dropped INTEGER NOT NULL,
+    PRIMARY KEY (tenant, user, kind)
+);
+CREATE TABLE profile_peers (
+    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, kind VARCHAR NOT NULL, peer VARCHAR NOT NULL,
+    PRIMARY KEY (tenant, user, kind, peer)
+);
+CREATE INDEX profile_peers_by_peer ON profile_peers (tenant, peer);
+"""
+
+
+def path_of(url):
+    return url.removeprefix("sqlite:///")
+
+
+def write(url, script, *statements):
+    db = sqlite3.connect(path_of(url))
+    db.executescript(script)
+    for statement, rows in statements:
+        db.executemany(statement, rows)
+    db.commit()
+    db.close()
+
+
+@pytest.fixture
+def old_url(sqlite_url):
+    """A database of 0.1.0 with something in each table."""
+    items = [("acme", "ann", "film", 0, "a robot", "sci-fi", "2003", "f1", "title")]
+    items += [("acme", "ann", "gone and back", 4, "cats", "drama", None, None, "")]
+    items += [("acme", "bob", "film", 2, "a robot", "drama", None, None, "")]
+    write(
+        sqlite_url,
+        TABLES_OF_0_1_0 + PROFILES_OF_0_1_0,
+        ("insert into history values (?, ?, ?, ?, ?, ?, ?, ?, ?)", items),
+        ("insert into heads values (?, ?, ?, ?, ?, ?, ?)", [(*ANN, "v1", "adapter", "mark", "stamp", HEAD.to_bytes())]),
+        ("insert into evidence values (?, ?, ?, ?, ?, ?)", [(*ANN, "v1", "adapter", "film", b"told")]),
+        ("insert into profiles values (?, ?, ?, ?, ?, ?, ?, ?, ?)", [(*ANN, "dpl", "how", "what", 2, "hers", 1, 3)]),
+        ("insert into profile_peers values (?, ?, ?, ?)", [(*ANN, "dpl", "bob")]),
+    )
+    return sqlite_url
+
+
+def test_a_database_of_0_1_0_opens_with_all_that_it_holds(old_url):
+    store = UserStore(old_url)
+    assert store.history(ANN) == (FILM, HistoryItem("gone and back", "cats", "drama"))
+    assert store.history(BOB) == (HistoryItem("film", "a robot", "drama"),)
+    assert store.marks("v1", "adapter") == {ANN: "mark"}
+    ((stamp, head),) = store.heads([ANN], "v1", "adapter").values()
+    assert stamp == "stamp"
+    assert_close(head.tensors, HEAD.tensors, atol=0, rtol=0)
+    assert store.evidence([ANN], "v1", "adapter") == {ANN: {"film": b"told"}}
+    assert store.profile(ANN, "dpl") == UserProfile("dpl", "hers", ProfileMark("how", "what", 2), (BOB,), True, 3)
+    # And goes on being written, at the end of what was there.
+    store.append_history(ANN, HistoryItem("new", "dogs", "drama"))
+    assert [item.id for item in store.history(ANN)] == ["film", "gone and back", "new"]
+    store.close()
+    again = UserStore(old_url)
+    assert [item.id for item in again.history(ANN)] == ["film", "gone and back", "new"]
+    again.close()
+
+
+def test_every_history_of_0_1_0_gets_a_version_that_changes_with_it(old_url):
+    store = UserStore(old_url)
+    before = store.history_version(ANN), store.history_version(BOB)
+    assert None not in before
+    store.delete_item(ANN, "film")
+    store.append_history(BOB, FILM)
+    after = store.history_version(ANN), store.history_version(BOB)
+    assert after[0] != before[0]
+    assert after[1] != before[1]
+    change = store.history_change(ANN, before[0])
+    assert (change.is_whole, change.added, change.left) == (False, [], {4})
+    store.close()
+
+
+def test_a_store_from_before_there_were_profiles_gets_their_tables(sqlite_url):
+    write(sqlite_url, TABLES_OF_0_1_0, ("insert into history values (?,?,?,?,?,?,?,?,?)", [(*ANN, *"1", 0, *"abcde")]))
+    store = UserStore(sqlite_url)
+    assert store.put_profiles([(ANN, UserProfile("dpl", "text", ProfileMark("how", "what", 1)))]) == 1
+    assert [item.id for item in store.history(ANN)] == ["1"]
+    store.close()
+
+
+def differences(store):
+    """Between the tables of a database and those of the code; and the revision that the database says it has."""
+    with store._database.reading() as db:
+        context = MigrationContext.configure(db, opts={"compare_type": True})
+        return compare_metadata(context, METADATA), context.get_current_revision()
+
+
+def test_a_new_database_has_the_tables_of_the_newest_revision(url):
+    store = UserStore(url)
+    assert differences(store) == ([], revisions()[-1])
+    store.close()
+
+
+def test_all_revisions_together_give_the_tables_of_the_code(old_url, url):
+    store = UserStore(old_url)
+    assert differences(store) == ([], revisions()[-1])
+    store.close()
+
+
+def test_revisions_are_named_after_their_files_and_follow_each_other():
+    config = Config()
+    config.set_main_option("script_location", "hydra_ray.store:migrations")
+    scripts = ScriptDirectory.from_config(config)
+    assert scripts.get_heads() == [revisions()[-1]]
+    assert [script.revision for script in scripts.walk_revisions()][::-1] == revisions()
+
+
+def test_a_failed_upgrade_leaves_the_old_database(old_url):
+    # In the way of the new table.
+    write(old_url, "create table history_versions (something)")
+    with pytest.raises(Exception, match="history_versions"):
+        UserStore(old_url)
+    write(old_url, "drop table history_versions")
+    store = UserStore(old_url)
+    assert store.history(BOB) == (HistoryItem("film", "a robot", "drama"),)
+    store.close()
+
+
+def test_a_database_of_a_newer_version_is_refused_in_one_line(sqlite_url):
+    UserStore(sqlite_url).close()
+    write(sqlite_url, "update alembic_version set version_num = '9999'")
+    told = r"^model\.store: \S+users\.db was made by a newer version of hydra-ray \(revision 9999.*update hydra-ray"
+    with pytest.raises(HydraError, match=told) as caught:
+        UserStore(sqlite_url)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_upgrade_is_said_and_a_second_opening_is_none(old_url, caplog):
+    caplog.set_level(logging.INFO, "hydra_ray")
+    UserStore(old_url).close()
+    assert f"brought from revision none to {revisions()[-1]}" in caplog.text
+    caplog.clear()
+    UserStore(old_url).close()
+    assert not caplog.text
+
+
+OPENED = """
+import sys
+from hydra_ray.store.users import UserStore
+UserStore({url!r}).close()
+print("alembic" in sys.modules)
+"""
+
+
+def test_opening_takes_alembic_only_where_tables_change(old_url, tmp_path):
+    def opened(url):
+        done = subprocess.run(
+            [sys.executable, "-c", OPENED.format(url=url)], capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
+    fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
+    assert [opened(fresh), opened(fresh), opened(old_url), opened(old_url)] == ["False", "False", "True", "False"]
+
+
+def open_at_once(url, number):
+    """Opens a database in so many threads at the same moment; gives their histories of Bob."""
+    barrier = Barrier(number)
+
+    def open_one(_):
+        barrier.wait()
+        store = UserStore(url)
+        history = store.history(BOB)
+        store.put_history(BOB, [FILM])
+        store.close()
+        return history
+
+    with ThreadPoolExecutor(number) as threads:
+        return list(threads.map(open_one, range(number)))
+
+
+def test_a_new_database_may_be_opened_by_many_at_once(url):
+    assert set(open_at_once(url, 8)) <= {(), (FILM,)}
+    store = UserStore(url)
+    assert differences(store) == ([], revisions()[-1])
+    store.close()
+
+
+def test_an_old_database_may_be_opened_by_many_at_once(old_url):
+    assert set(open_at_once(old_url, 8)) <= {(HistoryItem("film", "a robot", "drama"),), (FILM,)}
+    store = UserStore(old_url)
+    assert differences(store) == ([], revisions()[-1])
+    store.close()
+
+
+def test_processes_open_an_old_database_at_once(old_url):
+    command = [sys.executable, "-c", OPENED.format(url=old_url)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    told = [one.communicate() for one in running]
+    assert [one.returncode for one in running] == [0] * 3, told
+    store = UserStore(old_url)
+    assert differences(store) == ([], revisions()[-1])
+    assert store.history(ANN)[0] == FILM
+    store.close()
+
+
+def test_what_is_no_database_is_refused_in_one_line(sqlite_url):
+    with open(path_of(sqlite_url), "w") as file:
+        file.write("user,item\n" * 1000)
+    with pytest.raises(HydraError, match=r"^model\.store: .*users\.db cannot be opened: file is not a database$"):
+        UserStore(sqlite_url)
