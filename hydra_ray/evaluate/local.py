@@ -19,7 +19,7 @@ from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.peers import PeerPool
 from hydra_ray.steps.profile_writer import cut_off
 from hydra_ray.steps.rerank import RerankAsk, Reranker
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever_of
 
 # Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
@@ -61,6 +61,7 @@ class LocalSteps:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
         self._base = base
+        self._stemmer = recipe.stemmer
         self._store = heads
         self._peers = peers
         self._similar_users = similar_users
@@ -82,7 +83,7 @@ class LocalSteps:
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Ranks what the query may see of its user's history."""
-        return await asyncio.to_thread(RETRIEVERS[by], query, self._history(query), k)
+        return await asyncio.to_thread(retriever_of(by, self._stemmer), query, self._history(query), k)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Ranks what users similar to the query's said before it."""

@@ -23,7 +23,7 @@ from hydra_ray.methods.prompted import Prompted
 from hydra_ray.records import Candidate, Choice, HydraError, Query, Ranked, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError, Generator
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever_of
 from hydra_ray.tasks import Task
 
 _ALL = 1_000_000
@@ -132,7 +132,7 @@ async def _scores(way: Way, units: Sequence[Unit], generator: Generator, setting
     histories = {(unit.query.user, unit.query.id): unit.history for unit in units}
 
     async def retrieve(query: Query, k: int, by: str) -> list[Ranked]:
-        return RETRIEVERS[by](query, histories[query.user, query.id], k)
+        return retriever_of(by, recipe.stemmer)(query, histories[query.user, query.id], k)
 
     recipe = replace(make_recipe(settings), shots=way.shots)
     ports = Ports(retrieve, _unused_rerank, generator, _unused_adapt)

@@ -31,7 +31,7 @@ from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.generate import FINAL_KINDS, BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever_of
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import Task
 
@@ -214,7 +214,7 @@ class Questions:
         """The unit's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
         most = max(self.items, recipe.evidence, recipe.shots)
-        found = RETRIEVERS[recipe.retriever](unit.query, unit.history, most)
+        found = retriever_of(recipe.retriever, recipe.stemmer)(unit.query, unit.history, most)
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
         seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens

@@ -14,7 +14,7 @@ from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import Texts
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, Query, UserKey
-from hydra_ray.steps.retrieve import RETRIEVERS, LexicalIndex
+from hydra_ray.steps.retrieve import LexicalIndex, retriever_of
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
@@ -72,6 +72,7 @@ def own_answer_groups(
     others: AnswersOfOthers | None,
     retriever: str = "bm25",
     most_evidence: int = 24,
+    stemmer: str | None = None,
 ) -> list[Group]:
     """Adapter groups from history alone, without any LLM call.
 
@@ -85,11 +86,12 @@ def own_answer_groups(
         others: For tasks without a closed answer set.
         retriever: Finds the history whose answers the adapter reads.
         most_evidence: Answers of history that the adapter reads.
+        stemmer: Of the retriever.
     """
-    groups = []
+    groups, find = [], retriever_of(retriever, stemmer)
     for unit in units:
         wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _TEXTS_OF_OTHERS)
-        evidence = [ranked.item.output for ranked in RETRIEVERS[retriever](unit.query, unit.history, most_evidence)]
+        evidence = [ranked.item.output for ranked in find(unit.query, unit.history, most_evidence)]
         groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
     return telling(groups)
 

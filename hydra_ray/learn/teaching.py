@@ -37,6 +37,7 @@ class Teaching:
         retriever: Of the method.
         evidence: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
+        stemmer: Of the method's retriever.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class Teaching:
     retriever: str = "bm25"
     evidence: int = 24
     unsaid: bool = False
+    stemmer: str | None = None
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[Group]:
@@ -62,7 +64,8 @@ class Teaching:
         if role == ADAPTER and (self.task.closed or self.zero_call):
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
             others = None if self.task.closed else self._answers_of_others()
-            groups += own_answer_groups(unasked, self.task, self.seed, others, self.retriever, self.evidence)
+            found_by = (self.retriever, self.evidence, self.stemmer)
+            groups += own_answer_groups(unasked, self.task, self.seed, others, *found_by)
         place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.query, len(place)))
 
@@ -81,6 +84,8 @@ class Teaching:
                 self.retriever,
                 self.evidence,
                 self.unsaid,
+                # Only where there is one, so that heads fitted before there were any stay what they are.
+                *((self.stemmer,) if self.stemmer else ()),
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
@@ -122,6 +127,7 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         settings.method.retriever,
         settings.method.evidence,
         all_compete(task, settings.method.allowed_answers),
+        settings.method.stemmer,
     )
 
 

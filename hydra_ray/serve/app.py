@@ -39,7 +39,7 @@ def build_app(settings: Settings) -> Application:
     generator = Generator.bind(settings)
     return Ingress.bind(
         settings,
-        Retriever.bind(settings.store_url, settings.peers),
+        Retriever.bind(settings.store_url, settings.peers, settings.method.stemmer),
         Reranker.bind(base_dir, settings.store_url, settings.method.rank_weight, settings.serve.head_cache_mb),
         generator,
         Adapter.bind(base_dir, settings),

@@ -12,7 +12,7 @@ from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
 from hydra_ray.settings import PeerSettings
 from hydra_ray.steps.embed import default_embedder
 from hydra_ray.steps.peers import PeerPool
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieve import retriever_of
 from hydra_ray.store.users import UserStore
 
 
@@ -62,11 +62,13 @@ class Retriever:
     Args:
         store_url: Of the users' histories.
         peers: Which tenants opted in.
+        stemmer: Of searches by words.
     """
 
-    def __init__(self, store_url: str, peers: PeerSettings) -> None:
+    def __init__(self, store_url: str, peers: PeerSettings, stemmer: str | None = None) -> None:
         self._store = UserStore(store_url)
         self._settings = peers
+        self._stemmer = stemmer
         self._pools = FreshPools(self._make_pool, peers.refresh_s)
 
     async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
@@ -81,7 +83,7 @@ class Retriever:
         return await asyncio.to_thread(self._of_peers, pool, query, k)
 
     def _rank(self, query: Query, k: int, by: str) -> list[Ranked]:
-        return RETRIEVERS[by](query, self._store.history(query.user), k)
+        return retriever_of(by, self._stemmer)(query, self._store.history(query.user), k)
 
     def _make_pool(self, tenant: str) -> PeerPool:
         pool = PeerPool(self._store.histories(tenant), default_embedder(), self._settings.tenants)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import bm25s
 import numpy as np
@@ -16,6 +16,7 @@ from hydra_ray.steps.embed import Embed, default_embedder
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks.options import search_text
+from hydra_ray.text.search import search_words
 
 # It tells of every index that it builds, and there is one for every query.
 logging.getLogger("bm25s").setLevel(logging.WARNING)
@@ -27,10 +28,16 @@ Retriever = Callable[[Query, Sequence[HistoryItem], int], list[Ranked]]
 
 
 class LexicalIndex:
-    """BM25 scores of any number of queries over the same texts."""
+    """BM25 scores of any number of queries over the same texts.
 
-    def __init__(self, texts: Sequence[str]) -> None:
-        documents = [_words(text) for text in texts]
+    Args:
+        texts: Of any language; what a word is of each says `text.search`.
+        stemmer: As of `search_words`.
+    """
+
+    def __init__(self, texts: Sequence[str], stemmer: str | None = None) -> None:
+        self._stemmer = stemmer
+        documents = [_words(text, stemmer) for text in texts]
         self._size = len(documents)
         self._index = bm25s.BM25() if any(documents) else None
         if self._index is not None:
@@ -38,7 +45,7 @@ class LexicalIndex:
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
-        words = list(_words(query)) if self._index is not None else []
+        words = list(_words(query, self._stemmer)) if self._index is not None else []
         if not words or self._index is None:
             return np.zeros(self._size, dtype=np.float32)
         scores: npt.NDArray[np.float32] = self._index.get_scores(words)
@@ -50,21 +57,23 @@ def searched_text(item: HistoryItem) -> str:
     return f"{item.context} {item.input}".strip() or item.output
 
 
-def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
     """Ranks one user's history by BM25 (Robertson and Zaragoza, 2009; scores as bm25s computes them).
 
     Args:
         query: Its input is the search text.
         history: Oldest first.
         k: Most items returned.
+        stemmer: As of `search_words`.
 
     Returns:
-        Best items first; ties keep the newer one; an empty history gives an empty list.
+        Best items first; ties keep the newer one; an empty history gives an empty list. Where too few items share
+        a word with the query the newest others fill up, and say so.
     """
-    scores = LexicalIndex([searched_text(item) for item in history]).scores(search_text(query.input))
+    scores = LexicalIndex([searched_text(item) for item in history], stemmer).scores(search_text(query.input))
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -scores[i])[:k]
-    return [Ranked(history[i], float(scores[i])) for i in order]
+    return [Ranked(history[i], float(scores[i]), fill=bool(scores[i] <= 0)) for i in order]
 
 
 def shuffled(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
@@ -103,38 +112,53 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed | N
     return [Ranked(history[row], cosine) for cosine, row in order]
 
 
-def mixed(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
-    """What has the query's words and is new."""
-    return _fused((lexical, recent), query, history, k)
+def mixed(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
+    """What has the query's words and is new; new items without any of its words are fills."""
+    return _fused((partial(lexical, stemmer=stemmer), recent), query, history, k, fills=True)
 
 
-def hybrid(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+def hybrid(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
     """What has the query's words, means the like and is new."""
-    return _fused((lexical, dense, recent), query, history, k)
+    return _fused((partial(lexical, stemmer=stemmer), dense, recent), query, history, k, fills=False)
 
 
-RETRIEVERS: dict[str, Retriever] = {
-    "bm25": lexical,
-    "dense": dense,
-    "recent": recent,
-    "mixed": mixed,
-    "hybrid": hybrid,
-    "random": shuffled,
-}
+_BY_WORDS = {"bm25": lexical, "mixed": mixed, "hybrid": hybrid}
+RETRIEVERS: dict[str, Retriever] = {**_BY_WORDS, "dense": dense, "recent": recent, "random": shuffled}
 
 
-def _fused(retrievers: Sequence[Retriever], query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
-    """Reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank); ties keep the newer item."""
+def retriever_of(name: str, stemmer: str | None = None) -> Retriever:
+    """The retriever of a name; where it searches by words, these are stemmed as `search_words` says."""
+    return partial(_BY_WORDS[name], stemmer=stemmer) if name in _BY_WORDS else RETRIEVERS[name]
+
+
+def _fused(
+    retrievers: Sequence[Retriever], query: Query, history: Sequence[HistoryItem], k: int, *, fills: bool
+) -> list[Ranked]:
+    """Reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank); ties keep the newer item.
+
+    What a retriever only fills up with it did not find, and gives nothing for.
+
+    Args:
+        retrievers: Whose rankings are fused.
+        query: Of all of them.
+        history: Of all of them.
+        k: Most items returned.
+        fills: Whether items are fills that the first retriever did not find.
+    """
     fused = dict.fromkeys((item.id for item in history), 0.0)
+    unfound: set[str] = set()
     for retriever in retrievers:
         for rank, ranked in enumerate(retriever(query, history, len(history)), 1):
-            fused[ranked.item.id] += 1 / (_FUSION + rank)
+            if ranked.fill:
+                unfound.add(ranked.item.id)
+            else:
+                fused[ranked.item.id] += 1 / (_FUSION + rank)
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -fused[history[i].id])[:k]
-    return [Ranked(history[i], fused[history[i].id]) for i in order]
+    return [Ranked(history[i], fused[history[i].id], fill=fills and history[i].id in unfound) for i in order]
 
 
 # A user's items are ranked again for each of their queries: half of a ranking's time went into their words.
 @lru_cache(maxsize=20_000)
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(bm25s.tokenize([text], stopwords="en", return_ids=False, show_progress=False)[0])
+def _words(text: str, stemmer: str | None) -> tuple[str, ...]:
+    return tuple(search_words(text, stemmer))

@@ -9,6 +9,7 @@ from hydra_ray.learn import ask_search
 from hydra_ray.learn.ask_search import asked_table, search_asking
 from hydra_ray.learn.plan import pseudo_unit
 from hydra_ray.settings import SettingsError, parse_settings
+from hydra_ray.steps.retrieve import RETRIEVERS
 
 
 @pytest.fixture
@@ -89,12 +90,12 @@ def test_people_who_share_an_item_are_each_shown_their_own_history(settings, sea
     units = [pseudo_unit(user, len(user.history) - 1) for user in (one, shared)]
     assert units[0].query.id == units[1].query.id
     shown = {}
-    retrieve = ask_search.RETRIEVERS["recent"]
+    retrieve = RETRIEVERS["recent"]
 
     def watched(query, history, k):
         shown[query.user] = history
         return retrieve(query, history, k)
 
-    monkeypatch.setitem(ask_search.RETRIEVERS, "recent", watched)
+    monkeypatch.setitem(RETRIEVERS, "recent", watched)
     asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task))
     assert shown == {unit.query.user: unit.history for unit in units}

@@ -128,6 +128,6 @@ def test_hybrid_joins_words_meaning_and_recency(query, item, monkeypatch):
     monkeypatch.setattr("hydra_ray.steps.retrieve.default_embedder", lambda: machines_are_robots)
     history = [item("robot"), item("cow")]
     scores = {r.item.id: r.score for r in RETRIEVERS["hybrid"](query("machine"), history, 2)}
-    # No item has the word, so by words and by age the cow is first; by meaning the robot.
-    assert scores == pytest.approx({"cow": 1 / 61 + 1 / 62 + 1 / 61, "robot": 1 / 62 + 1 / 61 + 1 / 62})
+    # No item has the word, which gives none of them anything; by age the cow is first, by meaning the robot.
+    assert scores == pytest.approx({"cow": 1 / 62 + 1 / 61, "robot": 1 / 61 + 1 / 62})
     assert ids(RETRIEVERS["hybrid"](query("machine"), [item("cat"), *history, item("robot", id="new")], 1)) == ["new"]
