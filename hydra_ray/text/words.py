@@ -25,7 +25,7 @@ _RUNS = rf"[{WITHOUT_BLANKS}{HANGUL}]"
 
 _PIECE = regex.compile(
     rf"""
-    (?P<word> [[\p{{L}}\p{{N}}]--{_RUNS}] [[\p{{L}}\p{{N}}\p{{M}}]--{_RUNS}]* )
+    (?P<word> [[\p{{L}}\p{{N}}]--{_RUNS}] [[[\p{{L}}\p{{N}}]--{_RUNS}]\p{{M}}]* )
   | (?P<characters> (?:(?={HAN_KANA})\X)+ )
   | (?P<letters> (?:(?={SOUTH_EAST_ASIAN})\X)+ )
   | (?P<syllables> (?:(?={HANGUL})\X)+ )

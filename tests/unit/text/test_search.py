@@ -15,7 +15,8 @@ PLAIN = st.lists(
 @given(said=PLAIN.map(" ".join))
 def test_of_plain_english_words_are_those_that_bm25s_takes(said):
     told = bm25s.tokenize([said], stopwords="en", return_ids=False, show_progress=False)[0]
-    assert search_words(said) == told or (not told and len(search_words(said)) == said.split().count("x"))
+    # Where nothing else is there, single letters count.
+    assert search_words(said) == told or not told and set(search_words(said)) <= {"x", "s"}
 
 
 @pytest.mark.parametrize(
