@@ -54,6 +54,28 @@ def test_grounded_is_the_share_of_words_that_stand_in_the_query():
     assert (grounded("fox fox dog", "fox"), grounded("", "fox"), grounded("!?", "fox")) == (pytest.approx(2 / 3), 0, 0)
 
 
+@pytest.mark.parametrize("answer", ["tea | coffee", " | ", "a |", "| b"])
+def test_an_answer_with_a_bar_equals_itself(answer):
+    assert equal(answer, [answer]) == 0
+    assert equal(answer, [answer, "other"]) > equal("other", [answer, "other"])
+
+
+def test_parts_of_an_answer_are_no_answers():
+    assert equal("tea", ["tea | coffee"]) == pytest.approx(math.log(0.1 / 1.1))
+
+
+@pytest.mark.parametrize("text", ["好的，没问题", "大丈夫です", "ได้ครับ", "कोई बात नहीं", "مَرْحَبًا بك", "👍🏽🎉", "C++"])
+def test_words_tell_in_any_language(text):
+    assert alike(text, [text]) == 0
+    assert alike(text, [f"{text} x"]) < 0
+    assert grounded(text, f"... {text}!") == 1
+    assert alike("y", [text]) == pytest.approx(math.log(0.1 / 1.1))
+
+
+def test_who_writes_c_does_not_write_c_plus_plus():
+    assert math.log(0.1 / 1.1) < alike("C", ["C++"]) < 0
+
+
 @given(told=answers)
 def test_shares_of_all_answers_add_up_to_one_but_for_the_smoothing(told):
     given_once = dict.fromkeys(told)

@@ -23,3 +23,7 @@ def test_history_is_searched_with_the_listed_texts_alone(item, query, word_vecto
     history = [item("which reference is related", "x"), item("we study dogs", "y")]
     assert lexical(query(CITATION), history, 1)[0].item.output == "y"
     assert dense(query(CITATION), history, 1, word_vectors)[0].item.output == "y"
+
+
+def test_answers_stay_apart_whatever_they_say():
+    assert adapter_texts("tea | coffee", "Which?", ["tea | coffee", ""])[2] == ("tea | coffee", "")
