@@ -33,7 +33,11 @@ def search_words(text: str, stemmer: str | None = None) -> list[str]:
         text: Of any language.
         stemmer: Language whose endings are cut off, a name of `snowballstemmer`; None leaves words as they are.
     """
-    found = [word for piece in pieces(normalised(text)) for word in _words_of(piece, stemmer)]
+    if text.isascii():
+        plain = (word for word in words(text) if len(word) > 1 and word not in _STOP_WORDS)
+        found = [_stem(stemmer, word) for word in plain] if stemmer else list(plain)
+    else:
+        found = [word for piece in pieces(normalised(text)) for word in _words_of(piece, stemmer)]
     found += signed_words(text)
     # A single letter or digit is what an apostrophe leaves over, unless it is the whole text.
     return found or [word for word in words(text) if _tells(word)]

@@ -59,3 +59,15 @@ def test_fit(run_small):
     assert all(one["users_per_s"] > 0 for one in told["features"].values())
     assert [one["users"] for one in told["memory"].values()] == [300, 600, 300]
     assert all(one["peak_bytes"] > 0 for one in told["memory"].values())
+
+
+def test_text(run_small):
+    told = run_small("text")
+    assert told["schema"] == "hydra-ray/benchmark/text/v1"
+    # It compares scores and words of both sides before it times them.
+    assert set(told["rouge"]) == {"12 by 12 words", "120 by 120 words"}
+    assert {side for sides in (*told["rouge"].values(), *told["words"].values()) for side in sides} == {
+        "library",
+        "ours",
+    }
+    assert told["retrieval"] == {}

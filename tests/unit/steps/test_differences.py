@@ -258,7 +258,7 @@ async def test_a_difference_that_quotes_a_peer_is_not_let_through(scripted, item
     ids=["Chinese", "Thai"],
 )
 async def test_a_quotation_is_seen_where_no_blanks_part_words(scripted, item, secret, quoted, said):
-    answers = iter([quoted, said])
+    answers = iter([quoted.format(secret), said])
 
     def parrot(request):
         compares = "The others:" in request.messages[0].content
