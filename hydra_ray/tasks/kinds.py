@@ -104,7 +104,7 @@ def _spellings(labels: tuple[str, ...]) -> Sequence[tuple[Spelling, Mapping[str,
     told = []
     for spelling in _SPELLINGS:
         counts = Counter(map(spelling, dict.fromkeys(labels)))
-        told.append((spelling, {written: label for label in labels if counts[written := spelling(label)] == 1}))
+        told.append((spelling, {spelling(label): label for label in labels if counts[spelling(label)] == 1}))
     return told
 
 

@@ -35,7 +35,8 @@ def first_words(text: str, most: int, most_characters: int | None = None) -> str
         ends = _ends(part) if _WITHOUT_BLANKS.search(part) else [len(part)]
         kept.append(part if len(ends) <= left else part[: ends[left - 1]])
         left -= len(ends)
-    return first_characters(" ".join(kept), most * _LONGEST_WORD if most_characters is None else most_characters)
+    most_characters = most * _LONGEST_WORD if most_characters is None else most_characters
+    return first_characters(" ".join(kept), most_characters).rstrip()
 
 
 def first_characters(text: str, most: int) -> str:

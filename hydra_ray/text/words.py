@@ -41,8 +41,12 @@ _SKIN_TONE = regex.compile(r"\p{Emoji_Modifier}+")
 _BLANKLESS = regex.compile(WITHOUT_BLANKS, regex.V1)
 # With Chinese and Japanese punctuation, which has none either.
 _ALONE = regex.compile(rf"(?={WITHOUT_BLANKS})\X|[\p{{scx=Han}}&&\p{{P}}]|[\uFF01-\uFF0F\uFF1A-\uFF1F]", regex.V1)
-_SIGN_BEFORE = re.compile(r"(?<!\w)[.$€£¥]\w+")
-_SIGN_AFTER = re.compile(r"(?<!\w)(?:[^\W\d_]+(?:\+\+|#)|[^\W\d_]\+)(?!\w)")
+# Beside a character of a script without blanks a word ends, too.
+_BESIDE = rf"[[\w]--{_RUNS}]"
+_SIGN_BEFORE = regex.compile(rf"(?<!{_BESIDE})[.$€£¥]{_BESIDE}+", regex.V1)
+_SIGN_AFTER = regex.compile(
+    rf"(?<!{_BESIDE})(?:[\p{{L}}--{_RUNS}]+(?:\+\+|\#)|[\p{{L}}--{_RUNS}]\+)(?!{_BESIDE})", regex.V1
+)
 _ASCII_WORD = re.compile("[a-z0-9]+")
 
 PieceKind = Literal["word", "characters", "letters", "syllables", "sign"]
@@ -55,18 +59,16 @@ class Piece(NamedTuple):
         kind: "word" and "sign" are one word; "characters" are of Chinese or Japanese, "letters" of Thai and its like,
             "syllables" of Korean.
         text: As it stands there.
-        start: Where.
     """
 
     kind: PieceKind
     text: str
-    start: int
 
 
 def pieces(text: str) -> Iterator[Piece]:
     """The text's parts in their order; whatever is no word is left out."""
     for found in _PIECE.finditer(text):
-        yield Piece(found.lastgroup, found[0], found.start())
+        yield Piece(found.lastgroup, found[0])
 
 
 def graphemes(text: str) -> list[str]:

@@ -203,6 +203,16 @@ def test_a_message_that_only_begins_like_the_instruction_stays_whole():
     )
 
 
+def test_an_instruction_in_chinese_needs_no_blank_after_it():
+    task = Task(name="text", kind="generation", instruction="请替此人回复。")
+    assert (
+        task.query_text("请替此人回复。明天能开会吗")
+        == task.query_text("请替此人回复。 明天能开会吗")
+        == "明天能开会吗"
+    )
+    assert Task(name="text", kind="generation", instruction="回复").query_text("回复函怎么写") == "回复函怎么写"
+
+
 @pytest.mark.parametrize("name", list(TASKS))
 def test_a_task_survives_json(name):
     task = TASKS[name]

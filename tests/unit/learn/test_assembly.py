@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from hydra_ray.learn.assembly import asked_with, make_recipe
+from hydra_ray.learn.assembly import asked_with, make_questions, make_recipe
 from hydra_ray.settings import parse_settings
 
 # Beside those that have a setting's name.
@@ -37,8 +37,18 @@ def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
         for sections in (
             {"generator": {"model": "other"}},
             {"method": {"shots": 1}},
+            {"method": {"shot_chars": 100}},
+            {"method": {"stemmer": "german"}},
             {"feedback": {"items": 1}},
             {"data": {"instruction": "Tag it"}},
         )
     ] + [asked_with(parse_settings({}), replace(tag_task, labels=tag_task.labels[:2]))]
     assert first not in others
+    # Folders that were begun before these settings were know nothing of them.
+    assert first["method.shot_chars"] is first["method.stemmer"] is None
+
+
+def test_a_stemmer_and_a_cut_in_characters_reach_what_uses_them(tag_task):
+    settings = parse_settings({"method": {"stemmer": "german", "shot_chars": 7}})
+    questions = make_questions(settings, tag_task)
+    assert (questions.recipe.stemmer, questions.prompter.shot_chars) == ("german", 7)

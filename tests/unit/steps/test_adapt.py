@@ -127,7 +127,7 @@ def test_candidates_are_judged_with_their_own_query_evidence_and_head(judge, que
     assert referee.asked == [
         (("a", "one", ("drama", "comedy")), head),
         (("b", "one", ("drama", "comedy")), head),
-        (("c", "two", ""), None),
+        (("c", "two", ()), None),
     ]
     assert [[c.text for c in order] for order in orders] == [["b", "a"], [], ["c"]]
 

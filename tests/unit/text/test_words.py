@@ -90,6 +90,7 @@ def test_no_word_is_torn_out_of_a_grapheme_cluster_or_reaches_over_a_word_bounda
         ("C++, C# and (A+)", ["c++", "c#", "a+"]),
         (".NET for $5 or €5", [".net", "$5", "€5"]),
         ("Ｃ＋＋", ["c++"]),
+        ("我会C++编程，用.NET，$5元", [".net", "$5", "c++"]),
         ("1+1 a+b x#y end. Next e.g. this", []),
     ],
 )
