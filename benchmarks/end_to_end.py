@@ -19,7 +19,6 @@ from hydra_ray.learn.head_fit import Choice, HeadFitter
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import HeadBank
-from hydra_ray.models.lexical import SEPARATOR
 from hydra_ray.models.losses import listwise
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HistoryItem, UserKey
@@ -190,7 +189,7 @@ class Peer:
 
 
 def _length(group: Group) -> int:
-    return sum(len(text) for texts in group.decisions for text in set(texts))
+    return sum(len(text) for judged, by, told in group.decisions for text in {judged, by, *told})
 
 
 def measure(scorer: Scorer, count: int, distinct: bool, parts: int = 8) -> EndToEnd:
@@ -212,5 +211,5 @@ def measure(scorer: Scorer, count: int, distinct: bool, parts: int = 8) -> EndTo
             epoch = peer.epoch(part)
         measured.append(Part(len(part), encode, fit, epoch))
     decisions = [texts for _, groups in users for group in groups for texts in group.decisions]
-    read = {text for judged, by, told in decisions for text in (judged, by, *told.split(SEPARATOR)) if text}
+    read = {text for judged, by, told in decisions for text in (judged, by, *told) if text}
     return EndToEnd(len(read), len(decisions), tuple(measured))

@@ -97,10 +97,17 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """A history item and the score that a retriever or reranker gave it for one query."""
+    """A history item and the score that a retriever or reranker gave it for one query.
+
+    Attributes:
+        item: Of the user's history, or of a peer's.
+        score: Higher is better; of one ranking only.
+        fill: Whether it shares nothing with the query and is there because it is new.
+    """
 
     item: HistoryItem
     score: float
+    fill: bool = False
 
 
 @dataclass(frozen=True, slots=True)

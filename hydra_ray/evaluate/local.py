@@ -64,6 +64,7 @@ class LocalSteps:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
         self._base = base
+        self._stemmer = recipe.stemmer
         self._store = heads
         self._peers = peers
         self._similar_users = similar_users

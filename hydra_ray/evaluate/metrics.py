@@ -13,11 +13,12 @@ from functools import cache, lru_cache
 
 import numpy as np
 import numpy.typing as npt
-from rouge_score.rouge_scorer import RougeScorer
 from sacrebleu.metrics import BLEU
 
 from hydra_ray.records import HydraError
 from hydra_ray.tasks import Kind, Task
+from hydra_ray.text.rouge import rouge
+from hydra_ray.text.words import parted
 
 Array = npt.NDArray[np.float64]
 
@@ -118,9 +119,8 @@ def _text_overlap(task: Task, outputs: Sequence[str], golds: Sequence[str]) -> A
 # Methods, controls and seeds answer much alike, and a pair of texts takes half a millisecond.
 @lru_cache(maxsize=200_000)
 def _overlap(output: str, gold: str) -> tuple[float, ...]:
-    rouge = _rouge_scorer().score(gold, output)
-    bleu = _bleu_scorer().sentence_score(output, [gold])
-    return (rouge["rouge1"].fmeasure, rouge["rougeL"].fmeasure, bleu.sys_len, bleu.ref_len, *bleu.counts, *bleu.totals)
+    bleu = _bleu_scorer().sentence_score(parted(output), [parted(gold)])
+    return (*rouge(output, gold), bleu.sys_len, bleu.ref_len, *bleu.counts, *bleu.totals)
 
 
 def _bleu(sums: Array) -> Array:
@@ -131,11 +131,6 @@ def _bleu(sums: Array) -> Array:
         for row in rows
     ]
     return np.array(scores).reshape(sums.shape[:-1])
-
-
-@cache
-def _rouge_scorer() -> RougeScorer:
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
 
 
 @cache

@@ -156,7 +156,7 @@ async def _scores(
     embed = make_embedder(settings)
 
     async def retrieve(query: Query, k: int, by: str) -> list[Ranked]:
-        return retriever(by, embed)(query, histories[query.user, query.id], k)
+        return retriever(by, embed, recipe.stemmer)(query, histories[query.user, query.id], k)
 
     recipe = replace(make_recipe(settings), shots=way.shots)
     ports = Ports(retrieve, _unused_rerank, generator, _unused_adapt)

@@ -199,7 +199,10 @@ def make_questions(settings: Settings, task: Task) -> Questions:
 
 def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
     """The settings, by path, that feedback depends on: with others it is other feedback."""
-    method = ("shots", "candidates", "temperature", "greedy", "evidence", "max_input_chars", "shot_words")
+    method = (
+        *("stemmer", "shots", "candidates", "temperature", "greedy", "evidence"),
+        *("max_input_chars", "shot_words", "shot_chars"),
+    )
     return {
         "data.task": task.name,
         # Not the task's own wording, which LaMP's files have in each split.
@@ -258,7 +261,8 @@ def _share(limit: int | None, shared_by: int) -> int | None:
 
 def make_prompter(settings: Settings, task: Task) -> Prompter:
     """How queries of the task are asked."""
-    return Prompter(task, settings.method.shot_words, settings.method.max_input_chars)
+    m = settings.method
+    return Prompter(task, m.shot_words, m.max_input_chars, m.shot_chars)
 
 
 def make_recipe(settings: Settings) -> Recipe:
@@ -268,6 +272,7 @@ def make_recipe(settings: Settings) -> Recipe:
         check_kind(m.profile, "method.profile")
     return Recipe(
         retriever=m.retriever,
+        stemmer=m.stemmer,
         retrieve=m.retrieve,
         shots=m.shots,
         candidates=m.candidates,

@@ -220,7 +220,7 @@ class Questions:
         """The unit's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
         most = max(self.items, recipe.evidence, recipe.shots)
-        found = retriever(recipe.retriever, self.embed)(unit.query, unit.history, most)
+        found = retriever(recipe.retriever, self.embed, recipe.stemmer)(unit.query, unit.history, most)
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
         seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens

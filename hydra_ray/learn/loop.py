@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from hydra_ray.learn.groups import Group
 from hydra_ray.learn.threads import use_given_cpus
-from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import NO_USER, HeadBank
 from hydra_ray.models.heads.descent import Descended
@@ -36,7 +37,7 @@ GROUP_SCHEMA = pa.schema(
         ("user", pa.int32()),
         ("judged", pa.list_(pa.string())),
         ("by", pa.list_(pa.string())),
-        ("and_by", pa.list_(pa.string())),
+        ("and_by", pa.list_(pa.list_(pa.string()))),
         ("scores", pa.list_(pa.float32())),
         ("priors", pa.list_(pa.float32())),
     ]
@@ -145,7 +146,7 @@ def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[s
             "user": place[group.user],
             "judged": [judged for judged, _, _ in group.decisions],
             "by": [by for _, by, _ in group.decisions],
-            "and_by": [and_by for _, _, and_by in group.decisions],
+            "and_by": [list(and_by) for _, _, and_by in group.decisions],
             "scores": list(group.scores),
             "priors": list(group.priors or (0.0,) * len(group.scores)),
         }
@@ -242,7 +243,8 @@ def collate(
     encoder: TextsEncoder, batch: Sequence[dict[str, Any]], device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
     """A batch of group rows as tokens (of a frozen encoder features), users, scores, group numbers, one a decision."""
-    decisions = [texts for row in batch for texts in zip(row["judged"], row["by"], row["and_by"], strict=True)]
+    told = (zip(row["judged"], row["by"], map(tuple, row["and_by"]), strict=True) for row in batch)
+    decisions: list[Texts] = list(chain.from_iterable(told))
     sizes = torch.tensor([len(row["scores"]) for row in batch])
     users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
     group = torch.arange(len(batch)).repeat_interleave(sizes)

@@ -42,6 +42,7 @@ class Teaching:
         embed: For retrievers that compare encodings.
         evidence: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
+        stemmer: Of the method's retriever.
     """
 
     task: Task
@@ -57,6 +58,7 @@ class Teaching:
     embed: Embed | None = None
     evidence: int = 24
     unsaid: bool = False
+    stemmer: str | None = None
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[Group]:
@@ -69,9 +71,8 @@ class Teaching:
         if role == ADAPTER and (self.task.closed or self.zero_call):
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
             others = None if self.task.closed else self._answers_of_others()
-            groups += own_answer_groups(
-                unasked, self.task, self.seed, others, retriever(self.retriever, self.embed), self.evidence
-            )
+            retrieve = retriever(self.retriever, self.embed, self.stemmer)
+            groups += own_answer_groups(unasked, self.task, self.seed, others, retrieve, self.evidence)
         place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.query, len(place)))
 
@@ -90,6 +91,8 @@ class Teaching:
                 self.ranked_by or self.retriever,
                 self.evidence,
                 self.unsaid,
+                # Only where there is one, so that heads fitted before there were any stay what they are.
+                *((self.stemmer,) if self.stemmer else ()),
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
@@ -133,6 +136,7 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         make_embedder(settings),
         settings.method.evidence,
         all_compete(task, settings.method.allowed_answers),
+        settings.method.stemmer,
     )
 
 

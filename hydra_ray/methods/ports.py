@@ -129,6 +129,7 @@ class Recipe:
     """The numbers of a method; their meaning stands in `settings.MethodSettings`."""
 
     retriever: str = "bm25"
+    stemmer: str | None = None
     retrieve: int = 10
     shots: int = 4
     candidates: int = 8

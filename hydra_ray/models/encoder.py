@@ -14,12 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hydra_ray.models.lexical import LEXICAL, SEPARATOR, lexical_features
+from hydra_ray.models.lexical import LEXICAL, lexical_features
 from hydra_ray.models.precision import resolve
 
-# What is judged (a candidate, a history item), and what it is judged by: a query, and answers joined by `SEPARATOR`; ""
-# where there is none.
-Texts = tuple[str, str, str]
+# What is judged (a candidate, a history item), and what it is judged by: a query, "" where there is none, and answers.
+Texts = tuple[str, str, tuple[str, ...]]
 
 # Tokens and rows are padded to multiples. On CPUs bfloat16 kernels are compiled anew for each shape of a tensor, which
 # takes 0.05 to 0.1 s; wider steps cost short texts, tags among them, more than that.
@@ -230,7 +229,7 @@ class _Layout:
     @classmethod
     def of(cls, decisions: Sequence[Texts]) -> _Layout:
         """Of decisions, in which texts and lists of answers come again and again."""
-        lists = {told: [text for text in told.split(SEPARATOR) if text] for *_, told in decisions if told}
+        lists = {told: [text for text in told if text] for *_, told in decisions if any(told)}
         single = [text for judged, by, _ in decisions for text in (judged, by) if text]
         texts = list(dict.fromkeys([*single, *chain.from_iterable(lists.values())]))
         rows = {text: row for row, text in enumerate(texts)}

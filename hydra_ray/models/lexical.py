@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
+from collections.abc import Sequence
 
 from hydra_ray.bounded import words_remembered
+from hydra_ray.text.words import signed_words, words
 
-# Between the answers that a decision is judged by.
-SEPARATOR = " | "
 # How many numbers there are.
 LEXICAL = 3
 
@@ -18,10 +17,8 @@ SMOOTHING = 0.1
 # The retriever's rank at which an answer counts half.
 _HALF_RANK = 10
 
-_WORD = re.compile(r"\w+")
 
-
-def lexical_features(judged: str, by: str, answers: str) -> tuple[float, float, float]:
+def lexical_features(judged: str, by: str, answers: Sequence[str]) -> tuple[float, float, float]:
     """How often and how nearly past answers say what is judged, and how much of it stands in another text.
 
     Answer number i from 0 weighs w_i = 10 / (10 + i); W is the sum of all weights.
@@ -29,7 +26,7 @@ def lexical_features(judged: str, by: str, answers: str) -> tuple[float, float, 
     Args:
         judged: A candidate, or a history item.
         by: The query.
-        answers: The user's, joined by `SEPARATOR`, nearest first; "" for none.
+        answers: The user's, nearest first.
 
     Returns:
         log((E + 0.1) / (W + 0.1)) with E the weights of the answers that are exactly the judged text: 0 without
@@ -37,16 +34,16 @@ def lexical_features(judged: str, by: str, answers: str) -> tuple[float, float, 
         is ROUGE-1: it knows a user's manner where no text comes twice. And the share of the judged text's words that
         stand in `by`, 0 to 1.
     """
-    words, known = _words(judged), _words(by)
-    grounded = sum(count for word, count in words.items() if word in known) / max(1, words.total())
-    if not answers:
+    own, known = _words(judged), _words(by)
+    grounded = sum(count for word, count in own.items() if word in known) / max(1, own.total())
+    if not any(answers):
         return 0.0, 0.0, grounded
     total = equal = alike = 0.0
-    for rank, answer in enumerate(answers.split(SEPARATOR)):
+    for rank, answer in enumerate(answers):
         weight = _HALF_RANK / (_HALF_RANK + rank)
         total += weight
         equal += weight * (answer == judged)
-        alike += weight * _f1(words, _words(answer))
+        alike += weight * _f1(own, _words(answer))
     return log_share(equal, total), log_share(alike, total), grounded
 
 
@@ -63,4 +60,4 @@ def _f1(one: Counter[str], other: Counter[str]) -> float:
 # Queries and answers come again and again: with each candidate, and in each epoch.
 @words_remembered(max_bytes=32 << 20)
 def _words(text: str) -> Counter[str]:
-    return Counter(_WORD.findall(text.lower()))
+    return Counter([*words(text), *signed_words(text)])

@@ -40,7 +40,13 @@ def build_app(settings: Settings) -> Application:
     generator = Generator.bind(settings)
     return Ingress.bind(
         settings,
-        Retriever.bind(settings.store_url, settings.peers, make_embedder(settings), settings.serve.index_cache_mb),
+        Retriever.bind(
+            settings.store_url,
+            settings.peers,
+            make_embedder(settings),
+            settings.serve.index_cache_mb,
+            settings.method.stemmer,
+        ),
         Reranker.bind(
             base_dir,
             settings.store_url,

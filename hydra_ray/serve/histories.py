@@ -57,9 +57,6 @@ class _Kept:
         )
 
 
-_NOTHING = _Kept(None, (), IndexedHistory((), LexicalIndex(())), 0)
-
-
 class IndexedHistories:
     """Histories as they are in the store now.
 
@@ -71,10 +68,12 @@ class IndexedHistories:
     Args:
         store: Where histories are.
         max_bytes: Of histories and indexes kept. One that is larger is made anew for each request.
+        stemmer: Of the indexes, as of `search_words`.
     """
 
-    def __init__(self, store: UserStore, max_bytes: int) -> None:
+    def __init__(self, store: UserStore, max_bytes: int, stemmer: str | None = None) -> None:
         self._store = store
+        self._nothing = _Kept(None, (), IndexedHistory((), LexicalIndex((), stemmer)), 0)
         self._cache: BoundedCache[UserKey, _Kept] = BoundedCache(max_bytes)
         self._updates: dict[UserKey, asyncio.Task[_Kept]] = {}
         self._long = ThreadPoolExecutor(1, thread_name_prefix="long-history")
@@ -132,7 +131,7 @@ class IndexedHistories:
 
     def _brought_up_to_date(self, user: UserKey, kept: _Kept | None, is_long: bool) -> _Kept:
         change = self._store.history_change(user, kept.version if kept else None)
-        former = _NOTHING if kept is None or change.is_whole else kept
+        former = self._nothing if kept is None or change.is_whole else kept
         now = former.changed(change, self._texts(change, is_long))
         if change.version is None:
             # Nobody, or somebody of whom a 0.1.0 that still runs has written.

@@ -104,7 +104,8 @@ def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str])
         "method": method,
         "user": user,
         "history": [
-            {"id": r.item.id, "input": r.item.input, "output": r.item.output, "score": r.score} for r in answer.history
+            {"id": r.item.id, "input": r.item.input, "output": r.item.output, "score": r.score, "fill": r.fill}
+            for r in answer.history
         ],
         "candidates": [
             {"text": c.text, "votes": c.votes, "logit": c.logit, "score": c.score} for c in answer.candidates

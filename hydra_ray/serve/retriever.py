@@ -66,14 +66,17 @@ class Retriever:
         peers: Which tenants opted in.
         embed: By which dense retrieval and the search for peers compare texts.
         index_cache_mb: Most memory of the histories and indexes that are kept.
+        stemmer: Of searches by words.
     """
 
-    def __init__(self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int) -> None:
+    def __init__(
+        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None = None
+    ) -> None:
         use_given_cpus()
         self._store = UserStore(store_url)
-        self._histories = IndexedHistories(self._store, index_cache_mb << 20)
+        self._histories = IndexedHistories(self._store, index_cache_mb << 20, stemmer)
         self._settings = peers
-        self._embed = embed
+        self._embed, self._stemmer = embed, stemmer
         self._pools = FreshPools(self._make_pool, peers.refresh_s)
 
     async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
@@ -82,7 +85,7 @@ class Retriever:
             return []
         history = await self._histories.of(query.user)
         with self._histories.short_work():
-            return await asyncio.to_thread(retriever(by, self._embed), query, history, k)
+            return await asyncio.to_thread(retriever(by, self._embed, self._stemmer), query, history, k)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """At most k items of users similar to the query's, best first; none where the tenant did not opt in."""

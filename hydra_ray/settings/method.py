@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from hydra_ray.settings.section import Section
 from hydra_ray.steps.profile_prompts import ProfilePrompts, check_template
+from hydra_ray.text.search import stemmers
 
 
 class MethodSettings(Section):
@@ -45,8 +46,26 @@ class MethodSettings(Section):
     )
     evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
     max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")
-    shot_words: int = Field(50, ge=1, description="Longest history input in an example, in words.")
+    shot_words: int = Field(
+        50,
+        ge=1,
+        description="Longest history input in an example, in words; in Chinese, Japanese, Thai and the like each "
+        "character is one.",
+    )
+    shot_chars: int | None = Field(
+        None, ge=1, description="Longest history input in an example, in characters; null: 40 times shot_words."
+    )
+    stemmer: str | None = Field(
+        None, description="Language whose endings are cut off words in retrieval; null: words as they are."
+    )
     profile: str = Field("", description="For hydra's methods: kind of profile that the LLM is told, pag or dpl.")
+
+    @field_validator("stemmer")
+    @classmethod
+    def _stemmer_is_known(cls, stemmer: str | None) -> str | None:
+        if stemmer is not None and stemmer not in stemmers():
+            raise ValueError(f"there is no stemmer {stemmer!r}; there are {', '.join(stemmers())}")
+        return stemmer
 
     @property
     def prior_weights(self) -> dict[str, float | None]:

@@ -10,27 +10,29 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hydra_ray.data.split import surely_before
 from hydra_ray.records import HistoryItem, Message, PeerItem, UserKey
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.profile import Draft, Pag, PeerSource, ProfileRules, ProfileTools, cut, storable
+from hydra_ray.steps.profile import Draft, Pag, PeerSource, ProfileRules, ProfileTools, storable
 from hydra_ray.steps.profile_prompts import fill
 from hydra_ray.steps.representatives import representatives
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.text.cut import first_words
+from hydra_ray.text.words import is_character, words
 
 log = logging.getLogger(__name__)
 
 # Newest items for which peers are looked up: a long history with peers for none of it must not take for ever.
 _LOOKED_UP = 64
-# So many words of somebody else in a row are a quotation.
+# So many words of somebody else in a row are a quotation, or twice as many characters of a script without blanks.
 _QUOTATION = 8
 # Apart from asyncio's own threads: while serving, finding peers may wait for a pool that those make.
 _THREADS = ThreadPoolExecutor(thread_name_prefix="dpl")
@@ -192,16 +194,20 @@ def _in_own_words(difference: Difference, own: str, others: Sequence[str]) -> Di
 
 
 def _runs(text: str) -> set[tuple[str, ...]]:
-    words = re.findall(r"\w+", text.casefold())
-    return {tuple(words[start : start + _QUOTATION]) for start in range(len(words) - _QUOTATION + 1)}
+    """All runs of the text's words that are long enough to be a quotation, and no longer."""
+    told = words(text)
+    # Length of the text before each word, in words.
+    before = list(accumulate((0.5 if is_character(word) else 1.0 for word in told), initial=0.0))
+    ends = (bisect_left(before, start + _QUOTATION) for start in before[:-1])
+    return {tuple(told[start:end]) for start, end in enumerate(ends) if end < len(before)}
 
 
 def _as_compared(tools: ProfileTools, item: HistoryItem, peer: PeerItem) -> str:
     """What the peer said; of what, only where it was something else than the user's item."""
     if peer.item.input == item.input:
-        return f"Answer: {cut(peer.item.output, tools.options.words)}"
+        return f"Answer: {first_words(peer.item.output, tools.options.words)}"
     return tools.shown(peer.item)
 
 
 def _told(difference: Difference, words: int) -> str:
-    return "\n".join(f"{name}: {cut(text, words)}" for name, text in difference)
+    return "\n".join(f"{name}: {first_words(text, words)}" for name, text in difference)

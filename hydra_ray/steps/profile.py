@@ -17,6 +17,7 @@ from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.profile_prompts import ProfilePrompts, fill
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import Task
+from hydra_ray.text.cut import first_words
 
 # Of a user, for one of their items and until a point in time: how others answered the like, nearest first.
 Comparable = Callable[[UserKey, HistoryItem, str | None], Sequence[PeerItem]]
@@ -117,7 +118,7 @@ class ProfileTools:
 
     def shown(self, item: HistoryItem) -> str:
         """An item as prompts show it, cut to its budget."""
-        text, answer = cut(item.input, self.options.words), cut(item.output, self.options.words)
+        text, answer = (first_words(one, self.options.words) for one in (item.input, item.output))
         return f"Text: {text}\nAnswer: {answer}" if text else answer
 
 
@@ -178,11 +179,6 @@ class Pag:
 
     def _template(self, rules: ProfileRules) -> str:
         return getattr(rules.options.prompts, rules.task.kind)
-
-
-def cut(text: str, words: int) -> str:
-    """The text's first words, white space made single."""
-    return " ".join(text.split()[:words])
 
 
 def storable(text: str) -> str:

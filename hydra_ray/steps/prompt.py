@@ -8,6 +8,7 @@ from itertools import takewhile
 
 from hydra_ray.records import HistoryItem, Message, Query
 from hydra_ray.tasks import Task
+from hydra_ray.text.cut import first_characters, first_words
 
 _INSTRUCTING = ("system", "developer")
 
@@ -30,13 +31,16 @@ class Prompter:
 
     Args:
         task: Gives the instruction.
-        shot_words: Longest item input in a shot, in words; and longest text told in a question.
-        max_input_chars: Longest query text, and longest answer in a shot.
+        shot_words: Longest item input in a shot, in words (`text.cut.first_words`); and longest text told in a
+            question.
+        max_input_chars: Longest query text, and longest answer in a shot, in code points.
+        shot_chars: Besides, longest of what `shot_words` bounds, in code points; None is 40 a word.
     """
 
     task: Task
     shot_words: int = 50
     max_input_chars: int = 4000
+    shot_chars: int | None = None
 
     def __call__(self, query: Query, shots: Sequence[HistoryItem], profile: str = "") -> Prompt:
         """The chat for one query.
@@ -54,12 +58,14 @@ class Prompter:
         told: list[str] = []
         for item in shots:
             if self.task.pairs:
-                messages.append(Message("user", self.task.question(cut.words(item.input, self.shot_words))))
-                messages.append(Message("assistant", cut.signs(item.output, self.max_input_chars)))
+                messages.append(
+                    Message("user", self.task.question(cut.words(item.input, self.shot_words, self.shot_chars)))
+                )
+                messages.append(Message("assistant", cut.characters(item.output, self.max_input_chars)))
             else:
-                told.append(cut.words(item.output, self.shot_words))
+                told.append(cut.words(item.output, self.shot_words, self.shot_chars))
         messages.extend(query.turns[len(instructing) :])
-        messages.append(Message("user", self.task.question(cut.signs(query.input, self.max_input_chars), told)))
+        messages.append(Message("user", self.task.question(cut.characters(query.input, self.max_input_chars), told)))
         return Prompt(tuple(messages), cut.count)
 
 
@@ -69,11 +75,11 @@ class _Cut:
     def __init__(self) -> None:
         self.count = 0
 
-    def words(self, text: str, most: int) -> str:
-        words = text.split()
-        self.count += len(words) > most
-        return " ".join(words[:most])
+    def words(self, text: str, most: int, most_characters: int | None) -> str:
+        words = first_words(text, most, most_characters)
+        self.count += words != " ".join(text.split())
+        return words
 
-    def signs(self, text: str, most: int) -> str:
+    def characters(self, text: str, most: int) -> str:
         self.count += len(text) > most
-        return text[:most]
+        return first_characters(text, most)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hydra_ray.records import Query, Ranked
@@ -51,7 +51,7 @@ class Reranker:
     def _order(self, ask: RerankAsk, logits: Sequence[float]) -> list[Ranked]:
         weight = prior_weight(self._scorer, ask.head, self._rank_weight)
         scored = [
-            Ranked(r.item, logit - weight * math.log(rank))
+            replace(r, score=logit - weight * math.log(rank))
             for rank, (r, logit) in enumerate(zip(ask.ranked, logits, strict=True), 1)
         ]
         return sorted(scored, key=lambda r: -r.score)

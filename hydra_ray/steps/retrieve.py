@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
 
@@ -17,6 +17,7 @@ from hydra_ray.steps.embed import Embed
 from hydra_ray.steps.nearest import NearestIndex
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks.options import search_text
+from hydra_ray.text.search import search_words
 
 # The constant of reciprocal rank fusion, as its authors have it.
 _FUSION = 60
@@ -28,11 +29,13 @@ class LexicalIndex:
     """BM25 scores of any number of queries over the same texts.
 
     Args:
-        texts: Each is read once, and taken apart into words where it was not a moment ago.
+        texts: Of any language; each is read once, and taken apart into words where it was not a moment ago.
+        stemmer: As of `search_words`.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
-        self._index = Bm25(_words(text) for text in texts)
+    def __init__(self, texts: Iterable[str], stemmer: str | None = None) -> None:
+        self.stemmer = stemmer
+        self._index = Bm25(_words(text, stemmer) for text in texts)
 
     @property
     def nbytes(self) -> int:
@@ -41,7 +44,7 @@ class LexicalIndex:
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
         """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
-        return self._index.scores(_words(query))
+        return self._index.scores(_words(query, self.stemmer))
 
     def changed(self, left: npt.NDArray[np.bool_] | None, added: Iterable[str]) -> LexicalIndex:
         """The index without some of its texts and with others behind them, which costs as much as these do.
@@ -50,8 +53,8 @@ class LexicalIndex:
             left: Which of the texts stay, shape (texts,); None is all.
             added: Those that come.
         """
-        now = LexicalIndex(())
-        now._index = self._index.changed(left, [_words(text) for text in added])
+        now = LexicalIndex((), self.stemmer)
+        now._index = self._index.changed(left, [_words(text, self.stemmer) for text in added])
         return now
 
 
@@ -76,20 +79,22 @@ def searched_text(item: HistoryItem) -> str:
     return f"{item.context} {item.input}".strip() or item.output
 
 
-def lexical(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
+def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
     """Ranks one user's history by BM25 (Robertson and Zaragoza, 2009; scores as bm25s computes them).
 
     Args:
         query: Its input is the search text.
         history: Oldest first.
         k: Most items returned.
+        stemmer: As of `search_words`.
 
     Returns:
-        Best items first; ties keep the newer one; an empty history gives an empty list.
+        Best items first; ties keep the newer one; an empty history gives an empty list. Where too few items share
+        a word with the query the newest others fill up, and say so.
     """
-    scores = _index_of(history).scores(search_text(query.input))
+    scores = _index_of(history, stemmer).scores(search_text(query.input))
     order = len(history) - 1 - np.argsort(-scores[::-1], kind="stable")[:k]
-    return [Ranked(history[i], float(scores[i])) for i in order]
+    return [Ranked(history[i], float(scores[i]), fill=bool(scores[i] <= 0)) for i in order]
 
 
 def shuffled(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
@@ -127,14 +132,17 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) ->
     return [Ranked(history[row], cosine) for cosine, row in order]
 
 
-def mixed(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
-    """What has the query's words and is new."""
-    return _fused((lexical, recent), query, history, k)
+def mixed(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
+    """What has the query's words and is new; new items without any of its words are fills."""
+    return _fused((partial(lexical, stemmer=stemmer), recent), query, history, k, fills=True)
 
 
-def hybrid(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) -> list[Ranked]:
+def hybrid(
+    query: Query, history: Sequence[HistoryItem], k: int, embed: Embed, stemmer: str | None = None
+) -> list[Ranked]:
     """What has the query's words, means the like and is new."""
-    return _fused((lexical, partial(dense, embed=embed), recent), query, history, k)
+    retrievers = partial(lexical, stemmer=stemmer), partial(dense, embed=embed), recent
+    return _fused(retrievers, query, history, k, fills=False)
 
 
 RETRIEVERS: dict[str, Callable[..., list[Ranked]]] = {
@@ -145,41 +153,62 @@ RETRIEVERS: dict[str, Callable[..., list[Ranked]]] = {
     "hybrid": hybrid,
     "random": shuffled,
 }
-# Those that compare encodings, and are told what embeds.
+# Those that compare encodings, and are told what embeds; and those that compare words, which may be stemmed.
 ENCODING = frozenset({"dense", "hybrid"})
+STEMMING = frozenset({"bm25", "mixed", "hybrid"})
 
 
-def retriever(by: str, embed: Embed | None) -> Retriever:
+def retriever(by: str, embed: Embed | None, stemmer: str | None = None) -> Retriever:
     """The retriever of a name.
 
     Args:
         by: One of `RETRIEVERS`.
         embed: Gives vectors of unit length; None where only retrievers are used that compare none.
+        stemmer: As of `search_words`.
     """
-    if by not in ENCODING:
-        return RETRIEVERS[by]
-    assert embed is not None, f"{by} retrieval was given nothing that embeds"
-    return partial(RETRIEVERS[by], embed=embed)
+    options: dict[str, Any] = {}
+    if by in ENCODING:
+        assert embed is not None, f"{by} retrieval was given nothing that embeds"
+        options["embed"] = embed
+    if by in STEMMING:
+        options["stemmer"] = stemmer
+    return partial(RETRIEVERS[by], **options)
 
 
-def _fused(retrievers: Sequence[Retriever], query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
-    """Reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank); ties keep the newer item."""
+def _fused(
+    retrievers: Sequence[Retriever], query: Query, history: Sequence[HistoryItem], k: int, *, fills: bool
+) -> list[Ranked]:
+    """Reciprocal rank fusion (Cormack et al., 2009): score = sum of 1 / (60 + rank); ties keep the newer item.
+
+    What a retriever only fills up with it did not find, and gives nothing for.
+
+    Args:
+        retrievers: Whose rankings are fused.
+        query: Of all of them.
+        history: Of all of them.
+        k: Most items returned.
+        fills: Whether items are fills that the first retriever did not find.
+    """
     fused = dict.fromkeys((item.id for item in history), 0.0)
-    for retriever in retrievers:
-        for rank, ranked in enumerate(retriever(query, history, len(history)), 1):
-            fused[ranked.item.id] += 1 / (_FUSION + rank)
+    unfound: set[str] = set()
+    for retrieve in retrievers:
+        for rank, ranked in enumerate(retrieve(query, history, len(history)), 1):
+            if ranked.fill:
+                unfound.add(ranked.item.id)
+            else:
+                fused[ranked.item.id] += 1 / (_FUSION + rank)
     newest_first = range(len(history) - 1, -1, -1)
     order = sorted(newest_first, key=lambda i: -fused[history[i].id])[:k]
-    return [Ranked(history[i], fused[history[i].id]) for i in order]
+    return [Ranked(history[i], fused[history[i].id], fill=fills and history[i].id in unfound) for i in order]
 
 
-def _index_of(history: Sequence[HistoryItem]) -> LexicalIndex:
-    if isinstance(history, IndexedHistory):
+def _index_of(history: Sequence[HistoryItem], stemmer: str | None) -> LexicalIndex:
+    if isinstance(history, IndexedHistory) and history.lexical_index.stemmer == stemmer:
         return history.lexical_index
-    return LexicalIndex(searched_text(item) for item in history)
+    return LexicalIndex((searched_text(item) for item in history), stemmer)
 
 
 # A user's items are ranked again for each of their queries: half of a ranking's time went into their words.
 @words_remembered(max_bytes=64 << 20)
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(bm25s.tokenize([text], stopwords="en", return_ids=False, show_progress=False)[0])
+def _words(text: str, stemmer: str | None) -> tuple[str, ...]:
+    return tuple(search_words(text, stemmer))

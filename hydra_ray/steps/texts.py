@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra_ray.models.lexical import SEPARATOR
 from hydra_ray.records import HistoryItem
 from hydra_ray.tasks.options import spelled_out
 
@@ -19,7 +18,7 @@ def reranker_texts(query: str, item: HistoryItem) -> Texts:
 
     The item's answer is part of what is judged, and stands first: a long item is cut at its end.
     """
-    return f"{item.output}: {item.input}", query, ""
+    return f"{item.output}: {item.input}", query, ()
 
 
 def adapter_texts(candidate: str, query: str, evidence: Sequence[str]) -> Texts:
@@ -27,4 +26,4 @@ def adapter_texts(candidate: str, query: str, evidence: Sequence[str]) -> Texts:
 
     Of a query that lists its answers by number the text behind the candidate's number is judged.
     """
-    return spelled_out(candidate, query), query, SEPARATOR.join(evidence)
+    return spelled_out(candidate, query), query, tuple(evidence)

@@ -74,9 +74,9 @@ class Task:
         """The query's own text: a message may carry the task's instruction or leave it out."""
         head = self.question("")
         rest = message.removeprefix(head)
-        # Without a marker the instruction has to end where a word does.
-        found = head and len(rest) < len(message) and (self.marker or not rest or rest[0].isspace())
-        return (rest if found else message).strip()
+        # Without a marker the instruction has to end where a word does; no blank follows on "。".
+        ends = self.marker or not rest or rest[0].isspace() or not (head[-1:].isalnum() or head[-1:].isascii())
+        return (rest if head and len(rest) < len(message) and ends else message).strip()
 
     def parse(self, output: str) -> str | None:
         """The answer an LLM's output gives, None when it gives none."""

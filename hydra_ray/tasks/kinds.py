@@ -6,11 +6,33 @@ code has them, "comedy" would match "dark comedy" and an empty answer would matc
 
 from __future__ import annotations
 
-import unicodedata
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
+
+import regex
+
+from hydra_ray.text.normal import normalised, without_marks
+from hydra_ray.text.rouge import rouge
+from hydra_ray.text.words import letters, letters_and_signs, without_skin_tones
+
+Spelling = Callable[[str], str]
+
+# Blanks, quotes, brackets and stops around an answer; a plus or a hash belongs to it.
+_AROUND = regex.compile(r"""^[\s\p{Pi}\p{Pf}\p{Ps}"'`*]+|[\s\p{Pi}\p{Pf}\p{Pe}"'`*.,:;!?。،।]+$""")
+# LLMs vary case, width, quotes, final stops, the spaces around hyphens, and marks: "Sci - Fi." is sci-fi.
+_SPELLINGS: tuple[Spelling, ...] = (
+    str.strip,
+    lambda text: _AROUND.sub("", normalised(text)),
+    letters_and_signs,
+    letters,
+    lambda text: without_marks(letters(text)),
+    lambda text: without_skin_tones(letters_and_signs(text)),
+)
+# With the stop of a sentence, or the box of an emoji, after it.
+_NUMBER = re.compile(r"\s*([-\u2212+]?)(\d+)(?:[.,\u066B](\d+))?\u20E3?[.\u3002\u0964]?\s*")
 
 
 class AnswerKind(Protocol):
@@ -29,9 +51,11 @@ class Classification:
     """One label of a closed set."""
 
     def parse(self, output: str, labels: Sequence[str]) -> str | None:
-        exact = {label.casefold(): label for label in labels}
-        by_letters = {} if not _letters(output) else _by_letters(tuple(labels))
-        return exact.get(output.strip().casefold()) or by_letters.get(_letters(output))
+        for spelling, found in _spellings(tuple(labels)):
+            written = spelling(output)
+            if written and written in found:
+                return found[written]
+        return None
 
     def score(self, output: str, gold: str, labels: Sequence[str]) -> float:
         parsed = self.parse(output, labels)
@@ -42,13 +66,9 @@ class Rating:
     """A whole number on a scale; the labels are the scale, lowest first."""
 
     def parse(self, output: str, labels: Sequence[str]) -> str | None:
-        try:
-            value = float(output.strip().rstrip("."))
-        except ValueError:
-            return None
-        # 4.0 and 4 are one answer; 4.5 and 7 are none.
-        text = str(int(value)) if value.is_integer() else ""
-        return text if text in labels else None
+        # 4.0, ４ and ٤ are one answer; 4.5 and 7 are none.
+        value = _number(output)
+        return None if value is None else next((label for label in labels if _number(label) == value), None)
 
     def score(self, output: str, gold: str, labels: Sequence[str]) -> float:
         parsed = self.parse(output, labels)
@@ -65,8 +85,7 @@ class Text:
         return output.strip() or None
 
     def score(self, output: str, gold: str, labels: Sequence[str]) -> float:
-        rouge = _rouge().score(gold, output)
-        return float((rouge["rouge1"].fmeasure + rouge["rougeL"].fmeasure) / 2)
+        return sum(rouge(output, gold)) / 2
 
 
 KINDS: dict[str, AnswerKind] = {
@@ -76,22 +95,19 @@ KINDS: dict[str, AnswerKind] = {
 }
 
 
-def _letters(text: str) -> str:
-    # LLMs vary case, quotes, final stops and the spaces around hyphens: "Sci - Fi." is sci-fi.
-    # Marks are kept with their letters, which Python's \w does not do for all scripts.
-    return "".join(sign for sign in text.casefold() if unicodedata.category(sign)[0] in "LNM")
-
-
 @cache
-def _by_letters(labels: tuple[str, ...]) -> dict[str, str]:
-    # Labels that differ in signs only ("c", "c++") can only be told apart as they are written.
-    counts = Counter(_letters(label) for label in labels)
-    return {_letters(label): label for label in labels if counts[_letters(label)] == 1}
+def _spellings(labels: tuple[str, ...]) -> Sequence[tuple[Spelling, Mapping[str, str]]]:
+    """Ways to write an answer, strictest first, each with the labels that it tells apart from all others.
+
+    Labels that differ in signs only ("c", "c++"), or in marks only, can only be told apart as they are written.
+    """
+    told = []
+    for spelling in _SPELLINGS:
+        counts = Counter(map(spelling, dict.fromkeys(labels)))
+        told.append((spelling, {spelling(label): label for label in labels if counts[spelling(label)] == 1}))
+    return told
 
 
-@cache
-def _rouge() -> Any:
-    # It imports half of scikit-learn, seconds that every process would pay.
-    from rouge_score.rouge_scorer import RougeScorer
-
-    return RougeScorer(["rouge1", "rougeL"], use_stemmer=False)
+def _number(text: str) -> float | None:
+    found = _NUMBER.fullmatch(normalised(text))
+    return float(f"{found[1] or ''}{found[2]}.{found[3] or 0}".replace("\u2212", "-")) if found else None

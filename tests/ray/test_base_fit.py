@@ -23,7 +23,7 @@ def taste_groups(users: int, films: int = 6) -> list[Group]:
     return [
         Group(
             UserKey("t", f"u{user}"),
-            (("funny", film, ""), ("scary", film, ""), ("dull", film, "")),
+            (("funny", film, ()), ("scary", film, ()), ("dull", film, ())),
             (float(user % 2 == 0), float(user % 2), 0.0),
         )
         for user in range(users)
@@ -66,11 +66,11 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     assert fitted.state.epochs[-1]["loss"] < 0.8 * fitted.state.epochs[0]["loss"]
     adapter = fitted.roles["adapter"]
     assert adapter.scorer.heads.prior == 0.25, "as it was told, and not learnt"
-    choices = [("funny", "a new film", ""), ("scary", "a new film", "")]
+    choices = [("funny", "a new film", ()), ("scary", "a new film", ())]
     for user, preferred in (("u0", 0), ("u1", 1)):
         head = adapter.heads[UserKey("t", user)]
         assert int(adapter.scorer.score(choices, [head, head]).argmax()) == preferred
-    dull = adapter.scorer.score([*choices, ("dull", "a new film", "")], [None] * 3)
+    dull = adapter.scorer.score([*choices, ("dull", "a new film", ())], [None] * 3)
     assert int(dull.argmin()) == 2, "the shared head alone knows what everybody dislikes"
     assert not list(tmp_path.iterdir()), "checkpoints are gone once the fit is done"
 
@@ -105,7 +105,7 @@ def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(ti
     assert (last["role"], last["epoch"]) == ("reranker", 5)
     assert last["started_at_epoch"] == entered[again] > 0
     for role in fitted.roles.values():
-        choices = [("funny", "a new film", ""), ("scary", "a new film", "")]
+        choices = [("funny", "a new film", ()), ("scary", "a new film", ())]
         for user, preferred in (("u0", 0), ("u1", 1)):
             head = role.heads[UserKey("t", user)]
             assert int(role.scorer.score(choices, [head, head]).argmax()) == preferred

@@ -83,3 +83,15 @@ def test_retrieval(run_small):
     # Both sides found the same, or it would have ended.
     assert {"again", "after_append", "after_delete"} <= told["times"]["anew"].keys() & told["times"]["kept"].keys()
     assert all(ratio > 0 for ratio in told["ratios"].values())
+
+
+def test_text(run_small):
+    told = run_small("text")
+    assert told["schema"] == "hydra-ray/benchmark/text/v1"
+    # It compares scores and words of both sides before it times them.
+    assert set(told["rouge"]) == {"12 by 12 words", "120 by 120 words"}
+    assert {side for sides in (*told["rouge"].values(), *told["words"].values()) for side in sides} == {
+        "library",
+        "ours",
+    }
+    assert told["retrieval"] == {}

@@ -173,6 +173,11 @@ def test_a_preset_may_stand_on_another_one_and_the_file_on_both():
     assert (mof.base.loss, mof.method.decide, mof.method.greedy) == ("bce", "preferred", False), "of preset paper"
 
 
+def test_a_stemmer_that_there_is_not_is_refused_with_those_that_there_are():
+    with pytest.raises(SettingsError, match=r"method.stemmer: .*no stemmer 'klingon'; there are .*english.*german"):
+        parse_settings({"method": {"stemmer": "klingon"}})
+
+
 @pytest.mark.parametrize("preset", ["paper", "mof", "dpl"])
 def test_presets_name_methods_that_there_are(preset):
     assert set(parse_settings({"preset": preset}).evaluate.methods) <= set(METHODS)

@@ -52,6 +52,39 @@ def test_labels_that_differ_in_signs_only_are_different(labels):
 
 
 @pytest.mark.parametrize(
+    ("labels", "output", "answer"),
+    [
+        (("喜剧", "剧情"), "「喜剧」。", "喜剧"),
+        (("コメディ", "ドラマ"), "ｺﾒﾃﾞｨ", "コメディ"),
+        (("कॉमेडी", "नाटक"), " कॉमेडी।", "कॉमेडी"),
+        (("كوميديا", "دراما"), "كُومِيدْيَا.", "كوميديا"),
+        (("ตลก", "เศร้า"), "“เศร้า”", "เศร้า"),
+        (("Grüße", "Hallo"), "GRUSSE!", "Grüße"),
+        (("péché", "pêche"), "peche", None),
+        (("péché", "pêche"), "Pêche.", "pêche"),
+        (("comedy", "drama"), "✅ Ｃｏｍｅｄｙ", "comedy"),
+        (("👍", "👎"), "👎.", "👎"),
+        (("👍", "👎"), "“👍🏽”", "👍"),
+        (("❤️", "💔"), "❤", "❤️"),
+        (("🇩🇪", "🇫🇷"), "🇫🇷!", "🇫🇷"),
+        (("👩", "👩‍❤️‍👩"), "👩‍❤‍👩.", "👩‍❤️‍👩"),
+        (("👍", "👎"), "🎉", None),
+        (("c", "c++"), "C++.", "c++"),
+        (("Drama", "drama"), "drama", "drama"),
+    ],
+    ids=ascii,
+)
+def test_labels_of_any_script_are_found(labels, output, answer):
+    assert Task(name="any", kind="classification", labels=labels).parse(output) == answer
+
+
+@pytest.mark.parametrize("output", ["５", "٥", "५", "5️⃣", "⑤", "５．０", "٥٫٠", "5,0", "5。", "5।"])
+def test_a_rating_may_be_written_in_any_digits(output):
+    assert STARS.parse(output) == "5"
+    assert Task(name="arabic", kind="rating", labels=("١", "٣", "٥")).parse(output) == "٥"
+
+
+@pytest.mark.parametrize(
     ("output", "answer"),
     [
         ("4", "4"),
@@ -63,6 +96,8 @@ def test_labels_that_differ_in_signs_only_are_different(labels):
         ("-1", None),
         ("nan", None),
         ("inf", None),
+        ("1_0", None),
+        ("五", None),
         ("four", None),
         ("4/5", None),
         ("", None),
@@ -104,6 +139,31 @@ def test_free_text_scores_the_mean_of_rouge_1_and_rouge_l(output, score):
     assert TEXT_TASK.score(output, "the cat sat on the mat") == pytest.approx(score)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "好的，没问题",
+        "大丈夫です",
+        "문제없어요",
+        "ได้ครับ",
+        "لا مشكلة",
+        "कोई बात नहीं",
+        "Без проблем",
+        "Κανένα πρόβλημα",
+        "אין בעיה",
+        "👍🏽🎉",
+    ],
+)
+def test_what_is_said_in_the_same_words_scores_one_in_any_language(text):
+    assert TEXT_TASK.score(text, text) == 1
+    assert 0 < TEXT_TASK.score(text, f"{text} ok") < 1
+    assert TEXT_TASK.score("ok", text) == 0
+
+
+def test_who_writes_without_umlauts_is_understood():
+    assert TEXT_TASK.score("Schone Grusse", "Schöne Grüße") == 1
+
+
 def test_instruction_and_labels_come_from_the_input():
     task = TASKS["LaMP_2M"].from_input(MOVIE)
     assert task.instruction == MOVIE_INSTRUCTION
@@ -141,6 +201,16 @@ def test_a_message_that_only_begins_like_the_instruction_stays_whole():
     assert Task(name="text", kind="generation", instruction="Tag").query_text("Tagliatelle at home") == (
         "Tagliatelle at home"
     )
+
+
+def test_an_instruction_in_chinese_needs_no_blank_after_it():
+    task = Task(name="text", kind="generation", instruction="请替此人回复。")
+    assert (
+        task.query_text("请替此人回复。明天能开会吗")
+        == task.query_text("请替此人回复。 明天能开会吗")
+        == "明天能开会吗"
+    )
+    assert Task(name="text", kind="generation", instruction="回复").query_text("回复函怎么写") == "回复函怎么写"
 
 
 @pytest.mark.parametrize("name", list(TASKS))

@@ -98,8 +98,8 @@ def test_people_who_share_an_item_are_each_shown_their_own_history(settings, sea
         shown[query.user] = history
         return retrieve(query, history, k)
 
-    asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task, FailureLog(0.5)))
     monkeypatch.setitem(RETRIEVERS, "recent", watched)
+    asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task, FailureLog(0.5)))
     assert shown == {unit.query.user: unit.history for unit in units}
 
 

@@ -10,6 +10,7 @@ from hydra_ray.learn.assembly import (
     dialect_file,
     generator_identity,
     known_dialect,
+    make_questions,
     make_recipe,
 )
 from hydra_ray.settings import parse_settings
@@ -47,6 +48,8 @@ def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
             {"generator": {"model": "other"}},
             {"generator": {"backend": "openai", "params": {"top_p": 0.5}}},
             {"method": {"shots": 1}},
+            {"method": {"shot_chars": 100}},
+            {"method": {"stemmer": "german"}},
             {"feedback": {"items": 1}},
             {"data": {"instruction": "Tag it"}},
         )
@@ -85,3 +88,11 @@ def test_candidates_cost_what_is_known_of_the_endpoint(tmp_path):
     assert (known_dialect(told).samples, calls_for_candidates(told)) == (1, 8)
     assert calls_for_candidates(openai(cache=tmp_path, model="other")) == 2
     assert calls_for_candidates(parse_settings({"generator": {"cache": str(tmp_path)}})) == 2
+    # Folders that were begun before these settings were know nothing of them.
+    assert first["method.shot_chars"] is first["method.stemmer"] is None
+
+
+def test_a_stemmer_and_a_cut_in_characters_reach_what_uses_them(tag_task):
+    settings = parse_settings({"method": {"stemmer": "german", "shot_chars": 7}})
+    questions = make_questions(settings, tag_task)
+    assert (questions.recipe.stemmer, questions.prompter.shot_chars) == ("german", 7)

@@ -38,7 +38,7 @@ def taught(count, groups=4):
 
 
 def group(user, best, film):
-    decisions = tuple((label, f"film {film}", "") for label in LABELS)
+    decisions = tuple((label, f"film {film}", ()) for label in LABELS)
     return Group(user, decisions, tuple(float(label == best) for label in LABELS))
 
 

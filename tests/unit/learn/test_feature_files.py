@@ -58,7 +58,7 @@ def decisions(monkeypatch):
 
 
 def group(user, film, *labels, query="q", priors=()):
-    decisions = tuple((label, film, "drama | comedy") for label in labels)
+    decisions = tuple((label, film, ("drama", "comedy")) for label in labels)
     return Group(user, decisions, tuple(float(place == 0) for place in range(len(labels))), priors, query)
 
 

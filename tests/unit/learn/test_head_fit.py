@@ -117,7 +117,7 @@ def test_other_heads_come_without_evidence(model, users, kind):
 def likes(user, best, films=3):
     """The user prefers one label for every film."""
     scores = tuple(float(label == best) for label in LABELS)
-    texts = [tuple((label, f"film {number}", "") for label in LABELS) for number in range(films)]
+    texts = [tuple((label, f"film {number}", ()) for label in LABELS) for number in range(films)]
     return [Group(user, decisions, scores) for decisions in texts]
 
 
@@ -127,7 +127,7 @@ def test_a_head_learns_from_texts_what_contradicts_the_shared_head(scorer, kind,
     model = scorer()
 
     def favourite(head):
-        return LABELS[model.score([(label, "another film", "") for label in LABELS], [head] * 3).argmax()]
+        return LABELS[model.score([(label, "another film", ()) for label in LABELS], [head] * 3).argmax()]
 
     shared = favourite(None)
     ann, bob = (label for label in LABELS if label != shared)

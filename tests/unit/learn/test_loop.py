@@ -17,7 +17,7 @@ ROWS = [
         "user": user,
         "judged": ["funny", "scary"],
         "by": [film, film],
-        "and_by": ["funny | funny", "funny | funny"],
+        "and_by": [("funny", "funny"), ("funny", "funny")],
         "scores": [1.0, 0.0],
         "priors": [0.0, -2.0],
     }
@@ -94,6 +94,6 @@ def test_single_weights_learn_ten_times_as_fast_and_do_not_decay(tiny_encoder):
 
 
 def test_groups_of_which_nothing_is_known_have_priors_of_zero():
-    told = Group(UserKey("t", "b"), (("funny", "a film", ""), ("scary", "a film", "")), (1.0, 0.0), (-0.5, -1.0))
+    told = Group(UserKey("t", "b"), (("funny", "a film", ()), ("scary", "a film", ())), (1.0, 0.0), (-0.5, -1.0))
     rows = group_rows([told, replace(told, priors=())], [UserKey("t", "a"), UserKey("t", "b")])
     assert [(row["user"], row["priors"]) for row in rows] == [(1, [-0.5, -1.0]), (1, [0.0, 0.0])]

@@ -71,7 +71,7 @@ def test_every_item_of_history_teaches_the_adapter_oldest_first(told, ann):
     assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo"]
     assert [good(group) for group in groups] == [["comedy"], ["drama"], ["sci-fi"]]
     # An item is judged by what was recorded before it.
-    assert [sorted(group.decisions[0][2].split(" | ")) for group in groups] == [[""], ["comedy"], ["comedy", "drama"]]
+    assert [sorted(group.decisions[0][2]) for group in groups] == [[], ["comedy"], ["comedy", "drama"]]
 
 
 def test_no_more_items_teach_than_told(told, ann):

@@ -81,8 +81,8 @@ def test_labels_that_stand_in_are_as_good_as_they_are_near():
 def test_the_group_reads_as_the_method_asks(tag_task):
     group = verdict_group(ANN, verdict("accepted", "drama", "comedy"), ("sci-fi", "drama"), tag_task, seed=3)
     assert group.decisions == (
-        ("drama", "a heist on the moon", "sci-fi | drama"),
-        ("comedy", "a heist on the moon", "sci-fi | drama"),
+        ("drama", "a heist on the moon", ("sci-fi", "drama")),
+        ("comedy", "a heist on the moon", ("sci-fi", "drama")),
     )
     assert (group.user, group.query) == (ANN, "7@pseudo")
 

@@ -12,7 +12,7 @@ from hydra_ray.models.base import ROLES, Base, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
 
-DECISIONS = [("drama", "two cats", "comedy"), ("comedy", "two cats", "comedy")]
+DECISIONS = [("drama", "two cats", ("comedy",)), ("comedy", "two cats", ("comedy",))]
 
 
 @pytest.fixture

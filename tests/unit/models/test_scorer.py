@@ -7,10 +7,10 @@ from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.scorer import Scorer
 
 DECISIONS = [
-    ("drama", "two cats", "comedy"),
-    ("comedy", "two cats", "comedy"),
-    ("sci-fi", "a robot", ""),
-    ("drama", "a king", ""),
+    ("drama", "two cats", ("comedy",)),
+    ("comedy", "two cats", ("comedy",)),
+    ("sci-fi", "a robot", ()),
+    ("drama", "a king", ()),
 ]
 
 

@@ -125,9 +125,9 @@ def test_candidates_are_judged_with_their_own_query_evidence_and_head(judge, que
     ]
     orders = Adapter(referee, 0.5)(asks)
     assert referee.asked == [
-        (("a", "one", "drama | comedy"), head),
-        (("b", "one", "drama | comedy"), head),
-        (("c", "two", ""), None),
+        (("a", "one", ("drama", "comedy")), head),
+        (("b", "one", ("drama", "comedy")), head),
+        (("c", "two", ()), None),
     ]
     assert [[c.text for c in order] for order in orders] == [["b", "a"], [], ["c"]]
 

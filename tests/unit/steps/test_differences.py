@@ -245,6 +245,32 @@ async def test_a_difference_that_quotes_a_peer_is_not_let_through(scripted, item
     assert (await dpl(llm, pool)("dpl", ANN, own)).dropped == 0
 
 
+@pytest.mark.parametrize(
+    ("secret", "quoted", "said"),
+    [
+        (
+            "上个月我在波尔图弄丢了姑妈的红色行李箱",
+            "别人说“上个月我在波尔图弄丢了姑妈的红色行李箱”。",
+            "别人弄丢了行李箱。",
+        ),
+        ("ฉันทำกระเป๋าเดินทางสีแดงของป้าหายที่ปอร์โต", "บางคนว่า ฉันทำกระเป๋าเดินทางสีแดงของป้าหายที่ปอร์โต", "กระเป๋าหาย"),
+    ],
+    ids=["Chinese", "Thai"],
+)
+async def test_a_quotation_is_seen_where_no_blanks_part_words(scripted, item, secret, quoted, said):
+    answers = iter([quoted.format(secret), said])
+
+    def parrot(request):
+        compares = "The others:" in request.messages[0].content
+        return [json.dumps({**GOOD, "semantic": next(answers)})] if compares else ["a profile"]
+
+    llm = scripted(parrot)
+    own, pool = [item("film", "nice", id="1", item_id="f")], {BOB: [item("film", secret, id="2", item_id="f")]}
+    assert (await dpl(llm, pool)("dpl", ANN, own)).dropped == 0
+    assert "semantic: it quotes another person" in llm.requests[1].messages[2].content
+    assert not list(answers)
+
+
 @pytest.mark.parametrize("first", [True, False])
 async def test_an_llm_that_is_out_of_reach_for_now_is_an_error(scripted, films, first):
     def down(request):

@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from hydra_ray.records import Message
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.tasks import CHAT_TASK, TASKS, TEXT_TASK
@@ -32,6 +34,32 @@ def test_long_texts_are_cut_and_counted(tag_task, item, query):
     asked = [message.content.removeprefix(f"{INSTRUCTION} ") for message in prompt.messages if message.role == "user"]
     assert asked == ["one two three", "one two three", "a b c", "0123456789"]
     assert prompt.truncated == 3
+
+
+@pytest.mark.parametrize("text", ["汉" * 20_000, "ทดสอบ" * 4_000, "か" * 20_000, "x" * 20_000])
+def test_a_text_without_blanks_is_cut_and_counted_too(item, query, text):
+    prompt = Prompter(TEXT_TASK)(query("你好"), [item(text, "好")])
+    assert prompt.truncated == 1
+    assert len(prompt.messages[0].content) <= 2_000
+
+
+def test_in_scripts_without_blanks_a_character_is_a_word(item, query):
+    shots = [item("好的，没问题", "好"), item("好的", "好")]
+    prompt = Prompter(TEXT_TASK, shot_words=3)(query("你好"), shots)
+    assert [message.content for message in prompt.messages] == ["好的，没", "好", "好的", "好", "你好"]
+    assert prompt.truncated == 1
+
+
+def test_examples_are_cut_in_characters_too_where_so_many_are_set(item, query):
+    prompt = Prompter(TEXT_TASK, shot_chars=7)(query("Hi"), [item("one two three", "1"), item("one two", "2")])
+    assert [message.content for message in prompt.messages] == ["one two", "1", "one two", "2", "Hi"]
+    assert prompt.truncated == 1
+
+
+def test_no_character_is_cut_in_two(item, query):
+    prompt = Prompter(TEXT_TASK, max_input_chars=4)(query("हिन्दी"), [item("Hi", "ok 👍🏽")])
+    assert [message.content for message in prompt.messages] == ["Hi", "ok ", "हि"]
+    assert prompt.truncated == 2
 
 
 def test_a_query_at_the_limit_is_not_cut(tag_task, query):

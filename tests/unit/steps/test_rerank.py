@@ -66,9 +66,9 @@ def test_items_are_judged_with_their_answer_their_query_and_its_head(judge, quer
         ]
     )
     assert referee.asked == [
-        (("sci-fi: A robot falls.", "one", ""), head),
-        (("drama: A king weeps.", "one", ""), head),
-        (("sci-fi: A robot falls.", "two", ""), None),
+        (("sci-fi: A robot falls.", "one", ()), head),
+        (("drama: A king weeps.", "one", ()), head),
+        (("sci-fi: A robot falls.", "two", ()), None),
     ]
     assert [ids(order) for order in orders] == [["A king weeps.", "A robot falls."], [], ["A robot falls."]]
 
@@ -77,3 +77,9 @@ def test_nothing_to_judge_asks_nobody(judge, query):
     referee = judge()
     assert Reranker(referee, 0)([RerankAsk(query("q"), ())]) == [[]]
     assert referee.asked == []
+
+
+def test_items_that_only_fill_up_are_marked_wherever_they_come(judge, query, item):
+    found = (Ranked(item("a"), 2.0), Ranked(item("b"), 0.0, fill=True))
+    (order,) = Reranker(judge(0.0, 1.0), rank_weight=0)([RerankAsk(query("q"), found)])
+    assert [(r.item.id, r.fill) for r in order] == [("b", True), ("a", False)]

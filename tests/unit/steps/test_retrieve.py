@@ -45,7 +45,75 @@ def test_equally_good_items_are_told_newest_first(query, films):
 def test_a_query_that_matches_nothing_gets_the_newest(query, films, text):
     found = lexical(query(text), films, 2)
     assert ids(found) == ["A farmer finds her cows.", "Cats."]
-    assert [ranked.score for ranked in found] == [0, 0]
+    assert [(ranked.score, ranked.fill) for ranked in found] == [(0, True), (0, True)]
+
+
+LANGUAGES = {
+    "Chinese": (["明天能开会吗", "会议室周五有空吗", "我的猫不吃饭", "去上海的机票多少钱"], "猫粮推荐", 2),
+    "Japanese": (["明日会議できますか", "猫がご飯を食べません", "航空券はいくらですか", "雨がひどい"], "猫の餌", 1),
+    "Korean": (
+        ["회의실은 금요일에 비어 있나요?", "고양이가 밥을 먹지 않아요", "운동화를 사고 싶어요"],
+        "새 운동화가 필요해",
+        2,
+    ),
+    "Thai": (["พรุ่งนี้ประชุมกี่โมง", "อยากซื้อรองเท้าวิ่งคู่ใหม่", "ฝนตกหนักมากวันนี้"], "รองเท้าราคาเท่าไหร่", 1),
+    "Hindi": (["कल बैठक कब है", "बिल्ली खाना नहीं खाती", "टिकट कितने का है"], "मेरी बिल्ली बीमार है", 1),
+    "Arabic": (["متى الاجتماع غدا", "قِطَّتي لا تأكل", "كم سعر التذكرة"], "قطتي مريضة", 1),
+    "Hebrew": (["מתי הפגישה מחר", "הֶחָתוּל לא אוכל", "כמה עולה הכרטיס"], "החתול חולה", 1),
+    "German": (["Wann ist das Treffen?", "Schöne Grüße aus Köln", "Was kostet die Karte?"], "Grusse aus Koln", 1),
+    "signs": (["I write C every day", "Learning C++ at night", "Cooking for friends"], "books on C++", 1),
+    "emoji": (["so happy 🎉", "so tired 😴", "so 👍🏽"], "😴😴", 1),
+}
+
+
+@pytest.mark.parametrize(("told", "asked", "right"), LANGUAGES.values(), ids=list(LANGUAGES))
+def test_what_concerns_a_query_is_found_in_any_language(query, item, told, asked, right):
+    found = lexical(query(asked), [item(text) for text in told], len(told))
+    assert (ids(found)[0], found[0].fill) == (told[right], False)
+    assert found[1].score < found[0].score
+
+
+def test_items_that_share_nothing_with_the_query_fill_up_newest_first_and_say_so(query, item):
+    history = [item(text) for text in ("我喜欢苹果", "会议室周五有空吗", "下雨了", "买一双鞋")]
+    found = lexical(query("周五开会"), history, 3)
+    assert [(r.item.input, r.fill) for r in found] == [
+        ("会议室周五有空吗", False),
+        ("买一双鞋", True),
+        ("下雨了", True),
+    ]
+    mixed = RETRIEVERS["mixed"](query("周五开会"), history, 4)
+    assert {r.item.input for r in mixed if r.fill} == {"我喜欢苹果", "下雨了", "买一双鞋"}
+    assert not any(
+        r.fill for name in ("dense", "recent", "random") for r in RETRIEVERS[name](query("周五"), history, 4)
+    )
+
+
+def test_what_a_retriever_only_fills_up_with_it_gives_nothing_for(query, item):
+    history = [item("the only robot"), *(item(f"cow {number}") for number in range(60))]
+    found = RETRIEVERS["mixed"](query("robot"), history, 2)
+    # Credit for the cows' places behind the robot would put twenty newer ones before it.
+    assert ids(found) == ["the only robot", "cow 59"]
+    assert [ranked.fill for ranked in found] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["bm25", "mixed", "hybrid"])
+def test_words_are_stemmed_where_a_language_is_named(query, item, name, word_vectors):
+    history = [item("die Häuser am See"), item("der Hund")]
+    plain, stemmed = (
+        retriever(name, word_vectors, stemmer)(query("Hauses"), history, 2) for stemmer in (None, "german")
+    )
+    assert plain[0].item.input == "der Hund"
+    assert stemmed[0].score > plain[0].score
+    assert lexical(query("Hauses"), history, 2, "german")[0].item.input == "die Häuser am See"
+
+
+@pytest.mark.parametrize("name", ["dense", "recent", "random"])
+def test_who_does_not_search_by_words_stems_nothing(query, item, name, word_vectors):
+    history = [item("die Häuser am See"), item("der Hund")]
+    plain, stemmed = (
+        retriever(name, word_vectors, stemmer)(query("Hauses"), history, 2) for stemmer in (None, "german")
+    )
+    assert plain == stemmed
 
 
 def test_the_context_is_searched_and_the_answer_is_not(query, item):
@@ -140,6 +208,6 @@ def test_hybrid_joins_words_meaning_and_recency(query, item):
     hybrid = retriever("hybrid", machines_are_robots)
     history = [item("robot"), item("cow")]
     scores = {r.item.id: r.score for r in hybrid(query("machine"), history, 2)}
-    # No item has the word, so by words and by age the cow is first; by meaning the robot.
-    assert scores == pytest.approx({"cow": 1 / 61 + 1 / 62 + 1 / 61, "robot": 1 / 62 + 1 / 61 + 1 / 62})
+    # No item has the word, which gives none of them anything; by age the cow is first, by meaning the robot.
+    assert scores == pytest.approx({"cow": 1 / 62 + 1 / 61, "robot": 1 / 61 + 1 / 62})
     assert ids(hybrid(query("machine"), [item("cat"), *history, item("robot", id="new")], 1)) == ["new"]
