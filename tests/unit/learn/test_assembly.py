@@ -55,6 +55,8 @@ def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
         )
     ] + [asked_with(parse_settings({}), replace(tag_task, labels=tag_task.labels[:2]))]
     assert first not in others
+    # Folders that were begun before these settings were know nothing of them.
+    assert first["method.shot_chars"] is first["method.stemmer"] is None
 
 
 def openai(**more):
@@ -88,8 +90,6 @@ def test_candidates_cost_what_is_known_of_the_endpoint(tmp_path):
     assert (known_dialect(told).samples, calls_for_candidates(told)) == (1, 8)
     assert calls_for_candidates(openai(cache=tmp_path, model="other")) == 2
     assert calls_for_candidates(parse_settings({"generator": {"cache": str(tmp_path)}})) == 2
-    # Folders that were begun before these settings were know nothing of them.
-    assert first["method.shot_chars"] is first["method.stemmer"] is None
 
 
 def test_a_stemmer_and_a_cut_in_characters_reach_what_uses_them(tag_task):
