@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -208,6 +209,28 @@ class User:
     queries: tuple[Query, ...] = ()
 
 
+@dataclass(slots=True)
+class LeftOut:
+    """What reading left out or changed: how many records by reason, with the first few places of each.
+
+    Attributes:
+        counts: Number of records by reason.
+        examples: Places of the first few, by reason, e.g. `records.jsonl, line 17`.
+    """
+
+    KEPT: ClassVar[int] = 10
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, reason: str, place: str) -> None:
+        """Counts one record; its place is kept if it is among the first of its reason."""
+        self.counts[reason] += 1
+        places = self.examples.setdefault(reason, [])
+        if len(places) < self.KEPT:
+            places.append(place)
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """One split of a data set.
@@ -219,12 +242,14 @@ class Dataset:
             listed sees its user's whole history.
         pairs: Whether history items are queries with the user's answers, which can be asked again; else they only tell
             of the user.
+        left_out: What reading it left out or changed; it makes no difference between data sets.
     """
 
     users: tuple[User, ...]
     golds: Mapping[str, str] = field(default_factory=dict)
     visible: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pairs: bool = True
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
 
     def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:
         """The part of the user's history that the query may see."""
