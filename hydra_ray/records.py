@@ -230,6 +230,13 @@ class LeftOut:
         if len(places) < self.KEPT:
             places.append(place)
 
+    def add(self, other: LeftOut) -> None:
+        """Counts what another one counted as well."""
+        self.counts.update(other.counts)
+        for reason, places in other.examples.items():
+            kept = self.examples.setdefault(reason, [])
+            kept += places[: self.KEPT - len(kept)]
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:

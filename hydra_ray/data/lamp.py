@@ -7,14 +7,21 @@ questions have a `user_id` and profile items a `date`. On top of that, questions
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from os import fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from hydra_ray.data.errors import DataError, Fields, kind_of
+from pyarrow import fs
+
+from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.errors import DataError
+from hydra_ray.data.fields import Fields, kind_of
+from hydra_ray.data.files import DataFile, exists, locate
+from hydra_ray.data.json_records import json_value
 from hydra_ray.data.split import before
+from hydra_ray.data.streams import COMPRESSED, opened
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.tasks import Task
 
@@ -43,7 +50,15 @@ class _Question:
         return frozenset(self.profile) - later
 
 
-def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") -> tuple[Task, Dataset]:
+# What rows of LongLaMP have and questions have not: whose they are, and their answer.
+_LONGLAMP = frozenset({"reviewerId", "reviewText", "output"})
+
+_Row = TypeVar("_Row", "_Question", "_Gold")
+
+
+def read_lamp(
+    directory: Path | str, task: Task, split: str, tenant: str = "default", skip_bad: float = 0
+) -> tuple[Task, Dataset]:
     """Reads one split of one task.
 
     Questions without `user_id` are a user each, as in LaMP itself. Those of one user share the union of
@@ -51,10 +66,12 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
     and of that, where both are dated, only what is older than the question.
 
     Args:
-        directory: Folder of the files, or of folders named after tasks.
+        directory: Folder of the files, or of folders named after tasks; a path or URI.
         task: A task of the registry.
         split: The files' prefix, e.g. "dev".
         tenant: Tenant of all users.
+        skip_bad: How many bad records may be left out; below 1, which share. Questions, profile items and answers
+            are a record each.
 
     Returns:
         The task with the instruction and labels that the questions carry, and the data; without an
@@ -63,63 +80,118 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
     Raises:
         DataError: Names the file, the record (counted from 1) and the field that cannot be used.
     """
-    folders = (directory / name for name in (task.name, _OWN_NAMES.get(task.name, task.name)))
-    folder = next((folder for folder in folders if folder.is_dir()), directory)
-    path = folder / f"{split}_questions.json"
-    records = _read_json(path)
-    if not isinstance(records, list):
-        raise DataError(f"{path.name}: the file holds {kind_of(records)}, not a list of questions.")
-    questions = [_question(record, f"{path.name}, record {number}", task) for number, record in enumerate(records, 1)]
-    _unique([question.fields for question in questions])
-    own = _task(questions, task)
-    golds = _golds(folder / f"{split}_outputs.json", questions, own)
+    bad = BadRecords(skip_bad)
+    folder = _Folder.of(directory, task)
+    path = folder.find(f"{split}_questions.json")
+    if path is None:
+        raise DataError(f"{folder}/{split}_questions.json: no such file. Point data.dir at the folder of LaMP's files.")
+    asked: set[str] = set()
+    own, questions = _task(_unique(_questions(path, task, bad, asked), bad), task, bad)
+    golds: dict[str, str] = {}
+    if outputs := folder.find(f"{split}_outputs.json"):
+        answers = _answers(outputs, own, bad, asked)
+        questions = list(_answered(questions, answers, outputs.name, bad))
+        golds = {question.id: answer for question in questions if (answer := answers[question.id]) is not None}
 
     users: dict[str, list[_Question]] = {}
     for question in questions:
         users.setdefault(question.user, []).append(question)
+    histories = {name: _union(own_questions, bad) for name, own_questions in users.items()}
+    bad.settle(path.name)
     visible: dict[str, frozenset[str]] = {}
     people = []
-    for name, asked in users.items():
-        history = _union(asked)
-        visible |= {question.id: question.seen for question in asked if len(question.seen) < len(history)}
+    for name, own_questions in users.items():
+        history = histories[name]
+        visible |= {question.id: question.seen for question in own_questions if len(question.seen) < len(history)}
         key = UserKey(tenant, name)
-        people.append(User(key, tuple(history), tuple(_query(question, key, own) for question in asked)))
-    return own, Dataset(tuple(people), golds, visible, own.pairs)
+        people.append(User(key, tuple(history), tuple(_query(question, key, own) for question in own_questions)))
+    dataset = Dataset(tuple(people), golds, visible, own.pairs)
+    dataset.left_out.add(bad.left_out)
+    return own, dataset
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file. Point data.dir at the folder of LaMP's files.") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name}: byte {error.start} is not UTF-8. Save the file as UTF-8.") from None
-    except json.JSONDecodeError as error:
-        at = f"line {error.lineno}, column {error.colno}"
-        raise DataError(f"{path.name}: not JSON at {at} ({error.msg}). LaMP's files are one JSON value each.") from None
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """Where the files of one task are."""
+
+    filesystem: fs.FileSystem
+    path: str
+    shown: str
+
+    def __str__(self) -> str:
+        return self.shown
+
+    @classmethod
+    def of(cls, directory: Path | str, task: Task) -> _Folder:
+        """The folder that is named after the task, if there is one in the directory, else the directory."""
+        filesystem, path = locate(directory)
+        shown = fspath(directory).rstrip("/")
+        for name in (task.name, _OWN_NAMES.get(task.name, task.name)):
+            if exists(filesystem, f"{path}/{name}"):
+                return cls(filesystem, f"{path}/{name}", f"{shown}/{name}")
+        return cls(filesystem, path, shown)
+
+    def find(self, name: str) -> DataFile | None:
+        """A file by its name, or that with the ending of a compression; None where there is neither."""
+        for ending in ("", *COMPRESSED):
+            if exists(self.filesystem, path := f"{self.path}/{name}{ending}"):
+                return DataFile(self.filesystem, path, f"{name}{ending}", {})
+        return None
 
 
-def _question(record: object, place: str, task: Task) -> _Question:
-    fields = _named(Fields.of(record, place, 'Questions need "id", "input" and "profile".'))
-    identity = fields.text("id")
+def _read_json(file: DataFile) -> Any:
+    with opened(file) as stream:
+        return json_value(stream.read(), file.name)
+
+
+def _questions(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> Iterator[_Question]:
+    """Questions that can be used; `asked` takes the ids of the others, too."""
+    records = _read_json(file)
+    if not isinstance(records, list):
+        raise DataError(f"{file.name}: the file holds {kind_of(records)}, not a list of questions.")
+    for number, record in enumerate(records, 1):
+        bad.read += 1
+        with bad.aside():
+            yield _question(record, f"{file.name}, record {number}", task, bad, asked)
+
+
+def _question(record: object, place: str, task: Task, bad: BadRecords, asked: set[str]) -> _Question:
+    needs = 'Questions need "id", "input" and "profile".'
+    fields = Fields.of(record, place, needs)
+    if fields.value("id") is None and _LONGLAMP & set(fields.values):
+        found = ", ".join(f'"{name}"' for name in sorted(_LONGLAMP & set(fields.values)))
+        raise fields.error(
+            f'has no "id", but {found}: it looks like a row of LongLaMP, which is another task than {task.name}. '
+            f"{needs} {_item_needs(task)} Answers are in the outputs file. Turn such rows into data.format=records.",
+            "looks like a row of LongLaMP",
+        )
+    fields = _named(fields)
+    identity = fields.needed_identity("id")
+    asked.add(identity)
     profile: dict[str, HistoryItem] = {}
     for number, entry in enumerate(fields.rows("profile"), 1):
-        row = Fields.of(entry, f"{fields.place}: profile item {number}", _item_needs(task))
-        item = _item(row, task)
-        if item.id in profile:
-            raise row.error(f'has the id "{item.id}" of an earlier item. Ids must be unique within a profile.')
-        profile[item.id] = item
-    user, ts = fields.optional("user_id") or identity, fields.optional("ts", "date")
+        bad.read += 1
+        with bad.aside():
+            row = Fields.of(entry, f"{fields.place}: profile item {number}", _item_needs(task))
+            item = _item(row, task)
+            if item.id in profile:
+                raise row.error(
+                    f'has the id "{item.id}" of an earlier item. Ids must be unique within a profile.',
+                    "has the id of an earlier item of its profile",
+                )
+            profile[item.id] = item
+    user = fields.user(bad.left_out) if fields.value("user_id") is not None else fields.user(bad.left_out, "id")
+    ts = fields.optional("ts", "date")
     return _Question(fields, identity, user, fields.text("input"), ts, profile)
 
 
 def _item(row: Fields, task: Task) -> HistoryItem:
     return HistoryItem(
-        id=row.text("id"),
+        id=row.needed_identity("id"),
         input=row.text(task.input_field),
         output=row.text(task.output_field),
         ts=row.optional("ts", "date"),
-        item_id=row.optional("item_id"),
+        item_id=row.identity("item_id"),
         context=row.text(task.context_field) if task.context_field else "",
     )
 
@@ -132,77 +204,125 @@ def _item_needs(task: Task) -> str:
 
 def _query(question: _Question, user: UserKey, task: Task) -> Query:
     text = question.asked.partition(task.marker)[2].strip() if task.marker else question.asked.strip()
-    return Query(question.id, user, text, ts=question.ts, item_id=question.fields.optional("item_id"))
+    return Query(question.id, user, text, ts=question.ts, item_id=question.fields.identity("item_id"))
 
 
-def _task(questions: Sequence[_Question], task: Task) -> Task:
-    """The task as the first question gives it; the others may word it differently, with the same labels."""
-    if not task.marker or not questions:
-        return task
-    found = []
+def _task(questions: Iterable[_Question], task: Task, bad: BadRecords) -> tuple[Task, list[_Question]]:
+    """The task as the first question gives it, and the questions that are of it.
+
+    The others may word it differently, with the same labels.
+    """
+    own: Task | None = None
+    kept = []
     for question in questions:
-        try:
-            found.append(task.from_input(question.asked))
-        except ValueError as error:
-            raise question.fields.error(f'has an "input" that is not one of {task.name}: {error}.') from None
-        if set(found[-1].labels) != set(found[0].labels):
-            odd = ", ".join(sorted(set(found[-1].labels) ^ set(found[0].labels)))
-            raise question.fields.error(
-                f"lists other answers than record 1 (the difference: {odd}). All questions must list the same answers."
-            )
-    return found[0]
+        with bad.aside():
+            found = _of_task(question, task)
+            own = own or found
+            if set(found.labels) != set(own.labels):
+                odd = ", ".join(sorted(set(found.labels) ^ set(own.labels)))
+                raise question.fields.error(
+                    f"lists other answers than record 1 (the difference: {odd}). All questions must list the same "
+                    "answers.",
+                    "lists other answers than the first question",
+                )
+            kept.append(question)
+    return own or task, kept
 
 
-def _union(questions: Sequence[_Question]) -> list[HistoryItem]:
-    """All items of one user's questions, oldest first."""
+def _of_task(question: _Question, task: Task) -> Task:
+    if not task.marker:
+        return task
+    try:
+        return task.from_input(question.asked)
+    except ValueError as error:
+        raise question.fields.error(
+            f'has an "input" that is not one of {task.name}: {error}.', f'has an "input" that is not one of {task.name}'
+        ) from None
+
+
+def _union(questions: Sequence[_Question], bad: BadRecords) -> list[HistoryItem]:
+    """All items of one user's questions, oldest first; of two with one id, the first."""
     items: dict[str, HistoryItem] = {}
     for question in questions:
         for number, item in enumerate(question.profile.values(), 1):
-            if items.setdefault(item.id, item) != item:
-                raise question.fields.error(
-                    f'has a profile item {number} (id "{item.id}") that differs from the item of this id in another '
-                    f'question of user "{question.user}". Give different items different ids.'
-                )
+            with bad.aside():
+                if items.setdefault(item.id, item) != item:
+                    raise question.fields.error(
+                        f'has a profile item {number} (id "{item.id}") that differs from the item of this id in '
+                        f'another question of user "{question.user}". Give different items different ids.',
+                        "has a profile item that differs from the item of its id in another question of its user",
+                    )
     return sorted(items.values(), key=lambda item: item.ts or "")
 
 
-def _golds(path: Path, questions: Sequence[_Question], task: Task) -> dict[str, str]:
-    """Answers by question id; every question has one, or there is no file."""
-    if not path.exists():
-        return {}
-    outputs = Fields.of(_read_json(path), f"{path.name}: the file", 'It needs "task" and "golds".')
+def _answers(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> dict[str, str | None]:
+    """Answers by question id; None of one that cannot be used."""
+    outputs = Fields.of(_read_json(file), f"{file.name}: the file", 'It needs "task" and "golds".')
     if (name := outputs.text("task")) not in (task.name, _OWN_NAMES.get(task.name)):
         raise outputs.error(f'is of task "{name}", not "{task.name}". Choose the task that the files are of.')
-    needs = 'Answers need "id" and "output".'
-    rows = [
-        _named(Fields.of(record, f"{path.name}, record {number}", needs))
-        for number, record in enumerate(outputs.rows("golds"), 1)
-    ]
-    _unique(rows)
-    asked = {question.id for question in questions}
-    golds = {}
-    for row in rows:
-        identity, output = row.text("id"), row.text("output")
-        if identity not in asked:
-            raise row.error("answers no question. Questions and outputs must be of the same split.")
-        if task.closed and task.parse(output) is None:
-            raise row.error(f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.')
-        golds[identity] = output
+    answers: dict[str, str | None] = {}
+    for row in _unique(_gold_rows(file, outputs, bad), bad):
+        with bad.aside():
+            answers[row.id] = None
+            if row.id not in asked:
+                raise row.fields.error("answers no question. Questions and outputs must be of the same split.")
+            output = row.fields.text("output")
+            if task.closed and task.parse(output) is None:
+                raise row.fields.error(
+                    f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.',
+                    'has an "output" that is not among the answers',
+                )
+            answers[row.id] = output
+    return answers
+
+
+@dataclass(frozen=True, slots=True)
+class _Gold:
+    """One row of the outputs file."""
+
+    fields: Fields
+    id: str
+
+
+def _gold_rows(file: DataFile, outputs: Fields, bad: BadRecords) -> Iterator[_Gold]:
+    for number, record in enumerate(outputs.rows("golds"), 1):
+        bad.read += 1
+        with bad.aside():
+            row = _named(Fields.of(record, f"{file.name}, record {number}", 'Answers need "id" and "output".'))
+            yield _Gold(row, row.needed_identity("id"))
+
+
+def _answered(
+    questions: Iterable[_Question], answers: Mapping[str, str | None], name: str, bad: BadRecords
+) -> Iterator[_Question]:
+    """The questions that have an answer; those whose answer cannot be used are counted as it was."""
     for question in questions:
-        if question.id not in golds:
-            raise question.fields.error(
-                f"has no answer in {path.name}. Add it, or remove that file if no answers are known."
-            )
-    return golds
+        with bad.aside():
+            if question.id not in answers:
+                raise question.fields.error(
+                    f"has no answer in {name}. Add it, or remove that file if no answers are known.",
+                    f"has no answer in {name}",
+                )
+            if answers[question.id] is not None:
+                yield question
 
 
 def _named(fields: Fields) -> Fields:
-    return Fields(fields.values, f'{fields.place} (id "{fields.text("id")}")', fields.needs)
+    return fields.at(f'{fields.place} (id "{fields.needed_identity("id")}")')
 
 
-def _unique(records: Sequence[Fields]) -> None:
-    first: dict[str, int] = {}
-    for number, fields in enumerate(records, 1):
-        earlier = first.setdefault(fields.text("id"), number)
-        if earlier != number:
-            raise fields.error(f"has the id of record {earlier}. Ids must be unique within the file.")
+def _unique(records: Iterable[_Row], bad: BadRecords) -> list[_Row]:
+    """The records, without those whose id an earlier one has."""
+    first: dict[str, str] = {}
+    kept = []
+    for record in records:
+        with bad.aside():
+            if record.id in first:
+                raise record.fields.error(
+                    f"has the id of {first[record.id]}. Ids must be unique within the file.",
+                    "has the id of an earlier record",
+                )
+            # Its place within the file, e.g. "record 17".
+            first[record.id] = record.fields.place.partition(", ")[2].partition(" (")[0]
+            kept.append(record)
+    return kept
