@@ -16,6 +16,8 @@ from pyarrow import fs
 from hydra_ray.data.errors import DataError
 
 _URI = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+# What begins so is no data: what programs leave for themselves.
+_HIDDEN = (".", "_")
 _MAGIC = re.compile(r"[*?[]")
 # Where Hive and Spark keep rows whose partition has no value.
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -65,7 +67,7 @@ def locate(place: str | Path) -> tuple[fs.FileSystem, str]:
 def find_files(place: str | Path, setting: str) -> list[DataFile]:
     """All data files of a place, in the order of their names.
 
-    Of folders, hidden files and those whose names begin with an underscore (`_SUCCESS`) are left out.
+    Hidden files and those whose names begin with an underscore (`_SUCCESS`) are left out, unless they are named.
 
     Args:
         place: A file, a folder, or either with `*`, `?`, `[...]` and `**` in it.
@@ -133,7 +135,8 @@ def _expand(filesystem: fs.FileSystem, folder: str, parts: list[str]) -> Iterato
             yield from _expand(filesystem, one, rest)
         return
     for one in below:
-        if not fnmatchcase(one.base_name, head) or (one.base_name.startswith(".") and not head.startswith(".")):
+        first = one.base_name[:1]
+        if not fnmatchcase(one.base_name, head) or (first in _HIDDEN and first != head[0]):
             continue
         if not rest:
             yield one
@@ -151,7 +154,7 @@ def _below(filesystem: fs.FileSystem, info: fs.FileInfo) -> list[str]:
 def _hidden(path: str, folder: str) -> bool:
     """Whether a file's name or a folder of it below the given one begins with a dot or an underscore."""
     below = path if folder == "." else path.removeprefix(folder)
-    return any(part.startswith((".", "_")) for part in below.removeprefix("./").split("/"))
+    return any(part.startswith(_HIDDEN) for part in below.removeprefix("./").split("/"))
 
 
 def _name(path: str, base: str) -> str:

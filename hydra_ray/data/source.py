@@ -15,7 +15,7 @@ from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.files import DataFile, find_files
 from hydra_ray.data.json_records import read_json_records
 from hydra_ray.data.parquet_records import read_parquet_records
-from hydra_ray.data.streams import COMPRESSED, first_bytes, opened
+from hydra_ray.data.streams import COMPRESSED, opened
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +83,8 @@ def _format(file: DataFile, alone: bool) -> str | None:
 
 def _by_content(file: DataFile) -> str | None:
     """What a file without a telling name is, where its beginning leaves no doubt."""
-    if first_bytes(file).startswith(b"PAR1"):
-        return "parquet"
     with opened(file) as stream:
         start = stream.peek(64).removeprefix(BOM_UTF8).lstrip()
+    if start.startswith(b"PAR1"):
+        return "parquet"
     return "json" if start.startswith((b"{", b"[")) else None

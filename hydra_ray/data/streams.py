@@ -55,7 +55,7 @@ def head_of(stream: io.BufferedReader, file: DataFile) -> bytes:
 
 
 def _codec(file: DataFile) -> str | None:
-    head = first_bytes(file)
+    head = _first_bytes(file)
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             raise DataError(f"{file.name}: {kind}. Unpack it, or save it as CSV.")
@@ -69,12 +69,8 @@ def _codec(file: DataFile) -> str | None:
     return found
 
 
-def first_bytes(file: DataFile) -> bytes:
-    """The first bytes of a file as it is stored.
-
-    Raises:
-        DataError: The file cannot be read.
-    """
+def _first_bytes(file: DataFile) -> bytes:
+    """The first bytes of a file as it is stored."""
     try:
         with file.filesystem.open_input_stream(file.path, compression=None) as stream:
             return bytes(cast(BinaryIO, stream).read(8))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,21 @@ class YAMLFileError(ValueError):
 class _Loader(yaml.SafeLoader):
     """PyYAML's, which keeps the last of two values without a word."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        lines: dict[Hashable, int] = {}
-        for key_node, _ in node.value:
-            # "<<" merges other mappings, whose keys these may say anew.
-            if key_node.tag == "tag:yaml.org,2002:merge":
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here and not where values are made: "<<" has not yet brought in the keys of other mappings.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
                 continue
-            key, line = self.construct_object(key_node, deep=True), key_node.start_mark.line + 1
-            if isinstance(key, Hashable) and lines.setdefault(key, line) != line:
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
                 raise YAMLFileError(
-                    f'ambiguous: the key "{key}" is there twice, in lines {lines[key]} and {line}. Make one of them.'
+                    f'ambiguous: the key "{key.value}" is there twice, in lines {lines[name]} and {line}. Make one of '
+                    "them."
                 )
-        return super().construct_mapping(node, deep)
+            lines[name] = line
+        return node
 
 
 def read_yaml(path: Path) -> Any:
