@@ -79,7 +79,9 @@ def test_a_draft_that_was_edited_or_accepted_is_no_turn():
 
 def test_text_parts_are_joined_and_others_left_out():
     parts = [{"type": "text", "text": "what "}, PICTURE, {"type": "input_text", "text": "is this?"}]
-    found, counts = read(messages=[said("user", [PICTURE]), said("assistant", "a cat"), said("user", parts)], output="x")
+    found, counts = read(
+        messages=[said("user", [PICTURE]), said("assistant", "a cat"), said("user", parts)], output="x"
+    )
     assert (turns(found), found.last) == ([("assistant", "a cat")], "what is this?")
     assert counts == {'parts "image_url" of messages not told': 1}
 
@@ -139,7 +141,10 @@ def test_preferences_may_be_plain_texts():
         ({"messages": [HI], "output": "a", "accepted": "b"}, 'has "output" and "accepted" of the fields'),
         ({"messages": [HI, said("assistant", None), HI], "output": "b"}, ': message 2 has no "content".'),
         ({"messages": [said("user", None)], "output": "b"}, ': message 1 has no "content".'),
-        ({"input": {"messages": [HI]}, "preferred_output": []}, 'has no message of the assistant in "preferred_output"'),
+        (
+            {"input": {"messages": [HI]}, "preferred_output": []},
+            'has no message of the assistant in "preferred_output"',
+        ),
         ({"input": {}, "preferred_output": "x"}, ': "input" has no "messages".'),
         ({"input": {"messages": [HI]}}, 'has no "messages".'),
         ({"prompt": 3, "chosen": "x"}, 'has a number as "messages", not a list.'),

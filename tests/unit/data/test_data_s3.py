@@ -20,7 +20,13 @@ from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
-QUESTIONS = [{"id": "1", "input": "Generate a subject for the following email: x", "profile": [{"id": "10", "text": "Hi", "title": "Ho"}]}]
+QUESTIONS = [
+    {
+        "id": "1",
+        "input": "Generate a subject for the following email: x",
+        "profile": [{"id": "10", "text": "Hi", "title": "Ho"}],
+    }
+]
 
 
 def record(user: str) -> bytes:

@@ -74,8 +74,9 @@ def test_of_many_bad_records_ten_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
         read(tmp_path, [GOOD, *[GOOD | {"ts": None}] * 50])
     assert "50 of 51 records" in str(caught.value)
-    assert "50 are so, also line 3; line 4; line 5; line 6; line 7; line 8; line 9; line 10; line 11 and 40 more." in str(
-        caught.value
+    assert (
+        "50 are so, also line 3; line 4; line 5; line 6; line 7; line 8; line 9; line 10; line 11 and 40 more."
+        in str(caught.value)
     )
     assert str(caught.value).count("\n") == 1
 

@@ -136,7 +136,13 @@ def test_folders_and_globs_are_read_whole(folder, expected, monkeypatch, place):
 
 @pytest.mark.parametrize(
     ("pattern", "users"),
-    [("*.jsonl", ["ann"]), ("*/*", ["bob"]), ("part-?.jsonl", ["ann"]), ("[ab]*", ["ann", "bob"]), ("**/*.gz", ["bob"])],
+    [
+        ("*.jsonl", ["ann"]),
+        ("*/*", ["bob"]),
+        ("part-?.jsonl", ["ann"]),
+        ("[ab]*", ["ann", "bob"]),
+        ("**/*.gz", ["bob"]),
+    ],
 )
 def test_a_glob_takes_what_it_matches(folder, pattern, users):
     assert sorted(user.key.user for user in read(f"{folder}/{pattern}").users) == users
