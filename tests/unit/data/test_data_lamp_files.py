@@ -1,4 +1,4 @@
-"""LaMP's files as they are kept: compressed, with marks of editors, of another data set, with texts that are not there."""
+"""LaMP's files as they are kept: compressed, with marks of editors, of another data set, with texts missing."""
 
 from __future__ import annotations
 
