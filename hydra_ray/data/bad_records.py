@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from types import TracebackType
 
 from hydra_ray.data.errors import DataError, RecordError
 from hydra_ray.records import LeftOut
@@ -28,6 +28,7 @@ class BadRecords:
         self.left_out = LeftOut()
         self._allowed = allowed
         self._bad = 0
+        self._aside = _Aside(self)
         # The first message of each reason tells the way out.
         self._messages: dict[str, str] = {}
 
@@ -37,13 +38,9 @@ class BadRecords:
         self._messages.setdefault(error.reason, str(error))
         self.left_out.note(error.reason, error.place)
 
-    @contextmanager
-    def aside(self) -> Iterator[None]:
+    def aside(self) -> AbstractContextManager[None, bool]:
         """What is raised of one record in here is collected, and reading goes on with the next."""
-        try:
-            yield
-        except RecordError as error:
-            self.add(error)
+        return self._aside
 
     def settle(self, source: str) -> None:
         """Decides when all is read; what is left out is logged.
@@ -83,3 +80,21 @@ class BadRecords:
         ]
         more = f" and {count - 1 - len(others)} more" if count - 1 > len(others) else ""
         return f"{self._messages[reason]} {count} are so, also {'; '.join(told)}{more}."
+
+
+class _Aside(AbstractContextManager[None, bool]):
+    """One for all records: it is entered for each, so it is to cost little."""
+
+    def __init__(self, bad: BadRecords) -> None:
+        self._bad = bad
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if isinstance(error, RecordError):
+            self._bad.add(error)
+            return True
+        return False

@@ -86,7 +86,7 @@ class Fields:
     def value(self, name: str) -> Any:
         """A field as it was read; None where it is missing."""
         value = self.values.get(name)
-        if isinstance(value, float | Decimal) and not isfinite(value):
+        if isinstance(value, (float, Decimal)) and not isfinite(value):
             return None
         return None if value == _NO_TIME and name in _TIMES else value
 
@@ -225,7 +225,7 @@ class Fields:
 
 def parse_json(text: str) -> Any:
     """A JSON value; objects that name a key twice are `Repeated`."""
-    return json.loads(text, object_pairs_hook=_object)
+    return _DECODER.decode(text)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -236,6 +236,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     repeated = Repeated(values)
     repeated.key = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
     return repeated
+
+
+# One for all: made anew for each line it would take longer than the line.
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def kind_of(value: object) -> str:
