@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from hydra_ray.data.dated import read_date
+from hydra_ray.data.duplicates import AGAIN
 from hydra_ray.data.errors import DataError, Fields
 from hydra_ray.data.jsonl import read_jsonl
 from hydra_ray.data.split import Record, Split
-from hydra_ray.records import Dataset, Message
+from hydra_ray.records import Dataset, LeftOut, Message
 from hydra_ray.tasks.free import ROLES
 
 # What the user preferred: an answer of their own, one that they took, one that they changed.
@@ -33,11 +35,19 @@ def read_chat(path: Path, split: Split) -> Dataset:
     """
     users: dict[str, list[Record]] = {}
     dated: dict[str, bool] = {}
-    places: dict[str, str] = {}
+    told: dict[str, tuple[str, int]] = {}
+    left_out = LeftOut()
     for fields in read_jsonl(path, _NEEDS):
         name, record = fields.text("user_id"), _record(fields)
-        if record.id and (earlier := places.setdefault(record.id, fields.place)) != fields.place:
-            raise fields.error(f'has the id "{record.id}" of {earlier}. Ids must be unique within the file.')
+        if record.id:
+            content = hash((name, record._replace(place="")))
+            place, first = told.setdefault(record.id, (record.place, content))
+            if place != record.place and first == content:
+                if split.holds(name):
+                    left_out.note(AGAIN, record.place)
+                continue
+            if place != record.place:
+                raise fields.error(f'has the id "{record.id}" of {place}. Ids must be unique within the file.')
         if dated.setdefault(name, record.ts is not None) != (record.ts is not None):
             raise fields.error(
                 f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of user "{name}". '
@@ -45,7 +55,7 @@ def read_chat(path: Path, split: Split) -> Dataset:
             )
         if split.holds(name):
             users.setdefault(name, []).append(record)
-    dataset = split.dataset(users)
+    dataset = split.dataset(users, left_out)
     ids = Counter(item.id for user in dataset.users for item in user.history)
     ids.update(query.id for user in dataset.users for query in user.queries)
     if twice := [identity for identity, count in ids.items() if count > 1]:
@@ -67,8 +77,9 @@ def _record(fields: Fields) -> Record:
         raise fields.error(f"has {told} of the fields that hold the answer. {_NEEDS}")
     *turns, last = messages
     # Empty ones count as absent: they identify and date nothing.
-    identity, ts = fields.optional("id") or None, fields.optional("ts") or None
-    return Record(last.content, fields.text(given[0]), ts, fields.optional("item_id"), identity, tuple(turns))
+    identity, ts = fields.optional("id") or None, read_date(fields, "ts")
+    answer, item_id = fields.text(given[0]), fields.optional("item_id")
+    return Record(last.content, answer, ts, item_id, identity, tuple(turns), fields.place)
 
 
 def _message(fields: Fields) -> Message:

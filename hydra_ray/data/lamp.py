@@ -8,18 +8,21 @@ questions have a `user_id` and profile items a `date`. On top of that, questions
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_ray.data.dated import check_numbers, read_date
+from hydra_ray.data.duplicates import AGAIN, SEEN, Repeats, is_own_answer
 from hydra_ray.data.errors import DataError, Fields, kind_of
-from hydra_ray.data.split import before
-from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.dates import before, in_order
+from hydra_ray.records import Dataset, HistoryItem, LeftOut, Query, User, UserKey
 from hydra_ray.tasks import Task
 
 # LaMP calls both its news and its movies so.
 _OWN_NAMES = {"LaMP_2N": "LaMP_2", "LaMP_2M": "LaMP_2"}
+_QUESTIONS = 'Questions need "id", "input" and "profile".'
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,21 +37,19 @@ class _Question:
     profile: dict[str, HistoryItem]
 
     @property
-    def seen(self) -> frozenset[str]:
-        """Ids of the profile items that the question may see: all but those that are surely later.
-
-        What else is of its date was there: a profile is what its makers knew to be earlier.
-        """
-        later = {item.id for item in self.profile.values() if self.ts and item.ts and before(self.ts, item.ts)}
-        return frozenset(self.profile) - later
+    def item_id(self) -> str | None:
+        """What the question is about."""
+        return self.fields.optional("item_id")
 
 
 def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") -> tuple[Task, Dataset]:
     """Reads one split of one task.
 
     Questions without `user_id` are a user each, as in LaMP itself. Those of one user share the union of
-    their profiles, oldest first; without dates it keeps the files' order. A question sees its own profile only,
-    and of that, where both are dated, only what is older than the question.
+    their profiles, oldest first; items without dates keep their places in the files' order. A question sees its own
+    profile only, and of that, where both are dated, only what is older than the question or of exactly its date: a
+    profile is what its makers knew to be earlier. What is told twice is left out once, and items that are the question
+    with its answer are hidden from it; both are counted.
 
     Args:
         directory: Folder of the files, or of folders named after tasks.
@@ -69,10 +70,14 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
     records = _read_json(path)
     if not isinstance(records, list):
         raise DataError(f"{path.name}: the file holds {kind_of(records)}, not a list of questions.")
-    questions = [_question(record, f"{path.name}, record {number}", task) for number, record in enumerate(records, 1)]
-    _unique([question.fields for question in questions])
+    left_out = LeftOut()
+    rows = [
+        _named(Fields.of(record, f"{path.name}, record {number}", _QUESTIONS))
+        for number, record in enumerate(records, 1)
+    ]
+    questions = [_question(fields, task, left_out) for fields in _unique(rows, left_out)]
     own = _task(questions, task)
-    golds = _golds(folder / f"{split}_outputs.json", questions, own)
+    golds = _golds(folder / f"{split}_outputs.json", questions, own, left_out)
 
     users: dict[str, list[_Question]] = {}
     for question in questions:
@@ -80,11 +85,16 @@ def read_lamp(directory: Path, task: Task, split: str, tenant: str = "default") 
     visible: dict[str, frozenset[str]] = {}
     people = []
     for name, asked in users.items():
-        history = _union(asked)
-        visible |= {question.id: question.seen for question in asked if len(question.seen) < len(history)}
         key = UserKey(tenant, name)
-        people.append(User(key, tuple(history), tuple(_query(question, key, own) for question in asked)))
-    return own, Dataset(tuple(people), golds, visible, own.pairs)
+        check_numbers(name, [ts for one in asked for ts in (one.ts, *(item.ts for item in one.profile.values()))])
+        history, kept = _union(asked, left_out, own)
+        queries = tuple(_query(question, key, own) for question in asked)
+        for question, query in zip(asked, queries, strict=True):
+            seen = _seen(question, query, kept, golds.get(question.id), own, left_out)
+            if len(seen) < len(history):
+                visible[question.id] = seen
+        people.append(User(key, tuple(history), queries))
+    return own, Dataset(tuple(people), golds, visible, own.pairs, left_out=left_out)
 
 
 def _read_json(path: Path) -> Any:
@@ -99,17 +109,19 @@ def _read_json(path: Path) -> Any:
         raise DataError(f"{path.name}: not JSON at {at} ({error.msg}). LaMP's files are one JSON value each.") from None
 
 
-def _question(record: object, place: str, task: Task) -> _Question:
-    fields = _named(Fields.of(record, place, 'Questions need "id", "input" and "profile".'))
+def _question(fields: Fields, task: Task, left_out: LeftOut) -> _Question:
     identity = fields.text("id")
     profile: dict[str, HistoryItem] = {}
     for number, entry in enumerate(fields.rows("profile"), 1):
         row = Fields.of(entry, f"{fields.place}: profile item {number}", _item_needs(task))
         item = _item(row, task)
-        if item.id in profile:
+        if item.id not in profile:
+            profile[item.id] = item
+        elif profile[item.id] == item:
+            left_out.note(AGAIN, row.place)
+        else:
             raise row.error(f'has the id "{item.id}" of an earlier item. Ids must be unique within a profile.')
-        profile[item.id] = item
-    user, ts = fields.optional("user_id") or identity, fields.optional("ts", "date")
+    user, ts = fields.optional("user_id") or identity, read_date(fields, "ts", "date")
     return _Question(fields, identity, user, fields.text("input"), ts, profile)
 
 
@@ -118,7 +130,7 @@ def _item(row: Fields, task: Task) -> HistoryItem:
         id=row.text("id"),
         input=row.text(task.input_field),
         output=row.text(task.output_field),
-        ts=row.optional("ts", "date"),
+        ts=read_date(row, "ts", "date"),
         item_id=row.optional("item_id"),
         context=row.text(task.context_field) if task.context_field else "",
     )
@@ -132,7 +144,7 @@ def _item_needs(task: Task) -> str:
 
 def _query(question: _Question, user: UserKey, task: Task) -> Query:
     text = question.asked.partition(task.marker)[2].strip() if task.marker else question.asked.strip()
-    return Query(question.id, user, text, ts=question.ts, item_id=question.fields.optional("item_id"))
+    return Query(question.id, user, text, ts=question.ts, item_id=question.item_id)
 
 
 def _task(questions: Sequence[_Question], task: Task) -> Task:
@@ -153,9 +165,10 @@ def _task(questions: Sequence[_Question], task: Task) -> Task:
     return found[0]
 
 
-def _union(questions: Sequence[_Question]) -> list[HistoryItem]:
-    """All items of one user's questions, oldest first."""
+def _union(questions: Sequence[_Question], left_out: LeftOut, task: Task) -> tuple[list[HistoryItem], dict[str, str]]:
+    """All items of one user's questions, oldest first; and by the id of each item, that of the one that stands for it."""
     items: dict[str, HistoryItem] = {}
+    places: dict[str, str] = {}
     for question in questions:
         for number, item in enumerate(question.profile.values(), 1):
             if items.setdefault(item.id, item) != item:
@@ -163,10 +176,35 @@ def _union(questions: Sequence[_Question]) -> list[HistoryItem]:
                     f'has a profile item {number} (id "{item.id}") that differs from the item of this id in another '
                     f'question of user "{question.user}". Give different items different ids.'
                 )
-    return sorted(items.values(), key=lambda item: item.ts or "")
+            places.setdefault(item.id, f'{question.fields.place}: profile item (id "{item.id}")')
+    repeats, history, kept = Repeats[HistoryItem](not task.closed), [], {}
+    for item in in_order(items.values(), lambda item: item.ts):
+        if found := repeats.earlier(item):
+            earlier, reason = found
+            kept[item.id] = earlier.id
+            left_out.note(reason, places[item.id])
+        else:
+            kept[item.id] = item.id
+            history.append(item)
+    return history, kept
 
 
-def _golds(path: Path, questions: Sequence[_Question], task: Task) -> dict[str, str]:
+def _seen(
+    question: _Question, query: Query, kept: Mapping[str, str], gold: str | None, task: Task, left_out: LeftOut
+) -> frozenset[str]:
+    """Ids of the history items that a question may see."""
+    seen = set()
+    for item in question.profile.values():
+        if not before(item.ts, question.ts, same=True):
+            continue
+        if gold is not None and is_own_answer(item, query.input, query.item_id, gold, task.pairs):
+            left_out.note(SEEN, f'{question.fields.place}: profile item (id "{item.id}")')
+            continue
+        seen.add(kept[item.id])
+    return frozenset(seen)
+
+
+def _golds(path: Path, questions: Sequence[_Question], task: Task, left_out: LeftOut) -> dict[str, str]:
     """Answers by question id; every question has one, or there is no file."""
     if not path.exists():
         return {}
@@ -178,10 +216,9 @@ def _golds(path: Path, questions: Sequence[_Question], task: Task) -> dict[str, 
         _named(Fields.of(record, f"{path.name}, record {number}", needs))
         for number, record in enumerate(outputs.rows("golds"), 1)
     ]
-    _unique(rows)
     asked = {question.id for question in questions}
     golds = {}
-    for row in rows:
+    for row in _unique(rows, left_out):
         identity, output = row.text("id"), row.text("output")
         if identity not in asked:
             raise row.error("answers no question. Questions and outputs must be of the same split.")
@@ -200,9 +237,13 @@ def _named(fields: Fields) -> Fields:
     return Fields(fields.values, f'{fields.place} (id "{fields.text("id")}")', fields.needs)
 
 
-def _unique(records: Sequence[Fields]) -> None:
-    first: dict[str, int] = {}
+def _unique(records: Sequence[Fields], left_out: LeftOut) -> list[Fields]:
+    """The records without those that are the same again, which are counted."""
+    first: dict[str, tuple[int, Fields]] = {}
     for number, fields in enumerate(records, 1):
-        earlier = first.setdefault(fields.text("id"), number)
-        if earlier != number:
+        earlier, known = first.setdefault(fields.text("id"), (number, fields))
+        if known.values != fields.values:
             raise fields.error(f"has the id of record {earlier}. Ids must be unique within the file.")
+        if known is not fields:
+            left_out.note(AGAIN, fields.place)
+    return [fields for _, fields in first.values()]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ray.data.dated import read_date
 from hydra_ray.data.errors import DataError, Fields
 from hydra_ray.data.jsonl import read_jsonl
 from hydra_ray.data.split import Record, Split
@@ -34,17 +35,17 @@ def read_records(path: Path, task: Task, split: Split) -> Dataset:
         name, record = fields.text("user_id"), _record(fields, task)
         if split.holds(name):
             users.setdefault(name, []).append(record)
-    return split.dataset(users)
+    return split.dataset(users, texts=not task.closed)
 
 
 def _record(fields: Fields, task: Task) -> Record:
-    ts = fields.optional("ts")
-    if not ts:
+    ts = read_date(fields, "ts")
+    if ts is None:
         raise fields.missing("ts")
     output = fields.text("output")
     if task.closed and task.parse(output) is None:
         raise fields.error(f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.')
-    return Record(fields.text("input"), output, ts, fields.optional("item_id"))
+    return Record(fields.text("input"), output, ts, fields.optional("item_id"), place=fields.place)
 
 
 def _rows(path: Path) -> Iterator[Fields]:
@@ -73,5 +74,5 @@ def _parquet(path: Path) -> Iterator[Fields]:
 
 
 def _plain(column: pa.Array) -> pa.Array:
-    # Dates and times read as text that sorts by time, like those of JSONL.
+    # Dates and times read as text, like those of JSONL; those of a time zone with its offset at that moment.
     return column.cast(pa.string()) if pa.types.is_temporal(column.type) else column

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.data.split import before, surely_before
+from hydra_ray.dates import before, surely_before
 
 
 @pytest.mark.parametrize(
