@@ -1,8 +1,8 @@
-"""What a date says: an interval of time in UTC, as long as the date is exact.
+"""What a date says: an interval of time in UTC.
 
-Dates stay the text that they were given as; whoever compares or sorts them does it by what this module reads from them.
-`datetime.fromisoformat` cannot tell a day from its midnight, and parsers that guess (python-dateutil) take "3/9/2021" for
-one of two days in silence. So the forms are listed here, and all else is refused.
+Dates stay the text that they were given as; whoever compares or sorts them does it by what this module reads from
+them. `datetime.fromisoformat` cannot tell a day from its midnight, and parsers that guess (python-dateutil) take
+"3/9/2021" for one of two days in silence. So the forms are listed here, and all else is refused.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import NamedTuple, TypeVar
 
 # What `span` reads, in words, for messages.
 ACCEPTED = (
-    "a year (2021), a month (2021-03), a day (2021-03-09), an ISO date-time (2021-03-09T14:30:00+01:00; UTC where it has "
-    "no zone) or a number of seconds or milliseconds since 1970"
+    "a year (2021), a month (2021-03), a day (2021-03-09), an ISO date-time (2021-03-09T14:30:00+01:00; UTC where it "
+    "has no zone) or a number of seconds or milliseconds since 1970"
 )
 
 T = TypeVar("T")
@@ -40,7 +40,10 @@ _CLOCK = re.compile(
     (?:T|\s+)
     (?P<hour>\d{1,2})
     (?: (?P<colon>:?) (?P<minute>\d{2}) (?: (?P=colon) (?P<second>\d{2}) (?: [.,] (?P<fraction>\d+) )? )? )?
-    (?: \s* (?: Z | UTC | GMT | (?P<sign>[+-]) (?P<hours>\d{1,2}) (?: :? (?P<minutes>\d{2}) (?: :? (?P<seconds>\d{2}) )? )? )
+    (?: \s*
+        (?: Z | UTC | GMT
+          | (?P<sign>[+-]) (?P<hours>\d{1,2}) (?: :? (?P<minutes>\d{2}) (?: :? (?P<seconds>\d{2}) )? )?
+        )
         (?: \[ [^\[\]]+ \] )*     # RFC 9557 repeats the zone's name behind its offset
     )?
     """,
@@ -71,8 +74,8 @@ def span(ts: str) -> Span:
     Years have four digits. Days are written with dashes or slashes, padded or not, or as eight digits; times follow
     behind "T" or blanks, with or without colons, a fraction and a zone; a time without a zone is in UTC. All other
     numbers count from 1970, negative ones before it: seconds below 1e11, milliseconds below 1e14, microseconds below
-    1e17, nanoseconds below 1e20, by their absolute value. 24:00 is the next day's beginning and a leap second belongs to
-    the second before it.
+    1e17, nanoseconds below 1e20, by their absolute value. 24:00 is the next day's beginning, and a leap second is the
+    second before it.
 
     Raises:
         ValueError: It is none of these, or no date of the calendar (years 1 to 9999).
@@ -142,8 +145,9 @@ def earliest(stamps: Iterable[str | None]) -> str | None:
 
 
 def numbered_and_written(stamps: Sequence[str]) -> tuple[str, str] | None:
-    """A small number and a date of the calendar, where there are both: one numbering, from 998 to 1002, say, would be read
-    half as seconds and half as years.
+    """A small number and a date of the calendar, where there are both.
+
+    One numbering, from 998 to 1002, say, would be read half as seconds and half as years.
     """
     number = next((ts for ts in stamps if _is_small(ts)), None)
     written = next((ts for ts in stamps if not _counts(ts)), None) if number is not None else None

@@ -12,13 +12,14 @@ from typing import Generic, Protocol, TypeVar
 
 from hydra_ray.dates import span
 from hydra_ray.records import HistoryItem, Message
+from hydra_ray.tasks import Task
 
 AGAIN = "the same record again"
 LATER = "the same answer again for the same thing, at another time"
 SEEN = "profile item with the question's own answer, hidden from it"
 
 # Characters from which on an answer is a text that nobody writes twice to the same input.
-_LONG = 40
+_LONG = 30
 
 
 class Dated(Protocol):
@@ -38,15 +39,17 @@ R = TypeVar("R", bound=Dated)
 
 
 class Repeats(Generic[R]):
-    """Recognises records of one user that were told before. Texts are compared without regard to case, white space and
+    """Recognises records of one user that were told before. Texts are compared without regard to white space and to
     compatible forms of signs (NFKC).
 
-    A record repeats an earlier one where inputs, outputs, turns, items and times are the same; or, whatever the times,
-    where outputs are the same and two of these hold: inputs are the same, items are named and the same, the output is a
-    long text.
+    A record repeats an earlier one where inputs, outputs, turns, items and times are the same. Whatever the times, it
+    does so as well where outputs are the same and
+
+    - the same item is named, and the output is a text or inputs are the same, or
+    - inputs are the same, and the output is a long text.
 
     Args:
-        texts: Whether outputs are people's own texts; labels are never long.
+        texts: Whether outputs are people's own texts, and not labels.
     """
 
     def __init__(self, texts: bool = True) -> None:
@@ -66,16 +69,13 @@ class Repeats(Generic[R]):
         return None
 
     def _whenever(self, given: str, answer: str, item_id: str | None) -> Iterator[Hashable]:
-        long = self._texts and is_long(answer)
         if item_id is not None:
-            yield "item and input", item_id, given, answer
-        if item_id is not None and long:
-            yield "item and text", item_id, answer
-        if long:
-            yield "input and text", given, answer
+            yield "item", item_id, answer, None if self._texts else given
+        if self._texts and is_long(answer):
+            yield "input", given, answer
 
 
-def is_own_answer(item: HistoryItem, asked: str, item_id: str | None, gold: str, pairs: bool) -> bool:
+def is_own_answer(item: HistoryItem, asked: str, item_id: str | None, gold: str, task: Task) -> bool:
     """Whether a profile item is the question with its answer.
 
     Args:
@@ -83,18 +83,19 @@ def is_own_answer(item: HistoryItem, asked: str, item_id: str | None, gold: str,
         asked: The question's text: a document, which nobody is asked twice about.
         item_id: What the question is about.
         gold: Its answer.
-        pairs: Whether items are questions with answers; else they are texts, and one that is the answer gives it away.
+        task: Says whether answers are labels, and whether items are questions with answers at all; else they are texts,
+            and one that is the answer gives it away.
     """
     answer = folded(item.output)
     if answer != folded(gold):
         return False
     same_item = item_id is not None and item_id == item.item_id
-    return not pairs or folded(item.input) == folded(asked) or (same_item and is_long(answer))
+    return not task.pairs or folded(item.input) == folded(asked) or (same_item and not task.closed)
 
 
 def folded(text: str) -> str:
-    """A text by which it is compared: NFKC, case folded, white space made single."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+    """A text by which it is compared: NFKC, with white space made single."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def is_long(answer: str) -> bool:

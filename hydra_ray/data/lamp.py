@@ -166,7 +166,7 @@ def _task(questions: Sequence[_Question], task: Task) -> Task:
 
 
 def _union(questions: Sequence[_Question], left_out: LeftOut, task: Task) -> tuple[list[HistoryItem], dict[str, str]]:
-    """All items of one user's questions, oldest first; and by the id of each item, that of the one that stands for it."""
+    """All items of one user's questions, oldest first; and for each item's id, that of the one that stands for it."""
     items: dict[str, HistoryItem] = {}
     places: dict[str, str] = {}
     for question in questions:
@@ -197,7 +197,7 @@ def _seen(
     for item in question.profile.values():
         if not before(item.ts, question.ts, same=True):
             continue
-        if gold is not None and is_own_answer(item, query.input, query.item_id, gold, task.pairs):
+        if gold is not None and is_own_answer(item, query.input, query.item_id, gold, task):
             left_out.note(SEEN, f'{question.fields.place}: profile item (id "{item.id}")')
             continue
         seen.add(kept[item.id])

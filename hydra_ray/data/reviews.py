@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path
 
+import numpy as np
+
+from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError, Fields
 from hydra_ray.data.jsonl import read_jsonl
 from hydra_ray.data.split import Record, Split
@@ -44,7 +49,8 @@ def read_reviews(path: Path, items: Path, split: Split, filters: ReviewFilters) 
     """Reads the users of one split; a user's latest reviews become the queries.
 
     The filters are applied to everybody before people are split, so both splits have the same items. The files
-    are read twice, since texts of what is left out would fill memory: first who reviewed what, then the texts.
+    are read twice, since texts of what is left out would fill memory: first who reviewed what, then the texts. A user's
+    review that says the same of the same item again counts once, from the first reading on.
 
     Args:
         path: Reviews, one JSON object a line; gzipped where its name ends in .gz.
@@ -57,11 +63,15 @@ def read_reviews(path: Path, items: Path, split: Split, filters: ReviewFilters) 
     """
     asins = {asin for asin, _, _ in _described(items, filters)}
     pairs: list[Pair] = []
+    # Eight bytes a review tell those that were told before.
+    told = array("Q")
     # Users and items have one string each, however many reviews there are.
     names: dict[str, str] = {asin: asin for asin in asins}
-    for _, user, asin in _long_enough(path, filters):
+    for fields, user, asin in _long_enough(path, filters):
         if asin in asins:
             pairs.append((names.setdefault(user, user), names[asin]))
+            told.append(_digest(fields, user, asin))
+    pairs = _once(pairs, told)
     kept_users, kept_items = _fixpoint(pairs, filters)
     if not kept_users:
         raise DataError(
@@ -83,6 +93,18 @@ def _described(path: Path, filters: ReviewFilters) -> Iterator[tuple[str, str, s
         text = _description(fields)
         if filters.min_description_chars <= len(text) <= filters.max_description_chars:
             yield fields.text("parent_asin"), (fields.optional("title") or "").strip(), text
+
+
+def _digest(fields: Fields, user: str, asin: str) -> int:
+    """The same for reviews of which `Repeats` keeps one: a user's same words about an item."""
+    parts = (user, asin, folded(fields.text("text")))
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
+
+
+def _once(pairs: list[Pair], told: array[int]) -> list[Pair]:
+    """The reviews without those that were told before: nobody is to pass the filters by saying the same again."""
+    _, first = np.unique(np.frombuffer(told, np.uint64), return_index=True)
+    return [pairs[place] for place in np.sort(first)]
 
 
 def _description(fields: Fields) -> str:
@@ -121,11 +143,11 @@ def _record(fields: Fields, asin: str, item: str, description: str) -> Record:
     # What the review is to say comes first: in examples a long text is cut at its end.
     parts = {"rating": fields.text("rating"), "review title": title, "item": item, "description": description}
     given = ", ".join(f"{name}: {value}" for name, value in parts.items() if value)
-    return Record(given, fields.text("text").strip(), _moment(fields), asin)
+    return Record(given, fields.text("text").strip(), _moment(fields), asin, place=fields.place)
 
 
 def _moment(fields: Fields) -> str:
-    """The time of a review as ISO text, which sorts by time."""
+    """The time of a review as ISO text, which tells milliseconds from seconds however few they are."""
     stamp = fields.text("timestamp")
     try:
         return datetime.fromtimestamp(int(stamp) / 1000, UTC).isoformat(timespec="milliseconds")

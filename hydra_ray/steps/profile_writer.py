@@ -89,8 +89,8 @@ def cut_off(history: Sequence[HistoryItem], asked_at: str | None = None) -> str 
     """Until when other people's texts may be read: the date of the newest item that the query may see, or its own where
     that is earlier.
 
-    As a rule no query that sees these items is asked earlier, so one profile serves all of them. Where no item is dated,
-    the query's own date counts.
+    As a rule no query that sees these items is asked earlier, so one profile serves all of them. Where no item is
+    dated, the query's own date counts.
     """
     return earliest([latest(item.ts for item in history), asked_at])
 
