@@ -23,6 +23,7 @@ _ENGLISH_ENCODER = "minilm"
 _PLACES = 3
 _MINUTE = 60 * 10**9
 _DAY = 1440 * _MINUTE
+_FORMS = ((365 * _DAY, "%Y"), (28 * _DAY, "%Y-%m"), (_DAY, "%Y-%m-%d"), (_MINUTE, "%Y-%m-%d %H:%M"))
 
 
 def describe_data(settings: Settings) -> Group:
@@ -76,8 +77,7 @@ def _add_dates(table: Table, dataset: Dataset) -> None:
     stamps = [item.ts for user in dataset.users for item in user.history]
     stamps += [query.ts for user in dataset.users for query in user.queries]
     spans = [span(ts) for ts in stamps if ts is not None]
-    newest = max(spans, key=lambda one: (one.end, one.start), default=None)
-    table.add_row("dates (UTC)", f"{_moment(min(spans))} to {_moment(newest)}" if newest else "-")
+    table.add_row("dates (UTC)", f"{_moment(min(spans))} to {_moment(max(spans))}" if spans else "-")
     table.add_row("records without a date", f"{len(stamps) - len(spans)} of {len(stamps)}")
 
 
@@ -121,13 +121,12 @@ def _percent(share: float) -> str:
 
 
 def _moment(time: Span) -> str:
-    """Where an interval begins, as exact as it is: to the day, the minute or the second."""
+    """Where an interval begins, as exact as it is: from a year to a second."""
     try:
         begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time.start // 1000)
     except OverflowError:
         # A zone's offset away from the first or last day that the calendar has.
         return "beyond the calendar"
-    exact = time.end - time.start
-    return begin.strftime(
-        "%Y-%m-%d" if exact >= _DAY else "%Y-%m-%d %H:%M" if exact >= _MINUTE else "%Y-%m-%d %H:%M:%S"
-    )
+    form = next((form for exact, form in _FORMS if time.end - time.start >= exact), "%Y-%m-%d %H:%M:%S")
+    # strftime pads no years.
+    return begin.strftime(form.replace("%Y", f"{begin.year:04}"))
