@@ -2,16 +2,20 @@
 
 Dates stay the text that they were given as; whoever compares or sorts them does it by what this module reads from
 them. `datetime.fromisoformat` cannot tell a day from its midnight, and parsers that guess (python-dateutil) take
-"3/9/2021" for one of two days in silence. So the forms are listed here, and all else is refused.
+"3/9/2021" for one of two days in silence. So the forms are listed here, and all else is refused by whoever takes dates
+in. A store that version 0.1.0 wrote may hold any text: what cannot be read counts as unknown there, and is logged.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
+
+log = logging.getLogger(__name__)
 
 # What `span` reads, in words, for messages.
 ACCEPTED = (
@@ -100,48 +104,37 @@ def before(ts: str | None, than: str | None, *, same: bool = False) -> bool:
         ts: Of what may be known.
         than: Of who may know it.
         same: Whether what is of exactly the same date counts as known.
-
-    Raises:
-        ValueError: As of `span`.
     """
-    if ts is None or than is None:
-        return True
-    one, other = span(ts), span(than)
-    return one.end <= other.start or (same and one == other)
+    one, other = _known(ts), _known(than)
+    return one is None or other is None or one.end <= other.start or (same and one == other)
 
 
 def surely_before(ts: str | None, than: str | None) -> bool:
     """As `before`, for what is somebody else's: what has no date may only be known where there is no date to keep."""
-    return than is None or (ts is not None and before(ts, than))
+    return _known(than) is None or (_known(ts) is not None and before(ts, than))
 
 
 def in_order(things: Iterable[T], ts_of: Callable[[T], str | None]) -> list[T]:
     """Things by time, oldest first: by where their dates begin, then by where they end; equal ones as they came.
 
     Things without a date keep their places, and the others are ordered around them.
-
-    Raises:
-        ValueError: As of `span`.
     """
     ordered = list(things)
-    stamps = [ts_of(thing) for thing in ordered]
-    dated = [place for place, ts in enumerate(stamps) if ts is not None]
-    spans = [span(ts) for ts in stamps if ts is not None]
-    by_time = sorted(range(len(dated)), key=spans.__getitem__)
-    moved = [ordered[dated[place]] for place in by_time]
-    for place, thing in zip(dated, moved, strict=True):
+    dated = [(found, place) for place, thing in enumerate(ordered) if (found := _known(ts_of(thing))) is not None]
+    moved = [ordered[place] for _, place in sorted(dated)]
+    for (_, place), thing in zip(dated, moved, strict=True):
         ordered[place] = thing
     return ordered
 
 
 def latest(stamps: Iterable[str | None]) -> str | None:
     """The date that begins last; None where nothing is dated."""
-    return max((ts for ts in stamps if ts is not None), key=span, default=None)
+    return max((ts for ts in stamps if _known(ts)), key=_known, default=None)  # type: ignore[arg-type]
 
 
 def earliest(stamps: Iterable[str | None]) -> str | None:
     """The date that begins first; None where nothing is dated."""
-    return min((ts for ts in stamps if ts is not None), key=span, default=None)
+    return min((ts for ts in stamps if _known(ts)), key=_known, default=None)  # type: ignore[arg-type]
 
 
 def numbered_and_written(stamps: Sequence[str]) -> tuple[str, str] | None:
@@ -154,6 +147,22 @@ def numbered_and_written(stamps: Sequence[str]) -> tuple[str, str] | None:
     return None if number is None or written is None else (number, written)
 
 
+def _known(ts: str | None) -> Span | None:
+    if ts is None:
+        return None
+    found = _read(ts)
+    if found is None:
+        _tell(ts)
+    return found
+
+
+@lru_cache(maxsize=1 << 10)
+def _tell(ts: str) -> None:
+    """Logs, once, that a date cannot be read."""
+    log.warning("a date cannot be read and counts as unknown: %r", ts[:_LONGEST])
+
+
+# Histories are compared and ordered again and again.
 @lru_cache(maxsize=1 << 16)
 def _read(ts: str) -> Span | None:
     text = ts.strip()

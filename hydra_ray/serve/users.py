@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from hydra_ray.dates import span
+from hydra_ray.dates import in_order, span
 from hydra_ray.learn.verdicts import Said, Verdict
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey
@@ -160,7 +160,7 @@ class UserEndpoints:
     @router.get("/history")
     async def history(self, user: Id) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""
-        items = await asyncio.to_thread(self._store.history, self._key(user))
+        items = in_order(await asyncio.to_thread(self._store.history, self._key(user)), lambda item: item.ts)
         return {"object": "list", "data": [asdict(item) for item in items]}
 
     @router.delete("/history/{item}")

@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.store import profiles as stored_profiles
-from hydra_ray.store.ordering import by_time
 from hydra_ray.store.profiles import ProfileMark, UserProfile
 from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, METADATA
 
@@ -63,7 +62,7 @@ class UserStore:
                     db.execute(insert(HISTORY), rows)
 
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        """Adds one item to a user's history; one of the same id is replaced. Without a date it is the newest."""
+        """Adds one item at the end of a user's history; one of the same id is replaced and moves there."""
         with self._engine.begin() as db:
             _append(db, key, item)
 
@@ -75,15 +74,11 @@ class UserStore:
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
-        """One user's history, oldest first; empty for an unknown user.
-
-        Items are ordered by their dates; those without one keep the places in which they were added.
-        """
+        """One user's history, oldest first; empty for an unknown user."""
         c = HISTORY.c
         query = select(c.id, c.input, c.output, c.ts, c.item_id, c.context).where(*_of(HISTORY, key)).order_by(c.place)
         with self._engine.connect() as db:
-            found = [HistoryItem(**row) for row in db.execute(query).mappings()]
-        return tuple(by_time(key, found))
+            return tuple(HistoryItem(**row) for row in db.execute(query).mappings())
 
     def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
         """The histories of a tenant's users, each oldest first, users in order of their keys."""
@@ -92,7 +87,7 @@ class UserStore:
         with self._engine.connect() as db:
             for user, *item in db.execute(query.order_by(c.user, c.place)):
                 found.setdefault(UserKey(tenant, user), []).append(HistoryItem(*item))
-        return {key: by_time(key, items) for key, items in found.items()}
+        return found
 
     def put_heads(
         self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None

@@ -16,7 +16,7 @@ OTHER = "other"
 _SCRIPTS = {
     LATIN: r"\p{Script=Latin}",
     "Han": r"\p{Script=Han}",
-    "Kana": r"[\p{Script=Hiragana}\p{Script=Katakana}]",
+    "Kana": r"[\p{scx=Hiragana}\p{scx=Katakana}]",
     "Hangul": r"\p{Script=Hangul}",
     "Thai": r"\p{Script=Thai}",
     "Arabic": r"\p{Script=Arabic}",

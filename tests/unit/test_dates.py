@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, date, datetime, timedelta, timezone
 
 import pytest
@@ -244,6 +245,16 @@ def test_the_first_and_the_last_date_are_those_of_time():
     assert latest(stamps) == "2021-10-01"
     assert earliest(stamps) == "1000000000"
     assert latest([None]) is earliest([]) is None
+
+
+def test_what_a_store_holds_that_is_no_date_is_unknown_and_said_once(caplog):
+    with caplog.at_level(logging.WARNING):
+        assert before("long ago", "2021")
+        assert before("2021", "long ago")
+        assert not surely_before("long ago", "2021")
+        assert in_order(["2022", "long ago", "2021"], str) == ["2021", "long ago", "2022"]
+        assert latest(["long ago", "2021"]) == earliest(["long ago", "2021"]) == "2021"
+    assert caplog.messages == ["a date cannot be read and counts as unknown: 'long ago'"]
 
 
 @pytest.mark.parametrize(

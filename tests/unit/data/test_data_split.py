@@ -54,7 +54,7 @@ def test_records_are_ordered_by_time_whatever_way_it_is_written():
 
 
 def test_a_numbering_that_reads_half_as_years_is_refused():
-    with pytest.raises(DataError, match='^user "u" has the dates "999", which counts seconds from 1970, and "1000"'):
+    with pytest.raises(DataError, match=r'^user "u" has the dates "999", which counts seconds from 1970, and "1000"'):
         SPLIT.dataset({"u": [Record(str(n), str(n), str(n)) for n in range(999, 1002)]})
 
 
