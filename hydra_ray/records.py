@@ -45,7 +45,7 @@ class HistoryItem:
         id: Unique within the user's history.
         input: The text the output answers (an article, a film's description, a message).
         output: The user's own answer (a tag, a score, a headline, an edited reply).
-        ts: ISO date or date-time, or a year; None when unknown. Compared as text.
+        ts: A date as `hydra_ray.dates.span` reads it, as it was given; None when unknown.
         item_id: What the item is about (a film, a product), shared between users.
         context: More text to retrieve by, never shown to the LLM (a title, say).
     """
@@ -249,6 +249,7 @@ class Dataset:
             listed sees its user's whole history.
         pairs: Whether history items are queries with the user's answers, which can be asked again; else they only tell
             of the user.
+        same_time: Whether a query may see what is of its own date: where items are known to be earlier all the same.
         left_out: What reading it left out or changed; it makes no difference between data sets.
     """
 
@@ -256,6 +257,7 @@ class Dataset:
     golds: Mapping[str, str] = field(default_factory=dict)
     visible: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pairs: bool = True
+    same_time: bool = True
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
 
     def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.conversation import CHATS, conversation
+from hydra_ray.data.dated import read_date
+from hydra_ray.data.duplicates import AGAIN
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.source import read_source
@@ -31,15 +33,21 @@ def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
     bad = BadRecords(skip_bad)
     users: dict[str, list[Record]] = {}
     dated: dict[str, bool] = {}
-    places: dict[str, str] = {}
+    told: dict[str, tuple[str, int]] = {}
     for fields in read_source(path, "data.path", CHATS, bad):
         with bad.aside():
             name, record = fields.user(bad.left_out), _record(fields, bad.left_out)
-            if record.id in places:
-                raise fields.error(
-                    f'has the id "{record.id}" of {places[record.id]}. Ids must be unique within the file.',
-                    "has the id of an earlier record",
-                )
+            content = hash((name, record._replace(place="")))
+            if record.id in told:
+                earlier, first = told[record.id]
+                if first != content:
+                    raise fields.error(
+                        f'has the id "{record.id}" of {earlier}. Ids must be unique within the file.',
+                        "has the id of an earlier record",
+                    )
+                if split.holds(name):
+                    bad.left_out.note(AGAIN, record.place)
+                continue
             if dated.setdefault(name, record.ts is not None) != (record.ts is not None):
                 raise fields.error(
                     f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of user "{name}". '
@@ -47,12 +55,11 @@ def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
                     f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of its user',
                 )
             if record.id:
-                places[record.id] = fields.place
+                told[record.id] = (record.place, content)
             if split.holds(name):
                 users.setdefault(name, []).append(record)
     bad.settle(str(path))
-    dataset = split.dataset(users)
-    dataset.left_out.add(bad.left_out)
+    dataset = split.dataset(users, bad.left_out)
     ids = Counter(item.id for user in dataset.users for item in user.history)
     ids.update(query.id for user in dataset.users for query in user.queries)
     if twice := [identity for identity, count in ids.items() if count > 1]:
@@ -64,5 +71,5 @@ def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
 def _record(fields: Fields, left_out: LeftOut) -> Record:
     turns, last, answer = conversation(fields, left_out)
     # Empty ones count as absent: they identify and date nothing.
-    identity, ts = fields.identity("id") or None, fields.optional("ts") or None
-    return Record(last, answer, ts, fields.identity("item_id"), identity, turns)
+    identity, ts = fields.identity("id") or None, read_date(fields, "ts")
+    return Record(last, answer, ts, fields.identity("item_id"), identity, turns, fields.place)

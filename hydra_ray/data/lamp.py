@@ -11,22 +11,32 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os import fspath
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pyarrow import fs
 
 from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.dated import check_numbers, read_date
+from hydra_ray.data.duplicates import AGAIN, SEEN, Repeats, is_own_answer
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields, kind_of
 from hydra_ray.data.files import DataFile, exists, locate
 from hydra_ray.data.json_records import json_value
-from hydra_ray.data.split import before
 from hydra_ray.data.streams import COMPRESSED, opened
-from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.dates import before, in_order
+from hydra_ray.records import Dataset, HistoryItem, LeftOut, Query, User, UserKey
 from hydra_ray.tasks import Task
 
 # LaMP calls both its news and its movies so.
 _OWN_NAMES = {"LaMP_2N": "LaMP_2", "LaMP_2M": "LaMP_2"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One record of a file, with its id."""
+
+    fields: Fields
+    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +48,14 @@ class _Question:
     user: str
     asked: str
     ts: str | None
+    item_id: str | None
     profile: dict[str, HistoryItem]
-
-    @property
-    def seen(self) -> frozenset[str]:
-        """Ids of the profile items that the question may see: all but those that are surely later.
-
-        What else is of its date was there: a profile is what its makers knew to be earlier.
-        """
-        later = {item.id for item in self.profile.values() if self.ts and item.ts and before(self.ts, item.ts)}
-        return frozenset(self.profile) - later
 
 
 # What rows of LongLaMP have and questions have not: whose they are, and their answer.
 _LONGLAMP = frozenset({"reviewerId", "reviewText", "output"})
 
-_Row = TypeVar("_Row", "_Question", "_Gold")
+_QUESTIONS = 'Questions need "id", "input" and "profile".'
 
 
 def read_lamp(
@@ -62,8 +64,10 @@ def read_lamp(
     """Reads one split of one task.
 
     Questions without `user_id` are a user each, as in LaMP itself. Those of one user share the union of
-    their profiles, oldest first; without dates it keeps the files' order. A question sees its own profile only,
-    and of that, where both are dated, only what is older than the question.
+    their profiles, oldest first; items without dates keep their places in the files' order. A question sees its own
+    profile only, and of that, where both are dated, only what is older than the question or of exactly its date: a
+    profile is what its makers knew to be earlier. What is told twice is left out once, and items that are the question
+    with its answer are hidden from it; both are counted.
 
     Args:
         directory: Folder of the files, or of folders named after tasks; a path or URI.
@@ -85,29 +89,32 @@ def read_lamp(
     path = folder.find(f"{split}_questions.json")
     if path is None:
         raise DataError(f"{folder}/{split}_questions.json: no such file. Point data.dir at the folder of LaMP's files.")
-    asked: set[str] = set()
-    own, questions = _task(_unique(_questions(path, task, bad, asked), bad), task, bad)
+    rows = _unique(_question_rows(path, task, bad), bad)
+    own, questions = _task(_questions(rows, task, bad), task, bad)
     golds: dict[str, str] = {}
     if outputs := folder.find(f"{split}_outputs.json"):
-        answers = _answers(outputs, own, bad, asked)
+        answers = _answers(outputs, own, bad, {row.id for row in rows})
         questions = list(_answered(questions, answers, outputs.name, bad))
         golds = {question.id: answer for question in questions if (answer := answers[question.id]) is not None}
 
     users: dict[str, list[_Question]] = {}
     for question in questions:
         users.setdefault(question.user, []).append(question)
-    histories = {name: _union(own_questions, bad) for name, own_questions in users.items()}
+    histories = {name: _union(asked, bad, own) for name, asked in users.items()}
     bad.settle(path.name)
     visible: dict[str, frozenset[str]] = {}
     people = []
-    for name, own_questions in users.items():
-        history = histories[name]
-        visible |= {question.id: question.seen for question in own_questions if len(question.seen) < len(history)}
+    for name, asked in users.items():
         key = UserKey(tenant, name)
-        people.append(User(key, tuple(history), tuple(_query(question, key, own) for question in own_questions)))
-    dataset = Dataset(tuple(people), golds, visible, own.pairs)
-    dataset.left_out.add(bad.left_out)
-    return own, dataset
+        check_numbers(name, [ts for one in asked for ts in (one.ts, *(item.ts for item in one.profile.values()))])
+        history, kept = histories[name]
+        queries = tuple(_query(question, key, own) for question in asked)
+        for question, query in zip(asked, queries, strict=True):
+            seen = _seen(question, query, kept, golds.get(question.id), own, bad.left_out)
+            if len(seen) < len(history):
+                visible[question.id] = seen
+        people.append(User(key, tuple(history), queries))
+    return own, Dataset(tuple(people), golds, visible, own.pairs, left_out=bad.left_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,45 +151,50 @@ def _read_json(file: DataFile) -> Any:
         return json_value(stream.read(), file.name)
 
 
-def _questions(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> Iterator[_Question]:
-    """Questions that can be used; `asked` takes the ids of the others, too."""
+def _question_rows(file: DataFile, task: Task, bad: BadRecords) -> Iterator[_Row]:
     records = _read_json(file)
     if not isinstance(records, list):
         raise DataError(f"{file.name}: the file holds {kind_of(records)}, not a list of questions.")
     for number, record in enumerate(records, 1):
         bad.read += 1
         with bad.aside():
-            yield _question(record, f"{file.name}, record {number}", task, bad, asked)
+            fields = Fields.of(record, f"{file.name}, record {number}", _QUESTIONS)
+            if fields.value("id") is None and _LONGLAMP & set(fields.values):
+                found = ", ".join(f'"{name}"' for name in sorted(_LONGLAMP & set(fields.values)))
+                raise fields.error(
+                    f'has no "id", but {found}: it looks like a row of LongLaMP, which is another task than '
+                    f"{task.name}. {_QUESTIONS} {_item_needs(task)} Answers are in the outputs file. Turn such rows "
+                    "into data.format=records.",
+                    "looks like a row of LongLaMP",
+                )
+            yield _row(fields)
 
 
-def _question(record: object, place: str, task: Task, bad: BadRecords, asked: set[str]) -> _Question:
-    needs = 'Questions need "id", "input" and "profile".'
-    fields = Fields.of(record, place, needs)
-    if fields.value("id") is None and _LONGLAMP & set(fields.values):
-        found = ", ".join(f'"{name}"' for name in sorted(_LONGLAMP & set(fields.values)))
-        raise fields.error(
-            f'has no "id", but {found}: it looks like a row of LongLaMP, which is another task than {task.name}. '
-            f"{needs} {_item_needs(task)} Answers are in the outputs file. Turn such rows into data.format=records.",
-            "looks like a row of LongLaMP",
-        )
-    fields = _named(fields)
-    identity = fields.needed_identity("id")
-    asked.add(identity)
+def _questions(rows: Iterable[_Row], task: Task, bad: BadRecords) -> Iterator[_Question]:
+    for row in rows:
+        with bad.aside():
+            yield _question(row.fields, row.id, task, bad)
+
+
+def _question(fields: Fields, identity: str, task: Task, bad: BadRecords) -> _Question:
     profile: dict[str, HistoryItem] = {}
     for number, entry in enumerate(fields.rows("profile"), 1):
         bad.read += 1
         with bad.aside():
             row = Fields.of(entry, f"{fields.place}: profile item {number}", _item_needs(task))
             item = _item(row, task)
-            if item.id in profile:
+            if item.id not in profile:
+                profile[item.id] = item
+            elif profile[item.id] == item:
+                bad.left_out.note(AGAIN, row.place)
+            else:
                 raise row.error(
                     f'has the id "{item.id}" of an earlier item. Ids must be unique within a profile.',
                     "has the id of an earlier item of its profile",
                 )
-            profile[item.id] = item
     user = fields.user(bad.left_out) if fields.value("user_id") is not None else fields.user(bad.left_out, "id")
-    ts = fields.optional("ts", "date")
-    return _Question(fields, identity, user, fields.text("input"), ts, profile)
+    ts, item_id = read_date(fields, "ts", "date"), fields.identity("item_id")
+    return _Question(fields, identity, user, fields.text("input"), ts, item_id, profile)
 
 
 def _item(row: Fields, task: Task) -> HistoryItem:
@@ -190,7 +202,7 @@ def _item(row: Fields, task: Task) -> HistoryItem:
         id=row.needed_identity("id"),
         input=row.text(task.input_field),
         output=row.text(task.output_field),
-        ts=row.optional("ts", "date"),
+        ts=read_date(row, "ts", "date"),
         item_id=row.identity("item_id"),
         context=row.text(task.context_field) if task.context_field else "",
     )
@@ -204,7 +216,7 @@ def _item_needs(task: Task) -> str:
 
 def _query(question: _Question, user: UserKey, task: Task) -> Query:
     text = question.asked.partition(task.marker)[2].strip() if task.marker else question.asked.strip()
-    return Query(question.id, user, text, ts=question.ts, item_id=question.fields.identity("item_id"))
+    return Query(question.id, user, text, ts=question.ts, item_id=question.item_id)
 
 
 def _task(questions: Iterable[_Question], task: Task, bad: BadRecords) -> tuple[Task, list[_Question]]:
@@ -240,9 +252,10 @@ def _of_task(question: _Question, task: Task) -> Task:
         ) from None
 
 
-def _union(questions: Sequence[_Question], bad: BadRecords) -> list[HistoryItem]:
-    """All items of one user's questions, oldest first; of two with one id, the first."""
+def _union(questions: Sequence[_Question], bad: BadRecords, task: Task) -> tuple[list[HistoryItem], dict[str, str]]:
+    """All items of one user's questions, oldest first; and for each item's id, that of the one that stands for it."""
     items: dict[str, HistoryItem] = {}
+    places: dict[str, str] = {}
     for question in questions:
         for number, item in enumerate(question.profile.values(), 1):
             with bad.aside():
@@ -252,7 +265,32 @@ def _union(questions: Sequence[_Question], bad: BadRecords) -> list[HistoryItem]
                         f'another question of user "{question.user}". Give different items different ids.',
                         "has a profile item that differs from the item of its id in another question of its user",
                     )
-    return sorted(items.values(), key=lambda item: item.ts or "")
+                places.setdefault(item.id, f'{question.fields.place}: profile item (id "{item.id}")')
+    repeats, history, kept = Repeats[HistoryItem](not task.closed), [], {}
+    for item in in_order(items.values(), lambda item: item.ts):
+        if found := repeats.earlier(item):
+            earlier, reason = found
+            kept[item.id] = earlier.id
+            bad.left_out.note(reason, places[item.id])
+        else:
+            kept[item.id] = item.id
+            history.append(item)
+    return history, kept
+
+
+def _seen(
+    question: _Question, query: Query, kept: Mapping[str, str], gold: str | None, task: Task, left_out: LeftOut
+) -> frozenset[str]:
+    """Ids of the history items that a question may see."""
+    seen = set()
+    for item in question.profile.values():
+        if not before(item.ts, question.ts, same=True):
+            continue
+        if gold is not None and is_own_answer(item, query.input, query.item_id, gold, task):
+            left_out.note(SEEN, f'{question.fields.place}: profile item (id "{item.id}")')
+            continue
+        seen.add(kept[item.id])
+    return frozenset(seen)
 
 
 def _answers(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> dict[str, str | None]:
@@ -276,20 +314,11 @@ def _answers(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> di
     return answers
 
 
-@dataclass(frozen=True, slots=True)
-class _Gold:
-    """One row of the outputs file."""
-
-    fields: Fields
-    id: str
-
-
-def _gold_rows(file: DataFile, outputs: Fields, bad: BadRecords) -> Iterator[_Gold]:
+def _gold_rows(file: DataFile, outputs: Fields, bad: BadRecords) -> Iterator[_Row]:
     for number, record in enumerate(outputs.rows("golds"), 1):
         bad.read += 1
         with bad.aside():
-            row = _named(Fields.of(record, f"{file.name}, record {number}", 'Answers need "id" and "output".'))
-            yield _Gold(row, row.needed_identity("id"))
+            yield _row(Fields.of(record, f"{file.name}, record {number}", 'Answers need "id" and "output".'))
 
 
 def _answered(
@@ -307,22 +336,23 @@ def _answered(
                 yield question
 
 
-def _named(fields: Fields) -> Fields:
-    return fields.at(f'{fields.place} (id "{fields.needed_identity("id")}")')
+def _row(fields: Fields) -> _Row:
+    identity = fields.needed_identity("id")
+    return _Row(fields.at(f'{fields.place} (id "{identity}")'), identity)
 
 
-def _unique(records: Iterable[_Row], bad: BadRecords) -> list[_Row]:
-    """The records, without those whose id an earlier one has."""
-    first: dict[str, str] = {}
-    kept = []
-    for record in records:
+def _unique(rows: Iterable[_Row], bad: BadRecords) -> list[_Row]:
+    """The records without those whose id an earlier one has; of these, the ones that say the same are no fault."""
+    first: dict[str, _Row] = {}
+    for row in rows:
         with bad.aside():
-            if record.id in first:
-                raise record.fields.error(
-                    f"has the id of {first[record.id]}. Ids must be unique within the file.",
-                    "has the id of an earlier record",
+            known = first.setdefault(row.id, row)
+            if known.fields.values != row.fields.values:
+                # Its place within the file, e.g. "record 17".
+                earlier = known.fields.place.partition(", ")[2].partition(" (")[0]
+                raise row.fields.error(
+                    f"has the id of {earlier}. Ids must be unique within the file.", "has the id of an earlier record"
                 )
-            # Its place within the file, e.g. "record 17".
-            first[record.id] = record.fields.place.partition(", ")[2].partition(" (")[0]
-            kept.append(record)
-    return kept
+            if known is not row:
+                bad.left_out.note(AGAIN, row.fields.place)
+    return list(first.values())

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import blake2b
 from pathlib import Path, PurePosixPath
 
+import numpy as np
+
 from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.source import read_source
@@ -56,7 +61,8 @@ def read_reviews(
     """Reads the users of one split; a user's latest reviews become the queries.
 
     The filters are applied to everybody before people are split, so both splits have the same items. The files
-    are read twice, since texts of what is left out would fill memory: first who reviewed what, then the texts.
+    are read twice, since texts of what is left out would fill memory: first who reviewed what, then the texts. A user's
+    review that says the same of the same item again counts once, from the first reading on.
 
     Args:
         path: Reviews: a file, folder, glob or URI.
@@ -72,6 +78,8 @@ def read_reviews(
     asins = {asin for asin, _, _ in _described(items, filters, bad_items)}
     bad_items.settle(str(items))
     pairs: list[Pair] = []
+    # Eight bytes a review tell those that were told before.
+    told = array("Q")
     # Users and items have one string each, however many reviews there are.
     names: dict[str, str] = {asin: asin for asin in asins}
     for fields, user, asin in _long_enough(path, filters, bad):
@@ -80,7 +88,9 @@ def read_reviews(
                 # All that is asked of a review is asked before anybody counts on it.
                 _record(fields, asin, "", "")
                 pairs.append((names.setdefault(user, user), names[asin]))
+                told.append(_digest(fields, user, asin))
     bad.settle(str(path))
+    pairs = _once(pairs, told)
     kept_users, kept_items = _fixpoint(pairs, filters)
     if not kept_users:
         raise DataError(
@@ -96,10 +106,8 @@ def read_reviews(
         if user in kept_users and asin in kept_items and split.holds(user):
             with known.aside():
                 users.setdefault(user, []).append(_record(fields, asin, *about[asin]))
-    dataset = split.dataset(users)
-    dataset.left_out.add(bad_items.left_out)
-    dataset.left_out.add(bad.left_out)
-    return dataset
+    bad.left_out.add(bad_items.left_out)
+    return split.dataset(users, bad.left_out)
 
 
 def _described(path: Path | str, filters: ReviewFilters, bad: BadRecords) -> Iterator[tuple[str, str, str]]:
@@ -110,6 +118,18 @@ def _described(path: Path | str, filters: ReviewFilters, bad: BadRecords) -> Ite
             if filters.min_description_chars <= len(text) <= filters.max_description_chars:
                 asin, title = fields.needed_identity("parent_asin"), fields.optional("title") or ""
                 yield asin, title.strip(), text
+
+
+def _digest(fields: Fields, user: str, asin: str) -> int:
+    """The same for reviews of which `Repeats` keeps one: a user's same words about an item."""
+    parts = (user, asin, folded(fields.text("text")))
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
+
+
+def _once(pairs: list[Pair], told: array[int]) -> list[Pair]:
+    """The reviews without those that were told before: nobody is to pass the filters by saying the same again."""
+    _, first = np.unique(np.frombuffer(told, np.uint64), return_index=True)
+    return [pairs[place] for place in np.sort(first)]
 
 
 def _description(fields: Fields) -> str:
@@ -147,11 +167,11 @@ def _record(fields: Fields, asin: str, item: str, description: str) -> Record:
     # What the review is to say comes first: in examples a long text is cut at its end.
     parts = {"rating": fields.text("rating"), "review title": title, "item": item, "description": description}
     given = ", ".join(f"{name}: {value}" for name, value in parts.items() if value)
-    return Record(given, fields.text("text").strip(), _moment(fields), asin)
+    return Record(given, fields.text("text").strip(), _moment(fields), asin, place=fields.place)
 
 
 def _moment(fields: Fields) -> str:
-    """The time of a review as ISO text, which sorts by time."""
+    """The time of a review as ISO text, which tells milliseconds from seconds however few they are."""
     stamp = fields.text("timestamp")
     try:
         return datetime.fromtimestamp(int(stamp) / 1000, UTC).isoformat(timespec="milliseconds")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.dated import read_date
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.source import read_source
 from hydra_ray.data.split import Record, Split
@@ -35,14 +36,12 @@ def read_records(path: Path | str, task: Task, split: Split, skip_bad: float = 0
             if split.holds(name):
                 users.setdefault(name, []).append(record)
     bad.settle(str(path))
-    dataset = split.dataset(users)
-    dataset.left_out.add(bad.left_out)
-    return dataset
+    return split.dataset(users, bad.left_out, texts=not task.closed)
 
 
 def _record(fields: Fields, task: Task) -> Record:
-    ts = fields.optional("ts")
-    if not ts:
+    ts = read_date(fields, "ts")
+    if ts is None:
         raise fields.missing("ts")
     output = fields.text("output")
     if task.closed and task.parse(output) is None:
@@ -50,4 +49,4 @@ def _record(fields: Fields, task: Task) -> Record:
             f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.',
             'has an "output" that is not among the answers',
         )
-    return Record(fields.text("input"), output, ts, fields.identity("item_id"))
+    return Record(fields.text("input"), output, ts, fields.identity("item_id"), place=fields.place)

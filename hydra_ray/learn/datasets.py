@@ -13,6 +13,7 @@ from hydra_ray.data.reviews import ReviewFilters, read_reviews
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
+from hydra_ray.dates import in_order
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
 from hydra_ray.settings import Settings
@@ -81,7 +82,8 @@ def _stored(settings: Settings, task: Task) -> Dataset:
             f"model.store: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
             "puts it there"
         )
-    return Dataset(tuple(User(key, tuple(history)) for key, history in histories.items()), pairs=task.pairs)
+    users = (User(key, tuple(in_order(items, lambda item: item.ts))) for key, items in histories.items())
+    return Dataset(tuple(users), pairs=task.pairs)
 
 
 def digest_of(users: Sequence[User], golds: Mapping[str, str]) -> str:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInf
 from pydantic_core import PydanticCustomError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hydra_ray.dates import in_order, span
 from hydra_ray.learn.verdicts import Said, Verdict
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey
@@ -52,6 +53,14 @@ def _not_blank(text: str) -> str:
     return text
 
 
+def _dated(text: str) -> str:
+    try:
+        span(text)
+    except ValueError as error:
+        raise PydanticCustomError("date", "{text} {error}", {"text": repr(text), "error": str(error)}) from None
+    return text
+
+
 def _decoded(segment: str) -> str:
     try:
         return _storable(unquote(segment, errors="strict"))
@@ -73,7 +82,7 @@ class Feedback(BaseModel):
         edited: What the user made of an answer.
         rejected: The text that the user would not have.
         id: Of the history item; sent again it replaces what was said before.
-        ts: ISO date or date-time.
+        ts: When it was said: a date as `hydra_ray.dates.span` reads it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -81,7 +90,7 @@ class Feedback(BaseModel):
     input: Told
     candidates: list[Told] = Field([], max_length=64)
     id: Told = Field(default_factory=lambda: uuid.uuid4().hex)
-    ts: Told | None = None
+    ts: Annotated[Told, AfterValidator(_dated)] | None = None
     accepted: Told | None = None
     edited: Told | None = None
     rejected: Told | None = Field(None, validate_default=True)
@@ -151,7 +160,7 @@ class UserEndpoints:
     @router.get("/history")
     async def history(self, user: Id) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""
-        items = await asyncio.to_thread(self._store.history, self._key(user))
+        items = in_order(await asyncio.to_thread(self._store.history, self._key(user)), lambda item: item.ts)
         return {"object": "list", "data": [asdict(item) for item in items]}
 
     @router.delete("/history/{item}")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.chat import read_chat
+from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.split import Split
 from hydra_ray.records import Dataset, Message
@@ -126,6 +127,7 @@ def test_a_gzipped_file_is_read(tmp_path):
             'line 2 has the id "first" of chats.jsonl, line 1. Ids must be unique within the file.',
         ),
         (chat("u", "Hi", ts="2001"), 'line 2 has a "ts", unlike earlier ones of user "u". Date all conversations'),
+        (chat("u", "Hi", id="x", ts="3/9/2021"), 'line 2 has a "ts" that is no date. "3/9/2021" cannot be read: write'),
         (chat("w", "Hi", id="first-0"), None),
     ],
 )
@@ -160,6 +162,8 @@ turns = st.lists(st.builds(said, st.sampled_from(["system", "user", "assistant"]
     records=st.lists(
         st.builds(lambda user, last, before: chat(user, last, *before), st.sampled_from("ab"), texts, turns),
         min_size=1,
+        # The same again would be one.
+        unique_by=lambda record: (record["user_id"], folded(record["messages"][-1]["content"])),
     )
 )
 def test_every_conversation_is_read_back_whole_and_in_order(tmp_path_factory, records):

@@ -157,7 +157,7 @@ def test_what_is_no_conversation_is_named(record, told):
 
 
 def test_what_is_not_told_is_counted_by_record(tmp_path):
-    rows = [{"user_id": "u", "messages": [HI, CALL, TOOL, CALL, TOOL, ASK], "output": "x"} for _ in range(3)]
+    rows = [{"user_id": "u", "messages": [HI, CALL, TOOL, CALL, TOOL, ASK], "output": str(n)} for n in range(3)]
     path: Path = tmp_path / "c.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     data = read_chat(path, EVERYBODY)

@@ -49,7 +49,7 @@ MIXED = [
     [1],
     GOOD | {"output": float("nan")},
     GOOD | {"user_id": 1.5},
-    GOOD,
+    GOOD | {"input": "so"},
 ]
 
 
@@ -109,7 +109,7 @@ def test_one_bad_record_is_told_on_one_line(tmp_path):
 
 
 def test_good_data_says_nothing(tmp_path, caplog):
-    assert not read(tmp_path, [GOOD, GOOD]).left_out.counts
+    assert not read(tmp_path, [GOOD, GOOD | {"input": "so"}]).left_out.counts
     assert not caplog.records
 
 
@@ -147,7 +147,7 @@ def test_lines_of_csv_with_other_cells_are_bad_records(tmp_path):
 
 def test_bad_records_of_all_files_are_counted_together(tmp_path):
     for name in "ab":
-        jsonl(tmp_path / f"{name}.jsonl", [GOOD, GOOD | {"output": None}])
+        jsonl(tmp_path / f"{name}.jsonl", [GOOD | {"input": name}, GOOD | {"output": None}])
     with pytest.raises(DataError) as caught:
         read_records(tmp_path, TEXT_TASK, EVERYBODY, 1)
     assert f'{tmp_path.name}/a.jsonl, line 2 has no "output"' in str(caught.value)
@@ -157,7 +157,13 @@ def test_bad_records_of_all_files_are_counted_together(tmp_path):
 
 def test_conversations_are_left_out(tmp_path):
     chat = {"user_id": "u", "messages": [{"role": "user", "content": "Hi"}], "output": "Ho"}
-    rows = [chat | {"id": "a"}, chat | {"id": "a"}, chat | {"output": None}, chat | {"user_id": ""}, chat | {"id": "b"}]
+    rows = [
+        chat | {"id": "a"},
+        chat | {"id": "a", "output": "Hey"},
+        chat | {"output": None},
+        chat | {"user_id": ""},
+        chat | {"id": "b", "output": "Hey"},
+    ]
     data = read_chat(jsonl(tmp_path / "c.jsonl", rows), EVERYBODY, skip_bad=3)
     assert size(data) == 2
     assert data.left_out.counts.total() == 3
@@ -168,8 +174,8 @@ def test_conversations_are_left_out(tmp_path):
 def test_reviews_and_items_are_left_out_and_counted_once(tmp_path):
     review = {"user_id": "u", "parent_asin": "a", "title": "Ok", "text": "Good.", "rating": 4, "timestamp": 1}
     item = {"parent_asin": "a", "title": "Film", "description": "About it."}
-    reviews = [review, review | {"timestamp": "May"}, review | {"rating": None}, review | {"user_id": "\t"}, review]
-    path = jsonl(tmp_path / "r.jsonl", reviews)
+    reviews = [review, review | {"timestamp": "May"}, review | {"rating": None}, review | {"user_id": "\t"}]
+    path = jsonl(tmp_path / "r.jsonl", [*reviews, review | {"text": "Bad."}])
     items = jsonl(tmp_path / "m.jsonl", [item, item | {"parent_asin": None}])
     filters = ReviewFilters(1, 1, 99, 1, 1, 99)
     data = read_reviews(path, items, EVERYBODY, filters, skip_bad=3)
@@ -221,8 +227,8 @@ def test_by_default_all_bad_items_of_lamp_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
         read_lamp(lamp(tmp_path), TASKS["LaMP_6"], "dev")
     told = str(caught.value)
-    # 7 questions, 9 items and 6 answers.
-    assert told.startswith("dev_questions.json: 6 of 22 records cannot be used")
+    # 7 questions, 8 items of those with ids of their own, and 6 answers.
+    assert told.startswith("dev_questions.json: 6 of 21 records cannot be used")
     assert 'dev_questions.json, record 1 (id "1"): profile item 2 has no "title".' in told
     assert '2 are so, also record 2 (id "2"): profile item 1.' in told
     assert 'dev_outputs.json, record 5 (id "5") has no "output".' in told
@@ -265,7 +271,7 @@ def test_the_setting_reaches_every_format(tmp_path, kind):
     skip_bad=st.integers(0, 5) | st.floats(0.01, 0.99),
 )
 def test_reading_succeeds_exactly_within_the_allowance(tmp_path_factory, bad, skip_bad):
-    rows = [GOOD | {"ts": None} if one else GOOD for one in bad]
+    rows = [GOOD | {"input": str(number), "ts": None if one else "2026"} for number, one in enumerate(bad)]
     allowed = skip_bad if skip_bad >= 1 else skip_bad * len(bad)
     try:
         data = read(tmp_path_factory.mktemp("any"), rows, skip_bad)

@@ -220,7 +220,8 @@ def test_both_sides_of_a_change_of_clocks_stay_apart(tmp_path):
 
 @pytest.mark.parametrize("stamps", [pa.array([2**62], pa.timestamp("us")), pa.array([2**30], pa.date32())])
 def test_times_beyond_all_years_do_not_end_in_a_traceback(tmp_path, stamps):
-    assert only(read(parquet(tmp_path, ts=stamps)))[1].ts.endswith("from 1970")
+    with pytest.raises(DataError, match=r'row 1 has a "ts" that is no date\.'):
+        read(parquet(tmp_path, ts=stamps))
 
 
 def test_times_of_day_are_text(tmp_path):

@@ -1,0 +1,1 @@
+"""Text of any language: its words, signs and scripts."""
