@@ -78,7 +78,7 @@ def list_settings(
 
 @data_app.command("describe")
 def describe(settings: SettingsFile, overrides: Overrides = None) -> None:
-    """Reads one split and says what is in it: users, history, queries, answers."""
+    """Reads one split and says what is in it: users, dates, texts, answers, and what was left out."""
     from hydra_ray.learn.describe import describe_data
 
     console.print(describe_data(_load(settings, overrides)))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import pyarrow as pa
 
@@ -53,7 +54,7 @@ class HistoryItem:
         id: Unique within the user's history.
         input: The text the output answers (an article, a film's description, a message).
         output: The user's own answer (a tag, a score, a headline, an edited reply).
-        ts: ISO date or date-time, or a year; None when unknown. Compared as text.
+        ts: A date as `hydra_ray.dates.span` reads it, as it was given; None when unknown.
         item_id: What the item is about (a film, a product), shared between users.
         context: More text to retrieve by, never shown to the LLM (a title, say).
     """
@@ -224,6 +225,35 @@ class User:
     queries: tuple[Query, ...] = ()
 
 
+@dataclass(slots=True)
+class LeftOut:
+    """What reading left out or changed: how many records by reason, with the first few places of each.
+
+    Attributes:
+        counts: Number of records by reason.
+        examples: Places of the first few, by reason, e.g. `records.jsonl, line 17`.
+    """
+
+    KEPT: ClassVar[int] = 10
+
+    counts: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, reason: str, place: str) -> None:
+        """Counts one record; its place is kept if it is among the first of its reason."""
+        self.counts[reason] += 1
+        places = self.examples.setdefault(reason, [])
+        if len(places) < self.KEPT:
+            places.append(place)
+
+    def add(self, other: LeftOut) -> None:
+        """Counts what another one counted as well."""
+        self.counts.update(other.counts)
+        for reason, places in other.examples.items():
+            kept = self.examples.setdefault(reason, [])
+            kept += places[: self.KEPT - len(kept)]
+
+
 @dataclass(frozen=True, slots=True)
 class Dataset:
     """One split of a data set.
@@ -235,12 +265,16 @@ class Dataset:
             listed sees its user's whole history.
         pairs: Whether history items are queries with the user's answers, which can be asked again; else they only tell
             of the user.
+        same_time: Whether a query may see what is of its own date: where items are known to be earlier all the same.
+        left_out: What reading it left out or changed; it makes no difference between data sets.
     """
 
     users: tuple[User, ...]
     golds: Mapping[str, str] = field(default_factory=dict)
     visible: Mapping[str, frozenset[str]] = field(default_factory=dict)
     pairs: bool = True
+    same_time: bool = True
+    left_out: LeftOut = field(default_factory=LeftOut, compare=False)
 
     def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:
         """The part of the user's history that the query may see."""

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from hashlib import blake2b
+from pathlib import Path, PurePosixPath
 
-from hydra_ray.data.errors import DataError, Fields
-from hydra_ray.data.jsonl import read_jsonl
+import numpy as np
+
+from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.duplicates import folded
+from hydra_ray.data.errors import DataError
+from hydra_ray.data.fields import Fields, Layout
+from hydra_ray.data.source import read_source
 from hydra_ray.data.split import Record, Split
 from hydra_ray.records import Dataset
 
-_REVIEW = 'Reviews need "user_id", "parent_asin" or "asin", "text", "rating" and "timestamp" (milliseconds).'
-_ITEM = 'Items need "parent_asin", "title" and "description".'
+_REVIEW = Layout(
+    'Reviews need "user_id", "parent_asin" or "asin", "text", "rating" and "timestamp" (milliseconds).',
+    ("user_id", "parent_asin", "asin", "title", "text", "rating", "timestamp"),
+    ("user_id", "text", "rating", "timestamp"),
+)
+_ITEM = Layout(
+    'Items need "parent_asin", "title" and "description".',
+    ("parent_asin", "title", "description"),
+    ("parent_asin", "description"),
+)
 
 Pair = tuple[str, str]
 
@@ -40,53 +55,85 @@ class ReviewFilters:
     max_user_reviews: int = 500
 
 
-def read_reviews(path: Path, items: Path, split: Split, filters: ReviewFilters) -> Dataset:
+def read_reviews(
+    path: Path | str, items: Path | str, split: Split, filters: ReviewFilters, skip_bad: float = 0
+) -> Dataset:
     """Reads the users of one split; a user's latest reviews become the queries.
 
     The filters are applied to everybody before people are split, so both splits have the same items. The files
-    are read twice, since texts of what is left out would fill memory: first who reviewed what, then the texts.
+    are read twice, since texts of what is left out would fill memory: first who reviewed what, then the texts. A user's
+    review that says the same of the same item again counts once, from the first reading on.
 
     Args:
-        path: Reviews, one JSON object a line; gzipped where its name ends in .gz.
-        items: The items' metadata, in the same form.
+        path: Reviews: a file, folder, glob or URI.
+        items: The items' metadata, likewise.
         split: Who is in it, and how many of their reviews become queries.
         filters: Which reviews are used.
+        skip_bad: How many bad reviews, and how many bad items, may be left out; below 1, which share of either.
 
     Raises:
         DataError: Names the file, the line (counted from 1) and the field that cannot be used; or no user is left.
     """
-    asins = {asin for asin, _, _ in _described(items, filters)}
+    bad, bad_items = BadRecords(skip_bad), BadRecords(skip_bad)
+    asins = {asin for asin, _, _ in _described(items, filters, bad_items)}
+    bad_items.settle(str(items))
     pairs: list[Pair] = []
+    # Eight bytes a review tell those that were told before.
+    told = array("Q")
     # Users and items have one string each, however many reviews there are.
     names: dict[str, str] = {asin: asin for asin in asins}
-    for _, user, asin in _long_enough(path, filters):
+    for fields, user, asin in _long_enough(path, filters, bad):
         if asin in asins:
-            pairs.append((names.setdefault(user, user), names[asin]))
+            with bad.aside():
+                # All that is asked of a review is asked before anybody counts on it.
+                _record(fields, asin, "", "")
+                pairs.append((names.setdefault(user, user), names[asin]))
+                told.append(_digest(fields, user, asin))
+    bad.settle(str(path))
+    pairs = _once(pairs, told)
     kept_users, kept_items = _fixpoint(pairs, filters)
     if not kept_users:
         raise DataError(
-            f"{path.name}: no user is left: of {len(pairs)} reviews that are long enough and of a described item, none "
-            f"is by somebody with {filters.min_user_reviews} to {filters.max_user_reviews} of them, of items with "
-            f"{filters.min_item_users} users. Take more reviews, or set data.reviews."
+            f"{PurePosixPath(path).name}: no user is left: of {len(pairs)} reviews that are long enough and of a "
+            f"described item, none is by somebody with {filters.min_user_reviews} to {filters.max_user_reviews} of "
+            f"them, of items with {filters.min_item_users} users. Take more reviews, or set data.reviews."
         )
-    about = {asin: (title, text) for asin, title, text in _described(items, filters) if asin in kept_items}
+    # What is bad is known by now.
+    known = BadRecords(skip_bad)
+    about = {asin: (title, text) for asin, title, text in _described(items, filters, known) if asin in kept_items}
     users: dict[str, list[Record]] = {}
-    for fields, user, asin in _long_enough(path, filters):
+    for fields, user, asin in _long_enough(path, filters, known):
         if user in kept_users and asin in kept_items and split.holds(user):
-            users.setdefault(user, []).append(_record(fields, asin, *about[asin]))
-    return split.dataset(users)
+            with known.aside():
+                users.setdefault(user, []).append(_record(fields, asin, *about[asin]))
+    bad.left_out.add(bad_items.left_out)
+    return split.dataset(users, bad.left_out)
 
 
-def _described(path: Path, filters: ReviewFilters) -> Iterator[tuple[str, str, str]]:
+def _described(path: Path | str, filters: ReviewFilters, bad: BadRecords) -> Iterator[tuple[str, str, str]]:
     """Id, title and description of each item whose description is of the wanted length."""
-    for fields in read_jsonl(path, _ITEM):
-        text = _description(fields)
-        if filters.min_description_chars <= len(text) <= filters.max_description_chars:
-            yield fields.text("parent_asin"), (fields.optional("title") or "").strip(), text
+    for fields in read_source(path, "data.items", _ITEM, bad):
+        with bad.aside():
+            text = _description(fields)
+            if filters.min_description_chars <= len(text) <= filters.max_description_chars:
+                asin, title = fields.needed_identity("parent_asin"), fields.optional("title") or ""
+                yield asin, title.strip(), text
+
+
+def _digest(fields: Fields, user: str, asin: str) -> int:
+    """The same for reviews of which `Repeats` keeps one: a user's same words about an item."""
+    parts = (user, asin, folded(fields.text("text")))
+    return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
+
+
+def _once(pairs: list[Pair], told: array[int]) -> list[Pair]:
+    """The reviews without those that were told before: nobody is to pass the filters by saying the same again."""
+    _, first = np.unique(np.frombuffer(told, np.uint64), return_index=True)
+    return [pairs[place] for place in np.sort(first)]
 
 
 def _description(fields: Fields) -> str:
-    value = fields.values.get("description")
+    value = fields.value("description")
     if not isinstance(value, list):
         return (fields.optional("description") or "").strip()
     if not all(isinstance(part, str) for part in value):
@@ -94,14 +141,13 @@ def _description(fields: Fields) -> str:
     return " ".join(part.strip() for part in value).strip()
 
 
-def _long_enough(path: Path, filters: ReviewFilters) -> Iterator[tuple[Fields, str, str]]:
+def _long_enough(path: Path | str, filters: ReviewFilters, bad: BadRecords) -> Iterator[tuple[Fields, str, str]]:
     """Each review that is long enough, its user and its item."""
-    for fields in read_jsonl(path, _REVIEW):
-        if len((fields.optional("text") or "").strip()) >= filters.min_review_chars:
-            asin = fields.optional("parent_asin", "asin")
-            if asin is None:
-                raise fields.missing("parent_asin")
-            yield fields, fields.text("user_id"), asin
+    for fields in read_source(path, "data.path", _REVIEW, bad):
+        with bad.aside():
+            if len((fields.optional("text") or "").strip()) >= filters.min_review_chars:
+                user, asin = fields.user(bad.left_out), fields.needed_identity("parent_asin", "asin")
+                yield fields, user, asin
 
 
 def _fixpoint(pairs: list[Pair], filters: ReviewFilters) -> tuple[set[str], set[str]]:
@@ -121,13 +167,16 @@ def _record(fields: Fields, asin: str, item: str, description: str) -> Record:
     # What the review is to say comes first: in examples a long text is cut at its end.
     parts = {"rating": fields.text("rating"), "review title": title, "item": item, "description": description}
     given = ", ".join(f"{name}: {value}" for name, value in parts.items() if value)
-    return Record(given, fields.text("text").strip(), _moment(fields), asin)
+    return Record(given, fields.text("text").strip(), _moment(fields), asin, place=fields.place)
 
 
 def _moment(fields: Fields) -> str:
-    """The time of a review as ISO text, which sorts by time."""
+    """The time of a review as ISO text, which tells milliseconds from seconds however few they are."""
     stamp = fields.text("timestamp")
     try:
         return datetime.fromtimestamp(int(stamp) / 1000, UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError, OSError):
-        raise fields.error(f'has "{stamp}" as "timestamp", which is no number of milliseconds since 1970.') from None
+        raise fields.error(
+            f'has "{stamp}" as "timestamp", which is no number of milliseconds since 1970.',
+            'has a "timestamp" that is no number of milliseconds since 1970',
+        ) from None

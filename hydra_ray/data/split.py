@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
+from hydra_ray.data.dated import check_numbers
+from hydra_ray.data.duplicates import Repeats
 from hydra_ray.data.errors import DataError
-from hydra_ray.records import Dataset, HistoryItem, Message, Query, User, UserKey
+from hydra_ray.dates import before, in_order
+from hydra_ray.records import Dataset, HistoryItem, LeftOut, Message, Query, User, UserKey
 
 
 class Record(NamedTuple):
-    """One thing a user did, which becomes a history item or a query; the fields are as theirs."""
+    """One thing a user did, which becomes a history item or a query; the fields are as theirs.
+
+    Attributes:
+        place: Where it was read, e.g. `records.jsonl, line 17`.
+    """
 
     input: str
     output: str
@@ -20,20 +27,7 @@ class Record(NamedTuple):
     item_id: str | None = None
     id: str | None = None
     turns: tuple[Message, ...] = ()
-
-
-def before(ts: str | None, than: str | None) -> bool:
-    """Whether what is dated `ts` may be known at `than`.
-
-    Dates are compared as text. Equal ones do not count as before, nor does a year count as before its own
-    months, or a day as before its own hours. An unknown date hides nothing.
-    """
-    return ts is None or than is None or (ts < than and not than.startswith(ts))
-
-
-def surely_before(ts: str | None, than: str | None) -> bool:
-    """As `before`, for what is somebody else's: what has no date may only be known where there is no date to keep."""
-    return than is None or (ts is not None and before(ts, than))
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +61,30 @@ class Split:
         digest = blake2b(f"{self.seed}:{user}".encode(), digest_size=8).digest()
         return (int.from_bytes(digest, "big") < self.dev_share * 2**64) == (self.name == "dev")
 
-    def dataset(self, users: Mapping[str, Sequence[Record]]) -> Dataset:
+    def dataset(
+        self, users: Mapping[str, Sequence[Record]], left_out: LeftOut | None = None, *, texts: bool = True
+    ) -> Dataset:
         """Each user's latest records as queries, with the history before them.
 
-        A query sees the records before it: equal dates do not count as before. One record of every user stays
-        history, so somebody with a single record has no query.
+        A query sees the records before it: equal dates do not count as before. A record that was told before
+        (`Repeats`) is left out and counted; the earliest stays. One record of every user stays history, so somebody
+        with a single record has no query.
 
         Args:
             users: Records by user id, of users in this split; without dates they are in the order given. Those
                 without an id get one of user and place.
+            left_out: What reading left out so far; repeated records are added to it.
+            texts: Whether outputs are people's own texts, and not labels.
+
+        Raises:
+            DataError: A user's dates cannot be compared.
         """
+        left_out = LeftOut() if left_out is None else left_out
         golds: dict[str, str] = {}
         visible: dict[str, frozenset[str]] = {}
         people = []
         for name, unordered in users.items():
-            records = sorted(unordered, key=lambda record: record.ts or "")
+            records = _distinct(name, unordered, left_out, texts)
             ids = [record.id or f"{name}-{position}" for position, record in enumerate(records)]
             first_query = max(1, len(records) - self.queries_per_user)
             key = UserKey(self.tenant, name)
@@ -97,4 +100,16 @@ class Split:
                 golds[id_] = record.output
                 queries.append(Query(id_, key, record.input, record.ts, record.item_id, record.turns))
             people.append(User(key, history, tuple(queries)))
-        return Dataset(tuple(people), golds, visible)
+        return Dataset(tuple(people), golds, visible, same_time=False, left_out=left_out)
+
+
+def _distinct(user: str, records: Sequence[Record], left_out: LeftOut, texts: bool) -> list[Record]:
+    """A user's records, oldest first, each told once."""
+    check_numbers(user, [record.ts for record in records])
+    repeats, kept = Repeats[Record](texts), []
+    for record in in_order(records, lambda record: record.ts):
+        if found := repeats.earlier(record, record.turns):
+            left_out.note(found[1], record.place)
+        else:
+            kept.append(record)
+    return kept

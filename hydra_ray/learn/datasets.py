@@ -13,12 +13,14 @@ from hydra_ray.data.reviews import ReviewFilters, read_reviews
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
+from hydra_ray.dates import in_order
 from hydra_ray.models.base import read_about
-from hydra_ray.records import Dataset, HydraError, User
+from hydra_ray.records import Dataset, HydraError, User, as_user_id
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TASKS, Task
+from hydra_ray.utf8 import EncodingError, decode
 
 
 def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Dataset]:
@@ -38,21 +40,21 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
     if data.format == "lamp":
         if data.dir is None:
             raise HydraError("data.dir: say in which folder LaMP's question files are")
-        task, dataset = read_lamp(data.dir, task, split, settings.tenant)
+        task, dataset = read_lamp(data.dir, task, split, settings.tenant, data.skip_bad)
     elif data.format == "records":
         assert data.path is not None, "settings check this"
         task = _described(task, settings)
-        dataset = read_records(data.path, task, _split(settings, split))
+        dataset = read_records(data.path, task, _split(settings, split), data.skip_bad)
     elif data.format == "reviews":
         assert data.path is not None, "settings check this"
         assert data.items is not None, "settings check this"
         task = _instructed(TASKS["review"], settings)
         filters = ReviewFilters(**data.reviews.model_dump())
-        dataset = read_reviews(data.path, data.items, _split(settings, split), filters)
+        dataset = read_reviews(data.path, data.items, _split(settings, split), filters, data.skip_bad)
     elif data.format == "chat":
         assert data.path is not None, "settings check this"
         task = TASKS["chat"]
-        dataset = read_chat(data.path, _split(settings, split))
+        dataset = read_chat(data.path, _split(settings, split), data.skip_bad)
     elif data.format == "store":
         _, task = read_about(settings.model_dir / "base")
         dataset = _stored(settings, task)
@@ -80,7 +82,8 @@ def _stored(settings: Settings, task: Task) -> Dataset:
             f"model.store: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
             "puts it there"
         )
-    return Dataset(tuple(User(key, tuple(history)) for key, history in histories.items()), pairs=task.pairs)
+    users = (User(key, tuple(in_order(items, lambda item: item.ts))) for key, items in histories.items())
+    return Dataset(tuple(users), pairs=task.pairs)
 
 
 def digest_of(users: Sequence[User], golds: Mapping[str, str]) -> str:
@@ -100,18 +103,33 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     """
     if settings.users in ("train", "dev"):
         return load_data(settings, settings.users)
-    try:
-        wanted = [line.strip() for line in Path(settings.users).read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise HydraError(f"users: {settings.users} is not train, dev or a readable file: {error.strerror}") from None
+    wanted = _listed(Path(settings.users))
     task, dataset = load_data(settings)
     found = {user.key.user: user for user in dataset.users}
-    absent = [user for user in wanted if user and user not in found]
+    absent = [user for user in wanted if user not in found]
     if absent:
         raise HydraError(
             f"users: {settings.users} names {len(absent)} user(s) whom split {settings.data.split} lacks: {absent[:5]}"
         )
-    return task, replace(dataset, users=tuple(found[user] for user in dict.fromkeys(wanted) if user))
+    return task, replace(dataset, users=tuple(found[user] for user in wanted))
+
+
+def _listed(path: Path) -> list[str]:
+    """The user ids of a file, one a line, each once; blank lines are none."""
+    try:
+        lines = decode(path.read_bytes()).split("\n")
+    except OSError as error:
+        raise HydraError(f"users: {path} is not train, dev or a readable file: {error.strerror}") from None
+    except EncodingError as error:
+        raise HydraError(f"users: {path}: {error}") from None
+    users = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                users.append(as_user_id(line))
+            except ValueError as error:
+                raise HydraError(f"users: {path}, line {number}: the user id {error}.") from None
+    return list(dict.fromkeys(users))
 
 
 def _described(task: Task, settings: Settings) -> Task:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
+from hydra_ray.dates import before
 from hydra_ray.records import Dataset, HistoryItem, Query, User
 from hydra_ray.steps.seeds import stable_seed
 
@@ -76,14 +77,21 @@ def user_units(dataset: Dataset, user: User, pseudo_queries: int, use_golds: boo
     drawn = random.Random(stable_seed(seed, *user.key)).sample(
         range(len(user.history)), min(pseudo_queries, len(user.history))
     )
-    return units + [pseudo_unit(user, place) for place in drawn]
+    return units + [pseudo_unit(user, place, dataset.same_time) for place in drawn]
 
 
-def pseudo_unit(user: User, place: int) -> Unit:
-    """History item number `place` asked again, with the items recorded before it as history."""
+def pseudo_unit(user: User, place: int, same_time: bool = True) -> Unit:
+    """History item number `place` asked again, with the items before it as history.
+
+    Args:
+        user: Whose it is.
+        place: Of the item, oldest first.
+        same_time: As of `Dataset`.
+    """
     item = user.history[place]
     query = Query(f"{item.id}@pseudo", user.key, item.input, item.ts, item.item_id)
-    return Unit(query, item.output, user.history[:place], pseudo=True)
+    history = tuple(one for one in user.history[:place] if before(one.ts, item.ts, same=same_time))
+    return Unit(query, item.output, history, pseudo=True)
 
 
 def _within(units: Sequence[Unit], items: int, candidate_calls: int, max_calls: int) -> list[Unit]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from hydra_ray.settings import FitSettings, SettingsError
+from hydra_ray.settings.yaml_file import YAMLFileError, read_yaml
 
 PRIOR_WEIGHT = "prior_weight"
 
@@ -136,11 +136,11 @@ def read_search(path: Path, kind: type[Search]) -> Search:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tree = read_yaml(path)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; --search and --asked name the file of a search") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML: {error}") from None
+    except YAMLFileError as error:
+        raise SettingsError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: is to hold keys and values")
     return tree

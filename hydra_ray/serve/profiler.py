@@ -10,6 +10,7 @@ from typing import Any
 
 from ray import serve
 
+from hydra_ray.dates import in_order
 from hydra_ray.learn.assembly import make_profile_writer
 from hydra_ray.learn.embedding import make_embedder
 from hydra_ray.learn.threads import use_given_cpus
@@ -74,7 +75,7 @@ class Profiler:
 
     def _look_up(self, user: UserKey, kind: str) -> tuple[Sequence[HistoryItem], ProfileText | None]:
         """The user's history, and their profile where it still does."""
-        history = self._store.history(user)
+        history = in_order(self._store.history(user), lambda item: item.ts)
         if not history:
             return history, ProfileText()
         known = self._store.profile(user, kind)

@@ -13,6 +13,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from hydra_ray.dates import in_order, span
 from hydra_ray.learn.verdicts import Said, Verdict
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey, as_user_id
@@ -35,6 +36,14 @@ def _storable(text: str) -> str:
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "there is no text")
+    return text
+
+
+def _dated(text: str) -> str:
+    try:
+        span(text)
+    except ValueError as error:
+        raise PydanticCustomError("date", "{text} {error}", {"text": repr(text), "error": str(error)}) from None
     return text
 
 
@@ -67,7 +76,7 @@ class Feedback(Lenient):
         edited: What the user made of an answer.
         rejected: The text that the user would not have.
         id: Of the history item; sent again it replaces what was said before.
-        ts: ISO date or date-time.
+        ts: When it was said: a date as `hydra_ray.dates.span` reads it.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -75,7 +84,7 @@ class Feedback(Lenient):
     input: Told
     candidates: list[Told] = Field([], max_length=64)
     id: Told = Field(default_factory=lambda: uuid.uuid4().hex)
-    ts: Told | None = None
+    ts: Annotated[Told, AfterValidator(_dated)] | None = None
     accepted: Told | None = None
     edited: Told | None = None
     rejected: Told | None = Field(None, validate_default=True)
@@ -153,7 +162,7 @@ class UserEndpoints:
 
     async def history(self, user: UserId) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""
-        items = await asyncio.to_thread(self._store.history, self._key(user))
+        items = in_order(await asyncio.to_thread(self._store.history, self._key(user)), lambda item: item.ts)
         return {"object": "list", "data": [asdict(item) for item in items]}
 
     async def forget_item(self, user: UserId, item: Id) -> Response:

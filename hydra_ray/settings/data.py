@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
+from os import PathLike, fspath
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from hydra_ray.settings.section import Section
+
+# A path or a URI; as a path, s3://bucket would lose a slash.
+Place = Annotated[
+    str, BeforeValidator(lambda value: fspath(value) if isinstance(value, PathLike) else value), Field(min_length=1)
+]
 
 
 class ReviewSettings(Section):
@@ -35,9 +40,16 @@ class DataSettings(Section):
     format: Literal["lamp", "records", "reviews", "chat", "simulated", "store"] = Field(
         "lamp", description="store: the histories that model.store holds, with what was said while serving."
     )
-    dir: Path | None = Field(None, description="Folder of LaMP's <split>_questions.json and <split>_outputs.json.")
-    path: Path | None = Field(None, description="JSONL or Parquet file of records; JSONL of reviews or chats.")
-    items: Path | None = Field(None, description="For reviews: JSONL file of {parent_asin, title, description}.")
+    dir: Place | None = Field(
+        None, description="Folder or URI of LaMP's <split>_questions.json and <split>_outputs.json."
+    )
+    path: Place | None = Field(
+        None, description="File, folder, glob or URI (s3://) of records, reviews or chats: JSON, CSV or Parquet."
+    )
+    items: Place | None = Field(None, description="For reviews: likewise, of {parent_asin, title, description}.")
+    skip_bad: int | float = Field(
+        0, ge=0, description="Bad records that may be left out: so many, or below 1 a share of all, e.g. 0.01."
+    )
     reviews: ReviewSettings = ReviewSettings()
     task: str = Field("text", description="A task of the registry, e.g. LaMP_2M.")
     split: str = Field("train", description="train, dev or another split that the data has.")
@@ -54,3 +66,17 @@ class DataSettings(Section):
     dev_users: int = Field(40, ge=1, description="For simulated: users in split dev.")
     history: int = Field(24, ge=0, description="For simulated: history items a user.")
     queries: int = Field(4, ge=1, description="For simulated: queries a user.")
+
+    @field_validator("skip_bad", mode="before")
+    @classmethod
+    def _a_count_or_a_share(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("write a count, e.g. 100, or a share below 1, e.g. 0.01")
+        return value
+
+    @field_validator("skip_bad")
+    @classmethod
+    def _not_between(cls, value: float) -> float:
+        if isinstance(value, float) and value >= 1:
+            raise ValueError("write a count as a whole number, e.g. 100, or a share below 1, e.g. 0.01")
+        return value

@@ -7,11 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from hydra_ray.records import HydraError
 from hydra_ray.settings.tree import Settings
+from hydra_ray.settings.yaml_file import YAMLFileError, parse_yaml, read_yaml
 
 
 class SettingsError(HydraError):
@@ -50,7 +50,7 @@ def _preset(name: str) -> dict[str, Any]:
     known = sorted(Path(one.name).stem for one in folder.iterdir())
     if name not in known:
         raise SettingsError(f"preset: there is no {name!r}; there are {', '.join(known)}")
-    tree: dict[str, Any] = yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
+    tree: dict[str, Any] = parse_yaml((folder / f"{name}.yaml").read_text(encoding="utf-8"))
     below = tree.pop("preset", None)
     return _over(_preset(below), tree) if below else tree
 
@@ -72,11 +72,11 @@ def _reason(error: Any) -> str:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        tree = read_yaml(path) or {}
     except OSError as error:
         raise SettingsError(f"{path}: the settings file cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid YAML: {error}") from None
+    except YAMLFileError as error:
+        raise SettingsError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: settings are a mapping of sections, not a {type(tree).__name__}")
     # A section whose lines are all commented out means its defaults.
@@ -93,6 +93,6 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(tree, dict):
             raise SettingsError(f'override "{override}": "{section}" holds a value, not a section')
     try:
-        tree[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f'override "{override}": the value is not valid YAML: {error}') from None
+        tree[last] = parse_yaml(value)
+    except YAMLFileError as error:
+        raise SettingsError(f'override "{override}": the value is {error}') from None

@@ -18,7 +18,7 @@ from itertools import accumulate, islice
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hydra_ray.data.split import surely_before
+from hydra_ray.dates import surely_before
 from hydra_ray.records import HistoryItem, Message, PeerItem, UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profile import Draft, Pag, PeerSource, ProfileRules, ProfileTools, storable

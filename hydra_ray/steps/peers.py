@@ -8,7 +8,7 @@ from threading import Lock
 
 import numpy as np
 
-from hydra_ray.data.split import surely_before
+from hydra_ray.dates import surely_before
 from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked, UserKey
 from hydra_ray.steps.embed import Embed, Vectors
 from hydra_ray.steps.nearest import NearestIndex

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from hydra_ray.dates import earliest, latest
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.steps.differences import Dpl
 from hydra_ray.steps.profile import Pag, ProfileKind, ProfileRules, ProfileTools
@@ -85,12 +86,13 @@ class ProfileWriter:
 
 
 def cut_off(history: Sequence[HistoryItem], asked_at: str | None = None) -> str | None:
-    """Until when other people's texts may be read: the date of the newest item that the query may see.
+    """Until when other people's texts may be read: the date of the newest item that the query may see, or its own where
+    that is earlier.
 
-    No query that sees these items is asked earlier, so one profile serves all of them. Where no item is dated, the
-    query's own date counts.
+    As a rule no query that sees these items is asked earlier, so one profile serves all of them. Where no item is
+    dated, the query's own date counts.
     """
-    return max((item.ts for item in history if item.ts), default=asked_at)
+    return earliest([latest(item.ts for item in history), asked_at])
 
 
 def _digest(*parts: object) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hydra_ray.bounded import words_remembered
+from hydra_ray.dates import in_order
 from hydra_ray.records import HistoryItem, Query, Ranked
 from hydra_ray.steps.bm25 import Bm25
 from hydra_ray.steps.embed import Embed
@@ -105,7 +106,9 @@ def shuffled(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranke
 
 def recent(query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
     """The k newest items, newest first."""
-    return [Ranked(item, 1 / rank) for rank, item in enumerate(reversed(history), 1)][:k]
+    # What was added last, while serving, may have happened earlier.
+    by_time = in_order(history, lambda item: item.ts)
+    return [Ranked(item, 1 / rank) for rank, item in enumerate(reversed(by_time), 1)][:k]
 
 
 def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) -> list[Ranked]:

@@ -73,7 +73,7 @@ def test_describe_counts_what_is_there(hydra_ray, lamp: Path):
     ("change", "told"),
     [
         (lambda q: q[0]["profile"][1].pop("tag"), ['record 1 (id "q1")', "profile item 2", '"tag"']),
-        (lambda q: q.append(dict(q[0])), ["record 2", '"q1"']),
+        (lambda q: q.append({**q[0], "profile": []}), ["record 2", '"q1"']),
         (lambda q: q[0]["profile"][1].update(id="a"), ["record 1", "profile item 2", '"a"']),
         (lambda q: q[0].update(id="q2"), ["train_outputs.json", '"q1"']),
     ],

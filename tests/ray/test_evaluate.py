@@ -152,7 +152,7 @@ def test_dumps_are_scored_again_without_an_llm(outcome, settings, endpoint, tmp_
 
 def test_corrected_answers_and_other_questions_are_noticed(outcome, settings, endpoint):
     one = settings.model_copy(update={"evaluate": settings.evaluate.model_copy(update={"tasks": ("LaMP_2M",)})})
-    path = settings.data.dir / "LaMP_2M" / "dev_outputs.json"
+    path = Path(settings.data.dir) / "LaMP_2M" / "dev_outputs.json"
     before = path.read_text()
     told = json.loads(before)
     first = told["golds"][0]

@@ -74,7 +74,7 @@ def test_all_errors_are_told_at_once_with_their_paths(tmp_path):
     ("content", "told"),
     [
         (b"seed: [1", "not valid YAML"),
-        (b"caf\xe9: 1", "not valid YAML"),
+        (b"caf\xe9: 1", "byte 3 is not UTF-8. Save the file as UTF-8."),
         (b"- seed", "settings are a mapping of sections, not a list"),
     ],
 )

@@ -1,6 +1,7 @@
 """Where data comes from, as settings say it, up to the users that are read."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,15 @@ def test_reviews_are_loaded_as_the_settings_say(tmp_path):
     assert [(len(user.history), len(user.queries)) for user in dataset.users] == [(2, 1)] * 3
     own, _ = load_data(parse_settings({"data": {**data, "instruction": "Review this:"}}))
     assert own.instruction == "Review this:"
+
+
+@pytest.mark.parametrize("place", ["s3://bucket/x y.jsonl?region=eu-west-1", "data/*.jsonl", "file:///data/r", "r.csv"])
+def test_places_are_kept_as_they_are_written(place):
+    data = parse_settings({"data": {"format": "reviews", "path": place, "items": place, "dir": place}}).data
+    assert data.path == data.items == data.dir == place
+
+
+def test_places_may_be_paths_in_python_but_not_empty():
+    assert parse_settings({"data": {"dir": Path("a/b")}}).data.dir == "a/b"
+    with pytest.raises(SettingsError, match=r"data\.dir"):
+        parse_settings({"data": {"dir": ""}})

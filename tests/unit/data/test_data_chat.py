@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.chat import read_chat
+from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.split import Split
 from hydra_ray.records import Dataset, Message
@@ -100,11 +101,14 @@ def test_a_gzipped_file_is_read(tmp_path):
     [
         ({"messages": [said("user", "Hi")], "output": "x"}, 'chats.jsonl, line 2 has no "user_id". Records need'),
         ({"user_id": "u", "output": "x"}, 'line 2 has no "messages".'),
-        ({"user_id": "u", "messages": [], "output": "x"}, 'line 2 has "messages" that end otherwise. Records need'),
-        (chat("u", "  "), 'line 2 has "messages" that end otherwise.'),
+        (
+            {"user_id": "u", "messages": [], "output": "x"},
+            'line 2 has "messages" without a last one of the user with text. Records',
+        ),
+        (chat("u", "  "), 'line 2 has "messages" without a last one of the user with text.'),
         (
             {"user_id": "u", "messages": [said("user", "Hi"), said("assistant", "Ho")], "output": "x"},
-            'line 2 has "messages" that end otherwise.',
+            'line 2 has an "output" beside "messages" that end with another answer.',
         ),
         (chat("u", "Hi", output=None), "line 2 has none of the fields that hold the answer."),
         (
@@ -112,17 +116,18 @@ def test_a_gzipped_file_is_read(tmp_path):
             'line 2 has "output" and "edited" of the fields that hold the answer. Records need',
         ),
         (
-            chat("u", "Hi", said("tool", "42")),
-            'line 2: message 1 has the role "tool". Roles are system, developer, user, assistant.',
+            chat("u", "Hi", said("critic", "42")),
+            'line 2: message 1 has the role "critic". Roles are system, developer, user, assistant, tool, function.',
         ),
         (chat("u", "Hi", {"role": "user"}), 'line 2: message 1 has no "content". Messages need "role" and "content".'),
-        (chat("u", "Hi", said("user", [1])), 'line 2: message 1 has a list as "content". Write it as text.'),
+        (chat("u", "Hi", said("user", [1])), "line 2: message 1: part 1 is a number, not an object."),
         (chat("u", "Hi", "Hello"), "line 2: message 1 is text, not an object."),
         (
             chat("v", "Hi", id="first"),
             'line 2 has the id "first" of chats.jsonl, line 1. Ids must be unique within the file.',
         ),
         (chat("u", "Hi", ts="2001"), 'line 2 has a "ts", unlike earlier ones of user "u". Date all conversations'),
+        (chat("u", "Hi", id="x", ts="3/9/2021"), 'line 2 has a "ts" that is no date. "3/9/2021" cannot be read: write'),
         (chat("w", "Hi", id="first-0"), None),
     ],
 )
@@ -137,12 +142,14 @@ def test_a_bad_record_is_named_with_line_and_field(tmp_path, bad, message):
 
 
 def test_an_id_that_was_made_for_another_record_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r'^chats\.jsonl: two records have the id "u-0"\. Give ids'):
+    with pytest.raises(DataError, match=r'chats\.jsonl: two records have the id "u-0"\. Give ids'):
         read(tmp_path, chat("u", "Hello"), chat("v", "Hi", id="u-0"))
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"gone\.jsonl: the file cannot be read: No such file or directory\.$"):
+    with pytest.raises(
+        DataError, match=r"gone\.jsonl: no such file\. Point data\.path at a file, a folder of files or a glob\.$"
+    ):
         read_chat(tmp_path / "gone.jsonl", EVERYBODY)
 
 
@@ -153,7 +160,10 @@ turns = st.lists(st.builds(said, st.sampled_from(["system", "user", "assistant"]
 @settings(max_examples=50)
 @given(
     records=st.lists(
-        st.builds(lambda user, last, before: chat(user, last, *before), st.sampled_from("ab"), texts, turns)
+        st.builds(lambda user, last, before: chat(user, last, *before), st.sampled_from("ab"), texts, turns),
+        min_size=1,
+        # The same again would be one.
+        unique_by=lambda record: (record["user_id"], folded(record["messages"][-1]["content"])),
     )
 )
 def test_every_conversation_is_read_back_whole_and_in_order(tmp_path_factory, records):
@@ -189,7 +199,10 @@ def test_what_cannot_be_stored_or_read_is_named(tmp_path):
     with pytest.raises(DataError, match=r'line 1 has half a surrogate pair in "user_id"\. Take it out\.$'):
         read(tmp_path, chat("\ud83d", "Hi"))
     path = tmp_path / "c.jsonl"
-    for text in ("9" * 5000, "[" * 100_000):
+    for text in ("9" * 5000, '{"messages": ' + "[" * 100_000):
         path.write_text(text)
         with pytest.raises(DataError, match=r"^c\.jsonl, line 1: cannot be read "):
             read_chat(path, EVERYBODY)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"^c\.jsonl: cannot be read "):
+        read_chat(path, EVERYBODY)

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data.duplicates import folded
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.tasks import TASKS, TEXT_TASK
@@ -79,6 +80,22 @@ def test_questions_of_a_user_share_a_history_and_see_their_own_profiles(tmp_path
     assert data.golds == {}
 
 
+def test_unpadded_dates_are_before_what_is_later_and_a_year_is_not_before_its_days(tmp_path):
+    profile = [item(ts, ts=ts) for ts in ("2021-10-01", "2021-3-10", "2021-3-9", "2021-03-08", "2021")]
+    write(tmp_path, [question("q", *profile, date="2021-03-09")])
+    _, data = read_lamp(tmp_path, TAGS, "dev")
+    (user,) = data.users
+    assert [one.id for one in user.history] == ["2021", "2021-03-08", "2021-3-9", "2021-3-10", "2021-10-01"]
+    assert [one.id for one in data.history(user, user.queries[0])] == ["2021-03-08", "2021-3-9"]
+
+
+def test_items_without_dates_keep_their_places(tmp_path):
+    profile = [item("a", ts="2003"), item("b"), item("c", ts="2001"), item("d", ts="")]
+    write(tmp_path, [question("q", *profile)])
+    _, data = read_lamp(tmp_path, TAGS, "dev")
+    assert [one.id for one in data.users[0].history] == ["c", "b", "a", "d"]
+
+
 def test_items_without_dates_keep_the_files_order(tmp_path):
     write(tmp_path, [question("q", item("c"), item("a"), item("b"))])
     _, data = read_lamp(tmp_path, TAGS, "dev")
@@ -129,9 +146,14 @@ def test_a_task_without_marker_keeps_the_whole_input(tmp_path):
 
 
 words = st.text(min_size=1, max_size=8)
+# Ids are known without the blanks around them, and hold no zero bytes.
+ids = words.filter(lambda text: text.strip() == text and "\0" not in text)
 dates = st.none() | st.dates().map(str)
 pools = st.lists(
-    st.fixed_dictionaries({"description": words, "tag": st.sampled_from(["sci-fi", "comedy"]), "ts": dates}), max_size=5
+    st.fixed_dictionaries({"description": words, "tag": st.sampled_from(["sci-fi", "comedy"]), "ts": dates}),
+    max_size=5,
+    # The same again would be one.
+    unique_by=lambda row: folded(row["description"]),
 )
 
 
@@ -139,7 +161,7 @@ pools = st.lists(
 def lamp_files(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Users with a pool of items each, and questions that see a part of it."""
     questions, golds = [], {}
-    for user in draw(st.lists(words, unique=True, min_size=1, max_size=4)):
+    for user in draw(st.lists(ids, unique=True, min_size=1, max_size=4)):
         pool = [{"id": str(number), **values} for number, values in enumerate(draw(pools))]
         for _ in range(draw(st.integers(1, 3))):
             name = f"q{len(questions)}"
@@ -164,10 +186,12 @@ def test_every_well_formed_file_is_read_back_whole(tmp_path, files):
         user, query = read[record["id"]]
         assert user.key == query.user == UserKey("default", record["user_id"])
         assert query.input == record["input"].removeprefix(INSTRUCTION).strip()
-        seen = {item.id: (item.input, item.output, item.ts) for item in data.history(user, query)}
-        assert seen == {row["id"]: (row["description"], row["tag"], row["ts"]) for row in record["profile"]}
+        seen = {folded(item.input): (item.output, item.ts) for item in data.history(user, query)}
+        gold = folded(query.input), golds[query.id]
+        told = [(folded(row["description"]), row["tag"], row["ts"]) for row in record["profile"]]
+        assert seen == {text: (tag, ts) for text, tag, ts in told if (text, tag) != gold}
     for user in data.users:
-        stamps = [item.ts or "" for item in user.history]
+        stamps = [item.ts for item in user.history if item.ts]
         assert stamps == sorted(stamps)
 
 

@@ -81,7 +81,19 @@ def profile(*items: Any) -> list[dict[str, Any]]:
             'record 2 (id "4a02"): profile item 2 has the id "a" of an earlier item. '
             "Ids must be unique within a profile.",
         ),
-        ([*GOOD, GOOD[0]], 'record 3 (id "4a01") has the id of record 1. Ids must be unique within the file.'),
+        (
+            profile(item("a", ts="2021-13-01")),
+            'record 2 (id "4a02"): profile item 1 has a "ts" that is no date. "2021-13-01" cannot be read: write',
+        ),
+        (
+            [GOOD[0] | {"date": "yesterday"}],
+            'record 1 (id "4a01") has a "date" that is no date. "yesterday" cannot be read: write a year',
+        ),
+        (
+            profile(item("a", ts="999"), item("b", ts="1000")),
+            'user "4a02" has the dates "999", which counts seconds from 1970, and "1000", which is of the calendar.',
+        ),
+        ([*GOOD, question("4a01")], 'record 3 (id "4a01") has the id of record 1. Ids must be unique within the file.'),
         (
             [GOOD[0], question("4a02", item("b", "sci-fi"), user_id="u")],
             'record 2 (id "4a02") has a profile item 1 (id "b") that differs from the item of this id in another '
@@ -127,7 +139,7 @@ def test_a_bad_questions_file_is_named_with_record_and_field(tmp_path, questions
             "Questions and outputs must be of the same split.",
         ),
         (
-            outputs(("4a01", "comedy"), ("4a01", "comedy")),
+            outputs(("4a01", "comedy"), ("4a01", "sci-fi")),
             'dev_outputs.json, record 2 (id "4a01") has the id of record 1. Ids must be unique within the file.',
         ),
         (

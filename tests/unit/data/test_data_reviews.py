@@ -119,7 +119,7 @@ def test_one_persons_many_reviews_of_an_item_are_one_reviewer(tmp_path):
 
 def test_both_splits_are_filtered_together(tmp_path):
     people = [f"person {number}" for number in range(40)]
-    reviews = [review(user, "a", day) for user in people for day in (1, 2)]
+    reviews = [review(user, "a", day, text=f"Day {day}.") for user in people for day in (1, 2)]
     filters = ReviewFilters(1, 1, 1000, min_item_users=40, min_user_reviews=2)
     train, dev = (
         {user.key.user for user in read(tmp_path, reviews, [item("a")], filters, Split(name, 1, 0.5, 0)).users}

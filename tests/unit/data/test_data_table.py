@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -64,8 +65,8 @@ def test_one_record_always_stays_history(tmp_path, records, history, queries):
 
 
 def test_records_of_the_querys_own_date_are_not_before_it(tmp_path):
-    path = jsonl(tmp_path / "r.jsonl", [record("u", ts) for ts in ("2001", "2002", "2002", "2003")])
-    data = read(path)
+    records = [record("u", ts, input=f"{n}") for n, ts in enumerate(("2001", "2002", "2002", "2003"))]
+    data = read(jsonl(tmp_path / "r.jsonl", records))
     (user,) = data.users
     same, later = user.queries
     assert [item.ts for item in data.history(user, same)] == ["2001"]
@@ -105,11 +106,37 @@ def test_parquet_reads_as_jsonl_does(tmp_path):
 
 @pytest.mark.parametrize(
     ("stamp", "text"),
-    [(date(2001, 2, 3), "2001-02-03"), (datetime(2001, 2, 3, 4, 5), "2001-02-03 04:05:00.000000")],
+    [
+        (date(2001, 2, 3), "2001-02-03"),
+        (datetime(2001, 2, 3, 4, 5), "2001-02-03T04:05:00"),
+        (datetime(2001, 2, 3, 4, 5, tzinfo=ZoneInfo("America/New_York")), "2001-02-03T09:05:00+00:00"),
+    ],
 )
 def test_parquet_dates_read_as_text(tmp_path, stamp, text):
     pq.write_table(pa.Table.from_pylist([record("u", stamp)]), tmp_path / "r.parquet")
     assert read(tmp_path / "r.parquet").users[0].history[0].ts == text
+
+
+def test_the_hour_that_comes_twice_is_in_order(tmp_path):
+    zone = ZoneInfo("America/New_York")
+    stamps = [datetime(2026, 11, 1, 1, 50, tzinfo=zone), datetime(2026, 11, 1, 1, 20, fold=1, tzinfo=zone)]
+    column = pa.array([datetime(2026, 11, 1, 1, 10, tzinfo=zone), *stamps], pa.timestamp("us", zone.key))
+    texts = ["first", "second", "third"]
+    pq.write_table(
+        pa.table({"user_id": ["u"] * 3, "input": texts, "output": texts, "ts": column}), tmp_path / "r.parquet"
+    )
+    data = read(tmp_path / "r.parquet", queries_per_user=1)
+    (user,) = data.users
+    assert user.queries[0].input == "third"
+    assert [item.input for item in data.history(user, user.queries[0])] == ["first", "second"]
+
+
+def test_epochs_are_ordered_as_numbers(tmp_path):
+    stamps = [999_999_990, 1_000_000_005, 1_000_000_010, 999_999_999]
+    data = read(jsonl(tmp_path / "r.jsonl", [record("u", ts) for ts in stamps]), queries_per_user=1)
+    (user,) = data.users
+    assert [item.ts for item in user.history] == ["999999990", "999999999", "1000000005"]
+    assert [query.ts for query in user.queries] == ["1000000010"]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +147,11 @@ def test_parquet_dates_read_as_text(tmp_path, stamp, text):
             'r.jsonl, line 3 has no "ts". Records need "user_id", "input"',
         ),
         ({"user_id": "u", "input": "a", "output": "calm", "ts": ""}, 'r.jsonl, line 3 has no "ts".'),
+        (
+            {"user_id": "u", "input": "a", "output": "calm", "ts": "9 March"},
+            'r.jsonl, line 3 has a "ts" that is no date. "9 March" cannot be read: write a year (2021), a month',
+        ),
+        ({"user_id": "u", "input": "a", "output": "calm", "ts": "9" * 99}, f'no date. "{"9" * 40}..." cannot be read'),
         ({"input": "a", "output": "calm", "ts": "2001"}, 'r.jsonl, line 3 has no "user_id".'),
         ({"user_id": "u", "output": "calm", "ts": "2001"}, 'r.jsonl, line 3 has no "input".'),
         ({"user_id": "u", "input": "a", "ts": "2001"}, 'r.jsonl, line 3 has no "output".'),
@@ -168,22 +200,23 @@ def test_parquet_without_a_column_or_a_value_is_named(tmp_path):
 def test_files_and_splits_that_are_not_there_are_named(tmp_path):
     with pytest.raises(DataError, match=r"gone\.jsonl: no such file\."):
         read(tmp_path / "gone.jsonl")
-    with pytest.raises(DataError, match=r"^r\.csv: records are read from \.jsonl and \.parquet files\."):
-        read(tmp_path / "r.csv")
+    (tmp_path / "r.doc").write_text("Dear all", encoding="utf-8")
+    with pytest.raises(DataError, match=r"^r\.doc: of no known format: records are JSON Lines"):
+        read(tmp_path / "r.doc")
     with pytest.raises(DataError, match='have the splits "train" and "dev", not "test"'):
         Split("test", **SETTINGS)
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(2000, 2009).map(str)), max_size=25),
+    rows=st.lists(st.tuples(st.sampled_from("abc"), st.integers(2000, 2009).map(str)), min_size=1, max_size=25),
     queries=st.integers(1, 4),
 )
 def test_no_record_is_lost_and_no_query_sees_its_future(tmp_path_factory, rows, queries):
     path = jsonl(tmp_path_factory.mktemp("any") / "r.jsonl", [record(user, ts) for user, ts in rows])
     data = read(path, queries_per_user=queries)
     kept = [(user.key.user, part.ts) for user in data.users for part in (*user.history, *user.queries)]
-    assert sorted(kept) == sorted(rows)
+    assert sorted(kept) == sorted(set(rows))
     ids = [part.id for user in data.users for part in (*user.history, *user.queries)]
     assert len(set(ids)) == len(ids)
     for user in data.users:

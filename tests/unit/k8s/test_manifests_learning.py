@@ -85,7 +85,7 @@ def test_the_job_learns_in_order_with_settings_that_parse(manifests, tmp_path):
 def test_the_job_reads_records_and_uses_gpus(with_gpus, tmp_path):
     given = commands(with_gpus, tmp_path)["train"]
     assert given.data.format == "records"
-    assert given.data.path == Path("/data/records.parquet")
+    assert given.data.path == "/data/records.parquet"
     assert given.base.gpu
     # auto would look while the autoscaler has not brought a GPU yet.
     assert (given.generator.backend, given.generator.vllm.device) == ("vllm", "gpu")

@@ -88,6 +88,17 @@ def test_a_pseudo_query_sees_neither_itself_nor_what_came_later(sizes, seed):
         assert unit.history == user.history[:place]
 
 
+def test_a_pseudo_query_does_not_see_what_may_be_later():
+    stamps = ("2021", "2021-3-8", "2021-03-09", "2021-3-9", None, "2021-03-09")
+    history = tuple(HistoryItem(str(place), f"film {place}", "tag", ts) for place, ts in enumerate(stamps))
+    user = User(UserKey("acme", "ann"), history)
+    assert [item.id for item in pseudo_unit(user, 5, same_time=False).history] == ["1", "4"]
+    assert [item.id for item in pseudo_unit(user, 5).history] == ["1", "2", "3", "4"]
+    data = Dataset((user,), same_time=False)
+    asked = {unit.query.id: unit for unit in plan(data, pseudo_queries=9)}
+    assert [item.id for item in asked["5@pseudo"].history] == ["1", "4"]
+
+
 def test_a_pseudo_query_is_the_item_without_its_answer():
     item = HistoryItem("i", "a film", "drama", ts="2001", item_id="tt1", context="its title")
     unit = pseudo_unit(User(UserKey("acme", "ann"), (item,)), 0)

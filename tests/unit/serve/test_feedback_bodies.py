@@ -57,6 +57,7 @@ def test_an_id_is_made_where_none_is_sent():
         ({"accepted": ""}, {"accepted"}),
         ({"accepted": 7, "input": None, "candidates": ["drama", " "]}, {"accepted", "input", "candidates.1"}),
         ({"input": " ", "accepted": None, "id": "", "ts": 5}, {"input", "rejected", "id", "ts"}),
+        ({"ts": "next Tuesday"}, {"ts"}),
         ({"candidates": ["drama"] * 65}, {"candidates"}),
         ({"acepted": "drama"}, {"acepted"}),
         ({"accepted": "half a \ud83d sign", "id": "\0"}, {"accepted", "id"}),
@@ -70,6 +71,7 @@ def test_all_that_is_wrong_is_named(changes, fields):
     ("body", "told"),
     [
         ({"input": "x"}, "exactly one of accepted, edited and rejected is wanted, not none"),
+        ({**BODY, "ts": "9.3.2021"}, "'9.3.2021' is no date that can be read: write a year"),
         ({**BODY, "edited": "x"}, "exactly one of accepted, edited and rejected is wanted, not accepted and edited"),
     ],
 )

@@ -84,6 +84,9 @@ def test_an_unknown_kind_names_the_setting():
 def test_others_are_read_until_the_newest_item_that_is_seen(item):
     assert cut_off([item("a", ts="2003"), item("b"), item("c", ts="2001")]) == "2003"
     assert cut_off([item("a", ts="2003")], "2010") == "2003"
+    assert cut_off([item("a", ts="2021-10-01"), item("b", ts="2021-3-9")]) == "2021-10-01"
+    # A profile may hold more than was there when the query was asked.
+    assert cut_off([item("a", ts="2021-10-01")], "2021") == "2021"
     assert cut_off([item("a")], "2010") == "2010"
     assert cut_off([item("a")]) is None
 

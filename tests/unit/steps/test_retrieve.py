@@ -161,6 +161,9 @@ def test_random_items_depend_on_user_and_query_only(query, item):
 def test_recent_items_come_newest_first_whatever_is_asked(query, item):
     history = [item(name) for name in "abc"]
     assert [ranked.item.id for ranked in RETRIEVERS["recent"](query("a"), history, 2)] == ["c", "b"]
+    # Told last is not newest.
+    history = [item("a", ts="2021-10-01"), item("b", ts="2021-3-9"), item("c", ts="1600000000")]
+    assert [ranked.item.id for ranked in RETRIEVERS["recent"](query("a"), history, 2)] == ["a", "b"]
 
 
 def test_mixed_puts_what_fits_and_is_new_before_what_is_only_one_of_them(query, item):

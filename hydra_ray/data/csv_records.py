@@ -1,0 +1,89 @@
+"""Reads CSV and its kin (tabs, semicolons), with the names of the fields in the first line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import count
+
+from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.errors import DataError, RecordError
+from hydra_ray.data.fields import Fields, Layout
+from hydra_ray.data.files import DataFile
+from hydra_ray.data.streams import head_of, opened
+
+# CSV has no numbers and no null: what pandas and numpy write where a value is missing.
+_MISSING = frozenset({"", "nan", "NaN", "NaT", "<NA>"})
+_DELIMITERS = ",;\t"
+# A cell may be as long as a text is; the csv module's own bound is 128 KiB.
+_LONGEST_CELL = 1 << 30
+
+
+def read_csv_records(file: DataFile, layout: Layout, bad: BadRecords) -> Iterator[Fields]:
+    """The records of a file in its order; all values are text, those of empty cells missing.
+
+    A record's place is the line it begins in: texts in quotes may go on for more.
+
+    Args:
+        file: The file.
+        layout: What the records look like.
+        bad: Takes lines with too many or too few cells.
+
+    Raises:
+        DataError: The file cannot be read, has no usable header, or ends within a quoted text.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    with opened(file) as stream:
+        head_of(stream, file)
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        first = text.readline()
+        if not first.strip():
+            # Without a header there is no record, whatever else there is not.
+            return
+        delimiter = max(_DELIMITERS, key=first.count)
+        names = _header(next(csv.reader([first], delimiter=delimiter)), file, layout)
+        yield from _rows(text, delimiter, names, file, layout.needs, bad)
+
+
+def _header(cells: list[str], file: DataFile, layout: Layout) -> list[str]:
+    names = [cell.strip() for cell in cells]
+    if twice := [name for name in names if name and names.count(name) > 1]:
+        raise DataError(f'{file.name}, line 1: two columns are called "{twice[0]}". Rename one.')
+    for name in layout.required:
+        if name not in names and name not in file.partition:
+            raise DataError(f'{file.name}: no column "{name}". {layout.needs} The file has: {", ".join(names)}.')
+    return names
+
+
+def _rows(
+    text: io.TextIOWrapper, delimiter: str, names: list[str], file: DataFile, needs: str, bad: BadRecords
+) -> Iterator[Fields]:
+    rows = csv.reader(text, delimiter=delimiter, strict=True)
+    for _ in count():
+        # The header is not the reader's.
+        place = f"{file.name}, line {rows.line_num + 2}"
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            if "unexpected end of data" in str(error):
+                raise DataError(f"{place}: a text in quotes begins here and does not end. Close the quotes.") from None
+            bad.read += 1
+            bad.add(RecordError(f"{place}: not CSV ({error}).", place, f"is not CSV ({error})"))
+            continue
+        if cells:
+            bad.read += 1
+            with bad.aside():
+                yield _fields(cells, names, place, needs)
+
+
+def _fields(cells: list[str], names: list[str], place: str, needs: str) -> Fields:
+    if len(cells) != len(names):
+        told = f"has {len(cells)} cells where the header has {len(names)}"
+        raise RecordError(f"{place} {told}. Put texts that hold the delimiter in quotes.", place, told)
+    values = {name: None if cell in _MISSING else cell for name, cell in zip(names, cells, strict=True)}
+    if any("\udc80" <= sign <= "\udcff" for cell in cells if not cell.isascii() for sign in cell):
+        raise RecordError(f"{place} is not UTF-8. Save the file as UTF-8.", place, "is not UTF-8")
+    return Fields(values, place, needs, typed=False)

@@ -1,0 +1,65 @@
+"""Reads YAML that people write: a key that is there twice is an error, not a section lost in silence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hydra_ray.utf8 import EncodingError, decode
+
+
+class YAMLFileError(ValueError):
+    """YAML that cannot be used; the message reads on from the file's name, on one line."""
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which keeps the last of two values without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Here and not where values are made: "<<" has not yet brought in the keys of other mappings.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            name, line = (key.tag, key.value), key.start_mark.line + 1
+            if name in lines:
+                raise YAMLFileError(
+                    f'ambiguous: the key "{key.value}" is there twice, in lines {lines[name]} and {line}. Make one of '
+                    "them."
+                )
+            lines[name] = line
+        return node
+
+
+def read_yaml(path: Path) -> Any:
+    """The value of a YAML file.
+
+    Raises:
+        OSError: The file cannot be read.
+        YAMLFileError: It is no YAML, no UTF-8, or says a key twice.
+    """
+    try:
+        return parse_yaml(decode(path.read_bytes()))
+    except EncodingError as error:
+        raise YAMLFileError(str(error)) from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        YAMLFileError: It is no YAML, or says a key twice.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        at = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise YAMLFileError(f"not valid YAML{at}: {error.problem or error.context}.") from None
+    except YAMLFileError:
+        raise
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise YAMLFileError(f"not valid YAML: {' '.join(str(error).split())}.") from None

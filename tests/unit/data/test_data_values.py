@@ -1,0 +1,292 @@
+"""Values that are none, ids that lost digits, and what else a field may hold."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hydra_ray.data.errors import DataError
+from hydra_ray.data.fields import Fields
+from hydra_ray.data.split import Split
+from hydra_ray.data.table import read_records
+from hydra_ray.records import Dataset, HistoryItem
+from hydra_ray.tasks import TEXT_TASK
+
+EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+GOOD = {"user_id": "u", "input": "hi", "output": "ho", "ts": "2026"}
+
+
+def read(path: Path) -> Dataset:
+    return read_records(path, TEXT_TASK, EVERYBODY)
+
+
+def line(folder: Path, text: str) -> Path:
+    path = folder / "r.jsonl"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def parquet(folder: Path, **columns: Any) -> Path:
+    arrays = {name: pa.array([value]) for name, value in GOOD.items()} | columns
+    pq.write_table(pa.table(arrays), folder / "r.parquet")
+    return folder / "r.parquet"
+
+
+def only(data: Dataset) -> tuple[str, HistoryItem]:
+    (user,) = data.users
+    return user.key.user, user.history[0]
+
+
+@pytest.mark.parametrize("none", ["NaN", "Infinity", "-Infinity", "1e999", "null"])
+@pytest.mark.parametrize("field", ["user_id", "input", "output", "ts"])
+def test_numbers_that_are_none_are_missing(tmp_path, field, none):
+    text = json.dumps({name: value for name, value in GOOD.items() if name != field})[:-1]
+    with pytest.raises(DataError, match=f'^r\\.jsonl, line 1 has no "{field}"'):
+        read(line(tmp_path, f'{text}, "{field}": {none}}}'))
+
+
+def test_texts_that_look_like_none_are_text(tmp_path):
+    text = json.dumps(GOOD | {"user_id": "nan", "input": "NaN", "output": "None", "item_id": "null"})
+    user, item = only(read(line(tmp_path, text)))
+    assert (user, item.input, item.output, item.item_id) == ("nan", "NaN", "None", "null")
+
+
+def test_a_time_that_is_none_is_missing(tmp_path):
+    with pytest.raises(DataError, match=r'line 1 has no "ts"'):
+        read(line(tmp_path, json.dumps(GOOD | {"ts": "NaT"})))
+
+
+@pytest.mark.parametrize("cell", ["", '""', "NaN", "nan", "NaT", "<NA>"])
+def test_empty_cells_are_missing(tmp_path, cell):
+    path = tmp_path / "r.csv"
+    path.write_text(f"user_id,input,output,ts\nu,hi,{cell},2026\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r'^r\.csv, line 2 has no "output"'):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", [pa.float64(), pa.float32(), pa.float16()])
+def test_nan_in_parquet_is_missing(tmp_path, kind):
+    with pytest.raises(DataError, match=r'^r\.parquet, row 1 has no "output"'):
+        read(parquet(tmp_path, output=pa.array([np.float16("nan")], kind)))
+    with pytest.raises(DataError, match=r'^r\.parquet, row 1 has no "user_id"'):
+        read(parquet(tmp_path, user_id=pa.array([np.float16("inf")], kind)))
+
+
+LOST = 'as "user_id", which went through floats, where ids lose digits. Write ids as text.'
+
+
+@pytest.mark.parametrize(
+    ("written", "identity"),
+    [
+        ("12345678901234567", "12345678901234567"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("123.0", "123"),
+        ("-7", "-7"),
+        ("0.0", "0"),
+        ("1e3", "1000"),
+        ("9007199254740991.0", "9007199254740991"),
+        ("9007199254740992.0", None),
+        ("1.2345678901234568e+16", None),
+        ("12.5", None),
+        ('"123.0"', "123.0"),
+        ('"007"', "007"),
+        # A hexadecimal id, not a float: no program writes those without sign or point.
+        ('"12e5"', "12e5"),
+        ('"1e+18"', None),
+        ('"1.2345678901234568e+18"', None),
+        ('"1.2345678901234568E18"', None),
+        ('" 1.5e-7 "', None),
+    ],
+)
+def test_ids_keep_their_digits_or_are_refused(tmp_path, written, identity):
+    for field in ("user_id", "item_id"):
+        text = json.dumps({name: value for name, value in GOOD.items() if name != field})[:-1]
+        path = line(tmp_path, f'{text}, "{field}": {written}}}')
+        if identity is None:
+            with pytest.raises(DataError) as caught:
+                read(path)
+            assert LOST.replace("user_id", field) in str(caught.value)
+        else:
+            user, item = only(read(path))
+            assert (user if field == "user_id" else item.item_id) == identity
+
+
+@pytest.mark.parametrize(
+    ("cell", "identity"),
+    [
+        ("12345678901234567", "12345678901234567"),
+        ("123.0", "123"),
+        ("007", "007"),
+        ("1.5", "1.5"),
+        ("9007199254740992.0", None),
+        ("1.2345678901234568e+18", None),
+        ("1.23457E+18", None),
+    ],
+)
+def test_ids_in_csv_are_text_unless_they_were_floats(tmp_path, cell, identity):
+    path = tmp_path / "r.csv"
+    path.write_text(f"user_id,input,output,ts\n{cell},hi,ho,2026\n", encoding="utf-8")
+    if identity is None:
+        with pytest.raises(DataError, match=LOST):
+            read(path)
+    else:
+        assert only(read(path))[0] == identity
+
+
+@pytest.mark.parametrize(
+    ("values", "identity"),
+    [
+        (pa.array([2**62 + 1]), str(2**62 + 1)),
+        (pa.array([2**64 - 1], pa.uint64()), str(2**64 - 1)),
+        (pa.array([7.0]), "7"),
+        (pa.array([2.0**53]), None),
+        (pa.array([16777215.0], pa.float32()), "16777215"),
+        (pa.array([16777216.0], pa.float32()), None),
+        (pa.array([np.float16(2048)], pa.float16()), None),
+        (pa.array([Decimal("12345678901234567890")]), "12345678901234567890"),
+        (pa.array([Decimal("7.00")]), "7"),
+        (pa.array(["ann"], pa.large_string()), "ann"),
+        (pa.array(["ann"], pa.string_view()), "ann"),
+        (pa.array(["ann"]).dictionary_encode(), "ann"),
+        (pa.array(["änn".encode()], pa.binary()), "änn"),
+        (pa.array(["ann"], pa.binary()).cast(pa.binary(3)), "ann"),
+    ],
+)
+def test_parquet_ids_of_any_type_keep_their_digits(tmp_path, values, identity):
+    path = parquet(tmp_path, user_id=values)
+    if identity is None:
+        with pytest.raises(DataError, match=LOST):
+            read(path)
+    else:
+        assert only(read(path))[0] == identity
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (pa.array([True]), 'has true or false as "output". Write it as text.'),
+        (pa.array([["a"]]), 'has a list as "output". Write it as text.'),
+        (pa.array([{"text": "a"}]), 'has an object as "output". Write it as text.'),
+        (pa.array([b"caf\xe9"]), 'has bytes as "output" that are not UTF-8.'),
+        (pa.Array.from_buffers(pa.string(), 1, pa.array([b"caf\xe9"]).buffers()), 'has bytes as "output" that are not'),
+    ],
+)
+def test_parquet_values_that_are_no_text_are_named(tmp_path, values, told):
+    with pytest.raises(DataError) as caught:
+        read(parquet(tmp_path, output=values))
+    assert str(caught.value).startswith(f"r.parquet, row 1 {told}")
+
+
+NEW_YORK = timezone(timedelta(hours=-5))
+
+
+@pytest.mark.parametrize(
+    ("stamps", "text"),
+    [
+        (pa.array([datetime(2026, 1, 1, tzinfo=UTC)]), "2026-01-01T00:00:00+00:00"),
+        (pa.array([datetime(2026, 1, 1, tzinfo=NEW_YORK)]), "2026-01-01T05:00:00+00:00"),
+        (pa.array([1_767_225_600_123_456_789], pa.timestamp("ns", "Asia/Tokyo")), "2026-01-01T00:00:00.123456+00:00"),
+        (pa.array([1_767_225_600_123_456_789], pa.timestamp("ns")), "2026-01-01T00:00:00.123456"),
+        (pa.array([datetime(2026, 1, 1, 9)]), "2026-01-01T09:00:00"),
+        (pa.array([1_767_225_600], pa.timestamp("s")), "2026-01-01T00:00:00"),
+        (pa.array([date(2026, 1, 1)]), "2026-01-01"),
+        (pa.array([date(2026, 1, 1)], pa.date64()), "2026-01-01"),
+        (pa.array([1_767_225_600]), "1767225600"),
+        (pa.array([1_767_225_600.0]), "1767225600"),
+        (pa.array([datetime(2026, 1, 1)]).dictionary_encode(), "2026-01-01T00:00:00"),
+    ],
+)
+def test_parquet_times_are_iso_text_in_utc(tmp_path, stamps, text):
+    assert only(read(parquet(tmp_path, ts=stamps)))[1].ts == text
+
+
+def test_both_sides_of_a_change_of_clocks_stay_apart(tmp_path):
+    stamps = pa.array([1_793_511_000, 1_793_513_400, 1_793_514_000], pa.timestamp("s", "America/New_York"))
+    table = pa.table({"user_id": ["u"] * 3, "input": ["a", "b", "c"], "output": ["x"] * 3, "ts": stamps})
+    pq.write_table(table, tmp_path / "r.parquet")
+    (user,) = read(tmp_path / "r.parquet").users
+    assert [part.input for part in (*user.history, *user.queries)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("stamps", [pa.array([2**62], pa.timestamp("us")), pa.array([2**30], pa.date32())])
+def test_times_beyond_all_years_do_not_end_in_a_traceback(tmp_path, stamps):
+    with pytest.raises(DataError, match=r'row 1 has a "ts" that is no date\.'):
+        read(parquet(tmp_path, ts=stamps))
+
+
+def test_times_of_day_are_text(tmp_path):
+    assert only(read(parquet(tmp_path, input=pa.array([time(9, 30)]))))[1].input.startswith("09:30")
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000", "\u00a0"])
+def test_a_blank_user_is_nobody(tmp_path, blank):
+    with pytest.raises(DataError) as caught:
+        read(line(tmp_path, json.dumps(GOOD | {"user_id": blank})))
+    assert str(caught.value).startswith('r.jsonl, line 1 has a "user_id" that is blank: nobody is not a user.')
+
+
+def test_blanks_around_an_id_are_taken_away_and_counted(tmp_path):
+    records = [GOOD | {"user_id": user, "ts": f"200{year}"} for year, user in enumerate(["ann ", "ann", "\tann"])]
+    data = read(line(tmp_path, "\n".join(map(json.dumps, records))))
+    assert only(data)[0] == "ann"
+    assert data.left_out.counts == {'blanks around "user_id" taken away': 2}
+    assert data.left_out.examples == {'blanks around "user_id" taken away': ["r.jsonl, line 1", "r.jsonl, line 3"]}
+
+
+def test_a_record_that_says_a_key_twice_is_refused(tmp_path):
+    text = '{"user_id": "u", "input": "hi", "output": "a", "output": "b", "ts": "2026"}'
+    with pytest.raises(DataError, match=r'^r\.jsonl, line 1 says "output" twice\. Leave one of them\.$'):
+        read(line(tmp_path, text))
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json", "r.csv"])
+def test_a_byte_order_mark_is_no_part_of_a_record(tmp_path, name):
+    text = {
+        "r.jsonl": json.dumps(GOOD),
+        "r.json": json.dumps([GOOD]),
+        "r.csv": "user_id,input,output,ts\nu,hi,ho,2026",
+    }[name]
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    assert only(read(tmp_path / name))[0] == "u"
+
+
+def test_files_with_marks_that_were_put_together_are_read(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(b"".join(json.dumps(GOOD | {"user_id": user}).encode("utf-8-sig") + b"\n" for user in "ab"))
+    assert [user.key.user for user in read(path).users] == ["a", "b"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json", "r.csv"])
+def test_other_unicode_encodings_are_named_once(tmp_path, name, encoding):
+    text = "user_id,input,output,ts\nu,hi,ho,2026" if name == "r.csv" else json.dumps([GOOD] * 20)
+    (tmp_path / name).write_bytes(text.encode(encoding))
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / name)
+    assert str(caught.value) == f"{name}: the file is UTF-16 or UTF-32, not UTF-8. Save the file as UTF-8."
+
+
+def test_csv_in_another_encoding_is_named_with_its_line(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_bytes("user_id,input,output,ts\nu,hi,ho,2026\nu,hi,café,2026\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"^r\.csv, line 3 is not UTF-8\. Save the file as UTF-8\.$"):
+        read(path)
+
+
+@given(number=st.integers(-(2**70), 2**70))
+def test_whole_numbers_come_through_whole_or_not_at_all(number):
+    assert Fields({"id": number}, "here").identity("id") == str(number)
+    try:
+        assert Fields({"id": float(number)}, "here").identity("id") == str(number)
+    except DataError:
+        assert abs(number) >= 2**53
