@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hydra_ray import stopping
 from hydra_ray.learn.threads import wait_passively
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
@@ -310,7 +311,7 @@ def _plain_errors() -> Iterator[None]:
         if not isinstance(end, Stopped) and end.code != signal.SIGTERM:
             raise
         _say("Stopped. The same command goes on where it was.")
-        sys.exit(end.code if isinstance(end, Stopped) else 128 + signal.SIGTERM)
+        stopping.leave(int(end.code or 0) if isinstance(end, Stopped) else 128 + signal.SIGTERM)
 
 
 def _say(line: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
+from typing import NoReturn
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Closing takes a second or two; what takes longer waits for something that may never come.
@@ -42,3 +44,10 @@ def _stop(number: int, frame: FrameType | None) -> None:
     timer.daemon = True
     timer.start()
     raise Stopped(code)
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process at once: what Python would still tidy up takes it seconds, and the system does that anyway."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -81,6 +81,7 @@ def test_a_signal_is_one_line_and_its_exit_code(monkeypatch, tmp_path, capsys, n
 
     # Else the process would be ended for good some seconds later.
     monkeypatch.setattr(stopping.threading, "Timer", lambda *_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(stopping, "leave", sys.exit)
     monkeypatch.setattr(hydra_ray.evaluate.run, "evaluate", stop)
     path = tmp_path / "s.yaml"
     path.write_text("seed: 5\n")
