@@ -29,7 +29,7 @@ from hydra_ray.settings import Settings, load_settings
 # Measured on two cores, in both arithmetics: starting processes, asking the LLM and fitting take the same time on any
 # processor, about; training and encoding take as long as so many of the probe's layers.
 _FIXED_MINUTES = 2.5
-_LAYERS = 10_000
+_LAYERS = 15_000
 
 
 @dataclass(frozen=True, slots=True)

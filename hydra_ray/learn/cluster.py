@@ -15,6 +15,7 @@ import ray
 from hydra_ray.learn.quiet import without_core_lines
 from hydra_ray.learn.ray_start import start_ray
 from hydra_ray.learn.threads import PASSIVE_WAITS, wait_passively
+from hydra_ray.models.precision import FORCED
 from hydra_ray.settings import RaySettings
 
 
@@ -45,7 +46,8 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
     cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
     # Processes on a machine of their own inherit nothing from this one.
-    there = {"runtime_env": {"env_vars": PASSIVE_WAITS}}
+    forced = {FORCED: os.environ[FORCED]} if FORCED in os.environ else {}
+    there = {"runtime_env": {"env_vars": {**PASSIVE_WAITS, **forced}}}
     options = there if settings.address else {"num_cpus": cpus, "include_dashboard": False}
     wait_passively()
     terminated = signal.getsignal(signal.SIGTERM)

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
-
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from typing import TYPE_CHECKING, Any
 
 from hydra_ray.records import HydraError
+
+if TYPE_CHECKING:
+    # Who only looks up what is forced or set starts seconds sooner without it.
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ def choose(seconds: dict[str, float]) -> str:
 
 
 def _of_cuda() -> Probe:
+    import torch
+
     # Cards before Ampere only emulate it.
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return Probe("bfloat16", f"{torch.cuda.get_device_name()} has it in hardware", {})
@@ -101,6 +104,8 @@ def _of_another(device: str) -> Probe:
 
 
 def _of_cpu() -> Probe:
+    import torch
+
     seconds = _time_in_turn({name: _layer(getattr(torch, name)) for name in PRECISIONS})
     took = " and ".join(f"{1e3 * seconds[name]:.1f} ms in {name}" for name in PRECISIONS)
     capability, threads = torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()
@@ -109,6 +114,8 @@ def _of_cpu() -> Probe:
 
 def _time_in_turn(sides: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
     """Least seconds of each side. They run in turn, so that whatever else the machine does meets both alike."""
+    import torch
+
     least: dict[str, float] = {}
     with torch.inference_mode():
         for number in range(1 + _ROUNDS):
@@ -124,8 +131,11 @@ def _time_in_turn(sides: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
     return least
 
 
-def _layer(dtype: torch.dtype) -> Callable[[], Tensor]:
+def _layer(dtype: Any) -> Callable[[], Tensor]:
     """One encoder layer: attention, then the wide product there and back."""
+    import torch
+    from torch.nn import functional as F
+
     # Constants: drawing numbers would change what training draws.
     x = torch.full((_TEXTS, _TOKENS, _WIDTH), 0.5, dtype=dtype)
     square = torch.full((_WIDTH, _WIDTH), 1 / _WIDTH, dtype=dtype)

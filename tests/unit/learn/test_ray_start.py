@@ -99,4 +99,5 @@ def test_workers_elsewhere_are_told_how_to_wait(starts, monkeypatch):
         pass
     (address, options, _) = tried[0]
     assert address == "10.0.0.1:6379"
-    assert options["runtime_env"] == {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE"}}
+    # Whether an arithmetic is forced is said to them, too.
+    assert options["runtime_env"] == {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE", "HYDRA_PRECISION": "float32"}}

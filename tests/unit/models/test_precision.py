@@ -40,6 +40,15 @@ def test_the_answer_can_be_forced_and_a_setting_goes_before_it(monkeypatch, forc
     assert [resolve(said) for said in PRECISIONS] == list(PRECISIONS)
 
 
+def test_who_is_told_what_to_compute_in_needs_no_torch():
+    code = (
+        "import sys; from hydra_ray.models.precision import resolve\n"
+        "assert resolve('float32') == 'float32'\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 @pytest.mark.parametrize("wrong", ["fp16", "auto", "BFLOAT16"])
 def test_what_is_no_arithmetic_cannot_be_forced(monkeypatch, wrong):
     monkeypatch.setenv("HYDRA_PRECISION", wrong)
