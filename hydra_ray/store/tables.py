@@ -21,6 +21,8 @@ HISTORY = Table(
     Column("ts", String),
     Column("item_id", String),
     Column("context", Text, nullable=False),
+    # What was added to a long history is found without a look at the rest.
+    Index("history_by_place", "tenant", "user", "place"),
 )
 
 # Changes with every write to a user's history: `store.histories.HistoryVersion`.

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import insert
+from sqlalchemy import event, insert
 
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.histories import HistoryChange
@@ -81,6 +81,25 @@ def test_the_place_of_an_item_that_is_gone_is_not_given_again(store, item):
     store.append_history(ANN, item("c"))
     now = store.history_version(ANN)
     assert store.history_change(ANN, before) == HistoryChange(now, False, [(2, item("c"))], frozenset({0}))
+
+
+def test_what_was_added_is_found_in_an_index_however_long_the_history_is(sqlite_url, item):
+    store, plans = UserStore(sqlite_url), []
+    store.put_history(ANN, [item("a")])
+    before = store.history_version(ANN)
+    store.append_history(ANN, item("b"))
+    store.delete_item(ANN, "a")
+
+    def explain(connection, cursor, statement, parameters, context, executemany):
+        if "FROM history " in statement.replace("\n", " "):
+            plans.append(
+                " ".join(map(str, connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)))
+            )
+
+    event.listen(store._database._engine, "before_cursor_execute", explain)
+    assert store.history_change(ANN, before).left == frozenset()
+    assert [("history_by_place" in plan, "TEMP B-TREE" in plan) for plan in plans] == [(True, False)] * 2, plans
+    store.close()
 
 
 def test_one_item_is_found_by_its_id(store, item):

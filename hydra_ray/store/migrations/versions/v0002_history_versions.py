@@ -8,7 +8,8 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Creates the table, with a version of every history that is there."""
+    """Creates the table, with a version of every history that is there, and an index of what comes last in each."""
+    op.create_index("history_by_place", "history", ["tenant", "user", "place"])
     versions = op.create_table(
         "history_versions",
         sa.Column("tenant", sa.String(), primary_key=True),
