@@ -16,7 +16,8 @@ from hydra_ray.learn.datasets import load_data
 from hydra_ray.records import Dataset, LeftOut
 from hydra_ray.settings import Settings
 from hydra_ray.tasks import Task
-from hydra_ray.text.scripts import LATIN, UNSPACED, script_shares
+from hydra_ray.text.cut import count_words
+from hydra_ray.text.scripts import LATIN, script_shares
 
 # The encoder that comes with hydra-ray, trained on English.
 _ENGLISH_ENCODER = "minilm"
@@ -43,12 +44,9 @@ def describe_data(settings: Settings) -> Group:
     table.add_section()
     _add_dates(table, dataset)
     table.add_section()
-    # Blanks tell words apart in most scripts only.
-    spaced = sum(share for script, share in shares.items() if script in UNSPACED) < 0.5
     for name, texts in (("an input", inputs), ("an answer", outputs)):
         table.add_row(f"characters {name}", _lengths([len(text) for text in texts]))
-        if spaced:
-            table.add_row(f"words {name}", _lengths([len(text.split()) for text in texts]))
+        table.add_row(f"words {name}", _lengths([count_words(text) for text in texts]))
     table.add_row("scripts", ", ".join(f"{script} {_percent(share)}" for script, share in shares.items()) or "-")
     if task.closed:
         table.add_section()

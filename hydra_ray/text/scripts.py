@@ -9,8 +9,6 @@ from functools import lru_cache
 import regex
 
 LATIN = "Latin"
-# Their words are not told apart by blanks.
-UNSPACED = frozenset({"Han", "Kana", "Thai"})
 OTHER = "other"
 
 _SCRIPTS = {

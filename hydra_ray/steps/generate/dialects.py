@@ -1,10 +1,15 @@
-"""What was learnt of endpoints' dialects, kept on disk beside the answers, so that each refusal teaches once."""
+"""What was learnt of endpoints' dialects, kept on disk beside the answers, so that each refusal teaches once.
+
+One JSON object: under an endpoint's URL and a model's name the dialect, and under "answered" the forms of requests that
+were answered, each as the names of its fields.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,8 @@ from hydra_ray.steps.generate.dialect import Dialect
 log = logging.getLogger(__name__)
 
 _CHECKED: TypeAdapter[Dialect] = TypeAdapter(Dialect)
+# No endpoint's name: those are a URL, a blank and a model.
+_ANSWERED = "answered"
 
 
 class DialectFile:
@@ -42,9 +49,26 @@ class DialectFile:
 
     def put(self, endpoint: str, model: str, dialect: Dialect) -> None:
         """Keeps what is known. Where nothing can be written that is logged: it costs refusals, not answers."""
+        self._write(endpoint, {_name(endpoint, model): dialect.differs()})
+
+    def answered(self, endpoint: str, model: str) -> set[frozenset[str]]:
+        """Forms of requests, by the names of their fields, that the endpoint answered before."""
+        forms = self._read_answered().get(_name(endpoint, model), [])
+        return {frozenset(form) for form in forms if isinstance(form, list)}
+
+    def put_answered(self, endpoint: str, model: str, forms: Iterable[frozenset[str]]) -> None:
+        """Keeps that requests of these forms were answered; as `put`."""
+        listed = sorted(sorted(form) for form in forms)
+        self._write(endpoint, {_ANSWERED: self._read_answered() | {_name(endpoint, model): listed}})
+
+    def _read_answered(self) -> dict[str, Any]:
+        answered = self._read().get(_ANSWERED)
+        return answered if isinstance(answered, dict) else {}
+
+    def _write(self, endpoint: str, changed: dict[str, Any]) -> None:
         if self._path is None:
             return
-        known = self._read() | {_name(endpoint, model): dialect.differs()}
+        known = self._read() | changed
         partial = self._path.with_suffix(f".{os.getpid()}.partial")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ class Target:
         self._known, self._told = known, dict(told)
         self._kept = known.get(self.place, self.model)
         self._learnt = self._confirmed = self._kept or Dialect()
-        self._answered: set[frozenset[str]] = set()
+        self._answered = known.answered(self.place, self.model)
         self._unproven, self._one_at_a_time = False, asyncio.Lock()
 
     @property
@@ -123,7 +123,9 @@ class Target:
 
     def note_answer(self, spoken: Dialect, sent: Mapping[str, Any], reply: Reply) -> None:
         """Takes that a request was answered, in what form: what was learnt holds, and is kept."""
-        self._answered.add(frozenset(sent))
+        if not self.takes(sent):
+            self._answered.add(frozenset(sent))
+            self._known.put_answered(self.place, self.model, self._answered)
         self.reasons = self.reasons or reply.reasoned
         self.tells_usage = self.tells_usage or reply.told_usage
         if spoken != self.dialect:

@@ -128,7 +128,9 @@ def test_an_endpoint_that_turns_the_key_away_is_given_up_at_once(tree, endpoint,
 
 
 def test_refusals_are_results_and_stand_apart_in_every_table(tree, endpoint, tmp_path):
-    endpoint.ends = lambda number, text: status(400, "context [too] long") if "Which tag? film 0" in text else None
+    endpoint.ends = lambda number, text: (
+        status(400, "the prompt is too long [really]") if "Which tag? film 0" in text else None
+    )
     outcome, settings = run(tree)
     (task,) = outcome.tasks
     # One user's two queries, by either method.
@@ -136,8 +138,8 @@ def test_refusals_are_results_and_stand_apart_in_every_table(tree, endpoint, tmp
         ("zero-shot", "refused", 2),
         ("rag", "refused", 2),
     }
-    assert "context [too] long" in (settings.out / "results.json").read_text()
-    assert "context [too] long" in (settings.out / "report.html").read_text()
+    assert "the prompt is too long [really]" in (settings.out / "results.json").read_text()
+    assert "the prompt is too long [really]" in (settings.out / "report.html").read_text()
     asked = endpoint.number
     run(tree)
     assert endpoint.number == asked, "what was refused once is refused"

@@ -83,8 +83,8 @@ def test_most_text_in_another_script_warns_of_the_english_encoder(tmp_path):
     told = describe(tmp_path, records)
     assert value(told, "scripts") == "Han 100 %"
     assert value(told, "characters an answer") == "median 6, longest 6"
-    # Nothing parts its words.
-    assert "words an answer" not in told
+    # Nothing parts its words, so each sign counts.
+    assert value(told, "words an answer") == "median 6, longest 6"
     assert "warning: most text is not in Latin letters (Han 100 %), and" in told
     assert "base.encoder.name" in told
     assert "warning" not in describe(tmp_path, records, base={"encoder": {"name": "some/multilingual-encoder"}})

@@ -219,6 +219,24 @@ async def test_an_endpoint_that_changed_is_learnt_again(server, tmp_path):
     assert DialectFile(file).get(place_of(url), "m") == Dialect(seed=False)
 
 
+async def test_what_is_refused_by_words_nobody_knows_is_the_requests_fault_where_others_of_its_form_were_answered(
+    server, tmp_path
+):
+    file, asked = tmp_path / "dialects.json", ChatRequest((Message("user", "Hello?"),))
+    async with asking(server.url("plain", "form"), file=file) as generator:
+        await generator(asked)
+    url = server.url("odd", "form")
+    # As if it were the same endpoint, which another process asks now.
+    DialectFile(file).put_answered(
+        place_of(url), "m", DialectFile(file).answered(place_of(server.url("plain", "form")), "m")
+    )
+    async with asking(url, file=file) as generator:
+        with pytest.raises(GenerateError, match="I would rather not") as caught:
+            await generator(asked)
+    assert (caught.value.kind, caught.value.final) == ("refused", True)
+    assert DialectFile(file).get(place_of(url), "m") is None
+
+
 async def test_an_endpoint_that_takes_neither_form_is_not_asked_for_ever(server, tmp_path):
     file = tmp_path / "dialects.json"
     async with asking(server.url("mct", "mt"), file=file) as generator:
