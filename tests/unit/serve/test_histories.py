@@ -166,6 +166,7 @@ async def test_long_work_is_done_in_a_thread_of_its_own(store, kept, item, monke
 async def test_long_work_rests_while_there_is_short_work(store, kept, item, monkeypatch):
     monkeypatch.setattr(hosted, "_LONG", 5)
     rests = []
+    monkeypatch.setattr(hosted, "_TEXTS", 16)
     monkeypatch.setattr(hosted.time, "sleep", rests.append)
     store.put_histories({key: [item(str(number)) for number in range(40)] for key in (ANN, BOB)})
     await kept.of(ANN)
