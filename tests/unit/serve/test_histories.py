@@ -166,6 +166,7 @@ async def test_long_work_is_done_in_a_thread_of_its_own(store, kept, item, monke
 async def test_long_work_rests_while_there_is_short_work(store, kept, item, monkeypatch):
     monkeypatch.setattr(hosted, "_LONG", 5)
     rests = []
+    monkeypatch.setattr(hosted, "_TEXTS", 16)
     monkeypatch.setattr(hosted.time, "sleep", rests.append)
     store.put_histories({key: [item(str(number)) for number in range(40)] for key in (ANN, BOB)})
     await kept.of(ANN)
@@ -190,10 +191,10 @@ async def test_a_reading_that_fails_fails_for_those_who_wait_and_is_tried_again(
 async def test_memory_stays_within_its_bound_and_what_is_too_large_is_still_served(store, counting, item, caplog):
     users = [UserKey("acme", str(number)) for number in range(8)]
     store.put_histories({user: [item(f"{user.user} film {number}") for number in range(30)] for user in users})
-    kept = IndexedHistories(counting, 120_000)
+    kept = IndexedHistories(counting, 60_000)
     for user in users:
         assert await kept.of(user) == store.history(user)
-        assert kept.nbytes <= 120_000
+        assert kept.nbytes <= 60_000
     assert 1 < len(kept) < len(users)
     # The one asked about last is there, the first one is not.
     counting.changes = 0
