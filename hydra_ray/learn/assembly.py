@@ -224,7 +224,7 @@ def make_askers(settings: Settings, task: Task) -> Askers:
         gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
         cpus = 1 if gpus else min(cores_of_a_node(), os.cpu_count() or 1)
     return Askers(
-        partial(_make_asking_generator, settings),
+        partial(_make_asking_generator, settings.anchored()),
         make_questions(settings, task),
         settings.generator.concurrency,
         settings.feedback.askers,

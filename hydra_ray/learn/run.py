@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -213,7 +214,9 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
         def show(state: TrainState, steps: Mapping[str, int]) -> None:
             if state.role:
                 done, total = course(state.epoch, state.step, steps[state.role], settings.base)
-                note = f"epoch {state.epoch + 1}, loss {state.loss:.3f}"
+                # Before the first step there is none.
+                loss = "" if math.isnan(state.loss) else f", loss {state.loss:.3f}"
+                note = f"epoch {state.epoch + 1}{loss}"
                 bar.update(lines[state.role], completed=done, total=total, note=note)
 
         fitted = fit_base(

@@ -155,6 +155,20 @@ class Settings(Section):
         """Whether the chosen users' real queries may be used with their answers."""
         return self.users == "train" or (self.users != "dev" and self.data.split == "train")
 
+    def anchored(self) -> Settings:
+        """The same with absolute paths, for processes of a cluster that may have been started in another folder."""
+        g = self.generator
+        files = [g, *g.fallbacks]
+        keys = [one.model_copy(update={"api_key_file": _absolute(one.api_key_file)}) for one in files]
+        # Not the model's: kept answers are known by its name as it is written.
+        generator = keys[0].model_copy(update={"fallbacks": tuple(keys[1:]), "cache": self.answers_dir.resolve()})
+        model = self.model.model_copy(
+            update={"dir": self.model_dir.resolve(), "store": _absolute_store(self.store_url)}
+        )
+        feedback = self.feedback.model_copy(update={"dir": self.feedback_dir.resolve()})
+        told = {"out": self.out.resolve(), "generator": generator, "model": model, "feedback": feedback}
+        return self.model_copy(update=told)
+
     @property
     def model_dir(self) -> Path:
         """Folder of the trained base."""
@@ -174,3 +188,14 @@ class Settings(Section):
     def store_url(self) -> str:
         """SQLAlchemy URL of the users' histories and heads."""
         return self.model.store or f"sqlite:///{self.model_dir / 'users.db'}"
+
+
+def _absolute(path: Path | None) -> Path | None:
+    return path.resolve() if path else None
+
+
+def _absolute_store(url: str) -> str:
+    kind, found, path = url.partition(":///")
+    if not found or not kind.startswith("sqlite") or path in ("", ":memory:") or path.startswith("file:"):
+        return url
+    return f"{kind}:///{Path(path).resolve()}"

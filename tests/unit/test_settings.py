@@ -212,3 +212,19 @@ def test_further_parameters_are_of_endpoints_and_named_once():
             parse_settings({"generator": {name: value}})
     with pytest.raises(SettingsError, match=r"generator\.dialect\.max_tokens"):
         parse_settings({"generator": {**told, "dialect": {"max_tokens": "max_output_tokens"}}})
+
+
+def test_anchored_settings_mean_the_same_files_wherever_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    generator = {"backend": "openai", "api_key_file": "key", "fallbacks": [{"api_key_file": "other"}, {}], "model": "m"}
+    settings = parse_settings({"out": "runs", "generator": generator, "model": {"store": "sqlite:///users.db"}})
+    anchored = settings.anchored()
+    monkeypatch.chdir("/")
+    assert (anchored.out, anchored.answers_dir) == (tmp_path / "runs", tmp_path / "runs/answers")
+    assert (anchored.model_dir, anchored.feedback_dir) == (tmp_path / "runs/model", tmp_path / "runs/feedback")
+    assert anchored.store_url == f"sqlite:///{tmp_path}/users.db"
+    keys = [one.api_key_file for one in (anchored.generator, *anchored.generator.fallbacks)]
+    assert keys == [tmp_path / "key", tmp_path / "other", None]
+    assert anchored.anchored() == anchored
+    elsewhere = parse_settings({"model": {"store": "postgresql://db/users"}}).anchored()
+    assert elsewhere.store_url == "postgresql://db/users"
