@@ -83,7 +83,7 @@ def test_ctrl_c_ends_a_collection_in_one_line_and_leaves_no_process_behind(setti
         def slowly(body):
             asked.set()
             time.sleep(1)
-            return completion(*["drama"] * body["n"])
+            return completion(*["drama"] * body.get("n", 1))
 
         server.replies = [slowly]
         command = start(settings(server.url), tag)

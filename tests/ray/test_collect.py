@@ -49,7 +49,7 @@ class LLM:
         with self.lock:
             self.answered[json.dumps(asked, sort_keys=True)] += 1
         digest = hashlib.sha256(json.dumps([asked["messages"], asked.get("seed")]).encode()).digest()
-        return 200, completion(*(LABELS[digest[i] % len(LABELS)] for i in range(asked["n"])))
+        return 200, completion(*(LABELS[digest[i] % len(LABELS)] for i in range(asked.get("n", 1))))
 
 
 @pytest.fixture
