@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -115,7 +116,7 @@ def test_who_is_in_the_store_only_is_fitted_from_there(tree, item):
     assert (report.users, report.heads) == (1, {ADAPTER: 1, RERANKER: 0})
     assert store.head(ann, VERSION, ADAPTER) is not None
     assert store.head(stranger, VERSION, ADAPTER) is None, "tenants are apart"
-    store.append_history(ann, history[0])
+    store.append_history(ann, replace(history[0], id="later"))
     assert fit({**tree, "data": {"format": "store"}}).heads[ADAPTER] == 1
 
 
