@@ -41,10 +41,10 @@ class Sizes:
     """How much there is to do.
 
     Attributes:
-        items: Of the big user.
-        words: Of each text.
+        items: How many history items the big user has.
+        words: Length of each item's text, in words.
         others: How many other users.
-        others_items: Of each of them.
+        others_items: How many history items each of the other users has.
         rounds: Requests of each kind.
         together: Requests of the big user at once.
     """

@@ -23,7 +23,7 @@ class BoundedCache(Generic[Key, Value]):
     """Values of known sizes, those used last. Any thread may use it.
 
     Args:
-        max_bytes: Of all values together; one that is larger is not kept.
+        max_bytes: Most bytes that all values may take together; one that is larger is not kept.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -74,8 +74,8 @@ def words_remembered(max_bytes: int) -> Callable[[TakesApart[Options, Words]], T
     """Decorates what takes a text apart into words: a text that comes again is not taken apart again.
 
     Args:
-        max_bytes: Of texts and words, about. A text that needs more than a hundredth is not remembered, so that none
-            pushes out many.
+        max_bytes: About the most that texts and words may take. A text that needs over a hundredth is not kept, so that
+            none pushes out many.
     """
 
     def decorate(apart: TakesApart[Options, Words]) -> TakesApart[Options, Words]:

@@ -101,8 +101,8 @@ def before(ts: str | None, than: str | None, *, same: bool = False) -> bool:
     So a year is not before its own months, nor a day before its own hours. An unknown date hides nothing.
 
     Args:
-        ts: Of what may be known.
-        than: Of who may know it.
+        ts: When the thing happened that may be known.
+        than: When the one acts who may know it.
         same: Whether what is of exactly the same date counts as known.
     """
     one, other = _known(ts), _known(than)

@@ -83,7 +83,7 @@ def expected_time(precision: str, layer_seconds: Mapping[str, float]) -> str:
 
     Args:
         precision: That encoders run in.
-        layer_seconds: As of `Probe.seconds`.
+        layer_seconds: Seconds that one encoder layer takes in each precision, from `Probe.seconds`.
     """
     minutes = _FIXED_MINUTES + _LAYERS * layer_seconds[precision] / 60
     return (

@@ -101,7 +101,7 @@ class Ranked:
     """A history item and the score that a retriever or reranker gave it for one query.
 
     Attributes:
-        item: Of the user's history, or of a peer's.
+        item: The item, from the user's own history or a peer's.
         score: Higher is better; of one ranking only.
         fill: Whether it shares nothing with the query and is there because it is new.
     """

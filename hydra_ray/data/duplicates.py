@@ -79,10 +79,10 @@ def is_own_answer(item: HistoryItem, asked: str, item_id: str | None, gold: str,
     """Whether a profile item is the question with its answer.
 
     Args:
-        item: Of the question's profile.
+        item: The item of the question's profile that is looked at.
         asked: The question's text: a document, which nobody is asked twice about.
         item_id: What the question is about.
-        gold: Its answer.
+        gold: The user's own answer to the question.
         task: Says whether answers are labels, and whether items are questions with answers at all; else they are texts,
             and one that is the answer gives it away.
     """

@@ -40,7 +40,7 @@ class Layout:
     Attributes:
         needs: The same in words; ends the message about a missing field.
         fields: Fields that are read; a table's other columns are not even loaded.
-        required: Of these, the ones that every record has, so that a table without such a column is refused at once.
+        required: The fields that every record has; a table without such a column is refused at once.
     """
 
     needs: str

@@ -29,7 +29,7 @@ class DataFile:
 
     Attributes:
         filesystem: Where it is.
-        path: Its path there.
+        path: The file's path in that file system.
         name: What messages call it: its name, or its path below the folder that was given.
         partition: Fields that its folders say of all its records (`user_id=ann/part-0.parquet`).
     """

@@ -47,7 +47,7 @@ class LocalSteps:
         peers: Histories of others; without them methods go on with the user's own.
         similar_users: Most peers whose items are looked at.
         profiles: Writes profiles; without it methods go on without.
-        embed: For retrievers that compare encodings.
+        embed: Gives the vectors that dense and hybrid retrieval compare.
     """
 
     def __init__(

@@ -55,7 +55,7 @@ class Way:
     Attributes:
         shots: History items shown.
         retriever: That finds them.
-        scores: Of the queries asked so far; 0 where the LLM refused one.
+        scores: One for each query asked so far; 0 where the LLM refused it.
         unanswered: Those that it refused, by reason.
         out_at: Round in which it was given up; None for those that stayed.
     """

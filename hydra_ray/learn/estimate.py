@@ -86,7 +86,7 @@ def estimate(
         identity: Of the generator, as its answers are kept under.
         count_tokens: Of a request's prompt.
         exact: Whether that is the model's own count.
-        most_samples: As of the estimate.
+        most_samples: Samples that the endpoint gives for one request; None is any number.
         reasoning_tokens: Room for reasoning in each answer.
     """
     result, seen = Estimate(exact=exact, most_samples=most_samples), set[str]()

@@ -41,7 +41,7 @@ def encode_all(
     Args:
         scorer: Of the groups' role.
         users: At least one group each, oldest first.
-        advance: As of `TextsEncoder.features`.
+        advance: Called after each batch with how many texts are encoded, and how many there are.
     """
     texts = [texts for groups in users for group in groups for texts in group.decisions]
     z = scorer.encoder.features(texts, advance=advance).half()

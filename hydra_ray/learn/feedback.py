@@ -208,7 +208,7 @@ class Questions:
         prompter: Writes its prompts.
         recipe: Shots, candidates and temperature, as the method that is trained will use them.
         items: Most retrieved items tried one at a time.
-        embed: For retrievers that compare encodings.
+        embed: Gives the vectors that dense and hybrid retrieval compare.
     """
 
     prompter: Prompter

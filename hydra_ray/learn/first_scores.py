@@ -17,7 +17,7 @@ class FirstScores:
     """Takes what a collection's first units taught, and says whether all of their scores are equal.
 
     Args:
-        task: Whose answers are scored.
+        task: The task that answers are scored by.
         planned: Units of the collection.
     """
 

@@ -86,9 +86,9 @@ class _Resumed:
     Attributes:
         done: Weights by role.
         role: Under way.
-        epoch: Its last one that was completed.
-        optimizer: Its state.
-        schedule: Its state.
+        epoch: The last epoch that was completed.
+        optimizer: State of the optimiser.
+        schedule: State of the learning-rate schedule.
         precision: float32 or bfloat16, that the last epoch was computed in.
     """
 

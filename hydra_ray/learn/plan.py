@@ -84,9 +84,9 @@ def pseudo_unit(user: User, place: int, same_time: bool = True) -> Unit:
     """History item number `place` asked again, with the items before it as history.
 
     Args:
-        user: Whose it is.
-        place: Of the item, oldest first.
-        same_time: As of `Dataset`.
+        user: The user whose history holds the item.
+        place: Where the item stands in the history, oldest first.
+        same_time: Whether items of exactly the same date count as earlier, as in `Dataset`.
     """
     item = user.history[place]
     query = Query(f"{item.id}@pseudo", user.key, item.input, item.ts, item.item_id)

@@ -29,8 +29,8 @@ def start_ray(address: str | None, **options: Any) -> None:
     longer time-outs.
 
     Args:
-        address: As `ray.address`; None starts one.
-        options: Of `ray.init`.
+        address: The cluster to connect to, as `ray.address` has it; None starts one here.
+        options: Further arguments that are passed to `ray.init`.
 
     Raises:
         HydraError: There is no such cluster, or none could be started.

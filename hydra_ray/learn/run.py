@@ -156,7 +156,7 @@ def collect_planned(
 
     Args:
         settings: The LLM, and where feedback is kept.
-        task: Of the units.
+        task: The task that the units are about.
         units: The plan.
         console: Shows progress.
         spent: What was asked for this collection before.
@@ -255,7 +255,7 @@ def course(epoch: int, step: int, steps: int, base: BaseSettings) -> tuple[float
     Args:
         epoch: Under way, from 0.
         step: Steps done in it.
-        steps: Of an epoch.
+        steps: Steps that one epoch takes.
         base: How many epochs, and whether the encoder is frozen.
     """
     later = _STEP_WITHOUT_READING if base.encoder.trained_layers == 0 else 1.0

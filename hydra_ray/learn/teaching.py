@@ -39,10 +39,10 @@ class Teaching:
             the LLM only the LLM can tell, and the shared reranker goes on ranking.
         retriever: Of the method.
         ranked_by: What its rankings depend on; empty is its name alone.
-        embed: For retrievers that compare encodings.
+        embed: Gives the vectors that dense and hybrid retrieval compare.
         evidence: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
-        stemmer: Of the method's retriever.
+        stemmer: Language whose endings the method's retriever cuts off words; None cuts none.
     """
 
     task: Task

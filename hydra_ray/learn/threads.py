@@ -42,7 +42,7 @@ def threads_for(cpus: float, omp_num_threads: str, most: int) -> int:
 
     Args:
         cpus: That Ray gave it.
-        omp_num_threads: Of the environment; empty where nothing is said.
+        omp_num_threads: The environment's `OMP_NUM_THREADS`; empty where it is not set.
         most: Cores there are.
     """
     bound = int(omp_num_threads) if omp_num_threads.isdecimal() and int(omp_num_threads) else most

@@ -61,8 +61,8 @@ class Base:
         """Reads what `save` wrote.
 
         Args:
-            folder: Of the base.
-            precision: As of `Scorer.load`.
+            folder: Folder that holds the base.
+            precision: Arithmetic to run in: float32, bfloat16 or auto.
 
         Raises:
             HydraError: The folder holds no base of a known schema.

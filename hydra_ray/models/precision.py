@@ -37,7 +37,7 @@ class Probe:
 
     Attributes:
         chosen: float32 or bfloat16.
-        why: In words.
+        why: The reason for the choice, for the log.
         seconds: Least time of the probe's layer, by precision; empty where nothing was timed.
     """
 

@@ -54,7 +54,7 @@ class Scorer(nn.Module):
         """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one.
 
         Args:
-            folder: Of one role.
+            folder: Folder that holds one role of a base.
             precision: What the encoder runs in, whatever it was trained in: float32, bfloat16, or auto for what suits
                 the processor at hand.
         """

@@ -18,9 +18,9 @@ def named_user(sources: Sequence[str], request: ChatCompletionRequest, headers: 
     less.
 
     Args:
-        sources: As `serve.user_from` lists them.
-        request: Its body.
-        headers: Its headers.
+        sources: What may name the user, in the order and words of `serve.user_from`.
+        request: The parsed body of the request.
+        headers: The HTTP headers of the request.
 
     Raises:
         RequestError: What names the user is no text that can be an id.

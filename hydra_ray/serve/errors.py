@@ -27,7 +27,7 @@ class RequestError(Exception):
         message: What is wrong with it.
         param: The parameter that is wrong, e.g. `messages[0].content`.
         code: A word for programs, e.g. "model_not_found".
-        status: Of the response.
+        status: HTTP status of the response.
     """
 
     def __init__(self, message: str, param: str | None = None, code: str | None = None, status: int = 400) -> None:

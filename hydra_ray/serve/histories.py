@@ -68,8 +68,8 @@ class IndexedHistories:
 
     Args:
         store: Where histories are.
-        max_bytes: Of histories and indexes kept. One that is larger is made anew for each request.
-        stemmer: Of the indexes, as of `search_words`.
+        max_bytes: Most memory of the histories and indexes kept. A larger one is made anew for each request.
+        stemmer: Language whose endings are cut off indexed words; None cuts none.
     """
 
     def __init__(self, store: UserStore, max_bytes: int, stemmer: str | None = None) -> None:

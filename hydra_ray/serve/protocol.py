@@ -59,7 +59,7 @@ def stream(answer: Answer, model: str, n: int, hydra: dict[str, Any], include_us
     """The same as server-sent events, word by word; the last choice's finish carries `hydra`.
 
     Args:
-        answer: As for `completion`, as the next three.
+        answer: What the method came to.
         model: The name that the client asked for.
         n: Most choices.
         hydra: What `about` says.
@@ -97,7 +97,7 @@ def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str])
     Args:
         answer: What the method came to.
         method: The method's name.
-        user: For whom it answered; None for nobody.
+        user: The user whom the answer is for; None for nobody.
         ignored: What of the request changed nothing.
     """
     return {
@@ -129,8 +129,8 @@ def refusal(
     """An error response in OpenAI's form.
 
     Args:
-        status: Of HTTP.
-        message: For people.
+        status: HTTP status.
+        message: What is wrong, in words for people.
         kind: OpenAI's `type`.
         headers: More headers.
         param: The parameter that is wrong.

@@ -199,7 +199,7 @@ class ChatCompletionRequest(Lenient):
 
         Args:
             task: What is asked.
-            tell_system: As for `turns`.
+            tell_system: Whether system messages are told to the LLM for tasks other than chat, too.
             sources: What names the user.
         """
         naming = {source.partition(".")[0] for source in sources}

@@ -64,9 +64,9 @@ class Retriever:
     Args:
         store_url: Of the users' histories.
         peers: Which tenants opted in.
-        embed: By which dense retrieval and the search for peers compare texts.
+        embed: Gives the vectors that dense retrieval and the search for peers compare.
         index_cache_mb: Most memory of the histories and indexes that are kept.
-        stemmer: Of searches by words.
+        stemmer: Language whose endings are cut off words in searches; None cuts none.
     """
 
     def __init__(

@@ -110,7 +110,7 @@ class Bm25:
         """The index without some of its documents and with others behind them.
 
         Args:
-            left: Which of the documents stay, shape (documents,); None is all.
+            left: True for each document that stays, shape (documents,); None keeps all.
             added: Words of those that come.
         """
         segments, kept = self._segments, self._kept.copy()

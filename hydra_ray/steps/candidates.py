@@ -29,7 +29,7 @@ def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> in
     """LLM calls that `count` candidates take.
 
     Args:
-        count: As of `candidate_requests`, as `greedy` is.
+        count: Candidates wanted for one query, the greedy one included.
         greedy: Whether one of them is the LLM's greedy answer.
         calls: How many calls so many samples of one request take.
     """

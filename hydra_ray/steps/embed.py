@@ -84,7 +84,7 @@ class SharedEmbedder:
     """Embeds with the one `Embedder` that a process has for these settings; may be sent to other processes.
 
     Attributes:
-        name: Of the encoder, as `TextsEncoder.load` takes it.
+        name: Name or path of the encoder, as `TextsEncoder.load` takes it.
         max_tokens: Longer texts are cut at their end.
         precision: float32, bfloat16, or auto for what suits the processor at hand.
     """

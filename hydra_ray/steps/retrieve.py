@@ -30,8 +30,8 @@ class LexicalIndex:
     """BM25 scores of any number of queries over the same texts.
 
     Args:
-        texts: Of any language; each is read once, and taken apart into words where it was not a moment ago.
-        stemmer: As of `search_words`.
+        texts: The documents, in any language; each is split into words once.
+        stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
     """
 
     def __init__(self, texts: Iterable[str], stemmer: str | None = None) -> None:
@@ -51,7 +51,7 @@ class LexicalIndex:
         """The index without some of its texts and with others behind them, which costs as much as these do.
 
         Args:
-            left: Which of the texts stay, shape (texts,); None is all.
+            left: True for each text that stays, shape (texts,); None keeps all.
             added: Those that come.
         """
         now = LexicalIndex((), self.stemmer)
@@ -63,7 +63,7 @@ class IndexedHistory(tuple[HistoryItem, ...]):
     """A history with its index, for users who ask again and again; to a retriever it is a history like any other.
 
     Attributes:
-        lexical_index: Of the items' searched texts, in their order.
+        lexical_index: BM25 index over the items' searched texts, in the order of the items.
     """
 
     lexical_index: LexicalIndex
@@ -87,7 +87,7 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str |
         query: Its input is the search text.
         history: Oldest first.
         k: Most items returned.
-        stemmer: As of `search_words`.
+        stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
 
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list. Where too few items share
@@ -167,7 +167,7 @@ def retriever(by: str, embed: Embed | None, stemmer: str | None = None) -> Retri
     Args:
         by: One of `RETRIEVERS`.
         embed: Gives vectors of unit length; None where only retrievers are used that compare none.
-        stemmer: As of `search_words`.
+        stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
     """
     options: dict[str, Any] = {}
     if by in ENCODING:
@@ -186,9 +186,9 @@ def _fused(
     What a retriever only fills up with it did not find, and gives nothing for.
 
     Args:
-        retrievers: Whose rankings are fused.
-        query: Of all of them.
-        history: Of all of them.
+        retrievers: Their rankings are fused.
+        query: The query that all of them rank for.
+        history: The items that all of them rank.
         k: Most items returned.
         fills: Whether items are fills that the first retriever did not find.
     """

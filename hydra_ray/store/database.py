@@ -87,7 +87,7 @@ class Database:
         """A transaction that writes; what is raised inside undoes it.
 
         Args:
-            done: As of `reading`.
+            done: What could not be done where this fails, for the message.
 
         Raises:
             HydraError: The database does not answer, is read-only, or another writer does not end.

@@ -36,7 +36,7 @@ class HistoryChange:
     """What became of a history since a version of it.
 
     Attributes:
-        version: Of the history now; None for a user of whom there is none.
+        version: The history's version now; None for a user without a history.
         is_whole: Whether nothing of the former one is left: `added` is the history.
         added: Items that are new, with their places, in order.
         left: Places of the former items that are still there; None is all of them.

@@ -23,7 +23,7 @@ def first_words(text: str, most: int, most_characters: int | None = None) -> str
     """The text's first words, white space made single.
 
     Args:
-        text: Of any language.
+        text: The text to shorten, in any language.
         most: A word is what stands between blanks; of scripts without blanks each character is one, and so is what
             stands between such characters if it has letters or digits.
         most_characters: Besides, most code points; None is 40 a word, which only addresses and encoded files reach.

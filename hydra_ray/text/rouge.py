@@ -17,8 +17,8 @@ class Rouge(NamedTuple):
     """F measures, 0 to 1.
 
     Attributes:
-        rouge_1: Of the words that both texts have.
-        rouge_l: Of their longest common subsequence of words.
+        rouge_1: F measure of the words that both texts have.
+        rouge_l: F measure of the longest common subsequence of words.
     """
 
     rouge_1: float

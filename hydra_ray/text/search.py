@@ -30,7 +30,7 @@ def search_words(text: str, stemmer: str | None = None) -> list[str]:
     """The words by which a text is found and searched with, in their order, without English stop words.
 
     Args:
-        text: Of any language.
+        text: The text to index or to search with, in any language.
         stemmer: Language whose endings are cut off, a name of `snowballstemmer`; None leaves words as they are.
     """
     if text.isascii():

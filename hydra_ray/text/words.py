@@ -58,7 +58,7 @@ class Piece(NamedTuple):
     Attributes:
         kind: "word" and "sign" are one word; "characters" are of Chinese or Japanese, "letters" of Thai and its like,
             "syllables" of Korean.
-        text: As it stands there.
+        text: The part as it stands in the text.
     """
 
     kind: PieceKind

@@ -124,8 +124,8 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
     """What a refusal teaches: values of a `Dialect` that change the request which was refused; {} where nothing.
 
     Args:
-        refusal: Of the request.
-        sent: Its body.
+        refusal: What the endpoint answered instead of a completion.
+        sent: The body of the request that was refused.
     """
     refusal, said = _about(refusal, sent), _LIST_OF_KNOWN.sub(" ", refusal.said)
     learnt = _about_roles(refusal, said, sent["messages"])

@@ -47,8 +47,8 @@ class Failure:
     """Why a request has no answer.
 
     Attributes:
-        kind: As of `GenerateError`; or "stopped" or "step".
-        reason: In words.
+        kind: A kind of `GenerateError`, or "stopped" or "step".
+        reason: The error's message.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class Unanswered:
     """Requests that ended without an answer, all of one kind.
 
     Attributes:
-        kind: As of `Failure`.
+        kind: The kind that all of these failures have.
         count: How many.
         reason: The most frequent one.
     """
@@ -216,7 +216,7 @@ async def ask_each(
     """Asks about each item, many at a time, until all are done or the log says stop.
 
     Args:
-        items: In any order.
+        items: What is asked about, one request each.
         ask: Raises `GenerateError` where the LLM does not answer, `BudgetSpentError` where nothing more may be asked.
         log: Told how each ended; where it stops since requests fail, what is under way is given up.
         at_once: Most items under way.

@@ -63,7 +63,7 @@ class Refusal:
         status: HTTP's, or the one that a body inside a 200 names; 0 where that names none.
         reason: What the body says to people, on one line.
         codes: What it says to programs (`code`, `type`), in lower case.
-        fields: Which fields of the request it names apart from its words, e.g. "n" or "messages.0.role".
+        fields: Paths of the request's fields that it names apart from its words, e.g. "n" or "messages.0.role".
     """
 
     status: int

@@ -33,7 +33,7 @@ class Reply:
         texts: Answers, in order; choices without one are left out.
         choices: How many choices there were.
         usage: One call, and the tokens that the endpoint tells.
-        lost: Of each choice without an answer, the kind (as of `GenerateError`) and the reason.
+        lost: Kind (a `GenerateError.kind`) and reason for each choice without an answer.
         reasoned: Whether reasoning came with it.
         told_usage: Whether the endpoint told tokens.
     """
