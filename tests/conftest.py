@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +18,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
+from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
 
 pytest_plugins = ["fixtures_system"]
@@ -145,3 +146,11 @@ def word_vectors() -> Callable[[Sequence[str]], np.ndarray]:
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
     return embed
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[UserStore]:
+    """An empty store of users in the test's folder."""
+    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    yield store
+    store.close()

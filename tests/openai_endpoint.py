@@ -1,10 +1,10 @@
 """A well-mannered OpenAI-compatible endpoint in this process, which answers as tests tell it."""
 
-import contextlib
 import json
-import threading
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from running import running
 
 
 def completion(*texts, **more):
@@ -56,15 +56,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextlib.contextmanager
-def serving() -> Iterator[Server]:
+def serving() -> AbstractContextManager[Server]:
     """A server for as long as the body runs."""
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return running(Server())

@@ -6,14 +6,14 @@ it until it is killed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import random
 import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from running import running
 
 ANSWERS = {
     "zh": ("好的没问题", "可以谢谢", "不行很抱歉", "稍后再说吧"),
@@ -274,18 +274,9 @@ def _message(word, quirks):
     return message
 
 
-@contextlib.contextmanager
-def serving() -> Iterator[QuirkyEndpoint]:
+def serving() -> AbstractContextManager[QuirkyEndpoint]:
     """A server for as long as the body runs."""
-    server = QuirkyEndpoint()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return running(QuirkyEndpoint())
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 import ray
+from film_records import write_films
 from openai_endpoint import Server, completion, serving
 from rich.console import Console
 
@@ -61,22 +62,14 @@ def llm():
 @pytest.fixture
 def tree(llm: LLM, tmp_path: Path) -> dict:
     """Settings of people who tag films; the same film has the same text for everybody."""
-    records = [
-        {
-            "user_id": f"u{user}",
-            "input": f"film {film} of all",
-            "output": LABELS[(user + film) % 3],
-            "ts": f"20{film:02}",
-        }
-        for user in range(USERS)
-        for film in range(RECORDS)
-    ]
-    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
+    path = write_films(
+        tmp_path, USERS, range(RECORDS), lambda user, film: (f"film {film} of all", LABELS[(user + film) % 3])
+    )
     return {
         "out": str(tmp_path / "out"),
         "data": {
             "format": "records",
-            "path": str(tmp_path / "records.jsonl"),
+            "path": path,
             "labels": list(LABELS),
             "instruction": "Which tag?",
             "queries_per_user": 2,

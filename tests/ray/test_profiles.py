@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+from film_records import write_films
 from openai_endpoint import Server, completion, serving
 from rich.console import Console
 
@@ -37,23 +38,18 @@ def server():
 @pytest.fixture
 def tree(server: Server, tmp_path) -> dict:
     """Everybody writes of the same films, in their own colour; the last film of each is a query."""
-    records = [
-        {
-            "user_id": f"u{user}",
-            "input": f"film {film}",
-            "output": f"colour{user} all over",
-            "ts": f"20{film:02}",
-            "item_id": f"f{film}",
-        }
-        for user in range(USERS)
-        for film in range(FILMS + 1)
-    ]
-    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
+    path = write_films(
+        tmp_path,
+        USERS,
+        range(FILMS + 1),
+        lambda user, film: (f"film {film}", f"colour{user} all over"),
+        item_id=lambda film: f"f{film}",
+    )
     return {
         "out": str(tmp_path / "out"),
         "data": {
             "format": "records",
-            "path": str(tmp_path / "records.jsonl"),
+            "path": path,
             "queries_per_user": 1,
             "dev_share": 0.01,
         },

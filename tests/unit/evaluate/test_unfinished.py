@@ -5,6 +5,7 @@ import threading
 from collections import Counter
 
 import pytest
+from film_records import write_films
 from openai_endpoint import completion, serving
 from rich.console import Console
 
@@ -50,22 +51,12 @@ def endpoint():
 
 @pytest.fixture
 def tree(endpoint, tmp_path):
-    records = [
-        {
-            "user_id": f"u{user}",
-            "input": f"film {user} {film}",
-            "output": LABELS[(user + film) % 3],
-            "ts": f"20{film:02}",
-        }
-        for user in range(USERS)
-        for film in range(6)
-    ]
-    (tmp_path / "records.jsonl").write_text("\n".join(map(json.dumps, records)))
+    path = write_films(tmp_path, USERS, range(6), lambda user, film: (f"film {user} {film}", LABELS[(user + film) % 3]))
     return {
         "out": str(tmp_path / "out"),
         "data": {
             "format": "records",
-            "path": str(tmp_path / "records.jsonl"),
+            "path": path,
             "labels": list(LABELS),
             "instruction": "Which tag?",
             "split": "train",

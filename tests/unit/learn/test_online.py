@@ -14,7 +14,6 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.profiles import ProfileMark, UserProfile
-from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -22,13 +21,6 @@ LABELS = ("comedy", "dark comedy", "sci-fi", "drama")
 BASES = Settings.model_validate({"fit": {"head": {"kind": "bases"}, "pull": 0.02}})
 LOWRANK = Head("lowrank", {"out": torch.ones(2), "project": torch.zeros(2, 96)})
 SHARED = {"adapter": "unchanged", "reranker": "unchanged"}
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -40,13 +40,6 @@ class Counting:
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
-    yield store
-    store.close()
-
-
-@pytest.fixture
 def counting(store):
     return Counting(store)
 

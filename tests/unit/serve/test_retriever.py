@@ -9,16 +9,8 @@ import pytest
 from hydra_ray.records import NOBODY, HydraError, UserKey
 from hydra_ray.serve import retriever as hosted
 from hydra_ray.settings import PeerSettings
-from hydra_ray.store.users import UserStore
 
 ANN, BOB, EVE = UserKey("acme", "ann"), UserKey("acme", "bob"), UserKey("other", "eve")
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
-    yield store
-    store.close()
 
 
 @pytest.fixture
