@@ -11,7 +11,7 @@ from hydra_ray.data.dated import read_date
 from hydra_ray.data.duplicates import AGAIN
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields
-from hydra_ray.data.source import read_source
+from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
 from hydra_ray.records import Dataset, LeftOut
 

@@ -9,26 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os import fspath
 from pathlib import Path
-from typing import Any
-
-from pyarrow import fs
 
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.dated import check_numbers, read_date
 from hydra_ray.data.duplicates import AGAIN, SEEN, Repeats, is_own_answer
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields, kind_of
-from hydra_ray.data.files import DataFile, exists, locate
-from hydra_ray.data.json_records import json_value
-from hydra_ray.data.streams import COMPRESSED, opened
+from hydra_ray.data.lamp_folder import OWN_NAMES, LampFolder, read_json
+from hydra_ray.data.sources.files import DataFile
 from hydra_ray.dates import before, in_order
 from hydra_ray.records import Dataset, HistoryItem, LeftOut, Query, User, UserKey
 from hydra_ray.tasks import Task
-
-# LaMP calls both its news and its movies so.
-_OWN_NAMES = {"LaMP_2N": "LaMP_2", "LaMP_2M": "LaMP_2"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +77,7 @@ def read_lamp(
         DataError: Names the file, the record (counted from 1) and the field that cannot be used.
     """
     bad = BadRecords(skip_bad)
-    folder = _Folder.of(directory, task)
+    folder = LampFolder.of(directory, task)
     path = folder.find(f"{split}_questions.json")
     if path is None:
         raise DataError(f"{folder}/{split}_questions.json: no such file. Point data.dir at the folder of LaMP's files.")
@@ -117,42 +109,8 @@ def read_lamp(
     return own, Dataset(tuple(people), golds, visible, own.pairs, left_out=bad.left_out)
 
 
-@dataclass(frozen=True, slots=True)
-class _Folder:
-    """Where the files of one task are."""
-
-    filesystem: fs.FileSystem
-    path: str
-    shown: str
-
-    def __str__(self) -> str:
-        return self.shown
-
-    @classmethod
-    def of(cls, directory: Path | str, task: Task) -> _Folder:
-        """The folder that is named after the task, if there is one in the directory, else the directory."""
-        filesystem, path = locate(directory)
-        shown = fspath(directory).rstrip("/")
-        for name in (task.name, _OWN_NAMES.get(task.name, task.name)):
-            if exists(filesystem, f"{path}/{name}"):
-                return cls(filesystem, f"{path}/{name}", f"{shown}/{name}")
-        return cls(filesystem, path, shown)
-
-    def find(self, name: str) -> DataFile | None:
-        """A file by its name, or that with the ending of a compression; None where there is neither."""
-        for ending in ("", *COMPRESSED):
-            if exists(self.filesystem, path := f"{self.path}/{name}{ending}"):
-                return DataFile(self.filesystem, path, f"{name}{ending}", {})
-        return None
-
-
-def _read_json(file: DataFile) -> Any:
-    with opened(file) as stream:
-        return json_value(stream.read(), file.name)
-
-
 def _question_rows(file: DataFile, task: Task, bad: BadRecords) -> Iterator[_Row]:
-    records = _read_json(file)
+    records = read_json(file)
     if not isinstance(records, list):
         raise DataError(f"{file.name}: the file holds {kind_of(records)}, not a list of questions.")
     for number, record in enumerate(records, 1):
@@ -295,8 +253,8 @@ def _seen(
 
 def _answers(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> dict[str, str | None]:
     """Answers by question id; None of one that cannot be used."""
-    outputs = Fields.of(_read_json(file), f"{file.name}: the file", 'It needs "task" and "golds".')
-    if (name := outputs.text("task")) not in (task.name, _OWN_NAMES.get(task.name)):
+    outputs = Fields.of(read_json(file), f"{file.name}: the file", 'It needs "task" and "golds".')
+    if (name := outputs.text("task")) not in (task.name, OWN_NAMES.get(task.name)):
         raise outputs.error(f'is of task "{name}", not "{task.name}". Choose the task that the files are of.')
     answers: dict[str, str | None] = {}
     for row in _unique(_gold_rows(file, outputs, bad), bad):

@@ -16,7 +16,7 @@ from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields, Layout
-from hydra_ray.data.source import read_source
+from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
 from hydra_ray.records import Dataset
 

@@ -38,7 +38,7 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     # What its C++ core says on stderr tells users nothing; it is heard where settings ask for it.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     # What Serve's proxies answer by themselves, in the form of the rest.
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "hydra_ray.serve.proxy:middleware")
+    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "hydra_ray.serve.http.proxy:middleware")
     # Its warnings are about progress bars that we replace.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # It warns that the token is on, which is how it should be.

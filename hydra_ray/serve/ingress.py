@@ -17,12 +17,12 @@ from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import read_about
 from hydra_ray.records import NOBODY, Message, Query
-from hydra_ray.serve import protocol
-from hydra_ray.serve.callers import named_user
-from hydra_ray.serve.errors import RequestError, add_error_handlers
-from hydra_ray.serve.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
+from hydra_ray.serve.http import protocol
+from hydra_ray.serve.http.callers import named_user
+from hydra_ray.serve.http.errors import RequestError, add_error_handlers
+from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
+from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.ports import RemoteSteps
-from hydra_ray.serve.requests import ChatCompletionRequest
 from hydra_ray.serve.users import Id, UserEndpoints
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError

@@ -17,10 +17,10 @@ from hydra_ray.dates import in_order, span
 from hydra_ray.learn.verdicts import Said, Verdict
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey, as_user_id
-from hydra_ray.serve import protocol
-from hydra_ray.serve.middleware import JsonRoute
+from hydra_ray.serve.http import protocol
+from hydra_ray.serve.http.middleware import JsonRoute
+from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.serve.ports import RemoteSteps
-from hydra_ray.serve.requests import Lenient
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task

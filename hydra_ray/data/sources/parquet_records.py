@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields, Layout, Rounded
-from hydra_ray.data.files import DataFile, one_line
-from hydra_ray.data.streams import COMPRESSED, opened
+from hydra_ray.data.sources.files import DataFile, one_line
+from hydra_ray.data.sources.streams import COMPRESSED, opened
 
 _EPOCH = datetime(1970, 1, 1)
 # Whole numbers from here on share a float of so many bits with their neighbours.

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from hydra_ray.methods import METHODS
 from hydra_ray.records import Message
-from hydra_ray.serve.errors import RequestError
+from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.free import ROLES
 

@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from hydra_ray.methods import METHODS
 from hydra_ray.records import Message
-from hydra_ray.serve.errors import RequestError, param_of
-from hydra_ray.serve.requests import ChatCompletionRequest
+from hydra_ray.serve.http.errors import RequestError, param_of
+from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 
 SAID = [

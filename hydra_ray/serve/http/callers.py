@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 
 from hydra_ray.records import as_user_id
-from hydra_ray.serve.errors import RequestError
-from hydra_ray.serve.requests import ChatCompletionRequest
+from hydra_ray.serve.http.errors import RequestError
+from hydra_ray.serve.http.requests import ChatCompletionRequest
 
 
 def named_user(sources: Sequence[str], request: ChatCompletionRequest, headers: Headers) -> str | None:

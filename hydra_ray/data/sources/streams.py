@@ -10,7 +10,7 @@ from typing import BinaryIO, cast
 import pyarrow as pa
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.files import DataFile, one_line
+from hydra_ray.data.sources.files import DataFile, one_line
 from hydra_ray.utf8 import EncodingError, check_utf8
 
 # By what a file's name ends in, and by what it begins with.

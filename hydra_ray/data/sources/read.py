@@ -9,13 +9,13 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from hydra_ray.data.bad_records import BadRecords
-from hydra_ray.data.csv_records import read_csv_records
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields, Layout
-from hydra_ray.data.files import DataFile, find_files
-from hydra_ray.data.json_records import read_json_records
-from hydra_ray.data.parquet_records import read_parquet_records
-from hydra_ray.data.streams import COMPRESSED, opened
+from hydra_ray.data.sources.csv_records import read_csv_records
+from hydra_ray.data.sources.files import DataFile, find_files
+from hydra_ray.data.sources.json_records import read_json_records
+from hydra_ray.data.sources.parquet_records import read_parquet_records
+from hydra_ray.data.sources.streams import COMPRESSED, opened
 
 log = logging.getLogger(__name__)
 

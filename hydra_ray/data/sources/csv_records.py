@@ -10,8 +10,8 @@ from itertools import count
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.errors import DataError, RecordError
 from hydra_ray.data.fields import Fields, Layout
-from hydra_ray.data.files import DataFile
-from hydra_ray.data.streams import head_of, opened
+from hydra_ray.data.sources.files import DataFile
+from hydra_ray.data.sources.streams import head_of, opened
 
 # CSV has no numbers and no null: what pandas and numpy write where a value is missing.
 _MISSING = frozenset({"", "nan", "NaN", "NaT", "<NA>"})

@@ -15,8 +15,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from hydra_ray.serve.errors import RequestError
-from hydra_ray.serve.protocol import refusal
+from hydra_ray.serve.http.errors import RequestError
+from hydra_ray.serve.http.protocol import refusal
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import Any
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.errors import DataError, RecordError
 from hydra_ray.data.fields import Fields, parse_json
-from hydra_ray.data.files import DataFile
-from hydra_ray.data.streams import head_of, opened
+from hydra_ray.data.sources.files import DataFile
+from hydra_ray.data.sources.streams import head_of, opened
 from hydra_ray.utf8 import EncodingError, decode
 
 

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
-from hydra_ray.serve.protocol import refusal
+from hydra_ray.serve.http.protocol import refusal
 
 log = logging.getLogger(__name__)
 

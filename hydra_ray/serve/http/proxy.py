@@ -1,7 +1,7 @@
 """What Serve's HTTP proxy answers by itself (a queue is full, a replica died), in OpenAI's form.
 
-`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=hydra_ray.serve.proxy:middleware` in the environment of Ray's nodes has the
-proxies use it. They import this module, so it needs nothing that takes long.
+`RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=hydra_ray.serve.http.proxy:middleware` in the environment of Ray's nodes has
+the proxies use it. They import this module, so it needs nothing that takes long.
 """
 
 from __future__ import annotations

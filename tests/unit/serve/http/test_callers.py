@@ -3,9 +3,9 @@
 import pytest
 from starlette.datastructures import Headers
 
-from hydra_ray.serve.callers import named_user
-from hydra_ray.serve.errors import RequestError
-from hydra_ray.serve.requests import ChatCompletionRequest
+from hydra_ray.serve.http.callers import named_user
+from hydra_ray.serve.http.errors import RequestError
+from hydra_ray.serve.http.requests import ChatCompletionRequest
 
 ALL = ("header:X-User", "metadata.end.user", "safety_identifier", "user")
 
