@@ -25,11 +25,11 @@ from hydra_ray.steps.candidates import candidate_calls
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, tenant_file
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
-from hydra_ray.steps.generate.dialect import Dialect
-from hydra_ray.steps.generate.dialects import DialectFile
-from hydra_ray.steps.generate.endpoint import Endpoint, place_of
+from hydra_ray.steps.generate.endpoint.client import OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.target import Endpoint, place_of
 from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
-from hydra_ray.steps.generate.openai import OpenAIGenerator
 from hydra_ray.steps.generate.splitting import SplittingGenerator
 from hydra_ray.steps.generate.vllm import VLLMGenerator
 from hydra_ray.steps.peers import PeerPool

@@ -21,9 +21,9 @@ from hydra_ray.records import ChatRequest, Generation, HydraError, Message
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
-from hydra_ray.steps.generate.dialects import DialectFile
-from hydra_ray.steps.generate.endpoint import Endpoint, Target
-from hydra_ray.steps.generate.openai import OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.client import OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.target import Endpoint, Target
 from hydra_ray.steps.generate.splitting import SplittingGenerator
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ ROOMS = [
     "hydra_ray.store.users",
     "hydra_ray.steps.adapt",
     "hydra_ray.steps.generate.embedded",
-    "hydra_ray.steps.generate.openai",
+    "hydra_ray.steps.generate.endpoint.client",
     "hydra_ray.steps.generate.splitting",
     "hydra_ray.steps.rerank",
     "hydra_ray.steps.peers",

@@ -14,8 +14,8 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_a
 
 from hydra_ray.records import ChatRequest, Generation
 from hydra_ray.steps.generate.base import GenerateError
-from hydra_ray.steps.generate.refusal import read_refusal
-from hydra_ray.steps.generate.reply import read_reply
+from hydra_ray.steps.generate.endpoint.refusal import read_refusal
+from hydra_ray.steps.generate.endpoint.reply import read_reply
 
 log = logging.getLogger(__name__)
 

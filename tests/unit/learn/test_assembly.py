@@ -14,8 +14,8 @@ from hydra_ray.learn.assembly import (
     make_recipe,
 )
 from hydra_ray.settings import parse_settings
-from hydra_ray.steps.generate.dialect import Dialect
-from hydra_ray.steps.generate.dialects import DialectFile
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 
 # Beside those that have a setting's name.
 OTHERWISE = {"expected", "told", "seed"}

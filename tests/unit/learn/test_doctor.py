@@ -12,7 +12,7 @@ from hydra_ray.learn.assembly import calls_for_candidates, known_dialect
 from hydra_ray.learn.doctor import check_usable, examine
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
-from hydra_ray.steps.generate.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from asking import KEY
 from faulty_endpoint import FaultyEndpoint
 from openai_endpoint import serving
 
-from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 from hydra_ray.steps.generate.splitting import SplittingGenerator
 
 
@@ -21,7 +21,7 @@ def endpoint():
 async def client(endpoint, monkeypatch):
     """Makes generators for the endpoint."""
     monkeypatch.setenv("LLM_KEY", KEY)
-    monkeypatch.setattr("hydra_ray.steps.generate.openai.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("hydra_ray.steps.generate.endpoint.client.FIRST_WAIT_S", 0.02)
     made = []
 
     def make(key_file=None, **options):
@@ -39,7 +39,7 @@ async def client(endpoint, monkeypatch):
 async def start(monkeypatch):
     """Starts servers and makes generators that ask them, in the order of the servers."""
     # Waits that the generator chooses itself are short; those that a server asks for stay.
-    monkeypatch.setattr("hydra_ray.steps.generate.openai.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("hydra_ray.steps.generate.endpoint.client.FIRST_WAIT_S", 0.02)
     async with AsyncExitStack() as stack:
 
         async def start(*behaviours):

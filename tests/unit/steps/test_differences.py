@@ -1,17 +1,12 @@
 """DPL: what sets a user apart from those who answered the like, and every way in which there may be nobody."""
 
-import contextlib
 import json
 import re
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from hydra_ray.records import PeerItem, UserKey
-from hydra_ray.steps.differences import Difference, read_difference
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.profile import PeerSource, ProfileOptions, ProfileRules, ProfileTools
 from hydra_ray.steps.profile_writer import ProfileWriter
@@ -293,63 +288,3 @@ async def test_an_item_that_the_llm_refuses_is_dropped_but_a_spent_budget_is_not
     error = BudgetSpentError("spent")
     with pytest.raises(BudgetSpentError):
         await dpl(scripted(refuse), {BOB: films(2)})("dpl", ANN, films(9))
-
-
-@pytest.mark.parametrize(
-    "around",
-    ["{}", "```json\n{}\n```", "Sure! Here {{it}} is:\n{}\nHope that helps :-}}", "[{}]", '{{"answer": 1}} {}', "{}{{"],
-)
-def test_fences_and_prose_around_the_object_do_not_matter(around):
-    answer = around.format(json.dumps({**GOOD, "extra": [1]}))
-    assert read_difference(answer) == Difference(**GOOD)
-
-
-def test_a_line_may_end_within_a_string():
-    assert read_difference('{"writing": "two\nlines", "emotional": "calm", "semantic": "x"}').writing == "two\nlines"
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        ("", "no complete JSON object"),
-        ("no braces", "no complete JSON object"),
-        ('{"writing": "a", "emotional": "b", "semantic": "c"', "no complete JSON object"),
-        ('{"writing": "a", "emotional": "b"}', "semantic: Field required"),
-        ('{"writing": "a", "emotional": " ", "semantic": "c"}', "emotional: String should have at least 1 character"),
-        ('{"writing": 3, "emotional": "b", "semantic": "c"}', "writing: Input should be a valid string"),
-        ('{"a":' * 20_000, "no complete JSON object"),
-    ],
-)
-def test_what_is_no_difference_says_why(answer, told):
-    with pytest.raises(ValueError, match=told):
-        read_difference(answer)
-
-
-words = st.text(min_size=1).filter(lambda text: text.strip())
-prose = st.text(st.characters(exclude_characters="{}", exclude_categories=["Cs"]))
-
-
-@given(
-    st.fixed_dictionaries(dict.fromkeys(GOOD, st.from_regex(r"\w[^\x00\ud800-\udfff]*\w", fullmatch=True))),
-    prose,
-    prose,
-)
-def test_any_object_in_any_prose_is_read_as_it_is(said, before, after):
-    for ascii_only in (True, False):
-        read = read_difference(f"{before}{json.dumps(said, ensure_ascii=ascii_only)}{after}")
-        assert read.model_dump() == said
-
-
-@given(
-    st.text() | st.recursive(words, lambda inner: st.dictionaries(st.sampled_from([*GOOD, "x"]), inner)).map(json.dumps)
-)
-def test_whatever_an_llm_says_is_refused_or_fit_to_be_stored(answer):
-    with contextlib.suppress(ValueError):
-        read = read_difference(answer)
-        assert all(text and text.strip() == text and "\0" not in text for _, text in read)
-        read.model_dump_json().encode()
-
-
-def test_differences_cannot_be_made_of_nothing():
-    with pytest.raises(ValidationError):
-        Difference(writing=" ", emotional="b", semantic="c")

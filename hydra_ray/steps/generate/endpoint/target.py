@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 from openai import AsyncOpenAI
 
 from hydra_ray.records import HydraError
-from hydra_ray.steps.generate.dialect import Dialect
-from hydra_ray.steps.generate.dialects import DialectFile
-from hydra_ray.steps.generate.health import Health
-from hydra_ray.steps.generate.reply import Reply
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.health import Health
+from hydra_ray.steps.generate.endpoint.reply import Reply
 
 log = logging.getLogger(__name__)
 

@@ -1,84 +1,22 @@
 import asyncio
 import json
-from collections import Counter
-from dataclasses import replace
 
 import pytest
+from collecting import RECIPE, answers, asked_texts, keys, run, timeless
 
-from hydra_ray.learn import collect, feedback
-from hydra_ray.learn.collect import CollectReport, left_to_ask, record
-from hydra_ray.learn.feedback import Asker, FeedbackStore, Questions, Told, unit_key
-from hydra_ray.learn.first_scores import FirstScores
+from hydra_ray.learn import feedback
+from hydra_ray.learn.collect import CollectReport
+from hydra_ray.learn.feedback import Asker, Questions, Told, unit_key
 from hydra_ray.learn.plan import Unit, calls_of
-from hydra_ray.methods import Recipe
-from hydra_ray.records import ChatRequest, HydraError, Usage, UserKey
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError, failures
-from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError
+from hydra_ray.records import Usage, UserKey
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError
+from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
-
-RECIPE = Recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
 
 
 class Killed(BaseException):
     """As if the process had been killed."""
-
-
-@pytest.fixture(autouse=True)
-def small_parts(monkeypatch):
-    monkeypatch.setattr(collect, "UNITS_PER_PART", 2)
-    monkeypatch.setattr(failures, "_MANY", 6)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return FeedbackStore(tmp_path / "feedback")
-
-
-@pytest.fixture
-def unit(query, item):
-    history = (item("a dog", "sci-fi"), item("a robot falls", "comedy"), item("a robot in love", "drama"))
-    return Unit(query("a robot falls in love"), "comedy", history, pseudo=True)
-
-
-@pytest.fixture
-def units(query, item):
-    """Five queries of three users, each with one item of history."""
-    owners = ["ann", "bob", "ann", "carl", "bob"]
-    return [
-        Unit(query(f"film {number}", user=owner), "comedy", (item("an old film", "drama"),), pseudo=False)
-        for number, owner in enumerate(owners)
-    ]
-
-
-def answers(request: ChatRequest):
-    """Knows the answer with the nearest item in the prompt only; its four samples are of three kinds."""
-    if request.n > 1:
-        return ["comedy", "Drama.", "Comedy", "no idea"]
-    return ["Comedy."] if "a robot falls" in request.messages[0].content and len(request.messages) > 1 else ["drama"]
-
-
-def run(units, llm, store, task, items=2, seen=None, first=None):
-    """A collection in this process: each unit is asked when the one before it is recorded."""
-    asker, questions = Asker(llm, task), Questions(Prompter(task), RECIPE, items)
-    todo = left_to_ask(units, store)
-    told = ((place, asyncio.run(asker(questions(unit)))) for place, unit in enumerate(todo))
-    report = CollectReport(kept=len(units) - len(todo))
-    log = FailureLog(0.5, answered_before=report.kept)
-    return record(todo, told, store, report, (seen if seen is not None else []).append, log, first)
-
-
-def timeless(report):
-    return replace(report, began=0.0, ended=0.0, call_seconds=0.0)
-
-
-def asked_texts(llm):
-    """Which queries were asked, and how often for candidates."""
-    return Counter(r.messages[-1].content.split(": ")[1] for r in llm.requests if r.n > 1)
-
-
-def keys(rows):
-    return [(row["tenant"], row["user"], row["query_id"]) for row in rows]
 
 
 def test_the_rows_of_one_query(scripted, tag_task, unit, store):
@@ -294,91 +232,6 @@ def test_what_a_broken_off_write_left_is_ignored(scripted, tag_task, units, stor
     run(units, scripted(answers), store, tag_task)
     assert store.parts() == [0, 1, 2]
     assert sorted(keys(store.read("reranker"))) == sorted(unit_key(unit) for unit in units)
-
-
-@pytest.mark.parametrize("alive", [0, 3, 6])
-def test_a_dead_generator_stops_the_collection_and_keeps_what_was_there(scripted, tag_task, units, store, alive):
-    def die(request):
-        if len(llm.requests) > alive:
-            raise GenerateError("HTTP 503", "server")
-        return answers(request)
-
-    llm = scripted(die)
-    with pytest.raises(UnfinishedError, match=r"stopped early: .* HTTP 503.* The same command goes on") as caught:
-        run(units, llm, store, tag_task)
-    assert not isinstance(caught.value, GenerateError)
-    assert len(store.done()) == len(store.read("adapter")) == alive // 3
-    assert len(llm.requests) == alive + 6
-
-
-def test_what_an_operator_has_to_mend_stops_at_once(scripted, tag_task, units, store):
-    def turn_away(request):
-        raise GenerateError("HTTP 401: invalid key", "key")
-
-    llm = scripted(turn_away)
-    with pytest.raises(UnfinishedError, match=r"until somebody mends .*\(key\): HTTP 401: invalid key"):
-        run(units, llm, store, tag_task)
-    assert len(llm.requests) == 3
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_where_everything_is_refused_nothing_is_kept(scripted, tag_task, units, store, count):
-    def refuse(request):
-        raise GenerateError("no such model", "refused")
-
-    with pytest.raises(UnfinishedError, match="no such model"):
-        run(units[:count], scripted(refuse), store, tag_task)
-    assert store.done() == set()
-
-
-def test_refusals_are_how_a_query_ends_where_others_are_answered(scripted, tag_task, units, store):
-    def seldom(request):
-        if request.n == 1 or request.messages[-1].content[-1] in "13":
-            raise GenerateError("too long", "refused")
-        return answers(request)
-
-    report = run(units, scripted(seldom), store, tag_task)
-    assert (report.units, report.unfinished, report.failed.total(), len(store.read("adapter"))) == (5, 0, 12, 3)
-    llm = scripted(answers)
-    assert run(units, llm, store, tag_task).kept == 5
-    assert llm.requests == []
-
-
-def test_equal_scores_of_the_first_queries_stop_before_more_is_spent(
-    scripted, tag_task, query, item, store, monkeypatch
-):
-    monkeypatch.setattr(collect, "UNITS_PER_PART", 256)
-    many = [
-        Unit(query(f"film {number}"), "comedy", (item("an old film", "drama"),), pseudo=False) for number in range(40)
-    ]
-    llm = scripted(lambda request: ["好的没问题", "可以谢谢"][: request.n])
-    stopped = (
-        r"all 80 scores of the first 20 queries are 0, .* no answer is one of the 4 allowed ones \(data\.labels\); "
-        r'.* "好的没问题", and the user "comedy"\. .* feedback\.stop_when_alike=false'
-    )
-    with pytest.raises(HydraError, match=stopped):
-        run(many, llm, store, tag_task, first=FirstScores(tag_task, len(many)))
-    assert len(llm.requests) == 20 * 3
-    assert store.done() == set(), "scored in another way the same answers may teach"
-    assert run(many, scripted(lambda r: ["drama"] * r.n), store, tag_task).units == 40, "unless it is told to go on"
-
-
-def test_scores_that_differ_once_go_on_and_a_small_collection_is_told(scripted, tag_task, units, store):
-    many = FirstScores(tag_task, 5)
-    report = run(units, scripted(lambda request: ["drama"] * request.n), store, tag_task, first=many)
-    assert report.units == 5
-    assert "Note: all 15 scores of the first 5 queries are 0" in str(report)
-
-
-def test_answers_from_the_cache_are_no_sign_of_death(scripted, tag_task, units, store):
-    llm = scripted(answers)
-
-    async def cached(request):
-        generation = await llm(request)
-        return type(generation)(generation.texts, Usage(prompt_tokens=10, completion_tokens=4, cached=1))
-
-    report = run(units, cached, store, tag_task)
-    assert (report.units, report.usage) == (5, Usage(cached=15))
 
 
 def test_feedback_is_read_of_the_users_asked_for(scripted, tag_task, units, store):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import ChatRequest, Message
-from hydra_ray.steps.generate.dialect import Dialect, lessons, named_settings
-from hydra_ray.steps.generate.refusal import Refusal, plain, read_refusal, refusal_within
+from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
+from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_within
 
 TURNS = (Message("system", "Be brief."), Message("user", "Hello?"))
 ASKED = ChatRequest(TURNS, n=4, temperature=0.7, max_tokens=32, seed=5)

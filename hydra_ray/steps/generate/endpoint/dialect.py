@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from hydra_ray.records import ChatRequest, Message
-from hydra_ray.steps.generate.refusal import Refusal
+from hydra_ray.steps.generate.endpoint.refusal import Refusal
 
 # Where a temperature of zero is refused and smaller ones than this may be, too.
 NEARLY_GREEDY = 0.01

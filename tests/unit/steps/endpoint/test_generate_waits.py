@@ -7,7 +7,7 @@ import faulty_endpoint as f
 import pytest
 from asking import failure, request
 
-from hydra_ray.steps.generate import openai as openai_module
+from hydra_ray.steps.generate.endpoint import client as openai_module
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Endpoints' dialects, learnt from their refusals over real HTTP."""
 
 import asyncio
-import contextlib
 import json
 import logging
 
@@ -9,46 +8,15 @@ import pytest
 import quirky_endpoint as quirky
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quirky_asking import ASKED, TURNS, asking
 
 from hydra_ray.records import ChatRequest, Message, Usage
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator
-from hydra_ray.steps.generate.dialect import Dialect
-from hydra_ray.steps.generate.dialects import DialectFile
-from hydra_ray.steps.generate.endpoint import place_of
-from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
-from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.target import place_of
 from hydra_ray.steps.generate.splitting import SplittingGenerator
-
-# Everything that a dialect may be about is in it.
-TURNS = (
-    Message("system", "Be brief."),
-    Message("developer", "Be kind."),
-    Message("user", "Hello?"),
-    Message("user", "Are you there?"),
-    Message("assistant", "Yes."),
-    Message("system", "Be quick."),
-    Message("user", "And now?"),
-)
-ASKED = ChatRequest(TURNS, n=4, temperature=0.7, max_tokens=32, seed=5)
-
-
-@pytest.fixture(scope="module")
-def server():
-    with quirky.serving() as server:
-        yield server
-
-
-@contextlib.asynccontextmanager
-async def asking(url, *, budget=None, cache=None, file=None, model="m", **options):
-    """The generator as commands make it."""
-    known = DialectFile(file)
-    bare = OpenAIGenerator(model, [Endpoint(url, "HYDRA_TEST_NO_KEY")], **{"retries": 0, "known": known, **options})
-    limited = BudgetedGenerator(bare, budget or Budget())
-    split = SplittingGenerator(limited, bare.most_samples, cache, "m")
-    generator = CachedGenerator(split, cache, "m") if cache else split
-    yield generator
-    await generator.close()
 
 
 async def twice(server, quirks, request=ASKED):
@@ -324,83 +292,6 @@ async def test_a_parameter_that_was_set_and_is_refused_is_the_settings_fault(end
     assert (caught.value.kind, len(endpoint.asked), endpoint.asked[0]["top_p"]) == ("setting", 1, 0.5)
 
 
-async def test_one_filtered_sample_is_missing_and_the_others_count(server):
-    async with asking(server.url("filterone")) as generator:
-        assert len((await generator(ASKED)).texts) == 3
-
-
-def by_seed(failing):
-    """An endpoint that takes one sample a request and fails for some seeds, as it is told."""
-
-    def reply(body):
-        if body.get("n", 1) > 1:
-            return 400, {"error": {"message": "n must be 1"}}
-        return failing.get(body["seed"], {"choices": [{"message": {"content": f"text {body['seed']}"}}]})
-
-    return reply
-
-
-FILTERED = (400, {"error": {"message": "no", "code": "content_filter"}})
-DOWN = (503, {"error": {"message": "overloaded"}})
-
-
-async def test_a_filter_refuses_one_sample_of_those_asked_one_by_one(endpoint):
-    endpoint.replies = [by_seed({6: FILTERED})]
-    async with asking(endpoint.url) as generator:
-        assert (await generator(ASKED)).texts == ("text 5", "text 7", "text 8")
-        endpoint.replies = [by_seed(dict.fromkeys(range(5, 9), FILTERED))]
-        with pytest.raises(GenerateError) as caught:
-            await generator(ASKED)
-    assert caught.value.kind == "filtered"
-
-
-async def test_samples_that_were_paid_for_are_not_asked_again_when_another_fails(endpoint):
-    failing = {7: DOWN}
-    endpoint.replies = [by_seed(failing)]
-    cache = AnswerCache(":memory:")
-    async with asking(endpoint.url, cache=cache) as generator:
-        with pytest.raises(GenerateError) as caught:
-            await generator(ASKED)
-        assert (caught.value.kind, caught.value.transient, len(endpoint.asked)) == ("server", True, 5)
-        failing.clear()
-        again = await generator(ASKED)
-        assert again.texts == ("text 5", "text 6", "text 7", "text 8")
-        assert (again.usage.calls, again.usage.cached, len(endpoint.asked)) == (1, 3, 6)
-        # Known now as a whole, which cost four calls.
-        known = await generator(ASKED)
-        assert (known.texts, known.usage.calls, known.usage.cached) == (again.texts, 0, 4)
-        assert len(endpoint.asked) == 6
-
-
-async def test_the_sample_that_came_of_an_ignored_n_is_not_paid_for_twice(endpoint):
-    failing = {6: DOWN}
-
-    def reply(body):
-        one = {"choices": [{"message": {"content": f"text {body['seed']}"}}], "usage": {"prompt_tokens": 3}}
-        return failing.get(body["seed"], one)
-
-    endpoint.replies = [reply]
-    budget = Budget()
-    async with asking(endpoint.url, cache=AnswerCache(":memory:"), budget=budget) as generator:
-        with pytest.raises(GenerateError):
-            await generator(ASKED)
-        failing.clear()
-        assert (await generator(ASKED)).texts == ("text 5", "text 6", "text 7", "text 8")
-    assert [body["seed"] for body in endpoint.asked].count(5) == 1
-    assert budget.spent == Usage(5, 4 * 3)
-
-
-@pytest.mark.parametrize("calls", range(7))
-async def test_a_budget_counts_each_request_that_is_sent(server, calls):
-    name = f"n1+b{calls}"
-    async with asking(server.url("n1", f"b{calls}"), budget=(budget := Budget(calls=calls))) as generator:
-        # One refusal and four samples.
-        with contextlib.nullcontext() if calls >= 5 else pytest.raises(BudgetSpentError):
-            await generator(ASKED)
-    assert budget.spent.calls == len(server.asked.get(name, [])) == min(calls, 5)
-    assert budget._reserved == Usage()
-
-
 async def test_another_endpoint_may_have_another_dialect(server, endpoint):
     endpoint.replies = [(500, {"error": {"message": "down"}})]
     endpoints = [Endpoint(endpoint.url, "NO"), Endpoint(server.url("n1", "other"), "NO")]
@@ -422,12 +313,3 @@ async def test_lessons_are_logged_once_with_their_reason(server, caplog):
     assert len(told) == 1
     assert "samples: 1" in told[0]
     assert "number must be at most 1" in told[0]
-
-
-async def test_room_for_reasoning_is_added_to_what_is_asked_for(endpoint):
-    bare = OpenAIGenerator("m", [Endpoint(endpoint.url, "NO")], retries=0)
-    budget = Budget(tokens=10_000)
-    generator = SplittingGenerator(BudgetedGenerator(bare, budget), bare.most_samples, reasoning_tokens=100)
-    await generator(ChatRequest(TURNS, max_tokens=8))
-    await generator.close()
-    assert endpoint.asked[0]["max_tokens"] == 108

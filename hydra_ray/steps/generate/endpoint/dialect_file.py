@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from hydra_ray.steps.generate.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_a
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
 from hydra_ray.steps.generate.base import GenerateError, RephraseError
-from hydra_ray.steps.generate.dialect import Dialect, lessons, named_settings
-from hydra_ray.steps.generate.dialects import DialectFile
-from hydra_ray.steps.generate.endpoint import NO_KEY, Endpoint, Target
-from hydra_ray.steps.generate.health import retry_after
+from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.health import retry_after
+from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_within
+from hydra_ray.steps.generate.endpoint.reply import Reply, read_reply
+from hydra_ray.steps.generate.endpoint.target import NO_KEY, Endpoint, Target
 from hydra_ray.steps.generate.limits import Pace
-from hydra_ray.steps.generate.refusal import Refusal, plain, read_refusal, refusal_within
-from hydra_ray.steps.generate.reply import Reply, read_reply
 
 __all__ = ["Endpoint", "OpenAIGenerator"]
 

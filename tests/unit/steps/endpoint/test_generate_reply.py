@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.steps.generate.reply import read_reply, without_reasoning
+from hydra_ray.steps.generate.endpoint.reply import read_reply, without_reasoning
 
 CHANNELS = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final<|message|>fine<|return|>"
 

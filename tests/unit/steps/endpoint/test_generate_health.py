@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from hydra_ray.steps.generate.health import Health, retry_after
+from hydra_ray.steps.generate.endpoint.health import Health, retry_after
 
 
 @pytest.mark.parametrize(

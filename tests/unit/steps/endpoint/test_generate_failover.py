@@ -8,8 +8,8 @@ import faulty_endpoint as f
 import pytest
 from asking import failure, request
 
-from hydra_ray.steps.generate import health as health_module
-from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.endpoint import health as health_module
+from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 
 
 def pass_time(monkeypatch, seconds):

@@ -12,7 +12,7 @@ from openai_endpoint import completion
 
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.openai import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""A collection in this process, and an LLM that knows one answer."""
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+
+from hydra_ray.learn.collect import CollectReport, left_to_ask, record
+from hydra_ray.learn.feedback import Asker, Questions
+from hydra_ray.methods import Recipe
+from hydra_ray.records import ChatRequest
+from hydra_ray.steps.generate.failures import FailureLog
+from hydra_ray.steps.prompt import Prompter
+
+RECIPE = Recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+
+
+def answers(request: ChatRequest):
+    """Knows the answer with the nearest item in the prompt only; its four samples are of three kinds."""
+    if request.n > 1:
+        return ["comedy", "Drama.", "Comedy", "no idea"]
+    return ["Comedy."] if "a robot falls" in request.messages[0].content and len(request.messages) > 1 else ["drama"]
+
+
+def run(units, llm, store, task, items=2, seen=None, first=None):
+    """A collection in this process: each unit is asked when the one before it is recorded."""
+    asker, questions = Asker(llm, task), Questions(Prompter(task), RECIPE, items)
+    todo = left_to_ask(units, store)
+    told = ((place, asyncio.run(asker(questions(unit)))) for place, unit in enumerate(todo))
+    report = CollectReport(kept=len(units) - len(todo))
+    log = FailureLog(0.5, answered_before=report.kept)
+    return record(todo, told, store, report, (seen if seen is not None else []).append, log, first)
+
+
+def timeless(report):
+    return replace(report, began=0.0, ended=0.0, call_seconds=0.0)
+
+
+def asked_texts(llm):
+    """Which queries were asked, and how often for candidates."""
+    return Counter(r.messages[-1].content.split(": ")[1] for r in llm.requests if r.n > 1)
+
+
+def keys(rows):
+    return [(row["tenant"], row["user"], row["query_id"]) for row in rows]

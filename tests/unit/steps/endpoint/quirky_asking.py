@@ -1,0 +1,34 @@
+"""Requests to endpoints of quirks, as commands make them."""
+
+import contextlib
+
+from hydra_ray.records import ChatRequest, Message
+from hydra_ray.steps.generate.cache import CachedGenerator
+from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
+from hydra_ray.steps.generate.splitting import SplittingGenerator
+
+# Everything that a dialect may be about is in it.
+TURNS = (
+    Message("system", "Be brief."),
+    Message("developer", "Be kind."),
+    Message("user", "Hello?"),
+    Message("user", "Are you there?"),
+    Message("assistant", "Yes."),
+    Message("system", "Be quick."),
+    Message("user", "And now?"),
+)
+ASKED = ChatRequest(TURNS, n=4, temperature=0.7, max_tokens=32, seed=5)
+
+
+@contextlib.asynccontextmanager
+async def asking(url, *, budget=None, cache=None, file=None, model="m", **options):
+    """The generator as commands make it."""
+    known = DialectFile(file)
+    bare = OpenAIGenerator(model, [Endpoint(url, "HYDRA_TEST_NO_KEY")], **{"retries": 0, "known": known, **options})
+    limited = BudgetedGenerator(bare, budget or Budget())
+    split = SplittingGenerator(limited, bare.most_samples, cache, "m")
+    generator = CachedGenerator(split, cache, "m") if cache else split
+    yield generator
+    await generator.close()
