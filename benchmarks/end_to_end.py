@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from hydra_ray.data.simulated import simulate
-from hydra_ray.learn.features import encode_all
-from hydra_ray.learn.groups import Group
-from hydra_ray.learn.head_fit import Choice, HeadFitter
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.heads.fitter import Choice, HeadFitter
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import HeadBank

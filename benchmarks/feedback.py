@@ -25,16 +25,16 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from hydra_ray.learn.assembly import make_askers, make_backend, make_questions
-from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.collect import CollectReport, record
-from hydra_ray.learn.datasets import chosen_users
-from hydra_ray.learn.engine import engine_running
-from hydra_ray.learn.feedback import FeedbackStore
-from hydra_ray.learn.pipeline import ask_all
-from hydra_ray.learn.plan import Unit
-from hydra_ray.learn.run import planned_units
+from hydra_ray.learn.base.job import planned_units
+from hydra_ray.learn.collect.pipeline import ask_all
+from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.report import CollectReport, record
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import ChatRequest
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.factory import make_askers, make_backend, make_questions
+from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings, load_settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.cache import ask_key

@@ -34,8 +34,8 @@ from rich.console import Console
 from rich.table import Table
 from scoring import generated_user
 
-from hydra_ray.learn.features import read_features, write_features
-from hydra_ray.learn.head_fit import Choice, HeadFitter, User
+from hydra_ray.learn.examples.features import read_features, write_features
+from hydra_ray.learn.heads.fitter import Choice, HeadFitter, User
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import UserKey

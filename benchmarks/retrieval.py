@@ -26,7 +26,7 @@ from rich.table import Table
 
 from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
 from hydra_ray.serve.histories import IndexedHistories
-from hydra_ray.steps.retrieve import lexical
+from hydra_ray.steps.retrieval.retrievers import lexical
 from hydra_ray.store.users import UserStore
 
 _WORDS = 20_000

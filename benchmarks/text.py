@@ -25,7 +25,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.records import HistoryItem, Query
-from hydra_ray.steps.retrieve import lexical, searched_text
+from hydra_ray.steps.retrieval.retrievers import lexical, searched_text
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.tasks.options import search_text
 from hydra_ray.text.rouge import rouge

@@ -17,9 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray import stopping
-from hydra_ray.learn.threads import wait_passively
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.threads import wait_passively
 from hydra_ray.settings import Settings, load_settings, settings_table
 from hydra_ray.steps.generate.failures import UnfinishedError
 from hydra_ray.stopping import Stopped, stopped_by_signals
@@ -80,7 +80,7 @@ def list_settings(
 @data_app.command("describe")
 def describe(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Reads one split and says what is in it: users, dates, texts, answers, and what was left out."""
-    from hydra_ray.learn.describe import describe_data
+    from hydra_ray.runtime.describe import describe_data
 
     console.print(describe_data(_load(settings, overrides)))
 
@@ -91,7 +91,7 @@ def doctor(settings: SettingsFile, overrides: Overrides = None) -> None:
 
     What it finds is remembered beside the kept answers. No other command probes: they learn from refusals.
     """
-    from hydra_ray.learn.doctor import check_usable, examine
+    from hydra_ray.runtime.doctor import check_usable, examine
 
     found = examine(_load(settings, overrides))
     console.print(*found)
@@ -108,7 +108,7 @@ def collect(
 
     What is there already is not asked again: a killed collection goes on where it was.
     """
-    from hydra_ray.learn.run import collect_feedback, estimate_feedback
+    from hydra_ray.learn.base.job import collect_feedback, estimate_feedback
 
     tree = _load(settings, overrides)
     if dry_run:
@@ -122,7 +122,7 @@ def collect(
 @app.command()
 def train(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Trains the shared base, and the heads of the training users with it, on Ray Train."""
-    from hydra_ray.learn.run import train_base
+    from hydra_ray.learn.base.job import train_base
 
     tree = _load(settings, overrides)
     report = train_base(tree, console)
@@ -138,7 +138,7 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
 @app.command()
 def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Fits heads of users that the base has never seen, e.g. users=dev, from their history alone."""
-    from hydra_ray.learn.fit import fit_users
+    from hydra_ray.learn.heads.job import fit_users
 
     report = fit_users(_load(settings, overrides), console)
     heads = ", ".join(f"{n} {role} heads fitted, {report.kept[role]} kept" for role, n in report.heads.items())
@@ -161,13 +161,13 @@ def tune(
     best there you set yourself (method.shots, method.retriever), since feedback has to be collected with it.
     """
     if asked is not None:
-        from hydra_ray.learn.ask_search import asked_table, search_asking
+        from hydra_ray.learn.tune.prompting import asked_table, search_asking
 
         console.print(asked_table(search_asking(_load(settings, overrides), asked, console)))
         return
-    from hydra_ray.learn.search_space import load_search
-    from hydra_ray.learn.tune import tune_users
-    from hydra_ray.learn.tune_report import plot_search, tuned_table
+    from hydra_ray.learn.tune.job import tune_users
+    from hydra_ray.learn.tune.report import plot_search, tuned_table
+    from hydra_ray.learn.tune.space import load_search
 
     tree = _load(settings, overrides)
     roles = tune_users(tree, load_search(search), console)
@@ -187,8 +187,8 @@ def profile(
 
     Profiles that are there are kept until history grew by profile.refresh_items or settings changed.
     """
-    from hydra_ray.learn.profiles import write_profiles
-    from hydra_ray.steps.profile_writer import KINDS
+    from hydra_ray.learn.profiles.job import write_profiles
+    from hydra_ray.steps.profiles.writer import KINDS
 
     report = write_profiles(_load(settings, overrides), console, tuple(kind or KINDS))
     console.print(str(report), markup=False)
@@ -198,7 +198,7 @@ def profile(
 @heads_app.command("export")
 def export_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrides = None) -> None:
     """Writes all users' heads for the trained base as sharded safetensors."""
-    from hydra_ray.learn.move import move_heads
+    from hydra_ray.runtime.head_shards import move_heads
 
     console.print(move_heads(_load(settings, overrides), folder, out=True))
 
@@ -206,7 +206,7 @@ def export_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrid
 @heads_app.command("import")
 def import_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrides = None) -> None:
     """Puts exported heads into the store."""
-    from hydra_ray.learn.move import move_heads
+    from hydra_ray.runtime.head_shards import move_heads
 
     console.print(move_heads(_load(settings, overrides), folder, out=False))
 
@@ -218,14 +218,14 @@ def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     With evaluate.tasks, seeds or train_users it first collects, trains and fits what each needs; else it takes the base
     in model.dir. What is there already is not done again: a killed evaluation goes on where it was.
     """
+    from hydra_ray.evaluate.reporting.tables import outcome_tables
     from hydra_ray.evaluate.run import evaluate as run
-    from hydra_ray.evaluate.table import outcome_tables
 
     tree = _load(settings, overrides)
     console.print(*outcome_tables(run(tree, console)))
     if tree.evaluate.curves:
-        from hydra_ray.evaluate.curve_report import curve_tables
-        from hydra_ray.evaluate.curves import measure_curves
+        from hydra_ray.evaluate.curves.measure import measure_curves
+        from hydra_ray.evaluate.curves.report import curve_tables
 
         console.print(*curve_tables(measure_curves(tree, console)))
         console.print(f"{tree.out / 'curves.json'}, {tree.out / 'curves.png'}")
@@ -242,7 +242,7 @@ def reproduce(
 
     It collects, trains and fits by that recipe; what your file sets goes over it.
     """
-    from hydra_ray.evaluate.published import beside
+    from hydra_ray.evaluate.reporting.published import beside
     from hydra_ray.evaluate.run import evaluate as run
 
     tree = _load(settings, [f"preset={PRESETS[paper]}", *(overrides or [])])
@@ -260,9 +260,9 @@ def report(
     overrides: Overrides = None,
 ) -> None:
     """Scores answers that are there already, e.g. somebody else's dumps, and writes what `evaluate` writes; no LLM."""
-    from hydra_ray.evaluate.dump import read_dumps
+    from hydra_ray.evaluate.reporting.tables import outcome_tables
     from hydra_ray.evaluate.run import score
-    from hydra_ray.evaluate.table import outcome_tables
+    from hydra_ray.evaluate.runs import read_dumps
 
     tree = _load(settings, overrides)
     console.print(*outcome_tables(score(read_dumps(dumps), tree)))

@@ -15,14 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray.data.simulated import Preference, labels_in, simulate
+from hydra_ray.evaluate.reporting.tables import outcome_tables
 from hydra_ray.evaluate.run import evaluate
-from hydra_ray.evaluate.table import outcome_tables
-from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.fit import fit_users
-from hydra_ray.learn.run import collect_feedback, train_base
+from hydra_ray.learn.base.job import collect_feedback, train_base
+from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.precision import probe, resolve
 from hydra_ray.records import Dataset, User
+from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings
 

@@ -1,141 +1,194 @@
-"""What a comparison came to, as files: `results.json` whole, `results.csv` and `pairs.csv` as tables."""
+"""What a comparison came to: plain values, as `results.json` has them and the report shows them.
+
+More is better in every difference here, for errors too: their signs are turned.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, fields
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from pydantic import TypeAdapter, ValidationError
-
-from hydra_ray.evaluate.outcome import Cost, Outcome, TaskOutcome
-from hydra_ray.evaluate.stack import METHOD
 from hydra_ray.evaluate.statistics import Interval
-from hydra_ray.records import HydraError
-from hydra_ray.steps.generate import FINAL_KINDS
-
-SCHEMA = "hydra-ray/results/v2"
-
-_OUTCOME = TypeAdapter(Outcome)
-_INTERVAL = tuple(one.name for one in fields(Interval))
-_COSTS = tuple(one.name for one in fields(Cost))
-_FINAL = tuple(sorted(FINAL_KINDS))
-_RESULTS = ("task", "split", "method", "control", "metric", *_INTERVAL, "users", *_COSTS, *_FINAL)
-_PAIRS = ("task", "split", "metric", "first", "second", "difference", *_INTERVAL[1:], "p", "p_holm")
+from hydra_ray.steps.generate.failures import Unanswered
 
 
-def write_outcome(folder: Path, outcome: Outcome) -> None:
-    """Writes `results.json`, `results.csv` and `pairs.csv`, each as a whole or not at all.
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two methods on the main metric.
 
-    An interval without an end (a baseline at 0 in too many resamples) has null there, and an empty cell.
-
-    Args:
-        folder: Made when it does not exist; files of an earlier run are replaced.
-        outcome: What `score_dumps` gives.
+    Attributes:
+        first: Its name.
+        second: Its name.
+        difference: How much better the first is, with its 95 % interval over users.
+        p: Two-sided, of the bootstrap.
+        p_holm: The same after Holm's correction for all pairs of the task.
     """
-    # All are serialised before any is replaced: a failure leaves an earlier run's files as they are.
-    texts = {
-        "results.json": json.dumps(to_json(outcome), indent=1, allow_nan=False) + "\n",
-        "results.csv": _table(_RESULTS, _results(outcome)),
-        "pairs.csv": _table(_PAIRS, _pairs(outcome)),
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        _replace(folder / name, text)
+
+    first: str
+    second: str
+    difference: Interval
+    p: float
+    p_holm: float
 
 
-def read_outcome(path: Path) -> Outcome:
-    """Reads a `results.json`.
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one request costs on average; answers from the cache count as calls, and so do profiles, shared out evenly.
 
-    Raises:
-        HydraError: The file is missing, is no JSON, or follows another schema.
+    Attributes:
+        calls: LLM calls.
+        prompt_tokens: Of these calls.
+        completion_tokens: Of these calls.
+        seconds: In the process that evaluated, where LLM answers may come from the cache.
+        failed: Share of requests without an answer.
+        degraded: Share that was answered without one of its steps, or by a profile that tells of no differences.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_hook=_with_ends)
-    except FileNotFoundError:
-        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes it") from None
-    except ValueError as error:
-        raise HydraError(f"{path}: not JSON: {error}") from None
-    schema = values.pop("schema", None) if isinstance(values, dict) else None
-    if schema != SCHEMA:
-        raise HydraError(f'{path}: the schema is "{schema}", this version reads "{SCHEMA}"; evaluate again')
-    try:
-        return _OUTCOME.validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise HydraError(f"{path}: {where}: {first['msg']}; evaluate again") from None
+
+    calls: float
+    prompt_tokens: float
+    completion_tokens: float
+    seconds: float
+    failed: float
+    degraded: float
 
 
-def to_json(outcome: Outcome) -> dict[str, Any]:
-    """As plain JSON values: no NaN, no infinity. What is about one task only says it at the top too."""
-    alone = _at_the_top(outcome.tasks[0]) if len(outcome.tasks) == 1 else {}
-    return {"schema": SCHEMA, **_plain(alone), **_plain(asdict(outcome))}
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Some of a task's queries.
+
+    Attributes:
+        by: "history" (items), "cohort" or "item".
+        name: E.g. "6 to 20", a cohort's name, "unseen".
+        users: Whose queries they are.
+        methods: Main metric by method; n is the number of queries.
+    """
+
+    by: str
+    name: str
+    users: int
+    methods: Mapping[str, Interval]
 
 
-def _at_the_top(task: TaskOutcome) -> dict[str, Any]:
-    methods = {name: {metric: asdict(value) for metric, value in own.items()} for name, own in task.methods.items()}
-    improvement: dict[str, Any] | None = None
-    if task.headline is not None:
-        found = task.headline.relative
-        about = {"metric": task.metrics[0], "method": METHOD, "baseline": dict(task.headline.chosen)}
-        improvement = {**about, "relative": found.value, "low": found.low, "high": found.high}
-    return {"task": task.task, "split": task.split, "methods": methods, "improvement": improvement}
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What a method does to users, against zero-shot on the main metric: shares of users, which add up to 1."""
+
+    better: float
+    same: float
+    worse: float
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(own) for key, own in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+@dataclass(frozen=True, slots=True)
+class UserGain:
+    """What one user gains by hydra over the prompt-based method that is best for everybody."""
+
+    user: str
+    gain: float
+    queries: int
+    history_items: int
 
 
-def _with_ends(values: dict[str, Any]) -> dict[str, Any]:
-    # Only an interval has these keys; an end that is not there is infinitely far away.
-    if set(values) == set(_INTERVAL):
-        ends = {"low": -math.inf, "high": math.inf}
-        values |= {name: end for name, end in ends.items() if values[name] is None}
-    return values
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """History items whose predicted chance to help the LLM is alike."""
+
+    predicted: float
+    observed: float
+    n: int
 
 
-def _results(outcome: Outcome) -> Iterator[Sequence[Any]]:
-    """A row a task, method and metric; methods without runs of their own cost nothing of their own."""
-    for task in outcome.tasks:
-        for method, by_metric in task.methods.items():
-            cost = astuple(task.costs[method]) if method in task.costs else [None] * len(_COSTS)
-            counts = {one.kind: one.count for one in task.unanswered.get(method, ())}
-            refused = [counts.get(kind, 0) if method in task.costs else None for kind in _FINAL]
-            for metric, found in by_metric.items():
-                about = (task.task, task.split, method, method in task.controls, metric)
-                yield (*about, *astuple(found), task.users, *cost, *refused)
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """hydra's main metric at one x: candidates a query, or users in training."""
+
+    x: int
+    value: Interval
 
 
-def _pairs(outcome: Outcome) -> Iterator[Sequence[Any]]:
-    for task in outcome.tasks:
-        for pair in task.pairs:
-            about = (task.task, task.split, task.metrics[0], pair.first, pair.second)
-            yield (*about, *astuple(pair.difference), pair.p, pair.p_holm)
+@dataclass(frozen=True, slots=True)
+class TaskHeadline:
+    """The headline's part of one task; docs/evaluation.md defines it.
+
+    Attributes:
+        relative: How much better hydra is than the prompt-based method, as a share of the latter (0.1 is 10 %).
+        chosen: How often each prompt-based method was chosen over the folds of users.
+        oracle_gap: Share of the way from majority vote to the best of the candidates; None where there is no gap.
+    """
+
+    relative: Interval
+    chosen: Mapping[str, int]
+    oracle_gap: Interval | None
 
 
-def _table(header: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(_plain(row) for row in rows)
-    return text.getvalue()
+@dataclass(frozen=True, slots=True)
+class TaskOutcome:
+    """One task.
+
+    Attributes:
+        task: Its name.
+        split: Of the data.
+        metrics: Names, the main one first.
+        higher_is_better: By metric.
+        users: How many.
+        queries: How many a seed.
+        seeds: Of training.
+        methods: Metrics by method, over all seeds.
+        controls: Those of `methods` that are controls, no competitors.
+        by_seed: Main metric by method and seed.
+        pairs: Every two methods, the better one first.
+        slices: Main metric on parts of the queries.
+        fates: By method.
+        costs: By method.
+        gains: A user each, smallest gain first.
+        calibration: Of the reranker, by predicted chance.
+        by_candidates: Metric of hydra with fewer candidates.
+        by_users: Metric of hydra with fewer users in training.
+        missing: Queries without an output, by method, where there are any.
+        unanswered: Those of them that the LLM refused, by method and kind.
+        headline: None where hydra or prompt-based methods are absent.
+        own_heads: Share of hydra's answers that were chosen under a head of the user's own; None without hydra.
+    """
+
+    task: str
+    split: str
+    metrics: tuple[str, ...]
+    higher_is_better: Mapping[str, bool]
+    users: int
+    queries: int
+    seeds: tuple[int, ...]
+    methods: Mapping[str, Mapping[str, Interval]]
+    controls: tuple[str, ...]
+    by_seed: Mapping[str, Mapping[int, float]]
+    pairs: tuple[Pair, ...]
+    slices: tuple[Slice, ...]
+    fates: Mapping[str, Fate]
+    costs: Mapping[str, Cost]
+    gains: tuple[UserGain, ...]
+    calibration: tuple[Bin, ...]
+    by_candidates: tuple[CurvePoint, ...]
+    by_users: tuple[CurvePoint, ...]
+    missing: Mapping[str, int]
+    headline: TaskHeadline | None
+    own_heads: float | None = None
+    unanswered: Mapping[str, tuple[Unanswered, ...]] = field(default_factory=dict)
 
 
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """Means over tasks.
+
+    Attributes:
+        relative: Of `TaskHeadline.relative`.
+        oracle_gap: Of `TaskHeadline.oracle_gap`, over tasks that have a gap.
+    """
+
+    relative: Interval
+    oracle_gap: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All tasks of a comparison; `headline` is None where no task has one."""
+
+    tasks: tuple[TaskOutcome, ...]
+    headline: Headline | None

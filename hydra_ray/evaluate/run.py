@@ -12,21 +12,21 @@ import ray
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from hydra_ray.evaluate.answering import Job, answer
-from hydra_ray.evaluate.cells import Cell, cells, prepare
-from hydra_ray.evaluate.dump import Dump, check_whole, read_dump
-from hydra_ray.evaluate.outcome import Outcome
-from hydra_ray.evaluate.predictions import write_predictions
-from hydra_ray.evaluate.report import write_report
-from hydra_ray.evaluate.results import write_outcome
-from hydra_ray.evaluate.scoring import score_dumps
-from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.engine import generator_running
-from hydra_ray.learn.run import progress_bar
-from hydra_ray.learn.threads import use_given_cpus
+from hydra_ray.evaluate.reporting.files import write_outcome
+from hydra_ray.evaluate.reporting.html import write_report
+from hydra_ray.evaluate.reporting.predictions import write_predictions
+from hydra_ray.evaluate.results import Outcome
+from hydra_ray.evaluate.runner.answer import Job, answer
+from hydra_ray.evaluate.runner.experiments import Cell, cells, prepare
+from hydra_ray.evaluate.runs import Dump, check_whole, read_dump
+from hydra_ray.evaluate.scoring.score import score_dumps
+from hydra_ray.learn.base.job import progress_bar
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 
 

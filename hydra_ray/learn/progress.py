@@ -13,7 +13,7 @@ import ray
 from rich.progress import Progress as Bar
 
 if TYPE_CHECKING:
-    from hydra_ray.learn.fit_pipeline import Shard
+    from hydra_ray.learn.heads.pipeline import Shard
 
 
 @dataclass(slots=True)

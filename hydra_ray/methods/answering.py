@@ -10,7 +10,7 @@ from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, HistoryItem, Query, Ranked
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
-from hydra_ray.steps.profile_prompts import fill
+from hydra_ray.steps.profiles.prompts import fill
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.vote import consensus

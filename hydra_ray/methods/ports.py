@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
-from hydra_ray.steps.profile_prompts import ProfilePrompts
+from hydra_ray.steps.profiles.prompts import ProfilePrompts
 
 
 class StepError(HydraError):

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from ray import serve
 
-from hydra_ray.learn.online import Forgotten, Learnt, OnlineLearner
-from hydra_ray.learn.threads import use_given_cpus
-from hydra_ray.learn.verdicts import Verdict
+from hydra_ray.learn.heads.feedback_events import Verdict
+from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, Query, UserKey
+from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import AdaptAsk
 from hydra_ray.steps.adapt import Adapter as AdaptStep

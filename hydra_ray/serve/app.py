@@ -6,10 +6,10 @@ from typing import Any
 
 from ray.serve import Application
 
-from hydra_ray.learn.embedding import make_embedder
 from hydra_ray.methods import METHODS
 from hydra_ray.models.base import read_about
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.ingress import Ingress

@@ -15,7 +15,7 @@ import numpy as np
 
 from hydra_ray.bounded import BoundedCache
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.steps.retrieve import IndexedHistory, LexicalIndex, searched_text
+from hydra_ray.steps.retrieval.retrievers import IndexedHistory, LexicalIndex, searched_text
 from hydra_ray.store.histories import HistoryChange, HistoryVersion
 from hydra_ray.store.users import UserStore
 

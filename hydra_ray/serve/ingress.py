@@ -11,12 +11,12 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 from starlette.middleware import Middleware
 
-from hydra_ray.learn.assembly import make_prompter, make_recipe
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import read_about
 from hydra_ray.records import NOBODY, Message, Query
+from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers

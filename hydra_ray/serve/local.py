@@ -13,8 +13,8 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 from rich.console import Console
 
-from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.engine import engine_running
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.serve.app import build_app
 from hydra_ray.settings import Settings
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from hydra_ray.learn.online import Forgotten, Learnt
-from hydra_ray.learn.verdicts import Verdict
+from hydra_ray.learn.heads.feedback_events import Verdict
+from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey

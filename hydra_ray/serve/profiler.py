@@ -11,17 +11,17 @@ from typing import Any
 from ray import serve
 
 from hydra_ray.dates import in_order
-from hydra_ray.learn.assembly import make_profile_writer
-from hydra_ray.learn.embedding import make_embedder
-from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
+from hydra_ray.runtime.embedding import make_embedder
+from hydra_ray.runtime.factory import make_profile_writer
+from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.ports import RemoteGenerator
 from hydra_ray.serve.retriever import FreshPools
 from hydra_ray.settings import Settings
-from hydra_ray.steps.peers import PeerPool
-from hydra_ray.steps.profile_writer import KINDS
+from hydra_ray.steps.profiles.peers import PeerPool
+from hydra_ray.steps.profiles.writer import KINDS
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
 

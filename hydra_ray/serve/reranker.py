@@ -7,10 +7,10 @@ from pathlib import Path
 
 from ray import serve
 
-from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.models.base import RERANKER, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
+from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps.rerank import RerankAsk
 from hydra_ray.steps.rerank import Reranker as RerankStep
 from hydra_ray.store.cache import HeadCache

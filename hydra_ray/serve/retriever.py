@@ -8,13 +8,13 @@ from time import monotonic
 
 from ray import serve
 
-from hydra_ray.learn.threads import use_given_cpus
 from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked
+from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.histories import IndexedHistories
 from hydra_ray.settings import PeerSettings
-from hydra_ray.steps.embed import Embed
-from hydra_ray.steps.peers import PeerPool
-from hydra_ray.steps.retrieve import retriever
+from hydra_ray.steps.profiles.peers import PeerPool
+from hydra_ray.steps.retrieval.embed import Embed
+from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.store.users import UserStore
 
 

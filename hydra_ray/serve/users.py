@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError
 
 from hydra_ray.dates import in_order, span
-from hydra_ray.learn.verdicts import Said, Verdict
+from hydra_ray.learn.heads.feedback_events import Said, Verdict
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey, as_user_id
 from hydra_ray.serve.http import protocol

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from hydra_ray.settings.section import Section
-from hydra_ray.steps.profile_prompts import ProfilePrompts, check_template
+from hydra_ray.steps.profiles.prompts import ProfilePrompts, check_template
 from hydra_ray.text.search import stemmers
 
 

@@ -5,9 +5,9 @@ import json
 import pytest
 from rich.console import Console
 
-from hydra_ray.evaluate.curve_report import curve_tables
-from hydra_ray.evaluate.curves import measure_curves
-from hydra_ray.evaluate.outcome import TaskOutcome
+from hydra_ray.evaluate.curves.measure import measure_curves
+from hydra_ray.evaluate.curves.report import curve_tables
+from hydra_ray.evaluate.results import TaskOutcome
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hydra_ray.evaluate.outcome import TaskOutcome
+from hydra_ray.evaluate.results import TaskOutcome
 
 BEATEN = ("zero-shot", "icl", "rag", "majority-vote", "random-candidate", "other-head")
 

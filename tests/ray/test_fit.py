@@ -15,15 +15,15 @@ from killing import kill_when
 from rich.console import Console
 from torch.testing import assert_close
 
-from hydra_ray.learn.datasets import chosen_users
-from hydra_ray.learn.features import encode_all
-from hydra_ray.learn.fit import fit_users
-from hydra_ray.learn.fit_pipeline import encoding, fit_shards, make_shards
-from hydra_ray.learn.head_fit import Choice, HeadFitter
-from hydra_ray.learn.teaching import teaching
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import UserKey
+from hydra_ray.runtime.loading import chosen_users
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TASKS

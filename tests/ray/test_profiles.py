@@ -8,7 +8,7 @@ from film_records import write_films
 from openai_endpoint import Server, completion, serving
 from rich.console import Console
 
-from hydra_ray.learn.profiles import write_profiles
+from hydra_ray.learn.profiles.job import write_profiles
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError

@@ -14,12 +14,12 @@ import yaml
 from killing import kill_when
 from rich.console import Console
 
-from hydra_ray.learn.fit import fit_users
-from hydra_ray.learn.search_space import SearchSettings, load_search
-from hydra_ray.learn.trial_log import TrialLog
-from hydra_ray.learn.tune import mean_with_interval, tune_users
-from hydra_ray.learn.tune_report import plot_search, tuned_table
-from hydra_ray.learn.tuned import FALLBACK, Trial, TunedRole, load_tuned, save_tuned, tuned_file
+from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.learn.heads.tuned import FALLBACK, Trial, TunedRole, load_tuned, save_tuned, tuned_file
+from hydra_ray.learn.tune.job import mean_with_interval, tune_users
+from hydra_ray.learn.tune.report import plot_search, tuned_table
+from hydra_ray.learn.tune.space import SearchSettings, load_search
+from hydra_ray.learn.tune.trial_log import TrialLog
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.users import UserStore

@@ -6,7 +6,7 @@ import pytest
 import ray
 import torch
 
-from hydra_ray.learn.threads import cores, use_given_cpus
+from hydra_ray.runtime.threads import cores, use_given_cpus
 
 
 @ray.remote

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import hydra_ray.evaluate.run
 from hydra_ray import stopping
 from hydra_ray.cli import app, main
-from hydra_ray.evaluate.outcome import Outcome
+from hydra_ray.evaluate.results import Outcome
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.failures import UnfinishedError
 

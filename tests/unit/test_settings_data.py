@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hydra_ray.learn.datasets import load_data
+from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.tasks import CHAT_TASK, REVIEW_TASK
 

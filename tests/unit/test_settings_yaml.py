@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.learn.search_space import load_search
+from hydra_ray.learn.tune.space import load_search
 from hydra_ray.settings import SettingsError, load_settings
 from hydra_ray.settings.yaml_file import parse_yaml
 

@@ -16,8 +16,8 @@ ROOMS = [
     "hydra_ray.steps.generate.endpoint.client",
     "hydra_ray.steps.generate.splitting",
     "hydra_ray.steps.rerank",
-    "hydra_ray.steps.peers",
-    "hydra_ray.steps.retrieve",
+    "hydra_ray.steps.profiles.peers",
+    "hydra_ray.steps.retrieval.retrievers",
     "hydra_ray.methods",
 ]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hydra_ray.evaluate.outcome import (
+from hydra_ray.evaluate.results import (
     Bin,
     Cost,
     CurvePoint,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra_ray.evaluate.board import Board
-from hydra_ray.evaluate.dump import Asked, Dump, Row
-from hydra_ray.evaluate.stack import stack_runs
+from hydra_ray.evaluate.runs import Asked, Dump, Row
+from hydra_ray.evaluate.scoring.align import stack_runs
+from hydra_ray.evaluate.scoring.scoreboard import Board
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Answer, Candidate, Query, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure

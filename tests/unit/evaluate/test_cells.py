@@ -6,11 +6,11 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from hydra_ray.evaluate import cells as module
-from hydra_ray.evaluate.cells import _made_of, _whole, cells, prepare
 from hydra_ray.evaluate.run import _jobs
-from hydra_ray.learn.collect import CollectReport
-from hydra_ray.learn.fit import FitReport
+from hydra_ray.evaluate.runner import experiments as module
+from hydra_ray.evaluate.runner.experiments import _made_of, _whole, cells, prepare
+from hydra_ray.learn.collect.report import CollectReport
+from hydra_ray.learn.heads.job import FitReport
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError

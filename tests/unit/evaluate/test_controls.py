@@ -5,7 +5,13 @@ from collections import Counter
 import pytest
 from made_runs import STARS, TAGS, TITLES, asked, judged
 
-from hydra_ray.evaluate.controls import best_candidate, other_users, preferred_candidate, random_candidate, yardsticks
+from hydra_ray.evaluate.scoring.controls import (
+    best_candidate,
+    other_users,
+    preferred_candidate,
+    random_candidate,
+    yardsticks,
+)
 from hydra_ray.records import Candidate, UserKey
 
 

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from rich.console import Console
 
-from hydra_ray.evaluate.curve_report import Curves, Point, curve_tables
-from hydra_ray.evaluate.curves import CurveMaker
+from hydra_ray.evaluate.curves.measure import CurveMaker
+from hydra_ray.evaluate.curves.report import Curves, Point, curve_tables
 from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.models.base import Base
 from hydra_ray.records import Dataset, User, UserKey

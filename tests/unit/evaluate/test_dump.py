@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.evaluate.dump import Asked, Dump, Row, check_whole, read_dump, read_dumps, write_dump
+from hydra_ray.evaluate.runs import Asked, Dump, Row, check_whole, read_dump, read_dumps, write_dump
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 

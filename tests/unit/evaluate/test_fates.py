@@ -1,7 +1,7 @@
 import pytest
 from made_runs import STARS, asked, board, row, run, runs
 
-from hydra_ray.evaluate.users import fates_of, gains_of
+from hydra_ray.evaluate.scoring.win_loss import fates_of, gains_of
 
 
 def test_fates_by_hand():

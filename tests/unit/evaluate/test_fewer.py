@@ -1,7 +1,7 @@
 import pytest
 from made_runs import STARS, asked, board, judged, row, run, runs
 
-from hydra_ray.evaluate.fewer import by_candidates, by_users
+from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
 
 
 def test_fewer_candidates_by_hand():

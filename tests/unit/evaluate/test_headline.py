@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from made_runs import STARS, asked, board, row, run, runs
 
-from hydra_ray.evaluate.headline import HeadlineRows, closed_gap, over_tasks, task_headline
+from hydra_ray.evaluate.scoring.headline import HeadlineRows, closed_gap, over_tasks, task_headline
 
 
 def test_the_prompt_based_method_is_chosen_on_other_users():

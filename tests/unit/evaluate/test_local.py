@@ -2,11 +2,11 @@
 
 import pytest
 
-from hydra_ray.evaluate.local import LocalSteps
+from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.methods import Recipe
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Dataset, HydraError, User, UserKey
-from hydra_ray.steps.peers import PeerPool
+from hydra_ray.steps.profiles.peers import PeerPool
 
 ANN, BOB, CAT = (UserKey("acme", name) for name in ("ann", "bob", "cat"))
 

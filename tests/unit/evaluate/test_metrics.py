@@ -4,7 +4,7 @@ import sacrebleu
 from rouge_score.rouge_scorer import RougeScorer
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, root_mean_squared_error
 
-from hydra_ray.evaluate.metrics import METRICS, metrics_of, prepare
+from hydra_ray.evaluate.scoring.metrics import METRICS, metrics_of, prepare
 from hydra_ray.records import HydraError
 from hydra_ray.tasks import Task
 

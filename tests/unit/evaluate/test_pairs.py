@@ -1,7 +1,7 @@
 import pytest
 from made_runs import STARS, asked, board, row, run, runs
 
-from hydra_ray.evaluate.pairs import pairs_of
+from hydra_ray.evaluate.scoring.pairs import pairs_of
 
 
 def named(pairs):

@@ -4,14 +4,14 @@ import asyncio
 
 import pytest
 
-from hydra_ray.evaluate.local import LocalSteps
-from hydra_ray.evaluate.profile_book import ProfileBook
+from hydra_ray.evaluate.runner.local_steps import LocalSteps
+from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.methods import Recipe
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.profile import ProfileRules, ProfileTools
-from hydra_ray.steps.profile_writer import ProfileWriter
+from hydra_ray.steps.profiles.profile import ProfileRules, ProfileTools
+from hydra_ray.steps.profiles.writer import ProfileWriter
 from hydra_ray.store.users import UserStore
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")

@@ -5,8 +5,8 @@ import pytest
 from made_outcome import METHODS, Outcome, made_outcome, made_task
 from rich.console import Console
 
-from hydra_ray.evaluate.metrics import METRICS
-from hydra_ray.evaluate.published import HEADLINE, beside, published
+from hydra_ray.evaluate.reporting.published import HEADLINE, beside, published
+from hydra_ray.evaluate.scoring.metrics import METRICS
 from hydra_ray.methods import METHODS as REGISTRY
 from hydra_ray.records import HydraError
 

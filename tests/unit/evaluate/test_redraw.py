@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from made_runs import STARS, TAGS, TITLES, judged, run
 
-from hydra_ray.evaluate.redraw import Samples, recover_weight
+from hydra_ray.evaluate.scoring.resampling import Samples, recover_weight
 from hydra_ray.records import Candidate
 from hydra_ray.steps.decide import by_expected_score
 
@@ -17,7 +17,7 @@ def chosen(candidates, n, samples, task=TAGS, **how):
 
 @pytest.fixture
 def many_draws(monkeypatch):
-    monkeypatch.setattr("hydra_ray.evaluate.redraw.DRAWS", 20_000)
+    monkeypatch.setattr("hydra_ray.evaluate.scoring.resampling.DRAWS", 20_000)
 
 
 # Two samples say comedy, one drama; the adapter prefers drama, by less than two votes to one weigh thrice.

@@ -9,9 +9,9 @@ from html.parser import HTMLParser
 import pytest
 from made_outcome import CONTROLS, METHODS, Headline, Interval, Outcome, bare_task, made_outcome, made_task
 
-from hydra_ray.evaluate.outcome import UserGain
-from hydra_ray.evaluate.report import render, write_report
-from hydra_ray.evaluate.views import signed
+from hydra_ray.evaluate.reporting.formatting import signed
+from hydra_ray.evaluate.reporting.html import render, write_report
+from hydra_ray.evaluate.results import UserGain
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 

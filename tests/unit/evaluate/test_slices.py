@@ -1,6 +1,6 @@
 from made_runs import RIGHT, WRONG, asked, board, row, run
 
-from hydra_ray.evaluate.slices import slices_of
+from hydra_ray.evaluate.scoring.slices import slices_of
 
 
 def slices(*rows):

@@ -1,7 +1,7 @@
 import pytest
 from made_runs import RIGHT, STARS, TAGS, WRONG, asked, row, run, runs
 
-from hydra_ray.evaluate.stack import stack_runs
+from hydra_ray.evaluate.scoring.align import stack_runs
 from hydra_ray.records import HydraError
 from hydra_ray.tasks import Task
 

@@ -5,10 +5,10 @@ import pytest
 from made_runs import STARS, asked, row, run
 from rich.console import Console
 
-from hydra_ray.evaluate.outcome import Headline, Outcome, TaskHeadline, TaskOutcome
-from hydra_ray.evaluate.scoring import score_dumps
+from hydra_ray.evaluate.reporting.tables import caption, outcome_markdown, outcome_tables
+from hydra_ray.evaluate.results import Headline, Outcome, TaskHeadline, TaskOutcome
+from hydra_ray.evaluate.scoring.score import score_dumps
 from hydra_ray.evaluate.statistics import Interval
-from hydra_ray.evaluate.table import caption, outcome_markdown, outcome_tables
 
 
 def around(value: float) -> Interval:

@@ -9,9 +9,9 @@ from film_records import write_films
 from openai_endpoint import completion, serving
 from rich.console import Console
 
-from hydra_ray.evaluate.dump import read_dump
-from hydra_ray.evaluate.results import read_outcome
+from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate
+from hydra_ray.evaluate.runs import read_dump
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError
 

@@ -17,7 +17,7 @@ from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
 
 OURS = "hydra_ray.serve.app:build"
-ENGINE = "hydra_ray.learn.engine:build"
+ENGINE = "hydra_ray.runtime.vllm_app:build"
 
 # Each level that Ray's schema has, so that a typo can be put into each.
 FULL: dict[str, Any] = {

@@ -5,13 +5,13 @@ import pytest
 import yaml
 from rich.console import Console
 
-from hydra_ray.learn import ask_search
-from hydra_ray.learn.ask_search import asked_table, search_asking
-from hydra_ray.learn.plan import pseudo_unit
+from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.tune import prompting as ask_search
+from hydra_ray.learn.tune.prompting import asked_table, search_asking
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 
 
 @pytest.fixture

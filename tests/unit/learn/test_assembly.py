@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from hydra_ray.learn.assembly import (
+from hydra_ray.runtime.factory import (
     asked_with,
     calls_for_candidates,
     dialect_file,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_ray.learn.cohorts import Cohorts, find_cohorts, searched_cohorts, user_vector
-from hydra_ray.learn.search_space import CohortRules
+from hydra_ray.learn.tune.cohorts import Cohorts, find_cohorts, searched_cohorts, user_vector
+from hydra_ray.learn.tune.space import CohortRules
 from hydra_ray.models.features import UserFeatures
 
 WIDTH = 6

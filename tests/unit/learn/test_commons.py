@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hydra_ray.learn import commons
-from hydra_ray.learn.commons import fit_commons
-from hydra_ray.learn.groups import Group
+from hydra_ray.learn.base import shared_parts as commons
+from hydra_ray.learn.base.shared_parts import fit_commons
+from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.heads import common
 from hydra_ray.records import UserKey
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
-from hydra_ray.learn.datasets import load_data
-from hydra_ray.learn.describe import describe_data
 from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.runtime.describe import describe_data
+from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.users import UserStore
 
@@ -103,7 +103,7 @@ def test_a_store_is_described_in_order_of_time(tmp_path, monkeypatch, tag_task):
     for number, ts in enumerate(("2021-10-01", None, "2021-3-9")):
         store.append_history(key, HistoryItem(str(number), f"film {number}", "sea", ts))
     store.close()
-    monkeypatch.setattr("hydra_ray.learn.datasets.read_about", lambda folder: (None, tag_task))
+    monkeypatch.setattr("hydra_ray.runtime.loading.read_about", lambda folder: (None, tag_task))
     settings = {"data": {"format": "store"}, "model": {"store": f"sqlite:///{tmp_path / 'users.db'}"}}
     (user,) = load_data(parse_settings(settings))[1].users
     assert [item.id for item in user.history] == ["2", "1", "0"]

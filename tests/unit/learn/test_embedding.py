@@ -5,9 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_ray.evaluate.answering import _made_of as answers_made_of
-from hydra_ray.evaluate.cells import _made_of as base_made_of
-from hydra_ray.learn.assembly import (
+from hydra_ray.evaluate.runner.answer import _made_of as answers_made_of
+from hydra_ray.evaluate.runner.experiments import _made_of as base_made_of
+from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.models.precision import PRECISIONS
+from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.runtime.embedding import make_embedder, ranked_by
+from hydra_ray.runtime.factory import (
     asked_with,
     generator_identity,
     make_peers,
@@ -15,13 +20,8 @@ from hydra_ray.learn.assembly import (
     make_profile_writer,
     make_questions,
 )
-from hydra_ray.learn.embedding import make_embedder, ranked_by
-from hydra_ray.learn.plan import Unit
-from hydra_ray.learn.teaching import teaching
-from hydra_ray.models.precision import PRECISIONS
-from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.settings import parse_settings
-from hydra_ray.steps.embed import SharedEmbedder
+from hydra_ray.steps.retrieval.embed import SharedEmbedder
 
 SIMULATED = {"format": "simulated", "task": "demo", "train_users": 3, "dev_users": 3, "history": 4, "queries": 1}
 ANOTHER = {"name": "some/multilingual-encoder", "max_tokens": 128}

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from hydra_ray.learn.engine import build, llm_config, model_source
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.vllm_app import build, llm_config, model_source
 from hydra_ray.settings import GeneratorSettings, SettingsError
 
 

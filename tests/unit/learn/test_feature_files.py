@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from hydra_ray.learn.features import encode_all, read_features, write_features
-from hydra_ray.learn.groups import Group
+from hydra_ray.learn.examples.features import encode_all, read_features, write_features
+from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import UserKey
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, scorer, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("hydra_ray.learn.features.os.replace", die)
+        broken.setattr("hydra_ray.learn.examples.features.os.replace", die)
         with pytest.raises(KeyboardInterrupt):
             write_features(path, [(BOB, features)])
     assert [key for key, _ in read_features(path)] == [ANN]

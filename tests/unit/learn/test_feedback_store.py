@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.learn.feedback import FeedbackStore
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError
 
 

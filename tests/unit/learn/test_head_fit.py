@@ -3,10 +3,10 @@ import torch
 from made_up_users import make_model, make_user
 from torch.testing import assert_close
 
-from hydra_ray.learn import head_fit
-from hydra_ray.learn.features import encode_all
-from hydra_ray.learn.groups import Group
-from hydra_ray.learn.head_fit import Choice, HeadFitter, fit_options
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.heads import fitter as head_fit
+from hydra_ray.learn.heads.fitter import Choice, HeadFitter, fit_options
 from hydra_ray.models.heads import HEAD_KINDS, FitOptions
 from hydra_ray.models.heads.online import head_of
 from hydra_ray.models.losses import LOSSES

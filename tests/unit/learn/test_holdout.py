@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from hydra_ray.learn.holdout import Holdout, chosen_scores
+from hydra_ray.learn.tune.holdout import Holdout, chosen_scores
 from hydra_ray.models.features import UserFeatures, pad
 from hydra_ray.models.heads import FitOptions, HeadModel
 from hydra_ray.models.heads.lowrank import LowRank

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hydra_ray.learn.groups import Group
-from hydra_ray.learn.loop import Trainee, _optimizer, collate, group_rows
+from hydra_ray.learn.base.worker import Trainee, _optimizer, collate, group_rows
+from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hydra_ray.learn.features import encode_all
-from hydra_ray.learn.head_fit import Choice, HeadFitter
-from hydra_ray.learn.online import Forgotten, Learnt, OnlineLearner
-from hydra_ray.learn.verdicts import Verdict, verdict_group
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.heads.feedback_events import Verdict, verdict_group
+from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
@@ -176,7 +176,7 @@ def test_a_verdict_that_tells_nothing_takes_back_what_its_id_told_before(store, 
 def test_what_fails_leaves_nothing_behind(learner, store, monkeypatch):
     learner.learn(ANN, accepted(1), ())
     before = head(store)
-    monkeypatch.setattr("hydra_ray.learn.online.head_of", lambda *_: 1 / 0)
+    monkeypatch.setattr("hydra_ray.learn.heads.online.head_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         learner.learn(ANN, accepted(2), ())
     assert [item.id for item in store.history(ANN)] == ["item-1"]

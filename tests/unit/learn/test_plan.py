@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.learn.plan import Unit, calls_of, plan_units, pseudo_unit, user_units
+from hydra_ray.learn.collect.plan import Unit, calls_of, plan_units, pseudo_unit, user_units
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 
 ITEMS = 3

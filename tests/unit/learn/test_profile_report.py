@@ -2,8 +2,8 @@
 
 import pytest
 
-from hydra_ray.learn.profile_pipeline import Written
-from hydra_ray.learn.profiles import ProfileReport, _keep
+from hydra_ray.learn.profiles.job import ProfileReport, _keep
+from hydra_ray.learn.profiles.pipeline import Written
 from hydra_ray.records import User, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 from hydra_ray.store.profiles import ProfileMark, UserProfile

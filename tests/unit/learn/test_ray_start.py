@@ -6,10 +6,10 @@ import os
 import pytest
 import ray
 
-from hydra_ray.learn import ray_start
-from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.ray_start import start_ray
 from hydra_ray.records import HydraError
+from hydra_ray.runtime import ray_start
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.ray_start import start_ray
 from hydra_ray.settings import RaySettings
 
 TIME_OUT = "RAY_raylet_start_wait_time_s"

@@ -1,7 +1,7 @@
 import pytest
 from pydantic import ValidationError
 
-from hydra_ray.learn.search_space import SearchSettings, fit_with, load_search
+from hydra_ray.learn.tune.space import SearchSettings, fit_with, load_search
 from hydra_ray.settings import FitSettings, SettingsError
 
 

@@ -9,7 +9,7 @@ import pytest
 import ray
 import yaml
 
-from hydra_ray.learn.threads import PASSIVE_WAITS, threads_for, use_given_cpus, wait_passively
+from hydra_ray.runtime.threads import PASSIVE_WAITS, threads_for, use_given_cpus, wait_passively
 
 
 @pytest.mark.parametrize(

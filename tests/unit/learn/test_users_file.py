@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from hydra_ray.learn.datasets import chosen_users
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.loading import chosen_users
 from hydra_ray.settings import Settings, parse_settings
 
 

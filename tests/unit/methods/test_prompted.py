@@ -7,7 +7,7 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.records import Choice, Ranked
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.retrieve import RETRIEVERS
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
 
 RECIPE = Recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, greedy=True, evidence=24, seed=7)

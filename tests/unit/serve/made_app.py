@@ -6,7 +6,7 @@ from inspect import isawaitable
 
 from fastapi.testclient import TestClient
 
-from hydra_ray.learn.online import Learnt
+from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress

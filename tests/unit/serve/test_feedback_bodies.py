@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from hydra_ray.learn.verdicts import Verdict
+from hydra_ray.learn.heads.feedback_events import Verdict
 from hydra_ray.serve.http.middleware import EncodedPaths
 from hydra_ray.serve.users import Feedback, Id, UserId
 from hydra_ray.tasks import TASKS, TEXT_TASK

@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
 from hydra_ray.serve import histories as hosted
 from hydra_ray.serve.histories import IndexedHistories
-from hydra_ray.steps.retrieve import RETRIEVERS, lexical
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS, lexical
 from hydra_ray.store.users import UserStore
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")

@@ -59,7 +59,7 @@ def opted_in(settings, monkeypatch):
         return np.stack([np.array([1.0, 0.0], np.float32) for _ in texts])
 
     monkeypatch.setattr(hosted, "make_embedder", lambda settings: embed)
-    monkeypatch.setattr("hydra_ray.learn.assembly.make_embedder", lambda settings: embed)
+    monkeypatch.setattr("hydra_ray.runtime.factory.make_embedder", lambda settings: embed)
     return settings.model_copy(update={"peers": settings.peers.model_copy(update={"tenants": ("default",)})})
 
 

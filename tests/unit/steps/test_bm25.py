@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.steps.bm25 import Bm25
+from hydra_ray.steps.retrieval.bm25 import Bm25
 
 words = st.sampled_from(["a", "b", "c", "d", "e", "f", "g", "h"])
 documents = st.lists(st.lists(words, max_size=8), max_size=12)

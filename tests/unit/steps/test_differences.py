@@ -8,8 +8,8 @@ import pytest
 
 from hydra_ray.records import PeerItem, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.profile import PeerSource, ProfileOptions, ProfileRules, ProfileTools
-from hydra_ray.steps.profile_writer import ProfileWriter
+from hydra_ray.steps.profiles.profile import PeerSource, ProfileOptions, ProfileRules, ProfileTools
+from hydra_ray.steps.profiles.writer import ProfileWriter
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB, CLEO, DAN, EVE = (UserKey("acme", name) for name in ("ann", "bob", "cleo", "dan", "eve"))

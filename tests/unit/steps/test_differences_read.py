@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from hydra_ray.steps.differences import Difference, read_difference
+from hydra_ray.steps.profiles.differences import Difference, read_difference
 
 GOOD = {"writing": "short words", "emotional": "calm", "semantic": "looks at colours"}
 

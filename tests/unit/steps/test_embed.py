@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.steps.embed import Embedder, SharedEmbedder
+from hydra_ray.steps.retrieval.embed import Embedder, SharedEmbedder
 
 
 class Counting:
@@ -134,7 +134,7 @@ def test_one_text_does_not_wait_for_anothers_thousands(encoder):
 
 def test_nothing_is_loaded_before_a_text_is_embedded():
     code = (
-        "import sys, hydra_ray.steps.peers, hydra_ray.steps.retrieve, hydra_ray.steps.embed as embed; "
+        "import sys, hydra_ray.steps.profiles.peers, hydra_ray.steps.retrieval.retrievers, hydra_ray.steps.retrieval.embed as embed; "
         "embed.SharedEmbedder('minilm', 256, 'auto'); "
         "sys.exit(bool({'torch', 'transformers', 'faiss'} & set(sys.modules)))"
     )

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from hydra_ray.records import HydraError
-from hydra_ray.steps import nearest
-from hydra_ray.steps.nearest import NearestIndex, load_faiss
+from hydra_ray.steps.retrieval import nearest
+from hydra_ray.steps.retrieval.nearest import NearestIndex, load_faiss
 
 
 @pytest.fixture

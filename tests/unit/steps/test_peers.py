@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
-from hydra_ray.steps.peers import PeerPool
+from hydra_ray.steps.profiles.peers import PeerPool
 
 ANN, BOB, CAT, DAN = (UserKey("acme", name) for name in ("ann", "bob", "cat", "dan"))
 EVE = UserKey("other", "eve")
@@ -181,7 +181,7 @@ def test_a_tenants_items_are_encoded_once_whoever_asks(word_vectors, item):
 
 
 def test_a_large_tenant_is_indexed_whole(pool, item, monkeypatch):
-    monkeypatch.setattr("hydra_ray.steps.peers._CHUNK", 3)
+    monkeypatch.setattr("hydra_ray.steps.profiles.peers._CHUNK", 3)
     histories = {UserKey("acme", str(n)): [item(f"thing{n} a", "x"), item(f"thing{n} b", "y")] for n in range(5)}
     for n in range(5):
         (peer,) = pool(histories).comparable(ANN, item(f"thing{n} b"), 1, None, 0.9)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.steps.profile import ProfileOptions, ProfileRules, ProfileTools
-from hydra_ray.steps.profile_prompts import ProfilePrompts
-from hydra_ray.steps.profile_writer import KINDS, ProfileMarks, ProfileWriter, check_kind, cut_off
+from hydra_ray.steps.profiles.profile import ProfileOptions, ProfileRules, ProfileTools
+from hydra_ray.steps.profiles.prompts import ProfilePrompts
+from hydra_ray.steps.profiles.writer import KINDS, ProfileMarks, ProfileWriter, check_kind, cut_off
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 ANN = UserKey("acme", "ann")

@@ -3,7 +3,7 @@ from dataclasses import asdict, fields, replace
 import pytest
 
 from hydra_ray.settings import SettingsError, parse_settings
-from hydra_ray.steps.profile_prompts import PLACEHOLDERS, ProfilePrompts, check_template, fill
+from hydra_ray.steps.profiles.prompts import PLACEHOLDERS, ProfilePrompts, check_template, fill
 
 
 def test_every_template_has_its_placeholders():

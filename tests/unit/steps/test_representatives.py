@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from hydra_ray.records import PeerItem, UserKey
-from hydra_ray.steps.representatives import representatives
+from hydra_ray.steps.profiles.representatives import representatives
 
 # Answers as points of a plane: three groups far from each other, and where the user is.
 POINTS = {

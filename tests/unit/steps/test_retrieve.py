@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hydra_ray.records import HydraError
-from hydra_ray.steps.retrieve import ENCODING, RETRIEVERS, lexical, retriever, searched_text, shuffled
+from hydra_ray.steps.retrieval.retrievers import ENCODING, RETRIEVERS, lexical, retriever, searched_text, shuffled
 
 
 def ids(ranked):

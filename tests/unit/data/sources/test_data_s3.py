@@ -15,7 +15,7 @@ from hydra_ray.data.errors import DataError
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
-from hydra_ray.learn.datasets import load_data
+from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import TASKS, TEXT_TASK
 

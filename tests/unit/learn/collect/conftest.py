@@ -1,8 +1,8 @@
 import pytest
 
-from hydra_ray.learn import collect
-from hydra_ray.learn.feedback import FeedbackStore
-from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.collect import report as collect
+from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.steps.generate import failures
 
 

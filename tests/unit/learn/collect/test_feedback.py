@@ -4,10 +4,10 @@ import json
 import pytest
 from collecting import RECIPE, answers, asked_texts, keys, run, timeless
 
-from hydra_ray.learn import feedback
-from hydra_ray.learn.collect import CollectReport
-from hydra_ray.learn.feedback import Asker, Questions, Told, unit_key
-from hydra_ray.learn.plan import Unit, calls_of
+from hydra_ray.learn.collect import store as feedback
+from hydra_ray.learn.collect.plan import Unit, calls_of
+from hydra_ray.learn.collect.report import CollectReport
+from hydra_ray.learn.collect.store import Asker, Questions, Told, unit_key
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError

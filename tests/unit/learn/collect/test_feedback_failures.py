@@ -3,9 +3,9 @@
 import pytest
 from collecting import answers, run
 
-from hydra_ray.learn import collect
-from hydra_ray.learn.first_scores import FirstScores
-from hydra_ray.learn.plan import Unit
+from hydra_ray.learn.collect import report as collect
+from hydra_ray.learn.collect.first_scores import FirstScores
+from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.failures import UnfinishedError

@@ -1,0 +1,103 @@
+"""What a comparison came to, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra_ray.evaluate.reporting.formatting import (
+    HYDRA,
+    ZERO_SHOT,
+    count,
+    gained_and_lost,
+    percent,
+    pooled_fates,
+    prompted,
+)
+from hydra_ray.evaluate.results import Cost, Outcome
+from hydra_ray.evaluate.statistics import Interval
+
+
+def headline(outcome: Outcome) -> str:
+    """How much better hydra is than prompting, and whether that may be chance."""
+    if outcome.headline is None:
+        return (
+            f"There is no headline: it takes {HYDRA}, prompt-based methods (evaluate.methods) and a result of theirs "
+            "other than 0."
+        )
+    relative = outcome.headline.relative
+    tasks = sum(task.headline is not None for task in outcome.tasks)
+    who = f"Over {tasks} tasks {HYDRA} is on average" if tasks > 1 else f"{HYDRA} is"
+    than = f"than the prompt-based method that is best on other users ({_ends(relative)})"
+    return f"{who} {improvement(relative)} {than}, which {chance(relative)}."
+
+
+def sentences(outcome: Outcome) -> list[str]:
+    """What belongs beside the headline: single tasks, room left, who pays for it, and with what."""
+    said = [_tasks(outcome), _gap(outcome), _fates(outcome), _lost(outcome), _cost(outcome)]
+    return [sentence for sentence in said if sentence]
+
+
+def improvement(relative: Interval) -> str:
+    """E.g. "8.7 % better"."""
+    return f"{percent(abs(relative.value))} {'worse' if relative.value < 0 else 'better'}"
+
+
+def chance(difference: Interval) -> str:
+    """Whether the whole interval is on one side of 0."""
+    return "is beyond chance" if difference.low > 0 or difference.high < 0 else "may be chance"
+
+
+def _tasks(outcome: Outcome) -> str:
+    told = [task.headline.relative for task in outcome.tasks if task.headline is not None]
+    if len(told) < 2:
+        return ""
+    better, worse = sum(one.low > 0 for one in told), sum(one.high < 0 for one in told)
+    return f"Beyond chance it is better in {better} and worse in {worse} of {len(told)} tasks."
+
+
+def _gap(outcome: Outcome) -> str:
+    if outcome.headline is None:
+        return ""
+    gap = outcome.headline.oracle_gap
+    if gap is None:
+        return "The best of its candidates is no better than their majority vote, so there was nothing to choose."
+    return (
+        f"From majority vote to the best of the same candidates it goes {percent(gap.value)} of the way ({_ends(gap)})."
+    )
+
+
+def _fates(outcome: Outcome) -> str:
+    shares = pooled_fates(outcome, HYDRA)
+    if shares is None:
+        return ""
+    better, worse = shares
+    return f"Against the LLM alone ({ZERO_SHOT}) it makes {percent(worse)} of users worse and {percent(better)} better."
+
+
+def _lost(outcome: Outcome) -> str:
+    users = sum(len(task.gains) for task in outcome.tasks)
+    if not users:
+        return ""
+    lost = sum(gained_and_lost(task)[1] for task in outcome.tasks)
+    return f"Against the prompt-based method that is best for everybody, {percent(lost / users)} of users lose."
+
+
+def _cost(outcome: Outcome) -> str:
+    own = _mean_cost([task.costs[HYDRA] for task in outcome.tasks if HYDRA in task.costs])
+    names = [(task, prompted(task)) for task in outcome.tasks]
+    other = _mean_cost([task.costs[name] for task, name in names if name is not None and name in task.costs])
+    if not own:
+        return ""
+    return f"A request costs it {own}" + (f"; the prompt-based method {other}." if other else ".")
+
+
+def _mean_cost(costs: Sequence[Cost]) -> str:
+    if not costs:
+        return ""
+    calls = sum(cost.calls for cost in costs) / len(costs)
+    tokens = sum(cost.prompt_tokens + cost.completion_tokens for cost in costs) / len(costs)
+    return f"{count(calls, 'LLM call')} and {count(round(tokens), 'token')}"
+
+
+def _ends(found: Interval) -> str:
+    return f"95 % interval {percent(found.low)} to {percent(found.high)}"

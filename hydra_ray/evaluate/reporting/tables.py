@@ -1,0 +1,159 @@
+"""What a comparison came to as tables, on a terminal and in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from hydra_ray.evaluate.results import Headline, Outcome, TaskOutcome
+from hydra_ray.evaluate.statistics import LEVEL, Interval
+from hydra_ray.steps.generate.failures import listed
+
+
+def outcome_tables(outcome: Outcome) -> list[Table]:
+    """A table a task: methods by metrics as `value [low, high]`, competitors, a rule, controls.
+
+    The best competitor of each metric is bold. The last table's caption ends with the headline over tasks, where there
+    are several.
+    """
+    tables = [_task_table(task) for task in outcome.tasks]
+    overall = _overall(outcome)
+    if tables and overall:
+        tables[-1].caption = f"{tables[-1].caption}\n\n{overall}"
+    return tables
+
+
+def outcome_markdown(outcome: Outcome) -> str:
+    """The same tables in Markdown, a heading above each and its caption below; controls are in italics at the end."""
+    parts = [f"## {task.task}, {task.split}\n\n{_task_markdown(task)}\n\n{caption(task)}\n" for task in outcome.tasks]
+    overall = _overall(outcome)
+    return "\n".join([*parts, *([f"## All tasks\n\n{overall}\n"] if overall else [])])
+
+
+def caption(task: TaskOutcome) -> str:
+    """What the numbers are about and what they come to, in plain words."""
+    seeds = f" under {len(task.seeds)} training seeds" if len(task.seeds) > 1 else ""
+    sentences = [f"{task.users} users, {task.queries} queries{seeds}; in brackets {LEVEL:.0%} intervals over users."]
+    if task.headline:
+        chosen = _listed(task.headline.chosen)
+        sentences.append(
+            f"hydra is {_difference(task.headline.relative)} in {task.metrics[0]} than the prompt-based method that is "
+            f"best on other users (folds that chose it: {chosen}), {_verdict(task.headline.relative)}."
+        )
+        sentences += _gap(task.headline.oracle_gap)
+    if task.own_heads == 0:
+        sentences.append("No user had a head of their own, which `fit` makes: hydra is the shared head here.")
+    elif task.own_heads is not None and task.own_heads < 1:
+        sentences.append(f"Users' own heads chose {task.own_heads:.0%} of hydra's answers, the shared one the rest.")
+    if task.missing:
+        sentences.append(f"Answers that are missing, which count as wrong: {_listed(task.missing)}.")
+    if task.unanswered:
+        told = "; ".join(f"{method} {listed(found)}" for method, found in task.unanswered.items())
+        sentences.append(f"Of these the LLM did not answer: {told}.")
+    return " ".join(sentences)
+
+
+def _overall(outcome: Outcome) -> str:
+    """The headline over tasks; "" where one task's caption says it already."""
+    if outcome.headline is None or len(outcome.tasks) < 2:
+        return ""
+    found: Headline = outcome.headline
+    tasks = sum(task.headline is not None for task in outcome.tasks)
+    first = (
+        f"On average over {tasks} tasks hydra is {_difference(found.relative)} than the prompt-based method that is "
+        f"best on other users, {_verdict(found.relative)}."
+    )
+    return " ".join([first, *_gap(found.oracle_gap)])
+
+
+def _difference(relative: Interval) -> str:
+    direction = "worse" if relative.value < 0 else "better"
+    return f"{abs(relative.value):.1%} {direction} (improvement between {_ends(relative)})"
+
+
+def _verdict(found: Interval) -> str:
+    return "beyond chance" if found.low > 0 or found.high < 0 else "which may be chance"
+
+
+def _gap(gap: Interval | None) -> list[str]:
+    if gap is None:
+        return []
+    return [
+        f"From majority vote to the best of its candidates it goes {gap.value:.1%} of the way (between {_ends(gap)})."
+    ]
+
+
+def _ends(found: Interval) -> str:
+    low, high = ("unbounded" if abs(end) == float("inf") else f"{end:.1%}" for end in (found.low, found.high))
+    return f"{low} and {high}"
+
+
+def _listed(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _task_table(task: TaskOutcome) -> Table:
+    table = Table(title=f"{task.task}, {task.split}", caption=escape(caption(task)), caption_justify="left")
+    table.add_column("method")
+    for name in (*(_heading(task, metric) for metric in task.metrics), *_unanswered_heading(task)):
+        table.add_column(name, justify="right")
+    # Cells are Text, since rich reads square brackets in a string as markup.
+    for method in _competitors(task):
+        cells = [Text(cell, "bold" if best else "") for cell, best in _cells(task, method)]
+        table.add_row(Text(method), *cells, *_unanswered(task, method))
+    table.add_section()
+    for method in task.controls:
+        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)), *_unanswered(task, method))
+    return table
+
+
+def _task_markdown(task: TaskOutcome) -> str:
+    headings = [*(_heading(task, metric) for metric in task.metrics), *_unanswered_heading(task)]
+    rows = [["method", *headings], ["---", *("---:" for _ in headings)]]
+    rows += [
+        [method, *(f"**{cell}**" if best else cell for cell, best in _cells(task, method)), *_unanswered(task, method)]
+        for method in _competitors(task)
+    ]
+    rows += [
+        [f"*{method}* (control)", *(cell for cell, _ in _cells(task, method)), *_unanswered(task, method)]
+        for method in task.controls
+    ]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _unanswered_heading(task: TaskOutcome) -> list[str]:
+    return ["not answered"] if task.unanswered else []
+
+
+def _unanswered(task: TaskOutcome, method: str) -> list[str]:
+    """How many of the method's queries the LLM refused, by kind; nothing where there were none of any method."""
+    own = task.unanswered.get(method, ())
+    return [", ".join(f"{one.count} {one.kind}" for one in own) or "-"] if task.unanswered else []
+
+
+def _competitors(task: TaskOutcome) -> list[str]:
+    return [method for method in task.methods if method not in task.controls]
+
+
+def _cells(task: TaskOutcome, method: str) -> list[tuple[str, bool]]:
+    """The method's `value [low, high]` by metric, and whether no competitor's value is better."""
+    found = task.methods[method]
+    return [(_cell(metric, found[metric]), found[metric].value == _best(task, metric)) for metric in task.metrics]
+
+
+def _best(task: TaskOutcome, metric: str) -> float | None:
+    values = [task.methods[method][metric].value for method in _competitors(task)]
+    return (max if task.higher_is_better[metric] else min)(values, default=None)
+
+
+def _cell(metric: str, found: Interval) -> str:
+    # BLEU runs to 100, so three decimals would pretend to more than is known.
+    digits = 2 if metric == "bleu" else 3
+    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def _heading(task: TaskOutcome, metric: str) -> str:
+    return f"{metric} {'↑' if task.higher_is_better[metric] else '↓'}"

@@ -1,0 +1,149 @@
+"""What is known of a data set's queries and users before anybody answers."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from hydra_ray.data.errors import DataError
+from hydra_ray.evaluate.runs import Asked
+from hydra_ray.learn.base.job import planned_units
+from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.groups import helped
+from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
+from hydra_ray.models.base import ADAPTER, RERANKER, Base
+from hydra_ray.records import Dataset, HistoryItem, Query, Ranked, User, UserKey
+from hydra_ray.runtime.loading import load_data
+from hydra_ray.settings import Settings
+from hydra_ray.steps.rerank import RerankAsk, Reranker
+from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
+
+# Pairs by which the reranker is held against what it predicts; more would only take longer.
+_MOST_JUDGED = 5000
+# Queries whose pairs are judged at a time.
+_PIECE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is known of each query, its gold answer for scoring included.
+
+    Attributes:
+        dataset: Of the queries.
+        users: By key.
+        trained_items: Items that training users' records are about; None where they are not known.
+        cohorts: Of users, where a search found some.
+    """
+
+    dataset: Dataset
+    users: Mapping[UserKey, User]
+    trained_items: frozenset[str] | None
+    cohorts: Mapping[UserKey, str]
+
+    @classmethod
+    def of(
+        cls, settings: Settings, task: Task, dataset: Dataset, trained: Sequence[User], base: Base | None
+    ) -> Knowledge:
+        """From data, those of training and, where there is a base, what a search found for it."""
+        return cls(
+            dataset,
+            {user.key: user for user in dataset.users},
+            _items(trained),
+            _cohorts(settings, task, dataset, base) if base is not None else {},
+        )
+
+    def about(self, query: Query) -> Asked:
+        """What is known of one query."""
+        visible = self.dataset.history(self.users[query.user], query)
+        seen = None
+        if query.item_id is not None and self.trained_items is not None:
+            seen = query.item_id in self.trained_items
+        return Asked(
+            query,
+            self.dataset.golds[query.id],
+            len(visible),
+            # Where history holds no answers to questions, none is the most frequent.
+            _most_frequent(visible) if self.dataset.pairs else "",
+            seen,
+            self.cohorts.get(query.user, ""),
+        )
+
+
+def _most_frequent(history: Sequence[HistoryItem]) -> str:
+    counts = Counter(item.output for item in history)
+    newest = {item.output: place for place, item in enumerate(history)}
+    return max(counts, key=lambda output: (counts[output], newest[output]), default="")
+
+
+def training_users(settings: Settings) -> tuple[User, ...]:
+    """Users of split train beside those of the split that is evaluated; none where they are not at hand."""
+    if settings.data.split == "train" or settings.data.format == "store":
+        return ()
+    try:
+        return load_data(settings, "train")[1].users
+    except DataError as error:
+        # The base may come from elsewhere: without the people it was trained on there is less to tell.
+        log.warning("the training users are not at hand, so nothing is told by items that were seen", exc_info=error)
+        return ()
+
+
+def _items(users: Sequence[User]) -> frozenset[str] | None:
+    items = {item.item_id for user in users for item in user.history}
+    items |= {query.item_id for user in users for query in user.queries}
+    return frozenset(item for item in items if item is not None) if users else None
+
+
+def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> dict[UserKey, str]:
+    """The users' cohorts, where a search found some."""
+    tuned = load_tuned(tuned_file(settings.model_dir, base.version)).get(ADAPTER)
+    if tuned is None:
+        return {}
+    # As `fit` saw these users: by what their history alone teaches.
+    fit = settings.model_copy(update={"users": "dev"})
+    units = planned_units(fit, dataset) if settings.fit.mode == "llm" else []
+    told = teaching(fit, task, dataset, units)
+    groups = {user.key: told.groups(ADAPTER, user) for user in dataset.users}
+    keys = [key for key, own in groups.items() if own]
+    features = encode_all(base.adapter, [groups[key] for key in keys]) if keys else []
+    return {key: tuned.cohorts.of(one) for key, one in zip(keys, features, strict=True)}
+
+
+def judged_history(
+    settings: Settings, dataset: Dataset, base: Base, advance: Callable[[int], None] = lambda total: None
+) -> tuple[tuple[float, bool], ...]:
+    """Scores of history items without anybody's head, and whether they helped the LLM; heads were fitted on these.
+
+    Args:
+        settings: Where feedback is; the weight of the retriever's order.
+        dataset: Of the users.
+        base: Its reranker judges.
+        advance: Told of each query whose items are judged how many there are.
+    """
+    rows = FeedbackStore(settings.feedback_dir).read(RERANKER, [user.key for user in dataset.users])[:_MOST_JUDGED]
+    # A query's rows come in one piece, in the retriever's order.
+    queries = [list(own) for _, own in groupby(rows, key=lambda row: (row["tenant"], row["user"], row["query_id"]))]
+    reranker = Reranker(base.reranker, settings.method.rank_weight)
+    judged = []
+    # Piece by piece, so that it can be said how far it is: each text has to be encoded.
+    for start in range(0, len(queries), _PIECE):
+        piece = queries[start : start + _PIECE]
+        for own, ranked in zip(piece, reranker([_ask_again(own) for own in piece]), strict=True):
+            scores = {one.item.id: one.score for one in ranked}
+            judged += [(scores[row["item_id"]], helped(row)) for row in own]
+            advance(len(queries))
+    return tuple(judged)
+
+
+def _ask_again(rows: Sequence[dict[str, Any]]) -> RerankAsk:
+    first = rows[0]
+    items = [HistoryItem(row["item_id"], row["item_input"], row["item_output"]) for row in rows]
+    query = Query(first["query_id"], UserKey(first["tenant"], first["user"]), first["query"])
+    return RerankAsk(query, tuple(Ranked(item, 0.0) for item in items))

@@ -1,0 +1,280 @@
+"""Answers the queries of one cell by its methods and keeps what they answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
+from hydra_ray.evaluate.runner.experiments import Cell
+from hydra_ray.evaluate.runner.local_steps import LocalSteps
+from hydra_ray.evaluate.runner.profiles import ProfileBook
+from hydra_ray.evaluate.runs import Asked, Dump, Row, read_dump, write_dump
+from hydra_ray.evaluate.scoring.controls import HEAD_CONTROLS, other_users
+from hydra_ray.learn.base.job import check_task
+from hydra_ray.learn.examples.training_data import digest
+from hydra_ray.methods import METHODS, Method, needs_base
+from hydra_ray.methods.ports import StepError
+from hydra_ray.models.base import ROLES, Base
+from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
+from hydra_ray.runtime.embedding import make_embedder
+from hydra_ray.runtime.factory import (
+    generator_identity,
+    make_generator,
+    make_peers,
+    make_profile_writer,
+    make_prompter,
+    make_recipe,
+    open_cache,
+)
+from hydra_ray.runtime.loading import digest_of, load_data
+from hydra_ray.settings import Settings
+from hydra_ray.steps.adapt import prior_weight
+from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.generate.failures import FailureLog, ask_each
+from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import Task
+
+# Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
+_IN_FLIGHT = 128
+# Pairs by which the reranker is held against what it predicts; more would only take longer.
+_MOST_JUDGED = 5000
+
+# A query among those of one run.
+_Place = tuple[UserKey, str]
+
+# What the reranker's judgement of its own feedback is called where progress is told.
+JUDGING = "judging history"
+
+# Called for each answered query with the name of the run and how many queries it has.
+Advance = Callable[[str, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Some methods of one cell, answered in one process.
+
+    Attributes:
+        cell: Prepared.
+        methods: Names; that of `hydra` stands for its controls too.
+        shared_by: Processes that share the generator's limits.
+    """
+
+    cell: Cell
+    methods: tuple[str, ...]
+    shared_by: int = 1
+
+    @property
+    def runs(self) -> tuple[str, ...]:
+        """The methods, with the controls that need answers of their own."""
+        controlled = "hydra" in self.methods and self.cell.train_users is None
+        return (*self.methods, *(HEAD_CONTROLS if controlled else ()))
+
+    def path(self, run: str) -> Path:
+        """Where a run is kept."""
+        return self.cell.dumps / f"{run}.parquet"
+
+
+def answer(job: Job, advance: Advance) -> list[Path]:
+    """Answers what is not answered yet, and keeps each run: also one of which queries failed for now, whose other
+    answers the next run goes on with.
+
+    Raises:
+        HydraError: No base, data without answers, or data of another task.
+        UnfinishedError: The LLM was given up.
+    """
+    settings = job.cell.settings
+    task, dataset = load_data(settings)
+    queries = [query for user in dataset.users for query in user.queries if query.id in dataset.golds]
+    if not queries:
+        raise HydraError(no_answers(settings))
+    trained = training_users(settings)
+    told = [digest_of(dataset.users, dataset.golds), digest_of(trained, {})]
+    base, store = None, None
+    if any(map(needs_base, job.methods)):
+        base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
+        check_task(base.task, task)
+        store = UserStore(settings.store_url)
+    made_of = {run: digest(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
+    known = {run: _known(job.path(run), mark) for run, mark in made_of.items()}
+    left = {run: mark for run, mark in made_of.items() if not (kept := known[run]) or not kept.whole}
+    for run in made_of:
+        for _ in queries if run not in left else _finished(known[run]):
+            advance(run, len(queries))
+    if left:
+        knowledge = Knowledge.of(settings, task, dataset, trained, base)
+        asked = [knowledge.about(query) for query in queries]
+        _answer_runs(job, left, known, asked, task, dataset, trained, base, store, advance)
+    if store is not None:
+        store.close()
+    return [job.path(run) for run in job.runs]
+
+
+def _answer_runs(
+    job: Job,
+    made_of: Mapping[str, str],
+    known: Mapping[str, Dump | None],
+    asked: Sequence[Asked],
+    task: Task,
+    dataset: Dataset,
+    trained: Sequence[User],
+    base: Base | None,
+    store: UserStore | None,
+    advance: Advance,
+) -> None:
+    """Answers and keeps run after run; they share what is encoded, asked and written of users."""
+    settings = job.cell.settings
+    recipe, beside = make_recipe(settings), list[Outcome]()
+    generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
+    peers = make_peers(settings, (*dataset.users, *trained))
+    writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
+    book = ProfileBook(writer, store)
+    similar, embed = settings.peers.similar_users, make_embedder(settings)
+    steps = LocalSteps(dataset, base, store, recipe, peers, similar, book, embed)
+    methods = _methods(list(made_of), steps, generator, settings, task, dataset)
+    judged = judged_history(settings, dataset, base, partial(advance, JUDGING)) if base is not None else ()
+    about: dict[str, Any] = {
+        "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
+        "expected": recipe.expected,
+        "allowed_answers": recipe.allowed_answers,
+    }
+    log = FailureLog(settings.generator.max_failure_share, sum(len(_finished(dump)) for dump in known.values()))
+    held_back = list[Dump]()
+    # One loop for all: the generator's connections belong to it.
+    with asyncio.Runner() as runner:
+        for run, (method, head) in methods.items():
+            beside.clear()
+            before, told = known[run], partial(advance, run, len(asked))
+            rows = runner.run(_answer_all(method, asked, _finished(before), head, log, told))
+            # What was written of users before costs nothing where the cache has it.
+            paid = [one.usage for one in beside if one.usage.calls or before is None]
+            about["beside"] = sum(paid, before.beside if before else Usage())
+            about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
+            about["train_users"] = _train_users(job.cell, run, trained)
+            split = settings.data.split
+            dump = Dump(task, split, run, job.cell.seed, rows, **about, made_of=made_of[run])
+            if log.nothing_answered:
+                held_back.append(dump)
+            else:
+                write_dump(job.path(run), dump)
+            if log.stop:
+                break
+        runner.run(generator.close())
+    # Refusals count where something else was answered; where nothing was, they tell of the endpoint.
+    for dump in held_back if not log.nothing_answered else ():
+        write_dump(job.path(dump.method), dump)
+    if log.stop or log.nothing_answered:
+        log.check("There are no scores yet. What was answered is kept.")
+
+
+def _train_users(cell: Cell, run: str, trained: Sequence[User]) -> int:
+    """How many users taught what a run depends on; 0 where that is nobody, or not known."""
+    if not needs_base(run) and run not in HEAD_CONTROLS:
+        return 0
+    return cell.train_users or (len(trained) if cell.prepared else 0)
+
+
+async def _answer_all(
+    method: Method,
+    asked: Sequence[Asked],
+    known: Mapping[_Place, Row],
+    head: Callable[[Query], UserKey | None],
+    log: FailureLog,
+    advance: Callable[[], None],
+) -> tuple[Row, ...]:
+    """One method's answers; a query whose LLM call, or a step that it cannot do without, failed has none."""
+
+    async def answered(one: Asked) -> Row:
+        start = time.perf_counter()
+        found = await method(one.query, head(one.query))
+        advance()
+        return Row(one, found, time.perf_counter() - start)
+
+    left = [one for one in asked if _place(one) not in known]
+    found = await ask_each(left, answered, log, at_once=_IN_FLIGHT, failing=(StepError,))
+    now = {
+        _place(one): row if isinstance(row, Row) else Row(one, None, failure=row)
+        for one, row in zip(left, found, strict=True)
+    }
+    # The query as it is now: what is known of it, such as its user's cohort, may have been found out since.
+    before = {_place(one): replace(known[_place(one)], asked=one) for one in asked if _place(one) in known}
+    return tuple((before | now)[_place(one)] for one in asked)
+
+
+def _place(asked: Asked) -> _Place:
+    return asked.query.user, asked.query.id
+
+
+def _finished(dump: Dump | None) -> dict[_Place, Row]:
+    """The rows of a run that need not be asked again."""
+    return {_place(row.asked): row for row in dump.rows if row.finished} if dump else {}
+
+
+def _methods(
+    runs: Sequence[str], steps: LocalSteps, generator: Generator, settings: Settings, task: Task, dataset: Dataset
+) -> dict[str, tuple[Method, Callable[[Query], UserKey | None]]]:
+    """What answers in each run, and whose head judges. Controls are hydra under a head that is not the user's."""
+    others = other_users([user.key for user in dataset.users], settings.seed)
+    heads: Mapping[str, Callable[[Query], UserKey | None]] = {
+        "shared-head": lambda query: None,
+        "other-head": lambda query: others.get(query.user),
+    }
+    ports, prompter, recipe = steps.ports(generator), make_prompter(settings, task), make_recipe(settings)
+    return {
+        run: (
+            METHODS["hydra" if run in heads else run](ports, prompter, recipe),
+            heads.get(run, lambda query: query.user),
+        )
+        for run in runs
+    }
+
+
+def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:
+    """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
+    elsewhere = (
+        "out",
+        "users",
+        "preset",
+        "generator",
+        "feedback",
+        "base",
+        "fit",
+        "model",
+        "evaluate",
+        "serve",
+        "ray",
+        "logging",
+    )
+    # In which arithmetic texts are encoded differs by processor, and is no reason to ask again.
+    excluded: Any = {**dict.fromkeys(elsewhere, True), "embedder": {"precision"}}
+    parts: list[Any] = [settings.model_dump(mode="json", exclude=excluded), generator_identity(settings), run]
+    if base is not None and store is not None and (needs_base(run) or run in HEAD_CONTROLS):
+        keys = [user.key for user in dataset.users]
+        stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]
+        parts += [base.version, stamps]
+    return digest(parts)
+
+
+def no_answers(settings: Settings) -> str:
+    """Says that the split cannot be evaluated, and why that may be."""
+    data = settings.data
+    return (
+        f"data.split: no query of split {data.split} in {data.dir or data.path or data.format} has an answer. LaMP has "
+        f"them in {data.split}_outputs.json; of records it takes users with at least two; or choose another split"
+    )
+
+
+def _known(path: Path, made_of: str) -> Dump | None:
+    """What an earlier run answered, where it depended on the same."""
+    try:
+        dump = read_dump(path)
+    except HydraError:
+        # There is none, or another version's, which is replaced.
+        return None
+    return dump if dump.made_of == made_of else None

@@ -1,0 +1,141 @@
+"""The runs of a comparison: each task under each training seed, with what it needs trained and fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hydra_ray.learn.base.job import collect_feedback, train_base
+from hydra_ray.learn.collect.report import CollectReport
+from hydra_ray.learn.examples.training_data import digest
+from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.records import HydraError
+from hydra_ray.runtime.embedding import ranked_by
+from hydra_ray.runtime.factory import generator_identity
+from hydra_ray.runtime.loading import digest_of, load_data
+from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.failures import UnfinishedError
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One task under one training seed.
+
+    Attributes:
+        settings: Its own: task, seed of training, folders.
+        prepared: Whether its base and heads are the evaluation's business; else they are where settings say.
+        train_users: How many users its base is trained on; None is all.
+    """
+
+    settings: Settings
+    prepared: bool
+    train_users: int | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of training."""
+        own = self.settings.base.seed
+        return self.settings.seed if own is None else own
+
+    @property
+    def dumps(self) -> Path:
+        """Where its methods' answers are kept."""
+        return self.settings.out / "dumps"
+
+
+def cells(settings: Settings) -> Iterator[Cell]:
+    """The cells that `evaluate` names; without tasks, seeds and numbers of users the one that settings are about.
+
+    All seeds of a task share its feedback and the LLM's answers: what differs is the training.
+
+    Raises:
+        HydraError: Tasks are named and the data has none of its own.
+    """
+    wanted = settings.evaluate
+    if not (wanted.tasks or wanted.seeds or wanted.train_users):
+        yield Cell(settings, prepared=False)
+        return
+    if wanted.tasks and settings.data.format != "lamp":
+        raise HydraError("evaluate.tasks: only data.format lamp has a folder of tasks; set data.task instead")
+    seeds = wanted.seeds or (settings.seed,)
+    for task in wanted.tasks or (settings.data.task,):
+        for seed in seeds:
+            yield _cell(settings, task, seed, None)
+        for count in wanted.train_users:
+            yield _cell(settings, task, seeds[0], count)
+
+
+def prepare(cell: Cell, console: Console) -> None:
+    """Collects, trains and fits what the cell lacks; a killed preparation goes on where it was.
+
+    A base that is there is trained anew where settings or training data have changed.
+
+    Raises:
+        HydraError: As `collect`, `train` and `fit` do; or the generator's limits were reached.
+    """
+    settings = cell.settings
+    train = _with(settings, users="train")
+    if cell.train_users is not None:
+        train = _with(train, data=_with(train.data, max_users=cell.train_users))
+    made_of, note = _made_of(train), settings.model_dir / "base_made_of.txt"
+    if not note.exists() or note.read_text() != made_of:
+        _whole(collect_feedback(train, console))
+        # None while training: what a killed one leaves may be either base.
+        note.unlink(missing_ok=True)
+        train_base(train, console)
+        note.write_text(made_of)
+    fitted = fit_users(_with(settings, users=_fitted_users(settings)), console)
+    if fitted.collected is not None:
+        _whole(fitted.collected)
+
+
+def _made_of(train: Settings) -> str:
+    """Digest of all that a base depends on: the training users' records, how they are asked about and learnt from."""
+    sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
+    # A base decides alike whatever arithmetic it was trained in.
+    elsewhere: Any = {"feedback": {"dir", "askers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
+    how = train.model_dump(mode="json", include=sections, exclude=elsewhere)
+    _, dataset = load_data(train, "train")
+    return digest(how, ranked_by(train), generator_identity(train), digest_of(dataset.users, dataset.golds))
+
+
+def _whole(report: CollectReport) -> None:
+    """Training on some of the feedback would look like training on all of it.
+
+    Raises:
+        UnfinishedError: Collecting ended early.
+    """
+    if report.stopped:
+        raise UnfinishedError(f"{report} Raise generator.limits and start again: what was asked is kept")
+    report.check()
+
+
+def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> Cell:
+    home = settings.out / task
+    out = home / f"seed-{seed}" if train_users is None else home / f"seed-{seed}-users-{train_users}"
+    folders: dict[str, Any] = {
+        "feedback": _with(settings.feedback, dir=settings.feedback_dir / task),
+        "generator": _with(settings.generator, cache=settings.answers_dir),
+        "model": _with(settings.model, dir=None, store=None),
+    }
+    about = {"data": _with(settings.data, task=task), "base": _with(settings.base, seed=seed), "out": out}
+    return Cell(_with(settings, **about, **folders), True, train_users)
+
+
+def _fitted_users(settings: Settings) -> str:
+    split = settings.data.split
+    if split in ("train", "dev"):
+        return split
+    _, dataset = load_data(settings)
+    path = settings.out / "users.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{user.key.user}\n" for user in dataset.users), encoding="utf-8")
+    return str(path)
+
+
+def _with(section: Any, **changes: Any) -> Any:
+    return section.model_copy(update=changes)

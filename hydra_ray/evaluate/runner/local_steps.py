@@ -1,0 +1,139 @@
+"""The ports of a method, plugged with steps in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from hydra_ray.evaluate.runner.profiles import ProfileBook
+from hydra_ray.methods import Ports, Recipe
+from hydra_ray.methods.ports import ProfileText, StepError
+from hydra_ray.models.base import ADAPTER, RERANKER, Base
+from hydra_ray.models.heads import Head
+from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, HydraError, Query, Ranked, UserKey
+from hydra_ray.steps.adapt import AdaptAsk, Adapter
+from hydra_ray.steps.batching import MicroBatcher
+from hydra_ray.steps.generate import GenerateError, Generator
+from hydra_ray.steps.profiles.peers import PeerPool
+from hydra_ray.steps.profiles.writer import cut_off
+from hydra_ray.steps.rerank import RerankAsk, Reranker
+from hydra_ray.steps.retrieval.embed import Embed
+from hydra_ray.steps.retrieval.retrievers import retriever
+
+# Queries; the decisions scored in one go are about ten times as many.
+_BATCH = 16
+# Methods and controls judge the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
+_REMEMBERED = 100_000
+
+
+class HeadSource(Protocol):
+    """Where users' heads are read from."""
+
+    def head(self, key: UserKey, version: str, role: str) -> Head | None:
+        """As `UserStore.head`."""
+        ...
+
+
+class LocalSteps:
+    """Steps over one data set and one trained base.
+
+    Args:
+        dataset: Gives each query the history that it may see.
+        base: Scores; None for methods that only prompt.
+        heads: Where users' heads are: a `UserStore`, or what has its `head`.
+        recipe: Weights of the priors.
+        peers: Histories of others; without them methods go on with the user's own.
+        similar_users: Most peers whose items are looked at.
+        profiles: Writes profiles; without it methods go on without.
+        embed: Gives the vectors that dense and hybrid retrieval compare.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        base: Base | None,
+        heads: HeadSource | None,
+        recipe: Recipe,
+        peers: PeerPool | None = None,
+        similar_users: int = 5,
+        profiles: ProfileBook | None = None,
+        embed: Embed | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._users = {user.key: user for user in dataset.users}
+        self._base = base
+        self._stemmer = recipe.stemmer
+        self._store = heads
+        self._peers = peers
+        self._similar_users = similar_users
+        self._profiles = profiles
+        self._embed = embed
+        self._heads: dict[tuple[UserKey, str], Head | None] = {}
+        if base is not None:
+            for scorer in (base.reranker, base.adapter):
+                scorer.encoder.remember(_REMEMBERED)
+            self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
+            self._adapter = MicroBatcher(
+                Adapter(base.adapter, recipe.vote_weight, base.task if recipe.expected else None), _BATCH
+            )
+
+    def ports(self, generator: Generator) -> Ports:
+        """The ports of a method."""
+        ports = Ports(self.retrieve, self.rerank, generator, self.adapt)
+        ports = replace(ports, peers=self.peers) if self._peers else ports
+        return replace(ports, profile=self.profile) if self._profiles else ports
+
+    async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
+        """Ranks what the query may see of its user's history."""
+        return await asyncio.to_thread(retriever(by, self._embed), query, self._history(query), k)
+
+    async def peers(self, query: Query, k: int) -> list[Ranked]:
+        """Ranks what users similar to the query's said before it."""
+        assert self._peers is not None, "the port is plugged only where there is a pool"
+        history = self._history(query)
+        # A query without a date, of a user whose history is dated, was asked no earlier than its newest item.
+        before = query.ts or cut_off(history)
+        return await asyncio.to_thread(self._peers.concerning, query, history, self._similar_users, k, before)
+
+    async def profile(self, query: Query, kind: str) -> ProfileText:
+        """What an LLM wrote of the query's user from what the query may see."""
+        assert self._profiles is not None, "the port is plugged only where there is a book"
+        try:
+            profile = await self._profiles(kind, query.user, self._history(query), query.ts)
+        except GenerateError as error:
+            # Without a profile that another run would have, the answer would be another method's.
+            if not error.final:
+                raise
+            raise StepError(str(error)) from error
+        return ProfileText(profile.text, profile.degraded)
+
+    async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
+        """Orders history under a user's head."""
+        self._check_base()
+        return await self._reranker(RerankAsk(query, tuple(ranked), self.head(head, RERANKER)))
+
+    async def adapt(
+        self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+    ) -> Choice:
+        """Orders candidates under a user's head."""
+        self._check_base()
+        own = self.head(head, ADAPTER)
+        ordered = await self._adapter(AdaptAsk(query, tuple(candidates), tuple(evidence), own))
+        return Choice(tuple(ordered), personal=own is not None)
+
+    def head(self, key: UserKey | None, role: str) -> Head | None:
+        """A user's head; None for nobody, or a user without one."""
+        if key is None or self._base is None or self._store is None:
+            return None
+        if (key, role) not in self._heads:
+            self._heads[key, role] = self._store.head(key, self._base.version, role)
+        return self._heads[key, role]
+
+    def _check_base(self) -> None:
+        if self._base is None:
+            raise HydraError("a method that reranks or adapts must say so: its class needs `needs_base = True`")
+
+    def _history(self, query: Query) -> tuple[HistoryItem, ...]:
+        return self._dataset.history(self._users[query.user], query)

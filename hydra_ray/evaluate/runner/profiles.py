@@ -1,0 +1,57 @@
+"""Profiles of the users of one evaluation, each written once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.profiles.writer import ProfileWriter
+from hydra_ray.store.profiles import UserProfile
+
+
+class StoredProfiles(Protocol):
+    """Where profiles may be already."""
+
+    def profile(self, key: UserKey, kind: str) -> UserProfile | None:
+        """As `UserStore.profile`."""
+        ...
+
+
+class ProfileBook:
+    """Writes a profile when it is first asked for; those who ask meanwhile wait for the same one.
+
+    A stored profile is taken only where it was made of exactly what the query may see: one that was made of later
+    history would tell of answers to come.
+
+    Args:
+        write: Writes.
+        stored: Looked at first; None where nothing is stored.
+    """
+
+    def __init__(self, write: ProfileWriter, stored: StoredProfiles | None = None) -> None:
+        self._write = write
+        self._stored = stored
+        self._profiles: dict[tuple[UserKey, str, str], asyncio.Future[UserProfile]] = {}
+
+    async def __call__(
+        self, kind: str, user: UserKey, history: Sequence[HistoryItem], asked_at: str | None
+    ) -> UserProfile:
+        """As `ProfileWriter`. What failed for now is tried again by whoever asks next."""
+        mark = self._write.marks(kind, history, asked_at)
+        key = user, kind, mark.what
+        if key not in self._profiles:
+            known = self._stored.profile(user, kind) if self._stored else None
+            if known is not None and known.mark == mark:
+                return known
+            self._profiles[key] = asyncio.ensure_future(self._write(kind, user, history, asked_at))
+        writing = self._profiles[key]
+        try:
+            return await asyncio.shield(writing)
+        except Exception as error:
+            final = isinstance(error, GenerateError) and error.final
+            if not final and self._profiles.get(key) is writing:
+                del self._profiles[key]
+            raise

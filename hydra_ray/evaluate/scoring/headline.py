@@ -1,0 +1,137 @@
+"""The headline: one number for how much better hydra is than prompting, and one for how well it chooses.
+
+For one task, with m(x) the main metric of x over all users and training seeds:
+
+- relative improvement: (m(hydra) - m(prompted)) / m(prompted), the sign turned for errors. `prompted` answers each user
+  by the prompt-based method that is best on *other* users: users are split into folds at random, and in each fold the
+  method answers that is best on the users of the other folds. The best of many methods on the very users that it is
+  compared on would be flattered; a baseline picked beforehand would flatter hydra.
+- share of the oracle gap: (m(hydra) - m(majority vote)) / (m(best candidate) - m(majority vote)), the
+  latter two of the LLM's candidates for hydra: 0 is no better than counting votes, 1 is as good as an oracle. It is
+  more than 1 where hydra gains by allowed answers that the LLM did not say (`method.allowed_answers`).
+
+Both are averaged over tasks. Intervals are percentile bootstrap over users within each task; what a fold has chosen
+stays as it is in all resamples, so the uncertainty of that choice is not in them. Tasks are resampled independently,
+and the mean over tasks is taken resample by resample.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydra_ray.evaluate.results import Headline, TaskHeadline
+from hydra_ray.evaluate.scoring.align import METHOD
+from hydra_ray.evaluate.scoring.metrics import Array
+from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.statistics import interval, relative_improvement
+from hydra_ray.methods import METHODS, needs_base
+
+# What an LLM reaches by its prompt alone, also where it is asked several times and its answers are counted.
+PROMPT_BASED = tuple(name for name in METHODS if not needs_base(name))
+
+
+@dataclass(frozen=True, slots=True)
+class HeadlineRows:
+    """A task's part of the headline, on the data and on each resample.
+
+    Attributes:
+        relative: Shape (1 + resamples,); infinite where the baseline is at 0.
+        chosen: Folds by the prompt-based method they chose.
+        oracle_gap: Shape (1 + resamples,), NaN in resamples without a gap; None where the data has none.
+        items: How many the task has.
+    """
+
+    relative: Array
+    chosen: Mapping[str, int]
+    oracle_gap: Array | None
+    items: int
+
+    def summary(self) -> TaskHeadline:
+        """With intervals."""
+        gap = None if self.oracle_gap is None else interval(self.oracle_gap, self.items)
+        return TaskHeadline(interval(self.relative, self.items), self.chosen, gap)
+
+
+def task_headline(board: Board, baselines: Sequence[str], folds: int, seed: int) -> HeadlineRows | None:
+    """One task's rows.
+
+    Args:
+        board: Of the task.
+        baselines: Prompt-based methods that are there; ties go to the first.
+        folds: Of users; fewer where there are fewer users.
+        seed: Of the folds.
+
+    Returns:
+        None without hydra or baselines, and where what prompting reaches is 0, of which there are no shares.
+    """
+    if METHOD not in board.values or not baselines:
+        return None
+    by_user, chosen = _prompted(board, baselines, folds, seed)
+    prompted = board.main.value(board.bootstrap.resampled(by_user))
+    if prompted[0] == 0:
+        return None
+    return HeadlineRows(
+        relative_improvement(board.mains(METHOD), prompted, board.main.higher_is_better),
+        dict(chosen),
+        _oracle_gap(board),
+        len(board.stack.asked),
+    )
+
+
+def over_tasks(rows: Sequence[HeadlineRows]) -> Headline | None:
+    """The mean over tasks of equal weight, resample by resample; None without any."""
+    if not rows:
+        return None
+    items = sum(one.items for one in rows)
+    # Infinities of opposite signs have no mean: such a resample is left out of the interval.
+    with np.errstate(invalid="ignore"):
+        relative = np.mean([one.relative for one in rows], axis=0)
+    gaps = [one.oracle_gap for one in rows if one.oracle_gap is not None]
+    if not gaps:
+        return Headline(interval(relative, items), None)
+    # Every task with a gap weighs the same in a resample in which all of them have one; others are left out.
+    return Headline(interval(relative, items), interval(np.mean(gaps, axis=0), items))
+
+
+def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
+    """Share of the way from majority vote to the oracle.
+
+    Args:
+        hydra: Values of a metric, higher or lower may be better, any shape.
+        majority: Of majority vote, the same shape.
+        best: Of the best candidate, the same shape.
+
+    Returns:
+        The same shape: 0 for no better than majority vote, 1 for as good as the oracle, NaN where there is no gap.
+    """
+    gap = np.asarray(best, float) - majority
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(gap == 0, np.nan, (hydra - majority) / gap)
+
+
+def _prompted(board: Board, baselines: Sequence[str], folds: int, seed: int) -> tuple[Array, Counter[str]]:
+    """Statistics of each user under the method that others chose for them, and how many folds chose which."""
+    by_user = {method: board.bootstrap.by_user(board.statistics[method]) for method in baselines}
+    users = board.bootstrap.users
+    shuffled = np.random.default_rng(seed).permutation(users)
+    answered = np.zeros_like(by_user[baselines[0]])
+    chosen: Counter[str] = Counter()
+    for fold in np.array_split(shuffled, min(folds, users)):
+        # A user alone has no others: what is best for them answers, which flatters prompting and not hydra.
+        others = np.setdiff1d(shuffled, fold) if len(fold) < users else fold
+        best = max(baselines, key=lambda method: board.score(by_user[method][others].sum(axis=0)))
+        answered[fold] = by_user[best][fold]
+        chosen[best] += 1
+    return answered, chosen
+
+
+def _oracle_gap(board: Board) -> Array | None:
+    controls = ("majority-vote", "best-candidate")
+    if any(control not in board.values for control in controls):
+        return None
+    gap = closed_gap(board.mains(METHOD), *(board.mains(control) for control in controls))
+    return None if np.isnan(gap[0]) else gap

@@ -1,0 +1,29 @@
+"""Which differences between methods are beyond chance."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from hydra_ray.evaluate.results import Pair
+from hydra_ray.evaluate.scoring.align import METHOD
+from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.statistics import holm, interval, two_sided_p
+
+
+def pairs_of(board: Board) -> tuple[Pair, ...]:
+    """Every two competitors, and hydra with each control, on the main metric; the better one first.
+
+    All are corrected together by Holm's method, so it costs power to compare much.
+    """
+    chosen = list(combinations(board.competitors, 2))
+    if METHOD in board.values:
+        chosen += [(METHOD, control) for control in board.values if control not in board.competitors]
+    ordered = [(a, b) if board.better_by(a, b)[0] >= 0 else (b, a) for a, b in chosen]
+    differences = [board.better_by(first, second) for first, second in ordered]
+    p_values = [two_sided_p(difference) for difference in differences]
+    return tuple(
+        Pair(first, second, interval(difference, len(board.stack.asked)), p, corrected)
+        for (first, second), difference, p, corrected in zip(
+            ordered, differences, p_values, holm(p_values), strict=True
+        )
+    )

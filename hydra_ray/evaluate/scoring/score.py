@@ -1,0 +1,196 @@
+"""Scores what methods answered: from runs to everything that results and report tell."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from hydra_ray.evaluate.results import Bin, Cost, Outcome, TaskOutcome
+from hydra_ray.evaluate.runs import Dump
+from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
+from hydra_ray.evaluate.scoring.align import METHOD, Stack, stack_runs
+from hydra_ray.evaluate.scoring.controls import (
+    CONTROLS,
+    best_candidate,
+    preferred_candidate,
+    random_candidate,
+    yardsticks,
+)
+from hydra_ray.evaluate.scoring.headline import PROMPT_BASED, HeadlineRows, over_tasks, task_headline
+from hydra_ray.evaluate.scoring.pairs import pairs_of
+from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.scoring.slices import slices_of
+from hydra_ray.evaluate.scoring.win_loss import fates_of, gains_of
+from hydra_ray.evaluate.statistics import interval
+from hydra_ray.records import HydraError
+from hydra_ray.steps.generate.failures import Unanswered, by_kind
+from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.steps.vote import consensus
+
+_BINS = 10
+
+
+def score_dumps(
+    dumps: Sequence[Dump],
+    *,
+    resamples: int = 1000,
+    seed: int = 0,
+    baselines: Sequence[str] = (),
+    folds: int = 5,
+) -> Outcome:
+    """Scores the runs of one or several tasks.
+
+    Within a task all methods are held to the same items: every query that any method was asked under a training seed. A
+    method without an answer to one counts as wrong there, and in `missing`. A method that does not depend on training
+    may come with one seed; its rows then stand for the task's other seeds as well. Rows of all seeds are stacked, and
+    a user is one unit of the bootstrap whatever the seed.
+
+    Args:
+        dumps: In any order; the order changes nothing.
+        resamples: Of users, behind each interval.
+        seed: Of resampling, folds and the draws among candidates.
+        baselines: Prompt-based methods that the headline compares hydra with, as far as they ran; empty means all
+            of `PROMPT_BASED`.
+        folds: Of users, by which the headline chooses among the baselines.
+
+    Raises:
+        HydraError: There are no runs or no queries in them, runs do not fit together, or there are no metrics for a
+            kind of task.
+    """
+    if not dumps:
+        raise HydraError("there are no runs to score; hydra-ray evaluate writes them")
+    tasks, headlines = [], []
+    for name in sorted({dump.task.name for dump in dumps}):
+        stack = stack_runs([dump for dump in dumps if dump.task.name == name])
+        if not stack.asked:
+            raise HydraError(f"task {name}: the runs on split {stack.split} have no queries")
+        # Tasks are resampled independently, also where they have as many users.
+        task_seed = stable_seed(seed, name)
+        board = Board(stack, _outputs(stack), resamples, task_seed)
+        compared = [method for method in baselines or PROMPT_BASED if method in stack.rows]
+        rows = task_headline(board, compared, folds, task_seed)
+        tasks.append(_outcome(board, compared, rows))
+        if rows is not None:
+            headlines.append(rows)
+    return Outcome(tuple(tasks), over_tasks(headlines))
+
+
+def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
+    """Predicted chance to help against how many items helped, in ten bins of equal counts.
+
+    The chance is the logistic function of the score.
+
+    Args:
+        judged: A score and whether the item helped, any order; fewer than ten give as many bins.
+    """
+    if not judged:
+        return ()
+    scores, helped = (np.array(column, dtype=float) for column in zip(*judged, strict=True))
+    # In halves, as exp of a large number overflows.
+    predicted = 0.5 * (1 + np.tanh(scores / 2))
+    bins = np.array_split(np.argsort(predicted, kind="stable"), min(_BINS, len(judged)))
+    return tuple(Bin(float(predicted[own].mean()), float(helped[own].mean()), len(own)) for own in bins)
+
+
+def _outputs(stack: Stack) -> dict[str, list[str]]:
+    """Outputs by method: of the runs, and of the controls that follow from them."""
+    outputs = {method: stack.outputs(method) for method in stack.rows}
+    if METHOD in stack.rows:
+        outputs |= _chosen_otherwise(stack)
+    return outputs | yardsticks(stack.task, stack.asked)
+
+
+def _chosen_otherwise(stack: Stack) -> dict[str, list[str]]:
+    """What other ways to choose among the very samples that hydra had answer."""
+    answers = [row.answer if row else None for row in stack.rows[METHOD]]
+    competed = [answer.candidates if answer else () for answer in answers]
+    offered = [tuple(candidate for candidate in own if candidate.votes) for own in competed]
+    chances = [
+        random.Random(stable_seed(seed, *asked.query.user, asked.query.id))
+        for seed, asked in zip(stack.seed_of, stack.asked, strict=True)
+    ]
+    agreed = [consensus(stack.task, own) for own in offered]
+    # Where nothing else competed it is hydra itself.
+    said_only = {
+        "said-only": [
+            preferred_candidate(own, stack.task, stack.hydra[seed].expected)
+            for own, seed in zip(offered, stack.seed_of, strict=True)
+        ]
+    }
+    return (said_only if offered != competed else {}) | {
+        "majority-vote": [own[0].text if own else "" for own in agreed],
+        "random-candidate": [random_candidate(own, rng) for own, rng in zip(offered, chances, strict=True)],
+        "best-candidate": [
+            best_candidate(own, gold, stack.task) for own, gold in zip(offered, stack.golds, strict=True)
+        ],
+    }
+
+
+def _outcome(board: Board, baselines: Sequence[str], rows: HeadlineRows | None) -> TaskOutcome:
+    stack, items = board.stack, len(board.stack.asked)
+    missing = {method: sum(not text.strip() for text in texts) for method, texts in board.outputs.items()}
+    return TaskOutcome(
+        task=stack.task.name,
+        split=stack.split,
+        metrics=tuple(metric.name for metric in board.metrics),
+        higher_is_better={metric.name: metric.higher_is_better for metric in board.metrics},
+        users=board.bootstrap.users,
+        queries=len({(asked.query.user, asked.query.id) for asked in stack.asked}),
+        seeds=stack.seeds,
+        methods={
+            method: {name: interval(values, items) for name, values in by_metric.items()}
+            for method, by_metric in board.values.items()
+        },
+        controls=tuple(method for method in board.values if method in CONTROLS),
+        by_seed=board.by_seed(),
+        pairs=pairs_of(board),
+        slices=slices_of(board),
+        fates=fates_of(board),
+        costs={method: _cost(stack, method) for method in stack.rows},
+        gains=gains_of(board, baselines),
+        calibration=calibration(stack.judged),
+        by_candidates=by_candidates(board),
+        by_users=by_users(board),
+        missing={method: count for method, count in missing.items() if count},
+        headline=rows.summary() if rows else None,
+        own_heads=_own_heads(stack),
+        unanswered={method: found for method in stack.rows if (found := _unanswered(stack, method))},
+    )
+
+
+def _unanswered(stack: Stack, method: str) -> tuple[Unanswered, ...]:
+    """Why the LLM gave no answer, as far as a method's runs say."""
+    return by_kind(Counter(row.failure for row in stack.rows[method] if row is not None and row.failure is not None))
+
+
+def _own_heads(stack: Stack) -> float | None:
+    answers = [row.answer for row in stack.rows.get(METHOD, ()) if row is not None and row.answer is not None]
+    return sum(answer.head == "user" for answer in answers) / len(answers) if answers else None
+
+
+def _cost(stack: Stack, method: str) -> Cost:
+    """Means over requests that were answered; those that were not are counted apart.
+
+    What was asked besides the answers is shared out evenly.
+    """
+    rows = stack.rows[method]
+    answered = [(row.answer, row.seconds) for row in rows if row is not None and row.answer is not None]
+    used = [
+        (
+            answer.usage.calls + answer.usage.cached,
+            answer.usage.prompt_tokens,
+            answer.usage.completion_tokens,
+            seconds,
+            bool(answer.degraded),
+        )
+        for answer, seconds in answered
+    ]
+    calls, prompt, completion, seconds, degraded = map(float, np.mean(used, axis=0) if used else np.zeros(5))
+    beside, requests = stack.besides[method]
+    calls += (beside.calls + beside.cached) / max(1, requests)
+    prompt += beside.prompt_tokens / max(1, requests)
+    completion += beside.completion_tokens / max(1, requests)
+    return Cost(calls, prompt, completion, seconds, failed=1 - len(answered) / len(rows), degraded=degraded)

@@ -1,0 +1,98 @@
+"""What the methods of one task score, on the data and on the same resamples of its users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from hydra_ray.evaluate.scoring.align import Stack
+from hydra_ray.evaluate.scoring.controls import CONTROLS
+from hydra_ray.evaluate.scoring.metrics import Array, metrics_of, prepare
+from hydra_ray.evaluate.statistics import Bootstrap, Interval, gain, interval
+
+
+class Board:
+    """Metrics of outputs under one bootstrap: values of two methods can be compared resample by resample.
+
+    The bootstrap's unit is the user, over all training seeds: a user's items under several seeds are drawn together.
+
+    Args:
+        stack: The items.
+        outputs: By method, an output for each item; an empty one is wrong.
+        resamples: Of users.
+        seed: Of the resampling.
+
+    Attributes:
+        stack: As given.
+        outputs: As given.
+        metrics: Of the task's kind, the main one first.
+        main: The metric that methods are ranked by.
+        resamples: As given.
+        seed: As given.
+        bootstrap: Over all items.
+        statistics: Additive statistics by method, shape (items, width).
+        values: By method and metric: the data's value, then those of the resamples, shape (1 + resamples,).
+
+    Raises:
+        HydraError: There are no metrics for the task, or it lacks its labels.
+    """
+
+    def __init__(self, stack: Stack, outputs: Mapping[str, Sequence[str]], resamples: int, seed: int) -> None:
+        self.stack, self.outputs = stack, outputs
+        self.resamples, self.seed = resamples, seed
+        self.statistics = {method: prepare(stack.task, texts, stack.golds) for method, texts in outputs.items()}
+        self.metrics = metrics_of(stack.task.kind)
+        self.main = self.metrics[0]
+        self.bootstrap = Bootstrap(stack.users, resamples, seed)
+        self.values: dict[str, dict[str, Array]] = {}
+        for method, statistics in self.statistics.items():
+            sums = self.bootstrap.sums(statistics)
+            self.values[method] = {metric.name: metric.value(sums) for metric in self.metrics}
+
+    @property
+    def competitors(self) -> list[str]:
+        """The methods that are no controls."""
+        return [method for method in self.values if method not in CONTROLS]
+
+    def mains(self, method: str) -> Array:
+        """The method's values of the main metric, shape (1 + resamples,)."""
+        return self.values[method][self.main.name]
+
+    def better_by(self, first: str, second: str) -> Array:
+        """How much better the first method is on the main metric, shape (1 + resamples,)."""
+        return gain(self.mains(first), self.mains(second), self.main.higher_is_better)
+
+    def score(self, statistics: Array) -> Array:
+        """The main metric with its sign turned for errors, so that more is better.
+
+        Args:
+            statistics: Sums, shape (..., width).
+
+        Returns:
+            Shape (...).
+        """
+        value = self.main.value(statistics)
+        return value if self.main.higher_is_better else -value
+
+    def best(self, methods: Sequence[str]) -> str:
+        """The method that is best on the data; ties go to the first."""
+        return max(methods, key=lambda method: self.score(self.statistics[method].sum(axis=0)))
+
+    def within(self, items: Sequence[int]) -> dict[str, Interval]:
+        """Main metric of every method on some of the items, with intervals over the users whose they are."""
+        places = np.asarray(items)
+        users = self.stack.users
+        bootstrap = Bootstrap([users[place] for place in items], self.resamples, self.seed)
+        return {
+            method: interval(self.main.value(bootstrap.sums(statistics[places])), len(items))
+            for method, statistics in self.statistics.items()
+        }
+
+    def by_seed(self) -> dict[str, dict[int, float]]:
+        """Main metric by method and training seed."""
+        seed_of = np.array(self.stack.seed_of)
+        return {
+            method: {seed: float(self.main.value(statistics[seed_of == seed].sum(axis=0))) for seed in self.stack.seeds}
+            for method, statistics in self.statistics.items()
+        }

@@ -1,0 +1,51 @@
+"""What heads of one kind share, fitted with the base: bases and facets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.groups import Group
+from hydra_ray.models.heads.common import fit_bases, fit_facets
+from hydra_ray.models.heads.facets import FacetHeads
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import UserKey
+from hydra_ray.steps.seeds import stable_seed
+
+# Bases and facets are few parameters: more users tell them little more, and their features fill memory.
+_MOST_USERS, _MOST_GROUPS = 512, 32
+_HELD_SHARE = 0.2
+
+
+def fit_commons(
+    scorer: Scorer,
+    groups: Mapping[UserKey, Sequence[Group]],
+    loss: str,
+    seed: int,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Fits the scorer's common parts on training users, a share of whom say when to stop.
+
+    With fewer than five users who have two groups there is nobody to hold out, and the parts stay as they are:
+    bases at random, facets silent.
+
+    Args:
+        scorer: Trained but for these parts; changed in place.
+        groups: Of the training users.
+        loss: As the base was trained with.
+        seed: Draws the users.
+        advance: Told of the texts that are encoded, as of `TextsEncoder.features`.
+    """
+    told = sorted((user for user in groups if len(groups[user]) > 1), key=lambda user: stable_seed(seed, *user))
+    told = told[:_MOST_USERS]
+    scorer.requires_grad_(False)
+    facets = scorer.heads.commons["facets"]
+    assert isinstance(facets, FacetHeads)
+    facets.out.zero_()
+    held = int(_HELD_SHARE * len(told))
+    if not held:
+        return
+    features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in told], advance)
+    for name, fit in (("bases", fit_bases), ("facets", fit_facets)):
+        fitted = fit(features[held:], features[:held], scorer.heads.offset, loss)
+        scorer.heads.commons[name].load_state_dict(fitted.state_dict())

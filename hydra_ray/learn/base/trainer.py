@@ -1,0 +1,187 @@
+"""Fits the shared base with Ray Train."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+import ray.train
+from ray.train.torch import TorchTrainer
+from safetensors.torch import load_file
+
+from hydra_ray.learn.base.worker import (
+    GROUP_SCHEMA,
+    LoopConfig,
+    RolePlan,
+    Trainee,
+    group_rows,
+    train_worker,
+    trained_in,
+)
+from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.progress import Progress, TrainState, watch
+from hydra_ray.models.heads import HEAD_KINDS, Head
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import HydraError, UserKey
+from hydra_ray.runtime.cluster import cores_of_a_node
+from hydra_ray.runtime.threads import PASSIVE_WAITS
+from hydra_ray.settings import BaseSettings
+from hydra_ray.steps.seeds import stable_seed
+
+log = logging.getLogger(__name__)
+
+_VALID_SHARE = 0.08
+
+# On CPUs training spends up to half its time in page faults of freed tensors; these keep the pages.
+_WORKER_ENV = {
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "8589934592",
+    "MALLOC_TOP_PAD_": "268435456",
+    "TOKENIZERS_PARALLELISM": "false",
+    **PASSIVE_WAITS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRole:
+    """A scorer and the heads of the training users."""
+
+    scorer: Scorer
+    heads: dict[UserKey, Head]
+
+
+@dataclass(frozen=True, slots=True)
+class FittedBase:
+    """The fitted roles, and how the run went."""
+
+    roles: dict[str, FittedRole]
+    state: TrainState
+
+
+def fit_base(
+    groups: Mapping[str, Sequence[Group]],
+    base: BaseSettings,
+    *,
+    prior_weights: Mapping[str, float | None],
+    seed: int,
+    storage: Path,
+    show: Callable[[TrainState, Mapping[str, int]], None],
+) -> FittedBase:
+    """Fits a scorer for each role on the training users' groups, one role after the other by the same workers.
+
+    A lost worker costs the epoch under way, and the one before it if Ray Train had not yet taken in its
+    checkpoint (it asks every two seconds). The run is named after its data and settings, so that Ray Train
+    finds the checkpoints of an earlier try in `storage`.
+
+    Args:
+        groups: By role; at least one a worker for each.
+        base: Settings.
+        prior_weights: By role, of what is known before a head judges; None has it learnt.
+        seed: Of initial heads, shuffling and drops.
+        storage: Folder for checkpoints; on a cluster one that every node sees.
+        show: Told the state and the number of steps that an epoch of each role has.
+
+    Raises:
+        HydraError: There is nothing to learn from, or the workers failed too often.
+    """
+    for role in groups:
+        check_enough(role, groups[role], base)
+    users = {role: sorted({group.user for group in groups[role]}) for role in groups}
+    split = {role: _hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
+    train = {role: rows for role, (rows, _) in split.items()}
+    steps = {role: -(-(len(rows) // base.workers) // base.batch_groups) for role, rows in train.items()}
+    plans = tuple(
+        RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid) for role, (_, valid) in split.items()
+    )
+    config = LoopConfig(base.model_dump(), seed, plans)
+    name = f"base-{_fingerprint(config, train)}"
+    progress = ray.remote(num_cpus=0)(Progress).remote()
+    trainer = _Trainer(
+        _run_worker,
+        train_loop_config={"config": config, "progress": progress},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=base.workers, use_gpu=base.gpu, resources_per_worker=_resources(base)
+        ),
+        run_config=ray.train.RunConfig(
+            name=name,
+            storage_path=str(storage.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=base.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
+            worker_runtime_env={"env_vars": _WORKER_ENV},
+        ),
+        datasets={
+            role: ray.data.from_arrow(pa.Table.from_pylist(rows, schema=GROUP_SCHEMA)) for role, rows in train.items()
+        },
+    )
+    try:
+        with watch(progress, lambda state: show(state, steps)):
+            result = trainer.fit()
+    except ray.train.TrainingFailedError as error:
+        raise HydraError(f"training failed {base.max_failures + 1} time(s); the last error: {error}") from error
+    with result.checkpoint.as_directory() as folder:
+        fitted = {role: _load_role(Path(folder), role, base, users[role]) for role in groups}
+    shutil.rmtree(storage / name, ignore_errors=True)
+    return FittedBase(fitted, ray.get(progress.state.remote()))
+
+
+class _Trainer(TorchTrainer):
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Ctrl-C stays the command's: Ray's handler would stay after the training and end with exit code 0."""
+
+
+def _load_role(checkpoint: Path, role: str, base: BaseSettings, users: Sequence[UserKey]) -> FittedRole:
+    trainee = Trainee(base, len(users))
+    trainee.load_state_dict(load_file(checkpoint / f"{role}.safetensors"))
+    trainee.eval()
+    # Workers may have had other processors than this process has.
+    trainee.scorer.trained_in = trained_in(checkpoint)
+    log.info("the %s was trained in %s", role, trainee.scorer.trained_in)
+    heads = HEAD_KINDS[base.head.kind].apart(dict(trainee.bank.heads.items()))
+    return FittedRole(trainee.scorer, dict(zip(users, heads, strict=True)))
+
+
+def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None:
+    """Refuses to start workers that would have nothing to learn from.
+
+    Raises:
+        HydraError: There are fewer groups than workers.
+    """
+    if len(groups) < base.workers:
+        raise HydraError(
+            f"{role}: {len(groups)} training group(s) for base.workers {base.workers}: a query teaches where some of "
+            "its answers or items are better than others. Raise feedback.pseudo_queries, feedback.items or "
+            "data.max_users, and collect for users=train again. But where no query teaches, look at the answers in "
+            "feedback.dir first: more calls bring more of the same"
+        )
+
+
+def _run_worker(config: dict[str, Any]) -> None:
+    train_worker(config["config"], config["progress"])
+
+
+def _hold_back(rows: list[dict[str, Any]], seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    order = sorted(range(len(rows)), key=lambda i: stable_seed(seed, i))
+    held = set(order[: int(_VALID_SHARE * len(rows))])
+    # Shuffled here, once for all: a worker shuffles only within its buffer.
+    train = [rows[i] for i in reversed(order) if i not in held]
+    return train, [rows[i] for i in order if i in held]
+
+
+def _resources(base: BaseSettings) -> dict[str, float]:
+    # One machine's cores are shared out: Ray gives a worker as many threads as it has CPUs.
+    each = 1 if base.gpu else max(1, cores_of_a_node() // base.workers)
+    return {"CPU": float(each), "GPU": 1.0} if base.gpu else {"CPU": float(each)}
+
+
+def _fingerprint(config: LoopConfig, train: Mapping[str, list[dict[str, Any]]]) -> str:
+    told = json.dumps([asdict(config), train], sort_keys=True).encode()
+    return blake2b(told, digest_size=6).hexdigest()

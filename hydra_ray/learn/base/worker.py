@@ -1,0 +1,332 @@
+"""What each Ray Train worker does: encoder, shared head and the training users' heads, fitted together."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.collective import broadcast_from_rank_zero
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from hydra_ray.learn.examples.groups import Group
+from hydra_ray.models.encoder import Texts, TextsEncoder
+from hydra_ray.models.heads import HEAD_KINDS
+from hydra_ray.models.heads.bank import NO_USER, HeadBank
+from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.losses import LOSSES
+from hydra_ray.models.precision import resolve
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import UserKey
+from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.settings import BaseSettings
+
+GROUP_SCHEMA = pa.schema(
+    [
+        ("user", pa.int32()),
+        ("judged", pa.list_(pa.string())),
+        ("by", pa.list_(pa.string())),
+        ("and_by", pa.list_(pa.list_(pa.string()))),
+        ("scores", pa.list_(pa.float32())),
+        ("priors", pa.list_(pa.float32())),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RolePlan:
+    """What is to be done for one role.
+
+    Attributes:
+        role: Reranker or adapter; the name of its data set, too.
+        users: Number of training users.
+        prior_weight: Of what is known before; None has it learnt.
+        steps_per_epoch: Batches a worker and epoch.
+        valid: Groups held back, judged after each epoch by the first worker.
+    """
+
+    role: str
+    users: int
+    prior_weight: float | None
+    steps_per_epoch: int
+    valid: Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopConfig:
+    """What a worker is told.
+
+    Attributes:
+        base: Settings of the base, as plain values.
+        seed: Of initial heads, user drop and shuffling.
+        plans: Roles, fitted one after the other by the same workers: starting workers takes longer than
+            many a role does.
+    """
+
+    base: dict[str, Any]
+    seed: int
+    plans: tuple[RolePlan, ...]
+
+
+@dataclass(slots=True)
+class _Resumed:
+    """What a checkpoint holds: weights of finished roles, and of the one under way with its optimiser.
+
+    Attributes:
+        done: Weights by role.
+        role: Under way.
+        epoch: The last epoch that was completed.
+        optimizer: State of the optimiser.
+        schedule: State of the learning-rate schedule.
+        precision: float32 or bfloat16, that the last epoch was computed in.
+    """
+
+    done: dict[str, dict[str, Tensor]]
+    role: str = ""
+    epoch: int = -1
+    optimizer: dict[str, Any] = field(default_factory=dict)
+    schedule: dict[str, Any] = field(default_factory=dict)
+    precision: str = ""
+
+
+# Texts; of width 384 they take 1.5 GiB.
+_REMEMBERED = 1_000_000
+# A handful of weights that each decision tells of, and that start at a guess, may move faster than matrices.
+_FEW_FASTER = 10
+
+
+class Trainee(nn.Module):
+    """A scorer with the heads of the training users."""
+
+    def __init__(self, base: BaseSettings, users: int, prior_weight: float | None = None) -> None:
+        super().__init__()
+        read = base.encoder
+        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
+        encoder.train_top_layers(base.encoder.trained_layers)
+        if encoder.frozen:
+            encoder.remember(_REMEMBERED)
+        self.scorer = Scorer(encoder)
+        # Fitted afterwards, on features that no longer change.
+        self.scorer.heads.commons.requires_grad_(False)
+        if prior_weight is not None:
+            self.scorer.heads.prior.data.fill_(prior_weight)
+            self.scorer.heads.prior.requires_grad_(False)
+        self.scorer.heads.shared.lexical.requires_grad_(base.lexical)
+        kind = HEAD_KINDS[base.head.kind]
+        assert isinstance(kind, Descended), "settings allow no other"
+        self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
+
+    def forward(self, texts: dict[str, Tensor], users: Tensor) -> Tensor:
+        """Scores, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone.
+
+        `texts` are tokens, or the features that a frozen encoder has made of them, and the priors.
+        """
+        texts, heads = dict(texts), self.scorer.heads
+        known = heads.prior * texts.pop("priors")
+        z = texts["features"] if "features" in texts else self.scorer.encoder(texts)
+        return heads.shared(z) + self.bank(z, users) + known
+
+
+def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[str, Any]]:
+    """Groups as rows of `GROUP_SCHEMA`; users become their place in `users`."""
+    place = {key: row for row, key in enumerate(users)}
+    return [
+        {
+            "user": place[group.user],
+            "judged": [judged for judged, _, _ in group.decisions],
+            "by": [by for _, by, _ in group.decisions],
+            "and_by": [list(and_by) for _, _, and_by in group.decisions],
+            "scores": list(group.scores),
+            "priors": list(group.priors or (0.0,) * len(group.scores)),
+        }
+        for group in groups
+    ]
+
+
+def train_worker(config: LoopConfig, progress: Any) -> None:
+    """Runs in every worker; goes on from the last checkpoint where there is one.
+
+    Args:
+        config: What to do.
+        progress: Handle of a `learn.progress.Progress` actor.
+    """
+    use_given_cpus()
+    base = _in_agreed_precision(BaseSettings.model_validate(config.base))
+    resumed = _last_checkpoint()
+    for plan in config.plans:
+        if plan.role in resumed.done and plan.role != resumed.role:
+            continue
+        _train_role(plan, base, config.seed, resumed, progress)
+
+
+def _in_agreed_precision(base: BaseSettings) -> BaseSettings:
+    """The settings with the arithmetic that suits the first worker, so that all workers compute alike."""
+    first = ray.train.get_context().get_world_rank() == 0
+    precision = resolve(base.encoder.precision, ray.train.torch.get_device().type) if first else None
+    precision = broadcast_from_rank_zero(precision)
+    return base.model_copy(update={"encoder": base.encoder.model_copy(update={"precision": precision})})
+
+
+def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed, progress: Any) -> None:
+    rank = ray.train.get_context().get_world_rank()
+    torch.manual_seed(seed)
+    trainee = Trainee(base, plan.users, plan.prior_weight)
+    model = ray.train.torch.prepare_model(trainee)
+    optimizer = _optimizer(trainee, base)
+    total = base.epochs * plan.steps_per_epoch
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, total))
+    start = 0
+    if resumed.role == plan.role:
+        trainee.load_state_dict(resumed.done[plan.role])
+        optimizer.load_state_dict(resumed.optimizer)
+        schedule.load_state_dict(resumed.schedule)
+        start = resumed.epoch + 1
+    shard = ray.train.get_dataset_shard(plan.role)
+    for epoch in range(start, base.epochs):
+        progress.enter.remote(rank, os.getpid(), plan.role, epoch)
+        torch.manual_seed(seed * 1009 + epoch * 101 + rank)
+        model.train()
+        losses = []
+        for batch in _batches(shard, base.batch_groups, seed + epoch):
+            losses.append(_step(model, trainee.scorer.encoder, batch, base, optimizer))
+            schedule.step()
+            if rank == 0:
+                progress.step.remote(len(losses), losses[-1])
+        metrics = {"role": plan.role, "epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
+        if rank == 0:
+            metrics |= _judge(trainee, plan.valid, base.batch_groups)
+            resumed.done[plan.role] = trainee.state_dict()
+            metrics["precision"] = base.encoder.precision
+            _report_with_checkpoint(resumed.done, optimizer, schedule, metrics)
+            ray.get(progress.done.remote(metrics))
+        else:
+            ray.train.report(metrics)
+
+
+def _batches(shard: Any, groups: int, seed: int) -> Iterator[list[dict[str, Any]]]:
+    for table in shard.iter_batches(
+        batch_size=groups,
+        batch_format="pyarrow",
+        local_shuffle_buffer_size=64 * groups,
+        local_shuffle_seed=seed,
+    ):
+        yield table.to_pylist()
+
+
+def _step(
+    model: nn.Module, encoder: TextsEncoder, batch: list[dict[str, Any]], base: BaseSettings, optimizer: Any
+) -> float:
+    tokens, users, scores, group = collate(encoder, batch, ray.train.torch.get_device())
+    # A whole group is scored with or without its user's delta: a listwise loss compares within it.
+    dropped = (torch.rand(len(batch)) < base.user_drop).to(group.device)[group]
+    logits = model(tokens, users.masked_fill(dropped, NO_USER))
+    loss = LOSSES[base.loss](logits, scores, group).mean()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def collate(
+    encoder: TextsEncoder, batch: Sequence[dict[str, Any]], device: torch.device
+) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
+    """A batch of group rows as tokens (of a frozen encoder features), users, scores, group numbers, one a decision."""
+    told = (zip(row["judged"], row["by"], map(tuple, row["and_by"]), strict=True) for row in batch)
+    decisions: list[Texts] = list(chain.from_iterable(told))
+    sizes = torch.tensor([len(row["scores"]) for row in batch])
+    users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
+    group = torch.arange(len(batch)).repeat_interleave(sizes)
+    scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
+    # Remembered: each text is encoded in the first epoch and never again.
+    texts = {"features": encoder.features(decisions)} if encoder.frozen else encoder.tokenize(decisions)
+    texts["priors"] = torch.tensor([prior for row in batch for prior in row["priors"]], dtype=torch.float32)
+    tokens = {name: tensor.to(device) for name, tensor in texts.items()}
+    return tokens, users.to(device), scores.to(device), group.to(device)
+
+
+def _optimizer(trainee: Trainee, base: BaseSettings) -> torch.optim.AdamW:
+    encoder = [p for p in trainee.scorer.encoder.parameters() if p.requires_grad]
+    heads = trainee.scorer.heads
+    few = [p for p in (heads.shared.lexical, heads.prior) if p.requires_grad]
+    # By identity: tensors compare entry by entry.
+    many = [p for p in (*heads.shared.parameters(), *trainee.bank.parameters()) if p is not heads.shared.lexical]
+    return torch.optim.AdamW(
+        [
+            {"params": encoder, "lr": base.lr},
+            {"params": many, "lr": base.head_lr},
+            {"params": few, "lr": _FEW_FASTER * base.head_lr, "weight_decay": 0.0},
+        ],
+        weight_decay=base.weight_decay,
+    )
+
+
+def _warm_then_linear(step: int, total: int) -> float:
+    warm = max(1, total // 10)
+    return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
+
+
+def _report_with_checkpoint(
+    weights: dict[str, dict[str, Tensor]], optimizer: torch.optim.Optimizer, schedule: Any, metrics: dict[str, Any]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for role, state in weights.items():
+            save_file(state, Path(folder) / f"{role}.safetensors")
+        under_way = {
+            "role": metrics["role"],
+            "epoch": metrics["epoch"],
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "precision": metrics["precision"],
+        }
+        torch.save(under_way, Path(folder) / "under_way.pt")
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _last_checkpoint() -> _Resumed:
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None:
+        return _Resumed({})
+    with checkpoint.as_directory() as folder:
+        done = {path.stem: load_file(path) for path in Path(folder).glob("*.safetensors")}
+        return _Resumed(done, **_under_way(Path(folder)))
+
+
+def _under_way(folder: Path) -> dict[str, Any]:
+    told: dict[str, Any] = torch.load(folder / "under_way.pt", weights_only=True)
+    return told
+
+
+def trained_in(checkpoint: Path) -> str:
+    """The arithmetic of a checkpoint's last epoch: float32 or bfloat16."""
+    return str(_under_way(checkpoint)["precision"])
+
+
+@torch.inference_mode()
+def _judge(trainee: Trainee, valid: Sequence[dict[str, Any]], batch_groups: int) -> dict[str, float]:
+    """Share of held-back groups whose top decision is one of the best, under the users' heads and the shared one."""
+    if not valid:
+        return {}
+    trainee.eval()
+    device = ray.train.torch.get_device()
+    right = {"valid_top1": 0, "valid_top1_shared": 0}
+    for start in range(0, len(valid), batch_groups):
+        rows = valid[start : start + batch_groups]
+        tokens, users, scores, group = collate(trainee.scorer.encoder, rows, device)
+        for name, whose in (("valid_top1", users), ("valid_top1_shared", torch.full_like(users, NO_USER))):
+            logits = trainee(tokens, whose)
+            for number in range(len(rows)):
+                mine = group == number
+                right[name] += int(scores[mine][logits[mine].argmax()] == scores[mine].max())
+    return {name: count / len(valid) for name, count in right.items()}

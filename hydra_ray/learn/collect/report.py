@@ -1,0 +1,170 @@
+"""Keeps what the LLM's answers teach as they come in, in any order, and tells how far it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from hydra_ray.learn.collect.first_scores import FirstScores
+from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.store import FeedbackStore, Told, unit_key
+from hydra_ray.records import HydraError, Usage
+from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
+
+# A kill costs the feedback of at most this many units; their calls are in the generator's cache.
+UNITS_PER_PART = 256
+
+
+@dataclass(frozen=True, slots=True)
+class CollectReport:
+    """What a collection did.
+
+    Attributes:
+        units: Queries asked now.
+        kept: Queries that were already there.
+        unfinished: Queries of which a call failed that may succeed later; the next run asks what is missing.
+        left: Queries that were not asked to the end because the collection stopped.
+        usage: Calls and tokens.
+        failed: Calls that gave no answer, by what went wrong.
+        missing_candidates: Samples asked for and not returned.
+        truncated: Texts cut to fit the prompt.
+        call_seconds: Of all calls, added up.
+        began: When the first query was asked, seconds since 1970.
+        ended: When the last one was answered.
+        stopped: Why the collection ended before its plan did.
+        finding: What is odd about the scores of a collection too small to be stopped for it.
+    """
+
+    units: int = 0
+    kept: int = 0
+    unfinished: int = 0
+    left: int = 0
+    usage: Usage = field(default_factory=Usage)
+    failed: Counter[Failure] = field(default_factory=Counter)
+    missing_candidates: int = 0
+    truncated: int = 0
+    call_seconds: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    stopped: str = ""
+    finding: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Calls a second while the LLM was asked; what came before, such as loading a model, is not in it."""
+        seconds = self.ended - self.began
+        return self.usage.calls / seconds if seconds > 0 else 0.0
+
+    @property
+    def mean_latency(self) -> float:
+        """Seconds from asking to an answer, waiting for a free slot included."""
+        return self.call_seconds / self.usage.calls if self.usage.calls else 0.0
+
+    def __str__(self) -> str:
+        failures = listed(by_kind(self.failed))
+        lines = [
+            f"{self.units} queries asked, {self.kept} were there already: {self.usage.calls} LLM calls "
+            f"({self.usage.cached} more from the cache), {self.usage.prompt_tokens} tokens in, "
+            f"{self.usage.completion_tokens} out; {self.rate:.1f} calls/s, {self.mean_latency:.2f} s each on average. "
+            f"{self.failed.total()} calls failed{f' ({failures})' if failures else ''}, {self.missing_candidates} "
+            f"candidates were not returned, {self.truncated} texts were cut."
+        ]
+        if self.unfinished:
+            lines.append(f"{self.unfinished} queries are unfinished: the same command asks what is missing.")
+        if self.stopped:
+            lines.append(f"Stopped early with {self.left} queries left: {self.stopped}.")
+        if self.finding:
+            lines.append(f"Note: {self.finding}.")
+        return " ".join(lines)
+
+    def check(self) -> None:
+        """Refuses to go on without the queries that a later run would finish.
+
+        A budget that stopped the collection is no failure, and whoever set it may go on with what there is.
+
+        Raises:
+            UnfinishedError: A call failed that may succeed later.
+        """
+        if self.unfinished:
+            unfinished = {failure: count for failure, count in self.failed.items() if not failure.final}
+            raise UnfinishedError(
+                f"unfinished: {self.unfinished} queries have calls that were not answered: "
+                f"{listed(by_kind(unfinished))}. What was answered is kept. The same command asks just those again"
+            )
+
+
+def left_to_ask(units: Sequence[Unit], store: FeedbackStore) -> list[Unit]:
+    """The units that the store lacks, in the order of the plan."""
+    done = store.done()
+    return [unit for unit in units if unit_key(unit) not in done]
+
+
+def record(
+    units: Sequence[Unit],
+    answers: Iterable[tuple[int, Told]],
+    store: FeedbackStore,
+    report: CollectReport,
+    progress: Callable[[CollectReport], None],
+    log: FailureLog,
+    first: FirstScores | None,
+) -> CollectReport:
+    """Stores finished units, part by part; the others are left for the next run.
+
+    Args:
+        units: What is asked.
+        answers: Places in `units` and what was told of them, each once.
+        store: Where finished units are kept.
+        report: What is added to.
+        progress: Called after each unit.
+        log: Told how calls ended; says when to stop.
+        first: Told of the units until it knows whether scores differ; None goes on whatever they are.
+
+    Raises:
+        UnfinishedError: Going on would only fail. What was finished before is kept.
+        HydraError: All scores are equal.
+    """
+    part = max(store.parts(), default=-1) + 1
+    finished: list[tuple[Unit, Told]] = []
+    for place, told in answers:
+        report = _add(report, told)
+        log.note_all(told.answered, told.failed)
+        progress(report)
+        if told.finished:
+            finished.append((units[place], told))
+            if first is not None:
+                first.note(told)
+        if log.stop:
+            break
+        if first is not None and first.decided:
+            # Nothing of it is stored: scored in another way, the same answers may teach.
+            raise HydraError(
+                f"{first.finding}. Mend that and start the same command again, which scores the answers that are there "
+                "anew and pays for none of them twice; or go on with feedback.stop_when_alike=false"
+            )
+        if len(finished) == UNITS_PER_PART:
+            store.write(part, finished)
+            part, finished = part + 1, []
+    # Refusals count where something else was answered; where nothing was, they tell of the endpoint.
+    if finished and not log.nothing_answered:
+        store.write(part, finished)
+    if log.stop or log.nothing_answered:
+        log.check(f"The feedback of {report.kept + report.units} queries is kept." if log.answered else "")
+    return replace(report, finding=first.finding if first is not None else "")
+
+
+def _add(report: CollectReport, told: Told) -> CollectReport:
+    return replace(
+        report,
+        units=report.units + told.finished,
+        unfinished=report.unfinished + (not told.finished and not told.stopped),
+        left=report.left + bool(told.stopped),
+        usage=report.usage + told.usage,
+        failed=report.failed + told.failed,
+        missing_candidates=report.missing_candidates + told.missing_candidates,
+        truncated=report.truncated + told.truncated,
+        call_seconds=report.call_seconds + told.seconds,
+        began=min((at for at in (report.began, told.began) if at), default=0.0),
+        ended=max(report.ended, told.ended),
+        stopped=report.stopped or told.stopped,
+    )

@@ -1,0 +1,68 @@
+"""From what a user says of the texts on offer to what competes, and how good each is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hydra_ray.learn.examples.groups import Group, answer_group, other_labels, own_among, telling
+from hydra_ray.records import HistoryItem, Query, UserKey
+from hydra_ray.tasks import Task
+
+Said = Literal["accepted", "edited", "rejected"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a user said of one answer.
+
+    Attributes:
+        item_id: A later verdict of the same id takes the place of this one.
+        input: What was asked.
+        said: What became of `text`.
+        text: The answer that was accepted or rejected, or what the user made of one.
+        candidates: Texts on offer, `text` among them or not; empty when they are not known.
+        ts: As `HistoryItem.ts`.
+    """
+
+    item_id: str
+    input: str
+    said: Said
+    text: str
+    candidates: tuple[str, ...] = ()
+    ts: str | None = None
+
+    @property
+    def item(self) -> HistoryItem | None:
+        """What the user preferred, for the history; None for a rejection, which does not say that."""
+        return None if self.said == "rejected" else HistoryItem(self.item_id, self.input, self.text, self.ts)
+
+
+def verdict_group(user: UserKey, verdict: Verdict, evidence: Sequence[str], task: Task, seed: int) -> Group | None:
+    """What a verdict teaches the adapter; None where there is nothing to compare.
+
+    Args:
+        user: Who said it.
+        verdict: With texts as `task.parse` gives them.
+        evidence: Answers of retrieved history, nearest first.
+        task: Scores texts by what the user made of them.
+        seed: Draws labels.
+    """
+    # Named as the fit names the item asked again, for which it would draw the same labels.
+    query = Query(f"{verdict.item_id}@pseudo", user, verdict.input)
+    groups = telling([answer_group(query, _scores(verdict, query.id, task, seed), evidence)])
+    return groups[0] if groups else None
+
+
+def _scores(verdict: Verdict, query_id: str, task: Task, seed: int) -> dict[str, float]:
+    rivals = [text for text in dict.fromkeys(verdict.candidates) if text != verdict.text]
+    on_offer = bool(rivals)
+    if not on_offer and task.closed:
+        rivals = [label for label in other_labels(task, query_id, seed) if label != verdict.text]
+    if verdict.said == "rejected":
+        return {verdict.text: 0.0} | dict.fromkeys(rivals, 1.0)
+    if verdict.said == "accepted" and on_offer:
+        # Who takes one of several texts as it is has seen the others.
+        return {verdict.text: 1.0} | dict.fromkeys(rivals, 0.0)
+    return own_among(verdict.text, rivals, task)

@@ -1,0 +1,133 @@
+"""Fits heads of users whom the base has never seen: from settings to the store."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+
+from hydra_ray.learn.base.job import check_task, collect_plan, progress_bar, put_histories
+from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.report import CollectReport
+from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
+from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
+from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
+from hydra_ray.learn.progress import EncodeLines, watch
+from hydra_ray.logs import set_up_logging
+from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.features import UserFeatures
+from hydra_ray.models.heads import HeadModel, check_kind
+from hydra_ray.records import UserKey
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.settings import Settings
+from hydra_ray.store.users import UserStore
+
+
+@dataclass(frozen=True, slots=True)
+class FitReport:
+    """Heads fitted for how many users, by role, and what was asked of the LLM for it.
+
+    Attributes:
+        users: Chosen.
+        heads: Fitted now, by role.
+        kept: Whose history and settings are those of their last fit, by role.
+        collected: None in mode zero-call.
+    """
+
+    users: int
+    heads: dict[str, int]
+    kept: dict[str, int]
+    collected: CollectReport | None
+
+
+def fit_users(settings: Settings, console: Console) -> FitReport:
+    """Fits heads of the chosen users on the trained base, from their history alone, and stores both.
+
+    Users whose history, feedback and settings are those of their last fit keep their heads.
+
+    Raises:
+        HydraError: There is no base, or the data does not fit it.
+        UnfinishedError: The LLM did not answer all that the heads are fitted from.
+    """
+    base = (settings.model_dir / "base").resolve()
+    version, known = read_about(base)
+    task, dataset = chosen_users(settings)
+    check_task(known, task)
+    for role in ROLES:
+        # Before anything is asked of an LLM.
+        check_kind(base / role, settings.fit.head.kind)
+    with cluster(settings.ray):
+        units, collected = list[Unit](), None
+        if settings.fit.mode == "llm":
+            units, collected = collect_plan(settings, task, dataset, console)
+            collected.check()
+        told = teaching(settings, task, dataset, units)
+        store = UserStore(settings.store_url)
+        if settings.data.format != "store":
+            # What is read from the store may have grown meanwhile.
+            put_histories(store, dataset)
+        fitted, kept = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+        shards = []
+        for role in ROLES:
+            changed = changed_users(told, role, store, version, settings)
+            kept[role] = len(dataset.users) - len(changed)
+            shards += make_shards(role, changed, settings.fit.users_per_shard)
+        # Shards are closed while Ray runs: what is under way ends with them.
+        with progress_bar(console) as bar, contextlib.ExitStack() as stack:
+            encoded = EncodeLines(bar, shards)
+            lines = {
+                role: bar.add_task(
+                    f"Fitting heads of the {role}", total=len(dataset.users), completed=kept[role], note=""
+                )
+                for role in ROLES
+            }
+            fit = partial(_load_fitter, settings, version)
+            folder = (settings.out / f"features-{version}").resolve()
+            how = encoding(settings, base, folder)
+            stack.enter_context(watch(how.progress, encoded.show))
+            for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, told, how, fit))):
+                marks = dict(shard.users)
+                told_of = {one.user: one.evidence for one in heads}
+                store.put_evidence(version, shard.role, {key: told_of.get(key, {}) for key in marks})
+                # Heads last: their marks say that all is there. Who teaches too little goes back to the shared answer.
+                found = {one.user: one.head for one in heads}
+                store.put_heads(version, shard.role, {key: found.get(key) for key in marks}, marks)
+                fitted[shard.role] += len(heads)
+                bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
+        store.close()
+        # Features are the users' data: they stay only for as long as a killed fit may want them.
+        shutil.rmtree(folder, ignore_errors=True)
+    return FitReport(len(dataset.users), fitted, kept, collected)
+
+
+def changed_users(told: Teaching, role: str, store: UserStore, version: str, settings: Settings) -> dict[UserKey, str]:
+    """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
+    # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
+    path = tuned_file(settings.model_dir, version)
+    tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
+    how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
+    had = store.marks(version, role)
+    marks = {user.key: digest(told.mark(role, user), how) for user in told.dataset.users}
+    return {key: mark for key, mark in marks.items() if had.get(key) != mark}
+
+
+def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:
+    """What fits heads as settings say, and as a search found for each cohort where there was one."""
+    tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
+    default = Choice(settings.fit)
+
+    def choose(features: UserFeatures) -> Choice:
+        return tuned.choose(features, settings.fit) if tuned else default
+
+    return HeadFitter(model, choose, settings.base.loss)
+
+
+def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
+    set_up_logging(settings.logging)
+    return make_fitter(settings, version, HeadModel.load(base / role), role)

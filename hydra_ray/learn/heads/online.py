@@ -1,0 +1,135 @@
+"""Learns from single verdicts and forgets single items, while the base serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.heads.feedback_events import Verdict, verdict_group
+from hydra_ray.learn.heads.fitter import Choice, evidence_by_item, head_numbers
+from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.models.heads import Head
+from hydra_ray.models.heads.bases import Bases, BasisHeads
+from hydra_ray.models.heads.online import head_of
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import UserKey
+from hydra_ray.settings import Settings
+from hydra_ray.store.users import EvidenceUpdate, UserStore
+from hydra_ray.tasks import Task
+
+Change = Literal["created", "updated", "removed", "unchanged", "at_next_fit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """What a verdict came to.
+
+    Attributes:
+        head: What became of the adapter's head.
+        learnt: Whether the head knows the verdict now.
+        note: Why it does not; empty where it does.
+    """
+
+    head: Change
+    learnt: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What forgetting an item came to.
+
+    Attributes:
+        found: Whether anything was known of it.
+        heads: What became of the heads, by role.
+    """
+
+    found: bool
+    heads: dict[str, Change]
+
+
+class OnlineLearner:
+    """Keeps heads of kind `bases` at exactly what their users' evidence gives; others stay as they were fitted.
+
+    Args:
+        store: Histories, heads and evidence.
+        version: Of the base.
+        task: That it was trained for.
+        scorer: Of the adapter.
+        settings: How newcomers' heads are to be fitted; loss and seed.
+    """
+
+    def __init__(self, store: UserStore, version: str, task: Task, scorer: Scorer, settings: Settings) -> None:
+        self._store, self._version, self._task, self._scorer = store, version, task, scorer
+        self._kind = settings.fit.head.kind
+        self._numbers = head_numbers(Choice(settings.fit))
+        self._loss, self._seed = settings.base.loss, settings.seed
+
+    def learn(self, user: UserKey, verdict: Verdict, evidence: Sequence[str]) -> Learnt:
+        """Keeps what a verdict tells and learns from it what can be learnt now: all of it in one transaction.
+
+        Args:
+            user: Who said it.
+            verdict: With texts as the task's `parse` gives them.
+            evidence: Answers of history retrieved for the verdict's input, the item itself not among them.
+        """
+        group = verdict_group(user, verdict, evidence, self._task, self._seed)
+        told = None
+        if group is not None and self._learns(self._store.head(user, self._version, ADAPTER)):
+            # Encoded before the transaction, which others wait for.
+            (evidence_of,) = evidence_by_item(self._scorer.heads, encode_all(self._scorer, [[group]]))
+            told = evidence_of[verdict.item_id]
+        with self._store.updating_evidence(user, self._version, ADAPTER) as update:
+            # A write goes first, so that nobody else's comes between what is read and what follows from it.
+            if verdict.item is None:
+                update.delete_item(verdict.item_id)
+            else:
+                update.append_history(verdict.item)
+            old = update.head()
+            if not self._learns(old):
+                kind = self._kind if old is None else old.kind
+                note = f"heads of kind {kind} learn from history, by hydra-ray fit"
+                return Learnt("unchanged" if verdict.item is None else "at_next_fit", False, note)
+            replaced = update.remove(verdict.item_id)
+            if told is not None:
+                update.put(verdict.item_id, told)
+            head: Change = self._refit(update, old) if replaced or told is not None else "unchanged"
+            note = "" if told is not None else "there is nothing to compare the text with: send the candidates on offer"
+            return Learnt(head, told is not None, note)
+
+    def forget(self, user: UserKey, item_id: str) -> Forgotten:
+        """Removes an item of a user's history with all evidence of it, in whatever version and role.
+
+        The item itself goes last: who is interrupted and forgets again finishes the work.
+        """
+        changed: dict[tuple[str, str], Change] = {}
+        for version, role in self._store.told_by(user, item_id):
+            with self._store.updating_evidence(user, version, role) as update:
+                update.remove(item_id)
+                old = update.head()
+                if old is not None and old.kind == Bases.name:
+                    changed[version, role] = self._refit(update, old)
+        found = self._store.delete_item(user, item_id) or bool(changed)
+        return Forgotten(found, {role: changed.get((self._version, role)) or self._kept(user, role) for role in ROLES})
+
+    def _kept(self, user: UserKey, role: str) -> Change:
+        head = self._store.head(user, self._version, role)
+        return "unchanged" if head is None or head.kind == Bases.name else "at_next_fit"
+
+    def _learns(self, head: Head | None) -> bool:
+        return (self._kind if head is None else head.kind) == Bases.name
+
+    def _refit(self, update: EvidenceUpdate, old: Head | None) -> Change:
+        if old is None:
+            common = self._scorer.heads.common(Bases.name)
+            assert isinstance(common, BasisHeads)
+            bases, about = len(common.scale), self._numbers
+        else:
+            bases, about = len(old.tensors["mean"]), old.about
+        head = head_of(update.all(), bases, self._loss, about)
+        update.put_head(head)
+        if old is None:
+            return "unchanged" if head is None else "created"
+        return "removed" if head is None else "updated"

@@ -1,0 +1,224 @@
+"""The Ray Data pipeline of a fit: groups, features, heads, a shard of users at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.data
+
+from hydra_ray.learn.examples.features import encode_all, read_features, write_features
+from hydra_ray.learn.examples.training_data import Teaching
+from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
+from hydra_ray.learn.progress import EncodeProgress
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import UserKey
+from hydra_ray.runtime.cluster import cores_of_a_node
+from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.settings import Settings
+
+# Told the base's folder and the role.
+MakeFit = Callable[[Path, str], FitUsers]
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Users whose features are one file.
+
+    Attributes:
+        role: Whose heads are fitted.
+        users: With the mark of what each teaches.
+    """
+
+    role: str
+    users: tuple[tuple[UserKey, str], ...]
+
+    @property
+    def name(self) -> str:
+        """The same for the same users teaching the same."""
+        return blake2b(repr((self.role, self.users)).encode(), digest_size=8).hexdigest()
+
+
+def make_shards(role: str, marks: dict[UserKey, str], users_per_shard: int) -> list[Shard]:
+    """Shards of users in the order of their keys."""
+    users = sorted(marks.items())
+    return [Shard(role, tuple(users[at : at + users_per_shard])) for at in range(0, len(users), users_per_shard)]
+
+
+class GroupStage:
+    """Makes the groups of a shard's users: retrieval and texts.
+
+    Args:
+        teaching: What users teach.
+        shards: The plan; batches hold places in it.
+        features: Folder of features; of a shard that has its file nothing is made again.
+    """
+
+    def __init__(self, teaching: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
+        use_given_cpus()
+        self._teaching: Teaching = ray.get(teaching)
+        self._users = {user.key: user for user in self._teaching.dataset.users}
+        self._shards, self._features = shards, features
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`shard` (places in the plan) in; the same with its users' `groups` out."""
+        places = batch["shard"].tolist()
+        # Between two processes of one job, as all that Ray moves.
+        return {"shard": places, "groups": [pickle.dumps(self._groups(self._shards[place])) for place in places]}
+
+    def _groups(self, shard: Shard) -> list[Any] | None:
+        if features_file(self._features, shard).exists():
+            return None
+        groups = [(key, self._teaching.groups(shard.role, self._users[key])) for key, _ in shard.users]
+        # Who teaches nothing gets no head, and so the shared answer.
+        return [(key, own) for key, own in groups if own]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How shards are encoded.
+
+    Attributes:
+        base: Folder of the base; on a cluster one that every node sees, as the next.
+        features: Folder of features.
+        precision: What the base's encoders run in, as of `Scorer.load`.
+        encoders: Most processes that encode at once.
+        progress: Handle of an `EncodeProgress` actor.
+    """
+
+    base: Path
+    features: Path
+    precision: str
+    encoders: int
+    progress: Any
+
+
+class EncodeStage:
+    """Encodes each text of a shard once and leaves its features as a file.
+
+    Args:
+        how: Where from, where to and in which arithmetic.
+        shards: The plan.
+    """
+
+    def __init__(self, how: Encoding, shards: Sequence[Shard]) -> None:
+        use_given_cpus()
+        self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in {one.role for one in shards}}
+        self._shards, self._features, self._progress = shards, how.features, how.progress
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`shard` and `groups` in; `shard` out, its file written."""
+        places = batch["shard"].tolist()
+        for place, pickled in zip(places, batch["groups"], strict=True):
+            shard, groups = self._shards[place], pickle.loads(pickled)
+            if groups is not None:
+                told = partial(self._tell, place)
+                features = encode_all(self._scorers[shard.role], [own for _, own in groups], told)
+                keys = [key for key, _ in groups]
+                write_features(features_file(self._features, shard), zip(keys, features, strict=True))
+            self._tell(place, 1, 1)
+        return {"shard": places}
+
+    def _tell(self, place: int, done: int, total: int) -> None:
+        self._progress.encoded.remote(place, done / total)
+
+
+class FitStage:
+    """Fits the heads of a shard from its features.
+
+    Args:
+        fit: Makes what fits the users of a role.
+        base: Folder of the base.
+        shards: The plan.
+        features: Folder of features.
+    """
+
+    def __init__(self, fit: MakeFit, base: Path, shards: Sequence[Shard], features: Path) -> None:
+        use_given_cpus()
+        self._fit = {role: fit(base, role) for role in {shard.role for shard in shards}}
+        self._shards, self._features = shards, features
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+        """`shard` in; the same with its users' `heads` out."""
+        places = batch["shard"].tolist()
+        return {"shard": places, "heads": [pickle.dumps(self._heads(self._shards[place])) for place in places]}
+
+    def _heads(self, shard: Shard) -> list[FittedHead]:
+        return list(self._fit[shard.role](read_features(features_file(self._features, shard))))
+
+
+def features_file(folder: Path, shard: Shard) -> Path:
+    """Where a shard's features are."""
+    return folder / shard.role / f"{shard.name}.parquet"
+
+
+def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
+    """How settings have shards encoded. Wants a running Ray cluster."""
+    progress = ray.remote(num_cpus=0)(EncodeProgress).remote()
+    return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
+
+
+def encode_shards(shards: Sequence[Shard], teaching: Teaching, how: Encoding) -> ray.data.Dataset:
+    """Leaves the features of shards as files; rows hold the places of those that are finished.
+
+    A shard whose file is there already is not encoded again. Wants a running Ray cluster.
+
+    Args:
+        shards: At least one.
+        teaching: What users teach.
+        how: Where from, where to and in which arithmetic.
+    """
+    gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
+    # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
+    made = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))]).map_batches(
+        GroupStage,
+        fn_constructor_args=(ray.put(teaching), shards, how.features),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
+        num_cpus=0,
+    )
+    return made.map_batches(
+        EncodeStage,
+        fn_constructor_args=(how, shards),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
+        # One is left for a stage that fits.
+        num_cpus=1 if gpus else max(1, cores_of_a_node() - 1),
+        num_gpus=gpus,
+    )
+
+
+def fit_shards(
+    shards: Sequence[Shard], teaching: Teaching, how: Encoding, fit: MakeFit
+) -> Generator[tuple[Shard, list[FittedHead]], None, None]:
+    """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
+
+    Arguments as `encode_shards` and `FitStage`.
+    """
+    if not shards:
+        return
+    fitted = encode_shards(shards, teaching, how).map_batches(
+        FitStage,
+        fn_constructor_args=(fit, how.base, shards, how.features),
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores_of_a_node() - 1)),
+        num_cpus=1,
+    )
+    with contextlib.closing(rows(fitted)) as found:
+        for row in found:
+            yield shards[row["shard"]], pickle.loads(row["heads"])
+
+
+def rows(dataset: ray.data.Dataset) -> Generator[dict[str, Any], None, None]:
+    """Rows as they come, none held back for a fuller batch. Close them while Ray runs."""
+    for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        yield from batch.to_pylist()

@@ -1,0 +1,135 @@
+"""What searches found, kept beside the base that it was found for."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hydra_ray.learn.heads.fitter import Choice
+from hydra_ray.learn.tune.cohorts import Cohorts
+from hydra_ray.learn.tune.space import PRIOR_WEIGHT, fit_with
+from hydra_ray.models.features import UserFeatures
+from hydra_ray.records import HydraError
+from hydra_ray.settings import FitSettings
+
+_SCHEMA = "hydra-ray/tuned/v1"
+FALLBACK = "everyone"
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One setting that was tried.
+
+    Attributes:
+        values: By path, as in the search's space.
+        score: Mean held-back score of the users whom the search saw, at its best epoch.
+        steps: Of the fit at that epoch.
+        epochs: Before it ended, or was ended.
+    """
+
+    values: dict[str, Any]
+    score: float
+    steps: int
+    epochs: int
+
+
+@dataclass(frozen=True, slots=True)
+class CohortResult:
+    """What the search of one cohort found.
+
+    Attributes:
+        values: The winner's, `steps` among them.
+        used: Whether the winner beats the settings there were beyond chance on the users whom the search saw;
+            otherwise the cohort is too small to tell.
+        users: Whom the search saw.
+        unseen: Users who compare the winner with the settings there were.
+        default: Their mean held-back score under those settings.
+        tuned: Under the winner.
+        gain: Mean difference with its 95 % interval: value, low, high.
+        trials: In the order in which they finished.
+    """
+
+    values: dict[str, Any]
+    used: bool
+    users: int
+    unseen: int
+    default: float
+    tuned: float
+    gain: tuple[float, float, float]
+    trials: list[Trial] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class TunedRole:
+    """Cohorts of one role and what is best for each; `everyone` is for those too small to tell."""
+
+    cohorts: Cohorts
+    results: dict[str, CohortResult]
+
+    def choose(self, features: UserFeatures, fit: FitSettings) -> Choice:
+        """How the head of a user is to be fitted: as is best for the cohort, for everyone, or as settings say."""
+        for name in (self.cohorts.of(features), FALLBACK):
+            result = self.results.get(name)
+            if result is not None and result.used:
+                return Choice(fit_with(fit, result.values), result.values.get(PRIOR_WEIGHT))
+        return Choice(fit)
+
+
+def tuned_file(model_dir: Path, version: str) -> Path:
+    """Where the tuned settings of a base are."""
+    return model_dir / f"tuned-{version}.json"
+
+
+def save_tuned(path: Path, roles: dict[str, TunedRole]) -> None:
+    """Writes tuned settings with all their trials; a reader sees the old ones or the new ones."""
+    tree = {
+        "schema": _SCHEMA,
+        "roles": {
+            role: {
+                "centroids": tuned.cohorts.centroids.tolist(),
+                "amounts": dict(tuned.cohorts.amounts),
+                "results": {name: asdict(result) for name, result in tuned.results.items()},
+            }
+            for role, tuned in roles.items()
+        },
+    }
+    partial = path.with_suffix(f".{os.getpid()}.partial")
+    partial.write_text(json.dumps(tree, indent=1))
+    os.replace(partial, path)
+
+
+def load_tuned(path: Path) -> dict[str, TunedRole]:
+    """Tuned settings by role; none where no search was made.
+
+    Raises:
+        HydraError: The file is damaged or of another version.
+    """
+    if not path.exists():
+        return {}
+    try:
+        tree = json.loads(path.read_text())
+        if tree["schema"] != _SCHEMA:
+            raise HydraError(f"{path}: schema {tree['schema']!r} is not {_SCHEMA!r}; tune again")
+        return {role: _role(values) for role, values in tree["roles"].items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise HydraError(f"{path}: damaged ({error}); tune again, or remove it") from None
+
+
+def _role(values: dict[str, Any]) -> TunedRole:
+    cohorts = Cohorts(np.array(values["centroids"], np.float32), values["amounts"])
+    results = {
+        name: CohortResult(
+            **{
+                **result,
+                "gain": tuple(result["gain"]),
+                "trials": [Trial(**trial) for trial in result["trials"]],
+            }
+        )
+        for name, result in values["results"].items()
+    }
+    return TunedRole(cohorts, results)

@@ -1,0 +1,176 @@
+"""Has the profiles of many users written: from settings to the store."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rich.console import Console
+
+from hydra_ray.learn.base.job import progress_bar, put_histories
+from hydra_ray.learn.profiles.pipeline import Written, write_all
+from hydra_ray.records import Dataset, Usage, User
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.factory import check_generator, make_askers, make_profile_rules
+from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.vllm_app import engine_running
+from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
+from hydra_ray.steps.profiles.writer import KINDS, ProfileMarks, check_kind
+from hydra_ray.steps.retrieval.nearest import load_faiss
+from hydra_ray.store.users import UserStore
+from hydra_ray.tasks import Task
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileReport:
+    """What writing came to.
+
+    Attributes:
+        written: Profiles that are in the store now.
+        kept: Those that still do: little history has come since, and settings are the same.
+        degraded: Of the written, those that had to do without what makes their kind.
+        dropped: Items left out because the LLM's answers about them could not be used.
+        failed: Profiles that the LLM did not write, by what went wrong.
+        left: Profiles that a budget did not allow.
+        usage: Calls and tokens.
+        stopped: Why writing ended before its plan did.
+    """
+
+    written: int = 0
+    kept: int = 0
+    degraded: int = 0
+    dropped: int = 0
+    failed: Counter[Failure] = field(default_factory=Counter)
+    left: int = 0
+    usage: Usage = field(default_factory=Usage)
+    stopped: str = ""
+
+    def __add__(self, one: Written) -> ProfileReport:
+        profile = one.profile
+        return replace(
+            self,
+            degraded=self.degraded + (profile is not None and profile.degraded),
+            dropped=self.dropped + (profile.dropped if profile else 0),
+            failed=self.failed + Counter([one.failure] if one.failure else []),
+            left=self.left + bool(one.stopped),
+            usage=self.usage + one.usage,
+            stopped=self.stopped or one.stopped,
+        )
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.written} profiles written, {self.degraded} of them without what others said, {self.kept} were "
+            f"there already: {self.usage.calls} LLM calls ({self.usage.cached} more from the cache), "
+            f"{self.usage.prompt_tokens} tokens in, {self.usage.completion_tokens} out. {self.dropped} items were left "
+            "out because the LLM's answers about them could not be used."
+        ]
+        final = {failure: count for failure, count in self.failed.items() if failure.final}
+        if final:
+            lines.append(f"The LLM would not write {sum(final.values())} profiles: {listed(by_kind(final))}.")
+        if self.unfinished:
+            count = sum(self.unfinished.values())
+            lines.append(f"{count} profiles failed: {listed(by_kind(self.unfinished))}. The same command tries again.")
+        if self.stopped:
+            lines.append(f"Stopped early with {self.left} profiles left: {self.stopped}.")
+        return " ".join(lines)
+
+    @property
+    def unfinished(self) -> Mapping[Failure, int]:
+        """Profiles that the next run may have written."""
+        return {failure: count for failure, count in self.failed.items() if not failure.final}
+
+    def check(self) -> None:
+        """Refuses to take the profiles for all.
+
+        Raises:
+            UnfinishedError: Some failed for now.
+        """
+        if self.unfinished:
+            raise UnfinishedError(
+                f"unfinished: {sum(self.unfinished.values())} profiles were not written: "
+                f"{listed(by_kind(self.unfinished))}. The others are kept. The same command tries just those again"
+            )
+
+
+def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = tuple(KINDS)) -> ProfileReport:
+    """Writes the profiles of the chosen users that are missing or out of date, and stores them with the histories.
+
+    Others' texts are read where the tenant opted in: those of all users in the store.
+
+    Raises:
+        HydraError: The kind, the data, the users or the generator cannot be used.
+        UnfinishedError: The generator is down.
+    """
+    for kind in kinds:
+        check_kind(kind, "kind")
+    task, dataset = chosen_users(settings)
+    if settings.model.store is None:
+        # Profiles need no trained base, whose folder this is.
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
+    store = UserStore(settings.store_url)
+    if settings.data.format != "store":
+        # What is read from the store may have grown meanwhile.
+        put_histories(store, dataset)
+    todo = out_of_date(settings, task, dataset, store, kinds)
+    report = ProfileReport(kept=len(kinds) * sum(bool(user.history) for user in dataset.users) - len(todo))
+    if todo:
+        check_generator(settings.generator, settings.feedback.askers)
+        with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
+            line = bar.add_task("Writing profiles", total=len(todo), note="")
+
+            def show(report: ProfileReport) -> None:
+                failed = report.failed.total()
+                note = f"{report.usage.calls} calls, {failed} failed"
+                bar.update(line, completed=report.written + failed + report.left, note=note)
+
+            others = {}
+            if settings.tenant in settings.peers.tenants:
+                load_faiss("peers are found")
+                others = store.histories(settings.tenant)
+            # Closed while Ray runs: what is under way ends with it.
+            with contextlib.closing(write_all(todo, others, settings, task, make_askers(settings, task))) as answers:
+                report = _keep(todo, answers, store, report, show, settings.generator.max_failure_share)
+    store.close()
+    return report
+
+
+def out_of_date(
+    settings: Settings, task: Task, dataset: Dataset, store: UserStore, kinds: Sequence[str]
+) -> list[tuple[str, User]]:
+    """Kinds and users whose profile is missing or was made otherwise; nothing is written of who has no history."""
+    marks, todo = ProfileMarks(make_profile_rules(settings, task)), []
+    for kind in kinds:
+        had = store.profile_marks(kind)
+        todo += [
+            (kind, user)
+            for user in dataset.users
+            if user.history and not marks.is_fresh(had.get(user.key), kind, user.history)
+        ]
+    return todo
+
+
+def _keep(
+    todo: Sequence[tuple[str, User]],
+    batches: Iterable[list[tuple[int, Written]]],
+    store: UserStore,
+    report: ProfileReport,
+    show: Callable[[ProfileReport], None],
+    most_failures: float,
+) -> ProfileReport:
+    log = FailureLog(most_failures, answered_before=report.kept)
+    for batch in batches:
+        for _, one in batch:
+            report += one
+            if not one.stopped:
+                log.note(one.failure)
+        kept = store.put_profiles((todo[place][1].key, one.profile) for place, one in batch if one.profile)
+        report = replace(report, written=report.written + kept)
+        show(report)
+        if log.stop:
+            break
+    if log.stop or log.nothing_answered:
+        log.check(f"{report.written} profiles were written and are kept.")
+    return report

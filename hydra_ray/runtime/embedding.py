@@ -1,0 +1,30 @@
+"""From settings to what embeds texts, and to what rankings by encodings depend on."""
+
+from __future__ import annotations
+
+from hydra_ray.settings import EmbedderSettings, Settings
+from hydra_ray.steps.retrieval.embed import SharedEmbedder
+from hydra_ray.steps.retrieval.retrievers import ENCODING
+
+
+def make_embedder(settings: Settings) -> SharedEmbedder:
+    """What dense retrieval and the search for peers compare texts by."""
+    return SharedEmbedder(**settings.embedder.model_dump())
+
+
+def other_encoder(settings: Settings) -> str:
+    """The embedder's encoder where it is not the default one, else nothing.
+
+    Feedback, heads and profiles are marked with it. Its arithmetic is no part of that: on another processor nothing is
+    to be done again.
+    """
+    own, default = settings.embedder, EmbedderSettings()
+    if (own.name, own.max_tokens) == (default.name, default.max_tokens):
+        return ""
+    return f"{own.name} of {own.max_tokens} tokens"
+
+
+def ranked_by(settings: Settings) -> str:
+    """What the method's rankings of history depend on: the retriever, and its encoder where that is not the default."""
+    other = other_encoder(settings) if settings.method.retriever in ENCODING else ""
+    return f"{settings.method.retriever} by {other}" if other else settings.method.retriever

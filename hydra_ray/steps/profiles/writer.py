@@ -1,0 +1,99 @@
+"""Kinds of profiles by name, and who writes them. A new kind is one file and one line here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from hydra_ray.dates import earliest, latest
+from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.steps.profiles.differences import Dpl
+from hydra_ray.steps.profiles.profile import Pag, ProfileKind, ProfileRules, ProfileTools
+from hydra_ray.store.profiles import ProfileMark, UserProfile
+
+KINDS: dict[str, ProfileKind] = {"pag": Pag(), "dpl": Dpl()}
+
+
+def check_kind(kind: str, setting: str) -> None:
+    """Refuses a kind that there is not.
+
+    Raises:
+        HydraError: Names the setting.
+    """
+    if kind not in KINDS:
+        raise HydraError(f"{setting}: there is no kind of profile {kind!r}; there are {', '.join(KINDS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileMarks:
+    """Knows when a profile is out of date. Which LLM wrote it does not matter: another one goes on with it."""
+
+    rules: ProfileRules
+
+    def __call__(self, kind: str, history: Sequence[HistoryItem], asked_at: str | None = None) -> ProfileMark:
+        """What tells profiles apart that may differ: how they are written, of what, and until when others are read.
+
+        Args:
+            kind: Of `KINDS`.
+            history: What may be seen of the user, oldest first.
+            asked_at: When the query is asked that the profile is for.
+        """
+        how = _digest(kind, self.rules.task.kind, KINDS[kind].basis(self.rules))
+        seen = [(item.id, item.output) for item in history]
+        return ProfileMark(how, _digest(how, cut_off(history, asked_at), seen), len(history))
+
+    def is_fresh(self, mark: ProfileMark | None, kind: str, history: Sequence[HistoryItem]) -> bool:
+        """Whether a profile still does: it is written as it would be now, and little history has come since."""
+        if mark is None:
+            return False
+        now = self(kind, history)
+        grown = now.seen - mark.seen
+        return mark == now or (mark.how == now.how and 0 <= grown < self.rules.options.refresh_items)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileWriter:
+    """Writes profiles of any kind."""
+
+    tools: ProfileTools
+
+    @property
+    def marks(self) -> ProfileMarks:
+        """What its profiles are known by."""
+        return ProfileMarks(self.tools.rules)
+
+    async def __call__(
+        self, kind: str, user: UserKey, history: Sequence[HistoryItem], asked_at: str | None = None
+    ) -> UserProfile:
+        """Writes a profile; an empty one, which costs no call, of a user without history.
+
+        Args:
+            kind: Of `KINDS`.
+            user: Of whom.
+            history: As of `ProfileMarks`.
+            asked_at: As of `ProfileMarks`.
+
+        Raises:
+            GenerateError: The LLM gave no answer.
+        """
+        mark = self.marks(kind, history, asked_at)
+        if not history:
+            return UserProfile(kind, "", mark)
+        draft = await KINDS[kind](self.tools, user, history, cut_off(history, asked_at))
+        return UserProfile(kind, draft.text, mark, draft.peers, draft.degraded, draft.dropped)
+
+
+def cut_off(history: Sequence[HistoryItem], asked_at: str | None = None) -> str | None:
+    """Until when other people's texts may be read: the date of the newest item that the query may see, or its own where
+    that is earlier.
+
+    As a rule no query that sees these items is asked earlier, so one profile serves all of them. Where no item is
+    dated, the query's own date counts.
+    """
+    return earliest([latest(item.ts for item in history), asked_at])
+
+
+def _digest(*parts: object) -> str:
+    return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
