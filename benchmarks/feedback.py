@@ -25,14 +25,15 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from hydra_ray.learn.base.job import planned_units
+from hydra_ray.learn.collect.job import planned_units
 from hydra_ray.learn.collect.pipeline import ask_all
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.report import CollectReport, record
+from hydra_ray.learn.collect.setup import make_askers, make_questions
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import ChatRequest
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.factory import make_askers, make_backend, make_questions
+from hydra_ray.runtime.generators import make_backend
 from hydra_ray.runtime.loading import chosen_users
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings, load_settings

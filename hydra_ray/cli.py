@@ -108,7 +108,7 @@ def collect(
 
     What is there already is not asked again: a killed collection goes on where it was.
     """
-    from hydra_ray.learn.base.job import collect_feedback, estimate_feedback
+    from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 
     tree = _load(settings, overrides)
     if dry_run:

@@ -17,7 +17,8 @@ from rich.table import Table
 from hydra_ray.data.simulated import Preference, labels_in, simulate
 from hydra_ray.evaluate.reporting.tables import outcome_tables
 from hydra_ray.evaluate.run import evaluate
-from hydra_ray.learn.base.job import collect_feedback, train_base
+from hydra_ray.learn.base.job import train_base
+from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.precision import probe, resolve

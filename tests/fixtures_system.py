@@ -11,7 +11,8 @@ from rich.console import Console
 from hydra_ray.demo import demo_settings as load_demo_settings
 from hydra_ray.evaluate.results import TaskOutcome
 from hydra_ray.evaluate.run import evaluate
-from hydra_ray.learn.base.job import collect_feedback, train_base
+from hydra_ray.learn.base.job import train_base
+from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.settings import RaySettings, Settings

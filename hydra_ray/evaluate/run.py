@@ -20,11 +20,11 @@ from hydra_ray.evaluate.runner.answer import Job, answer
 from hydra_ray.evaluate.runner.experiments import Cell, cells, prepare
 from hydra_ray.evaluate.runs import Dump, check_whole, read_dump
 from hydra_ray.evaluate.scoring.score import score_dumps
-from hydra_ray.learn.base.job import progress_bar
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Message
-from hydra_ray.runtime.factory import dialect_file, endpoints
+from hydra_ray.runtime.generators import dialect_file, endpoints
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder

@@ -153,3 +153,24 @@ def _sample(users: tuple[User, ...], most: int | None, seed: int) -> tuple[User,
         return users
     drawn = set(sorted(users, key=lambda user: stable_seed(seed, *user.key))[:most])
     return tuple(user for user in users if user in drawn)
+
+
+def check_task(known: Task, task: Task) -> None:
+    """Refuses data of another task than the one that the base was trained for.
+
+    Raises:
+        HydraError: The tasks or their answer sets differ.
+    """
+    if known.name != task.name or set(known.labels) != set(task.labels):
+        differing = sorted(set(known.labels) ^ set(task.labels))
+        labels = f" Allowed answers that only one of them has: {', '.join(differing[:5])}." if differing else ""
+        raise HydraError(
+            f"data.task: the data is {task.name} with {len(task.labels)} allowed answers, the base in model.dir was "
+            f"trained for {known.name} with {len(known.labels)}.{labels} Use the data that it was trained for, or "
+            "another model.dir"
+        )
+
+
+def put_histories(users: UserStore, dataset: Dataset) -> None:
+    """Stores the histories of a data set's users."""
+    users.put_histories({user.key: user.history for user in dataset.users})

@@ -7,7 +7,7 @@ from ray.serve import metrics
 
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import ChatRequest, Generation
-from hydra_ray.runtime.factory import generator_identity, make_backend, open_cache
+from hydra_ray.runtime.generators import generator_identity, make_backend, open_cache
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator as GeneratorStep

@@ -15,7 +15,8 @@ from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.methods import METHODS
 from hydra_ray.models.base import Base
 from hydra_ray.records import Answer, Dataset, Query, User, UserKey
-from hydra_ray.runtime.factory import make_generator, make_prompter, make_recipe
+from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.generators import make_generator
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed

@@ -12,7 +12,7 @@ from ray import serve
 from rich.console import Console
 
 from hydra_ray.data.simulated import simulate
-from hydra_ray.learn.base.job import collect_feedback, estimate_feedback
+from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.records import Candidate, HistoryItem, Query, User
@@ -126,7 +126,8 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     settings = parse_settings(trees["hydra"])
     from hydra_ray.learn.collect.estimate import chat_token_counter
     from hydra_ray.records import ChatRequest
-    from hydra_ray.runtime.factory import calls_for_candidates, make_prompter
+    from hydra_ray.runtime.factory import make_prompter
+    from hydra_ray.runtime.generators import calls_for_candidates
     from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
     task = Base.load(settings.model_dir / "base").task

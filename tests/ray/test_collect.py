@@ -17,7 +17,7 @@ from film_records import write_films
 from openai_endpoint import Server, completion, serving
 from rich.console import Console
 
-from hydra_ray.learn.base.job import collect_feedback, estimate_feedback
+from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError

@@ -15,7 +15,7 @@ from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.scoring.metrics import metrics_of, prepare
 from hydra_ray.evaluate.statistics import Array, Bootstrap, interval, paired_difference
-from hydra_ray.learn.base.job import check_task, collect_planned
+from hydra_ray.learn.collect.job import collect_planned
 from hydra_ray.learn.collect.plan import Unit, calls_of, user_units
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import teaching
@@ -27,8 +27,9 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import Dataset, HydraError, Query, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.embedding import make_embedder
-from hydra_ray.runtime.factory import calls_for_candidates, make_generator, make_prompter, make_recipe, open_cache
-from hydra_ray.runtime.loading import load_data
+from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.generators import calls_for_candidates, make_generator, open_cache
+from hydra_ray.runtime.loading import check_task, load_data
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator

@@ -11,7 +11,7 @@ from typing import Any
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.evaluate.runs import Asked
-from hydra_ray.learn.base.job import planned_units
+from hydra_ray.learn.collect.job import planned_units
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import helped

@@ -16,23 +16,15 @@ from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.evaluate.runs import Asked, Dump, Row, read_dump, write_dump
 from hydra_ray.evaluate.scoring.controls import HEAD_CONTROLS, other_users
-from hydra_ray.learn.base.job import check_task
 from hydra_ray.learn.examples.training_data import digest
 from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
 from hydra_ray.runtime.embedding import make_embedder
-from hydra_ray.runtime.factory import (
-    generator_identity,
-    make_generator,
-    make_peers,
-    make_profile_writer,
-    make_prompter,
-    make_recipe,
-    open_cache,
-)
-from hydra_ray.runtime.loading import digest_of, load_data
+from hydra_ray.runtime.factory import make_peers, make_profile_writer, make_prompter, make_recipe
+from hydra_ray.runtime.generators import generator_identity, make_generator, open_cache
+from hydra_ray.runtime.loading import check_task, digest_of, load_data
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator

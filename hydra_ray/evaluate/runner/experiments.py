@@ -9,13 +9,14 @@ from typing import Any
 
 from rich.console import Console
 
-from hydra_ray.learn.base.job import collect_feedback, train_base
+from hydra_ray.learn.base.job import train_base
+from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.examples.training_data import digest
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import ranked_by
-from hydra_ray.runtime.factory import generator_identity
+from hydra_ray.runtime.generators import generator_identity
 from hydra_ray.runtime.loading import digest_of, load_data
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import UnfinishedError

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.store import Questions
+from hydra_ray.learn.collect.requests import Questions
 from hydra_ray.records import ChatRequest
 from hydra_ray.settings import LimitSettings
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key

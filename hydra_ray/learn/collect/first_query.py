@@ -8,16 +8,10 @@ from collections.abc import Sequence
 
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.report import left_to_ask
+from hydra_ray.learn.collect.setup import asked_with, make_questions
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import Usage
-from hydra_ray.runtime.factory import (
-    asked_with,
-    known_dialect,
-    make_budget,
-    make_generator,
-    make_questions,
-    open_cache,
-)
+from hydra_ray.runtime.generators import known_dialect, make_budget, make_generator, open_cache
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.tasks import Task

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_ray.learn.collect.store import Told
+from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.tasks import Task
 
 # Units that are looked at: a closed answer set may well have its first few right, or wrong.

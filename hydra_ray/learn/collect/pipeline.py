@@ -15,8 +15,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from hydra_ray.learn.collect.labeler import Asker, Told
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.store import Asked, Asker, Questions, Told
+from hydra_ray.learn.collect.requests import Asked, Questions
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps import generate
 

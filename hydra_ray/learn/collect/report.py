@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra_ray.learn.collect.first_scores import FirstScores
+from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.store import FeedbackStore, Told, unit_key
+from hydra_ray.learn.collect.store import FeedbackStore, unit_key
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
 

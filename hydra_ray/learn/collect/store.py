@@ -2,99 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
-import time
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.methods import Recipe
+from hydra_ray.learn.collect.requests import _about
 from hydra_ray.records import (
     ADAPTER_FEEDBACK,
     RERANKER_FEEDBACK,
-    ChatRequest,
-    Generation,
-    HistoryItem,
     HydraError,
-    Usage,
     UserKey,
 )
-from hydra_ray.steps.adapt import distinct_candidates
-from hydra_ray.steps.candidates import candidate_requests, joined
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
-from hydra_ray.steps.generate.failures import Failure
-from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.retrieval.embed import Embed
-from hydra_ray.steps.retrieval.retrievers import retriever
-from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
+
 
 _UNITS = pa.schema(
     [("tenant", pa.string()), ("user", pa.string()), ("query_id", pa.string()), ("failed_calls", pa.int32())]
 )
+
+
 _SCHEMAS = {"reranker": RERANKER_FEEDBACK, "adapter": ADAPTER_FEEDBACK, "units": _UNITS}
+
+
 UnitKey = tuple[str, str, str]
-
-
-@dataclass(slots=True)
-class Told:
-    """What asking about one unit came to.
-
-    Attributes:
-        reranker: Rows of feedback.
-        adapter: Rows of feedback.
-        usage: Calls made now, their tokens, and answers from the cache.
-        seconds: Of the calls made now, from asking to the answer, added up; waiting for a free slot counts.
-        began: When asking began, seconds since 1970.
-        ended: When the last answer was there.
-        failed: Calls without an answer, by what went wrong.
-        missing_candidates: Samples asked for and not returned.
-        truncated: Texts cut to fit the prompt.
-        stopped: Why nothing more may be asked; empty when more may.
-    """
-
-    reranker: list[dict[str, Any]] = field(default_factory=list)
-    adapter: list[dict[str, Any]] = field(default_factory=list)
-    usage: Usage = field(default_factory=Usage)
-    seconds: float = 0.0
-    began: float = 0.0
-    ended: float = 0.0
-    failed: Counter[Failure] = field(default_factory=Counter)
-    missing_candidates: int = 0
-    truncated: int = 0
-    stopped: str = ""
-
-    @property
-    def answered(self) -> int:
-        """Calls that were answered."""
-        return self.usage.calls + self.usage.cached
-
-    @property
-    def finished(self) -> bool:
-        """Whether asking again would bring nothing more: what failed would fail again."""
-        return not self.stopped and all(failure.final for failure in self.failed)
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values."""
-        failed = [[failure.kind, failure.reason, count] for failure, count in self.failed.items()]
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage), "failed": failed}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Told:
-        """From plain values."""
-        failed = Counter({Failure(kind, reason): count for kind, reason, count in values["failed"]})
-        return cls(**{**values, "usage": Usage(**values["usage"]), "failed": failed})
 
 
 class FeedbackStore:
@@ -170,161 +109,6 @@ class FeedbackStore:
 
     def _path(self, part: int, what: str) -> Path:
         return self._folder / f"{part:05d}.{what}.parquet"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Everything the LLM is asked about one unit, and what its answers are judged by.
-
-    Attributes:
-        about: The columns that name the query in each row of feedback.
-        gold: The user's own answer.
-        items: Retrieved items tried one at a time.
-        evidence: Answers of the history that the adapter will read.
-        alone: Requests without history and with each item.
-        several: Requests for candidates.
-        truncated: Texts cut to fit the prompt.
-    """
-
-    about: dict[str, Any]
-    gold: str
-    items: tuple[HistoryItem, ...]
-    evidence: tuple[str, ...]
-    alone: tuple[ChatRequest, ...]
-    several: tuple[ChatRequest, ...]
-    truncated: int
-
-    @property
-    def requests(self) -> tuple[ChatRequest, ...]:
-        """All of them."""
-        return (*self.alone, *self.several)
-
-
-@dataclass(frozen=True, slots=True)
-class Questions:
-    """Writes what the LLM is asked about a unit.
-
-    Args:
-        prompter: Writes its prompts.
-        recipe: Shots, candidates and temperature, as the method that is trained will use them.
-        items: Most retrieved items tried one at a time.
-        embed: Gives the vectors that dense and hybrid retrieval compare.
-    """
-
-    prompter: Prompter
-    recipe: Recipe
-    items: int
-    embed: Embed | None = None
-
-    def __call__(self, unit: Unit) -> Asked:
-        """The unit's requests; they depend on nothing that the LLM answers."""
-        recipe = self.recipe
-        most = max(self.items, recipe.evidence, recipe.shots)
-        found = retriever(recipe.retriever, self.embed, recipe.stemmer)(unit.query, unit.history, most)
-        nearest = [ranked.item for ranked in found]
-        items = nearest[: self.items]
-        seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens
-        alone = [
-            ChatRequest(self.prompter(unit.query, shots).messages, 1, 0.0, longest, seed)
-            for shots in ([], *([item] for item in items))
-        ]
-        # Texts cut above are cut again, and counted, in the candidates' prompt.
-        several = self.prompter(unit.query, nearest[: recipe.shots])
-        return Asked(
-            _about(unit),
-            unit.gold,
-            tuple(items),
-            tuple(item.output for item in nearest[: recipe.evidence]),
-            tuple(alone),
-            candidate_requests(several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed),
-            several.truncated,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Asker:
-    """Asks the LLM about one unit.
-
-    Args:
-        generator: The LLM.
-        task: Parses and scores its answers.
-    """
-
-    generator: Generator
-    task: Task
-
-    async def __call__(self, asked: Asked) -> Told:
-        """The unit's feedback; a call that fails costs its own rows and is counted."""
-        told = Told(truncated=asked.truncated, began=time.time())
-        answers = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
-        told.ended = time.time()
-        self._reranker_rows(asked, answers[: len(asked.alone)], told)
-        candidates = tuple(answer for answer in answers[len(asked.alone) :] if answer is not None)
-        self._adapter_row(asked, candidates, told)
-        return told
-
-    async def _ask(self, request: ChatRequest, told: Told) -> Generation | None:
-        start = time.monotonic()
-        try:
-            answer = await self.generator(request)
-        except BudgetSpentError as error:
-            told.stopped = str(error)
-            return None
-        except GenerateError as error:
-            told.failed[Failure.of(error)] += 1
-            log.warning("a call was not answered (%s)", error.kind, exc_info=error)
-            return None
-        if answer.usage.calls:
-            told.usage += answer.usage
-            told.seconds += time.monotonic() - start
-        else:
-            # Tokens of the cache's answers were paid for when they were asked.
-            told.usage += Usage(cached=answer.usage.cached)
-        told.missing_candidates += request.n - len(answer.texts)
-        return answer
-
-    def _reranker_rows(self, asked: Asked, answers: Sequence[Generation | None], told: Told) -> None:
-        without, *with_item = [self._score(answer, asked.gold) for answer in answers]
-        if without is None:
-            return
-        for item, score in zip(asked.items, with_item, strict=True):
-            if score is not None:
-                told.reranker.append(
-                    {
-                        **asked.about,
-                        "item_id": item.id,
-                        "item_input": item.input,
-                        "item_output": item.output,
-                        "score_with": score,
-                        "score_without": without,
-                    }
-                )
-
-    def _adapter_row(self, asked: Asked, answers: tuple[Generation, ...], told: Told) -> None:
-        # Of half the answers votes would be other ones than those that the method will see.
-        if len(answers) < len(asked.several):
-            return
-        candidates = distinct_candidates(self.task, joined(answers).texts)
-        told.adapter.append(
-            {
-                **asked.about,
-                "gold": asked.gold,
-                "history": list(asked.evidence),
-                "candidates": [candidate.text for candidate in candidates],
-                "votes": [candidate.votes for candidate in candidates],
-                "scores": [self.task.score(candidate.text, asked.gold) for candidate in candidates],
-            }
-        )
-
-    def _score(self, answer: Generation | None, gold: str) -> float | None:
-        if answer is None or not answer.texts:
-            return None
-        return self.task.score(answer.texts[0], gold)
-
-
-def _about(unit: Unit) -> dict[str, Any]:
-    key = unit.query.user
-    return {**key._asdict(), "query_id": unit.query.id, "query": unit.query.input, "pseudo": unit.pseudo}
 
 
 def unit_key(unit: Unit) -> UnitKey:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hydra_ray.learn.base.job import check_task, collect_plan, progress_bar, put_histories
+from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
@@ -24,7 +24,8 @@ from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
+from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 

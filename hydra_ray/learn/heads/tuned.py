@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hydra_ray.learn.heads.cohorts import Cohorts
 from hydra_ray.learn.heads.fitter import Choice
-from hydra_ray.learn.tune.cohorts import Cohorts
-from hydra_ray.learn.tune.space import PRIOR_WEIGHT, fit_with
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import HydraError
 from hydra_ray.settings import FitSettings
@@ -133,3 +132,27 @@ def _role(values: dict[str, Any]) -> TunedRole:
         for name, result in values["results"].items()
     }
     return TunedRole(cohorts, results)
+
+
+PRIOR_WEIGHT = "prior_weight"
+
+
+def fit_with(fit: FitSettings, values: dict[str, Any]) -> FitSettings:
+    """Settings of a fit with some of them, named by their path, set anew; `prior_weight` is none of them.
+
+    Raises:
+        KeyError: There is no setting of that name.
+        ValidationError: A value cannot be used.
+    """
+    tree = fit.model_dump()
+    for path, value in values.items():
+        *parents, last = path.split(".")
+        if path == PRIOR_WEIGHT:
+            continue
+        section = tree
+        for parent in parents:
+            section = section[parent]
+        if last not in section:
+            raise KeyError(path)
+        section[last] = value
+    return FitSettings.model_validate(tree)

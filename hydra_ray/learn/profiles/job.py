@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from rich.console import Console
 
-from hydra_ray.learn.base.job import progress_bar, put_histories
+from hydra_ray.learn.collect.setup import make_askers
 from hydra_ray.learn.profiles.pipeline import Written, write_all
 from hydra_ray.records import Dataset, Usage, User
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.factory import check_generator, make_askers, make_profile_rules
-from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.factory import make_profile_rules
+from hydra_ray.runtime.generators import check_generator
+from hydra_ray.runtime.loading import chosen_users, put_histories
+from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed

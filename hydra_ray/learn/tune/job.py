@@ -18,24 +18,34 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 from rich.console import Console
 
-from hydra_ray.learn.base.job import check_task, collect_plan, progress_bar
+from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.examples.features import read_features
 from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
 from hydra_ray.learn.heads.fitter import fit_options
 from hydra_ray.learn.heads.pipeline import encode_shards, encoding, features_file, make_shards, rows
-from hydra_ray.learn.heads.tuned import FALLBACK, CohortResult, Trial, TunedRole, save_tuned, tuned_file
+from hydra_ray.learn.heads.tuned import (
+    FALLBACK,
+    PRIOR_WEIGHT,
+    CohortResult,
+    Trial,
+    TunedRole,
+    fit_with,
+    save_tuned,
+    tuned_file,
+)
 from hydra_ray.learn.progress import EncodeLines, watch
 from hydra_ray.learn.tune.cohorts import find_cohorts, searched_cohorts
 from hydra_ray.learn.tune.holdout import Holdout
-from hydra_ray.learn.tune.space import PRIOR_WEIGHT, Parameter, SearchSettings, fit_with
+from hydra_ray.learn.tune.space import Parameter, SearchSettings
 from hydra_ray.learn.tune.trial_log import TrialLog
 from hydra_ray.models.base import read_about
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.loading import check_task, chosen_users
+from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import FitSettings, Settings
 from hydra_ray.steps.seeds import stable_seed

@@ -15,15 +15,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray.learn.base.job import progress_bar
 from hydra_ray.learn.collect.plan import Unit, plan_units
 from hydra_ray.learn.tune.space import read_search
 from hydra_ray.methods import Ports
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.records import Candidate, Choice, HydraError, Query, Ranked, UserKey
 from hydra_ray.runtime.embedding import make_embedder
-from hydra_ray.runtime.factory import make_generator, make_prompter, make_recipe, open_cache
+from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.generators import make_generator, open_cache
 from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator

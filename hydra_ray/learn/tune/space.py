@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from hydra_ray.learn.heads.tuned import fit_with
 from hydra_ray.settings import FitSettings, SettingsError
 from hydra_ray.settings.yaml_file import YAMLFileError, read_yaml
-
-PRIOR_WEIGHT = "prior_weight"
 
 Search = TypeVar("Search", bound=BaseModel)
 
@@ -90,27 +89,6 @@ class SearchSettings(_Section):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
-
-
-def fit_with(fit: FitSettings, values: dict[str, Any]) -> FitSettings:
-    """Settings of a fit with some of them, named by their path, set anew; `prior_weight` is none of them.
-
-    Raises:
-        KeyError: There is no setting of that name.
-        ValidationError: A value cannot be used.
-    """
-    tree = fit.model_dump()
-    for path, value in values.items():
-        *parents, last = path.split(".")
-        if path == PRIOR_WEIGHT:
-            continue
-        section = tree
-        for parent in parents:
-            section = section[parent]
-        if last not in section:
-            raise KeyError(path)
-        section[last] = value
-    return FitSettings.model_validate(tree)
 
 
 def load_search(path: Path) -> SearchSettings:

@@ -4,8 +4,9 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
+from hydra_ray.learn.collect.labeler import Asker
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
-from hydra_ray.learn.collect.store import Asker, Questions
+from hydra_ray.learn.collect.requests import Questions
 from hydra_ray.methods import Recipe
 from hydra_ray.records import ChatRequest
 from hydra_ray.steps.generate.failures import FailureLog

@@ -5,9 +5,11 @@ import pytest
 from collecting import RECIPE, answers, asked_texts, keys, run, timeless
 
 from hydra_ray.learn.collect import store as feedback
+from hydra_ray.learn.collect.labeler import Asker, Told
 from hydra_ray.learn.collect.plan import Unit, calls_of
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.collect.store import Asker, Questions, Told, unit_key
+from hydra_ray.learn.collect.requests import Questions
+from hydra_ray.learn.collect.store import unit_key
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError

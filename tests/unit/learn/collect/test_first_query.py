@@ -3,11 +3,12 @@
 import pytest
 import quirky_endpoint as quirky
 
-from hydra_ray.learn.base.job import planned_units
 from hydra_ray.learn.collect.first_query import ask_first, with_less
+from hydra_ray.learn.collect.job import planned_units
 from hydra_ray.learn.collect.plan import Unit, calls_of
+from hydra_ray.learn.collect.setup import make_questions
 from hydra_ray.records import Dataset, Usage, User, UserKey
-from hydra_ray.runtime.factory import calls_for_candidates, generator_identity, make_questions, open_cache
+from hydra_ray.runtime.generators import calls_for_candidates, generator_identity, open_cache
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.cache import ask_key
 

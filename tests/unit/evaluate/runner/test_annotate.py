@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
+from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import pseudo_unit
-from hydra_ray.learn.collect.store import FeedbackStore, Told
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import Base
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from hydra_ray.learn.tune.space import SearchSettings, fit_with, load_search
+from hydra_ray.learn.heads.tuned import fit_with
+from hydra_ray.learn.tune.space import SearchSettings, load_search
 from hydra_ray.settings import FitSettings, SettingsError
 
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from hydra_ray.cli import app
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.doctor import check_usable, examine
-from hydra_ray.runtime.factory import calls_for_candidates, known_dialect
+from hydra_ray.runtime.generators import calls_for_candidates, known_dialect
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 

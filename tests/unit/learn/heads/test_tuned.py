@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from hydra_ray.learn.heads.cohorts import Cohorts
 from hydra_ray.learn.heads.fitter import Choice
 from hydra_ray.learn.heads.tuned import FALLBACK, CohortResult, Trial, TunedRole, load_tuned, save_tuned, tuned_file
-from hydra_ray.learn.tune.cohorts import Cohorts
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import HydraError
 from hydra_ray.settings import FitSettings

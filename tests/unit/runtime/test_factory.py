@@ -4,15 +4,9 @@ from dataclasses import fields, replace
 
 import pytest
 
-from hydra_ray.runtime.factory import (
-    asked_with,
-    calls_for_candidates,
-    dialect_file,
-    generator_identity,
-    known_dialect,
-    make_questions,
-    make_recipe,
-)
+from hydra_ray.learn.collect.setup import asked_with, make_questions
+from hydra_ray.runtime.factory import make_recipe
+from hydra_ray.runtime.generators import calls_for_candidates, dialect_file, generator_identity, known_dialect
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile

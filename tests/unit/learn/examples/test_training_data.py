@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import pseudo_unit
-from hydra_ray.learn.collect.store import FeedbackStore, Told
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from hydra_ray.learn.collect.estimate import chat_token_counter, estimate
+from hydra_ray.learn.collect.labeler import Asker
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.store import Asker, Questions
+from hydra_ray.learn.collect.requests import Questions
 from hydra_ray.methods import Recipe
 from hydra_ray.records import Generation, Usage
 from hydra_ray.settings import LimitSettings

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from hydra_ray.learn.tune.cohorts import Cohorts, find_cohorts, searched_cohorts, user_vector
+from hydra_ray.learn.heads.cohorts import Cohorts, user_vector
+from hydra_ray.learn.tune.cohorts import find_cohorts, searched_cohorts
 from hydra_ray.learn.tune.space import CohortRules
 from hydra_ray.models.features import UserFeatures
 

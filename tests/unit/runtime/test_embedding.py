@@ -8,18 +8,13 @@ import pytest
 from hydra_ray.evaluate.runner.answer import _made_of as answers_made_of
 from hydra_ray.evaluate.runner.experiments import _made_of as base_made_of
 from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.setup import asked_with, make_questions
 from hydra_ray.learn.examples.training_data import teaching
 from hydra_ray.models.precision import PRECISIONS
 from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
-from hydra_ray.runtime.factory import (
-    asked_with,
-    generator_identity,
-    make_peers,
-    make_profile_rules,
-    make_profile_writer,
-    make_questions,
-)
+from hydra_ray.runtime.factory import make_peers, make_profile_rules, make_profile_writer
+from hydra_ray.runtime.generators import generator_identity
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.retrieval.embed import SharedEmbedder
 

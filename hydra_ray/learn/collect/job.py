@@ -1,0 +1,146 @@
+"""Collects feedback: from settings to the folder that keeps it."""
+
+from __future__ import annotations
+
+import contextlib
+
+from rich.console import Console
+
+from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estimate
+from hydra_ray.learn.collect.first_query import ask_first, with_less
+from hydra_ray.learn.collect.first_scores import FirstScores
+from hydra_ray.learn.collect.pipeline import ask_all
+from hydra_ray.learn.collect.plan import Unit, plan_units
+from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
+from hydra_ray.learn.collect.setup import asked_with, make_askers, make_questions
+from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.records import Dataset, Usage
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.generators import (
+    cache_file,
+    calls_for_candidates,
+    check_generator,
+    generator_identity,
+    known_dialect,
+    local_checkpoint,
+    open_cache,
+)
+from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.progress import progress_bar
+from hydra_ray.runtime.vllm_app import engine_running
+from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.failures import FailureLog
+from hydra_ray.steps.generate.limits import estimate_tokens
+from hydra_ray.tasks import Task
+
+
+def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
+    """What `collect` asks for the chosen users. Real queries are used with their answers for training users only."""
+    return plan_units(
+        dataset,
+        pseudo_queries=settings.feedback.pseudo_queries,
+        use_golds=settings.of_training_users,
+        items=settings.feedback.items,
+        candidate_calls=calls_for_candidates(settings),
+        max_calls=settings.feedback.max_calls,
+        seed=settings.seed,
+    )
+
+
+def collect_feedback(settings: Settings, console: Console) -> CollectReport:
+    """Collects the feedback of the chosen users that is not there yet.
+
+    Raises:
+        HydraError: As of `collect_planned`; or the data or the users cannot be used.
+    """
+    task, dataset = chosen_users(settings)
+    return collect_plan(settings, task, dataset, console)[1]
+
+
+def estimate_feedback(settings: Settings) -> Estimate:
+    """What `collect_feedback` would ask; neither the LLM nor Ray is touched.
+
+    Raises:
+        HydraError: The data or the users cannot be used.
+    """
+    task, dataset = chosen_users(settings)
+    units = planned_units(settings, dataset)
+    todo = left_to_ask(units, FeedbackStore(settings.feedback_dir))
+    g = settings.generator
+    folder = local_checkpoint(g)
+    count_tokens = chat_token_counter(folder) if folder else estimate_tokens
+    questions = make_questions(settings, task)
+    # Looking must not leave a file behind.
+    cache = open_cache(settings) if cache_file(settings).exists() else None
+    ahead = estimate(
+        todo,
+        questions,
+        cache,
+        generator_identity(settings),
+        count_tokens,
+        exact=folder is not None,
+        most_samples=known_dialect(settings).samples,
+        reasoning_tokens=g.reasoning_tokens,
+    )
+    ahead.kept = len(units) - len(todo)
+    return ahead
+
+
+def collect_plan(
+    settings: Settings, task: Task, dataset: Dataset, console: Console
+) -> tuple[list[Unit], CollectReport]:
+    """Plans what to ask the users about within `feedback.max_calls`, collects it, and gives the plan as well.
+
+    Raises:
+        HydraError: As `collect_planned`.
+    """
+    units = planned_units(settings, dataset)
+    spent = ask_first(settings, task, units)
+    if spent.calls:
+        # A sample may cost a call of its own; that only drops units at the end.
+        units = planned_units(settings, dataset)
+    return units, collect_planned(settings, task, units, console, spent)
+
+
+def collect_planned(
+    settings: Settings, task: Task, units: list[Unit], console: Console, spent: Usage | None = None
+) -> CollectReport:
+    """Collects the feedback of these units that is not there yet.
+
+    Args:
+        settings: The LLM, and where feedback is kept.
+        task: The task that the units are about.
+        units: The plan.
+        console: Shows progress.
+        spent: What was asked for this collection before.
+
+    Raises:
+        HydraError: The generator cannot be used; the feedback that is there was collected with other settings; or all
+            scores are equal.
+        UnfinishedError: The generator is down.
+    """
+    store = FeedbackStore(settings.feedback_dir)
+    store.keep_to(asked_with(settings, task))
+    todo = left_to_ask(units, store)
+    report = CollectReport(kept=len(units) - len(todo), usage=spent or Usage())
+    if not todo:
+        return report
+    settings = with_less(settings, report.usage)
+    check_generator(settings.generator, settings.feedback.askers)
+    with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
+        line = bar.add_task("Asking the LLM", total=len(units), completed=report.kept, note="")
+
+        def show(report: CollectReport) -> None:
+            done = report.kept + report.units + report.unfinished + report.left
+            note = (
+                f"{report.usage.calls} calls, {report.rate:.1f}/s, {report.usage.prompt_tokens} tokens in, "
+                f"{report.usage.completion_tokens} out, {report.failed.total()} failed"
+            )
+            bar.update(line, completed=done, note=note)
+
+        log = FailureLog(settings.generator.max_failure_share, answered_before=report.kept)
+        # Of a collection that goes on, the first scores were looked at before.
+        first = FirstScores(task, len(todo)) if settings.feedback.stop_when_alike and not report.kept else None
+        # Closed while Ray runs: what is under way ends with it.
+        with contextlib.closing(ask_all(todo, make_askers(settings, task))) as answers:
+            return record(todo, answers, store, report, show, log, first)

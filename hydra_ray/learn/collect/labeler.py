@@ -1,0 +1,156 @@
+"""Asks the LLM about one query, and what its answers teach."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from hydra_ray.learn.collect.requests import Asked
+from hydra_ray.records import (
+    ChatRequest,
+    Generation,
+    Usage,
+)
+from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.steps.candidates import joined
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
+from hydra_ray.steps.generate.failures import Failure
+from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Told:
+    """What asking about one unit came to.
+
+    Attributes:
+        reranker: Rows of feedback.
+        adapter: Rows of feedback.
+        usage: Calls made now, their tokens, and answers from the cache.
+        seconds: Of the calls made now, from asking to the answer, added up; waiting for a free slot counts.
+        began: When asking began, seconds since 1970.
+        ended: When the last answer was there.
+        failed: Calls without an answer, by what went wrong.
+        missing_candidates: Samples asked for and not returned.
+        truncated: Texts cut to fit the prompt.
+        stopped: Why nothing more may be asked; empty when more may.
+    """
+
+    reranker: list[dict[str, Any]] = field(default_factory=list)
+    adapter: list[dict[str, Any]] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    seconds: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    failed: Counter[Failure] = field(default_factory=Counter)
+    missing_candidates: int = 0
+    truncated: int = 0
+    stopped: str = ""
+
+    @property
+    def answered(self) -> int:
+        """Calls that were answered."""
+        return self.usage.calls + self.usage.cached
+
+    @property
+    def finished(self) -> bool:
+        """Whether asking again would bring nothing more: what failed would fail again."""
+        return not self.stopped and all(failure.final for failure in self.failed)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        failed = [[failure.kind, failure.reason, count] for failure, count in self.failed.items()]
+        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage), "failed": failed}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Told:
+        """From plain values."""
+        failed = Counter({Failure(kind, reason): count for kind, reason, count in values["failed"]})
+        return cls(**{**values, "usage": Usage(**values["usage"]), "failed": failed})
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Asks the LLM about one unit.
+
+    Args:
+        generator: The LLM.
+        task: Parses and scores its answers.
+    """
+
+    generator: Generator
+    task: Task
+
+    async def __call__(self, asked: Asked) -> Told:
+        """The unit's feedback; a call that fails costs its own rows and is counted."""
+        told = Told(truncated=asked.truncated, began=time.time())
+        answers = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
+        told.ended = time.time()
+        self._reranker_rows(asked, answers[: len(asked.alone)], told)
+        candidates = tuple(answer for answer in answers[len(asked.alone) :] if answer is not None)
+        self._adapter_row(asked, candidates, told)
+        return told
+
+    async def _ask(self, request: ChatRequest, told: Told) -> Generation | None:
+        start = time.monotonic()
+        try:
+            answer = await self.generator(request)
+        except BudgetSpentError as error:
+            told.stopped = str(error)
+            return None
+        except GenerateError as error:
+            told.failed[Failure.of(error)] += 1
+            log.warning("a call was not answered (%s)", error.kind, exc_info=error)
+            return None
+        if answer.usage.calls:
+            told.usage += answer.usage
+            told.seconds += time.monotonic() - start
+        else:
+            # Tokens of the cache's answers were paid for when they were asked.
+            told.usage += Usage(cached=answer.usage.cached)
+        told.missing_candidates += request.n - len(answer.texts)
+        return answer
+
+    def _reranker_rows(self, asked: Asked, answers: Sequence[Generation | None], told: Told) -> None:
+        without, *with_item = [self._score(answer, asked.gold) for answer in answers]
+        if without is None:
+            return
+        for item, score in zip(asked.items, with_item, strict=True):
+            if score is not None:
+                told.reranker.append(
+                    {
+                        **asked.about,
+                        "item_id": item.id,
+                        "item_input": item.input,
+                        "item_output": item.output,
+                        "score_with": score,
+                        "score_without": without,
+                    }
+                )
+
+    def _adapter_row(self, asked: Asked, answers: tuple[Generation, ...], told: Told) -> None:
+        # Of half the answers votes would be other ones than those that the method will see.
+        if len(answers) < len(asked.several):
+            return
+        candidates = distinct_candidates(self.task, joined(answers).texts)
+        told.adapter.append(
+            {
+                **asked.about,
+                "gold": asked.gold,
+                "history": list(asked.evidence),
+                "candidates": [candidate.text for candidate in candidates],
+                "votes": [candidate.votes for candidate in candidates],
+                "scores": [self.task.score(candidate.text, asked.gold) for candidate in candidates],
+            }
+        )
+
+    def _score(self, answer: Generation | None, gold: str) -> float | None:
+        if answer is None or not answer.texts:
+            return None
+        return self.task.score(answer.texts[0], gold)

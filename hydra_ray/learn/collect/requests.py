@@ -1,0 +1,92 @@
+"""What the LLM is asked about one query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.methods import Recipe
+from hydra_ray.records import (
+    ChatRequest,
+    HistoryItem,
+)
+from hydra_ray.steps.candidates import candidate_requests
+from hydra_ray.steps.prompt import Prompter
+from hydra_ray.steps.retrieval.embed import Embed
+from hydra_ray.steps.retrieval.retrievers import retriever
+from hydra_ray.steps.seeds import stable_seed
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Everything the LLM is asked about one unit, and what its answers are judged by.
+
+    Attributes:
+        about: The columns that name the query in each row of feedback.
+        gold: The user's own answer.
+        items: Retrieved items tried one at a time.
+        evidence: Answers of the history that the adapter will read.
+        alone: Requests without history and with each item.
+        several: Requests for candidates.
+        truncated: Texts cut to fit the prompt.
+    """
+
+    about: dict[str, Any]
+    gold: str
+    items: tuple[HistoryItem, ...]
+    evidence: tuple[str, ...]
+    alone: tuple[ChatRequest, ...]
+    several: tuple[ChatRequest, ...]
+    truncated: int
+
+    @property
+    def requests(self) -> tuple[ChatRequest, ...]:
+        """All of them."""
+        return (*self.alone, *self.several)
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """Writes what the LLM is asked about a unit.
+
+    Args:
+        prompter: Writes its prompts.
+        recipe: Shots, candidates and temperature, as the method that is trained will use them.
+        items: Most retrieved items tried one at a time.
+        embed: Gives the vectors that dense and hybrid retrieval compare.
+    """
+
+    prompter: Prompter
+    recipe: Recipe
+    items: int
+    embed: Embed | None = None
+
+    def __call__(self, unit: Unit) -> Asked:
+        """The unit's requests; they depend on nothing that the LLM answers."""
+        recipe = self.recipe
+        most = max(self.items, recipe.evidence, recipe.shots)
+        found = retriever(recipe.retriever, self.embed, recipe.stemmer)(unit.query, unit.history, most)
+        nearest = [ranked.item for ranked in found]
+        items = nearest[: self.items]
+        seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens
+        alone = [
+            ChatRequest(self.prompter(unit.query, shots).messages, 1, 0.0, longest, seed)
+            for shots in ([], *([item] for item in items))
+        ]
+        # Texts cut above are cut again, and counted, in the candidates' prompt.
+        several = self.prompter(unit.query, nearest[: recipe.shots])
+        return Asked(
+            _about(unit),
+            unit.gold,
+            tuple(items),
+            tuple(item.output for item in nearest[: recipe.evidence]),
+            tuple(alone),
+            candidate_requests(several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed),
+            several.truncated,
+        )
+
+
+def _about(unit: Unit) -> dict[str, Any]:
+    key = unit.query.user
+    return {**key._asdict(), "query_id": unit.query.id, "query": unit.query.input, "pseudo": unit.pseudo}

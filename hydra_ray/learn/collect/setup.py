@@ -1,0 +1,68 @@
+"""From settings to what a collection asks with."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+import ray
+
+from hydra_ray.learn.collect.pipeline import Askers
+from hydra_ray.learn.collect.requests import Questions
+from hydra_ray.logs import set_up_logging
+from hydra_ray.runtime.cluster import cores_of_a_node
+from hydra_ray.runtime.embedding import make_embedder, ranked_by
+from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.generators import make_generator, open_cache
+from hydra_ray.settings import Settings
+from hydra_ray.steps.generate import Generator
+from hydra_ray.tasks import Task
+
+
+def make_questions(settings: Settings, task: Task) -> Questions:
+    """What a collection asks the LLM."""
+    recipe, items = make_recipe(settings), settings.feedback.items
+    return Questions(make_prompter(settings, task), recipe, items, make_embedder(settings))
+
+
+def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
+    """The settings, by path, that feedback depends on: with others it is other feedback."""
+    method = (
+        *("stemmer", "shots", "candidates", "temperature", "greedy", "evidence"),
+        *("max_input_chars", "shot_words", "shot_chars"),
+    )
+    return {
+        "data.task": task.name,
+        # Not the task's own wording, which LaMP's files have in each split.
+        "data.instruction": settings.data.instruction,
+        "data.labels": sorted(task.labels),
+        "generator.model": settings.generator.model,
+        # None where nothing is set, as feedback of earlier versions has it.
+        "generator.params": settings.generator.further_params or None,
+        "feedback.items": settings.feedback.items,
+        "method.retriever": ranked_by(settings),
+        **{f"method.{name}": getattr(settings.method, name) for name in method},
+    }
+
+
+def make_askers(settings: Settings, task: Task) -> Askers:
+    """The stage that asks the LLM. Wants a running Ray cluster."""
+    cpus, gpus = None, 0
+    if settings.generator.backend == "embedded":
+        gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
+        cpus = 1 if gpus else min(cores_of_a_node(), os.cpu_count() or 1)
+    return Askers(
+        partial(_make_asking_generator, settings.anchored()),
+        make_questions(settings, task),
+        settings.generator.concurrency,
+        settings.feedback.askers,
+        cpus,
+        gpus,
+    )
+
+
+def _make_asking_generator(settings: Settings, shared_by: int) -> Generator:
+    # The first thing that is made in an asker's process.
+    set_up_logging(settings.logging)
+    return make_generator(settings, open_cache(settings), shared_by=shared_by)

@@ -1,0 +1,190 @@
+"""From settings to the LLM: its backend, its cache of answers, its budget, and what is known of it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from hydra_ray.runtime.vllm_app import ask_engine
+from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
+from hydra_ray.steps.candidates import candidate_calls
+from hydra_ray.steps.generate import Generator
+from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, tenant_file
+from hydra_ray.steps.generate.checkpoints import checkpoint_folder
+from hydra_ray.steps.generate.endpoint.client import OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.dialect import Dialect
+from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.target import Endpoint, place_of
+from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
+from hydra_ray.steps.generate.splitting import SplittingGenerator
+from hydra_ray.steps.generate.vllm import VLLMGenerator
+
+
+def make_generator(
+    settings: Settings, cache: AnswerCache | None = None, *, shared_by: int = 1, budget: Budget | None = None
+) -> Generator:
+    """The black-box LLM, within its budget and behind a cache where there is one.
+
+    Args:
+        settings: `generator` says which.
+        cache: Answers already paid for.
+        shared_by: Processes that share concurrency, limits and budget evenly.
+        budget: What may be spent; None is this process's share of `generator.limits`.
+
+    Raises:
+        HydraError: The model, a key file or the engine cannot be had.
+    """
+    budget = budget or make_budget(settings.generator).share(shared_by)
+    generator = make_backend(settings, shared_by=shared_by, budget=budget, cache=cache)
+    return CachedGenerator(generator, cache, generator_identity(settings)) if cache else generator
+
+
+def make_backend(
+    settings: Settings,
+    *,
+    shared_by: int = 1,
+    retries: int | None = None,
+    budget: Budget | None = None,
+    cache: AnswerCache | None = None,
+) -> Generator:
+    """The generator without a cache of whole requests.
+
+    Args:
+        settings: `generator` says which.
+        shared_by: As of `make_generator`.
+        retries: None means `generator.retries`.
+        budget: Within which each request is asked; None is no limit.
+        cache: Keeps parts of requests whose samples are asked for one by one.
+
+    Raises:
+        HydraError: The model, a key file or the engine cannot be had.
+    """
+    bare = _bare(settings, shared_by, settings.generator.retries if retries is None else retries)
+    generator: Generator = bare if budget is None else BudgetedGenerator(bare, budget)
+    if settings.generator.backend == "embedded":
+        return generator
+    most = bare.most_samples if isinstance(bare, OpenAIGenerator) else _any_number
+    room = settings.generator.reasoning_tokens
+    return SplittingGenerator(generator, most, cache, generator_identity(settings), room)
+
+
+def _any_number() -> None:
+    """Samples of one request."""
+
+
+def _bare(settings: Settings, shared_by: int, retries: int) -> Generator:
+    """What asks the LLM itself.
+
+    Raises:
+        HydraError: The model, a key file or the engine cannot be had.
+    """
+    g = settings.generator
+    concurrency = max(1, g.concurrency // shared_by)
+    if g.backend == "embedded":
+        # Imported here: those who ask other LLMs start seconds sooner without torch and transformers.
+        from hydra_ray.steps.generate.embedded import EmbeddedGenerator
+
+        return EmbeddedGenerator(g.model, g.dtype, concurrency)
+    if g.backend == "vllm":
+        return VLLMGenerator(
+            ask_engine(g.vllm.app),
+            settings.tenant,
+            os.environ.get(g.vllm.salt_key_env, ""),
+            concurrency=concurrency,
+            timeout_s=g.timeout_s,
+            retries=retries,
+            send_seed=g.send_seed,
+            params=g.further_params,
+        )
+    return OpenAIGenerator(
+        g.model,
+        [Endpoint(e.base_url, e.api_key_env, e.api_key_file, e.model) for e in endpoints(g)],
+        concurrency=concurrency,
+        timeout_s=g.timeout_s,
+        retries=retries,
+        send_seed=g.send_seed,
+        requests_per_minute=_share(g.limits.requests_per_minute, shared_by),
+        tokens_per_minute=_share(g.limits.tokens_per_minute, shared_by),
+        params=g.further_params,
+        dialect=g.dialect.model_dump(exclude_none=True),
+        known=DialectFile(dialect_file(settings)),
+    )
+
+
+def endpoints(generator: GeneratorSettings) -> list[EndpointSettings]:
+    """The endpoint and its fallbacks, in the order in which they are asked."""
+    first = EndpointSettings(
+        base_url=generator.base_url, api_key_env=generator.api_key_env, api_key_file=generator.api_key_file
+    )
+    return [first, *generator.fallbacks]
+
+
+def check_generator(generator: GeneratorSettings, shared_by: int) -> None:
+    """Finds out before any process is started whether the generator can be made.
+
+    Raises:
+        HydraError: It cannot: no checkpoint, a key file that cannot be read, a budget too small to share.
+    """
+    make_budget(generator).share(shared_by)
+    if generator.backend == "embedded":
+        checkpoint_folder(generator.model)
+    elif generator.backend == "openai":
+        make_backend(Settings(generator=generator))
+
+
+def local_checkpoint(generator: GeneratorSettings) -> Path | None:
+    """The model's folder where it is on this machine."""
+    if generator.backend == "openai" or not (generator.model == "demo" or Path(generator.model).is_dir()):
+        return None
+    return checkpoint_folder(generator.model)
+
+
+def cache_file(settings: Settings) -> Path:
+    """Where the tenant's answers are."""
+    return tenant_file(settings.answers_dir.resolve(), settings.tenant)
+
+
+def open_cache(settings: Settings) -> AnswerCache:
+    """The tenant's answers already paid for."""
+    return AnswerCache(cache_file(settings), settings.generator.cache_max_mb << 20)
+
+
+def dialect_file(settings: Settings) -> Path:
+    """Where what was learnt of endpoints' dialects is kept: beside the answers."""
+    return settings.answers_dir.resolve() / "dialects.json"
+
+
+def known_dialect(settings: Settings) -> Dialect:
+    """How the LLM is asked, as far as settings and earlier commands tell; nobody is asked."""
+    g = settings.generator
+    if g.backend != "openai":
+        return Dialect()
+    learnt = DialectFile(dialect_file(settings)).get(place_of(g.base_url), g.model) or Dialect()
+    return replace(learnt, **g.dialect.model_dump(exclude_none=True))
+
+
+def calls_for_candidates(settings: Settings) -> int:
+    """LLM calls that the candidates of one query take in the endpoint's dialect."""
+    return candidate_calls(settings.method.candidates, settings.method.greedy, known_dialect(settings).requests)
+
+
+def generator_identity(settings: Settings) -> str:
+    """What the LLM's answers depend on besides the request."""
+    g = settings.generator
+    dtype = g.vllm.dtype if g.backend == "vllm" else g.dtype
+    more = {"params": g.params, "extra_body": g.extra_body, "reasoning_tokens": g.reasoning_tokens}
+    told = {name: value for name, value in more.items() if value}
+    # Answers that were kept before there were such settings stay of use.
+    return f"{g.backend}|{g.base_url}|{g.model}|{dtype}{f'|{json.dumps(told, sort_keys=True)}' if told else ''}"
+
+
+def make_budget(generator: GeneratorSettings) -> Budget:
+    """What one job may spend."""
+    limits = generator.limits
+    return Budget(limits.calls, limits.tokens, limits.cost, limits.price_in, limits.price_out)
+
+
+def _share(limit: int | None, shared_by: int) -> int | None:
+    return None if limit is None else max(1, limit // shared_by)
