@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray import stopping
+from hydra_ray import api, stopping
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.threads import wait_passively
 from hydra_ray.settings import Settings, load_settings, settings_table
 from hydra_ray.steps.generate.failures import UnfinishedError
 from hydra_ray.stopping import Stopped, stopped_by_signals
+from hydra_ray.terminal import TerminalProgress
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,6 +38,7 @@ app.add_typer(data_app, name="data")
 heads_app = typer.Typer(no_args_is_help=True, help="Move users' heads in bulk.")
 app.add_typer(heads_app, name="heads")
 console = Console(stderr=False)
+progress = TerminalProgress(console)
 
 SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
 Overrides = Annotated[
@@ -108,13 +110,13 @@ def collect(
 
     What is there already is not asked again: a killed collection goes on where it was.
     """
-    from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
+    from hydra_ray.learn.collect.job import estimate_feedback
 
     tree = _load(settings, overrides)
     if dry_run:
         console.print(estimate_feedback(tree).table(tree.generator.limits))
         return
-    report = collect_feedback(tree, console)
+    report = api.collect(tree, progress)
     console.print(f"{report} Feedback: {tree.feedback_dir}", markup=False)
     report.check()
 
@@ -122,10 +124,8 @@ def collect(
 @app.command()
 def train(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Trains the shared base, and the heads of the training users with it, on Ray Train."""
-    from hydra_ray.learn.base.job import train_base
-
     tree = _load(settings, overrides)
-    report = train_base(tree, console)
+    report = api.train(tree, progress)
     table = Table("role", "groups", "epoch", "loss", "held back: best on top", "with the shared head alone")
     for epoch in report.epochs:
         valid = [f"{epoch[name]:.3f}" if name in epoch else "-" for name in ("valid_top1", "valid_top1_shared")]
@@ -138,9 +138,7 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
 @app.command()
 def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Fits heads of users that the base has never seen, e.g. users=dev, from their history alone."""
-    from hydra_ray.learn.heads.job import fit_users
-
-    report = fit_users(_load(settings, overrides), console)
+    report = api.fit(_load(settings, overrides), progress)
     heads = ", ".join(f"{n} {role} heads fitted, {report.kept[role]} kept" for role, n in report.heads.items())
     calls = report.collected.usage.calls if report.collected else 0
     if report.collected and report.collected.stopped:
@@ -163,14 +161,13 @@ def tune(
     if asked is not None:
         from hydra_ray.learn.tune.prompting import asked_table, search_asking
 
-        console.print(asked_table(search_asking(_load(settings, overrides), asked, console)))
+        console.print(asked_table(search_asking(_load(settings, overrides), asked, progress)))
         return
-    from hydra_ray.learn.tune.job import tune_users
     from hydra_ray.learn.tune.report import plot_search, tuned_table
     from hydra_ray.learn.tune.space import load_search
 
     tree = _load(settings, overrides)
-    roles = tune_users(tree, load_search(search), console)
+    roles = api.tune(tree, load_search(search), progress)
     for role, tuned in roles.items():
         console.print(tuned_table(role, tuned))
     for path in plot_search(roles, tree.out):
@@ -187,10 +184,7 @@ def profile(
 
     Profiles that are there are kept until history grew by profile.refresh_items or settings changed.
     """
-    from hydra_ray.learn.profiles.job import write_profiles
-    from hydra_ray.steps.profiles.writer import KINDS
-
-    report = write_profiles(_load(settings, overrides), console, tuple(kind or KINDS))
+    report = api.write_profiles(_load(settings, overrides), kind or None, progress)
     console.print(str(report), markup=False)
     report.check()
 
@@ -219,15 +213,14 @@ def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     in model.dir. What is there already is not done again: a killed evaluation goes on where it was.
     """
     from hydra_ray.evaluate.reporting.tables import outcome_tables
-    from hydra_ray.evaluate.run import evaluate as run
 
     tree = _load(settings, overrides)
-    console.print(*outcome_tables(run(tree, console)))
+    console.print(*outcome_tables(api.evaluate(tree, progress)))
     if tree.evaluate.curves:
         from hydra_ray.evaluate.curves.measure import measure_curves
         from hydra_ray.evaluate.curves.report import curve_tables
 
-        console.print(*curve_tables(measure_curves(tree, console)))
+        console.print(*curve_tables(measure_curves(tree, progress)))
         console.print(f"{tree.out / 'curves.json'}, {tree.out / 'curves.png'}")
     console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
@@ -243,13 +236,12 @@ def reproduce(
     It collects, trains and fits by that recipe; what your file sets goes over it.
     """
     from hydra_ray.evaluate.reporting.published import beside
-    from hydra_ray.evaluate.run import evaluate as run
 
     tree = _load(settings, [f"preset={PRESETS[paper]}", *(overrides or [])])
     if not (tree.evaluate.tasks or tree.evaluate.seeds):
         # Else the base in model.dir would answer, whatever recipe it was trained by.
         tree = tree.model_copy(update={"evaluate": tree.evaluate.model_copy(update={"seeds": (tree.seed,)})})
-    console.print(beside(run(tree, console), paper.value))
+    console.print(beside(api.evaluate(tree, progress), paper.value))
     console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
 
@@ -282,7 +274,14 @@ def serve(
     """
     from hydra_ray.serve.local import serve_until_interrupted
 
-    serve_until_interrupted(_load(settings, overrides), host, port, console)
+    tree = _load(settings, overrides)
+    with console.status("Starting the deployments") as status:
+
+        def started(url: str) -> None:
+            status.stop()
+            console.print(f"Serving model {tree.serve.model_name!r} at {url}; Ctrl-C stops it")
+
+        serve_until_interrupted(tree, host, port, started)
 
 
 def _load(path: Path, overrides: list[str] | None) -> Settings:

@@ -26,6 +26,7 @@ from hydra_ray.records import Dataset, User
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings
+from hydra_ray.terminal import TerminalProgress
 
 # Measured on two cores, in both arithmetics: starting processes, asking the LLM and fitting take the same time on any
 # processor, about; training and encoding take as long as so many of the probe's layers.
@@ -51,22 +52,22 @@ def run_demo(out: Path, console: Console) -> None:
     """Collects, trains, fits, evaluates and serves; prints the table and two answers with their reasons."""
     settings = demo_settings(out)
     set_up_logging(settings.logging)
-    data = settings.data
+    data, progress = settings.data, TerminalProgress(console)
     console.print(expected_time(resolve("auto"), probe("cpu").seconds))
     # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):
-        console.rule("1 Collect: what helps the LLM, and what would it answer?")
-        collected = collect_feedback(settings, console)
+        progress.heading("1 Collect: what helps the LLM, and what would it answer?")
+        collected = collect_feedback(settings, progress)
         console.print(str(collected), markup=False)
         collected.check()
-        console.rule("2 Train: a shared base, and heads of the training users")
-        train_base(settings, console)
-        console.rule("3 Fit: heads of users the base has never seen, from their history alone")
-        fit_users(settings.model_copy(update={"users": "dev"}), console)
-        console.rule("4 Evaluate: those users' next queries")
+        progress.heading("2 Train: a shared base, and heads of the training users")
+        train_base(settings, progress)
+        progress.heading("3 Fit: heads of users the base has never seen, from their history alone")
+        fit_users(settings.model_copy(update={"users": "dev"}), progress)
+        progress.heading("4 Evaluate: those users' next queries")
         dev = settings.model_copy(update={"data": data.model_copy(update={"split": "dev"})})
-        console.print(*outcome_tables(evaluate(dev, console)))
-        console.rule("5 Serve: the same request of two users")
+        console.print(*outcome_tables(evaluate(dev, progress)))
+        progress.heading("5 Serve: the same request of two users")
         dataset, preferences = simulate(
             users=data.dev_users, history=data.history, queries=data.queries, seed=settings.seed, split="dev"
         )

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterator
 
 import pytest
-from rich.console import Console
 
 from hydra_ray.demo import demo_settings as load_demo_settings
 from hydra_ray.evaluate.results import TaskOutcome
@@ -14,6 +13,7 @@ from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.progress import SILENT
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.settings import RaySettings, Settings
 
@@ -35,7 +35,7 @@ def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 @pytest.fixture(scope="session")
 def demo_results(ray_cluster: None, demo_settings: Settings) -> TaskOutcome:
     """The demo's collect, train, fit and evaluate, once for all tests."""
-    quiet = Console(quiet=True)
+    quiet = SILENT
     collect_feedback(demo_settings, quiet)
     train_base(demo_settings, quiet)
     fit_users(demo_settings.model_copy(update={"users": "dev"}), quiet)

@@ -7,10 +7,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
-from rich.console import Console
-from rich.progress import Progress, TaskID
 
 from hydra_ray.evaluate.reporting.files import write_outcome
 from hydra_ray.evaluate.reporting.html import write_report
@@ -22,15 +21,15 @@ from hydra_ray.evaluate.runs import Dump, check_whole, read_dump
 from hydra_ray.evaluate.scoring.score import score_dumps
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS, needs_base
+from hydra_ray.progress import ProgressBars, ProgressListener
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 
 
-def evaluate(settings: Settings, console: Console) -> Outcome:
+def evaluate(settings: Settings, listener: ProgressListener) -> Outcome:
     """Runs the methods and controls over all cells; writes results, report and dumps to `out`.
 
     What a killed evaluation has finished is kept: bases, heads, LLM answers and each method's run.
@@ -51,11 +50,11 @@ def evaluate(settings: Settings, console: Console) -> Outcome:
         if any(map(needs_base, names)):
             for cell in planned:
                 if cell.prepared:
-                    console.rule(
+                    listener.heading(
                         f"{cell.settings.data.task}, training seed {cell.seed}, {cell.train_users or 'all'} users"
                     )
-                    prepare(cell, console)
-        with progress_bar(console) as bar:
+                    prepare(cell, listener)
+        with listener.bars() as bar:
             paths = _in_parallel(jobs, wanted.workers, bar) if wanted.workers > 1 else _here(jobs, bar)
     return score([read_dump(path) for path in paths], settings)
 
@@ -113,14 +112,14 @@ def _jobs(planned: Sequence[Cell], names: Sequence[str], workers: int) -> Iterat
                 yield Job(cell, group, workers)
 
 
-def _here(jobs: Sequence[Job], bar: Progress) -> list[Path]:
+def _here(jobs: Sequence[Job], bar: ProgressBars) -> list[Path]:
     """One job after the other in this process."""
     paths = []
     for job in jobs:
         name = job.cell.settings.data.task
         lines = {run: bar.add_task(f"{name}, seed {job.cell.seed}: {run}", total=None, note="") for run in job.runs}
 
-        def advance(run: str, total: int, lines: dict[str, TaskID] = lines, name: str = name) -> None:
+        def advance(run: str, total: int, lines: dict[str, Any] = lines, name: str = name) -> None:
             if run not in lines:
                 lines[run] = bar.add_task(f"{name}: {run}", total=total, note="")
             bar.update(lines[run], advance=1, total=total)
@@ -129,7 +128,7 @@ def _here(jobs: Sequence[Job], bar: Progress) -> list[Path]:
     return paths
 
 
-def _in_parallel(jobs: Sequence[Job], workers: int, bar: Progress) -> list[Path]:
+def _in_parallel(jobs: Sequence[Job], workers: int, bar: ProgressBars) -> list[Path]:
     """As many jobs at once as settings allow, each a Ray task; a lost worker costs its job a retry."""
     line = bar.add_task("Answering", total=len(jobs), note="")
     # On this node: dumps, base and the cache are files of it.

@@ -1,26 +1,30 @@
-"""Progress bars of jobs."""
+"""Shows what an actor knows of a running job."""
 
 from __future__ import annotations
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import ray
 
 
-def progress_bar(console: Console) -> Progress:
-    """The progress bar of all commands."""
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-    )
+@contextlib.contextmanager
+def watch(progress: Any, show: Callable[[Any], None], every_s: float = 0.5) -> Iterator[None]:
+    """Shows the state from a thread for as long as the body runs."""
+    stop = threading.Event()
+
+    def loop() -> None:
+        while not stop.wait(every_s):
+            show(ray.get(progress.state.remote()))
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+    # What was told after the last look.
+    show(ray.get(progress.state.remote()))

@@ -6,12 +6,11 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
-from rich.console import Console
 
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.vllm_app import engine_running
@@ -33,12 +32,19 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
             serve.shutdown()
 
 
-def serve_until_interrupted(settings: Settings, host: str, port: int, console: Console) -> None:
-    """Serves until SIGINT or SIGTERM."""
+def serve_until_interrupted(settings: Settings, host: str, port: int, started: Callable[[str], None]) -> None:
+    """Serves until SIGINT or SIGTERM.
+
+    Args:
+        settings: What is served.
+        host: Address to listen on.
+        port: Port to listen on.
+        started: Called once requests are answered, with the base URL that OpenAI clients take.
+    """
     stop = threading.Event()
-    with console.status("Starting the deployments"), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         url = stack.enter_context(serving(settings, host, port))
-        console.print(f"Serving model {settings.serve.model_name!r} at {url}; Ctrl-C stops it")
+        started(url)
         # While it starts, signals end it as any command.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())

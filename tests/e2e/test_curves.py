@@ -8,6 +8,7 @@ from rich.console import Console
 from hydra_ray.evaluate.curves.measure import measure_curves
 from hydra_ray.evaluate.curves.report import curve_tables
 from hydra_ray.evaluate.results import TaskOutcome
+from hydra_ray.progress import SILENT
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 
@@ -29,7 +30,7 @@ def settings(demo_settings: Settings, tmp_path_factory) -> Settings:
 def test_curves_tell_what_calls_and_history_bring(demo_results: TaskOutcome, settings: Settings):
     store = UserStore(settings.store_url)
     stored = store.users()
-    curves = measure_curves(settings, Console(quiet=True))
+    curves = measure_curves(settings, SILENT)
     assert store.users() == stored, "nothing is stored"
     assert [point.x for point in curves.by_calls] == [0, 10]
     assert [point.x for point in curves.by_history] == [0, 6]

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from openai import OpenAI
 from ray import serve
-from rich.console import Console
 
 from hydra_ray.data.simulated import simulate
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER, Base
+from hydra_ray.progress import SILENT
 from hydra_ray.records import Candidate, HistoryItem, Query, User
 from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.serve import app
@@ -157,7 +157,7 @@ def test_the_engine_that_runs_collects_feedback_too(client, trees, demo_settings
     settings = parse_settings(tree)
     ahead = estimate_feedback(settings)
     assert ahead.exact
-    report = collect_feedback(settings, Console(quiet=True))
+    report = collect_feedback(settings, SILENT)
     assert (report.usage.calls, report.usage.prompt_tokens) == (ahead.requests, ahead.prompt_tokens)
     assert (report.units, report.failed.total()) == (ahead.units, 0)
     rows = FeedbackStore(settings.feedback_dir).read("adapter")

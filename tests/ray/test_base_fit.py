@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.trainer import fit_base
 from hydra_ray.learn.examples.groups import Group
-from hydra_ray.learn.progress import TrainState
 from hydra_ray.models.precision import resolve
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings

@@ -15,10 +15,10 @@ import pytest
 import ray
 from film_records import write_films
 from openai_endpoint import Server, completion, serving
-from rich.console import Console
 
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.progress import SILENT
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError
 
@@ -88,7 +88,7 @@ def tree(llm: LLM, tmp_path: Path) -> dict:
 
 
 def quiet(settings: Settings):
-    return collect_feedback(settings, Console(quiet=True))
+    return collect_feedback(settings, SILENT)
 
 
 def rows(settings: Settings, what: str) -> pa.Table:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from openai_endpoint import completion, serving
-from rich.console import Console
 
 from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate, score
 from hydra_ray.evaluate.runs import read_dump, read_dumps
 from hydra_ray.methods import METHODS
+from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
@@ -94,7 +94,7 @@ def settings(endpoint, tiny_encoder, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def outcome(ray_cluster, settings):
-    return evaluate(settings, Console(quiet=True))
+    return evaluate(settings, SILENT)
 
 
 def test_every_method_answers_every_query_of_every_task(outcome, settings):
@@ -127,7 +127,7 @@ def test_what_is_there_is_not_answered_again(outcome, settings, endpoint):
     dumps = {path: path.stat().st_mtime_ns for path in settings.out.rglob("dumps/*.parquet")}
     assert len(dumps) == 2 * (len(METHODS) + 2)
     asked = len(endpoint.asked)
-    assert evaluate(settings, Console(quiet=True)) == outcome
+    assert evaluate(settings, SILENT) == outcome
     assert len(endpoint.asked) == asked
     assert {path: path.stat().st_mtime_ns for path in dumps} == dumps
 
@@ -136,7 +136,7 @@ def test_a_method_whose_run_was_lost_is_answered_from_the_cache(outcome, setting
     path = settings.out / "LaMP_5" / "seed-0" / "dumps" / "rag.parquet"
     before, asked = read_dump(path), len(endpoint.asked)
     path.unlink()
-    evaluate(settings, Console(quiet=True))
+    evaluate(settings, SILENT)
     assert len(endpoint.asked) == asked
     assert [row.output for row in read_dump(path).rows] == [row.output for row in before.rows]
 
@@ -158,11 +158,11 @@ def test_corrected_answers_and_other_questions_are_noticed(outcome, settings, en
     first = told["golds"][0]
     first["output"] = TAGS[TAGS.index(first["output"]) - 1]
     path.write_text(json.dumps(told))
-    evaluate(one, Console(quiet=True))
+    evaluate(one, SILENT)
     path.write_text(before)
     rows = read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").rows
     golds = {row.asked.query.id: row.asked.gold for row in rows}
     assert golds[first["id"]] == first["output"], "what was answered before is not scored by old answers"
     fewer = one.model_copy(update={"method": one.method.model_copy(update={"shots": 1})})
     with pytest.raises(HydraError, match=r"LaMP_2M: this feedback .* \(method\.shots was 2 and is 1\)"):
-        evaluate(fewer, Console(quiet=True))
+        evaluate(fewer, SILENT)

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import ray
 from killing import kill_when
-from rich.console import Console
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
@@ -22,6 +21,7 @@ from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.heads import HeadModel
+from hydra_ray.progress import SILENT
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.loading import chosen_users
 from hydra_ray.settings import Settings, parse_settings
@@ -45,7 +45,7 @@ def tree(scorer, tmp_path):
 
 
 def fit(tree):
-    return fit_users(parse_settings(tree), Console(quiet=True))
+    return fit_users(parse_settings(tree), SILENT)
 
 
 def stamps(settings: Settings, role: str = ADAPTER):

@@ -6,9 +6,9 @@ import re
 import pytest
 from film_records import write_films
 from openai_endpoint import Server, completion, serving
-from rich.console import Console
 
 from hydra_ray.learn.profiles.job import write_profiles
+from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError
@@ -60,7 +60,7 @@ def tree(server: Server, tmp_path) -> dict:
 
 
 def write(tree, *kinds):
-    return write_profiles(parse_settings(tree), Console(quiet=True), kinds)
+    return write_profiles(parse_settings(tree), SILENT, kinds)
 
 
 @pytest.mark.usefixtures("ray_cluster")

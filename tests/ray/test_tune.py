@@ -21,6 +21,7 @@ from hydra_ray.learn.tune.report import plot_search, tuned_table
 from hydra_ray.learn.tune.space import SearchSettings, load_search
 from hydra_ray.learn.tune.trial_log import TrialLog
 from hydra_ray.models.base import ADAPTER, Base
+from hydra_ray.progress import SILENT
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import TASKS
@@ -53,7 +54,7 @@ def tree(scorer, tmp_path):
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
-    settings, quiet = parse_settings(tree), Console(quiet=True)
+    settings, quiet = parse_settings(tree), SILENT
     roles = tune_users(settings, SearchSettings.model_validate(SEARCH), quiet)
     tuned = roles[ADAPTER]
     assert FALLBACK in tuned.results

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
-from rich.console import Console
-
 from hydra_ray.evaluate.curves.report import Curves, Point, plot_curves
 from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
@@ -24,6 +22,7 @@ from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.models.heads import Head
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, HydraError, Query, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.embedding import make_embedder
@@ -64,7 +63,7 @@ class CurveMaker:
         base: Trained.
         generator: The LLM, for answers.
         runner: Of the one event loop that the generator's connections belong to.
-        console: Shows progress.
+        listener: Is told how far it is.
     """
 
     def __init__(
@@ -74,10 +73,10 @@ class CurveMaker:
         base: Base,
         generator: Generator,
         runner: asyncio.Runner,
-        console: Console,
+        listener: ProgressListener,
     ) -> None:
         self._settings, self._task, self._base, self._generator = settings, task, base, generator
-        self._runner, self._console = runner, console
+        self._runner, self._listener = runner, listener
         self.log = FailureLog(settings.generator.max_failure_share)
         # Once: all points are counted alike.
         self._candidate_calls = calls_for_candidates(settings)
@@ -133,7 +132,7 @@ class CurveMaker:
         )
 
     def _collect(self, dataset: Dataset, calls: int, name: str) -> None:
-        collect_planned(self._of(name), self._task, self._units(dataset, calls), self._console).check()
+        collect_planned(self._of(name), self._task, self._units(dataset, calls), self._listener).check()
 
     def _fit(self, dataset: Dataset, units: list[Unit], name: str) -> dict[tuple[UserKey, str], Head]:
         told = teaching(self._of(name), self._task, dataset, units)
@@ -194,7 +193,7 @@ class CurveMaker:
         )
 
 
-def measure_curves(settings: Settings, console: Console) -> Curves:
+def measure_curves(settings: Settings, listener: ProgressListener) -> Curves:
     """Both curves on one split, written to `curves.json` and `curves.png` in `out`.
 
     Raises:
@@ -209,7 +208,7 @@ def measure_curves(settings: Settings, console: Console) -> Curves:
     with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as stack:
         generator = make_generator(settings, open_cache(settings))
         stack.callback(lambda: runner.run(generator.close()))
-        maker = CurveMaker(settings, task, base, generator, runner, console)
+        maker = CurveMaker(settings, task, base, generator, runner, listener)
         wanted = settings.evaluate
         curves = Curves(
             task.name,

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.examples.training_data import digest
 from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import ranked_by
 from hydra_ray.runtime.generators import generator_identity
@@ -70,7 +69,7 @@ def cells(settings: Settings) -> Iterator[Cell]:
             yield _cell(settings, task, seeds[0], count)
 
 
-def prepare(cell: Cell, console: Console) -> None:
+def prepare(cell: Cell, listener: ProgressListener) -> None:
     """Collects, trains and fits what the cell lacks; a killed preparation goes on where it was.
 
     A base that is there is trained anew where settings or training data have changed.
@@ -84,12 +83,12 @@ def prepare(cell: Cell, console: Console) -> None:
         train = _with(train, data=_with(train.data, max_users=cell.train_users))
     made_of, note = _made_of(train), settings.model_dir / "base_made_of.txt"
     if not note.exists() or note.read_text() != made_of:
-        _whole(collect_feedback(train, console))
+        _whole(collect_feedback(train, listener))
         # None while training: what a killed one leaves may be either base.
         note.unlink(missing_ok=True)
-        train_base(train, console)
+        train_base(train, listener)
         note.write_text(made_of)
-    fitted = fit_users(_with(settings, users=_fitted_users(settings)), console)
+    fitted = fit_users(_with(settings, users=_fitted_users(settings)), listener)
     if fitted.collected is not None:
         _whole(fitted.collected)
 

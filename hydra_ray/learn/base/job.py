@@ -1,4 +1,4 @@
-"""Two jobs of learning, from settings to what they leave behind: collect and train. `learn.fit` is the third."""
+"""Trains the shared base: from settings to base, heads and histories."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Console
-from rich.progress import (
-    TaskID,
-)
-
+from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.base.trainer import check_enough, fit_base
 from hydra_ray.learn.examples.training_data import teaching
-from hydra_ray.learn.progress import TrainState
 from hydra_ray.models.base import ROLES, Base
+from hydra_ray.progress import ProgressListener
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
-from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.settings import BaseSettings, Settings
 from hydra_ray.store.users import UserStore
 
@@ -38,7 +33,7 @@ class TrainReport:
     groups: dict[str, int]
 
 
-def train_base(settings: Settings, console: Console) -> TrainReport:
+def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
     """Trains both roles on the collected feedback of the training users; stores base, heads and histories.
 
     Raises:
@@ -51,7 +46,7 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
     for role in ROLES:
         check_enough(role, groups[role], settings.base)
     seed = settings.seed if settings.base.seed is None else settings.base.seed
-    with cluster(settings.ray), progress_bar(console) as bar:
+    with cluster(settings.ray), listener.bars() as bar:
         lines = {
             role: bar.add_task(f"Training the {role}", total=None, note=f"{len(groups[role])} groups") for role in ROLES
         }
@@ -72,11 +67,11 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
             storage=settings.model_dir / "training",
             show=show,
         )
-    with progress_bar(console) as bar:
+    with listener.bars() as bar:
         for role in ROLES:
             line = bar.add_task(f"Fitting what heads of the {role} share", total=None, note="texts encoded")
 
-            def encoded(done: int, total: int, line: TaskID = line) -> None:
+            def encoded(done: int, total: int, line: Any = line) -> None:
                 bar.update(line, completed=done, total=total)
 
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)

@@ -18,6 +18,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 
+from hydra_ray.learn.base.progress import Progress, TrainState
 from hydra_ray.learn.base.worker import (
     GROUP_SCHEMA,
     LoopConfig,
@@ -28,11 +29,11 @@ from hydra_ray.learn.base.worker import (
     trained_in,
 )
 from hydra_ray.learn.examples.groups import Group
-from hydra_ray.learn.progress import Progress, TrainState, watch
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cores_of_a_node
+from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.threads import PASSIVE_WAITS
 from hydra_ray.settings import BaseSettings
 from hydra_ray.steps.seeds import stable_seed

@@ -159,7 +159,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
 
     Args:
         config: What to do.
-        progress: Handle of a `learn.progress.Progress` actor.
+        progress: Handle of a `learn.base.progress.Progress` actor.
     """
     use_given_cpus()
     base = _in_agreed_precision(BaseSettings.model_validate(config.base))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 
-from rich.console import Console
-
 from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estimate
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.first_scores import FirstScores
@@ -14,6 +12,7 @@ from hydra_ray.learn.collect.plan import Unit, plan_units
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
 from hydra_ray.learn.collect.setup import asked_with, make_askers, make_questions
 from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, Usage
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.generators import (
@@ -26,7 +25,6 @@ from hydra_ray.runtime.generators import (
     open_cache,
 )
 from hydra_ray.runtime.loading import chosen_users
-from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import FailureLog
@@ -47,14 +45,14 @@ def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
     )
 
 
-def collect_feedback(settings: Settings, console: Console) -> CollectReport:
+def collect_feedback(settings: Settings, listener: ProgressListener) -> CollectReport:
     """Collects the feedback of the chosen users that is not there yet.
 
     Raises:
         HydraError: As of `collect_planned`; or the data or the users cannot be used.
     """
     task, dataset = chosen_users(settings)
-    return collect_plan(settings, task, dataset, console)[1]
+    return collect_plan(settings, task, dataset, listener)[1]
 
 
 def estimate_feedback(settings: Settings) -> Estimate:
@@ -87,7 +85,7 @@ def estimate_feedback(settings: Settings) -> Estimate:
 
 
 def collect_plan(
-    settings: Settings, task: Task, dataset: Dataset, console: Console
+    settings: Settings, task: Task, dataset: Dataset, listener: ProgressListener
 ) -> tuple[list[Unit], CollectReport]:
     """Plans what to ask the users about within `feedback.max_calls`, collects it, and gives the plan as well.
 
@@ -99,11 +97,11 @@ def collect_plan(
     if spent.calls:
         # A sample may cost a call of its own; that only drops units at the end.
         units = planned_units(settings, dataset)
-    return units, collect_planned(settings, task, units, console, spent)
+    return units, collect_planned(settings, task, units, listener, spent)
 
 
 def collect_planned(
-    settings: Settings, task: Task, units: list[Unit], console: Console, spent: Usage | None = None
+    settings: Settings, task: Task, units: list[Unit], listener: ProgressListener, spent: Usage | None = None
 ) -> CollectReport:
     """Collects the feedback of these units that is not there yet.
 
@@ -111,7 +109,7 @@ def collect_planned(
         settings: The LLM, and where feedback is kept.
         task: The task that the units are about.
         units: The plan.
-        console: Shows progress.
+        listener: Is told how far it is.
         spent: What was asked for this collection before.
 
     Raises:
@@ -127,7 +125,7 @@ def collect_planned(
         return report
     settings = with_less(settings, report.usage)
     check_generator(settings.generator, settings.feedback.askers)
-    with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
+    with cluster(settings.ray), engine_running(settings.generator), listener.bars() as bar:
         line = bar.add_task("Asking the LLM", total=len(units), completed=report.kept, note="")
 
         def show(report: CollectReport) -> None:

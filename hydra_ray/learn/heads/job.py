@@ -8,24 +8,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rich.console import Console
-
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
 from hydra_ray.learn.heads.fitter import Choice, HeadFitter
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
+from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
-from hydra_ray.learn.progress import EncodeLines, watch
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES, read_about
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel, check_kind
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
-from hydra_ray.runtime.progress import progress_bar
+from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 
@@ -47,7 +46,7 @@ class FitReport:
     collected: CollectReport | None
 
 
-def fit_users(settings: Settings, console: Console) -> FitReport:
+def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
     """Fits heads of the chosen users on the trained base, from their history alone, and stores both.
 
     Users whose history, feedback and settings are those of their last fit keep their heads.
@@ -66,7 +65,7 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
     with cluster(settings.ray):
         units, collected = list[Unit](), None
         if settings.fit.mode == "llm":
-            units, collected = collect_plan(settings, task, dataset, console)
+            units, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
         told = teaching(settings, task, dataset, units)
         store = UserStore(settings.store_url)
@@ -80,7 +79,7 @@ def fit_users(settings: Settings, console: Console) -> FitReport:
             kept[role] = len(dataset.users) - len(changed)
             shards += make_shards(role, changed, settings.fit.users_per_shard)
         # Shards are closed while Ray runs: what is under way ends with them.
-        with progress_bar(console) as bar, contextlib.ExitStack() as stack:
+        with listener.bars() as bar, contextlib.ExitStack() as stack:
             encoded = EncodeLines(bar, shards)
             lines = {
                 role: bar.add_task(

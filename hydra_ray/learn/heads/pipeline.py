@@ -19,7 +19,7 @@ import ray.data
 from hydra_ray.learn.examples.features import encode_all, read_features, write_features
 from hydra_ray.learn.examples.training_data import Teaching
 from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
-from hydra_ray.learn.progress import EncodeProgress
+from hydra_ray.learn.heads.progress import EncodeProgress
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.cluster import cores_of_a_node

@@ -7,16 +7,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rich.console import Console
-
 from hydra_ray.learn.collect.setup import make_askers
 from hydra_ray.learn.profiles.pipeline import Written, write_all
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, Usage, User
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.factory import make_profile_rules
 from hydra_ray.runtime.generators import check_generator
 from hydra_ray.runtime.loading import chosen_users, put_histories
-from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
@@ -97,7 +95,9 @@ class ProfileReport:
             )
 
 
-def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = tuple(KINDS)) -> ProfileReport:
+def write_profiles(
+    settings: Settings, listener: ProgressListener, kinds: Sequence[str] = tuple(KINDS)
+) -> ProfileReport:
     """Writes the profiles of the chosen users that are missing or out of date, and stores them with the histories.
 
     Others' texts are read where the tenant opted in: those of all users in the store.
@@ -120,7 +120,7 @@ def write_profiles(settings: Settings, console: Console, kinds: Sequence[str] = 
     report = ProfileReport(kept=len(kinds) * sum(bool(user.history) for user in dataset.users) - len(todo))
     if todo:
         check_generator(settings.generator, settings.feedback.askers)
-        with cluster(settings.ray), engine_running(settings.generator), progress_bar(console) as bar:
+        with cluster(settings.ray), engine_running(settings.generator), listener.bars() as bar:
             line = bar.add_task("Writing profiles", total=len(todo), note="")
 
             def show(report: ProfileReport) -> None:

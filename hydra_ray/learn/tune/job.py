@@ -16,7 +16,6 @@ import ray
 import ray.tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
-from rich.console import Console
 
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
@@ -24,6 +23,7 @@ from hydra_ray.learn.examples.features import read_features
 from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
 from hydra_ray.learn.heads.fitter import fit_options
 from hydra_ray.learn.heads.pipeline import encode_shards, encoding, features_file, make_shards, rows
+from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.tuned import (
     FALLBACK,
     PRIOR_WEIGHT,
@@ -34,7 +34,6 @@ from hydra_ray.learn.heads.tuned import (
     save_tuned,
     tuned_file,
 )
-from hydra_ray.learn.progress import EncodeLines, watch
 from hydra_ray.learn.tune.cohorts import find_cohorts, searched_cohorts
 from hydra_ray.learn.tune.holdout import Holdout
 from hydra_ray.learn.tune.space import Parameter, SearchSettings
@@ -42,10 +41,11 @@ from hydra_ray.learn.tune.trial_log import TrialLog
 from hydra_ray.models.base import read_about
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users
-from hydra_ray.runtime.progress import progress_bar
+from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import FitSettings, Settings
 from hydra_ray.steps.seeds import stable_seed
@@ -120,7 +120,7 @@ def course(values: Mapping[str, Any], job: TrialJob) -> Any:
         yield {"score": score, "best": best, "steps": steps}
 
 
-def tune_users(settings: Settings, search: SearchSettings, console: Console) -> dict[str, TunedRole]:
+def tune_users(settings: Settings, search: SearchSettings, listener: ProgressListener) -> dict[str, TunedRole]:
     """Searches settings for the cohorts of the chosen users, and keeps what was found beside the base.
 
     A search that was killed goes on where it was. Features are made once for all trials.
@@ -141,31 +141,33 @@ def tune_users(settings: Settings, search: SearchSettings, console: Console) -> 
     with cluster(settings.ray):
         units = list[Unit]()
         if settings.fit.mode == "llm":
-            units, collected = collect_plan(settings, task, dataset, console)
+            units, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
         told = teaching(settings, task, dataset, units)
         storage = (settings.out / "tune").resolve()
         for role in search.roles:
-            users = _features(told, role, base, storage / "features" / version, settings, console)
+            users = _features(told, role, base, storage / "features" / version, settings, listener)
             if len(users) < search.cohorts.min_users:
                 raise HydraError(
                     f"cohorts.min_users (of the search): {search.cohorts.min_users} users are wanted, and only "
                     f"{len(users)} of users={settings.users} have feedback that teaches the {role}: choose or collect "
                     "more, or lower it"
                 )
-            found[role] = _tune_role(role, users, base, storage, settings, search, console)
+            found[role] = _tune_role(role, users, base, storage, settings, search, listener)
         save_tuned(tuned_file(settings.model_dir, version), found)
         # Features are the users' data: they stay only for as long as a killed search may want them.
         shutil.rmtree(storage, ignore_errors=True)
     return found
 
 
-def _features(told: Teaching, role: str, base: Path, folder: Path, settings: Settings, console: Console) -> Users:
+def _features(
+    told: Teaching, role: str, base: Path, folder: Path, settings: Settings, listener: ProgressListener
+) -> Users:
     marks = {user.key: told.mark(role, user) for user in told.dataset.users}
     shards = make_shards(role, marks, settings.fit.users_per_shard)
     how = encoding(settings, base, folder)
     with (
-        progress_bar(console) as bar,
+        listener.bars() as bar,
         watch(how.progress, EncodeLines(bar, shards).show),
         contextlib.closing(rows(encode_shards(shards, told, how))) as encoded,
     ):
@@ -181,14 +183,14 @@ def _tune_role(
     storage: Path,
     settings: Settings,
     search: SearchSettings,
-    console: Console,
+    listener: ProgressListener,
 ) -> TunedRole:
     cohorts = find_cohorts([features for _, features in users], search.cohorts, settings.seed)
     names = [cohorts.of(features) for _, features in users]
     results: dict[str, CohortResult] = {}
     searched = [FALLBACK, *searched_cohorts(names, search.cohorts)]
     model, weight = HeadModel.load(base / role).cpu(), settings.method.prior_weights[role]
-    with progress_bar(console) as bar:
+    with listener.bars() as bar:
         line = bar.add_task(f"Searching for the {role}", total=len(searched) * search.trials, note="")
         for number, name in enumerate(searched):
             members = [one for one, own in zip(users, names, strict=True) if name in (FALLBACK, own)]

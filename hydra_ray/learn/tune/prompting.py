@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -19,12 +18,12 @@ from hydra_ray.learn.collect.plan import Unit, plan_units
 from hydra_ray.learn.tune.space import read_search
 from hydra_ray.methods import Ports
 from hydra_ray.methods.prompted import Prompted
+from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Candidate, Choice, HydraError, Query, Ranked, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import make_generator, open_cache
 from hydra_ray.runtime.loading import chosen_users
-from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator
@@ -73,7 +72,7 @@ class Way:
         return sum(self.scores) / len(self.scores) if self.scores else 0.0
 
 
-def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]:
+def search_asking(settings: Settings, path: Path, listener: ProgressListener) -> list[Way]:
     """Successive halving (Jamieson and Talwalkar, 2016) over ways to ask, on the chosen users' pseudo-queries.
 
     In each round all ways that are left are asked the same new queries, greedily, and the worse half is
@@ -82,7 +81,7 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
     Args:
         settings: Whose pseudo-queries; the LLM.
         path: Of the search.
-        console: Shows progress.
+        listener: Is told how far it is.
 
     Returns:
         The ways, best first: whoever stayed longer is better, then by mean score.
@@ -101,7 +100,7 @@ def search_asking(settings: Settings, path: Path, console: Console) -> list[Way]
         why = "have no history" if dataset.pairs else f"have histories of task {task.name} that hold no questions"
         raise HydraError(f"users: those of {settings.users} {why}; there is nothing to ask again")
     ways = _ways(search)
-    with generator_running(settings), asyncio.Runner() as runner, progress_bar(console) as bar, ExitStack() as stack:
+    with generator_running(settings), asyncio.Runner() as runner, listener.bars() as bar, ExitStack() as stack:
         generator = make_generator(settings, open_cache(settings))
         line = bar.add_task("Asking in several ways", total=search.calls, note=f"{len(ways)} ways")
         stack.callback(lambda: runner.run(generator.close()))

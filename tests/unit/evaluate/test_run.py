@@ -1,16 +1,16 @@
 """What an evaluation refuses before anything is asked or trained."""
 
 import pytest
-from rich.console import Console
 
 from hydra_ray.evaluate.run import evaluate
+from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError
 from hydra_ray.settings import SettingsError, parse_settings
 
 
 def refused(split="dev", **wanted):
     tree = parse_settings({"data": {"format": "simulated", "task": "demo", "split": split}, "evaluate": wanted})
-    evaluate(tree, Console(quiet=True))
+    evaluate(tree, SILENT)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from collections import Counter
 import pytest
 from film_records import write_films
 from openai_endpoint import completion, serving
-from rich.console import Console
 
 from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.evaluate.runs import read_dump
+from hydra_ray.progress import SILENT
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError
 
@@ -70,7 +70,7 @@ def tree(endpoint, tmp_path):
 
 def run(tree, **generator):
     settings = parse_settings({**tree, "generator": {**tree["generator"], **generator}})
-    return evaluate(settings, Console(quiet=True)), settings
+    return evaluate(settings, SILENT), settings
 
 
 def written(tree, tmp_path):

@@ -5,7 +5,7 @@ from rich.progress import Progress as Bar
 
 from hydra_ray.learn.base.job import course
 from hydra_ray.learn.heads.pipeline import Shard
-from hydra_ray.learn.progress import EncodeLines, EncodeProgress
+from hydra_ray.learn.heads.progress import EncodeLines, EncodeProgress
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
 

@@ -9,6 +9,7 @@ from hydra_ray.evaluate.curves.measure import CurveMaker
 from hydra_ray.evaluate.curves.report import Curves, Point, curve_tables
 from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.models.base import Base
+from hydra_ray.progress import SILENT
 from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate import GenerateError
@@ -32,7 +33,7 @@ def answers(dataset, scripted, scorer, tag_task, tmp_path):
         base = Base("v", tag_task, scorer(), scorer())
         with asyncio.Runner() as runner:
             settings = parse_settings({"out": str(tmp_path)})
-            maker = CurveMaker(settings, tag_task, base, scripted(answer), runner, Console(quiet=True))
+            maker = CurveMaker(settings, tag_task, base, scripted(answer), runner, SILENT)
             return maker._answers(dataset, {}, "rag"), maker
 
     return run

@@ -4,13 +4,13 @@ import json
 from collections import Counter
 
 import pytest
-from rich.console import Console
 
 from hydra_ray.evaluate.run import _jobs
 from hydra_ray.evaluate.runner import experiments as module
 from hydra_ray.evaluate.runner.experiments import _made_of, _whole, cells, prepare
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.heads.job import FitReport
+from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
@@ -125,7 +125,7 @@ def prepared(out, epochs=4):
     data = {"format": "simulated", "task": "demo", "split": "dev", "train_users": 2, "dev_users": 2, "history": 2}
     tree = parse_settings({"out": str(out), "data": data, "base": {"epochs": epochs}, "evaluate": {"seeds": [0]}})
     for cell in cells(tree):
-        prepare(cell, Console(quiet=True))
+        prepare(cell, SILENT)
 
 
 def test_a_preparation_trains_only_where_it_has_not_or_where_something_changed(steps, tmp_path):

@@ -8,6 +8,7 @@ from rich.console import Console
 from hydra_ray.learn.collect.plan import pseudo_unit
 from hydra_ray.learn.tune import prompting as ask_search
 from hydra_ray.learn.tune.prompting import asked_table, search_asking
+from hydra_ray.progress import SILENT
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError
@@ -52,7 +53,7 @@ def test_the_worse_half_is_given_up_round_by_round_within_the_calls(settings, se
 
     monkeypatch.setattr(ask_search, "_scores", scores)
     path = search(calls=60, shots=[0, 1, 2], retrievers=["bm25", "recent"])
-    ways = search_asking(settings, path, Console(quiet=True))
+    ways = search_asking(settings, path, SILENT)
     assert [(way.retriever, way.shots) for way in ways][:2] == [("recent", 2), ("bm25", 2)]
     assert len(ways) == 5, "without shots retrievers do not differ"
     assert ways[0].out_at is None
@@ -67,7 +68,7 @@ def test_the_worse_half_is_given_up_round_by_round_within_the_calls(settings, se
 
 
 def test_each_way_shows_its_own_number_of_items_from_before_the_query(settings, search, llm):
-    search_asking(settings, search(calls=8, shots=[0, 3], retrievers=["recent"]), Console(quiet=True))
+    search_asking(settings, search(calls=8, shots=[0, 3], retrievers=["recent"]), SILENT)
     assert llm.closed
     turns = {len(request.messages) for request in llm.requests}
     lengths = {sum(len(message.content) for message in request.messages) for request in llm.requests}
@@ -79,9 +80,9 @@ def test_each_way_shows_its_own_number_of_items_from_before_the_query(settings, 
 
 def test_a_search_that_cannot_be_made_names_what_is_wrong(settings, search):
     with pytest.raises(SettingsError, match="retrievers"):
-        search_asking(settings, search(retrievers=["magic"]), Console(quiet=True))
+        search_asking(settings, search(retrievers=["magic"]), SILENT)
     with pytest.raises(SettingsError, match="calls"):
-        search_asking(settings, search(calls=0), Console(quiet=True))
+        search_asking(settings, search(calls=0), SILENT)
 
 
 def test_people_who_share_an_item_are_each_shown_their_own_history(settings, search, llm, monkeypatch):
@@ -119,7 +120,7 @@ def test_a_dead_endpoint_ranks_nothing(settings, search, scripted, monkeypatch):
 
     llm = failing(scripted, monkeypatch, die)
     with pytest.raises(UnfinishedError, match=r"answered none of the first 32 requests, the last with: HTTP 503"):
-        search_asking(settings, search(calls=400), Console(quiet=True))
+        search_asking(settings, search(calls=400), SILENT)
     assert len(llm.requests) < 128 + 32
 
 
@@ -131,7 +132,7 @@ def test_one_request_that_fails_for_now_leaves_the_search_unfinished(settings, s
 
     llm = failing(scripted, monkeypatch, fail)
     with pytest.raises(UnfinishedError, match=r"1 requests were not answered: 1 server \(HTTP 503\)"):
-        search_asking(settings, search(calls=40), Console(quiet=True))
+        search_asking(settings, search(calls=40), SILENT)
 
 
 def test_refusals_score_nothing_and_are_counted_apart(settings, search, scripted, monkeypatch):
@@ -142,7 +143,7 @@ def test_refusals_score_nothing_and_are_counted_apart(settings, search, scripted
 
     failing(scripted, monkeypatch, refuse_shots)
     path = search(calls=24, shots=[1, 4], retrievers=["recent"])
-    ways = search_asking(settings, path, Console(quiet=True))
+    ways = search_asking(settings, path, SILENT)
     four = next(way for way in ways if way.shots == 4)
     # Who has no history is shown none, and is answered.
     refused = four.unanswered.total()

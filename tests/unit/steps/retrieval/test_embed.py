@@ -134,7 +134,8 @@ def test_one_text_does_not_wait_for_anothers_thousands(encoder):
 
 def test_nothing_is_loaded_before_a_text_is_embedded():
     code = (
-        "import sys, hydra_ray.steps.profiles.peers, hydra_ray.steps.retrieval.retrievers, hydra_ray.steps.retrieval.embed as embed; "
+        "import sys, hydra_ray.steps.profiles.peers, hydra_ray.steps.retrieval.retrievers; "
+        "import hydra_ray.steps.retrieval.embed as embed; "
         "embed.SharedEmbedder('minilm', 256, 'auto'); "
         "sys.exit(bool({'torch', 'transformers', 'faiss'} & set(sys.modules)))"
     )
