@@ -22,7 +22,7 @@ from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
 from hydra_ray.runtime.progress import progress_bar
 from hydra_ray.settings import BaseSettings, Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 # Of the time that a step takes in which a frozen encoder reads texts; measured on the demo's data.
 _STEP_WITHOUT_READING = 0.1
@@ -82,7 +82,7 @@ def train_base(settings: Settings, console: Console) -> TrainReport:
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
-    users = UserStore(settings.store_url)
+    users = open_store(settings.store_url)
     for role in ROLES:
         users.put_heads(base.version, role, fitted.roles[role].heads)
     put_histories(users, dataset)
