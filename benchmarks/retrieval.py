@@ -26,11 +26,12 @@ from rich.table import Table
 
 from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
 from hydra_ray.serve.histories import IndexedHistories
+from hydra_ray.settings import MethodSettings
 from hydra_ray.steps.retrieval.retrievers import lexical
 from hydra_ray.store.users import UserStore
 
 _WORDS = 20_000
-_SHOTS = 4
+_SHOTS, _STEMMER = MethodSettings().shots, MethodSettings().stemmer
 BIG = UserKey("acme", "big")
 
 Retrieve = Callable[[Query], Awaitable[list[Ranked]]]
@@ -84,15 +85,15 @@ def fill(store: UserStore, texts: Texts, sizes: Sizes) -> list[UserKey]:
 
 def sides(store: UserStore) -> dict[str, Retrieve]:
     """Each with nothing in memory yet."""
-    histories = IndexedHistories(store, 512 << 20)
+    histories = IndexedHistories(store, 512 << 20, _STEMMER)
 
     async def anew(query: Query) -> list[Ranked]:
-        return await asyncio.to_thread(lambda: lexical(query, store.history(query.user), _SHOTS))
+        return await asyncio.to_thread(lambda: lexical(query, store.history(query.user), _SHOTS, _STEMMER))
 
     async def kept(query: Query) -> list[Ranked]:
         history = await histories.of(query.user)
         with histories.short_work():
-            return await asyncio.to_thread(lexical, query, history, _SHOTS)
+            return await asyncio.to_thread(lexical, query, history, _SHOTS, _STEMMER)
 
     return {"anew": anew, "kept": kept}
 

@@ -70,7 +70,7 @@ class Retriever:
     """
 
     def __init__(
-        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None = None
+        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None
     ) -> None:
         use_given_cpus()
         self._store = UserStore(store_url)
