@@ -7,10 +7,11 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from defaults import simulate
 from openai import OpenAI
 from torch.testing import assert_close
 
-from hydra_ray.data.simulated import labels_in, simulate
+from hydra_ray.data.simulated import labels_in
 from hydra_ray.demo import ask
 from hydra_ray.models.base import ADAPTER, ROLES, read_about
 from hydra_ray.models.heads import Head

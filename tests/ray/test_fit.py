@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from defaults import load_base
 from killing import kill_when
 from torch.testing import assert_close
 
@@ -71,7 +72,7 @@ def test_the_cluster_fits_what_one_process_would(tree, kind):
     assert report.heads == {ADAPTER: USERS, RERANKER: 0}, "what helps the LLM only the LLM can tell"
     task, dataset = chosen_users(settings)
     told, store = teaching(settings, task, dataset, []), open_store(settings.store_url)
-    base = Base.load(settings.model_dir / "base")
+    base = load_base(settings.model_dir / "base")
     fitter = HeadFitter(base.adapter.heads, lambda features: Choice(settings.fit), settings.base.loss)
     for user in dataset.users[:3]:
         features = encode_all(base.adapter, [told.groups(ADAPTER, user)])

@@ -131,7 +131,7 @@ def test_a_trial_that_was_being_written_is_left_out(tmp_path):
     for score in (0.25, 0.5):
         ended = {"best": score, "steps": 40, "training_iteration": 2, "done": True}
         log.on_trial_complete(1, [], SimpleNamespace(config={"lr": 0.1}, last_result=ended))
-    (log.folder / "writing").write_text('{"values": {"lr":')
+    (log.folder / "00002.json.4f0c.partial").write_text('{"values": {"lr":')
     assert log.read() == [Trial({"lr": 0.1}, score, 40, 2) for score in (0.25, 0.5)]
 
 
