@@ -47,10 +47,6 @@ class UserStore:
         self._database = Database(url)
         bring_up_to_date(self._database)
 
-    def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
-        """Replaces one user's history."""
-        self.put_histories({key: items})
-
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
         """Replaces users' histories; each user's is replaced whole."""
         for keys in self._in_turn(_batches(histories, lambda key: len(histories[key]), _ROWS_AT_ONCE)):

@@ -149,7 +149,7 @@ def test_history_written_while_it_serves_counts_at_once(client, demo_settings, p
     known = people[0].users[0]
     newcomer = UserKey(demo_settings.tenant, "arrived a moment ago")
     store = UserStore(demo_settings.store_url)
-    store.put_history(newcomer, [replace(item, id=f"new-{item.id}") for item in known.history])
+    store.put_histories({newcomer: [replace(item, id=f"new-{item.id}") for item in known.history]})
     reply = ask(client, "hydra", known.queries[0].input, newcomer.user)
     store.delete(newcomer)
     assert reply["hydra"]["head"] == "shared"

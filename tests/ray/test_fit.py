@@ -112,7 +112,7 @@ def test_who_is_in_the_store_only_is_fitted_from_there(tree, item):
     store, history = UserStore(settings.store_url), chosen_users(parse_settings(tree))[1].users[0].history
     ann, stranger = UserKey("default", "ann"), UserKey("another", "ann")
     for key in (ann, stranger):
-        store.put_history(key, history)
+        store.put_histories({key: history})
     report = fit({**tree, "data": {"format": "store"}})
     assert (report.users, report.heads) == (1, {ADAPTER: 1, RERANKER: 0})
     assert store.head(ann, VERSION, ADAPTER) is not None

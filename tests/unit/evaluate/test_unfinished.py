@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from film_records import write_films
 from openai_endpoint import completion, serving
+from results_file import read_outcome
 from rich.console import Console
 
-from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.evaluate.runs import read_dump
 from hydra_ray.settings import parse_settings

@@ -32,7 +32,7 @@ def inputs(ranked):
 async def test_own_history_is_ranked_as_it_is_now(retriever, store, query, item):
     serving = retriever()
     assert await serving(query("robot"), 2, "bm25") == []
-    store.put_history(ANN, [item("a robot"), item("a cow")])
+    store.put_histories({ANN: [item("a robot"), item("a cow")]})
     assert inputs(await serving(query("robot"), 1, "bm25")) == ["a robot"]
 
 

@@ -103,7 +103,7 @@ class Gate:
 def held(sqlite_url):
     """A store beside which somebody writes until told to end."""
     store, other = UserStore(sqlite_url), UserStore(sqlite_url)
-    store.put_history(ANN, [film(1)])
+    store.put_histories({ANN: [film(1)]})
     gate = Gate(other)
     with ThreadPoolExecutor(1) as threads:
         writing = threads.submit(gate)
@@ -146,7 +146,7 @@ def test_a_writer_that_waited_too_long_says_so_in_one_line(held, monkeypatch):
 
 def test_a_reader_keeps_the_state_that_it_began_with(sqlite_url):
     store, other = UserStore(sqlite_url), UserStore(sqlite_url)
-    store.put_history(ANN, [film(1)])
+    store.put_histories({ANN: [film(1)]})
     with store._database.reading() as db:
         count = "select count(*) from history"
         assert db.exec_driver_sql(count).scalar() == 1
@@ -169,7 +169,7 @@ def test_a_bulk_write_is_in_short_transactions_each_whole_for_its_users(url, few
     assert all(count >= 20 for count in counts.values()), counts
     # A user is never in two.
     begun.clear()
-    store.put_history(ANN, [film(number) for number in range(1_000)])
+    store.put_histories({ANN: [film(number) for number in range(1_000)]})
     assert len(begun) == 1
     store.close()
 
@@ -201,7 +201,7 @@ def test_a_process_killed_in_a_bulk_write_leaves_every_user_whole(sqlite_url, se
     for items in histories.values():
         assert [item.id for item in items] == [str(number) for number in range(20)]
         assert len({item.input for item in items}) == 1
-    store.put_history(ANN, [film()])
+    store.put_histories({ANN: [film()]})
     assert store.history(ANN) == (film(),)
     store.close()
 
@@ -255,7 +255,7 @@ def stored(place):
     """The URL of a store, and the store."""
     url = f"sqlite:///{place / 'users.db'}"
     store = UserStore(url)
-    store.put_history(ANN, [film(1)])
+    store.put_histories({ANN: [film(1)]})
     yield url, store
     store.close()
 

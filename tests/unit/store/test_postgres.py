@@ -17,7 +17,7 @@ def film(number):
 
 def test_updates_of_one_user_at_once_lose_nothing(postgres_url):
     stores = [UserStore(postgres_url) for _ in range(4)]
-    stores[0].put_history(ANN, [film(-1)])
+    stores[0].put_histories({ANN: [film(-1)]})
 
     def update(number):
         with stores[number % 4].updating_evidence(ANN, "v1", "adapter") as update:

@@ -210,7 +210,7 @@ def open_at_once(url, number):
         barrier.wait()
         store = UserStore(url)
         history = store.history(BOB)
-        store.put_history(BOB, [FILM])
+        store.put_histories({BOB: [FILM]})
         store.close()
         return history
 

@@ -106,7 +106,7 @@ def test_an_update_that_leaves_nothing_removes_the_head(store):
 
 def test_an_error_rolls_evidence_history_and_head_back(store, item):
     before = store.stamps([ANN], *ABOUT)
-    store.put_history(ANN, [item("a")])
+    store.put_histories({ANN: [item("a")]})
 
     def fail():
         with store.updating_evidence(ANN, *ABOUT) as update:

@@ -30,7 +30,7 @@ def test_who_has_no_history_has_no_version(store):
     assert store.history_change(ANN, None) == HistoryChange(None, True, [])
     assert store.delete_item(ANN, "a") is False
     store.delete(ANN)
-    store.put_history(ANN, [])
+    store.put_histories({ANN: []})
     assert versions(store) == dict.fromkeys(USERS)
 
 
@@ -40,9 +40,9 @@ def test_every_write_changes_the_version_of_its_user_and_nobody_elses(store, ite
         lambda: store.append_history(ANN, item("c")),
         lambda: store.append_history(ANN, item("a", "another answer")),
         lambda: store.delete_item(ANN, "b"),
-        lambda: store.put_history(ANN, [item("a"), item("d")]),
-        lambda: store.put_history(ANN, []),
-        lambda: store.put_history(ANN, [item("a")]),
+        lambda: store.put_histories({ANN: [item("a"), item("d")]}),
+        lambda: store.put_histories({ANN: []}),
+        lambda: store.put_histories({ANN: [item("a")]}),
         lambda: store.delete(ANN),
         lambda: store.append_history(ANN, item("a")),
     ]
@@ -56,26 +56,26 @@ def test_every_write_changes_the_version_of_its_user_and_nobody_elses(store, ite
 
 
 def test_what_changes_nothing_keeps_the_version(store, item):
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     before = versions(store)
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     store.delete_item(ANN, "c")
     store.put_heads("v1", "adapter", {ANN: None})
     assert versions(store) == before
 
 
 def test_a_history_that_only_grew_is_read_from_where_it_was(store, item):
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     before = store.history_version(ANN)
     store.append_history(ANN, item("c"))
-    store.put_history(ANN, [item("a"), item("b"), item("c"), item("d")])
+    store.put_histories({ANN: [item("a"), item("b"), item("c"), item("d")]})
     assert store.history_change(ANN, before) == HistoryChange(
         store.history_version(ANN), False, [(2, item("c")), (3, item("d"))]
     )
 
 
 def test_the_place_of_an_item_that_is_gone_is_not_given_again(store, item):
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     before = store.history_version(ANN)
     store.delete_item(ANN, "b")
     store.append_history(ANN, item("c"))
@@ -85,7 +85,7 @@ def test_the_place_of_an_item_that_is_gone_is_not_given_again(store, item):
 
 def test_what_was_added_is_found_in_an_index_however_long_the_history_is(sqlite_url, item):
     store, plans = UserStore(sqlite_url), []
-    store.put_history(ANN, [item("a")])
+    store.put_histories({ANN: [item("a")]})
     before = store.history_version(ANN)
     store.append_history(ANN, item("b"))
     store.delete_item(ANN, "a")
@@ -134,7 +134,7 @@ writes = st.one_of(
 def write(store, truth, what, user, about):
     """The same to a store and to histories as dicts."""
     if what == "put":
-        store.put_history(user, about)
+        store.put_histories({user: about})
         truth[user] = {item.id: item for item in about}
     elif what == "append":
         store.append_history(user, about)

@@ -84,7 +84,7 @@ def test_a_history_that_changes_leaves_profiles_and_one_whose_item_is_taken_back
     store.put_profiles([(ANN, profile), (BOB, UserProfile("pag", "of bob", MARK))])
     store.append_history(BOB, item("more"))
     store.append_history(ANN, item("more"))
-    store.put_history(ANN, [item("film"), item("third")])
+    store.put_histories({ANN: [item("film"), item("third")]})
     assert (store.profile(ANN, "dpl"), store.profile(BOB, "pag").text) == (profile, "of bob")
     assert store.delete_item(BOB, "more") is True
     assert store.profile(ANN, "dpl") is store.profile(BOB, "pag") is None

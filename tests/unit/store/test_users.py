@@ -52,36 +52,36 @@ def lasting(tmp_path_factory):
 
 @given(history=st.lists(items, max_size=6, unique_by=lambda item: item.id), key=st.builds(UserKey, texts, texts))
 def test_any_history_comes_back_as_it_was(lasting, history, key):
-    lasting.put_history(key, history)
+    lasting.put_histories({key: history})
     assert lasting.history(key) == tuple(history)
 
 
 def test_a_history_keeps_its_order_whatever_its_ids_and_dates(store, item):
     history = (item("b", ts="2003"), item("10", ts="2001"), item("a"), item("9", ts="2002"))
-    store.put_history(ANN, history)
+    store.put_histories({ANN: history})
     assert store.history(ANN) == history
 
 
 @given(history=st.lists(items, max_size=6, unique_by=lambda item: item.id), key=st.builds(UserKey, texts, texts))
 def test_all_histories_of_a_tenant_are_what_each_one_is(lasting, history, key):
-    lasting.put_history(key, history)
+    lasting.put_histories({key: history})
     found = lasting.histories(key.tenant)
     assert list(found) == [user for user in lasting.users() if user.tenant == key.tenant]
     assert all(tuple(found[user]) == lasting.history(user) for user in found)
 
 
 def test_a_new_history_replaces_the_old_one(store, item):
-    store.put_history(ANN, [item("a", "old"), item("b")])
-    store.put_history(ANN, [item("c"), item("a", "new")])
+    store.put_histories({ANN: [item("a", "old"), item("b")]})
+    store.put_histories({ANN: [item("c"), item("a", "new")]})
     assert store.history(ANN) == (item("c"), item("a", "new"))
-    store.put_history(ANN, [])
+    store.put_histories({ANN: []})
     assert store.history(ANN) == ()
 
 
 def test_a_history_that_cannot_be_written_leaves_the_old_one(store, item):
-    store.put_history(ANN, [item("a")])
+    store.put_histories({ANN: [item("a")]})
     with pytest.raises(IntegrityError):
-        store.put_history(ANN, [item("b"), item("b")])
+        store.put_histories({ANN: [item("b"), item("b")]})
     assert store.history(ANN) == (item("a"),)
 
 
@@ -94,7 +94,7 @@ def test_an_item_is_added_at_the_end_whatever_its_date(store, item):
 
 
 def test_an_item_of_the_same_id_is_replaced_and_moves_to_the_end(store, item):
-    store.put_history(ANN, [item("a", "old"), item("b"), item("c")])
+    store.put_histories({ANN: [item("a", "old"), item("b"), item("c")]})
     store.append_history(ANN, item("a", "new"))
     assert store.history(ANN) == (item("b"), item("c"), item("a", "new"))
     store.append_history(ANN, item("a", "newest"))
@@ -102,8 +102,8 @@ def test_an_item_of_the_same_id_is_replaced_and_moves_to_the_end(store, item):
 
 
 def test_one_item_is_deleted_and_the_others_keep_their_order(store, item):
-    store.put_history(ANN, [item("a"), item("b"), item("c")])
-    store.put_history(BOB, [item("b")])
+    store.put_histories({ANN: [item("a"), item("b"), item("c")]})
+    store.put_histories({BOB: [item("b")]})
     assert store.delete_item(ANN, "b") is True
     assert store.delete_item(ANN, "b") is store.delete_item(ANN, "b%") is False
     store.append_history(ANN, item("d"))
@@ -117,7 +117,7 @@ def test_one_item_is_deleted_and_the_others_keep_their_order(store, item):
     key=st.builds(UserKey, texts, texts),
 )
 def test_a_history_is_what_was_added_and_not_deleted(lasting, history, changes, key):
-    lasting.put_history(key, history)
+    lasting.put_histories({key: history})
     for added, changed in changes:
         history = [item for item in history if item.id != changed.id]
         if added:
@@ -129,8 +129,8 @@ def test_a_history_is_what_was_added_and_not_deleted(lasting, history, changes, 
 
 
 def test_users_of_one_name_are_apart_in_each_tenant(store, item):
-    store.put_history(ANN, [item("a", "hers")])
-    store.put_history(HER_NAMESAKE, [item("a", "another's")])
+    store.put_histories({ANN: [item("a", "hers")]})
+    store.put_histories({HER_NAMESAKE: [item("a", "another's")]})
     store.put_heads("v1", "adapter", {HER_NAMESAKE: HEAD})
     assert store.history(ANN) == (item("a", "hers"),)
     assert store.head(ANN, "v1", "adapter") is None
@@ -220,7 +220,7 @@ def test_deleting_removes_exactly_one_user(store, item):
         store.put_heads(version, role, dict.fromkeys(keys, HEAD))
         store.put_evidence(version, role, {key: {"a": b"told"} for key in keys})
     for key in keys:
-        store.put_history(key, [item("a"), item("b")])
+        store.put_histories({key: [item("a"), item("b")]})
     store.delete(ANN)
     assert store.history(ANN) == ()
     assert evidence(store, ANN) == evidence(store, ANN, "v2", "reranker") == []
@@ -235,7 +235,7 @@ def test_deleting_removes_exactly_one_user(store, item):
 
 
 def test_users_survive_reopening(store, url, item):
-    store.put_history(ANN, [item("a")])
+    store.put_histories({ANN: [item("a")]})
     store.put_heads("v1", "adapter", {ANN: HEAD})
     store.close()
     again = UserStore(url)
@@ -293,7 +293,7 @@ def test_users_are_found_in_the_index_however_many_there_are(sqlite_url):
 
 
 def test_histories_of_many_users_are_replaced_together_and_nobody_elses(store, item):
-    store.put_history(HER_NAMESAKE, [item("a", "another's")])
+    store.put_histories({HER_NAMESAKE: [item("a", "another's")]})
     many = {UserKey("acme", str(number)): (item("a", str(number)), item("b")) for number in range(1_500)}
     store.put_histories(many)
     store.put_histories({ANN: (item("c"),), UserKey("acme", "7"): ()})
