@@ -6,8 +6,7 @@ import re
 
 import pytest
 import quirky_endpoint as quirky
-
-from hydra_ray.evaluate.reporting.files import read_outcome
+from results_file import read_outcome
 
 ASKED = ("明天能开会吗", "会议室周五有空吗", "你可以帮我看一下报告吗", "晚上一起吃饭好吗", "这个价格合适吗")
 QUIRKS = ("zh", "n1", "think")

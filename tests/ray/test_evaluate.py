@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from openai_endpoint import completion, serving
+from results_file import read_outcome
 
-from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate, score
 from hydra_ray.evaluate.runs import read_dump, read_dumps
 from hydra_ray.methods import METHODS

@@ -11,18 +11,14 @@ from dataclasses import asdict, astuple, fields
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from hydra_ray.atomic import write_text
 from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.results import Cost, Outcome, TaskOutcome
 from hydra_ray.evaluate.scoring.align import METHOD
-from hydra_ray.records import HydraError
 from hydra_ray.steps.generate import FINAL_KINDS
 
 SCHEMA = "hydra-ray/results/v2"
 
-_OUTCOME = TypeAdapter(Outcome)
 _INTERVAL = tuple(one.name for one in fields(Interval))
 _COSTS = tuple(one.name for one in fields(Cost))
 _FINAL = tuple(sorted(FINAL_KINDS))
@@ -49,29 +45,6 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
         write_text(folder / name, text)
 
 
-def read_outcome(path: Path) -> Outcome:
-    """Reads a `results.json`.
-
-    Raises:
-        HydraError: The file is missing, is no JSON, or follows another schema.
-    """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"), object_hook=_with_ends)
-    except FileNotFoundError:
-        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes it") from None
-    except ValueError as error:
-        raise HydraError(f"{path}: not JSON: {error}") from None
-    schema = values.pop("schema", None) if isinstance(values, dict) else None
-    if schema != SCHEMA:
-        raise HydraError(f'{path}: the schema is "{schema}", this version reads "{SCHEMA}"; evaluate again')
-    try:
-        return _OUTCOME.validate_python(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise HydraError(f"{path}: {where}: {first['msg']}; evaluate again") from None
-
-
 def to_json(outcome: Outcome) -> dict[str, Any]:
     """As plain JSON values: no NaN, no infinity. What is about one task only says it at the top too."""
     alone = _at_the_top(outcome.tasks[0]) if len(outcome.tasks) == 1 else {}
@@ -94,14 +67,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(own) for own in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _with_ends(values: dict[str, Any]) -> dict[str, Any]:
-    # Only an interval has these keys; an end that is not there is infinitely far away.
-    if set(values) == set(_INTERVAL):
-        ends = {"low": -math.inf, "high": math.inf}
-        values |= {name: end for name, end in ends.items() if values[name] is None}
-    return values
 
 
 def _results(outcome: Outcome) -> Iterator[Sequence[Any]]:

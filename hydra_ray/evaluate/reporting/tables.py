@@ -26,13 +26,6 @@ def outcome_tables(outcome: Outcome) -> list[Table]:
     return tables
 
 
-def outcome_markdown(outcome: Outcome) -> str:
-    """The same tables in Markdown, a heading above each and its caption below; controls are in italics at the end."""
-    parts = [f"## {task.task}, {task.split}\n\n{_task_markdown(task)}\n\n{caption(task)}\n" for task in outcome.tasks]
-    overall = _overall(outcome)
-    return "\n".join([*parts, *([f"## All tasks\n\n{overall}\n"] if overall else [])])
-
-
 def caption(task: TaskOutcome) -> str:
     """What the numbers are about and what they come to, in plain words."""
     seeds = f" under {len(task.seeds)} training seeds" if len(task.seeds) > 1 else ""
@@ -108,20 +101,6 @@ def _task_table(task: TaskOutcome) -> Table:
     for method in task.controls:
         table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)), *_unanswered(task, method))
     return table
-
-
-def _task_markdown(task: TaskOutcome) -> str:
-    headings = [*(_heading(task, metric) for metric in task.metrics), *_unanswered_heading(task)]
-    rows = [["method", *headings], ["---", *("---:" for _ in headings)]]
-    rows += [
-        [method, *(f"**{cell}**" if best else cell for cell, best in _cells(task, method)), *_unanswered(task, method)]
-        for method in _competitors(task)
-    ]
-    rows += [
-        [f"*{method}* (control)", *(cell for cell, _ in _cells(task, method)), *_unanswered(task, method)]
-        for method in task.controls
-    ]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _unanswered_heading(task: TaskOutcome) -> list[str]:

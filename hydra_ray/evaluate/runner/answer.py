@@ -251,6 +251,9 @@ def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, 
         keys = [user.key for user in dataset.users]
         stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]
         parts += [base.version, stamps]
+    if settings.method.stemmer:
+        # Runs of versions that left it out, and ranked by whole words here, are asked again.
+        parts.append("stemmed")
     return fingerprint(parts)
 
 

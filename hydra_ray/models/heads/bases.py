@@ -129,17 +129,6 @@ def posterior(
     return {"mean": w.float(), "precision": precision[:, rows, columns].float()}
 
 
-def deviation(head: Mapping[str, Tensor], phi: Tensor) -> Tensor:
-    """Standard deviation of a user's delta for basis values of shape (decisions, bases), shape (decisions,)."""
-    bases = phi.shape[1]
-    rows, columns = torch.tril_indices(bases, bases)
-    lower = torch.zeros(bases, bases, dtype=torch.float64)
-    lower[rows, columns] = head["precision"].double()
-    precision = lower + lower.tril(-1).T
-    solved = torch.cholesky_solve(phi.double().T, torch.linalg.cholesky(precision))
-    return (phi.double().T * solved).sum(0).sqrt().float()
-
-
 class _Listwise:
     """`losses.listwise` as a likelihood, its target computed once."""
 

@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from film_records import write_films
 from openai_endpoint import completion, serving
+from results_file import read_outcome
 
-from hydra_ray.evaluate.reporting.files import read_outcome
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.evaluate.runs import read_dump
 from hydra_ray.progress import SILENT

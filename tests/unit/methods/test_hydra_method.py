@@ -12,7 +12,8 @@ from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
-RECIPE = recipe(retrieve=4, shots=2, candidates=8, temperature=0.9, evidence=5, seed=7)
+# One request for all candidates, so that every call and vote can be counted.
+RECIPE = recipe(greedy=False, retrieve=4, shots=2, candidates=8, temperature=0.9, evidence=5, seed=7)
 SAMPLES = ["Drama.", "comedy", "drama", "comedy", "sci-fi", "comedy"]
 
 
@@ -84,6 +85,16 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == (film.id, "sci-fi", "user", ())
     assert [ranked.item for ranked in answer.history] == shown
     assert answer.usage.calls == 1
+
+
+async def test_by_default_the_first_candidate_is_the_greedy_answer(scripted, tag_task, history, film):
+    steps = Steps(history, texts=["drama"])
+    llm = scripted(lambda request: ["comedy" if request.temperature else "drama"] * request.n)
+    method = Hydra(Ports(steps.retrieve, steps.rerank, llm, steps.adapt), prompter(tag_task), recipe())
+    answer = await method(film, ANN)
+    assert [(request.n, request.temperature) for request in llm.requests] == [(1, 0.0), (7, 0.7)]
+    assert steps.asked["adapt"][1] == [("drama", 1), ("comedy", 7), ("dark comedy", 0), ("sci-fi", 0)]
+    assert answer.usage.calls == 2
 
 
 async def test_candidates_are_told_best_first_as_the_adapter_has_them(scripted, tag_task, history, film):

@@ -8,8 +8,20 @@ from made_up_users import make_model, make_user, only
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from hydra_ray.models.heads.bases import deviation, evidence
+from hydra_ray.models.heads.bases import evidence
 from hydra_ray.models.losses import LOSSES
+
+
+def deviation(head: dict[str, torch.Tensor], phi: torch.Tensor) -> torch.Tensor:
+    """Standard deviation of a user's delta for basis values of shape (decisions, bases), shape (decisions,)."""
+    bases = phi.shape[1]
+    rows, columns = torch.tril_indices(bases, bases)
+    lower = torch.zeros(bases, bases, dtype=torch.float64)
+    lower[rows, columns] = head["precision"].double()
+    precision = lower + lower.tril(-1).T
+    solved = torch.cholesky_solve(phi.double().T, torch.linalg.cholesky(precision))
+    return (phi.double().T * solved).sum(0).sqrt().float()
+
 
 SIZES = (3, 2, 4, 1, 5)
 # Of the prior's precision where the pull is the default.

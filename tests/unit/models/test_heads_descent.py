@@ -11,7 +11,8 @@ from hydra_ray.models.features import pad
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.descent import descend, held_back_groups
 
-OPTIONS = fit_options(rank=3, steps=10)
+# Ten steps that go far enough to be told apart.
+OPTIONS = fit_options(rank=3, steps=10, lr=0.02)
 TASTE = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
 
 

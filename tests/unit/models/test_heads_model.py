@@ -108,7 +108,7 @@ def test_a_delta_is_added_to_the_shared_logit_and_to_what_is_known_before():
 def test_a_head_need_not_tell_what_is_known_before(model, shared, z, kind):
     user = with_taste(torch.ones(WIDTH), 1)
     unknown, known = (replace(user, priors=priors) for priors in (0 * user.scores, 5 * user.scores - 5))
-    heads = model.fit(kind, [unknown, known], fit_options(rank=3, steps=60))
+    heads = model.fit(kind, [unknown, known], fit_options(rank=3, steps=60, lr=0.02))
     much, little = ((model.logits(z, [head] * 6) - shared).norm() for head in heads)
     assert little < 0.7 * much
 

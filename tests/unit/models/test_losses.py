@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -5,6 +7,9 @@ from torch.testing import assert_close
 
 from hydra_ray.models.losses import LOSSES, TEMPERATURE, bce, group_log_softmax, listwise
 
+every_loss = pytest.mark.parametrize(
+    "loss", [partial(loss, temperature=TEMPERATURE) for loss in LOSSES.values()], ids=list(LOSSES)
+)
 RAGGED = torch.tensor([0, 0, 0, 1, 2, 2, 2, 2, 2, 3, 3])
 
 
@@ -39,7 +44,7 @@ def test_the_temperature_says_how_much_better_the_best_counts(logits, scores):
     assert_close(bce(logits, scores, RAGGED, 0.5), bce(logits, scores, RAGGED, 0.1), atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+@every_loss
 def test_groups_of_different_sizes_do_not_mix(loss, logits, scores):
     together = loss(logits, scores, RAGGED)
     assert together.shape == (4,)
@@ -49,7 +54,7 @@ def test_groups_of_different_sizes_do_not_mix(loss, logits, scores):
         assert_close(together[number], alone[0])
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+@every_loss
 def test_pairs_of_a_group_may_stand_apart(loss, logits, scores):
     order = torch.randperm(len(RAGGED), generator=torch.Generator().manual_seed(2))
     assert_close(loss(logits[order], scores[order], RAGGED[order]), loss(logits, scores, RAGGED))
@@ -71,7 +76,7 @@ def test_listwise_is_content_with_logits_like_the_scores(scores):
     assert_close(logits.grad, torch.zeros_like(scores), atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+@every_loss
 def test_a_step_down_the_gradient_helps(loss, logits, scores):
     logits.requires_grad_()
     before = loss(logits, scores, RAGGED).sum()
@@ -79,7 +84,7 @@ def test_a_step_down_the_gradient_helps(loss, logits, scores):
     assert loss(logits - 0.1 * logits.grad, scores, RAGGED).sum() < before
 
 
-@pytest.mark.parametrize("loss", LOSSES.values(), ids=list(LOSSES))
+@every_loss
 def test_huge_logits_give_finite_losses_and_gradients(loss, scores):
     logits = torch.tensor([1e4, -1e4, 0.0, 1e4, *[-1e4] * 5, 1e4, 1e4], requires_grad=True)
     losses = loss(logits, scores, RAGGED)

@@ -232,7 +232,7 @@ def test_an_old_database_may_be_opened_by_many_at_once(old_url):
     store.close()
 
 
-# As `UserStore` does it, without the heads that make its import long.
+# As `SqlStore` does it, without the heads that make its import long.
 BROUGHT_UP_TO_DATE = """
 import sys
 from hydra_ray.store.database import Database

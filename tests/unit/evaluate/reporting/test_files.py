@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from defaults import score_dumps
 from made_runs import TAGS, asked, judged, row, run, runs
+from results_file import read_outcome
 
-from hydra_ray.evaluate.reporting.files import read_outcome, to_json, write_outcome
+from hydra_ray.evaluate.reporting.files import to_json, write_outcome
 from hydra_ray.evaluate.results import Outcome
-from hydra_ray.records import HydraError
 
 USERS = [f"u{place}" for place in range(4)]
 
@@ -96,29 +96,6 @@ def test_a_name_with_a_comma_is_one_cell(tmp_path):
     write_outcome(tmp_path, score_dumps([odd], resamples=50))
 
     assert table(tmp_path / "results.csv")[0]["task"] == 'films, "odd"'
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"schema": "hydra-ray/results/v1"}', 'the schema is "hydra-ray/results/v1", this version reads'),
-        ("[]", 'the schema is "None"'),
-        ("{", "not JSON"),
-        ('{"schema": "hydra-ray/results/v2", "headline": null}', "tasks: Field required"),
-        ('{"schema": "hydra-ray/results/v2", "headline": null, "tasks": [{"task": 3}]}', "tasks.0.task: "),
-    ],
-)
-def test_another_file_is_refused_by_name_and_place(text, message, tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text(text)
-
-    with pytest.raises(HydraError, match="results.json: .*" + message):
-        read_outcome(path)
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(HydraError, match=r"results.json: no such file; hydra-ray evaluate writes it"):
-        read_outcome(tmp_path / "results.json")
 
 
 def test_a_failed_write_leaves_the_earlier_files_whole(outcome, tmp_path):

@@ -1,10 +1,12 @@
 """Steps in this process: what a query may see, of its user and of others."""
 
 import pytest
-from defaults import local_steps
+from defaults import local_steps, recipe
 
+from hydra_ray.evaluate.runner.answer import _made_of
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Dataset, HydraError, User, UserKey
+from hydra_ray.settings import parse_settings
 from hydra_ray.steps.profiles.peers import PeerPool
 
 ANN, BOB, CAT = (UserKey("acme", name) for name in ("ann", "bob", "cat"))
@@ -68,3 +70,24 @@ async def test_a_method_that_judges_without_saying_so_is_told_how(steps, query):
     for judging in (ports.rerank(query("robots"), [], None), ports.adapt(query("robots"), [], [], None)):
         with pytest.raises(HydraError, match="its class needs `needs_base = True`"):
             await judging
+
+
+async def test_own_history_is_found_by_the_stems_of_the_language_that_is_set(query, item):
+    history = (item("die Häuser am See"), item("der Hund"))
+    dataset = Dataset((User(ANN, history),))
+    asked = query("Hauses")
+    found = {
+        stemmer: await local_steps(dataset, recipe=recipe(stemmer=stemmer)).retrieve(asked, 1, "bm25")
+        for stemmer in (None, "german")
+    }
+    assert [found[stemmer][0].item.input for stemmer in (None, "german")] == ["der Hund", "die Häuser am See"]
+
+
+def test_runs_that_were_ranked_by_whole_words_in_spite_of_a_stemmer_are_made_anew(monkeypatch):
+    monkeypatch.setattr("hydra_ray.evaluate.runner.answer.fingerprint", lambda parts: parts)
+    plain, stemmed = (
+        _made_of(parse_settings({"method": {"stemmer": stemmer}}), "rag", Dataset(()), None, None)
+        for stemmer in (None, "german")
+    )
+    assert len(plain) == 3, "runs of earlier versions stay what they are"
+    assert stemmed[3:] == ["stemmed"]

@@ -12,7 +12,8 @@ from hydra_ray.learn.collect.requests import Questions
 from hydra_ray.records import ChatRequest
 from hydra_ray.steps.generate.failures import FailureLog
 
-RECIPE = recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+# One request for all candidates, so that every call and vote can be counted.
+RECIPE = recipe(greedy=False, shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
 
 
 def answers(request: ChatRequest):

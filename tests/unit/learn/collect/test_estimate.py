@@ -15,7 +15,8 @@ from hydra_ray.settings import LimitSettings
 from hydra_ray.steps.generate.cache import CachedGenerator, ask_key
 from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
-RECIPE = recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+# One request for all candidates, so that every call and vote can be counted.
+RECIPE = recipe(greedy=False, shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import pytest
 from clocks import Clock
 from collecting import RECIPE, answers, asked_texts, keys, run, timeless
-from defaults import prompter
+from defaults import prompter, recipe
 
 from hydra_ray.learn.collect import labeler
 from hydra_ray.learn.collect.labeler import Asker, Told
@@ -211,6 +211,12 @@ def test_killed_and_started_again_no_query_is_missing_or_there_twice(scripted, t
     assert (report.kept, report.units) == (len(kept), 5 - len(kept))
     for what in ("units", "reranker", "adapter"):
         assert sorted(keys(store.read(what))) == sorted(unit_key(unit) for unit in units)
+
+
+def test_by_default_the_greedy_answer_is_asked_beside_the_samples(tag_task, unit):
+    asked = Questions(prompter(tag_task), recipe(), 2)(unit)
+    assert [(request.n, request.temperature) for request in asked.several] == [(1, 0.0), (7, 0.7)]
+    assert {(request.n, request.temperature) for request in asked.alone} == {(1, 0.0)}
 
 
 @pytest.mark.parametrize("fatal", range(1, 10))

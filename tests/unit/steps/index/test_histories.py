@@ -6,14 +6,13 @@ import threading
 
 import hypothesis
 import pytest
-from defaults import lexical
+from defaults import lexical, retriever
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
 from hydra_ray.steps.index import histories as hosted
 from hydra_ray.steps.index.histories import IndexedHistories
-from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 from hydra_ray.store.backends import open_store
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -289,7 +288,7 @@ class Serving(RuleBasedStateMachine):
         query = Query("q", user, text)
         assert tuple(history) == self.store.history(user) == plain
         # Scores to the last bit, so that no tie falls otherwise.
-        assert RETRIEVERS[by](query, history, k) == RETRIEVERS[by](query, plain, k)
+        assert retriever(by, None)(query, history, k) == retriever(by, None)(query, plain, k)
 
     @invariant()
     def is_bounded(self):
