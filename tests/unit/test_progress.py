@@ -27,8 +27,15 @@ def listener(request):
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"total": 4}, {"completed": 2.5}, {"advance": 1}, {"note": "3 heads"}]
-    + [{"total": 4, "completed": 3, "note": "3 heads"}, {"total": 4, "advance": 0.5, "note": ""}],
+    [
+        {},
+        {"total": 4},
+        {"completed": 2.5},
+        {"advance": 1},
+        {"note": "3 heads"},
+        {"total": 4, "completed": 3, "note": "3 heads"},
+        {"total": 4, "advance": 0.5, "note": ""},
+    ],
     ids=lambda change: "-".join(change) or "nothing",
 )
 @pytest.mark.parametrize(
