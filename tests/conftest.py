@@ -18,7 +18,8 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
 
 pytest_plugins = ["fixtures_system"]
@@ -149,8 +150,8 @@ def word_vectors() -> Callable[[Sequence[str]], np.ndarray]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[UserStore]:
+def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store of users in the test's folder."""
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    store = open_store(f"sqlite:///{tmp_path / 'users.db'}")
     yield store
     store.close()

@@ -18,7 +18,8 @@ from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.utf8 import EncodingError, decode
 
@@ -74,7 +75,7 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
 
 def _stored(settings: Settings, task: Task) -> Dataset:
     """Everybody of the tenant in the store, with history and without queries."""
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     histories = store.histories(settings.tenant)
     store.close()
     if not histories:
@@ -171,6 +172,6 @@ def check_task(known: Task, task: Task) -> None:
         )
 
 
-def put_histories(users: UserStore, dataset: Dataset) -> None:
+def put_histories(users: Store, dataset: Dataset) -> None:
     """Stores the histories of a data set's users."""
     users.put_histories({user.key: user.history for user in dataset.users})

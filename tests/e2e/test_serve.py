@@ -20,7 +20,7 @@ from hydra_ray.runtime.generators import make_generator
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 PORT = 18431
 
@@ -48,7 +48,7 @@ def people(demo_settings: Settings):
 def local_answer(settings: Settings, user: User, text: str) -> Answer:
     """The same request answered in this process."""
     base = Base.load(settings.model_dir / "base")
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     steps = LocalSteps(Dataset((user,)), base, store, make_recipe(settings))
     method = METHODS["hydra"](
         steps.ports(make_generator(settings)), make_prompter(settings, base.task), make_recipe(settings)
@@ -149,8 +149,8 @@ def test_the_instruction_may_be_sent_along(client, demo_settings, people):
 def test_history_written_while_it_serves_counts_at_once(client, demo_settings, people):
     known = people[0].users[0]
     newcomer = UserKey(demo_settings.tenant, "arrived a moment ago")
-    store = UserStore(demo_settings.store_url)
-    store.put_history(newcomer, [replace(item, id=f"new-{item.id}") for item in known.history])
+    store = open_store(demo_settings.store_url)
+    store.put_histories({newcomer: [replace(item, id=f"new-{item.id}") for item in known.history]})
     reply = ask(client, "hydra", known.queries[0].input, newcomer.user)
     store.delete(newcomer)
     assert reply["hydra"]["head"] == "shared"

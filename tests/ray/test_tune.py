@@ -23,7 +23,7 @@ from hydra_ray.learn.tune.trial_log import TrialLog
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import parse_settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import TASKS
 
 VERSION = "v1"
@@ -75,7 +75,7 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
     sure = {name: replace(result, used=True) for name, result in tuned.results.items()}
     save_tuned(tuned_file(settings.model_dir, VERSION), {ADAPTER: TunedRole(tuned.cohorts, sure)})
     fit_users(settings, quiet)
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     users = store.users_with_head(VERSION, ADAPTER)
     weights = {store.head(key, VERSION, ADAPTER).prior_weight for key in users}
     assert users

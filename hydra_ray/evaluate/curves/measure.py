@@ -42,7 +42,7 @@ Outputs = dict[str, str]
 
 
 class GivenHeads:
-    """Heads that are nowhere stored; a stand-in for `UserStore` where heads are only read."""
+    """Heads that are nowhere stored; a stand-in for `Store` where heads are only read."""
 
     def __init__(self, heads: Mapping[tuple[UserKey, str], Head]) -> None:
         self._heads = heads

@@ -30,7 +30,8 @@ from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import FailureLog, ask_each
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
 
 # Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
@@ -92,7 +93,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     if any(map(needs_base, job.methods)):
         base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
-        store = UserStore(settings.store_url)
+        store = open_store(settings.store_url)
     made_of = {run: digest(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
     known = {run: _known(job.path(run), mark) for run, mark in made_of.items()}
     left = {run: mark for run, mark in made_of.items() if not (kept := known[run]) or not kept.whole}
@@ -117,7 +118,7 @@ def _answer_runs(
     dataset: Dataset,
     trained: Sequence[User],
     base: Base | None,
-    store: UserStore | None,
+    store: Store | None,
     advance: Advance,
 ) -> None:
     """Answers and keeps run after run; they share what is encoded, asked and written of users."""
@@ -227,7 +228,7 @@ def _methods(
     }
 
 
-def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:
+def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: Store | None) -> str:
     """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
     elsewhere = (
         "out",

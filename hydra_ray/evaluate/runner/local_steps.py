@@ -32,7 +32,7 @@ class HeadSource(Protocol):
     """Where users' heads are read from."""
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
-        """As `UserStore.head`."""
+        """As `Store.head`."""
         ...
 
 
@@ -42,7 +42,7 @@ class LocalSteps:
     Args:
         dataset: Gives each query the history that it may see.
         base: Scores; None for methods that only prompt.
-        heads: Where users' heads are: a `UserStore`, or what has its `head`.
+        heads: Where users' heads are: a `Store`, or what has its `head`.
         recipe: Weights of the priors.
         peers: Histories of others; without them methods go on with the user's own.
         similar_users: Most peers whose items are looked at.

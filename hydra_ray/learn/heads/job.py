@@ -26,7 +26,8 @@ from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
 from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
             units, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
         told = teaching(settings, task, dataset, units)
-        store = UserStore(settings.store_url)
+        store = open_store(settings.store_url)
         if settings.data.format != "store":
             # What is read from the store may have grown meanwhile.
             put_histories(store, dataset)
@@ -106,7 +107,7 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
     return FitReport(len(dataset.users), fitted, kept, collected)
 
 
-def changed_users(told: Teaching, role: str, store: UserStore, version: str, settings: Settings) -> dict[UserKey, str]:
+def changed_users(told: Teaching, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
     """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)

@@ -11,7 +11,7 @@ from hydra_ray.dates import earliest, latest
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.steps.profiles.differences import Dpl
 from hydra_ray.steps.profiles.profile import Pag, ProfileKind, ProfileRules, ProfileTools
-from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileMark, UserProfile
 
 KINDS: dict[str, ProfileKind] = {"pag": Pag(), "dpl": Dpl()}
 

@@ -12,7 +12,7 @@ from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profiles.profile import ProfileRules, ProfileTools
 from hydra_ray.steps.profiles.writer import ProfileWriter
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 
@@ -78,8 +78,8 @@ async def test_a_refusal_is_done_without_and_other_failures_leave_the_query_unfi
 
 
 async def test_a_stored_profile_is_taken_only_if_it_was_made_of_what_the_query_sees(dataset, llm, tag_task, tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
-    store.put_history(ANN, dataset.users[0].history)
+    store = open_store(f"sqlite:///{tmp_path / 'users.db'}")
+    store.put_histories({ANN: dataset.users[0].history})
     whole = await writer(llm, tag_task)("pag", ANN, dataset.users[0].history)
     store.put_profiles([(ANN, whole)])
     local, before = steps(dataset, llm, tag_task, store), len(llm.requests)
