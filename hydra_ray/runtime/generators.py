@@ -114,9 +114,9 @@ def _openai(settings: Settings, concurrency: int, shared_by: int, retries: int) 
     )
 
 
-# What asks the LLM, by `generator.backend`. Each is given all settings, how many requests may be in flight, among how
-# many processes limits are shared, and how often a failed attempt is repeated; it raises `HydraError` where the model, a
-# key file or the engine cannot be had.
+# What asks the LLM, by `generator.backend`. Each takes all settings, the requests in flight, the number of processes
+# that share the endpoint's limits, and the further attempts after a failed one. It raises `HydraError` where the model,
+# a key file or the engine cannot be had.
 BACKENDS: dict[str, Callable[[Settings, int, int, int], Generator]] = {
     "embedded": _embedded,
     "openai": _openai,

@@ -28,7 +28,7 @@ class MethodSettings(Section):
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
     retriever: RetrieverName = Field(
         "bm25",
-        description="Of hydra's methods: bm25, dense, recent, random, mixed (bm25 and recent) or hybrid (dense as well).",
+        description="Of hydra's methods: bm25, dense, recent, random, mixed (bm25, recent) or hybrid (all three).",
     )
     shots: int = Field(4, ge=0, description="History items shown to the LLM.")
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
