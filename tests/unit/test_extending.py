@@ -103,7 +103,9 @@ def test_a_retriever_is_accepted_and_ranks(shown, monkeypatch, query, item):
         ("the red robot army", False),
         ("blue robot", False),
     ]
-    assert retriever(name, None)(query("red robot"), [], 3) == []
+    assert retriever(name, None, None)(query("red robot"), [], 3) == []
+    (best,) = retriever(name, None, "english")(query("robots"), history, 1)
+    assert (best.score, best.fill) == (0.5, False), "method.stemmer reaches it"
 
 
 def test_a_task_is_read_from_records_parses_and_scores(shown, monkeypatch, tmp_path):
