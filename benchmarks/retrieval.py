@@ -25,13 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
+from hydra_ray.settings import MethodSettings
 from hydra_ray.steps.index.histories import IndexedHistories
 from hydra_ray.steps.retrieval.retrievers import lexical
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 
 _WORDS = 20_000
-_SHOTS = 4
+_SHOTS, _STEMMER = MethodSettings().shots, MethodSettings().stemmer
 BIG = UserKey("acme", "big")
 
 Retrieve = Callable[[Query], Awaitable[list[Ranked]]]
@@ -85,15 +86,15 @@ def fill(store: Store, texts: Texts, sizes: Sizes) -> list[UserKey]:
 
 def sides(store: Store) -> dict[str, Retrieve]:
     """Each with nothing in memory yet."""
-    histories = IndexedHistories(store, 512 << 20)
+    histories = IndexedHistories(store, 512 << 20, _STEMMER)
 
     async def anew(query: Query) -> list[Ranked]:
-        return await asyncio.to_thread(lambda: lexical(query, store.history(query.user), _SHOTS))
+        return await asyncio.to_thread(lambda: lexical(query, store.history(query.user), _SHOTS, _STEMMER))
 
     async def kept(query: Query) -> list[Ranked]:
         history = await histories.of(query.user)
         with histories.short_work():
-            return await asyncio.to_thread(lexical, query, history, _SHOTS)
+            return await asyncio.to_thread(lexical, query, history, _SHOTS, _STEMMER)
 
     return {"anew": anew, "kept": kept}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from hydra_ray.data.chat import read_chat
@@ -14,6 +13,7 @@ from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
 from hydra_ray.dates import in_order
+from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
 from hydra_ray.settings import Settings
@@ -89,11 +89,7 @@ def _stored(settings: Settings, task: Task) -> Dataset:
 
 def digest_of(users: Sequence[User], golds: Mapping[str, str]) -> str:
     """Changes whenever a record of these users or an answer does."""
-    # Records are plain values all the way down, so their text tells all of them apart.
-    digest = blake2b(repr(sorted(golds.items())).encode(), digest_size=12)
-    for user in users:
-        digest.update(repr(user).encode())
-    return digest.hexdigest()
+    return records_fingerprint([sorted(golds.items()), *users])
 
 
 def chosen_users(settings: Settings) -> tuple[Task, Dataset]:

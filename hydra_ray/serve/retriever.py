@@ -35,7 +35,7 @@ class Retriever:
     """
 
     def __init__(
-        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None = None
+        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None
     ) -> None:
         use_given_cpus()
         self._store = open_store(store_url)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import ray
-from killing import kill_when
+from defaults import load_base
+from killing import PATIENCE_S, kill_when
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
@@ -71,7 +72,7 @@ def test_the_cluster_fits_what_one_process_would(tree, kind):
     assert report.heads == {ADAPTER: USERS, RERANKER: 0}, "what helps the LLM only the LLM can tell"
     task, dataset = chosen_users(settings)
     told, store = teaching(settings, task, dataset, []), open_store(settings.store_url)
-    base = Base.load(settings.model_dir / "base")
+    base = load_base(settings.model_dir / "base")
     fitter = HeadFitter(base.adapter.heads, lambda features: Choice(settings.fit), settings.base.loss)
     for user in dataset.users[:3]:
         features = encode_all(base.adapter, [told.groups(ADAPTER, user)])
@@ -159,7 +160,7 @@ def test_a_killed_fit_goes_on_where_it_was(tree, tmp_path):
     before = stamps(settings)
     assert 3 <= len(before) < USERS
 
-    last = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    last = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert last.returncode == 0, last.stderr
     after = stamps(settings)
     assert len(after) == USERS

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 import yaml
-from killing import kill_when
+from killing import PATIENCE_S, kill_when
 from rich.console import Console
 
 from hydra_ray.learn.heads.job import fit_users
@@ -103,7 +103,7 @@ def test_a_killed_search_goes_on_where_it_was(tree, tmp_path):
     before = saved_trials(tmp_path)
     assert 4 <= len(before) < 12
 
-    last = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    last = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert last.returncode == 0, last.stderr
     (result,) = load_tuned(tuned_file(tmp_path / "model", VERSION))[ADAPTER].results.values()
     assert len(result.trials) == 12
@@ -131,7 +131,7 @@ def test_a_trial_that_was_being_written_is_left_out(tmp_path):
     for score in (0.25, 0.5):
         ended = {"best": score, "steps": 40, "training_iteration": 2, "done": True}
         log.on_trial_complete(1, [], SimpleNamespace(config={"lr": 0.1}, last_result=ended))
-    (log.folder / "writing").write_text('{"values": {"lr":')
+    (log.folder / "00002.json.4f0c.partial").write_text('{"values": {"lr":')
     assert log.read() == [Trial({"lr": 0.1}, score, 40, 2) for score in (0.25, 0.5)]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ray.atomic import replacing, write_text
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.requests import _about
@@ -65,10 +65,7 @@ class FeedbackStore:
                     "feedback.dir or out to another folder, or remove this one"
                 )
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(dict(asked_with), indent=1), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, json.dumps(dict(asked_with), indent=1))
 
     def parts(self) -> list[int]:
         """Numbers of the complete parts."""
@@ -95,17 +92,14 @@ class FeedbackStore:
 
     def write(self, part: int, told: Sequence[tuple[Unit, Told]]) -> None:
         """Writes the feedback of finished units as one part."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[dict[str, Any]]] = {
             "reranker": [row for _, rows in told for row in rows.reranker],
             "adapter": [row for _, rows in told for row in rows.adapter],
             "units": [{**_about(unit), "failed_calls": rows.failed.total()} for unit, rows in told],
         }
         for what in ("reranker", "adapter", "units"):
-            path = self._path(part, what)
-            partial = path.with_suffix(".partial")
-            pq.write_table(pa.Table.from_pylist(rows[what], schema=_SCHEMAS[what]), partial)
-            os.replace(partial, path)
+            with replacing(self._path(part, what)) as partial:
+                pq.write_table(pa.Table.from_pylist(rows[what], schema=_SCHEMAS[what]), partial)
 
     def _path(self, part: int, what: str) -> Path:
         return self._folder / f"{part:05d}.{what}.parquet"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from hashlib import blake2b
 from typing import Any
 
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Unit, user_units
 from hydra_ray.learn.collect.store import FeedbackStore, UnitKey, unit_key
 from hydra_ray.learn.examples.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups
@@ -53,12 +52,12 @@ class Teaching:
     own_answers: int
     with_golds: bool
     zero_call: bool
-    retriever: str = "bm25"
-    ranked_by: str = ""
-    embed: Embed | None = None
-    evidence: int = 24
-    unsaid: bool = False
-    stemmer: str | None = None
+    retriever: str
+    ranked_by: str
+    embed: Embed | None
+    evidence: int
+    unsaid: bool
+    stemmer: str | None
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[Group]:
@@ -96,7 +95,7 @@ class Teaching:
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
-        return digest(told)
+        return fingerprint(told)
 
     def _real(self, user: User, query: Query) -> tuple[Any, ...]:
         visible = [item.id for item in self.dataset.history(user, query)]
@@ -150,8 +149,3 @@ def _by_user(rows: Iterable[dict[str, Any]], wanted: set[UnitKey] | None) -> Row
 
 def _row_key(row: dict[str, Any]) -> UnitKey:
     return row["tenant"], row["user"], row["query_id"]
-
-
-def digest(*parts: Any) -> str:
-    """The same for the same plain values."""
-    return blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()

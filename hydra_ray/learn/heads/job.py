@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
+from hydra_ray.learn.examples.training_data import Teaching, teaching
 from hydra_ray.learn.heads.fitter import Choice, HeadFitter
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.heads.progress import EncodeLines
@@ -114,7 +115,7 @@ def changed_users(told: Teaching, role: str, store: Store, version: str, setting
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
     how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
     had = store.marks(version, role)
-    marks = {user.key: digest(told.mark(role, user), how) for user in told.dataset.users}
+    marks = {user.key: fingerprint(told.mark(role, user), how) for user in told.dataset.users}
     return {key: mark for key, mark in marks.items() if had.get(key) != mark}
 
 

@@ -72,7 +72,7 @@ class IndexedHistories:
         stemmer: Language whose endings are cut off indexed words; None cuts none.
     """
 
-    def __init__(self, store: Store, max_bytes: int, stemmer: str | None = None) -> None:
+    def __init__(self, store: Store, max_bytes: int, stemmer: str | None) -> None:
         self._store = store
         self._nothing = _Kept(None, (), IndexedHistory((), LexicalIndex((), stemmer)), 0)
         self._cache: BoundedCache[UserKey, _Kept] = BoundedCache(max_bytes)

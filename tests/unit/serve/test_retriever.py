@@ -19,7 +19,7 @@ def retriever(tmp_path, store, word_vectors):
 
     def make(tenants=("acme",), **settings):
         return hosted.Retriever.func_or_class(
-            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings), word_vectors, 64
+            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings), word_vectors, 64, None
         )
 
     return make

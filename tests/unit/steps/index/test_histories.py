@@ -6,13 +6,14 @@ import threading
 
 import hypothesis
 import pytest
+from defaults import lexical
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
 from hydra_ray.steps.index import histories as hosted
 from hydra_ray.steps.index.histories import IndexedHistories
-from hydra_ray.steps.retrieval.retrievers import RETRIEVERS, lexical
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 from hydra_ray.store.backends import open_store
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -46,7 +47,7 @@ def counting(store):
 
 @pytest.fixture
 def kept(counting):
-    return IndexedHistories(counting, 1 << 20)
+    return IndexedHistories(counting, 1 << 20, None)
 
 
 def inputs(history):
@@ -184,7 +185,7 @@ async def test_a_reading_that_fails_fails_for_those_who_wait_and_is_tried_again(
 async def test_memory_stays_within_its_bound_and_what_is_too_large_is_still_served(store, counting, item, caplog):
     users = [UserKey("acme", str(number)) for number in range(8)]
     store.put_histories({user: [item(f"{user.user} film {number}") for number in range(30)] for user in users})
-    kept = IndexedHistories(counting, 60_000)
+    kept = IndexedHistories(counting, 60_000, None)
     for user in users:
         assert await kept.of(user) == store.history(user)
         assert kept.nbytes <= 60_000
@@ -196,7 +197,7 @@ async def test_memory_stays_within_its_bound_and_what_is_too_large_is_still_serv
     await kept.of(users[0])
     assert counting.changes == 1
     caplog.set_level(logging.WARNING)
-    small = IndexedHistories(counting, 10)
+    small = IndexedHistories(counting, 10, None)
     for _ in range(2):
         assert await small.of(ANN) == ()
         assert await small.of(users[0]) == store.history(users[0])
@@ -230,7 +231,7 @@ class Serving(RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.store, self.truth = open_store("sqlite://"), {}
-        self.kept = IndexedHistories(self.store, 20_000)
+        self.kept = IndexedHistories(self.store, 20_000, None)
         # Threads of its own would outlive the many loops of this test.
         self.loop = asyncio.new_event_loop()
 
