@@ -1,7 +1,7 @@
 """Errors of every route: OpenAI's form, a status that says whose fault it is, and no cause that is not for clients."""
 
-import gzip
 import contextlib
+import gzip
 import json
 import logging
 import sqlite3
