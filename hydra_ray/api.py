@@ -76,6 +76,7 @@ def fit(settings: Settings, listener: ProgressListener = SILENT) -> FitReport:
 
     Raises:
         HydraError: There is no base, or it was trained for another task.
+        UnfinishedError: Calls failed that may succeed later; the next call of `fit` asks just those.
     """
     from hydra_ray.learn.heads.job import fit_users
 
@@ -95,6 +96,7 @@ def tune(settings: Settings, search: SearchSettings, listener: ProgressListener 
 
     Raises:
         HydraError: There is no base, or too few users have feedback.
+        UnfinishedError: Calls failed that may succeed later; the next call of `tune` asks just those.
     """
     from hydra_ray.learn.tune.job import tune_users
 

@@ -1,4 +1,4 @@
-"""The few record types every room speaks, and the Arrow schemas of those that are stored."""
+"""The few record types every package speaks, and the Arrow schemas of those that are stored."""
 
 from __future__ import annotations
 

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 
 class TerminalProgress:
@@ -17,17 +27,25 @@ class TerminalProgress:
         self._console = console
 
     def heading(self, text: str) -> None:
-        """Draws a rule with the text in it."""
-        self._console.rule(text)
+        """Draw a rule with the text in it."""
+        self._console.rule(Text(text, style="rule.text"))
 
     def bars(self) -> Progress:
-        """Bars of the columns that all commands have."""
+        """Return bars of the columns that all commands have."""
         return Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            # As it is: what stands in brackets, such as a path, is no markup.
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            _NoteColumn(),
             console=self._console,
         )
+
+
+class _NoteColumn(ProgressColumn):
+    """The few words behind a bar; a bar may have none."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields.get("note", ""))

@@ -1,4 +1,4 @@
-"""The errors of this room: data that cannot be used, and single records that cannot."""
+"""The errors of this package: data that cannot be used, and single records that cannot."""
 
 from __future__ import annotations
 

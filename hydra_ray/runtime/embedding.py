@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hydra_ray.settings import EmbedderSettings, Settings
 from hydra_ray.steps.retrieval.embed import SharedEmbedder
-from hydra_ray.steps.retrieval.retrievers import ENCODING
+from hydra_ray.steps.retrieval.retrievers import takes
 
 
 def make_embedder(settings: Settings) -> SharedEmbedder:
@@ -26,5 +26,5 @@ def other_encoder(settings: Settings) -> str:
 
 def ranked_by(settings: Settings) -> str:
     """What the method's rankings of history depend on: the retriever, and its encoder where that is not the default."""
-    other = other_encoder(settings) if settings.method.retriever in ENCODING else ""
+    other = other_encoder(settings) if takes(settings.method.retriever, "embed") else ""
     return f"{settings.method.retriever} by {other}" if other else settings.method.retriever

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,43 +62,43 @@ def make_backend(
     Raises:
         HydraError: The model, a key file or the engine cannot be had.
     """
-    bare = _bare(settings, shared_by, settings.generator.retries if retries is None else retries)
+    g = settings.generator
+    concurrency = max(1, g.concurrency // shared_by)
+    bare = BACKENDS[g.backend](settings, concurrency, shared_by, g.retries if retries is None else retries)
     generator: Generator = bare if budget is None else BudgetedGenerator(bare, budget)
-    if settings.generator.backend == "embedded":
+    if g.backend == "embedded":
         return generator
     most = bare.most_samples if isinstance(bare, OpenAIGenerator) else _any_number
-    room = settings.generator.reasoning_tokens
-    return SplittingGenerator(generator, most, cache, generator_identity(settings), room)
+    return SplittingGenerator(generator, most, cache, generator_identity(settings), g.reasoning_tokens)
 
 
 def _any_number() -> None:
     """Samples of one request."""
 
 
-def _bare(settings: Settings, shared_by: int, retries: int) -> Generator:
-    """What asks the LLM itself.
+def _embedded(settings: Settings, concurrency: int, shared_by: int, retries: int) -> Generator:
+    # Imported here: those who ask other LLMs start seconds sooner without torch and transformers.
+    from hydra_ray.steps.generate.embedded import EmbeddedGenerator
 
-    Raises:
-        HydraError: The model, a key file or the engine cannot be had.
-    """
+    return EmbeddedGenerator(settings.generator.model, settings.generator.dtype, concurrency)
+
+
+def _vllm(settings: Settings, concurrency: int, shared_by: int, retries: int) -> Generator:
     g = settings.generator
-    concurrency = max(1, g.concurrency // shared_by)
-    if g.backend == "embedded":
-        # Imported here: those who ask other LLMs start seconds sooner without torch and transformers.
-        from hydra_ray.steps.generate.embedded import EmbeddedGenerator
+    return VLLMGenerator(
+        ask_engine(g.vllm.app),
+        settings.tenant,
+        os.environ.get(g.vllm.salt_key_env, ""),
+        concurrency=concurrency,
+        timeout_s=g.timeout_s,
+        retries=retries,
+        send_seed=g.send_seed,
+        params=g.further_params,
+    )
 
-        return EmbeddedGenerator(g.model, g.dtype, concurrency)
-    if g.backend == "vllm":
-        return VLLMGenerator(
-            ask_engine(g.vllm.app),
-            settings.tenant,
-            os.environ.get(g.vllm.salt_key_env, ""),
-            concurrency=concurrency,
-            timeout_s=g.timeout_s,
-            retries=retries,
-            send_seed=g.send_seed,
-            params=g.further_params,
-        )
+
+def _openai(settings: Settings, concurrency: int, shared_by: int, retries: int) -> Generator:
+    g = settings.generator
     return OpenAIGenerator(
         g.model,
         [Endpoint(e.base_url, e.api_key_env, e.api_key_file, e.model) for e in endpoints(g)],
@@ -111,6 +112,16 @@ def _bare(settings: Settings, shared_by: int, retries: int) -> Generator:
         dialect=g.dialect.model_dump(exclude_none=True),
         known=DialectFile(dialect_file(settings)),
     )
+
+
+# What asks the LLM, by `generator.backend`. Each takes all settings, the requests in flight, the number of processes
+# that share the endpoint's limits, and the further attempts after a failed one. It raises `HydraError` where the model,
+# a key file or the engine cannot be had.
+BACKENDS: dict[str, Callable[[Settings, int, int, int], Generator]] = {
+    "embedded": _embedded,
+    "openai": _openai,
+    "vllm": _vllm,
+}
 
 
 def endpoints(generator: GeneratorSettings) -> list[EndpointSettings]:

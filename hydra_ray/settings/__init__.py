@@ -18,6 +18,7 @@ from hydra_ray.settings.method import (
     PeerSettings,
     ProfilePromptSettings,
     ProfileSettings,
+    RetrieverName,
 )
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
@@ -43,6 +44,7 @@ __all__ = [
     "ProfilePromptSettings",
     "ProfileSettings",
     "RaySettings",
+    "RetrieverName",
     "ServeSettings",
     "Settings",
     "SettingsError",

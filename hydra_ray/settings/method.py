@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from hydra_ray.settings.section import Section
 from hydra_ray.steps.profiles.prompts import ProfilePrompts, check_template
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 from hydra_ray.text.search import stemmers
+
+
+def _known_retriever(name: str) -> str:
+    if name not in RETRIEVERS:
+        raise ValueError(f"there is no retriever {name!r}; there are {', '.join(RETRIEVERS)}")
+    return name
+
+
+# A name in the registry of retrievers.
+RetrieverName = Annotated[str, AfterValidator(_known_retriever)]
 
 
 class MethodSettings(Section):
     """How an answer is made."""
 
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
-    retriever: Literal["bm25", "dense", "recent", "mixed", "hybrid", "random"] = Field(
-        "bm25", description="Of hydra's methods; mixed joins bm25 and recent, hybrid dense as well."
+    retriever: RetrieverName = Field(
+        "bm25",
+        description="Of hydra's methods: bm25, dense, recent, random, mixed (bm25, recent) or hybrid (all three).",
     )
     shots: int = Field(4, ge=0, description="History items shown to the LLM.")
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-ROOMS = [
+PACKAGES = [
     "hydra_ray.records",
     "hydra_ray.tasks",
     "hydra_ray.data.lamp",
@@ -22,8 +22,8 @@ ROOMS = [
 ]
 
 
-def test_rooms_import_without_ray():
+def test_packages_import_without_ray():
     # None in sys.modules makes an import fail as if the package were not there.
-    code = "import sys; sys.modules['ray'] = None; " + "; ".join(f"import {room}" for room in ROOMS)
+    code = "import sys; sys.modules['ray'] = None; " + "; ".join(f"import {package}" for package in PACKAGES)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.markup import escape
@@ -25,7 +24,7 @@ from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import make_generator, open_cache
 from hydra_ray.runtime.loading import chosen_users
 from hydra_ray.runtime.vllm_app import generator_running
-from hydra_ray.settings import Settings
+from hydra_ray.settings import RetrieverName, Settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import Failure, FailureLog, ask_each, by_kind, listed
 from hydra_ray.steps.retrieval.retrievers import retriever
@@ -43,9 +42,7 @@ class AskedSearch(BaseModel):
 
     calls: int = Field(600, ge=1, description="Most LLM calls; those that the cache answers count, too.")
     shots: tuple[int, ...] = Field((0, 1, 2, 4, 8), min_length=1)
-    retrievers: tuple[Literal["bm25", "dense", "recent", "mixed", "hybrid", "random"], ...] = Field(
-        ("bm25", "recent"), min_length=1
-    )
+    retrievers: tuple[RetrieverName, ...] = Field(("bm25", "recent"), min_length=1)
 
 
 @dataclass(slots=True)

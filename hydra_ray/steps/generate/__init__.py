@@ -1,4 +1,4 @@
-"""Generators, one file a backend. A new backend is one file and one branch in `hydra_ray/runtime/factory.py`."""
+"""Generators, one file a backend. A new backend is one file and one line in `hydra_ray/runtime/generators.py`."""
 
 from hydra_ray.steps.generate.base import FINAL_KINDS, BudgetSpentError, GenerateError, Generator
 

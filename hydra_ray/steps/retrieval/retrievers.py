@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -154,9 +155,16 @@ RETRIEVERS: dict[str, Callable[..., list[Ranked]]] = {
     "hybrid": hybrid,
     "random": shuffled,
 }
-# Those that compare encodings, and are told what embeds; and those that compare words, which may be stemmed.
-ENCODING = frozenset({"dense", "hybrid"})
-STEMMING = frozenset({"bm25", "mixed", "hybrid"})
+
+
+def takes(by: str, option: str) -> bool:
+    """Return whether a retriever has a parameter beside query, history and k.
+
+    Args:
+        by: One of `RETRIEVERS`.
+        option: `embed`, for those that compare encodings, or `stemmer`, for those that compare words.
+    """
+    return option in signature(RETRIEVERS[by]).parameters
 
 
 def retriever(by: str, embed: Embed | None, stemmer: str | None) -> Retriever:
@@ -168,10 +176,10 @@ def retriever(by: str, embed: Embed | None, stemmer: str | None) -> Retriever:
         stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
     """
     options: dict[str, Any] = {}
-    if by in ENCODING:
+    if takes(by, "embed"):
         assert embed is not None, f"{by} retrieval was given nothing that embeds"
         options["embed"] = embed
-    if by in STEMMING:
+    if takes(by, "stemmer"):
         options["stemmer"] = stemmer
     return partial(RETRIEVERS[by], **options)
 

@@ -1,19 +1,14 @@
 """The methods by name, those of one's own among them."""
 
-import re
-import sys
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 from typing import ClassVar
 
 import pytest
+from code_blocks import as_module, code_blocks
 from defaults import prompter, recipe
 
 from hydra_ray.methods import METHODS, Ports, needs_base
 from hydra_ray.records import Ranked
-
-DOCS = Path(__file__).parents[3] / "docs"
 
 
 class Judged:
@@ -55,12 +50,9 @@ def test_what_is_no_method_judges_by_nothing():
 
 
 async def test_the_method_that_the_docs_show_answers(monkeypatch, tag_task, query, item, scripted):
-    page = (DOCS / "methods.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```python\n(from .*?)```", page, re.DOTALL)
-    # As the file that the docs have it written to.
-    module = ModuleType("newest")
-    monkeypatch.setitem(sys.modules, "newest", module)
-    exec(shown, module.__dict__)
+    file, line = code_blocks("docs/methods.md", "## A method of your own")
+    module = as_module(monkeypatch, "hydra_ray.methods.newest", file)
+    assert line.strip() == '"newest": Newest,'
 
     async def retrieve(query, k, by):
         assert (k, by) == (3, "recent")

@@ -5,7 +5,7 @@ import pytest
 from defaults import lexical, retriever
 
 from hydra_ray.records import HydraError
-from hydra_ray.steps.retrieval.retrievers import ENCODING, RETRIEVERS, searched_text, shuffled
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS, searched_text, shuffled, takes
 
 
 def ids(ranked):
@@ -143,7 +143,11 @@ def test_only_those_that_compare_encodings_embed(query, films, word_vectors, nam
         return word_vectors(texts)
 
     retriever(name, embed)(query("robot"), films, 2)
-    assert bool(embedded) == (name in ENCODING)
+    assert bool(embedded) == takes(name, "embed") == (name in {"dense", "hybrid"})
+
+
+def test_only_those_that_compare_words_are_told_of_endings():
+    assert {name for name in RETRIEVERS if takes(name, "stemmer")} == {"bm25", "mixed", "hybrid"}
 
 
 def test_history_without_words_is_still_history(query, item):
