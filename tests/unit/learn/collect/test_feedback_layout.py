@@ -1,15 +1,21 @@
 """A folder of feedback as it has always been on disk: it reads as before, and teaches what it taught before."""
 
+from collections import Counter
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from hydra_ray.learn.base.worker import group_rows
+from hydra_ray.learn.collect.labeler import Told
+from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow, UnitRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import digest, teaching
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.tasks import Task
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -99,6 +105,37 @@ def dataset():
     ann = user(ANN, ("a dog", "sci-fi"), ("a robot falls", "comedy"), ("a king weeps", "drama"))
     bob = user(BOB, ("two cats", "comedy"), ("a robot weeps", "drama"))
     return Dataset((ann, bob), {"q1": "comedy", "q2": "drama"})
+
+
+@pytest.mark.parametrize("kind", [RerankerRow, AdapterRow, UnitRow])
+def test_rows_are_the_columns_that_were_written(settings, kind):
+    written = pq.read_table(settings.feedback_dir / f"00000.{kind.NAME}.parquet").to_pylist()
+    # By user and query, and of one query as they stand in the file.
+    written.sort(key=lambda row: (row["tenant"], row["user"], row["query_id"]))
+    found = [row.to_columns() for row in FeedbackStore(settings.feedback_dir).read(kind)]
+    assert found == written
+    assert {tuple(row) for row in found} == {tuple(FILES[kind.NAME])}, "marks are made of columns in this order"
+
+
+def test_a_row_says_whose_it_is_and_whether_its_query_is_an_item_asked_again(settings):
+    rows = FeedbackStore(settings.feedback_dir).read(AdapterRow, [ANN])
+    assert [(row.key, row.key.owner, row.key.item_id) for row in rows] == [
+        (ExampleKey("acme", "ann", "f2@pseudo", pseudo=True), ANN, "f2"),
+        (ExampleKey("acme", "ann", "q1", pseudo=False), ANN, None),
+    ]
+
+
+def test_what_is_written_now_has_the_same_columns(settings, dataset, tmp_path):
+    before = FeedbackStore(settings.feedback_dir)
+    unit = pseudo_unit(dataset.users[0], 2)
+    told = Told(before.read(RerankerRow), before.read(AdapterRow), failed=Counter({Failure("refused", "no"): 2}))
+    FeedbackStore(tmp_path / "now").write(0, [(unit, told)])
+    for name, columns in FILES.items():
+        found = pq.read_table(tmp_path / "now" / f"00000.{name}.parquet")
+        assert found.schema == schema(columns)
+    assert FeedbackStore(tmp_path / "now").read(UnitRow) == [UnitRow("acme", "ann", "f2@pseudo", 2)]
+    for kind in (RerankerRow, AdapterRow):
+        assert FeedbackStore(tmp_path / "now").read(kind) == before.read(kind)
 
 
 def test_what_was_finished_is_not_asked_again(settings):
