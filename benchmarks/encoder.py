@@ -69,7 +69,7 @@ def measure(threads: int, sizes: Sizes, device: torch.device) -> list[dict[str, 
     """Texts a second of both arithmetics, a row for each length of texts."""
     torch.set_num_threads(threads)
     chosen = arithmetic.find_out(device.type).chosen
-    encoders = {name: TextsEncoder.load("minilm", 256, name).eval().to(device) for name in PRECISIONS}
+    encoders = {name: TextsEncoder.load("minilm", 256, name, lexical=True).eval().to(device) for name in PRECISIONS}
     rows = []
     for kind, (*_, count) in _LENGTHS.items():
         count = min(count, sizes.texts)

@@ -20,10 +20,10 @@ from hydra_ray.learn.heads.fitter import Choice, HeadFitter
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import HeadBank
-from hydra_ray.models.losses import listwise
+from hydra_ray.models.losses import TEMPERATURE, listwise
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.settings import EncoderSettings, FitSettings, HeadSettings
+from hydra_ray.settings import BaseSettings, FitSettings, HeadSettings
 from hydra_ray.steps.texts import adapter_texts
 
 GROUPS, CANDIDATES, RANK = 10, 5, 8
@@ -35,6 +35,8 @@ _LABELS = (
     *("action", "based on a book", "classic", "comedy", "dark comedy", "dystopia", "fantasy", "psychology", "romance"),
     *("sci-fi", "social commentary", "thought-provoking", "true story", "twist ending", "violence"),
 )
+
+_TENANT = "default"
 
 User = tuple[UserKey, list[Group]]
 
@@ -93,8 +95,10 @@ def made_up_users(count: int, distinct: bool, seed: int = 0) -> list[User]:
         distinct: Whether answers are texts of their own, as long as the descriptions; otherwise one of 15 labels.
         seed: Of all texts.
     """
-    films, _ = simulate(users=count, history=GROUPS, queries=0, seed=seed, split="films")
-    answers, _ = simulate(users=count, history=GROUPS * CANDIDATES, queries=0, seed=seed, split="answers")
+    films, _ = simulate(users=count, history=GROUPS, queries=0, seed=seed, split="films", tenant="default")
+    answers, _ = simulate(
+        users=count, history=GROUPS * CANDIDATES, queries=0, seed=seed, split="answers", tenant="default"
+    )
     random = Random(seed)
     users = []
     for person, other in zip(films.users, answers.users, strict=True):
@@ -115,8 +119,8 @@ def _own_answers(items: Sequence[HistoryItem], number: int) -> tuple[str, ...]:
 
 def default_scorer(device: torch.device) -> Scorer:
     """The default encoder with heads that were not trained: it takes as long as a trained one."""
-    settings = EncoderSettings()
-    encoder = TextsEncoder.load(settings.name, settings.max_tokens, settings.precision)
+    base = BaseSettings()
+    encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision, base.lexical)
     return Scorer(encoder).to(device).eval().requires_grad_(False)
 
 
@@ -183,7 +187,7 @@ class Peer:
         scores = [score for group in groups for score in group.scores]
         users, group = torch.tensor(rows, device=self._device), torch.tensor(of_group, device=self._device)
         logits = self._scorer.heads.shared(z) + self._bank(z, users)
-        loss = listwise(logits, torch.tensor(scores, device=self._device), group).mean()
+        loss = listwise(logits, torch.tensor(scores, device=self._device), group, TEMPERATURE).mean()
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()

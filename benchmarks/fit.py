@@ -39,7 +39,7 @@ from hydra_ray.learn.heads.fitter import Choice, HeadFitter, User
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings, HeadSettings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 _GROUPS, _CANDIDATES, _WIDTH, _SHARD = 10, 5, 384, 256
 _MIB = 2**20
@@ -107,7 +107,7 @@ def stream(count: int, through_file: bool, device: torch.device) -> dict[str, fl
         source = _cut(count)
         if through_file:
             source = _by_file(source, Path(folder))
-        store = UserStore(f"sqlite:///{folder}/users.db")
+        store = open_store(f"sqlite:///{folder}/users.db")
         fitted = fit(source)
         stored = 0
         while heads := {one.user: one.head for one in islice(fitted, _SHARD)}:

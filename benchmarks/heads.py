@@ -125,10 +125,10 @@ def measure_reads(folder: Path, users: int, rounds: int) -> dict[str, Times]:
 
 def measure_moves(folder: Path, users: int) -> dict[str, float]:
     """All heads, of kind `lowrank`, to sharded safetensors and into another store."""
+    from hydra_ray.store.backends import open_store
     from hydra_ray.store.shards import export_heads, import_heads
-    from hydra_ray.store.users import UserStore
 
-    source, target = _filled_store(folder / "source.db", "lowrank", users), UserStore(f"sqlite:///{folder}/target.db")
+    source, target = _filled_store(folder / "source.db", "lowrank", users), open_store(f"sqlite:///{folder}/target.db")
     found: dict[str, float] = {"users": users}
     for name, move, store in (("export", export_heads, source), ("import", import_heads, target)):
         with PeakMemory() as peak:
@@ -144,9 +144,9 @@ def measure_moves(folder: Path, users: int) -> dict[str, float]:
 
 def _filled_store(path: Path, kind: str, users: int) -> Any:
     from hydra_ray.records import UserKey
-    from hydra_ray.store.users import UserStore
+    from hydra_ray.store.backends import open_store
 
-    store, like = UserStore(f"sqlite:///{path}"), fitted_head(kind, WIDTH).tensors
+    store, like = open_store(f"sqlite:///{path}"), fitted_head(kind, WIDTH).tensors
     for start in range(0, users, 10_000):
         numbers = range(start, min(start + 10_000, users))
         stacked = {name: torch.randn(len(numbers), *one.shape).to(one.dtype) for name, one in like.items()}

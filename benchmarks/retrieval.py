@@ -25,12 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
-from hydra_ray.serve.histories import IndexedHistories
+from hydra_ray.settings import MethodSettings
+from hydra_ray.steps.index.histories import IndexedHistories
 from hydra_ray.steps.retrieval.retrievers import lexical
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 
 _WORDS = 20_000
-_SHOTS = 4
+_SHOTS, _STEMMER = MethodSettings().shots, MethodSettings().stemmer
 BIG = UserKey("acme", "big")
 
 Retrieve = Callable[[Query], Awaitable[list[Ranked]]]
@@ -72,7 +74,7 @@ class Texts:
         return " ".join(self._draw.choices(self._words, cum_weights=self._weights, k=words or self._length))
 
 
-def fill(store: UserStore, texts: Texts, sizes: Sizes) -> list[UserKey]:
+def fill(store: Store, texts: Texts, sizes: Sizes) -> list[UserKey]:
     """Writes everybody's history; gives the other users."""
     others = [UserKey("acme", f"other {number}") for number in range(sizes.others)]
     counts = {BIG: sizes.items} | dict.fromkeys(others, sizes.others_items)
@@ -82,17 +84,17 @@ def fill(store: UserStore, texts: Texts, sizes: Sizes) -> list[UserKey]:
     return others
 
 
-def sides(store: UserStore) -> dict[str, Retrieve]:
+def sides(store: Store) -> dict[str, Retrieve]:
     """Each with nothing in memory yet."""
-    histories = IndexedHistories(store, 512 << 20)
+    histories = IndexedHistories(store, 512 << 20, _STEMMER)
 
     async def anew(query: Query) -> list[Ranked]:
-        return await asyncio.to_thread(lambda: lexical(query, store.history(query.user), _SHOTS))
+        return await asyncio.to_thread(lambda: lexical(query, store.history(query.user), _SHOTS, _STEMMER))
 
     async def kept(query: Query) -> list[Ranked]:
         history = await histories.of(query.user)
         with histories.short_work():
-            return await asyncio.to_thread(lexical, query, history, _SHOTS)
+            return await asyncio.to_thread(lexical, query, history, _SHOTS, _STEMMER)
 
     return {"anew": anew, "kept": kept}
 
@@ -112,7 +114,7 @@ async def others_meanwhile(
     return Times(tuple(seconds)), time.perf_counter() - begin
 
 
-async def measure(store: UserStore, sizes: Sizes, texts: Texts, others: Sequence[UserKey]) -> dict[str, Any]:
+async def measure(store: Store, sizes: Sizes, texts: Texts, others: Sequence[UserKey]) -> dict[str, Any]:
     """Both sides' times, in milliseconds."""
     number = 0
 
@@ -168,7 +170,7 @@ def main() -> None:
     console.print(result["machine"])
     texts = Texts(sizes.words)
     with tempfile.TemporaryDirectory() as folder:
-        store = UserStore(f"sqlite:///{Path(folder) / 'users.db'}")
+        store = open_store(f"sqlite:///{Path(folder) / 'users.db'}")
         others = fill(store, texts, sizes)
         found = result["times"] = asyncio.run(measure(store, sizes, texts, others))
         store.close()

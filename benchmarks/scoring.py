@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -14,9 +14,11 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
+from hydra_ray.learn.heads.fitter import fit_options
 from hydra_ray.models.features import UserFeatures
-from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel
+from hydra_ray.models.heads import HEAD_KINDS, Head, HeadModel
 from hydra_ray.models.heads.bank import deltas
+from hydra_ray.settings import BaseSettings, FitSettings
 
 DECISIONS, RANK, WIDTH = 64, 8, 384
 # What goes with a head in the store.
@@ -196,7 +198,12 @@ def _filled(users: int, shape: torch.Size, dtype: torch.dtype, device: torch.dev
 
 def fitted_head(kind: str, width: int) -> Head:
     """One user's head as a fit makes it, from generated features."""
-    return HeadModel(width).fit(kind, [generated_user(width, 8)], FitOptions(rank=RANK, steps=1), ABOUT)[0]
+    return HeadModel(width).fit(
+        kind,
+        [generated_user(width, 8)],
+        replace(fit_options(FitSettings(), BaseSettings().loss), rank=RANK, steps=1),
+        ABOUT,
+    )[0]
 
 
 def generated_user(width: int, items: int, per_item: int = 8) -> UserFeatures:

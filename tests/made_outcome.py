@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.results import (
     Bin,
     Cost,
@@ -20,7 +21,6 @@ from hydra_ray.evaluate.results import (
     TaskOutcome,
     UserGain,
 )
-from hydra_ray.evaluate.statistics import Interval
 
 CONTROLS = ("shared-head", "other-head", "majority-vote", "random-candidate", "best-candidate")
 # How good they are made to be, 0 to 1; others are in the middle.

@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 import torch
+from defaults import fit_options
 from torch.nn import functional as F
 
 from hydra_ray.models.features import UserFeatures
-from hydra_ray.models.heads import FitOptions, Head, HeadModel
+from hydra_ray.models.heads import Head, HeadModel
 
 WIDTH = 12
 
@@ -42,7 +43,7 @@ def make_model(width: int = WIDTH, seed: int = 0) -> HeadModel:
 
 def make_head(model: HeadModel, kind: str, seed: int, rank: int = 3) -> Head:
     """A head as fitting leaves it."""
-    return model.fit(kind, [make_user(seed, width=model.width)], FitOptions(rank=rank, steps=20, lr=0.1))[0]
+    return model.fit(kind, [make_user(seed, width=model.width)], fit_options(rank=rank, steps=20, lr=0.1))[0]
 
 
 def only(user: UserFeatures, numbers: Sequence[int]) -> UserFeatures:

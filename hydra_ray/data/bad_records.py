@@ -23,7 +23,7 @@ class BadRecords:
         left_out: The bad ones by reason, with what was changed in others.
     """
 
-    def __init__(self, allowed: float = 0) -> None:
+    def __init__(self, allowed: float) -> None:
         self.read = 0
         self.left_out = LeftOut()
         self._allowed = allowed

@@ -16,7 +16,7 @@ from hydra_ray.data.split import Record, Split
 from hydra_ray.records import Dataset, LeftOut
 
 
-def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
+def read_chat(path: Path | str, split: Split, skip_bad: float) -> Dataset:
     """Reads the users of one split.
 
     A query is the last thing that the user said in a conversation, with the messages before it as its turns. A history

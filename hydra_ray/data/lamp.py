@@ -50,9 +50,7 @@ _LONGLAMP = frozenset({"reviewerId", "reviewText", "output"})
 _QUESTIONS = 'Questions need "id", "input" and "profile".'
 
 
-def read_lamp(
-    directory: Path | str, task: Task, split: str, tenant: str = "default", skip_bad: float = 0
-) -> tuple[Task, Dataset]:
+def read_lamp(directory: Path | str, task: Task, split: str, tenant: str, skip_bad: float) -> tuple[Task, Dataset]:
     """Reads one split of one task.
 
     Questions without `user_id` are a user each, as in LaMP itself. Those of one user share the union of

@@ -47,17 +47,15 @@ class ReviewFilters:
         max_user_reviews: Users with more are left out.
     """
 
-    min_review_chars: int = 200
-    min_description_chars: int = 100
-    max_description_chars: int = 2000
-    min_item_users: int = 8
-    min_user_reviews: int = 18
-    max_user_reviews: int = 500
+    min_review_chars: int
+    min_description_chars: int
+    max_description_chars: int
+    min_item_users: int
+    min_user_reviews: int
+    max_user_reviews: int
 
 
-def read_reviews(
-    path: Path | str, items: Path | str, split: Split, filters: ReviewFilters, skip_bad: float = 0
-) -> Dataset:
+def read_reviews(path: Path | str, items: Path | str, split: Split, filters: ReviewFilters, skip_bad: float) -> Dataset:
     """Reads the users of one split; a user's latest reviews become the queries.
 
     The filters are applied to everybody before people are split, so both splits have the same items. The files

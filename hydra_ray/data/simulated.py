@@ -172,7 +172,7 @@ class Preference:
 
 
 def simulate(
-    *, users: int, history: int, queries: int, seed: int, split: str, tenant: str = "default"
+    *, users: int, history: int, queries: int, seed: int, split: str, tenant: str
 ) -> tuple[Dataset, dict[UserKey, Preference]]:
     """Simulates people with a history and queries of the demo's task.
 

@@ -50,7 +50,7 @@ class Split:
     queries_per_user: int
     dev_share: float
     seed: int
-    tenant: str = "default"
+    tenant: str
 
     def __post_init__(self) -> None:
         if self.name not in ("train", "dev"):

@@ -16,7 +16,7 @@ _COLUMNS = ("user_id", "input", "output", "ts")
 _RECORDS = Layout('Records need "user_id", "input", "output" and "ts".', (*_COLUMNS, "item_id"), _COLUMNS)
 
 
-def read_records(path: Path | str, task: Task, split: Split, skip_bad: float = 0) -> Dataset:
+def read_records(path: Path | str, task: Task, split: Split, skip_bad: float) -> Dataset:
     """Reads the users of one split.
 
     Args:

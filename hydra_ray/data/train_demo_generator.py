@@ -29,6 +29,7 @@ from hydra_ray.records import Dataset, HistoryItem
 from hydra_ray.tasks.demo import DEMO_TASK
 
 SPLIT = "generator"
+TENANT = "default"
 FIRST_SEED = 1_000_000
 STRANGER_SEED = 1_500_000
 MEASURE_SEED = 2_000_000
@@ -67,7 +68,7 @@ def build_tokenizer() -> Any:
     words = Tokenizer(models.WordLevel(unk_token="<unk>"))
     words.normalizer = normalizers.Lowercase()
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    people, _ = simulate(users=100, history=50, queries=0, seed=FIRST_SEED, split=SPLIT)
+    people, _ = simulate(users=100, history=50, queries=0, seed=FIRST_SEED, split=SPLIT, tenant=TENANT)
     texts = [item.input for user in people.users for item in user.history]
     corpus = [*texts, DEMO_TASK.question(""), *DEMO_TASK.labels]
     words.train_from_iterator(corpus, trainers.WordLevelTrainer(special_tokens=list(SPECIALS), show_progress=False))
@@ -129,7 +130,7 @@ def people_chats(first_seed: int, hinted: int) -> Iterator[Chat]:
     made = 0
     for seed in range(first_seed, MEASURE_SEED):
         random = Random(seed)
-        people, _ = simulate(users=8, history=24, queries=4, seed=seed, split=SPLIT)
+        people, _ = simulate(users=8, history=24, queries=4, seed=seed, split=SPLIT, tenant=TENANT)
         for user in people.users:
             for query in user.queries:
                 made += 1
@@ -232,7 +233,7 @@ def measure(folder: Path, users: int = 100) -> None:
     """Prints what the saved generator does for fresh people, without and with the examples BM25 finds."""
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True).eval()
-    people, _ = simulate(users=users, history=24, queries=4, seed=MEASURE_SEED, split=SPLIT)
+    people, _ = simulate(users=users, history=24, queries=4, seed=MEASURE_SEED, split=SPLIT, tenant=TENANT)
     queries = [query for user in people.users for query in user.queries]
     present = [labels_in(query.input) for query in queries]
     golds = [people.golds[query.id] for query in queries]

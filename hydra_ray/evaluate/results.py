@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hydra_ray.evaluate.statistics import Interval
+from hydra_ray.bootstrap import Interval
 from hydra_ray.steps.generate.failures import Unanswered
 
 

@@ -6,7 +6,6 @@ One Parquet file a run: a task, split, training seed and method. Nothing in it n
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -16,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ray.atomic import replacing
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError, by_kind, listed
 from hydra_ray.tasks import Task
@@ -178,10 +178,8 @@ def write_dump(path: Path, dump: Dump) -> None:
         "allowed_answers": dump.allowed_answers,
     }
     table = pa.Table.from_pylist([_to_columns(row) for row in dump.rows], schema=_ROWS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    pq.write_table(table.replace_schema_metadata({_ABOUT: json.dumps(about)}), partial, compression="zstd")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        pq.write_table(table.replace_schema_metadata({_ABOUT: json.dumps(about)}), partial, compression="zstd")
 
 
 def read_dump(path: Path) -> Dump:

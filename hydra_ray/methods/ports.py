@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
-from hydra_ray.steps.profiles.prompts import ProfilePrompts
 
 
 class StepError(HydraError):
@@ -128,21 +127,21 @@ class Ports:
 class Recipe:
     """The numbers of a method; their meaning stands in `settings.MethodSettings`."""
 
-    retriever: str = "bm25"
-    stemmer: str | None = None
-    retrieve: int = 10
-    shots: int = 4
-    candidates: int = 8
-    temperature: float = 1.0
-    greedy: bool = False
-    expected: bool = False
-    evidence: int = 24
-    allowed_answers: int = 64
-    vote_weight: float | None = None
-    rank_weight: float | None = 1.0
-    profile: str = ""
-    told: str = ProfilePrompts().told
-    seed: int = 0
+    retriever: str
+    stemmer: str | None
+    retrieve: int
+    shots: int
+    candidates: int
+    temperature: float
+    greedy: bool
+    expected: bool
+    evidence: int
+    allowed_answers: int
+    vote_weight: float | None
+    rank_weight: float | None
+    profile: str
+    told: str
+    seed: int
 
 
 class Method(Protocol):

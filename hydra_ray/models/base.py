@@ -57,7 +57,7 @@ class Base:
                 shutil.rmtree(other, ignore_errors=True)
 
     @classmethod
-    def load(cls, folder: Path, precision: str = "auto") -> Base:
+    def load(cls, folder: Path, precision: str) -> Base:
         """Reads what `save` wrote.
 
         Args:

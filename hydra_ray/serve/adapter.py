@@ -17,8 +17,8 @@ from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import AdaptAsk
 from hydra_ray.steps.adapt import Adapter as AdaptStep
+from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
-from hydra_ray.store.users import UserStore
 
 Ask = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
 
@@ -32,7 +32,7 @@ class Adapter:
         set_up_logging(settings.logging)
         use_given_cpus()
         version, task = read_about(base_dir)
-        store, scorer = UserStore(settings.store_url), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
+        store, scorer = open_store(settings.store_url), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
         self._step = AdaptStep(
             scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None

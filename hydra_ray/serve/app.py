@@ -12,6 +12,7 @@ from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
+from hydra_ray.serve.http.principal import TrustEveryone
 from hydra_ray.serve.ingress import Ingress
 from hydra_ray.serve.profiler import Profiler
 from hydra_ray.serve.reranker import Reranker
@@ -57,4 +58,5 @@ def build_app(settings: Settings) -> Application:
         generator,
         Adapter.bind(base_dir, settings),
         Profiler.bind(task, settings, generator),
+        TrustEveryone(settings.tenant),
     )

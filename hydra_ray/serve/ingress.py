@@ -21,6 +21,7 @@ from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
+from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.users import Id, UserEndpoints
@@ -49,10 +50,18 @@ class Ingress(UserEndpoints):
         generator: Handle.
         adapter: Handle.
         profiler: Handle.
+        authenticate: Decides who a request is from.
     """
 
     def __init__(
-        self, settings: Settings, retriever: Any, reranker: Any, generator: Any, adapter: Any, profiler: Any
+        self,
+        settings: Settings,
+        retriever: Any,
+        reranker: Any,
+        generator: Any,
+        adapter: Any,
+        profiler: Any,
+        authenticate: Authenticate,
     ) -> None:
         set_up_logging(settings.logging)
         _, task = read_about(settings.model_dir / "base")
@@ -65,7 +74,7 @@ class Ingress(UserEndpoints):
             settings.serve.generator_timeout_s,
             profiler,
         )
-        super().__init__(settings, task, steps)
+        super().__init__(settings, task, steps, authenticate)
         ports, prompter, recipe = steps.ports(), make_prompter(settings, task), make_recipe(settings)
         self._methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
 
@@ -88,26 +97,28 @@ class Ingress(UserEndpoints):
         serve = self._settings.serve
         self._check_model(asked.model)
         asked.refuse_unsupported()
-        user = named_user(serve.user_from, asked, request.headers)
-        query = self.as_query(asked.query, user, asked.turns(self._task, serve.tell_system))
+        caller = await self._authenticate(request.headers, named_user(serve.user_from, asked, request.headers))
+        query = self.as_query(asked.query, caller, asked.turns(self._task, serve.tell_system))
         method = asked.hydra.method or serve.method
         try:
-            answer = await self._methods[method](query, None if query.user.is_nobody else query.user)
+            answer = await self._methods[method](query, caller.user)
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
         ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
-        told = answer, serve.model_name, asked.n, protocol.about(answer, method, user, ignored)
+        told = answer, serve.model_name, asked.n, protocol.about(answer, method, caller.user_id, ignored)
         if asked.stream:
             return StreamingResponse(protocol.stream(*told, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*told))
 
-    async def models(self) -> dict[str, Any]:
+    async def models(self, request: Request) -> dict[str, Any]:
         """The one model there is."""
+        await self._authenticate(request.headers, None)
         return {"object": "list", "data": [self._model()]}
 
-    async def model(self, model: Id) -> dict[str, Any]:
+    async def model(self, model: Id, request: Request) -> dict[str, Any]:
         """The same by its name."""
+        await self._authenticate(request.headers, None)
         self._check_model(model)
         return self._model()
 
@@ -115,11 +126,11 @@ class Ingress(UserEndpoints):
         """Whether this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
-    def as_query(self, message: str, user: str | None, turns: tuple[Message, ...] = ()) -> Query:
+    def as_query(self, message: str, caller: Principal, turns: tuple[Message, ...] = ()) -> Query:
         """The request as a query. Its id depends on what was said only, so the same request samples alike."""
         text = self._task.query_text(message)
         seed = stable_seed(text, *(said for turn in turns for said in (turn.role, turn.content)))
-        return Query(f"{seed:08x}", NOBODY if user is None else self._key(user), text, turns=turns)
+        return Query(f"{seed:08x}", caller.user or NOBODY, text, turns=turns)
 
     def _middleware(self) -> list[Middleware]:
         """From the outermost on: errors, too, are shown to pages of other origins."""

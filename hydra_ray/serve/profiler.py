@@ -18,11 +18,11 @@ from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.ports import RemoteGenerator
-from hydra_ray.serve.retriever import FreshPools
 from hydra_ray.settings import Settings
+from hydra_ray.steps.index.pools import FreshPools
 from hydra_ray.steps.profiles.peers import PeerPool
 from hydra_ray.steps.profiles.writer import KINDS
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import Task
 
 # After a failure a profile is tried again no sooner: each of a user's requests would ask the LLM in vain.
@@ -43,7 +43,7 @@ class Profiler:
     def __init__(self, task: Task, settings: Settings, generator: Any) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
-        self._store = UserStore(settings.store_url)
+        self._store = open_store(settings.store_url)
         self._embed = make_embedder(settings)
         self._tenants = settings.peers.tenants
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)

@@ -13,8 +13,8 @@ from hydra_ray.records import Query, Ranked, UserKey
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps.rerank import RerankAsk
 from hydra_ray.steps.rerank import Reranker as RerankStep
+from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
-from hydra_ray.store.users import UserStore
 
 Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
 
@@ -29,7 +29,7 @@ class Reranker:
     ) -> None:
         use_given_cpus()
         version, _ = read_about(base_dir)
-        self._heads = HeadCache(UserStore(store_url), version, RERANKER, head_cache_mb << 20)
+        self._heads = HeadCache(open_store(store_url), version, RERANKER, head_cache_mb << 20)
         self._step = RerankStep(Scorer.load(base_dir / RERANKER, precision), rank_weight)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)

@@ -3,54 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from time import monotonic
+from collections.abc import Sequence
 
 from ray import serve
 
 from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked
 from hydra_ray.runtime.threads import use_given_cpus
-from hydra_ray.serve.histories import IndexedHistories
 from hydra_ray.settings import PeerSettings
+from hydra_ray.steps.index.histories import IndexedHistories
+from hydra_ray.steps.index.pools import FreshPools
 from hydra_ray.steps.profiles.peers import PeerPool
 from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
-from hydra_ray.store.users import UserStore
-
-
-class FreshPools:
-    """Pools of peers by tenant, made off the event loop when first wanted and again when they are old.
-
-    While a pool is made anew the old one answers; who wants the first one waits for it.
-
-    Args:
-        make: Makes a tenant's pool; may take minutes.
-        refresh_s: Age of a pool at which it is made anew.
-    """
-
-    def __init__(self, make: Callable[[str], PeerPool], refresh_s: float) -> None:
-        self._make = make
-        self._refresh_s = refresh_s
-        self._pools: dict[str, PeerPool] = {}
-        self._begun: dict[str, float] = {}
-        self._making: dict[str, asyncio.Task[None]] = {}
-
-    async def of(self, tenant: str) -> PeerPool:
-        """The tenant's pool; what its making raised, where there is none."""
-        is_due = tenant not in self._pools or monotonic() - self._begun[tenant] > self._refresh_s
-        if is_due and tenant not in self._making:
-            self._begun[tenant] = monotonic()
-            self._making[tenant] = asyncio.create_task(self._make_anew(tenant))
-        if tenant not in self._pools:
-            # Shielded: a caller who gives up must not stop what others wait for.
-            await asyncio.shield(self._making[tenant])
-        return self._pools[tenant]
-
-    async def _make_anew(self, tenant: str) -> None:
-        try:
-            self._pools[tenant] = await asyncio.to_thread(self._make, tenant)
-        finally:
-            del self._making[tenant]
+from hydra_ray.store.backends import open_store
 
 
 # A ranking takes milliseconds: 32 in threads keep a core busy, and 256 wait under a second.
@@ -70,10 +35,10 @@ class Retriever:
     """
 
     def __init__(
-        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None = None
+        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None
     ) -> None:
         use_given_cpus()
-        self._store = UserStore(store_url)
+        self._store = open_store(store_url)
         self._histories = IndexedHistories(self._store, index_cache_mb << 20, stemmer)
         self._settings = peers
         self._embed, self._stemmer = embed, stemmer

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 from urllib.parse import unquote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -19,10 +19,11 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey, as_user_id
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.middleware import JsonRoute
+from hydra_ray.serve.http.principal import Authenticate
 from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.settings import Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import Task
 
 
@@ -125,14 +126,15 @@ class UserEndpoints:
     """The part of the ingress that is about users.
 
     Args:
-        settings: Tenant, and how many answers the adapter reads.
+        settings: Where the store is, and how many answers the adapter reads.
         task: That the base was trained for.
         steps: Learn and forget, and retrieve what the adapter reads.
+        authenticate: Decides who a request is from.
     """
 
-    def __init__(self, settings: Settings, task: Task, steps: RemoteSteps) -> None:
-        self._settings, self._task, self._steps = settings, task, steps
-        self._store = UserStore(settings.store_url)
+    def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, authenticate: Authenticate) -> None:
+        self._settings, self._task, self._steps, self._authenticate = settings, task, steps, authenticate
+        self._store = open_store(settings.store_url)
 
     def user_routes(self) -> APIRouter:
         """The routes of what follows."""
@@ -143,14 +145,14 @@ class UserEndpoints:
         router.add_api_route("", self.forget_user, methods=["DELETE"], status_code=204)
         return router
 
-    async def give_feedback(self, user: UserId, feedback: Feedback) -> Response:
+    async def give_feedback(self, user: UserId, feedback: Feedback, request: Request) -> Response:
         """Learns from what the user said of an answer."""
+        key = await self._owner(request, user)
         try:
             verdict = feedback.verdict(self._task)
         except ValueError as error:
             # The message begins with the first wrong field.
             return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])
-        key = self._key(user)
         try:
             evidence = await self._evidence(Query(verdict.item_id, key, verdict.input))
             learnt = await self._steps.learn(key, verdict, evidence)
@@ -160,28 +162,33 @@ class UserEndpoints:
         told = {"id": verdict.item_id, "object": "feedback", "history": verdict.item is not None}
         return protocol.AsciiJSON({**told, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
 
-    async def history(self, user: UserId) -> dict[str, Any]:
+    async def history(self, user: UserId, request: Request) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""
-        items = in_order(await asyncio.to_thread(self._store.history, self._key(user)), lambda item: item.ts)
+        key = await self._owner(request, user)
+        items = in_order(await asyncio.to_thread(self._store.history, key), lambda item: item.ts)
         return {"object": "list", "data": [asdict(item) for item in items]}
 
-    async def forget_item(self, user: UserId, item: Id) -> Response:
+    async def forget_item(self, user: UserId, item: Id, request: Request) -> Response:
         """Removes an item, and what was learnt from it."""
+        key = await self._owner(request, user)
         try:
-            forgotten = await self._steps.forget(self._key(user), item)
+            forgotten = await self._steps.forget(key, item)
         except StepError:
             return _try_again("the item may not have been removed: ask again")
         if not forgotten.found:
             return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error", param="item")
         return protocol.AsciiJSON({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
 
-    async def forget_user(self, user: UserId) -> Response:
+    async def forget_user(self, user: UserId, request: Request) -> Response:
         """Removes all that is known of exactly this user."""
-        await asyncio.to_thread(self._store.delete, self._key(user))
+        await asyncio.to_thread(self._store.delete, await self._owner(request, user))
         return Response(status_code=204)
 
-    def _key(self, user: str) -> UserKey:
-        return UserKey(self._settings.tenant, user)
+    async def _owner(self, request: Request, user: str) -> UserKey:
+        """Key of the user whom the path names, once the caller may act for them."""
+        caller = await self._authenticate(request.headers, user)
+        assert caller.user is not None, "a request that names a user is for nobody else"
+        return caller.user
 
     async def _evidence(self, query: Query) -> tuple[str, ...]:
         """Answers of retrieved history as the method reads them, but for the one that the feedback is about."""

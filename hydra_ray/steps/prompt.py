@@ -38,9 +38,9 @@ class Prompter:
     """
 
     task: Task
-    shot_words: int = 50
-    max_input_chars: int = 4000
-    shot_chars: int | None = None
+    shot_words: int
+    max_input_chars: int
+    shot_chars: int | None
 
     def __call__(self, query: Query, shots: Sequence[HistoryItem], profile: str = "") -> Prompt:
         """The chat for one query.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra_ray.bounded import BoundedCache
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.protocol import Store
 
 # Measured: a head of 608 bytes takes 3.7 KB of memory.
 OVERHEAD = 3_100
@@ -27,7 +27,7 @@ class HeadCache:
         max_bytes: Of the heads kept: their parameters, and 3 KB each for what Python holds around them.
     """
 
-    def __init__(self, store: UserStore, version: str, role: str, max_bytes: int) -> None:
+    def __init__(self, store: Store, version: str, role: str, max_bytes: int) -> None:
         self._store, self._version, self._role = store, version, role
         self._kept: BoundedCache[UserKey, tuple[str, Head]] = BoundedCache(max_bytes)
 

@@ -14,9 +14,11 @@ from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
-from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from hydra_ray.records import HydraError
+from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ class Database:
             done: What could not be done where this fails.
 
         Raises:
-            HydraError: The database does not answer.
+            StoreError: The database does not answer.
         """
         with self._in_one_line(done), self._reader.connect() as connection:
             yield connection
@@ -90,7 +92,8 @@ class Database:
             done: What could not be done where this fails, for the message.
 
         Raises:
-            HydraError: The database does not answer, is read-only, or another writer does not end.
+            StoreError: The database does not answer, or another writer does not end.
+            HydraError: The database is read-only.
         """
         if self.is_read_only:
             raise HydraError(f"model.store: {self.shown} is read-only: nothing can be written there")
@@ -105,15 +108,13 @@ class Database:
     def _in_one_line(self, done: str) -> Iterator[None]:
         try:
             yield
-        except DatabaseError as error:
-            reason, name = str(error.orig), getattr(error.orig, "sqlite_errorname", "")
-            is_damage = name in ("SQLITE_CORRUPT", "SQLITE_NOTADB")
-            # Wrong statements are ours to mend.
-            if name == "SQLITE_ERROR" or not (is_damage or isinstance(error, OperationalError)):
+        except (DatabaseError, InterfaceError, NoConnectionError) as error:
+            if not _is_outage(error):
                 raise
+            reason = str(getattr(error, "orig", error))
             if _is_busy(error):
                 reason = f"another process has been writing for {BUSY_S:g} s; try again"
-            raise HydraError(f"model.store: {self.shown} cannot be {done}: {reason}") from error
+            raise StoreError(f"model.store: {self.shown} cannot be {done}: {reason}") from error
 
     def _connected(self, url: URL) -> Engine:
         if url.get_backend_name() != "sqlite":
@@ -201,5 +202,17 @@ def _begin(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
 
 
-def _is_busy(error: DatabaseError) -> bool:
-    return str(getattr(error.orig, "sqlite_errorname", "")).startswith("SQLITE_BUSY")
+def _is_outage(error: SQLAlchemyError) -> bool:
+    """Whether the database is at fault: wrong statements are ours to mend."""
+    name = _sqlite_name(error)
+    if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB"):
+        return True
+    return name != "SQLITE_ERROR" and isinstance(error, OperationalError | InterfaceError | NoConnectionError)
+
+
+def _is_busy(error: SQLAlchemyError) -> bool:
+    return _sqlite_name(error).startswith("SQLITE_BUSY")
+
+
+def _sqlite_name(error: SQLAlchemyError) -> str:
+    return str(getattr(getattr(error, "orig", None), "sqlite_errorname", ""))

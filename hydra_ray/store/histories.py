@@ -1,11 +1,10 @@
-"""Histories of users in the store, and the version that tells what changed in one since it was read."""
+"""Histories of users in tables, and the version that tells what changed in one since it was read."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select, update
 
@@ -13,39 +12,9 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import profiles
 from hydra_ray.store.rows import among, of
 from hydra_ray.store.tables import HISTORY, HISTORY_VERSIONS
+from hydra_ray.store.types import HistoryChange, HistoryVersion
 
 _COLUMNS = ("id", "input", "output", "ts", "item_id", "context")
-
-
-class HistoryVersion(NamedTuple):
-    """Changes with every write to a user's history, and tells what is left of what was read before.
-
-    Attributes:
-        epoch: Another one once the history was replaced as a whole.
-        next_place: Above the places of all items that the epoch ever had: what was added since has this place or more.
-        removed: How many items the epoch lost.
-    """
-
-    epoch: str
-    next_place: int
-    removed: int
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryChange:
-    """What became of a history since a version of it.
-
-    Attributes:
-        version: The history's version now; None for a user without a history.
-        is_whole: Whether nothing of the former one is left: `added` is the history.
-        added: Items that are new, with their places, in order.
-        left: Places of the former items that are still there; None is all of them.
-    """
-
-    version: HistoryVersion | None
-    is_whole: bool
-    added: list[tuple[int, HistoryItem]]
-    left: frozenset[int] | None = None
 
 
 def version(db: Connection, key: UserKey) -> HistoryVersion | None:

@@ -1,50 +1,14 @@
-"""Profiles of users in the store, and the users whose texts each was made with."""
+"""Profiles of users in tables, and the users whose texts each was made with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from hydra_ray.records import UserKey
 from hydra_ray.store.tables import HISTORY, PROFILE_PEERS, PROFILES
-
-
-class ProfileMark(NamedTuple):
-    """What a profile was made of.
-
-    Attributes:
-        how: Digest of kind, prompts and numbers.
-        what: Digest of `how`, of the history that was seen (ids and outputs) and of the cut-off for others' texts.
-        seen: How many history items were seen.
-    """
-
-    how: str
-    what: str
-    seen: int
-
-
-@dataclass(frozen=True, slots=True)
-class UserProfile:
-    """What an LLM wrote of a user.
-
-    Attributes:
-        kind: Who wrote it, e.g. "dpl".
-        text: As prompts tell it; empty where there is nothing to tell.
-        mark: What it was made of.
-        peers: Users of the same tenant whose texts were read for it, in order.
-        degraded: Whether it had to do without what makes its kind.
-        dropped: Items that were left out because the LLM's answer about them could not be used.
-    """
-
-    kind: str
-    text: str
-    mark: ProfileMark
-    peers: tuple[UserKey, ...] = ()
-    degraded: bool = False
-    dropped: int = 0
+from hydra_ray.store.types import ProfileMark, UserProfile
 
 
 def find(db: Connection, key: UserKey, kind: str) -> UserProfile | None:

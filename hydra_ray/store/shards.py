@@ -15,13 +15,13 @@ from safetensors.torch import save_file
 
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.protocol import Store
 
 _SCHEMA = "hydra-ray/heads/v1"
 _EVIDENCE = pa.schema([("tenant", pa.string()), ("user", pa.string()), ("item", pa.string()), ("told", pa.binary())])
 
 
-def export_heads(store: UserStore, version: str, role: str, folder: Path, users_per_shard: int = 10_000) -> int:
+def export_heads(store: Store, version: str, role: str, folder: Path, users_per_shard: int = 10_000) -> int:
     """Writes all heads of a role and version to `<role>-<number>.safetensors`; gives their number.
 
     A shard holds users whose heads have the same kind and shapes, each parameter stacked over them; the
@@ -48,7 +48,7 @@ def export_heads(store: UserStore, version: str, role: str, folder: Path, users_
     return written
 
 
-def import_heads(store: UserStore, version: str, role: str, folder: Path) -> int:
+def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
     """Puts the heads that `export_heads` wrote into a store; gives their number.
 
     Raises:

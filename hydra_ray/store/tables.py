@@ -25,7 +25,7 @@ HISTORY = Table(
     Index("history_by_place", "tenant", "user", "place"),
 )
 
-# Changes with every write to a user's history: `store.histories.HistoryVersion`.
+# Changes with every write to a user's history: `store.types.HistoryVersion`.
 HISTORY_VERSIONS = Table(
     "history_versions",
     METADATA,
@@ -62,7 +62,7 @@ EVIDENCE = Table(
     Column("told", LargeBinary, nullable=False),
 )
 
-# What an LLM wrote of users; `how`, `what` and `seen` are `store.profiles.ProfileMark`.
+# What an LLM wrote of users; `how`, `what` and `seen` are `store.types.ProfileMark`.
 PROFILES = Table(
     "profiles",
     METADATA,

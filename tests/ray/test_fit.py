@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from defaults import load_base
 from killing import kill_when
 from torch.testing import assert_close
 
@@ -25,7 +26,7 @@ from hydra_ray.progress import SILENT
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.loading import chosen_users
 from hydra_ray.settings import Settings, parse_settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import TASKS
 
 USERS = 12
@@ -49,7 +50,7 @@ def fit(tree):
 
 
 def stamps(settings: Settings, role: str = ADAPTER):
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     _, dataset = chosen_users(settings)
     found = store.stamps([user.key for user in dataset.users], VERSION, role)
     store.close()
@@ -70,8 +71,8 @@ def test_the_cluster_fits_what_one_process_would(tree, kind):
     report = fit(tree)
     assert report.heads == {ADAPTER: USERS, RERANKER: 0}, "what helps the LLM only the LLM can tell"
     task, dataset = chosen_users(settings)
-    told, store = teaching(settings, task, dataset, []), UserStore(settings.store_url)
-    base = Base.load(settings.model_dir / "base")
+    told, store = teaching(settings, task, dataset, []), open_store(settings.store_url)
+    base = load_base(settings.model_dir / "base")
     fitter = HeadFitter(base.adapter.heads, lambda features: Choice(settings.fit), settings.base.loss)
     for user in dataset.users[:3]:
         features = encode_all(base.adapter, [told.groups(ADAPTER, user)])
@@ -93,7 +94,7 @@ def test_only_users_who_changed_are_fitted_again(tree):
     assert stamps(settings) == before
 
     assert (again.heads[RERANKER], again.kept[RERANKER]) == (0, USERS), "who taught nothing is not tried again"
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     lost = next(iter(before))
     store.put_heads(VERSION, ADAPTER, {lost: None})
     third = fit(tree)
@@ -108,10 +109,10 @@ def test_only_users_who_changed_are_fitted_again(tree):
 @pytest.mark.usefixtures("ray_cluster")
 def test_who_is_in_the_store_only_is_fitted_from_there(tree, item):
     settings = parse_settings({**tree, "data": {"format": "store"}})
-    store, history = UserStore(settings.store_url), chosen_users(parse_settings(tree))[1].users[0].history
+    store, history = open_store(settings.store_url), chosen_users(parse_settings(tree))[1].users[0].history
     ann, stranger = UserKey("default", "ann"), UserKey("another", "ann")
     for key in (ann, stranger):
-        store.put_history(key, history)
+        store.put_histories({key: history})
     report = fit({**tree, "data": {"format": "store"}})
     assert (report.users, report.heads) == (1, {ADAPTER: 1, RERANKER: 0})
     assert store.head(ann, VERSION, ADAPTER) is not None

@@ -23,7 +23,7 @@ from hydra_ray.learn.tune.trial_log import TrialLog
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import parse_settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import TASKS
 
 VERSION = "v1"
@@ -75,7 +75,7 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
     sure = {name: replace(result, used=True) for name, result in tuned.results.items()}
     save_tuned(tuned_file(settings.model_dir, VERSION), {ADAPTER: TunedRole(tuned.cohorts, sure)})
     fit_users(settings, quiet)
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     users = store.users_with_head(VERSION, ADAPTER)
     weights = {store.head(key, VERSION, ADAPTER).prior_weight for key in users}
     assert users
@@ -131,7 +131,7 @@ def test_a_trial_that_was_being_written_is_left_out(tmp_path):
     for score in (0.25, 0.5):
         ended = {"best": score, "steps": 40, "training_iteration": 2, "done": True}
         log.on_trial_complete(1, [], SimpleNamespace(config={"lr": 0.1}, last_result=ended))
-    (log.folder / "writing").write_text('{"values": {"lr":')
+    (log.folder / "00002.json.4f0c.partial").write_text('{"values": {"lr":')
     assert log.read() == [Trial({"lr": 0.1}, score, 40, 2) for score in (0.25, 0.5)]
 
 

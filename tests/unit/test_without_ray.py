@@ -10,7 +10,7 @@ ROOMS = [
     "hydra_ray.data.table",
     "hydra_ray.data.simulated",
     "hydra_ray.models.base",
-    "hydra_ray.store.users",
+    "hydra_ray.store.backends",
     "hydra_ray.steps.adapt",
     "hydra_ray.steps.generate.embedded",
     "hydra_ray.steps.generate.endpoint.client",

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 
+from hydra_ray.atomic import write_text
+from hydra_ray.bootstrap import Array, Bootstrap, interval, paired_difference
 from hydra_ray.evaluate.curves.report import Curves, Point, plot_curves
 from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.scoring.metrics import metrics_of, prepare
-from hydra_ray.evaluate.statistics import Array, Bootstrap, interval, paired_difference
 from hydra_ray.learn.collect.job import collect_planned
 from hydra_ray.learn.collect.plan import Unit, calls_of, user_units
 from hydra_ray.learn.examples.features import encode_all
@@ -42,7 +43,7 @@ Outputs = dict[str, str]
 
 
 class GivenHeads:
-    """Heads that are nowhere stored; a stand-in for `UserStore` where heads are only read."""
+    """Heads that are nowhere stored; a stand-in for `Store` where heads are only read."""
 
     def __init__(self, heads: Mapping[tuple[UserKey, str], Head]) -> None:
         self._heads = heads
@@ -147,8 +148,8 @@ class CurveMaker:
 
     def _answers(self, dataset: Dataset, heads: Mapping[tuple[UserKey, str], Head], method: str) -> Outputs:
         recipe = make_recipe(self._settings)
-        embed = make_embedder(self._settings)
-        steps = LocalSteps(dataset, self._base, GivenHeads(heads), recipe, embed=embed)
+        similar, embed = self._settings.peers.similar_users, make_embedder(self._settings)
+        steps = LocalSteps(dataset, self._base, GivenHeads(heads), recipe, similar, embed=embed)
         answer = METHODS[method](steps.ports(self._generator), make_prompter(self._settings, self._task), recipe)
         queries = _queries(dataset)
 
@@ -219,8 +220,7 @@ def measure_curves(settings: Settings, listener: ProgressListener) -> Curves:
             maker.log.final,
         )
         maker.check()
-    settings.out.mkdir(parents=True, exist_ok=True)
-    (settings.out / "curves.json").write_text(json.dumps(asdict(curves), indent=1))
+    write_text(settings.out / "curves.json", json.dumps(asdict(curves), indent=1))
     plot_curves(curves, settings.out / "curves.png")
     return curves
 

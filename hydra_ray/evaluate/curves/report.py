@@ -9,7 +9,7 @@ import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray.evaluate.statistics import Interval
+from hydra_ray.bootstrap import Interval
 from hydra_ray.steps.generate.failures import Unanswered, listed
 
 

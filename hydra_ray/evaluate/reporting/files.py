@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, fields
 from pathlib import Path
@@ -14,9 +13,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from hydra_ray.atomic import write_text
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.results import Cost, Outcome, TaskOutcome
 from hydra_ray.evaluate.scoring.align import METHOD
-from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate import FINAL_KINDS
 
@@ -45,9 +45,8 @@ def write_outcome(folder: Path, outcome: Outcome) -> None:
         "results.csv": _table(_RESULTS, _results(outcome)),
         "pairs.csv": _table(_PAIRS, _pairs(outcome)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        _replace(folder / name, text)
+        write_text(folder / name, text)
 
 
 def read_outcome(path: Path) -> Outcome:
@@ -130,12 +129,3 @@ def _table(header: Sequence[str], rows: Iterator[Sequence[Any]]) -> str:
     writer.writerow(header)
     writer.writerows(_plain(row) for row in rows)
     return text.getvalue()
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.results import Outcome, Pair, Slice, TaskOutcome
-from hydra_ray.evaluate.statistics import Interval
 
 HYDRA, ZERO_SHOT = "hydra", "zero-shot"
 # Of Holm's corrected p: below it a difference is said to be beyond chance.

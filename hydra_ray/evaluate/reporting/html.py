@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from hydra_ray.atomic import write_text
 from hydra_ray.evaluate.reporting import formatting as views
 from hydra_ray.evaluate.reporting import plots, svg
 from hydra_ray.evaluate.reporting import sentences as verdict
@@ -47,11 +47,8 @@ def write_report(folder: Path, outcome: Outcome) -> Path:
     Returns:
         The page's path.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / REPORT
-    partial = path.with_suffix(".partial")
-    partial.write_text(render(outcome), encoding="utf-8")
-    os.replace(partial, path)
+    write_text(path, render(outcome))
     return path
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.formatting import count, ranked
 from hydra_ray.evaluate.reporting.svg import INK
 from hydra_ray.evaluate.results import Bin, CurvePoint, Outcome, Slice, TaskOutcome, UserGain
-from hydra_ray.evaluate.statistics import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

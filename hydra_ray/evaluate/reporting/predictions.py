@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra_ray.atomic import replacing
 from hydra_ray.evaluate.runs import Dump
 
 
@@ -20,13 +20,10 @@ def write_predictions(path: Path, dumps: Sequence[Dump]) -> None:
         name: len({getattr(dump, name) if name != "task" else dump.task.name for dump in dumps}) > 1
         for name in ("task", "seed", "train_users")
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for dump in dumps:
             run = {"task": dump.task.name, "seed": dump.seed, "train_users": dump.train_users}
             more: dict[str, Any] = {name: value for name, value in run.items() if several[name]}
             for row in dump.rows:
                 line = {"id": row.asked.query.id, "user_id": row.user.user, "method": dump.method, "output": row.output}
                 file.write(json.dumps({**line, **more}) + "\n")
-    os.replace(partial, path)

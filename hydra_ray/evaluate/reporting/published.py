@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.formatting import HYDRA, number, percent
 from hydra_ray.evaluate.results import Outcome
-from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.failures import listed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.formatting import (
     HYDRA,
     ZERO_SHOT,
@@ -14,7 +15,6 @@ from hydra_ray.evaluate.reporting.formatting import (
     prompted,
 )
 from hydra_ray.evaluate.results import Cost, Outcome
-from hydra_ray.evaluate.statistics import Interval
 
 
 def headline(outcome: Outcome) -> str:

@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from hydra_ray.bootstrap import LEVEL, Interval
 from hydra_ray.evaluate.results import Headline, Outcome, TaskOutcome
-from hydra_ray.evaluate.statistics import LEVEL, Interval
 from hydra_ray.steps.generate.failures import listed
 
 

@@ -16,7 +16,7 @@ from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.evaluate.runs import Asked, Dump, Row, read_dump, write_dump
 from hydra_ray.evaluate.scoring.controls import HEAD_CONTROLS, other_users
-from hydra_ray.learn.examples.training_data import digest
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
@@ -30,7 +30,8 @@ from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import FailureLog, ask_each
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
 
 # Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
@@ -92,8 +93,8 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     if any(map(needs_base, job.methods)):
         base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
-        store = UserStore(settings.store_url)
-    made_of = {run: digest(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
+        store = open_store(settings.store_url)
+    made_of = {run: fingerprint(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
     known = {run: _known(job.path(run), mark) for run, mark in made_of.items()}
     left = {run: mark for run, mark in made_of.items() if not (kept := known[run]) or not kept.whole}
     for run in made_of:
@@ -117,7 +118,7 @@ def _answer_runs(
     dataset: Dataset,
     trained: Sequence[User],
     base: Base | None,
-    store: UserStore | None,
+    store: Store | None,
     advance: Advance,
 ) -> None:
     """Answers and keeps run after run; they share what is encoded, asked and written of users."""
@@ -128,7 +129,7 @@ def _answer_runs(
     writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
     book = ProfileBook(writer, store)
     similar, embed = settings.peers.similar_users, make_embedder(settings)
-    steps = LocalSteps(dataset, base, store, recipe, peers, similar, book, embed)
+    steps = LocalSteps(dataset, base, store, recipe, similar, peers, book, embed)
     methods = _methods(list(made_of), steps, generator, settings, task, dataset)
     judged = judged_history(settings, dataset, base, partial(advance, JUDGING)) if base is not None else ()
     about: dict[str, Any] = {
@@ -227,7 +228,7 @@ def _methods(
     }
 
 
-def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: UserStore | None) -> str:
+def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: Store | None) -> str:
     """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
     elsewhere = (
         "out",
@@ -250,7 +251,7 @@ def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, 
         keys = [user.key for user in dataset.users]
         stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]
         parts += [base.version, stamps]
-    return digest(parts)
+    return fingerprint(parts)
 
 
 def no_answers(settings: Settings) -> str:

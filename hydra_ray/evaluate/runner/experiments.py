@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra_ray.atomic import write_text
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.examples.training_data import digest
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
@@ -87,7 +88,7 @@ def prepare(cell: Cell, listener: ProgressListener) -> None:
         # None while training: what a killed one leaves may be either base.
         note.unlink(missing_ok=True)
         train_base(train, listener)
-        note.write_text(made_of)
+        write_text(note, made_of)
     fitted = fit_users(_with(settings, users=_fitted_users(settings)), listener)
     if fitted.collected is not None:
         _whole(fitted.collected)
@@ -100,7 +101,7 @@ def _made_of(train: Settings) -> str:
     elsewhere: Any = {"feedback": {"dir", "askers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
     how = train.model_dump(mode="json", include=sections, exclude=elsewhere)
     _, dataset = load_data(train, "train")
-    return digest(how, ranked_by(train), generator_identity(train), digest_of(dataset.users, dataset.golds))
+    return fingerprint(how, ranked_by(train), generator_identity(train), digest_of(dataset.users, dataset.golds))
 
 
 def _whole(report: CollectReport) -> None:
@@ -132,8 +133,7 @@ def _fitted_users(settings: Settings) -> str:
         return split
     _, dataset = load_data(settings)
     path = settings.out / "users.txt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{user.key.user}\n" for user in dataset.users), encoding="utf-8")
+    write_text(path, "".join(f"{user.key.user}\n" for user in dataset.users))
     return str(path)
 
 

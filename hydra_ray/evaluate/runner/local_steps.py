@@ -32,7 +32,7 @@ class HeadSource(Protocol):
     """Where users' heads are read from."""
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
-        """As `UserStore.head`."""
+        """As `Store.head`."""
         ...
 
 
@@ -42,10 +42,10 @@ class LocalSteps:
     Args:
         dataset: Gives each query the history that it may see.
         base: Scores; None for methods that only prompt.
-        heads: Where users' heads are: a `UserStore`, or what has its `head`.
+        heads: Where users' heads are: a `Store`, or what has its `head`.
         recipe: Weights of the priors.
-        peers: Histories of others; without them methods go on with the user's own.
         similar_users: Most peers whose items are looked at.
+        peers: Histories of others; without them methods go on with the user's own.
         profiles: Writes profiles; without it methods go on without.
         embed: Gives the vectors that dense and hybrid retrieval compare.
     """
@@ -56,8 +56,8 @@ class LocalSteps:
         base: Base | None,
         heads: HeadSource | None,
         recipe: Recipe,
+        similar_users: int,
         peers: PeerPool | None = None,
-        similar_users: int = 5,
         profiles: ProfileBook | None = None,
         embed: Embed | None = None,
     ) -> None:
@@ -87,7 +87,7 @@ class LocalSteps:
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Ranks what the query may see of its user's history."""
-        return await asyncio.to_thread(retriever(by, self._embed), query, self._history(query), k)
+        return await asyncio.to_thread(retriever(by, self._embed, self._stemmer), query, self._history(query), k)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Ranks what users similar to the query's said before it."""

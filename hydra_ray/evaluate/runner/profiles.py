@@ -9,14 +9,14 @@ from typing import Protocol
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profiles.writer import ProfileWriter
-from hydra_ray.store.profiles import UserProfile
+from hydra_ray.store.types import UserProfile
 
 
 class StoredProfiles(Protocol):
     """Where profiles may be already."""
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
-        """As `UserStore.profile`."""
+        """As `Store.profile`."""
         ...
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from hydra_ray.bootstrap import Bootstrap, interval
 from hydra_ray.evaluate.results import CurvePoint
 from hydra_ray.evaluate.scoring.align import METHOD, stack_runs
 from hydra_ray.evaluate.scoring.metrics import prepare
 from hydra_ray.evaluate.scoring.resampling import Samples
 from hydra_ray.evaluate.scoring.scoreboard import Board
-from hydra_ray.evaluate.statistics import Bootstrap, interval
 
 
 def by_candidates(board: Board) -> tuple[CurvePoint, ...]:

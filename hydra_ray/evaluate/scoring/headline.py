@@ -23,11 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hydra_ray.bootstrap import interval, relative_improvement
 from hydra_ray.evaluate.results import Headline, TaskHeadline
 from hydra_ray.evaluate.scoring.align import METHOD
 from hydra_ray.evaluate.scoring.metrics import Array
 from hydra_ray.evaluate.scoring.scoreboard import Board
-from hydra_ray.evaluate.statistics import interval, relative_improvement
 from hydra_ray.methods import METHODS, needs_base
 
 # What an LLM reaches by its prompt alone, also where it is asked several times and its answers are counted.

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from itertools import combinations
 
+from hydra_ray.bootstrap import holm, interval, two_sided_p
 from hydra_ray.evaluate.results import Pair
 from hydra_ray.evaluate.scoring.align import METHOD
 from hydra_ray.evaluate.scoring.scoreboard import Board
-from hydra_ray.evaluate.statistics import holm, interval, two_sided_p
 
 
 def pairs_of(board: Board) -> tuple[Pair, ...]:

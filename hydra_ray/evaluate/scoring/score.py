@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hydra_ray.bootstrap import interval
 from hydra_ray.evaluate.results import Bin, Cost, Outcome, TaskOutcome
 from hydra_ray.evaluate.runs import Dump
 from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
@@ -24,7 +25,6 @@ from hydra_ray.evaluate.scoring.pairs import pairs_of
 from hydra_ray.evaluate.scoring.scoreboard import Board
 from hydra_ray.evaluate.scoring.slices import slices_of
 from hydra_ray.evaluate.scoring.win_loss import fates_of, gains_of
-from hydra_ray.evaluate.statistics import interval
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.failures import Unanswered, by_kind
 from hydra_ray.steps.seeds import stable_seed
@@ -36,10 +36,10 @@ _BINS = 10
 def score_dumps(
     dumps: Sequence[Dump],
     *,
-    resamples: int = 1000,
-    seed: int = 0,
-    baselines: Sequence[str] = (),
-    folds: int = 5,
+    resamples: int,
+    seed: int,
+    baselines: Sequence[str],
+    folds: int,
 ) -> Outcome:
     """Scores the runs of one or several tasks.
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from hydra_ray.bootstrap import Bootstrap, Interval, gain, interval
 from hydra_ray.evaluate.scoring.align import Stack
 from hydra_ray.evaluate.scoring.controls import CONTROLS
 from hydra_ray.evaluate.scoring.metrics import Array, metrics_of, prepare
-from hydra_ray.evaluate.statistics import Bootstrap, Interval, gain, interval
 
 
 class Board:

@@ -17,7 +17,7 @@ from hydra_ray.progress import ProgressListener
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
 from hydra_ray.settings import BaseSettings, Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 # Of the time that a step takes in which a frozen encoder reads texts; measured on the demo's data.
 _STEP_WITHOUT_READING = 0.1
@@ -77,7 +77,7 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
-    users = UserStore(settings.store_url)
+    users = open_store(settings.store_url)
     for role in ROLES:
         users.put_heads(base.version, role, fitted.roles[role].heads)
     put_histories(users, dataset)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ import ray.train
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.progress import Progress, TrainState
 from hydra_ray.learn.base.worker import (
     GROUP_SCHEMA,
@@ -104,7 +103,7 @@ def fit_base(
         RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid) for role, (_, valid) in split.items()
     )
     config = LoopConfig(base.model_dump(), seed, plans)
-    name = f"base-{_fingerprint(config, train)}"
+    name = f"base-{fingerprint(asdict(config), train, size=6, sort_keys=True)}"
     progress = ray.remote(num_cpus=0)(Progress).remote()
     trainer = _Trainer(
         _run_worker,
@@ -181,8 +180,3 @@ def _resources(base: BaseSettings) -> dict[str, float]:
     # One machine's cores are shared out: Ray gives a worker as many threads as it has CPUs.
     each = 1 if base.gpu else max(1, cores_of_a_node() // base.workers)
     return {"CPU": float(each), "GPU": 1.0} if base.gpu else {"CPU": float(each)}
-
-
-def _fingerprint(config: LoopConfig, train: Mapping[str, list[dict[str, Any]]]) -> str:
-    told = json.dumps([asdict(config), train], sort_keys=True).encode()
-    return blake2b(told, digest_size=6).hexdigest()

@@ -25,7 +25,7 @@ from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import NO_USER, HeadBank
 from hydra_ray.models.heads.descent import Descended
-from hydra_ray.models.losses import LOSSES
+from hydra_ray.models.losses import LOSSES, TEMPERATURE
 from hydra_ray.models.precision import resolve
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
@@ -231,7 +231,7 @@ def _step(
     # A whole group is scored with or without its user's delta: a listwise loss compares within it.
     dropped = (torch.rand(len(batch)) < base.user_drop).to(group.device)[group]
     logits = model(tokens, users.masked_fill(dropped, NO_USER))
-    loss = LOSSES[base.loss](logits, scores, group).mean()
+    loss = LOSSES[base.loss](logits, scores, group, TEMPERATURE).mean()
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)

@@ -74,8 +74,8 @@ def estimate(
     identity: str,
     count_tokens: Callable[[ChatRequest], int],
     exact: bool,
-    most_samples: int | None = None,
-    reasoning_tokens: int = 0,
+    most_samples: int | None,
+    reasoning_tokens: int,
 ) -> Estimate:
     """Writes every request that the units need, and asks none.
 

@@ -43,9 +43,9 @@ class Askers:
     make: Callable[[int], generate.Generator]
     questions: Questions
     concurrency: int
-    count: int = 1
-    cpus: float | None = None
-    gpus: float = 0
+    count: int
+    cpus: float | None
+    gpus: float
 
     @property
     def units_per_batch(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hydra_ray.atomic import replacing, write_text
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow, UnitId, UnitRow
@@ -48,10 +48,7 @@ class FeedbackStore:
                     "feedback.dir or out to another folder, or remove this one"
                 )
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(dict(asked_with), indent=1), encoding="utf-8")
-        os.replace(partial, path)
+        write_text(path, json.dumps(dict(asked_with), indent=1))
 
     def parts(self) -> list[int]:
         """Numbers of the complete parts."""
@@ -77,16 +74,14 @@ class FeedbackStore:
 
     def write(self, part: int, told: Sequence[tuple[Unit, Told]]) -> None:
         """Writes the feedback of finished units as one part."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         self._write(part, RerankerRow, [row for _, one in told for row in one.reranker])
         self._write(part, AdapterRow, [row for _, one in told for row in one.adapter])
         self._write(part, UnitRow, [UnitRow(*unit.key.unit_id, one.failed.total()) for unit, one in told])
 
     def _write(self, part: int, kind: type[_Row], rows: Sequence[_Row]) -> None:
-        path = self._path(part, kind)
-        partial = path.with_suffix(".partial")
-        pq.write_table(pa.Table.from_pylist([row.to_columns() for row in rows], schema=kind.SCHEMA), partial)
-        os.replace(partial, path)
+        table = pa.Table.from_pylist([row.to_columns() for row in rows], schema=kind.SCHEMA)
+        with replacing(self._path(part, kind)) as partial:
+            pq.write_table(table, partial)
 
     def _path(self, part: int, kind: type[_Row]) -> Path:
         return self._folder / f"{part:05d}.{kind.NAME}.parquet"

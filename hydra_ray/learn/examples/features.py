@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from hydra_ray.atomic import replacing
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.features import UserFeatures
@@ -78,10 +78,8 @@ def write_features(path: Path, users: Iterable[tuple[UserKey, UserFeatures]]) ->
         }
         for key, one in users
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial, row_group_size=64)
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        pq.write_table(pa.Table.from_pylist(rows, schema=_SCHEMA), partial, row_group_size=64)
 
 
 def read_features(path: Path) -> Iterator[tuple[UserKey, UserFeatures]]:

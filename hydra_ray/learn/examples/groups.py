@@ -14,7 +14,7 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.models.encoder import Texts
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, Query, UserKey
-from hydra_ray.steps.retrieval.retrievers import LexicalIndex, Retriever, lexical
+from hydra_ray.steps.retrieval.retrievers import LexicalIndex, Retriever
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
 from hydra_ray.tasks import Task
@@ -77,8 +77,8 @@ def own_answer_groups(
     task: Task,
     seed: int,
     others: AnswersOfOthers | None,
-    retrieve: Retriever = lexical,
-    most_evidence: int = 24,
+    retrieve: Retriever,
+    most_evidence: int,
 ) -> list[Group]:
     """Adapter groups from history alone, without any LLM call.
 
@@ -139,7 +139,7 @@ class AnswersOfOthers:
     def __init__(self, histories: Iterable[tuple[UserKey, Sequence[HistoryItem]]]) -> None:
         self._owned = [(key, item) for key, items in histories for item in items]
         # Indexed once: it is asked for every history item of every user.
-        self._index = LexicalIndex([item.input for _, item in self._owned])
+        self._index = LexicalIndex([item.input for _, item in self._owned], stemmer=None)
 
     def __call__(self, query: Query, count: int) -> list[str]:
         """At most `count` answers of other users, to the most similar inputs first."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from hashlib import blake2b
 from typing import Any, TypeVar
 
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Unit, user_units
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
@@ -72,12 +71,12 @@ class Teaching:
     own_answers: int
     with_golds: bool
     zero_call: bool
-    retriever: str = "bm25"
-    ranked_by: str = ""
-    embed: Embed | None = None
-    evidence: int = 24
-    unsaid: bool = False
-    stemmer: str | None = None
+    retriever: str
+    ranked_by: str
+    embed: Embed | None
+    evidence: int
+    unsaid: bool
+    stemmer: str | None
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[Group]:
@@ -123,7 +122,7 @@ class Teaching:
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
-        return digest(told)
+        return fingerprint(told)
 
     def _real(self, user: User, query: Query) -> tuple[Any, ...]:
         visible = [item.id for item in self.dataset.history(user, query)]
@@ -177,8 +176,3 @@ def _by_user(rows: Iterable[_Row], wanted: set[ExampleKey] | None) -> Mapping[Us
         if wanted is None or row.key in wanted:
             by_user.setdefault(row.key.owner, []).append(row)
     return by_user
-
-
-def digest(*parts: Any) -> str:
-    """The same for the same plain values."""
-    return blake2b(json.dumps(parts).encode(), digest_size=12).hexdigest()

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
+from hydra_ray.learn.examples.training_data import Teaching, teaching
 from hydra_ray.learn.heads.fitter import Choice, HeadFitter
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.heads.progress import EncodeLines
@@ -26,7 +27,8 @@ from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
 from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,7 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
             units, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
         told = teaching(settings, task, dataset, units)
-        store = UserStore(settings.store_url)
+        store = open_store(settings.store_url)
         if settings.data.format != "store":
             # What is read from the store may have grown meanwhile.
             put_histories(store, dataset)
@@ -106,14 +108,14 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
     return FitReport(len(dataset.users), fitted, kept, collected)
 
 
-def changed_users(told: Teaching, role: str, store: UserStore, version: str, settings: Settings) -> dict[UserKey, str]:
+def changed_users(told: Teaching, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
     """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
     how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
     had = store.marks(version, role)
-    marks = {user.key: digest(told.mark(role, user), how) for user in told.dataset.users}
+    marks = {user.key: fingerprint(told.mark(role, user), how) for user in told.dataset.users}
     return {key: mark for key, mark in marks.items() if had.get(key) != mark}
 
 

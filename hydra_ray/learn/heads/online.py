@@ -16,7 +16,7 @@ from hydra_ray.models.heads.online import head_of
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.store.users import EvidenceUpdate, UserStore
+from hydra_ray.store.protocol import EvidenceUpdate, Store
 from hydra_ray.tasks import Task
 
 Change = Literal["created", "updated", "removed", "unchanged", "at_next_fit"]
@@ -61,7 +61,7 @@ class OnlineLearner:
         settings: How newcomers' heads are to be fitted; loss and seed.
     """
 
-    def __init__(self, store: UserStore, version: str, task: Task, scorer: Scorer, settings: Settings) -> None:
+    def __init__(self, store: Store, version: str, task: Task, scorer: Scorer, settings: Settings) -> None:
         self._store, self._version, self._task, self._scorer = store, version, task, scorer
         self._kind = settings.fit.head.kind
         self._numbers = head_numbers(Choice(settings.fit))

@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.learn.examples.features import encode_all, read_features, write_features
 from hydra_ray.learn.examples.training_data import Teaching
 from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
@@ -45,7 +45,7 @@ class Shard:
     @property
     def name(self) -> str:
         """The same for the same users teaching the same."""
-        return blake2b(repr((self.role, self.users)).encode(), digest_size=8).hexdigest()
+        return records_fingerprint([(self.role, self.users)], size=8)
 
 
 def make_shards(role: str, marks: dict[UserKey, str], users_per_shard: int) -> list[Shard]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hydra_ray.atomic import write_text
 from hydra_ray.learn.heads.cohorts import Cohorts
 from hydra_ray.learn.heads.fitter import Choice
 from hydra_ray.models.features import UserFeatures
@@ -97,9 +97,7 @@ def save_tuned(path: Path, roles: dict[str, TunedRole]) -> None:
             for role, tuned in roles.items()
         },
     }
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(tree, indent=1))
-    os.replace(partial, path)
+    write_text(path, json.dumps(tree, indent=1))
 
 
 def load_tuned(path: Path) -> dict[str, TunedRole]:

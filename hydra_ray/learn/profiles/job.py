@@ -20,7 +20,8 @@ from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
 from hydra_ray.steps.profiles.writer import KINDS, ProfileMarks, check_kind
 from hydra_ray.steps.retrieval.nearest import load_faiss
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
 
 
@@ -112,7 +113,7 @@ def write_profiles(
     if settings.model.store is None:
         # Profiles need no trained base, whose folder this is.
         settings.model_dir.mkdir(parents=True, exist_ok=True)
-    store = UserStore(settings.store_url)
+    store = open_store(settings.store_url)
     if settings.data.format != "store":
         # What is read from the store may have grown meanwhile.
         put_histories(store, dataset)
@@ -140,7 +141,7 @@ def write_profiles(
 
 
 def out_of_date(
-    settings: Settings, task: Task, dataset: Dataset, store: UserStore, kinds: Sequence[str]
+    settings: Settings, task: Task, dataset: Dataset, store: Store, kinds: Sequence[str]
 ) -> list[tuple[str, User]]:
     """Kinds and users whose profile is missing or was made otherwise; nothing is written of who has no history."""
     marks, todo = ProfileMarks(make_profile_rules(settings, task)), []
@@ -157,7 +158,7 @@ def out_of_date(
 def _keep(
     todo: Sequence[tuple[str, User]],
     batches: Iterable[list[tuple[int, Written]]],
-    store: UserStore,
+    store: Store,
     report: ProfileReport,
     show: Callable[[ProfileReport], None],
     most_failures: float,

@@ -24,7 +24,7 @@ from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
 from hydra_ray.steps.profiles.writer import ProfileWriter
-from hydra_ray.store.profiles import UserProfile
+from hydra_ray.store.types import UserProfile
 from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)

@@ -17,10 +17,12 @@ import ray.tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from hydra_ray.bootstrap import Bootstrap, interval
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.examples.features import read_features
-from hydra_ray.learn.examples.training_data import Teaching, digest, teaching
+from hydra_ray.learn.examples.training_data import Teaching, teaching
 from hydra_ray.learn.heads.fitter import fit_options
 from hydra_ray.learn.heads.pipeline import encode_shards, encoding, features_file, make_shards, rows
 from hydra_ray.learn.heads.progress import EncodeLines
@@ -228,7 +230,7 @@ def _search(
         settings.seed,
         [list(k) for k, _ in cohort.users],
     ]
-    name = f"{role}-{cohort.name}-{digest(about)}"
+    name = f"{role}-{cohort.name}-{fingerprint(about)}"
     log = TrialLog(storage / "trials" / name)
     before = log.read()
     if len(before) < search.trials:
@@ -323,9 +325,10 @@ def judge(job: TrialJob, trials: Sequence[Trial], cohort: Cohort, search: Search
 
 def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
     """The mean over users with the ends of its 95 % percentile bootstrap interval."""
-    drawn = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
-    means, cut = np.sort(values[drawn].mean(axis=1)), int(0.025 * _RESAMPLES)
-    return float(values.mean()), float(means[cut]), float(means[-1 - cut])
+    users = Bootstrap(range(len(values)), _RESAMPLES, seed=0)
+    means = users.sums(values[:, None].astype(float))[:, 0] / len(values)
+    found = interval(means, len(values))
+    return found.value, found.low, found.high
 
 
 def _scores(holdout: Holdout, job: TrialJob, values: Mapping[str, Any], steps: int) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import ray.tune
 
+from hydra_ray.atomic import write_text
 from hydra_ray.learn.heads.tuned import Trial
 
 
@@ -26,10 +26,7 @@ class TrialLog(ray.tune.Callback):
         del iteration, trials, info
         result = trial.last_result
         ended = Trial(trial.config, result["best"], result["steps"], result["training_iteration"])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        written = self.folder / "writing"
-        written.write_text(json.dumps(asdict(ended)))
-        os.replace(written, self.folder / f"{len(self.read()):05}.json")
+        write_text(self.folder / f"{len(self.read()):05}.json", json.dumps(asdict(ended)))
 
     def read(self) -> list[Trial]:
         """The trials in the order in which they finished."""

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch
 from hydra_ray.models.heads.kind import FitOptions, HeadKind, Tensors, rows_of
-from hydra_ray.models.losses import LOSSES, TEMPERATURE, group_log_softmax
+from hydra_ray.models.losses import LOSSES, group_log_softmax
 
 # At the default pull the prior of the weights is the unit Gaussian that the bases were calibrated for.
-_UNIT_PULL = 0.05
+UNIT_PULL = 0.05
 _MOST_ROUNDS, _MOST_HALVINGS, _CLOSE = 50, 40, 1e-7
 
 
@@ -78,9 +78,9 @@ def posterior(
     group: Tensor,
     owner: Tensor,
     users: int,
-    pull: float = _UNIT_PULL,
-    loss: str = "listwise",
-    temperature: float = TEMPERATURE,
+    pull: float,
+    loss: str,
+    temperature: float,
 ) -> Tensors:
     """Posteriors of users' weights: `mean` (users, bases) and `precision`, lower triangles row by row.
 
@@ -97,7 +97,7 @@ def posterior(
     told = told.double()
     phi, offset = told[:, :-2], told[:, -2]
     bases, user = phi.shape[1], owner[group]
-    prior = max(pull, 1e-6) / _UNIT_PULL
+    prior = max(pull, 1e-6) / UNIT_PULL
     likelihood = _LIKELIHOODS[loss](told[:, -1], group, temperature)
 
     def at(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,11 +163,12 @@ class _Bce:
     """`losses.bce` as a likelihood."""
 
     def __init__(self, scores: Tensor, group: Tensor, temperature: float) -> None:
-        self._scores, self._group, self._sizes = scores, group, torch.bincount(group)[group]
+        self._scores, self._group, self._temperature = scores, group, temperature
+        self._sizes = torch.bincount(group)[group]
 
     def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Of each group; and what `terms` goes on from: the logits."""
-        return LOSSES["bce"](logits, self._scores, self._group), logits
+        return LOSSES["bce"](logits, self._scores, self._group, self._temperature), logits
 
     def terms(self, logits: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """As `_Listwise.terms`."""

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch, UserFeatures, pad
-from hydra_ray.models.heads.bases import BasisHeads, evidence, posterior
+from hydra_ray.models.heads.bases import UNIT_PULL, BasisHeads, evidence, posterior
 from hydra_ray.models.heads.facets import FacetHeads, taste
-from hydra_ray.models.losses import LOSSES
+from hydra_ray.models.losses import LOSSES, TEMPERATURE
 
 _USERS_PER_BATCH, _STEPS, _LOOK_EVERY, _PATIENCE = 16, 400, 10, 8
 _LR, _WEIGHTS_LR, _DECAY = 2e-3, 0.05, 0.05
@@ -43,7 +43,7 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offse
     def train_loss(batch: Batch, rows: Tensor, base: Tensor) -> Tensor:
         own = weights[rows]
         logits = base + batch.pick((common(batch.z) @ own.unsqueeze(-1)).squeeze(-1))
-        losses = LOSSES[loss](logits, batch.scores, batch.group)
+        losses = LOSSES[loss](logits, batch.scores, batch.group, TEMPERATURE)
         return (losses.sum() + (own**2).sum() / 2) / len(batch.owner)
 
     def held_loss(batch: Batch, base: Tensor) -> Tensor:
@@ -51,11 +51,11 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offse
         early = _earlier(batch)
         known = early[batch.group]
         number = early.cumsum(0) - 1
-        mean = posterior(told[known], number[batch.group[known]], batch.owner[early], len(batch.counts), loss=loss)[
-            "mean"
-        ]
+        users = len(batch.counts)
+        owner = batch.owner[early]
+        mean = posterior(told[known], number[batch.group[known]], owner, users, UNIT_PULL, loss, TEMPERATURE)["mean"]
         logits = base + (told[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
-        return LOSSES[loss](logits, batch.scores, batch.group)[~early].mean()
+        return LOSSES[loss](logits, batch.scores, batch.group, TEMPERATURE)[~early].mean()
 
     judges = _batches(held, offset)
     _fit(common, optimizer, users, judges, offset, train_loss, held_loss)
@@ -78,9 +78,9 @@ def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offs
     optimizer = torch.optim.AdamW(common.parameters(), lr=_LR, weight_decay=_DECAY)
 
     def loss_of(batch: Batch, base: Tensor, read: Tensor) -> Tensor:
-        mix = common.mix(taste(batch, read))
+        mix = common.mix(taste(batch, TEMPERATURE, read))
         logits = base + batch.pick((common(batch.z) @ mix.unsqueeze(-1)).squeeze(-1))
-        return LOSSES[loss](logits, batch.scores, batch.group)[~read].mean()
+        return LOSSES[loss](logits, batch.scores, batch.group, TEMPERATURE)[~read].mean()
 
     def train_loss(batch: Batch, rows: Tensor, base: Tensor) -> Tensor:
         read = torch.rand(len(batch.owner), device=base.device) < 0.5

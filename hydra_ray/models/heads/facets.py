@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch
 from hydra_ray.models.heads.kind import FitOptions, HeadKind, Tensors, rows_of
-from hydra_ray.models.losses import TEMPERATURE, group_log_softmax
+from hydra_ray.models.losses import group_log_softmax
 
 # Groups that count as much as knowing nothing.
 _SHRINK = 4.0
@@ -44,13 +44,13 @@ class FacetHeads(nn.Module):
         return torch.softmax(self.router(taste), dim=1) - nobody
 
 
-def taste(batch: Batch, counted: Tensor | None = None, temperature: float = TEMPERATURE) -> Tensor:
+def taste(batch: Batch, temperature: float, counted: Tensor | None = None) -> Tensor:
     """What sets what a user preferred apart from what they did not, shape (users, width).
 
     Args:
         batch: The users' features.
-        counted: Groups that are looked at, shape (groups,); None is all.
         temperature: How much better the best of a group counts than the next.
+        counted: Groups that are looked at, shape (groups,); None is all.
     """
     share = group_log_softmax(batch.scores / temperature, batch.group).exp()
     sizes = torch.bincount(batch.group)[batch.group]
@@ -79,4 +79,4 @@ class Facets(HeadKind):
     def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
         assert isinstance(common, FacetHeads)
         with torch.no_grad():
-            return {"mix": common.mix(taste(batch, temperature=options.temperature))}
+            return {"mix": common.mix(taste(batch, options.temperature))}

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.heads.head import Head
-from hydra_ray.models.losses import TEMPERATURE
 
 if TYPE_CHECKING:
     from hydra_ray.models.features import Batch
@@ -24,14 +23,14 @@ Tensors = dict[str, Tensor]
 class FitOptions:
     """How heads are fitted on a frozen base; `settings.FitSettings` explains each."""
 
-    loss: str = "listwise"
-    rank: int = 6
-    steps: int = 60
-    lr: float = 0.02
-    pull: float = 0.05
-    dropout: float = 0.0
-    temperature: float = TEMPERATURE
-    held_back: float = 0.0
+    loss: str
+    rank: int
+    steps: int
+    lr: float
+    pull: float
+    dropout: float
+    temperature: float
+    held_back: float
 
 
 class HeadKind(ABC):

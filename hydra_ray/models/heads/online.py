@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hydra_ray.models.heads.bases import Bases, posterior
+from hydra_ray.models.heads.bases import UNIT_PULL, Bases, posterior
 from hydra_ray.models.heads.head import Head
-from hydra_ray.models.heads.kind import FitOptions
+from hydra_ray.models.losses import TEMPERATURE
 
 
 def pack(told: Tensor) -> bytes:
@@ -45,14 +45,14 @@ def head_of(kept: Sequence[bytes], bases: int, loss: str, about: Mapping[str, fl
     if not kept:
         return None
     told, group = unpack(kept, bases)
-    default = FitOptions()
+    # Heads of earlier versions say neither.
     fitted = posterior(
         told,
         group,
         owner=torch.zeros(len(kept), dtype=torch.long),
         users=1,
-        pull=about.get("pull", default.pull),
+        pull=about.get("pull", UNIT_PULL),
         loss=loss,
-        temperature=about.get("temperature", default.temperature),
+        temperature=about.get("temperature", TEMPERATURE),
     )
     return Bases().apart(fitted, about)[0]

@@ -1,4 +1,4 @@
-"""Who a request is from."""
+"""Which user a chat completion request names."""
 
 from __future__ import annotations
 

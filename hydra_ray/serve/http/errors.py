@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from hydra_ray.serve.http.protocol import refusal
+from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestError, _as_said)
     app.add_exception_handler(RequestValidationError, _wrong_fields)
     app.add_exception_handler(HTTPException, _by_status)
-    app.add_exception_handler(SQLAlchemyError, _store_down)
+    app.add_exception_handler(StoreError, _store_down)
 
 
 def param_of(place: Sequence[Any]) -> str:

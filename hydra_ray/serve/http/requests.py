@@ -169,7 +169,7 @@ class ChatCompletionRequest(Lenient):
         if self.stream_options is not None and not self.stream:
             raise RequestError("stream_options: these are for stream: true only", "stream_options")
 
-    def turns(self, task: Task, tell_system: bool = False) -> tuple[Message, ...]:
+    def turns(self, task: Task, tell_system: bool) -> tuple[Message, ...]:
         """What was said before the last user message, as far as the LLM is told.
 
         For a conversation that is all of it. Other tasks ask a question that is whole in itself. What a client sent

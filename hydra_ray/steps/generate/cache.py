@@ -46,7 +46,7 @@ class AnswerCache:
         max_bytes: Size of the file at which the answers used longest ago are dropped.
     """
 
-    def __init__(self, path: Path | str, max_bytes: int = 4 << 30) -> None:
+    def __init__(self, path: Path | str, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._puts = 0
         if path != ":memory:":

@@ -30,7 +30,7 @@ class EmbeddedGenerator:
         HydraError: The checkpoint is absent or has no chat template.
     """
 
-    def __init__(self, checkpoint: str = "demo", dtype: str = "float32", max_batch_size: int = 32) -> None:
+    def __init__(self, checkpoint: str, dtype: str, max_batch_size: int) -> None:
         folder = checkpoint_folder(checkpoint)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, padding_side="left")
         if self._tokenizer.chat_template is None:

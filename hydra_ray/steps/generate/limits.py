@@ -38,11 +38,11 @@ class Budget:
         spent: What was used so far.
     """
 
-    calls: int | None = None
-    tokens: int | None = None
-    cost: float | None = None
-    price_in: float = 0.0
-    price_out: float = 0.0
+    calls: int | None
+    tokens: int | None
+    cost: float | None
+    price_in: float
+    price_out: float
     spent: Usage = field(default=Usage(), init=False)
     _reserved: Usage = field(default=Usage(), init=False, repr=False)
 
@@ -143,7 +143,7 @@ class Pace:
         tokens_per_minute: Most tokens, in and out together.
     """
 
-    def __init__(self, requests_per_minute: int | None = None, tokens_per_minute: int | None = None) -> None:
+    def __init__(self, requests_per_minute: int | None, tokens_per_minute: int | None) -> None:
         self._requests = _Allowance(requests_per_minute) if requests_per_minute else None
         self._tokens = _Allowance(tokens_per_minute) if tokens_per_minute else None
 

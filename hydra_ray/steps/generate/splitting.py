@@ -33,9 +33,9 @@ class SplittingGenerator:
         self,
         generator: Generator,
         most_samples: Callable[[], int | None],
-        cache: AnswerCache | None = None,
-        identity: str = "",
-        reasoning_tokens: int = 0,
+        cache: AnswerCache | None,
+        identity: str,
+        reasoning_tokens: int,
     ) -> None:
         self._generator = generator
         self._most_samples = most_samples

@@ -43,20 +43,20 @@ class VLLMGenerator:
         self,
         ask: Ask,
         tenant: str,
-        salt_key: str = "",
+        salt_key: str,
         *,
-        concurrency: int = 32,
-        timeout_s: float = 60,
-        retries: int = 4,
-        send_seed: bool = True,
-        params: Mapping[str, Any] | None = None,
+        concurrency: int,
+        timeout_s: float,
+        retries: int,
+        send_seed: bool,
+        params: Mapping[str, Any],
     ) -> None:
         self._ask = ask
         self._salt = cache_salt(salt_key or secrets.token_hex(16), tenant)
         self._timeout_s = timeout_s
         self._retries = retries
         self._send_seed = send_seed
-        self._params = dict(params or {})
+        self._params = dict(params)
         # Forms of request (their fields) that were answered.
         self._answered: set[frozenset[str]] = set()
         self._slots = asyncio.Semaphore(concurrency)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from hydra_ray.records import ChatRequest, HistoryItem, Message, PeerItem, UserKey
@@ -40,16 +40,16 @@ class ProfileOptions:
         seed: Draws random items and starts k-means.
     """
 
-    items: int = 8
-    pick: Literal["newest", "random"] = "newest"
-    peers: int = 4
-    words: int = 100
-    difference_words: int = 40
-    max_tokens: int = 300
-    difference_tokens: int = 256
-    refresh_items: int = 5
-    prompts: ProfilePrompts = field(default_factory=ProfilePrompts)
-    seed: int = 0
+    items: int
+    pick: Literal["newest", "random"]
+    peers: int
+    words: int
+    difference_words: int
+    max_tokens: int
+    difference_tokens: int
+    refresh_items: int
+    prompts: ProfilePrompts
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,8 @@ class ProfileRules:
     """
 
     task: Task
-    options: ProfileOptions = ProfileOptions()
-    others: str | None = None
+    options: ProfileOptions
+    others: str | None
 
 
 @dataclass(frozen=True, slots=True)

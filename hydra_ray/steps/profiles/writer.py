@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from hydra_ray.dates import earliest, latest
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.steps.profiles.differences import Dpl
 from hydra_ray.steps.profiles.profile import Pag, ProfileKind, ProfileRules, ProfileTools
-from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileMark, UserProfile
+
+# Bytes of a mark, as stores hold them.
+_SIZE = 16
 
 KINDS: dict[str, ProfileKind] = {"pag": Pag(), "dpl": Dpl()}
 
@@ -40,9 +42,9 @@ class ProfileMarks:
             history: What may be seen of the user, oldest first.
             asked_at: When the query is asked that the profile is for.
         """
-        how = _digest(kind, self.rules.task.kind, KINDS[kind].basis(self.rules))
+        how = fingerprint(kind, self.rules.task.kind, KINDS[kind].basis(self.rules), size=_SIZE)
         seen = [(item.id, item.output) for item in history]
-        return ProfileMark(how, _digest(how, cut_off(history, asked_at), seen), len(history))
+        return ProfileMark(how, fingerprint(how, cut_off(history, asked_at), seen, size=_SIZE), len(history))
 
     def is_fresh(self, mark: ProfileMark | None, kind: str, history: Sequence[HistoryItem]) -> bool:
         """Whether a profile still does: it is written as it would be now, and little history has come since."""
@@ -93,7 +95,3 @@ def cut_off(history: Sequence[HistoryItem], asked_at: str | None = None) -> str 
     dated, the query's own date counts.
     """
     return earliest([latest(item.ts for item in history), asked_at])
-
-
-def _digest(*parts: object) -> str:
-    return blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()

@@ -103,7 +103,7 @@ class SharedEmbedder:
 
         from hydra_ray.models.encoder import TextsEncoder
 
-        encoder = TextsEncoder.load(self.name, self.max_tokens, self.precision).eval()
+        encoder = TextsEncoder.load(self.name, self.max_tokens, self.precision, lexical=False).eval()
         return encoder.to("cuda") if torch.cuda.is_available() else encoder
 
 

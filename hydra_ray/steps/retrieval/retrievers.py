@@ -34,7 +34,7 @@ class LexicalIndex:
         stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
     """
 
-    def __init__(self, texts: Iterable[str], stemmer: str | None = None) -> None:
+    def __init__(self, texts: Iterable[str], stemmer: str | None) -> None:
         self.stemmer = stemmer
         self._index = Bm25(_words(text, stemmer) for text in texts)
 
@@ -80,7 +80,7 @@ def searched_text(item: HistoryItem) -> str:
     return f"{item.context} {item.input}".strip() or item.output
 
 
-def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
+def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None) -> list[Ranked]:
     """Ranks one user's history by BM25 (Robertson and Zaragoza, 2009; scores as bm25s computes them).
 
     Args:
@@ -135,14 +135,12 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) ->
     return [Ranked(history[row], cosine) for cosine, row in order]
 
 
-def mixed(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None = None) -> list[Ranked]:
+def mixed(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None) -> list[Ranked]:
     """What has the query's words and is new; new items without any of its words are fills."""
     return _fused((partial(lexical, stemmer=stemmer), recent), query, history, k, fills=True)
 
 
-def hybrid(
-    query: Query, history: Sequence[HistoryItem], k: int, embed: Embed, stemmer: str | None = None
-) -> list[Ranked]:
+def hybrid(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed, stemmer: str | None) -> list[Ranked]:
     """What has the query's words, means the like and is new."""
     retrievers = partial(lexical, stemmer=stemmer), partial(dense, embed=embed), recent
     return _fused(retrievers, query, history, k, fills=False)
@@ -161,7 +159,7 @@ ENCODING = frozenset({"dense", "hybrid"})
 STEMMING = frozenset({"bm25", "mixed", "hybrid"})
 
 
-def retriever(by: str, embed: Embed | None, stemmer: str | None = None) -> Retriever:
+def retriever(by: str, embed: Embed | None, stemmer: str | None) -> Retriever:
     """The retriever of a name.
 
     Args:

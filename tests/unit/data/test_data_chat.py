@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import read_chat, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_ray.data.chat import read_chat
 from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.split import Split
 from hydra_ray.records import Dataset, Message
 
 # Everybody is in split train.
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0, tenant="acme")
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0, tenant="acme")
 
 
 def said(role: str, content: Any) -> dict[str, Any]:
@@ -80,7 +79,8 @@ def test_dated_conversations_are_ordered_and_do_not_see_their_own_date(tmp_path)
 def test_people_are_split_as_those_of_records_are(tmp_path):
     path = jsonl(tmp_path / "c.jsonl", [chat(f"person {number}", "Hi") for number in range(50)])
     train, dev = (
-        {user.key.user for user in read_chat(path, Split(name, 1, 0.5, seed=0)).users} for name in ("train", "dev")
+        {user.key.user for user in read_chat(path, split_of(name, queries_per_user=1, dev_share=0.5)).users}
+        for name in ("train", "dev")
     )
     assert len(train | dev) == 50
     assert not train & dev

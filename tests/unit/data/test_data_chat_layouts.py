@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import read_chat, split_of
 
-from hydra_ray.data.chat import read_chat
 from hydra_ray.data.conversation import Conversation, conversation
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields
-from hydra_ray.data.split import Split
 from hydra_ray.records import LeftOut
 
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 
 
 def said(role: str, content: Any, **more: Any) -> dict[str, Any]:

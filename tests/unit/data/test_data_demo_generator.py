@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from defaults import simulate
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from hydra_ray.data.simulated import labels_in, simulate
+from hydra_ray.data.simulated import labels_in
 from hydra_ray.tasks.demo import DEMO_LABELS, DEMO_TASK
 
 FOLDER = Path(str(files("hydra_ray.data") / "demo_generator"))

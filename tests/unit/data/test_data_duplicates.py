@@ -7,19 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import read_chat, read_lamp, read_records, read_reviews, split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.data.chat import read_chat
 from hydra_ray.data.duplicates import AGAIN, LATER, SEEN, Repeats
-from hydra_ray.data.lamp import read_lamp
-from hydra_ray.data.reviews import ReviewFilters, read_reviews
-from hydra_ray.data.split import Record, Split
-from hydra_ray.data.table import read_records
+from hydra_ray.data.reviews import ReviewFilters
+from hydra_ray.data.split import Record
 from hydra_ray.records import Dataset, Message
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
-SPLIT = Split("train", queries_per_user=2, dev_share=1e-9, seed=0)
+SPLIT = split_of("train", queries_per_user=2, dev_share=1e-9, seed=0)
 LONG = "Thank you, I shall send it to you by noon."
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import read_lamp
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.duplicates import folded
-from hydra_ray.data.lamp import read_lamp
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.tasks import TASKS, TEXT_TASK
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import read_lamp
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.lamp import read_lamp
 from hydra_ray.records import Dataset
 from hydra_ray.tasks import TASKS
 

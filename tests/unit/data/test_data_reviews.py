@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from defaults import read_reviews, review_filters, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.reviews import ReviewFilters, read_reviews
+from hydra_ray.data.reviews import ReviewFilters
 from hydra_ray.data.split import Split
 from hydra_ray.records import Dataset
 
 # Everybody is in split train, and everything is long enough.
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 ALL = ReviewFilters(1, 1, 1000, 1, 1, 1000)
 DAY = 86_400_000
 
@@ -120,10 +121,10 @@ def test_one_persons_many_reviews_of_an_item_are_one_reviewer(tmp_path):
 def test_both_splits_are_filtered_together(tmp_path):
     people = [f"person {number}" for number in range(40)]
     reviews = [review(user, "a", day, text=f"Day {day}.") for user in people for day in (1, 2)]
-    filters = ReviewFilters(1, 1, 1000, min_item_users=40, min_user_reviews=2)
+    filters = review_filters(min_review_chars=1, min_description_chars=1, min_item_users=40, min_user_reviews=2)
+    halves = [split_of(name, queries_per_user=1, dev_share=0.5) for name in ("train", "dev")]
     train, dev = (
-        {user.key.user for user in read(tmp_path, reviews, [item("a")], filters, Split(name, 1, 0.5, 0)).users}
-        for name in ("train", "dev")
+        {user.key.user for user in read(tmp_path, reviews, [item("a")], filters, half).users} for half in halves
     )
     assert sorted(train | dev) == sorted(people)
     assert not train & dev
@@ -131,12 +132,12 @@ def test_both_splits_are_filtered_together(tmp_path):
 
 
 def test_the_defaults_are_those_of_dpl():
-    assert ReviewFilters() == ReviewFilters(200, 100, 2000, 8, 18, 500)
+    assert review_filters() == ReviewFilters(200, 100, 2000, 8, 18, 500)
 
 
 def test_when_nobody_is_left_the_settings_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
-        read(tmp_path, [review("u", "a", 1)], [item("a")], ReviewFilters(1, 1, 1000))
+        read(tmp_path, [review("u", "a", 1)], [item("a")], review_filters(min_review_chars=1, min_description_chars=1))
     assert str(caught.value) == (
         "r.jsonl: no user is left: of 1 reviews that are long enough and of a described item, none is by somebody with "
         "18 to 500 of them, of items with 8 users. Take more reviews, or set data.reviews."

@@ -7,11 +7,12 @@ from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
+from defaults import simulate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data import simulated
-from hydra_ray.data.simulated import CUES, Preference, labels_in, simulate
+from hydra_ray.data.simulated import CUES, Preference, labels_in
 from hydra_ray.records import Dataset, UserKey
 from hydra_ray.tasks.demo import DEMO_LABELS, DEMO_TASK
 

@@ -10,21 +10,18 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from defaults import read_chat, read_lamp, read_records, read_reviews, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hydra_ray.data.chat import read_chat
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.lamp import read_lamp
-from hydra_ray.data.reviews import ReviewFilters, read_reviews
-from hydra_ray.data.split import Split
-from hydra_ray.data.table import read_records
+from hydra_ray.data.reviews import ReviewFilters
 from hydra_ray.records import Dataset
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 GOOD = {"user_id": "u", "input": "hi", "output": "ho", "ts": "2026"}
 
 

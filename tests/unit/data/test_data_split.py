@@ -5,14 +5,15 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from defaults import split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.split import Record, Split
+from hydra_ray.data.split import Record
 from hydra_ray.dates import span
 
-SPLIT = Split("train", queries_per_user=2, dev_share=1e-9, seed=0)
+SPLIT = split_of("train", queries_per_user=2, dev_share=1e-9, seed=0)
 
 moments = st.datetimes(datetime(2020, 1, 1), datetime(2021, 6, 1), timezones=st.just(UTC))
 FORMS = (
@@ -30,7 +31,7 @@ dates = st.builds(lambda form, moment: form(moment), st.sampled_from(FORMS), mom
 
 @given(stamps=st.lists(dates, max_size=12), queries=st.integers(1, 4))
 def test_no_query_sees_what_ends_after_it_begins(stamps, queries):
-    split = Split("train", queries, 1e-9, 0)
+    split = split_of("train", queries_per_user=queries, dev_share=1e-9)
     data = split.dataset({"u": [Record(f"in {place}", f"out {place}", ts) for place, ts in enumerate(stamps)]})
     (user,) = data.users
     assert len(user.history) + len(user.queries) == len(stamps)

@@ -12,12 +12,11 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from defaults import read_records, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.split import Split
-from hydra_ray.data.table import read_records
 from hydra_ray.records import Dataset
 from hydra_ray.tasks import TEXT_TASK, Task
 
@@ -36,7 +35,7 @@ def jsonl(path: Path, records: Iterable[Any]) -> Path:
 
 def read(path: Path, task: Task = TEXT_TASK, **changes: Any) -> Dataset:
     """All users: those of both splits."""
-    train, dev = (read_records(path, task, Split(name, **{**SETTINGS, **changes})) for name in ("train", "dev"))
+    train, dev = (read_records(path, task, split_of(name, **{**SETTINGS, **changes})) for name in ("train", "dev"))
     return Dataset(train.users + dev.users, {**train.golds, **dev.golds}, {**train.visible, **dev.visible})
 
 
@@ -83,7 +82,7 @@ def test_splits_are_disjoint_stable_and_follow_the_seed(tmp_path):
     path = jsonl(tmp_path / "r.jsonl", [record(name, "2001") for name in names])
 
     def people(split: str, **changes: Any) -> set[str]:
-        return {u.key.user for u in read_records(path, TEXT_TASK, Split(split, **{**SETTINGS, **changes})).users}
+        return {u.key.user for u in read_records(path, TEXT_TASK, split_of(split, **{**SETTINGS, **changes})).users}
 
     train, dev = people("train", dev_share=0.25), people("dev", dev_share=0.25)
     assert train | dev == set(names)
@@ -204,7 +203,7 @@ def test_files_and_splits_that_are_not_there_are_named(tmp_path):
     with pytest.raises(DataError, match=r"^r\.doc: of no known format: records are JSON Lines"):
         read(tmp_path / "r.doc")
     with pytest.raises(DataError, match='have the splits "train" and "dev", not "test"'):
-        Split("test", **SETTINGS)
+        split_of("test", **SETTINGS)
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,17 +12,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from defaults import read_records, split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields
-from hydra_ray.data.split import Split
-from hydra_ray.data.table import read_records
 from hydra_ray.records import Dataset, HistoryItem
 from hydra_ray.tasks import TEXT_TASK
 
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 GOOD = {"user_id": "u", "input": "hi", "output": "ho", "ts": "2026"}
 
 

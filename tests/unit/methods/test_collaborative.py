@@ -1,12 +1,13 @@
 import pytest
+from defaults import prompter, recipe
 
-from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
+from hydra_ray.methods import METHODS, Ports
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Ranked
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 
-RECIPE = Recipe(shots=3, candidates=8, seed=7)
+RECIPE = recipe(shots=3, candidates=8, seed=7)
 
 
 class Steps:
@@ -32,7 +33,7 @@ class Steps:
 
     def method(self, task, generate, recipe=RECIPE):
         ports = Ports(self.retrieve, self.never, generate, self.never, self.peers)
-        return METHODS["cfrag"](ports, Prompter(task), recipe)
+        return METHODS["cfrag"](ports, prompter(task), recipe)
 
 
 @pytest.fixture
@@ -59,7 +60,7 @@ async def test_own_and_peers_items_are_shown_by_rank_and_one_greedy_answer_taken
     answer = await steps.method(tag_task, llm)(asked, asked.user)
     assert sorted(steps.asked) == [("peers", asked, 3), ("retrieve", asked, 3, "dense")]
     (request,) = llm.requests
-    assert request.messages == Prompter(tag_task)(asked, [own[0], others[0], own[1]]).messages
+    assert request.messages == prompter(tag_task)(asked, [own[0], others[0], own[1]]).messages
     assert (request.n, request.temperature, request.max_tokens) == (1, 0.0, tag_task.max_tokens)
     assert request.seed == stable_seed(7, asked.user, asked.id)
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == ("A dog barks.", "drama", "none", ())
@@ -105,7 +106,7 @@ async def test_without_both_the_plain_question_is_asked(tag_task, query, llm):
 async def test_a_port_that_nobody_plugged_is_a_step_that_failed(tag_task, query, llm, own):
     steps = Steps(own, [])
     ports = Ports(steps.retrieve, steps.never, llm, steps.never)
-    answer = await METHODS["cfrag"](ports, Prompter(tag_task), RECIPE)(query("A dog barks."), None)
+    answer = await METHODS["cfrag"](ports, prompter(tag_task), RECIPE)(query("A dog barks."), None)
     assert answer.degraded == ("peers",)
 
 

@@ -1,8 +1,9 @@
 from dataclasses import replace
 
 import pytest
+from defaults import prompter, recipe
 
-from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
+from hydra_ray.methods import METHODS, Ports
 from hydra_ray.methods.hydra import Hydra
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Choice, Ranked, UserKey
@@ -11,7 +12,7 @@ from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
-RECIPE = Recipe(retrieve=4, shots=2, candidates=8, temperature=0.9, evidence=5, seed=7)
+RECIPE = recipe(retrieve=4, shots=2, candidates=8, temperature=0.9, evidence=5, seed=7)
 SAMPLES = ["Drama.", "comedy", "drama", "comedy", "sci-fi", "comedy"]
 
 
@@ -51,7 +52,7 @@ class Steps:
     async def answer(self, scripted, task, query, head=ANN, recipe=RECIPE, **parts):
         """The answer of the whole method, or of its `parts`."""
         llm = scripted(lambda request: self._note("generate", request) or self.texts)
-        method = Hydra(Ports(self.retrieve, self.rerank, llm, self.adapt), Prompter(task), recipe, **parts)
+        method = Hydra(Ports(self.retrieve, self.rerank, llm, self.adapt), prompter(task), recipe, **parts)
         return await method(query, head)
 
 
@@ -73,7 +74,7 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
     assert steps.asked["rerank"] == (film, history[:4], ANN)
     shown = [history[3], history[2]]
     (request,) = steps.asked["generate"]
-    assert request.messages == Prompter(tag_task)(film, shown).messages
+    assert request.messages == prompter(tag_task)(film, shown).messages
     assert (request.n, request.temperature, request.max_tokens) == (8, 0.9, tag_task.max_tokens)
     assert request.seed == stable_seed(7, ANN, film.id)
     # The adapter reads the retriever's order, so that its features do not depend on the reranker's head.
@@ -206,5 +207,5 @@ async def test_the_adapter_alone_keeps_the_retrievers_order(scripted, tag_task, 
     [("hydra", (True, True)), ("hydra-reranker", (True, False)), ("hydra-adapter", (False, True))],
 )
 def test_methods_are_known_by_name(tag_task, name, parts):
-    method = METHODS[name](Ports(None, None, None, None), Prompter(tag_task), RECIPE)
+    method = METHODS[name](Ports(None, None, None, None), prompter(tag_task), RECIPE)
     assert (method.rerank, method.adapt) == parts

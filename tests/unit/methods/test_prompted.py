@@ -1,8 +1,9 @@
 from dataclasses import replace
 
 import pytest
+from defaults import prompter, recipe
 
-from hydra_ray.methods import METHODS, Ports, Prompter, Recipe
+from hydra_ray.methods import METHODS, Ports
 from hydra_ray.methods.ports import StepError
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.records import Choice, Ranked
@@ -10,7 +11,7 @@ from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
 
-RECIPE = Recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, greedy=True, evidence=24, seed=7)
+RECIPE = recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, greedy=True, evidence=24, seed=7)
 
 
 class Steps:
@@ -30,7 +31,7 @@ class Steps:
 
     def method(self, task, by, vote=False, recipe=RECIPE):
         ports = Ports(self.retrieve, self.never, self.generate, self.never)
-        return Prompted(ports, Prompter(task), recipe, by, vote)
+        return Prompted(ports, prompter(task), recipe, by, vote)
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ async def test_retrieved_history_is_shown_and_one_greedy_answer_taken(tag_task, 
     answer = await steps.method(tag_task, by)(asked, asked.user)
     assert steps.asked == [(asked, 2, by)]
     (request,) = llm.requests
-    assert request.messages == Prompter(tag_task)(query("A dog barks."), history[:2]).messages
+    assert request.messages == prompter(tag_task)(query("A dog barks."), history[:2]).messages
     assert (request.n, request.temperature, request.max_tokens) == (1, 0.0, tag_task.max_tokens)
     assert request.seed == stable_seed(7, asked.user, asked.id)
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == ("A dog barks.", "drama", "none", ())
@@ -101,7 +102,7 @@ async def test_a_vote_takes_what_the_samples_agree_on(tag_task, query, scripted,
     assert [(c.text, c.votes) for c in answer.candidates] == [("comedy", 4), ("drama", 2), ("sci-fi", 1)]
     assert answer.text == "comedy"
     assert [(r.n, r.temperature) for r in llm.requests] == [(1, 0.0), (7, 1.0)]
-    assert {r.messages for r in llm.requests} == {Prompter(tag_task)(asked, history[:2]).messages}
+    assert {r.messages for r in llm.requests} == {prompter(tag_task)(asked, history[:2]).messages}
     assert {r.seed for r in llm.requests} == {stable_seed(7, asked.user, asked.id)}
     assert (answer.usage.calls, answer.degraded) == (2, ())
 
@@ -115,7 +116,7 @@ async def test_a_vote_has_the_very_samples_that_hydra_chooses_among(tag_task, qu
         return Choice(tuple(candidates), personal=False)
 
     ports = Ports(steps.retrieve, steps.never, chooser, as_they_are)
-    await METHODS["hydra-adapter"](ports, Prompter(tag_task), RECIPE)(query("A dog barks."), None)
+    await METHODS["hydra-adapter"](ports, prompter(tag_task), RECIPE)(query("A dog barks."), None)
     assert voter.requests == chooser.requests
 
 
@@ -143,7 +144,7 @@ async def test_a_vote_without_the_greedy_answer_is_one_request(tag_task, query, 
     ],
 )
 def test_methods_are_known_by_name(tag_task, name, by):
-    method = METHODS[name](Ports(None, None, None, None), Prompter(tag_task), RECIPE)
+    method = METHODS[name](Ports(None, None, None, None), prompter(tag_task), RECIPE)
     assert isinstance(method, Prompted)
     assert method.by == by
     assert by is None or by in RETRIEVERS

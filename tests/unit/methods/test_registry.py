@@ -8,8 +8,9 @@ from types import ModuleType
 from typing import ClassVar
 
 import pytest
+from defaults import prompter, recipe
 
-from hydra_ray.methods import METHODS, Ports, Prompter, Recipe, needs_base
+from hydra_ray.methods import METHODS, Ports, needs_base
 from hydra_ray.records import Ranked
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -69,6 +70,6 @@ async def test_the_method_that_the_docs_show_answers(monkeypatch, tag_task, quer
         raise AssertionError("no such step in this method")
 
     llm = scripted(lambda _: ["Drama."])
-    method = module.Newest(Ports(retrieve, never, llm, never), Prompter(tag_task), Recipe())
+    method = module.Newest(Ports(retrieve, never, llm, never), prompter(tag_task), recipe())
     answer = await method(query("A dog barks."), None)
     assert (answer.text, len(answer.history), len(answer.prompt)) == ("drama", 1, len(llm.requests[0].messages))

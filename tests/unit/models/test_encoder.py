@@ -1,5 +1,6 @@
 import pytest
 import torch
+from defaults import texts_encoder
 from torch.testing import assert_close
 from transformers import BertConfig, BertModel
 
@@ -31,7 +32,7 @@ def near(request, monkeypatch):
 
 @pytest.fixture(scope="module")
 def encoder(tiny_encoder):
-    return TextsEncoder.load(str(tiny_encoder), 64)
+    return texts_encoder(tiny_encoder, 64)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_a_long_text_keeps_its_start_and_costs_the_others_nothing(encoder, place
 
 @pytest.mark.parametrize(("limit", "most"), [(256, 32), (50, 50)])
 def test_tensors_have_few_shapes_and_never_pass_the_limit(tiny_encoder, limit, most):
-    encoder = TextsEncoder.load(str(tiny_encoder), limit)
+    encoder = texts_encoder(tiny_encoder, limit)
     shapes = {encoder.tokenize([("x " * count, "", ())])["input_ids"].shape for count in range(1, 300, 3)}
     assert max(width for _, width in shapes) == limit
     assert len(shapes) <= most
@@ -97,7 +98,7 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder, near):
 
 
 def test_words_tell_nothing_where_they_are_not_to(encoder):
-    silent = TextsEncoder(encoder.backbone, encoder.tokenizer, encoder.max_tokens, lexical=False)
+    silent = TextsEncoder(encoder.backbone, encoder.tokenizer, encoder.max_tokens, encoder.precision, lexical=False)
     z, told = silent.features(DECISIONS), encoder.features(DECISIONS)
     assert not z[:, -3:].any()
     assert told[:, -3:].any()
@@ -152,7 +153,7 @@ def test_features_can_be_learned_from(encoder):
 
 
 def test_remembered_texts_are_not_read_again(tiny_encoder, rows):
-    encoder = TextsEncoder.load(str(tiny_encoder), 64)
+    encoder = texts_encoder(tiny_encoder, 64)
     encoder.remember(20)
     first = encoder.features(DECISIONS)
     rows.clear()
@@ -161,7 +162,7 @@ def test_remembered_texts_are_not_read_again(tiny_encoder, rows):
 
 
 def test_no_more_texts_are_remembered_than_told(tiny_encoder, encoder, near):
-    remembering = TextsEncoder.load(str(tiny_encoder), 64)
+    remembering = texts_encoder(tiny_encoder, 64)
     for capacity in (3, 0):
         remembering.remember(capacity)
         assert_close(remembering.features(DECISIONS), encoder.features(DECISIONS), **near)
@@ -181,7 +182,7 @@ def test_each_batch_that_is_encoded_is_told(encoder):
 
 def test_what_was_saved_encodes_alike(encoder, tmp_path):
     encoder.save(tmp_path)
-    assert_close(TextsEncoder.load(str(tmp_path), 64).features(DECISIONS), encoder.features(DECISIONS))
+    assert_close(texts_encoder(tmp_path, 64).features(DECISIONS), encoder.features(DECISIONS))
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,7 @@ def test_what_was_saved_encodes_alike(encoder, tmp_path):
 def test_only_the_top_layers_are_trained(count, trained):
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, num_attention_heads=1, intermediate_size=8)
     backbone = BertModel(config)
-    TextsEncoder(backbone, None, 64).train_top_layers(count)
+    TextsEncoder(backbone, None, 64, "auto", lexical=True).train_top_layers(count)
     layers = {str(number): layer for number, layer in enumerate(backbone.encoder.layer)}
     parts = {"embeddings": backbone.embeddings, **layers, "pooler": backbone.pooler}
     found = {name: {p.requires_grad for p in part.parameters()} for name, part in parts.items()}

@@ -3,12 +3,12 @@ from functools import partial
 
 import pytest
 import torch
+from defaults import fit_options, posterior
 from made_up_users import make_model, make_user, only
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from hydra_ray.models.heads import FitOptions
-from hydra_ray.models.heads.bases import deviation, evidence, posterior
+from hydra_ray.models.heads.bases import deviation, evidence
 from hydra_ray.models.losses import LOSSES
 
 SIZES = (3, 2, 4, 1, 5)
@@ -105,7 +105,7 @@ def test_a_posterior_does_not_show_who_else_was_fitted(told, loss):
 def test_taking_an_item_away_leaves_what_fitting_without_it_gives(model, loss, removed):
     user = make_user(1, SIZES)
     rest = [number for number in range(len(SIZES)) if number != removed]
-    (head,) = model.fit("bases", [only(user, rest)], FitOptions(loss=loss))
+    (head,) = model.fit("bases", [only(user, rest)], fit_options(loss=loss))
     told = evidence_of(model, user)
     assert_close(fit([told[number] for number in rest], loss=loss), head.tensors, atol=0, rtol=0)
 
@@ -151,7 +151,7 @@ def test_the_deviation_is_that_of_weights_drawn_from_the_posterior(told):
 
 def test_a_head_is_its_mean_over_the_bases(model):
     user = make_user(1)
-    (head,) = model.fit("bases", [user], FitOptions())
+    (head,) = model.fit("bases", [user], fit_options())
     phi = model.common("bases")(user.z)
     assert_close(model.logits(user.z, [head] * 9) - model.shared(user.z), phi @ head.tensors["mean"])
     bases = model.common("bases")
@@ -161,7 +161,7 @@ def test_a_head_is_its_mean_over_the_bases(model):
 def test_evidence_is_all_that_a_posterior_depends_on(model, told):
     user = make_user(1, SIZES)
     assert (told[0].dtype, told[0].shape) == (torch.float16, (3, 18))
-    (head,) = model.fit("bases", [user], FitOptions(pull=0.2, temperature=0.3))
+    (head,) = model.fit("bases", [user], fit_options(pull=0.2, temperature=0.3))
     assert_close(fit(told, pull=0.2, temperature=0.3), head.tensors, atol=0, rtol=0)
     renamed = replace(user, evidence_ids=("a", "b", "c", "d", "e"))
-    assert_close(model.fit("bases", [renamed], FitOptions())[0].tensors, fit(told), atol=0, rtol=0)
+    assert_close(model.fit("bases", [renamed], fit_options())[0].tensors, fit(told), atol=0, rtol=0)

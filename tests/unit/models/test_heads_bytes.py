@@ -1,11 +1,12 @@
 import pytest
 import torch
+from defaults import fit_options
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_users import make_head, make_model, make_user
 from torch.testing import assert_close
 
-from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head
+from hydra_ray.models.heads import HEAD_KINDS, Head
 
 KEPT_IN = {"lowrank": torch.bfloat16, "dense": torch.bfloat16, "bases": torch.float32, "facets": torch.float32}
 
@@ -36,7 +37,7 @@ def test_a_fitted_head_survives_in_the_numbers_it_is_kept_in(kind):
 
 @pytest.mark.parametrize("kind", list(HEAD_KINDS))
 def test_a_head_holds_no_other_user(kind):
-    heads = make_model().fit(kind, [make_user(seed) for seed in range(3)], FitOptions(rank=3, steps=2))
+    heads = make_model().fit(kind, [make_user(seed) for seed in range(3)], fit_options(rank=3, steps=2))
     for tensor in (tensor for head in heads for tensor in head.tensors.values()):
         assert tensor.untyped_storage().nbytes() == tensor.nbytes
         assert not tensor.requires_grad

@@ -2,12 +2,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from defaults import fit_options, listwise_loss, posterior
 from made_up_users import make_model, with_taste
 from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
-from hydra_ray.models.heads import FitOptions, common
-from hydra_ray.models.heads.bases import evidence, posterior
+from hydra_ray.models.heads import common
+from hydra_ray.models.heads.bases import evidence
 from hydra_ray.models.heads.common import fit_bases, fit_facets
 from hydra_ray.models.losses import LOSSES
 
@@ -41,7 +42,7 @@ def share_right(model, kind):
         logits = model.logits(user.z, [head] * len(user.z)).view(GROUPS, -1)
         return (logits.argmax(dim=1) == user.scores.view(GROUPS, -1).argmax(dim=1)).float().mean()
 
-    heads = model.fit(kind, known, FitOptions())
+    heads = model.fit(kind, known, fit_options())
     personal = [right(head, user) for head, user in zip(heads, asked, strict=True)]
     return sum(personal) / len(new), sum(right(None, user) for user in asked) / len(new)
 
@@ -52,7 +53,7 @@ def held_loss(bases, held, offset):
     told = evidence(bases, early.pick(early.z), early.pick(offset(early)), early.scores)
     mean = posterior(told, early.group, early.owner, len(held))["mean"]
     logits = late.pick(offset(late) + (bases(late.z) @ mean.unsqueeze(-1)).squeeze(-1))
-    return LOSSES["listwise"](logits, late.scores, late.group).mean()
+    return listwise_loss(logits, late.scores, late.group).mean()
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))

@@ -3,15 +3,15 @@ from itertools import islice
 
 import pytest
 import torch
+from defaults import fit_options, listwise_loss
 from made_up_users import WIDTH, make_model, make_user, only, with_taste
 from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
-from hydra_ray.models.heads import HEAD_KINDS, FitOptions
+from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.descent import descend, held_back_groups
-from hydra_ray.models.losses import LOSSES
 
-OPTIONS = FitOptions(rank=3, steps=10)
+OPTIONS = fit_options(rank=3, steps=10)
 TASTE = torch.randn(WIDTH, generator=torch.Generator().manual_seed(5))
 
 
@@ -86,8 +86,8 @@ def test_descent_begins_at_the_shared_answer_and_goes_downhill(kind):
     losses = []
     for heads in islice(descend(kind, batch, everything, shared, None, replace(OPTIONS, pull=0.0)), 11):
         logits = batch.pick(shared + kind.delta(heads, rows, batch.z, None)).detach()
-        losses.append(batch.by_user(LOSSES["listwise"](logits, batch.scores, batch.group)))
-    plain = LOSSES["listwise"](batch.pick(shared), batch.scores, batch.group)
+        losses.append(batch.by_user(listwise_loss(logits, batch.scores, batch.group)))
+    plain = listwise_loss(batch.pick(shared), batch.scores, batch.group)
     assert_close(losses[0], batch.by_user(plain))
     assert (losses[-1] < 0.9 * losses[0]).all()
 

@@ -2,13 +2,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from defaults import fit_options, taste
 from made_up_users import WIDTH, make_model, make_user, with_taste
 from torch.nn import functional as F
 from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
-from hydra_ray.models.heads import FitOptions
-from hydra_ray.models.heads.facets import taste
 from hydra_ray.models.losses import TEMPERATURE
 
 
@@ -18,7 +17,7 @@ def model():
 
 
 def mix(model, *users, **options):
-    return [head.tensors["mix"] for head in model.fit("facets", users, FitOptions(**options))]
+    return [head.tensors["mix"] for head in model.fit("facets", users, fit_options(**options))]
 
 
 def test_a_taste_is_what_sets_the_preferred_apart():
@@ -79,7 +78,7 @@ def test_a_mix_reads_scores_by_their_temperature(model):
 
 def test_a_head_is_its_mix_of_the_facets(model):
     user, facets = make_user(1), model.common("facets")
-    (head,) = model.fit("facets", [user], FitOptions())
+    (head,) = model.fit("facets", [user], fit_options())
     hidden = torch.tanh(user.z @ facets.project.weight.T + facets.project.bias).view(9, 6, 8)
     expected = (hidden * facets.out).sum(-1) @ head.tensors["mix"]
     assert_close(model.logits(user.z, [head] * 9) - model.shared(user.z), expected, atol=1e-6, rtol=1e-4)

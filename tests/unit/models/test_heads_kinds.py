@@ -4,16 +4,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from defaults import fit_options
 from made_up_users import make_model, make_user, with_taste
 from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
-from hydra_ray.models.heads import HEAD_KINDS, FitOptions
+from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.descent import Descended
 from hydra_ray.models.losses import LOSSES
 
 RAGGED = [make_user(1, (3, 2, 4)), make_user(2, (2,)), make_user(3, (1, 5, 2, 2, 3)), make_user(4, (6, 2))]
-OPTIONS = FitOptions(rank=3, steps=15, lr=0.05)
+OPTIONS = fit_options(rank=3, steps=15, lr=0.05)
 
 
 @pytest.fixture(params=list(HEAD_KINDS))
@@ -61,7 +62,7 @@ def test_a_user_who_taught_a_taste_gets_it_back(kind, loss):
     taste = torch.randn(model.width, generator=torch.Generator().manual_seed(5))
     known, asked = with_taste(taste, seed=1, groups=60), with_taste(taste, seed=2, groups=60)
     opposite = with_taste(-taste, seed=3, groups=60)
-    heads = model.fit(kind, [known, opposite], FitOptions(loss=loss, rank=3))
+    heads = model.fit(kind, [known, opposite], fit_options(loss=loss, rank=3))
 
     def right(head):
         logits = model.logits(asked.z, [head] * len(asked.z)).view(60, 4)
@@ -77,7 +78,7 @@ def test_the_pull_keeps_a_head_near_the_shared_one(kind):
     model, user = make_model(), with_taste(torch.ones(12), seed=1)
 
     def distance(pull):
-        (head,) = model.fit(kind, [user], FitOptions(rank=3, pull=pull))
+        (head,) = model.fit(kind, [user], fit_options(rank=3, pull=pull))
         return (model.logits(user.z, [head] * len(user.z)) - model.shared(user.z)).abs().mean()
 
     free, mild, strong = distance(0.0), distance(5.0), distance(1000.0)
@@ -90,7 +91,7 @@ def test_the_pull_weighs_less_the_more_a_user_has_told(kind):
     model, user = make_model(), with_taste(torch.ones(12), seed=1, groups=1)
     much = replace(user, z=user.z.repeat(20, 1), sizes=user.sizes.repeat(20), scores=user.scores.repeat(20))
     much = replace(much, priors=torch.zeros(80), evidence_ids=user.evidence_ids * 20)
-    little, much = model.fit(kind, [user, much], FitOptions(rank=3, pull=1.0))
+    little, much = model.fit(kind, [user, much], fit_options(rank=3, pull=1.0))
 
     def distance(head):
         return (model.logits(user.z, [head] * 4) - model.shared(user.z)).abs().mean()

@@ -3,13 +3,14 @@ from itertools import permutations
 
 import pytest
 import torch
+from defaults import fit_options
 from made_up_users import WIDTH, make_head, make_model, make_user, with_taste
 from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
-from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel, check_kind
+from hydra_ray.models.heads import HEAD_KINDS, Head, HeadModel, check_kind
 from hydra_ray.models.heads.lowrank import LowRank
 from hydra_ray.records import HydraError
 
@@ -76,7 +77,7 @@ def test_a_head_that_was_read_twice_scores_as_one(model, z, kind):
 
 @every_kind
 def test_heads_come_in_the_order_of_their_users(model, z, kind):
-    users, options = [make_user(1, (3, 4)), make_user(2, (2,)), make_user(3)], FitOptions(rank=3, steps=20, lr=0.1)
+    users, options = [make_user(1, (3, 4)), make_user(2, (2,)), make_user(3)], fit_options(rank=3, steps=20, lr=0.1)
     about = {"prior_weight": 0.5}
     heads = model.fit(kind, users, options, about)
     assert [(head.kind, head.about) for head in heads] == [(kind, about)] * 3
@@ -91,7 +92,7 @@ def test_heads_come_in_the_order_of_their_users(model, z, kind):
 def test_fitting_leaves_the_base_as_it_was(kind):
     model = make_model()
     before = {name: p.clone() for name, p in model.state_dict().items()}
-    model.fit(kind, [make_user(1), make_user(2)], FitOptions(rank=3, steps=5))
+    model.fit(kind, [make_user(1), make_user(2)], fit_options(rank=3, steps=5))
     assert_close(dict(model.state_dict()), before, atol=0, rtol=0)
     assert not [name for name, p in model.named_parameters() if p.grad is not None]
 
@@ -107,7 +108,7 @@ def test_a_delta_is_added_to_the_shared_logit_and_to_what_is_known_before():
 def test_a_head_need_not_tell_what_is_known_before(model, shared, z, kind):
     user = with_taste(torch.ones(WIDTH), 1)
     unknown, known = (replace(user, priors=priors) for priors in (0 * user.scores, 5 * user.scores - 5))
-    heads = model.fit(kind, [unknown, known], FitOptions(rank=3, steps=60))
+    heads = model.fit(kind, [unknown, known], fit_options(rank=3, steps=60))
     much, little = ((model.logits(z, [head] * 6) - shared).norm() for head in heads)
     assert little < 0.7 * much
 
@@ -164,7 +165,7 @@ def test_a_kind_that_a_model_lacks_is_refused_with_a_way_out(model, z, later, tm
         r"^heads of kind later need a part .* train again, or fit .*fit\.head\.kind",
     )
     asked = [
-        lambda: loaded.fit("later", [make_user(1)], FitOptions(steps=1)),
+        lambda: loaded.fit("later", [make_user(1)], fit_options(steps=1)),
         lambda: loaded.common("later"),
         lambda: loaded.logits(z, [Head("later", make_head(model, "lowrank", seed=1).tensors)] * 6),
         lambda: check_kind(tmp_path, "later"),

@@ -4,11 +4,11 @@ import random
 
 import pytest
 import torch
+from defaults import fit_options
 from made_up_users import make_model
 from torch.testing import assert_close
 
 from hydra_ray.models.features import UserFeatures
-from hydra_ray.models.heads import FitOptions
 from hydra_ray.models.heads.bases import BasisHeads, evidence
 from hydra_ray.models.heads.online import head_of, pack, unpack
 
@@ -46,7 +46,7 @@ def fitted(model, groups, loss="listwise", **options):
         tuple(map(str, range(len(groups)))),
     )
     options = {"pull": ABOUT["pull"], "temperature": ABOUT["temperature"], **options}
-    (head,) = model.fit("bases", [features], FitOptions(loss=loss, **options), ABOUT)
+    (head,) = model.fit("bases", [features], fit_options(loss=loss, **options), ABOUT)
     return head
 
 

@@ -21,14 +21,16 @@ def scores():
 def test_listwise_is_cross_entropy_of_softmaxes_for_groups_of_one_size(logits, scores):
     logits, scores = logits[:9].view(3, 3), scores[:9].view(3, 3)
     expected = F.cross_entropy(logits, F.softmax(scores / TEMPERATURE, dim=1), reduction="none")
-    assert_close(listwise(logits.flatten(), scores.flatten(), torch.arange(3).repeat_interleave(3)), expected)
+    assert_close(
+        listwise(logits.flatten(), scores.flatten(), torch.arange(3).repeat_interleave(3), TEMPERATURE), expected
+    )
 
 
 def test_bce_is_the_mean_over_a_groups_pairs():
     logits, scores = torch.tensor([0.0, 2.0, -1.0]), torch.tensor([1.0, 0.0, 0.25])
     good, bad = -torch.log(torch.sigmoid(logits)), -torch.log(torch.sigmoid(-logits))
     expected = torch.stack([(good[0] + bad[1]) / 2, 0.25 * good[2] + 0.75 * bad[2]])
-    assert_close(bce(logits, scores, torch.tensor([0, 0, 1])), expected)
+    assert_close(bce(logits, scores, torch.tensor([0, 0, 1]), TEMPERATURE), expected)
 
 
 def test_the_temperature_says_how_much_better_the_best_counts(logits, scores):
@@ -55,12 +57,17 @@ def test_pairs_of_a_group_may_stand_apart(loss, logits, scores):
 
 def test_listwise_does_not_see_what_a_whole_group_has_in_common(logits, scores):
     shifted = logits + torch.tensor([5.0, -7.0, 100.0, 0.5])[RAGGED]
-    assert_close(listwise(shifted, scores, RAGGED), listwise(logits, scores, RAGGED), atol=1e-4, rtol=1e-4)
+    assert_close(
+        listwise(shifted, scores, RAGGED, TEMPERATURE),
+        listwise(logits, scores, RAGGED, TEMPERATURE),
+        atol=1e-4,
+        rtol=1e-4,
+    )
 
 
 def test_listwise_is_content_with_logits_like_the_scores(scores):
     logits = (scores / TEMPERATURE).requires_grad_()
-    listwise(logits, scores, RAGGED).sum().backward()
+    listwise(logits, scores, RAGGED, TEMPERATURE).sum().backward()
     assert_close(logits.grad, torch.zeros_like(scores), atol=1e-6, rtol=0)
 
 

@@ -7,6 +7,7 @@ import threading
 
 import pytest
 import torch
+from defaults import load_scorer
 from made_up_users import make_head
 from torch.testing import assert_close
 
@@ -149,7 +150,7 @@ def test_a_base_decides_alike_in_either_arithmetic(trained, tmp_path, monkeypatc
     heads = trained(trained_in)
     exact = Scorer.load(tmp_path, "float32")
     monkeypatch.setenv("HYDRA_PRECISION", run_in)
-    loaded = Scorer.load(tmp_path)
+    loaded = load_scorer(tmp_path)
     assert (loaded.trained_in, loaded.encoder.arithmetic) == (trained_in, run_in)
     sure = 0
     for head in heads:
@@ -170,10 +171,10 @@ def test_a_base_decides_alike_in_either_arithmetic(trained, tmp_path, monkeypatc
 def test_what_a_base_was_trained_in_stays_when_it_is_run_in_another_and_saved_again(trained, tmp_path, monkeypatch):
     trained("bfloat16")
     monkeypatch.setenv("HYDRA_PRECISION", "float32")
-    loaded = Scorer.load(tmp_path)
+    loaded = load_scorer(tmp_path)
     assert loaded.encoder.arithmetic == "float32"
     loaded.save(tmp_path / "again")
-    assert Scorer.load(tmp_path / "again").trained_in == "bfloat16"
+    assert load_scorer(tmp_path / "again").trained_in == "bfloat16"
 
 
 def test_a_scorer_that_nothing_is_said_of_was_trained_in_what_it_runs_in(scorer, tmp_path, monkeypatch):
@@ -181,4 +182,4 @@ def test_a_scorer_that_nothing_is_said_of_was_trained_in_what_it_runs_in(scorer,
     model = scorer()
     model.encoder.precision = "auto"
     model.save(tmp_path)
-    assert Scorer.load(tmp_path).trained_in == "bfloat16"
+    assert load_scorer(tmp_path).trained_in == "bfloat16"

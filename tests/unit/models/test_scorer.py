@@ -1,10 +1,10 @@
 import pytest
 import torch
+from defaults import load_scorer
 from made_up_users import make_head
 from torch.testing import assert_close
 
 from hydra_ray.models.heads import HEAD_KINDS
-from hydra_ray.models.scorer import Scorer
 
 DECISIONS = [
     ("drama", "two cats", ("comedy",)),
@@ -44,7 +44,7 @@ def test_features_that_were_kept_score_as_texts_do(model, heads):
 
 def test_what_was_saved_scores_alike_under_the_same_heads(model, heads, tmp_path):
     model.save(tmp_path)
-    loaded = Scorer.load(tmp_path)
+    loaded = load_scorer(tmp_path)
     assert_close(loaded.score(DECISIONS, heads), model.score(DECISIONS, heads))
     assert (loaded.encoder.max_tokens, loaded.trained_in) == (64, "float32")
     assert not loaded.training
@@ -54,7 +54,7 @@ def test_what_was_saved_scores_alike_under_the_same_heads(model, heads, tmp_path
 def test_a_scorer_goes_on_reading_words_as_it_was_trained_to(model, tmp_path, lexical):
     model.encoder.lexical = lexical
     model.save(tmp_path)
-    assert Scorer.load(tmp_path).encoder.lexical == lexical
+    assert load_scorer(tmp_path).encoder.lexical == lexical
 
 
 def test_nothing_that_is_saved_is_a_pickle(model, tmp_path):

@@ -12,7 +12,7 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.runtime.describe import describe_data
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 
 def describe(folder: Path, records: list[dict[str, Any]], **settings: Any) -> str:
@@ -99,7 +99,7 @@ def test_closed_answers_are_counted(tmp_path):
 
 def test_a_store_is_described_in_order_of_time(tmp_path, monkeypatch, tag_task):
     key = UserKey("default", "ann")
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    store = open_store(f"sqlite:///{tmp_path / 'users.db'}")
     for number, ts in enumerate(("2021-10-01", None, "2021-3-9")):
         store.append_history(key, HistoryItem(str(number), f"film {number}", "sea", ts))
     store.close()

@@ -21,7 +21,8 @@ def bases(scorer, tmp_path_factory):
 def served(bases):
     """Makes apps from settings of `serve`."""
 
-    def make(task=TEXT_TASK, **serve):
-        return Served(parse_settings({"model": {"dir": str(bases[task.name])}, "tenant": "acme", "serve": serve}))
+    def make(task=TEXT_TASK, authenticate=None, **serve):
+        settings = parse_settings({"model": {"dir": str(bases[task.name])}, "tenant": "acme", "serve": serve})
+        return Served(settings, authenticate)
 
     return make

@@ -10,6 +10,7 @@ from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress
+from hydra_ray.serve.http.principal import Authenticate, TrustEveryone
 from hydra_ray.settings import Settings
 
 SAID = [
@@ -42,7 +43,7 @@ class Handle:
 class Served:
     """The ingress over HTTP, of one task and without Ray."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, authenticate: Authenticate | None = None):
         self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
         self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
         self.reranker = Handle(lambda ask: list(ask[1]))
@@ -50,7 +51,7 @@ class Served:
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
-        self.ingress = PLAIN(settings, *steps)
+        self.ingress = PLAIN(settings, *steps, authenticate or TrustEveryone(settings.tenant))
         self.client = TestClient(self.ingress.__serve_build_asgi_app__())
 
     def ask(self, messages, **more):

@@ -13,7 +13,7 @@ from hydra_ray.records import Generation, Query, Usage, UserKey
 from hydra_ray.serve import profiler as hosted
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 ANN, BOB = UserKey("default", "ann"), UserKey("default", "bob")
 REQUEST = ContextVar("what belongs to the request", default="nothing")
@@ -45,8 +45,8 @@ def settings(tmp_path):
 
 @pytest.fixture
 def store(settings, item):
-    store = UserStore(settings.store_url)
-    store.put_history(ANN, [item("a robot", "sci-fi")])
+    store = open_store(settings.store_url)
+    store.put_histories({ANN: [item("a robot", "sci-fi")]})
     yield store
     store.close()
 
@@ -73,7 +73,7 @@ def ask(user=ANN):
 
 async def test_of_nobody_there_is_no_profile(tag_task, settings, store, item):
     nobody = UserKey("default", "")
-    store.put_history(nobody, [item("a robot", "sci-fi")])
+    store.put_histories({nobody: [item("a robot", "sci-fi")]})
     handle = Handle()
     assert await make(tag_task, settings, handle)(ask(nobody), "pag") == ProfileText()
     assert handle.asked == []
@@ -142,8 +142,8 @@ async def test_an_unknown_kind_is_a_step_that_fails(tag_task, settings, store):
 async def test_peers_are_read_as_they_stand_in_the_store_and_only_where_the_tenant_opted_in(
     tag_task, settings, opted_in, store, item
 ):
-    store.put_history(ANN, [item("a robot", "sci-fi", item_id="f1"), item("a king", "drama", item_id="f2")])
-    store.put_history(BOB, [item("a robot", "silly", item_id="f1"), item("a king", "boring", item_id="f2")])
+    store.put_histories({ANN: [item("a robot", "sci-fi", item_id="f1"), item("a king", "drama", item_id="f2")]})
+    store.put_histories({BOB: [item("a robot", "silly", item_id="f1"), item("a king", "boring", item_id="f2")]})
     handle = Handle()
     alone = make(tag_task, settings, handle)
     # Whether it is written or stored already.

@@ -1,14 +1,14 @@
 """The hosted retriever: histories as they are in the store now, and peers of tenants that opted in."""
 
 import asyncio
-import threading
 from dataclasses import replace
 
 import pytest
 
-from hydra_ray.records import NOBODY, HydraError, UserKey
+from hydra_ray.records import NOBODY, UserKey
 from hydra_ray.serve import retriever as hosted
 from hydra_ray.settings import PeerSettings
+from hydra_ray.steps.index import pools
 
 ANN, BOB, EVE = UserKey("acme", "ann"), UserKey("acme", "bob"), UserKey("other", "eve")
 
@@ -19,7 +19,7 @@ def retriever(tmp_path, store, word_vectors):
 
     def make(tenants=("acme",), **settings):
         return hosted.Retriever.func_or_class(
-            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings), word_vectors, 64
+            f"sqlite:///{tmp_path / 'users.db'}", PeerSettings(tenants=tenants, **settings), word_vectors, 64, None
         )
 
     return make
@@ -32,7 +32,7 @@ def inputs(ranked):
 async def test_own_history_is_ranked_as_it_is_now(retriever, store, query, item):
     serving = retriever()
     assert await serving(query("robot"), 2, "bm25") == []
-    store.put_history(ANN, [item("a robot"), item("a cow")])
+    store.put_histories({ANN: [item("a robot"), item("a cow")]})
     assert inputs(await serving(query("robot"), 1, "bm25")) == ["a robot"]
 
 
@@ -68,7 +68,7 @@ async def test_what_a_peer_deleted_or_changed_is_gone_at_once(retriever, store, 
 
 async def test_who_is_similar_is_found_anew_after_a_while(retriever, store, query, item, monkeypatch):
     now = 0.0
-    monkeypatch.setattr(hosted, "monotonic", lambda: now)
+    monkeypatch.setattr(pools, "monotonic", lambda: now)
     store.put_histories({ANN: [item("a robot")]})
     serving = retriever(refresh_s=600)
     assert await serving.peers(query("robot"), 5) == []
@@ -81,35 +81,3 @@ async def test_who_is_similar_is_found_anew_after_a_while(retriever, store, quer
     while not (found := await serving.peers(query("robot"), 5)):
         await asyncio.sleep(0.01)
     assert inputs(found) == ["a robot sings"]
-
-
-async def test_a_pool_is_made_once_for_all_who_wait_and_whoever_gives_up_stops_nobody():
-    made, go_on = [], threading.Event()
-
-    def make(tenant):
-        made.append(tenant)
-        go_on.wait(60)
-        return f"pool of {tenant}"
-
-    pools = hosted.FreshPools(make, 600)
-    impatient, *patient = [asyncio.create_task(pools.of("acme")) for _ in range(5)]
-    await asyncio.sleep(0)
-    impatient.cancel()
-    go_on.set()
-    assert await asyncio.gather(*patient) == ["pool of acme"] * 4
-    assert made == ["acme"]
-
-
-async def test_a_pool_that_could_not_be_made_is_tried_again():
-    outcomes = iter([HydraError("install faiss"), "pool"])
-
-    def make(tenant):
-        outcome = next(outcomes)
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
-    pools = hosted.FreshPools(make, 600)
-    with pytest.raises(HydraError, match="install faiss"):
-        await pools.of("acme")
-    assert await pools.of("acme") == "pool"

@@ -4,11 +4,9 @@ from contextlib import AsyncExitStack
 
 import pytest
 from asking import KEY
+from defaults import endpoint_at, openai_generator, splitting
 from faulty_endpoint import FaultyEndpoint
 from openai_endpoint import serving
-
-from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
-from hydra_ray.steps.generate.splitting import SplittingGenerator
 
 
 @pytest.fixture
@@ -25,9 +23,9 @@ async def client(endpoint, monkeypatch):
     made = []
 
     def make(key_file=None, **options):
-        endpoints = [Endpoint(endpoint.url, "LLM_KEY", key_file)]
-        asking = OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, "retries": 0, **options})
-        made.append(SplittingGenerator(asking, asking.most_samples))
+        endpoints = [endpoint_at(endpoint.url, "LLM_KEY", key_file)]
+        asking = openai_generator("tiny", endpoints, **{"timeout_s": 30, "retries": 0, **options})
+        made.append(splitting(asking, asking.most_samples))
         return made[-1]
 
     yield make
@@ -47,8 +45,8 @@ async def start(monkeypatch):
 
         def ask(*servers, keys=(), **options):
             keys = [*keys, *["HYDRA_TEST_NO_KEY"] * len(servers)]
-            endpoints = [Endpoint(server.url, key) for server, key in zip(servers, keys, strict=False)]
-            generator = OpenAIGenerator("tiny", endpoints, **{"timeout_s": 30, **options})
+            endpoints = [endpoint_at(server.url, key) for server, key in zip(servers, keys, strict=False)]
+            generator = openai_generator("tiny", endpoints, **{"timeout_s": 30, **options})
             stack.push_async_callback(generator.close)
             return generator
 

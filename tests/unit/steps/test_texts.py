@@ -1,6 +1,8 @@
 """What the encoder reads."""
 
-from hydra_ray.steps.retrieval.retrievers import dense, lexical
+from defaults import lexical
+
+from hydra_ray.steps.retrieval.retrievers import dense
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
 
 CITATION = '"Trees", which reference is related? Just answer with [1] or [2]. [1]: "On parsing" [2]: "On dogs"'

@@ -1,9 +1,16 @@
-"""The database that tests of the store use: a SQLite file, or a PostgreSQL that HYDRA_RAY_TEST_POSTGRES names."""
+"""Stores that tests use: SQL (a SQLite file, or a PostgreSQL that HYDRA_RAY_TEST_POSTGRES names) and memory.
+
+What a store of users must do is tested with each backend by the fixtures `store`, `store_url` and `lasting`.
+"""
 
 import os
+import uuid
 
 import pytest
+from memory_store import MemoryStore
 from sqlalchemy import create_engine, text
+
+from hydra_ray.store.backends import BACKENDS, open_store
 
 POSTGRES = os.environ.get("HYDRA_RAY_TEST_POSTGRES", "")
 
@@ -16,6 +23,37 @@ def emptied(url):
         db.execute(text("create schema public"))
     engine.dispose()
     return url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def memory_backend():
+    """A backend as a contributor adds it: a file, and a line of the registry."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BACKENDS, "memory", MemoryStore)
+        yield
+
+
+@pytest.fixture(params=["sql", "memory"])
+def store_url(request):
+    """URL of an empty store of each backend."""
+    return request.getfixturevalue("url") if request.param == "sql" else f"memory://{uuid.uuid4()}"
+
+
+@pytest.fixture
+def store(store_url):
+    """An empty store of each backend."""
+    store = open_store(store_url)
+    yield store
+    store.close()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "memory"])
+def lasting(request):
+    """A store of each backend for all examples of a property."""
+    # SQLite takes no name for what is in memory.
+    store = open_store("sqlite://" if request.param == "sqlite" else f"memory://{request.module.__name__}")
+    yield store
+    store.close()
 
 
 @pytest.fixture

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
-from hydra_ray.store import database, users
-from hydra_ray.store.profiles import ProfileMark, UserProfile
-from hydra_ray.store.users import UserStore
+from hydra_ray.store import database, sql
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.types import ProfileMark, StoreError, UserProfile
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HEAD = Head("facets", {"mix": torch.ones(6)})
@@ -50,14 +52,14 @@ def put_profiles(store):
 @pytest.fixture
 def few_at_once(monkeypatch):
     """Bulk writes in many small transactions."""
-    monkeypatch.setattr(users, "_ROWS_AT_ONCE", 200)
-    monkeypatch.setattr(users, "_BYTES_AT_ONCE", 2_000)
-    monkeypatch.setattr(users, "_PROFILES_AT_ONCE", 20)
+    monkeypatch.setattr(sql, "_ROWS_AT_ONCE", 200)
+    monkeypatch.setattr(sql, "_BYTES_AT_ONCE", 2_000)
+    monkeypatch.setattr(sql, "_PROFILES_AT_ONCE", 20)
 
 
 @pytest.mark.parametrize("bulk", [put_histories, put_heads, put_evidence, put_profiles], ids=lambda bulk: bulk.__name__)
 def test_updates_beside_a_bulk_write_all_get_in(url, bulk, few_at_once):
-    writer, updater, ended = UserStore(url), UserStore(url), threading.Event()
+    writer, updater, ended = open_store(url), open_store(url), threading.Event()
     put_histories(writer)
 
     def write():
@@ -102,8 +104,8 @@ class Gate:
 @pytest.fixture
 def held(sqlite_url):
     """A store beside which somebody writes until told to end."""
-    store, other = UserStore(sqlite_url), UserStore(sqlite_url)
-    store.put_history(ANN, [film(1)])
+    store, other = open_store(sqlite_url), open_store(sqlite_url)
+    store.put_histories({ANN: [film(1)]})
     gate = Gate(other)
     with ThreadPoolExecutor(1) as threads:
         writing = threads.submit(gate)
@@ -135,7 +137,7 @@ def test_a_writer_waits_for_the_one_before_it(held):
 def test_a_writer_that_waited_too_long_says_so_in_one_line(held, monkeypatch):
     store, gate = held
     monkeypatch.setattr(database, "BUSY_S", 0.05)
-    with pytest.raises(HydraError, match=r"^model\.store: \S+ cannot be written: another process has been writing for"):
+    with pytest.raises(StoreError, match=r"^model\.store: \S+ cannot be written: another process has been writing for"):
         store.append_history(BOB, film(2))
     gate.lets_go.set()
     monkeypatch.undo()
@@ -145,8 +147,8 @@ def test_a_writer_that_waited_too_long_says_so_in_one_line(held, monkeypatch):
 
 
 def test_a_reader_keeps_the_state_that_it_began_with(sqlite_url):
-    store, other = UserStore(sqlite_url), UserStore(sqlite_url)
-    store.put_history(ANN, [film(1)])
+    store, other = open_store(sqlite_url), open_store(sqlite_url)
+    store.put_histories({ANN: [film(1)]})
     with store._database.reading() as db:
         count = "select count(*) from history"
         assert db.exec_driver_sql(count).scalar() == 1
@@ -158,7 +160,7 @@ def test_a_reader_keeps_the_state_that_it_began_with(sqlite_url):
 
 
 def test_a_bulk_write_is_in_short_transactions_each_whole_for_its_users(url, few_at_once, monkeypatch):
-    store, begun = UserStore(url), []
+    store, begun = open_store(url), []
     writing = store._database.writing
     monkeypatch.setattr(store._database, "writing", lambda: begun.append(1) or writing())
     counts = {}
@@ -169,7 +171,7 @@ def test_a_bulk_write_is_in_short_transactions_each_whole_for_its_users(url, few
     assert all(count >= 20 for count in counts.values()), counts
     # A user is never in two.
     begun.clear()
-    store.put_history(ANN, [film(number) for number in range(1_000)])
+    store.put_histories({ANN: [film(number) for number in range(1_000)]})
     assert len(begun) == 1
     store.close()
 
@@ -178,8 +180,8 @@ WRITES = """
 import sys
 from itertools import count
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.users import UserStore
-store = UserStore({url!r})
+from hydra_ray.store.backends import open_store
+store = open_store({url!r})
 for turn in count():
     items = [HistoryItem(str(number), f"turn {{turn}}", "text " * 20) for number in range(20)]
     store.put_histories({{UserKey("acme", f"user {{number}}"): items for number in range(400)}})
@@ -195,19 +197,19 @@ def test_a_process_killed_in_a_bulk_write_leaves_every_user_whole(sqlite_url, se
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    store = UserStore(sqlite_url)
+    store = open_store(sqlite_url)
     histories = store.histories("acme")
     assert len(histories) == 400
     for items in histories.values():
         assert [item.id for item in items] == [str(number) for number in range(20)]
         assert len({item.input for item in items}) == 1
-    store.put_history(ANN, [film()])
+    store.put_histories({ANN: [film()]})
     assert store.history(ANN) == (film(),)
     store.close()
 
 
 def test_a_database_in_memory_is_one_for_all_threads():
-    store = UserStore("sqlite://")
+    store = open_store("sqlite://")
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(lambda number: store.append_history(ANN, film(number)), range(40)))
     assert {item.id for item in store.history(ANN)} == {film(number).id for number in range(40)}
@@ -215,12 +217,12 @@ def test_a_database_in_memory_is_one_for_all_threads():
 
 
 def test_a_database_that_was_written_before_is_put_into_wal_mode(sqlite_url):
-    UserStore(sqlite_url).close()
+    open_store(sqlite_url).close()
     db = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
     assert db.execute("pragma journal_mode").fetchone() == ("wal",)
     assert db.execute("pragma journal_mode = delete").fetchone() == ("delete",)
     db.close()
-    store = UserStore(sqlite_url)
+    store = open_store(sqlite_url)
     with store._database.reading() as connection:
         assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"
     store.close()
@@ -254,8 +256,8 @@ def place():
 def stored(place):
     """The URL of a store, and the store."""
     url = f"sqlite:///{place / 'users.db'}"
-    store = UserStore(url)
-    store.put_history(ANN, [film(1)])
+    store = open_store(url)
+    store.put_histories({ANN: [film(1)]})
     yield url, store
     store.close()
 
@@ -264,7 +266,7 @@ def test_a_store_in_a_read_only_place_can_be_read(place, stored, caplog):
     url, store = stored
     store.close()
     with who_may_only_read(place):
-        reading = UserStore(url)
+        reading = open_store(url)
         assert reading.history(ANN) == (film(1),)
         with pytest.raises(HydraError, match=r"users\.db is read-only: nothing can be written there$"):
             reading.append_history(ANN, film(2))
@@ -275,7 +277,7 @@ def test_a_store_in_a_read_only_place_can_be_read(place, stored, caplog):
 def test_a_store_in_a_read_only_place_that_nobody_closed_is_refused_in_one_line(place, stored):
     told = r"^model\.store: \S+ .* its last writer did not close it: open it once where it may be written$"
     with who_may_only_read(place), pytest.raises(HydraError, match=told):
-        UserStore(stored[0])
+        open_store(stored[0])
 
 
 def test_an_old_store_in_a_read_only_place_is_refused_in_one_line(place, stored):
@@ -287,4 +289,21 @@ def test_an_old_store_in_a_read_only_place_is_refused_in_one_line(place, stored)
     db.close()
     told = r"^model\.store: \S+ is read-only and older than this version: open it once writable$"
     with who_may_only_read(place), pytest.raises(HydraError, match=told):
-        UserStore(url)
+        open_store(url)
+
+
+def test_who_gets_no_connection_in_time_is_told_by_the_stores_own_error(monkeypatch):
+    store = open_store("sqlite://")
+    # There is one connection to what is in memory.
+    monkeypatch.setattr(store._database._engine.pool, "_timeout", 0.01)
+    with store.updating_evidence(ANN, "v1", "adapter"), pytest.raises(StoreError, match=r"sqlite:// cannot be read: "):
+        store.history(ANN)
+    assert store.history(ANN) == ()
+    store.close()
+
+
+def test_a_wrong_statement_is_a_bug_and_no_outage(sqlite_url):
+    store = open_store(sqlite_url)
+    with pytest.raises(OperationalError, match="no such table"), store._database.reading() as db:
+        db.execute(text("select * from nowhere"))
+    store.close()

@@ -8,8 +8,8 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
+from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import OVERHEAD, HeadCache
-from hydra_ray.store.users import UserStore
 
 ANN, BOB, CARL, DORA = (UserKey("acme", name) for name in ("ann", "bob", "carl", "dora"))
 ABOUT = ("v1", "adapter")
@@ -41,11 +41,9 @@ class Counting:
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+def store(store):
     store.put_heads(*ABOUT, {key: head(value) for value, key in enumerate((ANN, BOB, CARL))})
-    yield store
-    store.close()
+    return store
 
 
 @pytest.fixture
@@ -86,9 +84,9 @@ def test_the_store_is_asked_for_stamps_once_a_call_and_not_about_nobody(cache, c
     assert counting.stamped == 1
 
 
-def test_a_head_that_another_process_wrote_or_deleted_is_seen_at_once(store, cache, tmp_path):
+def test_a_head_that_another_process_wrote_or_deleted_is_seen_at_once(store, cache, store_url):
     cache([ANN, BOB])
-    other = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+    other = open_store(store_url)
     other.put_heads(*ABOUT, {ANN: head(7), DORA: head(8)})
     other.delete(BOB)
     assert values(cache([ANN, BOB, DORA])) == [7, None, 8]
@@ -144,11 +142,6 @@ steps = st.one_of(
     st.tuples(st.just("write"), st.tuples(users, st.integers(0, 99), st.integers(1, 8))),
     st.tuples(st.just("delete"), users),
 )
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    return UserStore("sqlite://")
 
 
 @given(steps=st.lists(steps, max_size=12), most=st.integers(0, 5))

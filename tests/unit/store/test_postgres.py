@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from hydra_ray.records import HistoryItem, HydraError, UserKey
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 ANN = UserKey("acme", "ann")
 
@@ -16,8 +16,8 @@ def film(number):
 
 
 def test_updates_of_one_user_at_once_lose_nothing(postgres_url):
-    stores = [UserStore(postgres_url) for _ in range(4)]
-    stores[0].put_history(ANN, [film(-1)])
+    stores = [open_store(postgres_url) for _ in range(4)]
+    stores[0].put_histories({ANN: [film(-1)]})
 
     def update(number):
         with stores[number % 4].updating_evidence(ANN, "v1", "adapter") as update:
@@ -37,7 +37,7 @@ def test_updates_of_one_user_at_once_lose_nothing(postgres_url):
 
 
 def test_a_database_of_0_1_0_is_brought_up_by_one_of_many_who_open_it(postgres_url):
-    UserStore(postgres_url).close()
+    open_store(postgres_url).close()
     engine = create_engine(postgres_url)
     with engine.begin() as db:
         # As 0.1.0 leaves it.
@@ -47,7 +47,7 @@ def test_a_database_of_0_1_0_is_brought_up_by_one_of_many_who_open_it(postgres_u
         db.execute(text(f"insert into history values {row}"))
 
     def opened(_):
-        store = UserStore(postgres_url)
+        store = open_store(postgres_url)
         found = store.history(ANN), store.history_version(ANN).next_place
         store.close()
         return found
@@ -59,5 +59,5 @@ def test_a_database_of_0_1_0_is_brought_up_by_one_of_many_who_open_it(postgres_u
 
 def test_a_server_that_does_not_answer_is_named_in_one_line(postgres_url):
     with pytest.raises(HydraError, match=r"^model\.store: postgresql\S+ cannot be opened: ") as caught:
-        UserStore("postgresql+psycopg://nobody:secret@localhost:1/none")
+        open_store("postgresql+psycopg://nobody:secret@localhost:1/none")
     assert "secret" not in str(caught.value)

@@ -17,10 +17,10 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
-from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.backends import open_store
 from hydra_ray.store.schema import revisions
 from hydra_ray.store.tables import METADATA
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.types import ProfileMark, UserProfile
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HEAD = Head("facets", {"mix": torch.tensor([1.0, 2.0])})
@@ -87,7 +87,7 @@ def old_url(sqlite_url):
 
 
 def test_a_database_of_0_1_0_opens_with_all_that_it_holds(old_url):
-    store = UserStore(old_url)
+    store = open_store(old_url)
     assert store.history(ANN) == (FILM, HistoryItem("gone and back", "cats", "drama"))
     assert store.history(BOB) == (HistoryItem("film", "a robot", "drama"),)
     assert store.marks("v1", "adapter") == {ANN: "mark"}
@@ -100,13 +100,13 @@ def test_a_database_of_0_1_0_opens_with_all_that_it_holds(old_url):
     store.append_history(ANN, HistoryItem("new", "dogs", "drama"))
     assert [item.id for item in store.history(ANN)] == ["film", "gone and back", "new"]
     store.close()
-    again = UserStore(old_url)
+    again = open_store(old_url)
     assert [item.id for item in again.history(ANN)] == ["film", "gone and back", "new"]
     again.close()
 
 
 def test_every_history_of_0_1_0_gets_a_version_that_changes_with_it(old_url):
-    store = UserStore(old_url)
+    store = open_store(old_url)
     before = store.history_version(ANN), store.history_version(BOB)
     assert None not in before
     store.delete_item(ANN, "film")
@@ -121,7 +121,7 @@ def test_every_history_of_0_1_0_gets_a_version_that_changes_with_it(old_url):
 
 def test_a_store_from_before_there_were_profiles_gets_their_tables(sqlite_url):
     write(sqlite_url, TABLES_OF_0_1_0, ("insert into history values (?,?,?,?,?,?,?,?,?)", [(*ANN, *"1", 0, *"abcde")]))
-    store = UserStore(sqlite_url)
+    store = open_store(sqlite_url)
     assert store.put_profiles([(ANN, UserProfile("dpl", "text", ProfileMark("how", "what", 1)))]) == 1
     assert [item.id for item in store.history(ANN)] == ["1"]
     store.close()
@@ -135,13 +135,13 @@ def differences(store):
 
 
 def test_a_new_database_has_the_tables_of_the_newest_revision(url):
-    store = UserStore(url)
+    store = open_store(url)
     assert differences(store) == ([], revisions()[-1])
     store.close()
 
 
 def test_all_revisions_together_give_the_tables_of_the_code(old_url, url):
-    store = UserStore(old_url)
+    store = open_store(old_url)
     assert differences(store) == ([], revisions()[-1])
     store.close()
 
@@ -158,35 +158,35 @@ def test_a_failed_upgrade_leaves_the_old_database(old_url):
     # In the way of the new table.
     write(old_url, "create table history_versions (something)")
     with pytest.raises(Exception, match="history_versions"):
-        UserStore(old_url)
+        open_store(old_url)
     write(old_url, "drop table history_versions")
-    store = UserStore(old_url)
+    store = open_store(old_url)
     assert store.history(BOB) == (HistoryItem("film", "a robot", "drama"),)
     store.close()
 
 
 def test_a_database_of_a_newer_version_is_refused_in_one_line(sqlite_url):
-    UserStore(sqlite_url).close()
+    open_store(sqlite_url).close()
     write(sqlite_url, "update alembic_version set version_num = '9999'")
     told = r"^model\.store: \S+users\.db was made by a newer version of hydra-ray \(revision 9999.*update hydra-ray"
     with pytest.raises(HydraError, match=told) as caught:
-        UserStore(sqlite_url)
+        open_store(sqlite_url)
     assert "\n" not in str(caught.value)
 
 
 def test_an_upgrade_is_said_and_a_second_opening_is_none(old_url, caplog):
     caplog.set_level(logging.INFO, "hydra_ray")
-    UserStore(old_url).close()
+    open_store(old_url).close()
     assert f"brought from revision none to {revisions()[-1]}" in caplog.text
     caplog.clear()
-    UserStore(old_url).close()
+    open_store(old_url).close()
     assert not caplog.text
 
 
 OPENED = """
 import sys
-from hydra_ray.store.users import UserStore
-UserStore({url!r}).close()
+from hydra_ray.store.backends import open_store
+open_store({url!r}).close()
 print("alembic" in sys.modules)
 """
 
@@ -208,9 +208,9 @@ def open_at_once(url, number):
 
     def open_one(_):
         barrier.wait()
-        store = UserStore(url)
+        store = open_store(url)
         history = store.history(BOB)
-        store.put_history(BOB, [FILM])
+        store.put_histories({BOB: [FILM]})
         store.close()
         return history
 
@@ -220,14 +220,14 @@ def open_at_once(url, number):
 
 def test_a_new_database_may_be_opened_by_many_at_once(url):
     assert set(open_at_once(url, 8)) <= {(), (FILM,)}
-    store = UserStore(url)
+    store = open_store(url)
     assert differences(store) == ([], revisions()[-1])
     store.close()
 
 
 def test_an_old_database_may_be_opened_by_many_at_once(old_url):
     assert set(open_at_once(old_url, 8)) <= {(HistoryItem("film", "a robot", "drama"),), (FILM,)}
-    store = UserStore(old_url)
+    store = open_store(old_url)
     assert differences(store) == ([], revisions()[-1])
     store.close()
 
@@ -237,7 +237,7 @@ def test_processes_open_an_old_database_at_once(old_url):
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     told = [one.communicate() for one in running]
     assert [one.returncode for one in running] == [0] * 3, told
-    store = UserStore(old_url)
+    store = open_store(old_url)
     assert differences(store) == ([], revisions()[-1])
     assert store.history(ANN)[0] == FILM
     store.close()
@@ -247,4 +247,4 @@ def test_what_is_no_database_is_refused_in_one_line(sqlite_url):
     with open(path_of(sqlite_url), "w") as file:
         file.write("user,item\n" * 1000)
     with pytest.raises(HydraError, match=r"^model\.store: .*users\.db cannot be opened: file is not a database$"):
-        UserStore(sqlite_url)
+        open_store(sqlite_url)

@@ -9,19 +9,19 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.records import HydraError, UserKey
+from hydra_ray.store.backends import open_store
 from hydra_ray.store.shards import export_heads, import_heads
-from hydra_ray.store.users import UserStore
 
 ABOUT = ("v1", "adapter")
 NAMESAKE = UserKey("zeta", "user 0")
 
 
-@pytest.fixture
-def open_store(tmp_path):
+@pytest.fixture(params=["sqlite", "memory"])
+def make_store(request, tmp_path):
     opened = []
 
     def make(name):
-        opened.append(UserStore(f"sqlite:///{tmp_path / name}.db"))
+        opened.append(open_store(f"{request.param}:///{tmp_path / name}.db"))
         return opened[-1]
 
     yield make
@@ -42,8 +42,8 @@ def heads():
 
 
 @pytest.fixture
-def store(open_store, heads):
-    store = open_store("from")
+def store(make_store, heads):
+    store = make_store("from")
     store.put_heads(*ABOUT, heads, {key: f"mark of {key.tenant} {key.user}" for key in heads})
     store.put_heads("v1", "reranker", {NAMESAKE: heads[NAMESAKE]})
     store.put_heads("v2", "adapter", {NAMESAKE: heads[NAMESAKE]})
@@ -66,9 +66,9 @@ def rewrite(path, **changes):
 
 
 @pytest.mark.parametrize("users_per_shard", [1, 4, 10_000])
-def test_heads_of_all_kinds_move_to_another_store(store, open_store, heads, tmp_path, users_per_shard):
+def test_heads_of_all_kinds_move_to_another_store(store, make_store, heads, tmp_path, users_per_shard):
     assert export_heads(store, *ABOUT, tmp_path / "heads", users_per_shard) == len(heads)
-    target = open_store("to")
+    target = make_store("to")
     assert import_heads(target, *ABOUT, tmp_path / "heads") == len(heads)
     assert target.marks(*ABOUT) == store.marks(*ABOUT)
     for key, (_, found) in target.heads(heads, *ABOUT).items():
@@ -87,8 +87,8 @@ def test_a_shard_holds_no_more_users_than_told_side_by_side(store, tmp_path):
         assert counts <= {1, 2, 3, 4}
 
 
-def test_users_of_one_kind_and_size_share_a_shard(open_store, heads, tmp_path):
-    store = open_store("alike")
+def test_users_of_one_kind_and_size_share_a_shard(make_store, heads, tmp_path):
+    store = make_store("alike")
     bases = next(head for head in heads.values() if head.kind == "bases")
     store.put_heads(*ABOUT, {UserKey("acme", f"user {number}"): bases for number in range(5)})
     export_heads(store, *ABOUT, tmp_path / "heads")
@@ -108,70 +108,70 @@ def test_a_new_export_leaves_nothing_of_the_old_one_of_its_role(store, folder, h
     ]
 
 
-def test_imported_heads_replace_those_of_the_same_users_only(folder, open_store, heads):
-    target, other = open_store("to"), UserKey("acme", "another")
+def test_imported_heads_replace_those_of_the_same_users_only(folder, make_store, heads):
+    target, other = make_store("to"), UserKey("acme", "another")
     target.put_heads(*ABOUT, {NAMESAKE: Head("facets", {"mix": torch.zeros(6)}), other: heads[NAMESAKE]})
     import_heads(target, *ABOUT, folder)
     assert target.head(NAMESAKE, *ABOUT).kind == "lowrank"
     assert_close(target.head(other, *ABOUT).tensors, heads[NAMESAKE].tensors)
 
 
-def test_exporting_nobody_writes_nothing_and_importing_that_says_what_to_do(open_store, tmp_path):
-    assert export_heads(open_store("empty"), *ABOUT, tmp_path / "heads") == 0
+def test_exporting_nobody_writes_nothing_and_importing_that_says_what_to_do(make_store, tmp_path):
+    assert export_heads(make_store("empty"), *ABOUT, tmp_path / "heads") == 0
     with pytest.raises(HydraError, match=r"heads: there is no adapter-\*\.safetensors; `hydra-ray heads export`"):
-        import_heads(open_store("to"), *ABOUT, tmp_path / "heads")
+        import_heads(make_store("to"), *ABOUT, tmp_path / "heads")
 
 
-def test_heads_of_another_base_are_refused(folder, open_store):
+def test_heads_of_another_base_are_refused(folder, make_store):
     with pytest.raises(HydraError, match=r"heads of the adapter of base v1 mean nothing to the adapter of base v2"):
-        import_heads(open_store("to"), "v2", "adapter", folder)
+        import_heads(make_store("to"), "v2", "adapter", folder)
 
 
-def test_heads_of_another_role_are_refused(folder, open_store):
+def test_heads_of_another_role_are_refused(folder, make_store):
     (folder / "adapter-00000.safetensors").rename(folder / "reranker-00000.safetensors")
     with pytest.raises(HydraError, match=r"reranker-00000\.safetensors: .* mean nothing to the reranker of base v1"):
-        import_heads(open_store("to"), "v1", "reranker", folder)
+        import_heads(make_store("to"), "v1", "reranker", folder)
 
 
 @pytest.mark.parametrize("changes", [{"schema": "hydra-ray/heads/v9"}, {"kind": "towers"}])
-def test_an_unknown_schema_or_kind_is_refused(folder, open_store, changes):
+def test_an_unknown_schema_or_kind_is_refused(folder, make_store, changes):
     path = folder / "adapter-00000.safetensors"
     rewrite(path, **changes)
     with pytest.raises(HydraError, match=rf"{path}: schema .*{next(iter(changes.values()))}"):
-        import_heads(open_store("to"), *ABOUT, folder)
+        import_heads(make_store("to"), *ABOUT, folder)
 
 
 @pytest.mark.parametrize("content", [b"", b"no tensors", b"\xff" * 64])
-def test_a_damaged_file_is_named(folder, open_store, content):
+def test_a_damaged_file_is_named(folder, make_store, content):
     path = folder / "adapter-00001.safetensors"
     path.write_bytes(content)
     with pytest.raises(HydraError, match=rf"^{path}: damaged"):
-        import_heads(open_store("to"), *ABOUT, folder)
+        import_heads(make_store("to"), *ABOUT, folder)
 
 
-def test_a_file_cut_short_is_named(folder, open_store):
+def test_a_file_cut_short_is_named(folder, make_store):
     path = folder / "adapter-00000.safetensors"
     path.write_bytes(path.read_bytes()[:-5])
     with pytest.raises(HydraError, match=rf"^{path}: damaged"):
-        import_heads(open_store("to"), *ABOUT, folder)
+        import_heads(make_store("to"), *ABOUT, folder)
 
 
-def test_a_file_of_other_tensors_is_refused(folder, open_store):
+def test_a_file_of_other_tensors_is_refused(folder, make_store):
     path = folder / "adapter-00000.safetensors"
     save_file({"weights": torch.zeros(3)}, path)
     with pytest.raises(HydraError, match=rf"^{path}: schema None"):
-        import_heads(open_store("to"), *ABOUT, folder)
+        import_heads(make_store("to"), *ABOUT, folder)
 
 
-def test_users_and_parameters_of_different_number_are_refused(folder, open_store):
+def test_users_and_parameters_of_different_number_are_refused(folder, make_store):
     path = folder / "adapter-00000.safetensors"
     rewrite(path, users=[*about(path)["users"], ["acme", "one more", ""]])
     with pytest.raises(HydraError, match=rf"^{path}: damaged: it names \d users"):
-        import_heads(open_store("to"), *ABOUT, folder)
+        import_heads(make_store("to"), *ABOUT, folder)
 
 
-def test_evidence_moves_with_the_heads_it_belongs_to(tmp_path):
-    first, second = (UserStore(f"sqlite:///{tmp_path / name}.db") for name in ("first", "second"))
+def test_evidence_moves_with_the_heads_it_belongs_to(make_store, tmp_path):
+    first, second = make_store("first"), make_store("second")
     users = {UserKey("acme", name): Head("bases", {"mean": torch.full((2,), 1.0)}) for name in ("ann", "bob")}
     told = {key: {"a": b"1" + key.user.encode(), "b": b"\x00\xff"} for key in users}
     first.put_heads("v1", "adapter", users)
@@ -187,8 +187,7 @@ def test_evidence_moves_with_the_heads_it_belongs_to(tmp_path):
 
 
 @pytest.mark.parametrize("about", ["[]", "{}", '{"schema": "hydra-ray/heads/v1", "kind": "bases"}'])
-def test_a_shard_whose_metadata_lack_something_is_named(tmp_path, about):
+def test_a_shard_whose_metadata_lack_something_is_named(store, tmp_path, about):
     save_file({"mean": torch.zeros(1, 2)}, tmp_path / "adapter-00000.safetensors", metadata={"about": about})
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
     with pytest.raises(HydraError, match="adapter-00000"):
         import_heads(store, "v1", "adapter", tmp_path)

@@ -8,7 +8,6 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
-from hydra_ray.store.users import UserStore
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 ABOUT = ("v1", "adapter")
@@ -22,17 +21,10 @@ def head(value):
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
+def store(store):
     store.put_evidence(*ABOUT, {ANN: {"b": b"2", "a": b"1"}, BOB: {"a": b"his"}})
     store.put_heads(*ABOUT, {ANN: head(12)}, {ANN: "two items"})
-    yield store
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    return UserStore("sqlite://")
+    return store
 
 
 def evidence(store, key, version="v1", role="adapter"):
@@ -44,7 +36,9 @@ def evidence(store, key, version="v1", role="adapter"):
 def test_evidence_comes_back_in_the_order_of_its_items(lasting, by_item, more, key):
     lasting.put_evidence(*ABOUT, {key: by_item})
     assert evidence(lasting, key) == [blob for _, blob in sorted(by_item.items(), key=lambda one: one[0].encode())]
-    lasting.put_evidence(*ABOUT, {key: more}, replace=False)
+    with lasting.updating_evidence(key, *ABOUT) as update:
+        for item_id, blob in more.items():
+            update.put(item_id, blob)
     assert sorted(evidence(lasting, key)) == sorted((by_item | more).values())
 
 
@@ -54,11 +48,6 @@ def test_new_evidence_takes_the_place_of_the_old(store):
     store.put_evidence(*ABOUT, {ANN: {}})
     assert evidence(store, ANN) == []
     assert evidence(store, BOB) == [b"his"]
-
-
-def test_evidence_that_does_not_replace_all_replaces_its_own_items(store):
-    store.put_evidence(*ABOUT, {ANN: {"b": b"2 again", "c": b"3"}}, replace=False)
-    assert evidence(store, ANN) == [b"1", b"2 again", b"3"]
 
 
 def test_each_version_and_role_has_evidence_of_its_own(store):
@@ -106,7 +95,7 @@ def test_an_update_that_leaves_nothing_removes_the_head(store):
 
 def test_an_error_rolls_evidence_history_and_head_back(store, item):
     before = store.stamps([ANN], *ABOUT)
-    store.put_history(ANN, [item("a")])
+    store.put_histories({ANN: [item("a")]})
 
     def fail():
         with store.updating_evidence(ANN, *ABOUT) as update:

@@ -1,24 +1,13 @@
 """What changed in a history since it was read is known from its version, whoever changed it and how."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event, insert
 
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.histories import HistoryChange
-from hydra_ray.store.tables import HISTORY
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.types import HistoryChange
 
 ANN, BOB, NAMESAKE = UserKey("acme", "ann"), UserKey("acme", "bob"), UserKey("zeta", "ann")
 USERS = (ANN, BOB, NAMESAKE)
-
-
-@pytest.fixture
-def store(url):
-    store = UserStore(url)
-    yield store
-    store.close()
 
 
 def versions(store):
@@ -30,7 +19,7 @@ def test_who_has_no_history_has_no_version(store):
     assert store.history_change(ANN, None) == HistoryChange(None, True, [])
     assert store.delete_item(ANN, "a") is False
     store.delete(ANN)
-    store.put_history(ANN, [])
+    store.put_histories({ANN: []})
     assert versions(store) == dict.fromkeys(USERS)
 
 
@@ -40,9 +29,9 @@ def test_every_write_changes_the_version_of_its_user_and_nobody_elses(store, ite
         lambda: store.append_history(ANN, item("c")),
         lambda: store.append_history(ANN, item("a", "another answer")),
         lambda: store.delete_item(ANN, "b"),
-        lambda: store.put_history(ANN, [item("a"), item("d")]),
-        lambda: store.put_history(ANN, []),
-        lambda: store.put_history(ANN, [item("a")]),
+        lambda: store.put_histories({ANN: [item("a"), item("d")]}),
+        lambda: store.put_histories({ANN: []}),
+        lambda: store.put_histories({ANN: [item("a")]}),
         lambda: store.delete(ANN),
         lambda: store.append_history(ANN, item("a")),
     ]
@@ -56,26 +45,26 @@ def test_every_write_changes_the_version_of_its_user_and_nobody_elses(store, ite
 
 
 def test_what_changes_nothing_keeps_the_version(store, item):
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     before = versions(store)
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     store.delete_item(ANN, "c")
     store.put_heads("v1", "adapter", {ANN: None})
     assert versions(store) == before
 
 
 def test_a_history_that_only_grew_is_read_from_where_it_was(store, item):
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     before = store.history_version(ANN)
     store.append_history(ANN, item("c"))
-    store.put_history(ANN, [item("a"), item("b"), item("c"), item("d")])
+    store.put_histories({ANN: [item("a"), item("b"), item("c"), item("d")]})
     assert store.history_change(ANN, before) == HistoryChange(
         store.history_version(ANN), False, [(2, item("c")), (3, item("d"))]
     )
 
 
 def test_the_place_of_an_item_that_is_gone_is_not_given_again(store, item):
-    store.put_history(ANN, [item("a"), item("b")])
+    store.put_histories({ANN: [item("a"), item("b")]})
     before = store.history_version(ANN)
     store.delete_item(ANN, "b")
     store.append_history(ANN, item("c"))
@@ -83,40 +72,10 @@ def test_the_place_of_an_item_that_is_gone_is_not_given_again(store, item):
     assert store.history_change(ANN, before) == HistoryChange(now, False, [(2, item("c"))], frozenset({0}))
 
 
-def test_what_was_added_is_found_in_an_index_however_long_the_history_is(sqlite_url, item):
-    store, plans = UserStore(sqlite_url), []
-    store.put_history(ANN, [item("a")])
-    before = store.history_version(ANN)
-    store.append_history(ANN, item("b"))
-    store.delete_item(ANN, "a")
-
-    def explain(connection, cursor, statement, parameters, context, executemany):
-        if "FROM history " in statement.replace("\n", " "):
-            plans.append(
-                " ".join(map(str, connection.connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)))
-            )
-
-    event.listen(store._database._engine, "before_cursor_execute", explain)
-    assert store.history_change(ANN, before).left == frozenset()
-    assert [("history_by_place" in plan, "TEMP B-TREE" in plan) for plan in plans] == [(True, False)] * 2, plans
-    store.close()
-
-
 def test_one_item_is_found_by_its_id(store, item):
     store.put_histories({ANN: [item("a"), item("b", "hers")], BOB: [item("b", "his")]})
     assert store.history_item(ANN, "b") == item("b", "hers")
     assert store.history_item(ANN, "c") is store.history_item(NAMESAKE, "b") is None
-
-
-def test_items_that_came_without_a_version_are_read_and_get_one(store, item):
-    # As a 0.1.0 writes them that still runs.
-    with store._database.writing() as db:
-        row = {"id": "a", "input": "a", "output": "fine", "context": ""}
-        db.execute(insert(HISTORY), [{**ANN._asdict(), "place": 4, **row}])
-    assert store.history_change(ANN, None) == HistoryChange(None, True, [(4, item("a", "fine"))])
-    store.append_history(ANN, item("b"))
-    assert store.history(ANN) == (item("a", "fine"), item("b"))
-    assert store.history_version(ANN).next_place == 6
 
 
 ids, outputs = st.sampled_from("abcd"), st.sampled_from(["drama", "comedy"])
@@ -134,7 +93,7 @@ writes = st.one_of(
 def write(store, truth, what, user, about):
     """The same to a store and to histories as dicts."""
     if what == "put":
-        store.put_history(user, about)
+        store.put_histories({user: about})
         truth[user] = {item.id: item for item in about}
     elif what == "append":
         store.append_history(user, about)
@@ -154,11 +113,6 @@ def follow(had, change):
         {} if change.is_whole else {place: had[place] for place in had if change.left is None or place in change.left}
     )
     return left | dict(change.added)
-
-
-@pytest.fixture(scope="module")
-def lasting():
-    return UserStore("sqlite://")
 
 
 @given(st.lists(st.tuples(writes, st.booleans()), max_size=14))

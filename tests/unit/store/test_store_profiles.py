@@ -5,8 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import UserKey
-from hydra_ray.store.profiles import ProfileMark, UserProfile
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.types import ProfileMark, UserProfile
 
 ANN, BOB, CLEO = (UserKey("acme", name) for name in ("ann", "bob", "cleo"))
 NAMESAKE = UserKey("zeta", "bob")
@@ -17,18 +16,15 @@ marks = st.builds(ProfileMark, texts, texts, st.integers(0, 2**31))
 
 
 @pytest.fixture
-def store(url, item):
-    store = UserStore(url)
+def store(store, item):
     store.put_histories({key: [item("film")] for key in (ANN, BOB, CLEO, NAMESAKE)})
-    yield store
-    store.close()
+    return store
 
 
 @pytest.fixture(scope="module")
-def lasting(tmp_path_factory, item):
-    store = UserStore(f"sqlite:///{tmp_path_factory.mktemp('store') / 'users.db'}")
-    store.put_histories({key: [item("film")] for key in (ANN, BOB, CLEO)})
-    return store
+def lasting(lasting, item):
+    lasting.put_histories({key: [item("film")] for key in (ANN, BOB, CLEO)})
+    return lasting
 
 
 @given(
@@ -84,7 +80,7 @@ def test_a_history_that_changes_leaves_profiles_and_one_whose_item_is_taken_back
     store.put_profiles([(ANN, profile), (BOB, UserProfile("pag", "of bob", MARK))])
     store.append_history(BOB, item("more"))
     store.append_history(ANN, item("more"))
-    store.put_history(ANN, [item("film"), item("third")])
+    store.put_histories({ANN: [item("film"), item("third")]})
     assert (store.profile(ANN, "dpl"), store.profile(BOB, "pag").text) == (profile, "of bob")
     assert store.delete_item(BOB, "more") is True
     assert store.profile(ANN, "dpl") is store.profile(BOB, "pag") is None

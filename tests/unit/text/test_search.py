@@ -2,10 +2,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import bm25s
 import pytest
+from defaults import search_words
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.text.search import search_words, stemmers
+from hydra_ray.text.search import stemmers
 
 PLAIN = st.lists(
     st.sampled_from(["the", "Robot", "falls", "in", "love", "2024", "a", "x", "it's", "co-op."]), max_size=15

@@ -77,22 +77,22 @@ class OpenAIGenerator:
         model: str,
         endpoints: Sequence[Endpoint],
         *,
-        concurrency: int = 32,
-        timeout_s: float = 60,
-        retries: int = 4,
-        send_seed: bool = True,
-        requests_per_minute: int | None = None,
-        tokens_per_minute: int | None = None,
-        params: Mapping[str, Any] | None = None,
-        dialect: Mapping[str, Any] | None = None,
+        concurrency: int,
+        timeout_s: float,
+        retries: int,
+        send_seed: bool,
+        requests_per_minute: int | None,
+        tokens_per_minute: int | None,
+        params: Mapping[str, Any],
+        dialect: Mapping[str, Any],
         known: DialectFile | None = None,
     ) -> None:
         self._model = model
-        told = {**(dialect or {}), **({} if send_seed else {"seed": False})}
+        told = {**dialect, **({} if send_seed else {"seed": False})}
         self.targets = [Target(endpoint, model, known or DialectFile(None), told) for endpoint in endpoints]
         self._timeout_s = timeout_s
         self._retries = retries
-        self._params = dict(params or {})
+        self._params = dict(params)
         self._slots = asyncio.Semaphore(concurrency)
         self._pace = Pace(requests_per_minute, tokens_per_minute)
 

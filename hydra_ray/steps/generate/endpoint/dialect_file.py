@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from hydra_ray.atomic import write_text
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 
 log = logging.getLogger(__name__)
@@ -69,11 +69,8 @@ class DialectFile:
         if self._path is None:
             return
         known = self._read() | changed
-        partial = self._path.with_suffix(f".{os.getpid()}.partial")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-            os.replace(partial, self._path)
+            write_text(self._path, json.dumps(known, indent=1, sort_keys=True))
         except OSError as error:
             log.warning("%s: what was learnt of %s cannot be kept: %s", self._path, endpoint, error)
 

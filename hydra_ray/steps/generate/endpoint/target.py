@@ -38,9 +38,9 @@ class Endpoint:
     """
 
     base_url: str | None
-    api_key_env: str = "OPENAI_API_KEY"
-    api_key_file: Path | None = None
-    model: str | None = None
+    api_key_env: str
+    api_key_file: Path | None
+    model: str | None
 
 
 class Target:

@@ -10,13 +10,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from defaults import read_records, split_of
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.split import Split
-from hydra_ray.data.table import read_records
 from hydra_ray.tasks import TEXT_TASK
 
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 RECORDS = [
     {"user_id": f"u{number % 7}", "input": f"note {number * 7919}", "output": f"fine {number}", "ts": "2026"}
     for number in range(5000)

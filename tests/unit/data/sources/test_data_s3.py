@@ -9,17 +9,15 @@ from typing import Any
 
 import boto3
 import pytest
+from defaults import read_lamp, read_records, split_of
 from moto.server import ThreadedMotoServer
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.data.lamp import read_lamp
-from hydra_ray.data.split import Split
-from hydra_ray.data.table import read_records
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
-EVERYBODY = Split("train", queries_per_user=1, dev_share=1e-9, seed=0)
+EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 QUESTIONS = [
     {
         "id": "1",

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 from rich.console import Console
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.curves.measure import CurveMaker
 from hydra_ray.evaluate.curves.report import Curves, Point, curve_tables
-from hydra_ray.evaluate.statistics import Interval
 from hydra_ray.models.base import Base
 from hydra_ray.progress import SILENT
 from hydra_ray.records import Dataset, User, UserKey

@@ -4,11 +4,11 @@ import math
 from dataclasses import replace
 
 import pytest
+from defaults import score_dumps
 from made_runs import TAGS, asked, judged, row, run, runs
 
 from hydra_ray.evaluate.reporting.files import read_outcome, to_json, write_outcome
 from hydra_ray.evaluate.results import Outcome
-from hydra_ray.evaluate.scoring.score import score_dumps
 from hydra_ray.records import HydraError
 
 USERS = [f"u{place}" for place in range(4)]
@@ -137,7 +137,7 @@ def test_a_failed_replacement_leaves_no_draft(outcome, tmp_path, monkeypatch):
     def refuse(*paths):
         raise OSError("disk is gone")
 
-    monkeypatch.setattr("hydra_ray.evaluate.reporting.files.os.replace", refuse)
+    monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(OSError, match="disk is gone"):
         write_outcome(tmp_path, outcome)
 

@@ -7,9 +7,9 @@ import pytest
 from made_outcome import CONTROLS, METHODS, Outcome, bare_task, interval, made_outcome, made_task
 from matplotlib.colors import to_hex
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting import plots, svg
 from hydra_ray.evaluate.results import Bin, CurvePoint, UserGain
-from hydra_ray.evaluate.statistics import Interval
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,13 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
+from defaults import score_dumps
 from made_runs import STARS, asked, row, run
 from rich.console import Console
 
+from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.tables import caption, outcome_markdown, outcome_tables
 from hydra_ray.evaluate.results import Headline, Outcome, TaskHeadline, TaskOutcome
-from hydra_ray.evaluate.scoring.score import score_dumps
-from hydra_ray.evaluate.statistics import Interval
 
 
 def around(value: float) -> Interval:

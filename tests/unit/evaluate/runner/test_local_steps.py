@@ -1,9 +1,8 @@
 """Steps in this process: what a query may see, of its user and of others."""
 
 import pytest
+from defaults import local_steps
 
-from hydra_ray.evaluate.runner.local_steps import LocalSteps
-from hydra_ray.methods import Recipe
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Dataset, HydraError, User, UserKey
 from hydra_ray.steps.profiles.peers import PeerPool
@@ -28,7 +27,7 @@ def steps(people, query, word_vectors):
     def make(pool, **more):
         users = tuple(User(key, tuple(history)) for key, history in people.items())
         dataset = Dataset(users, visible={"robots": frozenset({"robots"})})
-        return LocalSteps(dataset, None, None, Recipe(), pool, **more).ports(None)
+        return local_steps(dataset, peers=pool, **more).ports(None)
 
     return make
 

@@ -3,16 +3,15 @@
 import asyncio
 
 import pytest
+from defaults import local_steps, profile_rules
 
-from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runner.profiles import ProfileBook
-from hydra_ray.methods import Recipe
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.profiles.profile import ProfileRules, ProfileTools
+from hydra_ray.steps.profiles.profile import ProfileTools
 from hydra_ray.steps.profiles.writer import ProfileWriter
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.backends import open_store
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 
@@ -32,11 +31,11 @@ def llm(scripted):
 
 
 def writer(llm, task):
-    return ProfileWriter(ProfileTools(llm, ProfileRules(task)))
+    return ProfileWriter(ProfileTools(llm, profile_rules(task)))
 
 
 def steps(dataset, llm, task, stored=None):
-    return LocalSteps(dataset, None, None, Recipe(), profiles=ProfileBook(writer(llm, task), stored))
+    return local_steps(dataset, profiles=ProfileBook(writer(llm, task), stored))
 
 
 async def test_a_profile_is_written_once_for_each_history_that_queries_see(dataset, llm, tag_task):
@@ -78,8 +77,8 @@ async def test_a_refusal_is_done_without_and_other_failures_leave_the_query_unfi
 
 
 async def test_a_stored_profile_is_taken_only_if_it_was_made_of_what_the_query_sees(dataset, llm, tag_task, tmp_path):
-    store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
-    store.put_history(ANN, dataset.users[0].history)
+    store = open_store(f"sqlite:///{tmp_path / 'users.db'}")
+    store.put_histories({ANN: dataset.users[0].history})
     whole = await writer(llm, tag_task)("pag", ANN, dataset.users[0].history)
     store.put_profiles([(ANN, whole)])
     local, before = steps(dataset, llm, tag_task, store), len(llm.requests)
@@ -91,6 +90,6 @@ async def test_a_stored_profile_is_taken_only_if_it_was_made_of_what_the_query_s
 
 
 async def test_without_a_book_methods_go_on_without(dataset, llm):
-    ports = LocalSteps(dataset, None, None, Recipe()).ports(llm)
+    ports = local_steps(dataset).ports(llm)
     with pytest.raises(StepError, match="nobody plugged"):
         await ports.profile(dataset.users[0].queries[0], "pag")

@@ -1,12 +1,13 @@
 import math
 
 import pytest
+from defaults import score_dumps
 from made_runs import RIGHT, STARS, TAGS, WRONG, asked, judged, row, run, runs, usage
 
 from hydra_ray.evaluate.run import score as score_and_write
 from hydra_ray.evaluate.runs import Dump, read_dumps, write_dump
 from hydra_ray.evaluate.scoring.controls import CONTROLS
-from hydra_ray.evaluate.scoring.score import calibration, score_dumps
+from hydra_ray.evaluate.scoring.score import calibration
 from hydra_ray.records import Answer, Candidate, HydraError
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import Failure, Unanswered, UnfinishedError

@@ -4,15 +4,15 @@ import asyncio
 from collections import Counter
 from dataclasses import replace
 
+from defaults import prompter, recipe
+
 from hydra_ray.learn.collect.labeler import Asker
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
 from hydra_ray.learn.collect.requests import Questions
-from hydra_ray.methods import Recipe
 from hydra_ray.records import ChatRequest
 from hydra_ray.steps.generate.failures import FailureLog
-from hydra_ray.steps.prompt import Prompter
 
-RECIPE = Recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+RECIPE = recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
 
 
 def answers(request: ChatRequest):
@@ -24,7 +24,7 @@ def answers(request: ChatRequest):
 
 def run(units, llm, store, task, items=2, seen=None, first=None):
     """A collection in this process: each unit is asked when the one before it is recorded."""
-    asker, questions = Asker(llm, task), Questions(Prompter(task), RECIPE, items)
+    asker, questions = Asker(llm, task), Questions(prompter(task), RECIPE, items)
     todo = left_to_ask(units, store)
     told = ((place, asyncio.run(asker(questions(unit)))) for place, unit in enumerate(todo))
     report = CollectReport(kept=len(units) - len(todo))

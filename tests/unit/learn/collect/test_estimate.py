@@ -4,21 +4,18 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from defaults import answer_cache, embedded_generator, estimate, prompter, recipe, splitting
 
-from hydra_ray.learn.collect.estimate import chat_token_counter, estimate
+from hydra_ray.learn.collect.estimate import chat_token_counter
 from hydra_ray.learn.collect.labeler import Asker
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.requests import Questions
-from hydra_ray.methods import Recipe
 from hydra_ray.records import Generation, Usage
 from hydra_ray.settings import LimitSettings
-from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, ask_key
+from hydra_ray.steps.generate.cache import CachedGenerator, ask_key
 from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
-from hydra_ray.steps.generate.embedded import EmbeddedGenerator
-from hydra_ray.steps.generate.splitting import SplittingGenerator
-from hydra_ray.steps.prompt import Prompter
 
-RECIPE = Recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+RECIPE = recipe(shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
 
 
 @pytest.fixture
@@ -32,11 +29,11 @@ def units(query, item):
 
 @pytest.fixture
 def questions(tag_task):
-    return Questions(Prompter(tag_task), RECIPE, 2)
+    return Questions(prompter(tag_task), RECIPE, 2)
 
 
 def test_it_is_what_is_asked_then(scripted, units, questions):
-    cache = AnswerCache(":memory:")
+    cache = answer_cache(":memory:")
     ahead = estimate(units, questions, cache, "m", lambda request: 10, exact=False)
     assert (ahead.units, ahead.requests, ahead.repeated, ahead.cached) == (2, 6, 1, 0)
     assert (ahead.prompt_tokens, ahead.completion_tokens) == (60, 16 * (1 + 2 + 4 + 1 + 4))
@@ -53,7 +50,7 @@ def test_it_is_what_is_asked_then(scripted, units, questions):
 def test_samples_that_are_asked_one_by_one_are_calls_of_their_own(scripted, units, questions, capsys):
     from rich.console import Console
 
-    cache = AnswerCache(":memory:")
+    cache = answer_cache(":memory:")
     ahead = estimate(units, questions, cache, "m", lambda request: 10, False, most_samples=1, reasoning_tokens=100)
     # Of each user four samples come to three calls more.
     assert (ahead.requests, ahead.repeated, ahead.cached) == (6 + 2 * 3, 1, 0)
@@ -63,7 +60,7 @@ def test_samples_that_are_asked_one_by_one_are_calls_of_their_own(scripted, unit
     assert "at most 1 of a request" in shown
     assert "generator.limits.calls is 11" in shown
     llm = scripted(lambda request: ["drama"] * request.n)
-    split = SplittingGenerator(llm, lambda: 1, cache, "m")
+    split = splitting(llm, lambda: 1, cache, "m")
     asker = Asker(CachedGenerator(split, cache, "m"), questions.prompter.task)
     told = asyncio.run(asker(questions(units[0])))
     assert told.usage.calls == len(llm.requests) == 7
@@ -77,7 +74,7 @@ def test_samples_that_are_asked_one_by_one_are_calls_of_their_own(scripted, unit
 
 def test_tokens_are_the_models_own_count(units, questions):
     count = chat_token_counter(DEMO_CHECKPOINT)
-    generator = EmbeddedGenerator("demo")
+    generator = embedded_generator("demo")
     for request in questions(units[0]).requests:
         assert asyncio.run(generator(request)).usage.prompt_tokens == count(request)
 

@@ -1,10 +1,11 @@
 import asyncio
 import json
+import os
 
 import pytest
 from collecting import RECIPE, answers, asked_texts, keys, run, timeless
+from defaults import prompter
 
-from hydra_ray.learn.collect import store as feedback
 from hydra_ray.learn.collect.labeler import Asker, Told
 from hydra_ray.learn.collect.plan import Unit, calls_of
 from hydra_ray.learn.collect.report import CollectReport
@@ -13,7 +14,6 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow, Un
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
-from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 
 
@@ -129,7 +129,7 @@ def test_what_is_told_of_a_unit_survives_the_way_between_processes(scripted, tag
             raise GenerateError("too long", "refused")
         return answers(request)
 
-    told = asyncio.run(Asker(scripted(fail), tag_task)(Questions(Prompter(tag_task), RECIPE, 2)(unit)))
+    told = asyncio.run(Asker(scripted(fail), tag_task)(Questions(prompter(tag_task), RECIPE, 2)(unit)))
     assert told.adapter
     assert told.failed == {Failure("refused", "too long"): 1}
     assert Told.from_json(json.loads(json.dumps(told.to_json()))) == told
@@ -199,7 +199,7 @@ def test_killed_and_started_again_no_query_is_missing_or_there_twice(scripted, t
 
 @pytest.mark.parametrize("fatal", range(1, 10))
 def test_killed_while_writing_loses_at_most_the_part(scripted, tag_task, units, store, monkeypatch, fatal):
-    replace, count = feedback.os.replace, iter(range(1, 99))
+    replace, count = os.replace, iter(range(1, 99))
 
     def die(source, target):
         if next(count) == fatal:
@@ -207,7 +207,7 @@ def test_killed_while_writing_loses_at_most_the_part(scripted, tag_task, units, 
         replace(source, target)
 
     with monkeypatch.context() as dying:
-        dying.setattr(feedback.os, "replace", die)
+        dying.setattr("os.replace", die)
         with pytest.raises(Killed):
             run(units, scripted(answers), store, tag_task)
     assert len(store.done()) == 2 * ((fatal - 1) // 3)
@@ -219,7 +219,7 @@ def test_killed_while_writing_loses_at_most_the_part(scripted, tag_task, units, 
 def test_what_a_broken_off_write_left_is_ignored(scripted, tag_task, units, store, tmp_path):
     run(units[:2], scripted(answers), store, tag_task)
     folder = tmp_path / "feedback"
-    for name in ("00001.units.partial", "00001.reranker.parquet", "00001.adapter.partial"):
+    for name in ("00001.units.parquet.4f0c.partial", "00001.reranker.parquet", "00001.adapter.partial"):
         (folder / name).write_bytes(b"PAR1 broken")
     assert store.parts() == [0]
     assert len(store.read(RerankerRow)) == 2

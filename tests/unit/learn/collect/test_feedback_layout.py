@@ -6,12 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.worker import group_rows
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import pseudo_unit
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow, UnitRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.examples.training_data import digest, teaching
+from hydra_ray.learn.examples.training_data import teaching
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
@@ -151,4 +152,4 @@ def test_it_teaches_what_it_taught(settings, dataset):
     # Heads whose marks are the same are not fitted again, nor is a base's training begun anew on the same groups.
     marks = {role: [told.mark(role, user) for user in dataset.users] for role in ROLES}
     rows = {role: group_rows([one for own in found[role].values() for one in own], [ANN, BOB]) for role in ROLES}
-    assert (marks, {role: digest(rows[role]) for role in ROLES}) == (MARKS, GROUP_DIGESTS)
+    assert (marks, {role: fingerprint(rows[role]) for role in ROLES}) == (MARKS, GROUP_DIGESTS)

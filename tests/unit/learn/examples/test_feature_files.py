@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_old_one(tmp_path, scorer, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr("hydra_ray.learn.examples.features.os.replace", die)
+        broken.setattr("os.replace", die)
         with pytest.raises(KeyboardInterrupt):
             write_features(path, [(BOB, features)])
     assert [key for key, _ in read_features(path)] == [ANN]

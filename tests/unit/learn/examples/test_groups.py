@@ -2,11 +2,12 @@ import math
 from dataclasses import replace
 
 import pytest
+from defaults import own_answer_groups
 
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.examples import groups as made
-from hydra_ray.learn.examples.groups import AnswersOfOthers, Group, own_answer_groups
+from hydra_ray.learn.examples.groups import AnswersOfOthers, Group
 from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.records import UserKey
 from hydra_ray.tasks import TEXT_TASK, Task

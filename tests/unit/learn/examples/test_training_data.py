@@ -1,15 +1,17 @@
 from dataclasses import replace
 
 import pytest
+from defaults import SETTINGS
 
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import pseudo_unit
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.examples.training_data import FeedbackRows, Teaching, digest, teaching
+from hydra_ray.learn.examples.training_data import FeedbackRows, Teaching, teaching
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.adapt import all_compete
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -47,7 +49,23 @@ def data(ann):
 @pytest.fixture
 def told(data, tag_task):
     """No feedback and no golds: history alone."""
-    return Teaching(tag_task, data, FeedbackRows({}, {}), "listwise", 0, 10, with_golds=False, zero_call=False)
+    base, method = SETTINGS.base, SETTINGS.method
+    return Teaching(
+        tag_task,
+        data,
+        rows=FeedbackRows({}, {}),
+        loss=base.loss,
+        seed=SETTINGS.seed,
+        own_answers=10,
+        with_golds=False,
+        zero_call=False,
+        retriever=method.retriever,
+        ranked_by=method.retriever,
+        embed=None,
+        evidence=method.evidence,
+        unsaid=all_compete(tag_task, method.allowed_answers),
+        stemmer=method.stemmer,
+    )
 
 
 def queries(groups):
@@ -189,11 +207,6 @@ def test_the_mark_changes_with_what_is_made_of_history(told, ann, change):
 def test_the_mark_changes_with_the_task(told, ann, tag_task):
     fewer = replace(tag_task, labels=tag_task.labels[1:])
     assert replace(told, task=fewer).mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
-
-
-def test_a_digest_keeps_parts_apart():
-    assert digest("ab", "c") == digest("ab", "c")
-    assert digest("ab", "c") != digest("a", "bc")
 
 
 @pytest.fixture

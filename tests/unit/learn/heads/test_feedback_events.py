@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from defaults import own_answer_groups
 
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.examples.groups import own_answer_groups
 from hydra_ray.learn.heads.feedback_events import Verdict, verdict_group
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.tasks import TEXT_TASK

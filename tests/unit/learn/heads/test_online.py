@@ -13,7 +13,7 @@ from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileMark, UserProfile
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")

@@ -6,7 +6,7 @@ from hydra_ray.learn.profiles.job import ProfileReport, _keep
 from hydra_ray.learn.profiles.pipeline import Written
 from hydra_ray.records import User, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
-from hydra_ray.store.profiles import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileMark, UserProfile
 
 DOWN = Written(failure=Failure("server", "HTTP 503"))
 REFUSED = Written(failure=Failure("filtered", "not this one"))

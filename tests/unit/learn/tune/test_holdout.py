@@ -1,9 +1,10 @@
 import pytest
 import torch
+from defaults import fit_options
 
 from hydra_ray.learn.tune.holdout import Holdout, chosen_scores
 from hydra_ray.models.features import UserFeatures, pad
-from hydra_ray.models.heads import FitOptions, HeadModel
+from hydra_ray.models.heads import HeadModel
 from hydra_ray.models.heads.lowrank import LowRank
 
 WIDTH = 8
@@ -51,7 +52,7 @@ def test_groups_of_the_llms_candidates_judge_where_there_are_any():
 def test_a_head_is_scored_by_what_it_would_choose(model):
     holdout = Holdout.of([user(0, 6), user(5, 6)], 0.34)
     assert chosen_scores(model, *none(2), holdout.held[0], 0.0).tolist() == [0, 0], "of equals the first, the worse one"
-    options = FitOptions(rank=2, steps=40, lr=0.05, pull=0.0)
+    options = fit_options(rank=2, steps=40, lr=0.05, pull=0.0)
     *early, last = holdout.course(model, "lowrank", options, 0.0, every=10)
     assert len(early) == 3
     assert last.tolist() == [1, 1]
@@ -61,7 +62,7 @@ def test_a_head_is_fitted_around_the_prior_as_it_is_judged_with(model):
     # The prior is far surer of the good ones than scores at this temperature are: heads beside it lean the other way,
     # and would choose the bad ones without it.
     holdout = Holdout.of([user(0, 6, [-5.0, 0.0] * 6)], 0.34)
-    options = FitOptions(rank=2, steps=40, lr=0.05, pull=0.0, temperature=1.0)
+    options = fit_options(rank=2, steps=40, lr=0.05, pull=0.0, temperature=1.0)
     for weight in (0.0, 1.0):
         (last,) = holdout.course(model, "lowrank", options, weight, every=40)
         assert last.tolist() == [1]

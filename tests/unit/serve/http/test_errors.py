@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openai import OpenAI
-from sqlalchemy.exc import OperationalError
 
 from hydra_ray.records import UserKey
+from hydra_ray.store.types import StoreError
 
 ASKED = {"model": "hydra", "messages": [{"role": "user", "content": "x"}]}
 JSON = {"Content-Type": "application/json"}
@@ -142,7 +142,7 @@ def test_what_nobody_foresaw_is_the_servers_fault_and_its_cause_is_in_the_log(se
 
 def test_a_store_that_is_down_is_told_and_logged(app, caplog, monkeypatch):
     def down(key):
-        raise OperationalError("SELECT", {}, Exception("disk I/O error"))
+        raise StoreError("model.store: sqlite:///users.db cannot be read: disk I/O error")
 
     monkeypatch.setattr(app.ingress._store, "history", down)
     reply = app.client.get("/v1/users/ann/history")

@@ -1,6 +1,7 @@
 """Requests on the wire: what of a conversation is used, what is refused, and what is ignored."""
 
 import pytest
+from defaults import SETTINGS
 from pydantic import ValidationError
 
 from hydra_ray.methods import METHODS
@@ -9,6 +10,7 @@ from hydra_ray.serve.http.errors import RequestError, param_of
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 
+TELL_SYSTEM = SETTINGS.serve.tell_system
 SAID = [
     {"role": "system", "content": "Be kind."},
     {"role": "user", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "there"}]},
@@ -25,7 +27,7 @@ def request(messages=SAID, **more):
 def test_a_conversation_is_all_that_was_said_before_the_last_message():
     asked = request()
     assert asked.query == "And now?"
-    assert asked.turns(CHAT_TASK) == (
+    assert asked.turns(CHAT_TASK, TELL_SYSTEM) == (
         Message("system", "Be kind."),
         Message("user", "Hi there"),
         Message("assistant", "Hello"),
@@ -35,13 +37,13 @@ def test_a_conversation_is_all_that_was_said_before_the_last_message():
 def test_a_question_whole_in_itself_has_no_turns():
     asked = request([*SAID, {"role": "assistant", "content": "Well"}, {"role": "tool", "content": "42"}])
     assert asked.query == "And now?"
-    assert asked.turns(TEXT_TASK) == ()
+    assert asked.turns(TEXT_TASK, TELL_SYSTEM) == ()
 
 
 def test_of_a_question_whole_in_itself_a_clients_instructions_are_told_where_the_operator_says_so():
     asked = request([{"role": "developer", "content": " "}, *SAID[1:], SAID[0], SAID[3]])
     assert asked.turns(TEXT_TASK, tell_system=True) == (Message("system", "Be kind."),)
-    assert asked.turns(TEXT_TASK) == ()
+    assert asked.turns(TEXT_TASK, TELL_SYSTEM) == ()
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_of_a_question_whole_in_itself_a_clients_instructions_are_told_where_the
 )
 def test_a_conversation_that_cannot_be_continued_is_refused(messages, told, param):
     with pytest.raises(RequestError, match=told) as caught:
-        request(messages).turns(CHAT_TASK)
+        request(messages).turns(CHAT_TASK, TELL_SYSTEM)
     assert caught.value.param == param
 
 
@@ -81,7 +83,7 @@ def test_what_is_null_was_not_sent():
     asked = request([CALL, {**SAID[3], "name": None}], **NULLS)
     asked.refuse_unsupported()
     assert (asked.n, asked.stream, asked.include_usage, asked.user, asked.hydra.method) == (1, False, False, None, None)
-    assert asked.turns(CHAT_TASK) == ()
+    assert asked.turns(CHAT_TASK, TELL_SYSTEM) == ()
     assert asked.ignored(CHAT_TASK, False, ["user"]) == ("messages[0] (assistant)",)
 
 

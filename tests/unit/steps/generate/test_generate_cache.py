@@ -2,10 +2,11 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from defaults import answer_cache
 
 from hydra_ray.records import ChatRequest, Generation, Message, Usage
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.cache import AnswerCache, CachedGenerator, ask_key, tenant_file
+from hydra_ray.steps.generate.cache import CachedGenerator, ask_key, tenant_file
 
 REQUEST = ChatRequest((Message("user", "Zażółć?"),), n=2, temperature=0.5, max_tokens=8, seed=3)
 
@@ -18,14 +19,14 @@ def counter(scripted):
 
 
 async def test_a_request_is_asked_once(counter):
-    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
+    cached = CachedGenerator(counter, answer_cache(":memory:"), "model")
     first, second = await cached(REQUEST), await cached(REQUEST)
     assert first.texts == second.texts == ("answer 1", "ö")
     assert counter.requests == [REQUEST]
 
 
 async def test_what_came_from_disk_counts_as_cached_and_not_as_a_call(counter):
-    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
+    cached = CachedGenerator(counter, answer_cache(":memory:"), "model")
     assert (await cached(REQUEST)).usage == Usage(calls=1, prompt_tokens=10, completion_tokens=2)
     assert (await cached(REQUEST)).usage == Usage(calls=0, prompt_tokens=10, completion_tokens=2, cached=1)
 
@@ -35,7 +36,7 @@ async def test_an_answer_counts_as_many_calls_from_the_cache_as_it_took():
         await asyncio.sleep(0)
         return Generation(("fine",), Usage(3, 30, 6, cached=1))
 
-    cache = AnswerCache(":memory:")
+    cache = answer_cache(":memory:")
     cached = CachedGenerator(several, cache, "model")
     together = await asyncio.gather(cached(REQUEST), cached(REQUEST))
     assert [answer.usage for answer in together] == [Usage(3, 30, 6, cached=1), Usage(0, 30, 6, cached=4)]
@@ -55,16 +56,16 @@ async def test_an_answer_counts_as_many_calls_from_the_cache_as_it_took():
     ],
 )
 async def test_another_request_is_another_question(counter, change):
-    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
+    cached = CachedGenerator(counter, answer_cache(":memory:"), "model")
     await cached(REQUEST)
     assert (await cached(replace(REQUEST, **change))).texts[0] == "answer 2"
 
 
 async def test_answers_survive_reopening_for_the_same_identity_only(counter, tmp_path):
     path = tmp_path / "new" / "folder" / "answers.db"
-    await CachedGenerator(counter, AnswerCache(path), "model a")(REQUEST)
-    assert (await CachedGenerator(counter, AnswerCache(path), "model a")(REQUEST)).texts[0] == "answer 1"
-    assert (await CachedGenerator(counter, AnswerCache(path), "model b")(REQUEST)).texts[0] == "answer 2"
+    await CachedGenerator(counter, answer_cache(path), "model a")(REQUEST)
+    assert (await CachedGenerator(counter, answer_cache(path), "model a")(REQUEST)).texts[0] == "answer 1"
+    assert (await CachedGenerator(counter, answer_cache(path), "model b")(REQUEST)).texts[0] == "answer 2"
 
 
 async def test_a_failure_is_not_kept(scripted):
@@ -74,7 +75,7 @@ async def test_a_failure_is_not_kept(scripted):
         return ["fine"]
 
     llm = scripted(fail_once)
-    cached = CachedGenerator(llm, AnswerCache(":memory:"), "model")
+    cached = CachedGenerator(llm, answer_cache(":memory:"), "model")
     with pytest.raises(GenerateError, match="busy"):
         await cached(REQUEST)
     assert (await cached(REQUEST)).texts == ("fine",)
@@ -85,13 +86,13 @@ async def test_a_request_made_twice_at_the_same_time_is_asked_once(counter):
         await asyncio.sleep(0)
         return await counter(request)
 
-    cached = CachedGenerator(slow, AnswerCache(":memory:"), "model")
+    cached = CachedGenerator(slow, answer_cache(":memory:"), "model")
     await asyncio.gather(cached(REQUEST), cached(REQUEST))
     assert len(counter.requests) == 1
 
 
 async def test_a_greedy_answer_does_not_depend_on_the_seed(counter):
-    cached = CachedGenerator(counter, AnswerCache(":memory:"), "model")
+    cached = CachedGenerator(counter, answer_cache(":memory:"), "model")
     greedy = replace(REQUEST, temperature=0.0)
     await cached(greedy)
     assert (await cached(replace(greedy, seed=4))).texts[0] == "answer 1"
@@ -104,7 +105,7 @@ async def test_a_caller_who_gives_up_costs_nobody_the_answer(counter):
         await released.wait()
         return await counter(request)
 
-    cache = AnswerCache(":memory:")
+    cache = answer_cache(":memory:")
     cached = CachedGenerator(slow, cache, "model")
     first, second = asyncio.ensure_future(cached(REQUEST)), asyncio.ensure_future(cached(REQUEST))
     await asyncio.sleep(0)
@@ -125,7 +126,7 @@ def test_tenants_have_files_of_their_own(tmp_path):
 def test_the_answers_used_longest_ago_are_dropped_at_the_bound(tmp_path, monkeypatch):
     now = iter(range(0, 10**9, 7200))
     monkeypatch.setattr("hydra_ray.steps.generate.cache.time.time", lambda: float(next(now)))
-    cache = AnswerCache(tmp_path / "answers.sqlite", max_bytes=200_000)
+    cache = answer_cache(tmp_path / "answers.sqlite", max_bytes=200_000)
     answer = Generation(("x" * 2000,), Usage(1, 5, 5))
     for number in range(512):
         cache.put(f"ask {number}", answer)

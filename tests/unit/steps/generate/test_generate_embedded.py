@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import pytest
 import torch
+from defaults import embedded_generator, simulate
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
@@ -18,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from hydra_ray.data.simulated import labels_in, simulate
+from hydra_ray.data.simulated import labels_in
 from hydra_ray.records import ChatRequest, HydraError, Message
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.embedded import EmbeddedGenerator
@@ -61,7 +62,7 @@ def checkpoint(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def generator(checkpoint):
-    return EmbeddedGenerator(str(checkpoint))
+    return embedded_generator(str(checkpoint))
 
 
 def ask(text, **numbers):
@@ -117,7 +118,7 @@ def test_an_answer_ends_at_the_stop_word(generator, checkpoint, tmp_path):
     LlamaForCausalLM.from_pretrained(checkpoint).save_pretrained(tmp_path)
     GenerationConfig(eos_token_id=[WORDS.index(stop)], pad_token_id=0).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
-    (stopped,) = EmbeddedGenerator(str(tmp_path)).generate([replace(SAMPLED, n=2, temperature=0.0)])
+    (stopped,) = embedded_generator(str(tmp_path)).generate([replace(SAMPLED, n=2, temperature=0.0)])
     assert stopped.texts == (" ".join(words[: words.index(stop)]),) * 2
     # The stop word was generated too.
     assert stopped.usage.completion_tokens == 2 * (words.index(stop) + 1)
@@ -149,7 +150,7 @@ def test_no_more_requests_are_answered_together_than_allowed(checkpoint, monkeyp
     sizes = []
     answer = EmbeddedGenerator.generate
     monkeypatch.setattr(EmbeddedGenerator, "generate", lambda self, asks: sizes.append(len(asks)) or answer(self, asks))
-    generator = EmbeddedGenerator(str(checkpoint), max_batch_size=2)
+    generator = embedded_generator(str(checkpoint), max_batch_size=2)
 
     async def five():
         return await asyncio.gather(*(generator(ask(f"w{number}")) for number in range(5)))
@@ -160,20 +161,20 @@ def test_no_more_requests_are_answered_together_than_allowed(checkpoint, monkeyp
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
     with pytest.raises(HydraError, match=rf"^generator.model: {tmp_path} holds no checkpoint"):
-        EmbeddedGenerator(str(tmp_path))
+        embedded_generator(str(tmp_path))
 
 
 def test_a_tokenizer_without_a_chat_template_is_named(checkpoint, tmp_path):
     AutoModelForCausalLM.from_pretrained(checkpoint).save_pretrained(tmp_path)
     save_tokenizer(tmp_path, chat_template=None)
     with pytest.raises(HydraError, match=rf"^generator.model: the tokenizer in {tmp_path} has no chat template"):
-        EmbeddedGenerator(str(tmp_path))
+        embedded_generator(str(tmp_path))
 
 
 def test_a_tokenizer_without_a_pad_token_will_do(generator, checkpoint, tmp_path):
     AutoModelForCausalLM.from_pretrained(checkpoint).save_pretrained(tmp_path)
     save_tokenizer(tmp_path, pad_token=None)
-    assert EmbeddedGenerator(str(tmp_path)).generate([SAMPLED]) == generator.generate([SAMPLED])
+    assert embedded_generator(str(tmp_path)).generate([SAMPLED]) == generator.generate([SAMPLED])
 
 
 def test_a_long_prompt_and_a_long_answer_fit_together_where_each_fits_alone(tmp_path):
@@ -182,7 +183,7 @@ def test_a_long_prompt_and_a_long_answer_fit_together_where_each_fits_alone(tmp_
     )
     GPT2LMHeadModel(config).save_pretrained(tmp_path)
     save_tokenizer(tmp_path)
-    generator = EmbeddedGenerator(str(tmp_path))
+    generator = embedded_generator(str(tmp_path))
     long_prompt, long_answer = ask("w1 " * 55, max_tokens=2), ask("w2", max_tokens=40)
     assert generator.generate([long_prompt, long_answer])[0] == generator.generate([long_prompt])[0]
 
@@ -194,7 +195,7 @@ def test_the_demos_generator_names_a_mood_of_the_text():
     data, _ = simulate(users=4, history=0, queries=5, seed=5, split="dev")
     texts = [query.input for user in data.users for query in user.queries]
     asks = [ask(DEMO_TASK.question(text), max_tokens=DEMO_TASK.max_tokens) for text in texts]
-    answers = [DEMO_TASK.parse(answer.texts[0]) for answer in EmbeddedGenerator("demo").generate(asks)]
+    answers = [DEMO_TASK.parse(answer.texts[0]) for answer in embedded_generator("demo").generate(asks)]
     assert None not in answers
     assert sum(answer in labels_in(text) for answer, text in zip(answers, texts, strict=True)) >= 18
 

@@ -6,12 +6,13 @@ import random
 from dataclasses import replace
 
 import pytest
+from defaults import budget_of, pace_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Message, Usage
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator, Pace, estimate_tokens
+from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator, estimate_tokens
 
 # 10 characters are 3 tokens and the turn's 4; with 2 answers of 5 tokens it can come to 17.
 REQUEST = ChatRequest((Message("user", "ten chars!"),), n=2, max_tokens=5)
@@ -46,7 +47,7 @@ def test_tokens_are_estimated_from_bytes_and_turns(texts, tokens):
 
 
 async def test_without_limits_everything_is_asked_and_counted():
-    budget = Budget()
+    budget = budget_of()
     generator = BudgetedGenerator(Answering(), budget)
     for _ in range(5):
         assert (await generator(REQUEST)).texts == ("fine",)
@@ -56,18 +57,18 @@ async def test_without_limits_everything_is_asked_and_counted():
 @pytest.mark.parametrize(
     ("budget", "answers"),
     [
-        (Budget(calls=3), 3),
-        (Budget(calls=0), 0),
+        (budget_of(calls=3), 3),
+        (budget_of(calls=0), 0),
         # 13 tokens are used by each, and 17 must be left.
-        (Budget(tokens=16), 0),
-        (Budget(tokens=17), 1),
-        (Budget(tokens=29), 1),
-        (Budget(tokens=30), 2),
+        (budget_of(tokens=16), 0),
+        (budget_of(tokens=17), 1),
+        (budget_of(tokens=29), 1),
+        (budget_of(tokens=30), 2),
         # 7 * 2 + 6 * 3 = 32 are used by each, and 7 * 2 + 10 * 3 = 44 must be left.
-        (Budget(cost=43e-6, price_in=2, price_out=3), 0),
-        (Budget(cost=44e-6, price_in=2, price_out=3), 1),
-        (Budget(cost=76e-6, price_in=2, price_out=3), 2),
-        (Budget(calls=9, tokens=9000, cost=44e-6, price_in=2, price_out=3), 1),
+        (budget_of(cost=43e-6, price_in=2, price_out=3), 0),
+        (budget_of(cost=44e-6, price_in=2, price_out=3), 1),
+        (budget_of(cost=76e-6, price_in=2, price_out=3), 2),
+        (budget_of(calls=9, tokens=9000, cost=44e-6, price_in=2, price_out=3), 1),
     ],
 )
 async def test_a_budget_ends_where_the_next_request_might_exceed_it(budget, answers):
@@ -83,7 +84,7 @@ async def test_a_budget_ends_where_the_next_request_might_exceed_it(budget, answ
 
 async def test_a_cost_that_floats_miss_by_a_hair_still_fits():
     # 0.1 each, and 0.2 + 0.1 > 0.3.
-    generator = BudgetedGenerator(Answering(Usage(1, 0, 1)), Budget(cost=0.3, price_out=100_000))
+    generator = BudgetedGenerator(Answering(Usage(1, 0, 1)), budget_of(cost=0.3, price_out=100_000))
     for _ in range(3):
         await generator(ChatRequest((), max_tokens=1))
     with pytest.raises(BudgetSpentError):
@@ -91,7 +92,7 @@ async def test_a_cost_that_floats_miss_by_a_hair_still_fits():
 
 
 async def test_a_small_request_may_still_fit_where_a_big_one_does_not():
-    generator = BudgetedGenerator(Answering(), Budget(tokens=16))
+    generator = BudgetedGenerator(Answering(), budget_of(tokens=16))
     with pytest.raises(BudgetSpentError):
         await generator(REQUEST)
     assert (await generator(replace(REQUEST, n=1))).texts == ("fine",)
@@ -100,10 +101,10 @@ async def test_a_small_request_may_still_fit_where_a_big_one_does_not():
 @pytest.mark.parametrize(
     ("budget", "message"),
     [
-        (Budget(calls=1), "generator.limits.calls: 1 of 1 are spent and 0 reserved .*; one more may need 1"),
-        (Budget(tokens=20), "generator.limits.tokens: 13 of 20 are spent and 0 reserved .*; one more may need 17"),
+        (budget_of(calls=1), "generator.limits.calls: 1 of 1 are spent and 0 reserved .*; one more may need 1"),
+        (budget_of(tokens=20), "generator.limits.tokens: 13 of 20 are spent and 0 reserved .*; one more may need 17"),
         (
-            Budget(cost=0.5, price_in=20_000, price_out=30_000),
+            budget_of(cost=0.5, price_in=20_000, price_out=30_000),
             "generator.limits.cost: 0.32 of 0.5 are spent and 0 reserved .*; one more may need 0.44",
         ),
     ],
@@ -118,14 +119,14 @@ async def test_the_error_tells_the_setting_and_how_much_is_spent(budget, message
 @pytest.mark.parametrize("limits", [{"calls": 7}, {"tokens": 7 * 17}, {"cost": 7 * 44e-6}])
 async def test_requests_under_way_count_at_their_greatest(limits):
     inner = Answering()
-    generator = BudgetedGenerator(inner, Budget(**limits, price_in=2, price_out=3))
+    generator = BudgetedGenerator(inner, budget_of(**limits, price_in=2, price_out=3))
     ends = await asyncio.gather(*(generator(REQUEST) for _ in range(50)), return_exceptions=True)
     assert inner.asked == sum(isinstance(end, Generation) for end in ends) == 7
     assert sum(isinstance(end, BudgetSpentError) for end in ends) == 43
 
 
 async def test_a_failed_request_is_a_call_and_no_tokens():
-    budget = Budget(calls=2, tokens=17)
+    budget = budget_of(calls=2, tokens=17)
     generator = BudgetedGenerator(Answering(error=GenerateError("no luck")), budget)
     for _ in range(2):
         with pytest.raises(GenerateError, match="no luck"):
@@ -136,7 +137,7 @@ async def test_a_failed_request_is_a_call_and_no_tokens():
 
 
 async def test_a_cancelled_request_is_a_call_and_gives_back_its_tokens():
-    budget = Budget(tokens=17)
+    budget = budget_of(tokens=17)
     generator = BudgetedGenerator(Answering(), budget)
     task = asyncio.create_task(generator(REQUEST))
     await asyncio.sleep(0)
@@ -150,7 +151,7 @@ async def test_a_cancelled_request_is_a_call_and_gives_back_its_tokens():
 
 
 async def test_an_endpoint_that_tells_no_tokens_is_booked_at_the_greatest():
-    budget = Budget(tokens=33)
+    budget = budget_of(tokens=33)
     generator = BudgetedGenerator(Answering(Usage(calls=1)), budget)
     await generator(REQUEST)
     assert budget.spent == Usage(1, 7, 10)
@@ -159,7 +160,7 @@ async def test_an_endpoint_that_tells_no_tokens_is_booked_at_the_greatest():
 
 
 async def test_a_cached_answer_is_free():
-    budget = Budget(calls=1)
+    budget = budget_of(calls=1)
     generator = BudgetedGenerator(Answering(Usage(0, 7, 6, cached=1)), budget)
     for _ in range(3):
         await generator(REQUEST)
@@ -168,7 +169,7 @@ async def test_a_cached_answer_is_free():
 
 async def test_closing_closes_the_generator():
     inner = Answering()
-    await BudgetedGenerator(inner, Budget()).close()
+    await BudgetedGenerator(inner, budget_of()).close()
     assert inner.closed
 
 
@@ -180,7 +181,7 @@ async def test_closing_closes_the_generator():
 )
 def test_no_limit_is_exceeded_whatever_happens(calls, tokens, cost, seed):
     rng = random.Random(seed)
-    budget = Budget(calls, tokens, cost, price_in=1, price_out=5)
+    budget = budget_of(calls=calls, tokens=tokens, cost=cost, price_in=1, price_out=5)
     asked = 0
 
     async def answer(request):
@@ -218,15 +219,15 @@ def test_shares_are_together_never_more_than_the_budget(n):
     assert share is not whole
 
 
-@pytest.mark.parametrize(("budget", "name"), [(Budget(calls=3), "calls"), (Budget(tokens=3), "tokens")])
+@pytest.mark.parametrize(("budget", "name"), [(budget_of(calls=3), "calls"), (budget_of(tokens=3), "tokens")])
 def test_a_budget_too_small_to_be_shared_is_told_before_anything_runs(budget, name):
     with pytest.raises(HydraError, match=f"generator.limits.{name}: 3 cannot be shared by 4 processes"):
         budget.share(4)
 
 
 def test_no_limit_and_nothing_at_all_are_shared_as_they_are():
-    assert Budget().share(4) == Budget()
-    assert Budget(calls=0).share(4) == Budget(calls=0)
+    assert budget_of().share(4) == budget_of()
+    assert budget_of(calls=0).share(4) == budget_of(calls=0)
 
 
 def test_a_budget_travels_to_other_processes():
@@ -247,12 +248,12 @@ async def elapsed(pace, requests):
 
 
 async def test_no_pace_holds_nothing_up():
-    assert len(await elapsed(Pace(), [REQUEST] * 1000)) == 1000
+    assert len(await elapsed(pace_of(), [REQUEST] * 1000)) == 1000
 
 
 async def test_requests_beyond_a_burst_go_at_the_rate():
     # 60 and a burst of 5 s make 65: 300 * 60 / 65 go at once, and 60 * 60 / 65 = 55.4 a second then.
-    times = await elapsed(Pace(requests_per_minute=3600), [REQUEST] * 300)
+    times = await elapsed(pace_of(requests_per_minute=3600), [REQUEST] * 300)
     allowed = [3600 / 65 * (5 + seconds) + 1e-6 for seconds in times]
     assert all(gone <= most for gone, most in zip(range(1, 301), allowed, strict=True))
     assert times[-1] >= 0.4
@@ -260,7 +261,7 @@ async def test_requests_beyond_a_burst_go_at_the_rate():
 
 async def test_tokens_beyond_a_burst_go_at_the_rate():
     # 17 tokens each; the burst is 5000 and the rate 1000 a second.
-    times = await elapsed(Pace(tokens_per_minute=65_000), [REQUEST] * 310)
+    times = await elapsed(pace_of(tokens_per_minute=65_000), [REQUEST] * 310)
     allowed = [1000 * (5 + seconds) + 1e-6 for seconds in times]
     assert all(17 * gone <= most for gone, most in zip(range(1, 311), allowed, strict=True))
     assert times[-1] >= 0.25
@@ -268,7 +269,7 @@ async def test_tokens_beyond_a_burst_go_at_the_rate():
 
 async def test_a_request_above_the_burst_waits_for_what_it_is_more():
     # Burst 5000, 1000 a second; the request can come to 5507.
-    times = await elapsed(Pace(tokens_per_minute=65_000), [replace(REQUEST, n=1, max_tokens=5500)])
+    times = await elapsed(pace_of(tokens_per_minute=65_000), [replace(REQUEST, n=1, max_tokens=5500)])
     assert times[0] >= 0.5
 
 
@@ -280,17 +281,17 @@ async def test_a_request_above_a_whole_minute_passes_as_one_of_a_minute(monkeypa
         taken.append(amount)
 
     monkeypatch.setattr("aiolimiter.AsyncLimiter.acquire", acquire)
-    await Pace(tokens_per_minute=65)(replace(REQUEST, max_tokens=10**9))
+    await pace_of(tokens_per_minute=65)(replace(REQUEST, max_tokens=10**9))
     assert sum(taken) == pytest.approx(65)
 
 
 @pytest.mark.parametrize("per_minute", [1, 2, 12, 13, 14, 60, 1000, 10**6])
 async def test_any_limit_lets_a_first_request_pass_at_once(per_minute):
-    assert len(await asyncio.wait_for(elapsed(Pace(requests_per_minute=per_minute), [REQUEST]), 20)) == 1
+    assert len(await asyncio.wait_for(elapsed(pace_of(requests_per_minute=per_minute), [REQUEST]), 20)) == 1
 
 
 async def test_big_requests_are_not_overtaken_for_ever():
-    pace, order = Pace(tokens_per_minute=65_000), []
+    pace, order = pace_of(tokens_per_minute=65_000), []
 
     async def go(name, tokens):
         await pace(replace(REQUEST, n=1, max_tokens=tokens))

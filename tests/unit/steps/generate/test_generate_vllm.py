@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
+from defaults import vllm_generator
 
 from hydra_ray.records import ChatRequest, Message, Usage
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.vllm import VLLMGenerator, cache_salt
+from hydra_ray.steps.generate.vllm import cache_salt
 
 REQUEST = ChatRequest((Message("user", "Which tag?"),), n=2, temperature=0.7, max_tokens=8, seed=3)
 
@@ -32,7 +33,7 @@ class Engine:
 
 async def test_one_request_with_n_in_the_engines_terms():
     engine = Engine(reply(" comedy\n", "drama"))
-    answer = await VLLMGenerator(engine, "acme", "secret")(REQUEST)
+    answer = await vllm_generator(engine, "acme", "secret")(REQUEST)
     assert answer.texts == ("comedy", "drama")
     assert answer.usage == Usage(1, 11, 5)
     assert engine.asked == [
@@ -50,7 +51,7 @@ async def test_one_request_with_n_in_the_engines_terms():
 @pytest.mark.parametrize(("temperature", "send_seed"), [(0.0, True), (0.7, False)])
 async def test_a_seed_is_left_out_where_it_means_nothing_or_is_not_wanted(temperature, send_seed):
     engine = Engine(reply("fine"))
-    await VLLMGenerator(engine, "acme", send_seed=send_seed)(ChatRequest(REQUEST.messages, temperature=temperature))
+    await vllm_generator(engine, "acme", send_seed=send_seed)(ChatRequest(REQUEST.messages, temperature=temperature))
     assert "seed" not in engine.asked[0]
 
 
@@ -58,7 +59,7 @@ async def test_salts_tell_tenants_apart_and_are_the_same_in_every_process():
     salts = []
     for tenant in ("acme", "zeta", "acme"):
         engine = Engine(reply("fine"))
-        await VLLMGenerator(engine, tenant, "secret")(REQUEST)
+        await vllm_generator(engine, tenant, "secret")(REQUEST)
         salts.append(engine.asked[0]["cache_salt"])
     assert salts[0] == salts[2] != salts[1]
     assert all(len(salt) == 64 and int(salt, 16) for salt in salts)
@@ -67,14 +68,14 @@ async def test_salts_tell_tenants_apart_and_are_the_same_in_every_process():
 
 async def test_without_a_key_processes_share_no_prefixes():
     engine = Engine(reply("fine"))
-    await VLLMGenerator(engine, "acme")(REQUEST)
-    await VLLMGenerator(engine, "acme")(REQUEST)
+    await vllm_generator(engine, "acme")(REQUEST)
+    await vllm_generator(engine, "acme")(REQUEST)
     assert engine.asked[0]["cache_salt"] != engine.asked[1]["cache_salt"] != cache_salt("", "acme")
 
 
 async def test_an_engine_that_was_away_is_asked_again_and_the_cause_is_logged(caplog):
     engine = Engine(GenerateError("not available", "connection", True), reply("fine"))
-    answer = await VLLMGenerator(engine, "acme", retries=1)(REQUEST)
+    answer = await vllm_generator(engine, "acme", retries=1)(REQUEST)
     assert (answer.texts, answer.usage.calls, len(engine.asked)) == (("fine",), 1, 2)
     assert "Retrying" in caplog.text
     assert "not available" in caplog.text
@@ -83,7 +84,7 @@ async def test_an_engine_that_was_away_is_asked_again_and_the_cause_is_logged(ca
 async def test_an_engine_that_stays_away_is_given_up():
     engine = Engine(GenerateError("not available", "connection", True))
     with pytest.raises(GenerateError, match="not available") as caught:
-        await VLLMGenerator(engine, "acme", retries=1)(REQUEST)
+        await vllm_generator(engine, "acme", retries=1)(REQUEST)
     assert (caught.value.kind, caught.value.transient, len(engine.asked)) == ("connection", True, 2)
 
 
@@ -91,13 +92,13 @@ async def test_an_engine_that_stays_away_is_given_up():
 async def test_what_vllm_refuses_is_told_in_its_words(code, kind, asked):
     engine = Engine({"error": {"message": "the prompt is too long", "code": code}})
     with pytest.raises(GenerateError, match=r"^vLLM: the prompt is too long$") as caught:
-        await VLLMGenerator(engine, "acme", retries=2)(REQUEST)
+        await vllm_generator(engine, "acme", retries=2)(REQUEST)
     assert (caught.value.kind, len(engine.asked)) == (kind, asked)
 
 
 async def test_what_vllm_takes_of_no_request_is_the_settings_fault_and_of_one_its_own():
     odd = {"error": {"message": "top_p must be in (0, 1]", "code": 400}}
-    generator = VLLMGenerator(Engine(odd, reply("fine", "well"), odd), "acme", params={"top_p": 5})
+    generator = vllm_generator(Engine(odd, reply("fine", "well"), odd), "acme", params={"top_p": 5})
     kinds = []
     for _ in range(3):
         try:
@@ -109,14 +110,14 @@ async def test_what_vllm_takes_of_no_request_is_the_settings_fault_and_of_one_it
 
 async def test_further_parameters_are_sent_and_reasoning_is_left_out():
     engine = Engine(reply("<think>hm</think>fine", "<think>hm"))
-    answer = await VLLMGenerator(engine, "acme", params={"top_p": 0.5})(REQUEST)
+    answer = await vllm_generator(engine, "acme", params={"top_p": 0.5})(REQUEST)
     assert (answer.texts, engine.asked[0]["top_p"]) == (("fine",), 0.5)
 
 
 async def test_choices_without_text_are_left_out_and_none_at_all_is_an_error():
-    assert (await VLLMGenerator(Engine(reply(None, "one", " ")), "acme")(REQUEST)).texts == ("one",)
+    assert (await vllm_generator(Engine(reply(None, "one", " ")), "acme")(REQUEST)).texts == ("one",)
     with pytest.raises(GenerateError, match="no choices with text") as caught:
-        await VLLMGenerator(Engine(reply(None, "")), "acme")(REQUEST)
+        await vllm_generator(Engine(reply(None, "")), "acme")(REQUEST)
     assert caught.value.kind == "empty"
 
 
@@ -125,7 +126,7 @@ async def test_an_engine_that_hangs_is_given_up():
         await asyncio.sleep(60)
 
     with pytest.raises(GenerateError, match=r"more than 0\.05 s") as caught:
-        await VLLMGenerator(hang, "acme", timeout_s=0.05, retries=0)(REQUEST)
+        await vllm_generator(hang, "acme", timeout_s=0.05, retries=0)(REQUEST)
     assert caught.value.kind == "timeout"
 
 
@@ -137,7 +138,7 @@ async def test_no_more_requests_are_in_flight_than_allowed():
         await released.wait()
         return reply("fine")
 
-    generator = VLLMGenerator(engine, "acme", concurrency=3)
+    generator = vllm_generator(engine, "acme", concurrency=3)
     calls = [asyncio.create_task(generator(REQUEST)) for _ in range(9)]
     for _ in range(20):
         await asyncio.sleep(0)

@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pytest
+from defaults import profile_rules
 
 from hydra_ray.records import PeerItem, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.profiles.profile import PeerSource, ProfileOptions, ProfileRules, ProfileTools
+from hydra_ray.steps.profiles.profile import PeerSource, ProfileTools
 from hydra_ray.steps.profiles.writer import ProfileWriter
 from hydra_ray.tasks import TEXT_TASK
 
@@ -51,7 +52,7 @@ def tools(llm, pool, **options):
     def comparable(user, item, before):
         return [PeerItem(key, one) for key, own in pool.items() for one in own if one.item_id == item.item_id]
 
-    rules = ProfileRules(TEXT_TASK, ProfileOptions(**options), "all")
+    rules = profile_rules(TEXT_TASK, "all", **options)
     return ProfileTools(llm, rules, PeerSource(comparable, embed))
 
 
@@ -162,7 +163,7 @@ async def test_a_peers_text_dated_by_its_year_is_not_read_before_a_day_of_it(llm
 
 
 async def test_nobody_is_read_where_the_tenant_did_not_opt_in(llm, films):
-    write = ProfileWriter(ProfileTools(llm, ProfileRules(TEXT_TASK)))
+    write = ProfileWriter(ProfileTools(llm, profile_rules(TEXT_TASK)))
     profile = await write("dpl", ANN, films(9))
     assert (profile.text, profile.degraded) == ("own words only: [9, 9, 9]", True)
 

@@ -6,8 +6,8 @@ import threading
 import numpy as np
 import pytest
 import torch
+from defaults import texts_encoder
 
-from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.steps.retrieval.embed import Embedder, SharedEmbedder
 
 
@@ -15,7 +15,7 @@ class Counting:
     """An encoder that remembers the batches it was given."""
 
     def __init__(self, folder):
-        self._encoder = TextsEncoder.load(str(folder), 64).eval()
+        self._encoder = texts_encoder(folder, 64).eval()
         self.batches = []
 
     def embed(self, texts):

@@ -2,9 +2,10 @@ import sys
 
 import numpy as np
 import pytest
+from defaults import lexical, retriever
 
 from hydra_ray.records import HydraError
-from hydra_ray.steps.retrieval.retrievers import ENCODING, RETRIEVERS, lexical, retriever, searched_text, shuffled
+from hydra_ray.steps.retrieval.retrievers import ENCODING, RETRIEVERS, searched_text, shuffled
 
 
 def ids(ranked):
@@ -81,7 +82,7 @@ def test_items_that_share_nothing_with_the_query_fill_up_newest_first_and_say_so
         ("买一双鞋", True),
         ("下雨了", True),
     ]
-    mixed = RETRIEVERS["mixed"](query("周五开会"), history, 4)
+    mixed = retriever("mixed", None)(query("周五开会"), history, 4)
     assert {r.item.input for r in mixed if r.fill} == {"我喜欢苹果", "下雨了", "买一双鞋"}
     others = [retriever(name, word_vectors) for name in ("dense", "recent", "random")]
     assert not any(found.fill for retrieve in others for found in retrieve(query("周五"), history, 4))
@@ -89,7 +90,7 @@ def test_items_that_share_nothing_with_the_query_fill_up_newest_first_and_say_so
 
 def test_what_a_retriever_only_fills_up_with_it_gives_nothing_for(query, item):
     history = [item("the only robot"), *(item(f"cow {number}") for number in range(60))]
-    found = RETRIEVERS["mixed"](query("robot"), history, 2)
+    found = retriever("mixed", None)(query("robot"), history, 2)
     # Credit for the cows' places behind the robot would put twenty newer ones before it.
     assert ids(found) == ["the only robot", "cow 59"]
     assert [ranked.fill for ranked in found] == [False, True]
@@ -167,10 +168,10 @@ def test_recent_items_come_newest_first_whatever_is_asked(query, item):
 
 def test_mixed_puts_what_fits_and_is_new_before_what_is_only_one_of_them(query, item):
     history = [item("a robot falls in love"), item("a king"), item("a robot dreams of a robot"), item("a queen")]
-    found = [ranked.item.id for ranked in RETRIEVERS["mixed"](query("robot"), history, 4)]
+    found = [ranked.item.id for ranked in retriever("mixed", None)(query("robot"), history, 4)]
     assert found[0] == "a robot dreams of a robot"
     assert set(found) == {one.id for one in history}
-    scores = [ranked.score for ranked in RETRIEVERS["mixed"](query("robot"), history, 4)]
+    scores = [ranked.score for ranked in retriever("mixed", None)(query("robot"), history, 4)]
     assert scores == sorted(scores, reverse=True)
     # Second by recency, first by words.
     assert scores[0] == pytest.approx(1 / 61 + 1 / 62)

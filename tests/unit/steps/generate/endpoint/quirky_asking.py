@@ -2,12 +2,12 @@
 
 import contextlib
 
+from defaults import budget_of, endpoint_at, openai_generator, splitting
+
 from hydra_ray.records import ChatRequest, Message
 from hydra_ray.steps.generate.cache import CachedGenerator
-from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
-from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
-from hydra_ray.steps.generate.splitting import SplittingGenerator
+from hydra_ray.steps.generate.limits import BudgetedGenerator
 
 # Everything that a dialect may be about is in it.
 TURNS = (
@@ -26,9 +26,9 @@ ASKED = ChatRequest(TURNS, n=4, temperature=0.7, max_tokens=32, seed=5)
 async def asking(url, *, budget=None, cache=None, file=None, model="m", **options):
     """The generator as commands make it."""
     known = DialectFile(file)
-    bare = OpenAIGenerator(model, [Endpoint(url, "HYDRA_TEST_NO_KEY")], **{"retries": 0, "known": known, **options})
-    limited = BudgetedGenerator(bare, budget or Budget())
-    split = SplittingGenerator(limited, bare.most_samples, cache, "m")
+    bare = openai_generator(model, [endpoint_at(url, "HYDRA_TEST_NO_KEY")], **{"retries": 0, "known": known, **options})
+    limited = BudgetedGenerator(bare, budget or budget_of())
+    split = splitting(limited, bare.most_samples, cache, "m")
     generator = CachedGenerator(split, cache, "m") if cache else split
     yield generator
     await generator.close()

@@ -6,17 +6,16 @@ import logging
 
 import pytest
 import quirky_endpoint as quirky
+from defaults import endpoint_at, openai_generator, splitting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from quirky_asking import ASKED, TURNS, asking
 
 from hydra_ray.records import ChatRequest, Message, Usage
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 from hydra_ray.steps.generate.endpoint.target import place_of
-from hydra_ray.steps.generate.splitting import SplittingGenerator
 
 
 async def twice(server, quirks, request=ASKED):
@@ -294,9 +293,9 @@ async def test_a_parameter_that_was_set_and_is_refused_is_the_settings_fault(end
 
 async def test_another_endpoint_may_have_another_dialect(server, endpoint):
     endpoint.replies = [(500, {"error": {"message": "down"}})]
-    endpoints = [Endpoint(endpoint.url, "NO"), Endpoint(server.url("n1", "other"), "NO")]
-    bare = OpenAIGenerator("m", endpoints, retries=0)
-    generator = SplittingGenerator(bare, bare.most_samples)
+    endpoints = [endpoint_at(endpoint.url, "NO"), endpoint_at(server.url("n1", "other"), "NO")]
+    bare = openai_generator("m", endpoints, retries=0)
+    generator = splitting(bare, bare.most_samples)
     for _ in range(2):
         assert len((await generator(ASKED)).texts) == 4
     await generator.close()

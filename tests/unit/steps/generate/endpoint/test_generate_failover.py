@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import faulty_endpoint as f
 import pytest
 from asking import failure, request
+from defaults import endpoint_at, openai_generator
 
 from hydra_ray.steps.generate.endpoint import health as health_module
-from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 
 
 def pass_time(monkeypatch, seconds):
@@ -59,7 +59,7 @@ async def test_an_endpoint_that_rests_is_still_better_than_none(start):
 
 async def test_each_endpoint_has_its_own_name_of_the_model(start):
     first, second = await start(f.fails(500)), await start(f.good)
-    generator = OpenAIGenerator("tiny", [Endpoint(first.url), Endpoint(second.url, model="tiny-2")])
+    generator = openai_generator("tiny", [endpoint_at(first.url), endpoint_at(second.url, model="tiny-2")])
     await generator(request())
     await generator.close()
     assert [first.asked[0].body["model"], second.asked[0].body["model"]] == ["tiny", "tiny-2"]

@@ -8,11 +8,11 @@ import traceback
 
 import pytest
 from asking import KEY, REQUEST, refused
+from defaults import endpoint_at, openai_generator
 from openai_endpoint import completion
 
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,9 @@ async def test_a_key_that_is_part_of_another_is_masked_whole(monkeypatch, endpoi
     monkeypatch.setenv("SHORT", "sk-1")
     monkeypatch.setenv("LONG", "sk-1-and-more")
     endpoint.replies = [(401, {"error": {"message": "not sk-1-and-more, not sk-1"}})]
-    generator = OpenAIGenerator("tiny", [Endpoint(endpoint.url, "SHORT"), Endpoint(endpoint.url, "LONG")], retries=0)
+    generator = openai_generator(
+        "tiny", [endpoint_at(endpoint.url, "SHORT"), endpoint_at(endpoint.url, "LONG")], retries=0
+    )
     error = await refused(generator)
     await generator.close()
     assert error.count("HTTP 401: not ***, not ***") == 2

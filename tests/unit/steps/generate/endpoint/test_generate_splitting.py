@@ -3,14 +3,12 @@
 import contextlib
 
 import pytest
+from defaults import answer_cache, budget_of, endpoint_at, openai_generator, splitting
 from quirky_asking import ASKED, TURNS, asking
 
 from hydra_ray.records import ChatRequest, Usage
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
-from hydra_ray.steps.generate.cache import AnswerCache
-from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
-from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
-from hydra_ray.steps.generate.splitting import SplittingGenerator
+from hydra_ray.steps.generate.limits import BudgetedGenerator
 
 
 async def test_one_filtered_sample_is_missing_and_the_others_count(server):
@@ -46,7 +44,7 @@ async def test_a_filter_refuses_one_sample_of_those_asked_one_by_one(endpoint):
 async def test_samples_that_were_paid_for_are_not_asked_again_when_another_fails(endpoint):
     failing = {7: DOWN}
     endpoint.replies = [by_seed(failing)]
-    cache = AnswerCache(":memory:")
+    cache = answer_cache(":memory:")
     async with asking(endpoint.url, cache=cache) as generator:
         with pytest.raises(GenerateError) as caught:
             await generator(ASKED)
@@ -69,8 +67,8 @@ async def test_the_sample_that_came_of_an_ignored_n_is_not_paid_for_twice(endpoi
         return failing.get(body["seed"], one)
 
     endpoint.replies = [reply]
-    budget = Budget()
-    async with asking(endpoint.url, cache=AnswerCache(":memory:"), budget=budget) as generator:
+    budget = budget_of()
+    async with asking(endpoint.url, cache=answer_cache(":memory:"), budget=budget) as generator:
         with pytest.raises(GenerateError):
             await generator(ASKED)
         failing.clear()
@@ -82,7 +80,7 @@ async def test_the_sample_that_came_of_an_ignored_n_is_not_paid_for_twice(endpoi
 @pytest.mark.parametrize("calls", range(7))
 async def test_a_budget_counts_each_request_that_is_sent(server, calls):
     name = f"n1+b{calls}"
-    async with asking(server.url("n1", f"b{calls}"), budget=(budget := Budget(calls=calls))) as generator:
+    async with asking(server.url("n1", f"b{calls}"), budget=(budget := budget_of(calls=calls))) as generator:
         # One refusal and four samples.
         with contextlib.nullcontext() if calls >= 5 else pytest.raises(BudgetSpentError):
             await generator(ASKED)
@@ -91,9 +89,9 @@ async def test_a_budget_counts_each_request_that_is_sent(server, calls):
 
 
 async def test_room_for_reasoning_is_added_to_what_is_asked_for(endpoint):
-    bare = OpenAIGenerator("m", [Endpoint(endpoint.url, "NO")], retries=0)
-    budget = Budget(tokens=10_000)
-    generator = SplittingGenerator(BudgetedGenerator(bare, budget), bare.most_samples, reasoning_tokens=100)
+    bare = openai_generator("m", [endpoint_at(endpoint.url, "NO")], retries=0)
+    budget = budget_of(tokens=10_000)
+    generator = splitting(BudgetedGenerator(bare, budget), bare.most_samples, reasoning_tokens=100)
     await generator(ChatRequest(TURNS, max_tokens=8))
     await generator.close()
     assert endpoint.asked[0]["max_tokens"] == 108

@@ -16,8 +16,8 @@ import numpy as np
 from hydra_ray.bounded import BoundedCache
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.steps.retrieval.retrievers import IndexedHistory, LexicalIndex, searched_text
-from hydra_ray.store.histories import HistoryChange, HistoryVersion
-from hydra_ray.store.users import UserStore
+from hydra_ray.store.protocol import Store
+from hydra_ray.store.types import HistoryChange, HistoryVersion
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class IndexedHistories:
         stemmer: Language whose endings are cut off indexed words; None cuts none.
     """
 
-    def __init__(self, store: UserStore, max_bytes: int, stemmer: str | None = None) -> None:
+    def __init__(self, store: Store, max_bytes: int, stemmer: str | None) -> None:
         self._store = store
         self._nothing = _Kept(None, (), IndexedHistory((), LexicalIndex((), stemmer)), 0)
         self._cache: BoundedCache[UserKey, _Kept] = BoundedCache(max_bytes)

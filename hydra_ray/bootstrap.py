@@ -37,7 +37,7 @@ class Bootstrap:
         seed: Of the resampling.
     """
 
-    def __init__(self, users: Sequence[Hashable], resamples: int = 1000, seed: int = 0) -> None:
+    def __init__(self, users: Sequence[Hashable], resamples: int, seed: int) -> None:
         places = {user: place for place, user in enumerate(dict.fromkeys(users))}
         of_item = np.array([places[user] for user in users], dtype=int)
         self.users = len(places)

@@ -1,4 +1,4 @@
-"""Histories, heads and evidence of users: one row an item, one row a (user, model version, role)."""
+"""Store of users in SQLite or any database SQLAlchemy speaks to: one row an item, one a (user, version, role)."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
 from hydra_ray.store.database import POLL_S, Database
-from hydra_ray.store.histories import HistoryChange, HistoryVersion
-from hydra_ray.store.profiles import ProfileMark, UserProfile
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import bring_up_to_date
 from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, HISTORY_VERSIONS
+from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileMark, UserProfile
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
@@ -29,85 +28,64 @@ _PAUSE_S = 2 * POLL_S
 One = TypeVar("One")
 
 
-class UserStore:
-    """What is known of each user, in SQLite or any database SQLAlchemy speaks to.
+class SqlStore:
+    """Tables of a database as a `Store`, which documents the methods.
 
-    Any thread may use it. What is written for many users at once is written in several transactions, each whole for its
-    own users, so that others can write meanwhile.
+    Writes for many users at once are several transactions, each whole for its own users, so that others can write
+    meanwhile.
 
     Args:
         url: SQLAlchemy URL, e.g. `sqlite:///runs/model/users.db`.
 
     Raises:
-        HydraError: The database cannot be opened, or a newer version of hydra-ray made it. Any method: the database
-            does not answer.
+        HydraError: The database cannot be opened, or a newer version of hydra-ray made it.
     """
 
     def __init__(self, url: str) -> None:
         self._database = Database(url)
         bring_up_to_date(self._database)
 
-    def put_history(self, key: UserKey, items: Sequence[HistoryItem]) -> None:
-        """Replaces one user's history."""
-        self.put_histories({key: items})
-
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
-        """Replaces users' histories; each user's is replaced whole."""
+        for key, items in histories.items():
+            if len({item.id for item in items}) < len(items):
+                raise ValueError(f"{key}: two items of the history have the same id")
         for keys in self._in_turn(_batches(histories, lambda key: len(histories[key]), _ROWS_AT_ONCE)):
             with self._database.writing() as db:
                 stored_histories.replace(db, {key: histories[key] for key in keys})
 
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        """Adds one item at the end of a user's history; one of the same id is replaced and moves there.
-
-        Profiles that may tell of the replaced text go.
-        """
         with self._database.writing() as db:
             stored_histories.append(db, key, item)
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
-        """Removes one item of a user's history, and all profiles that may tell of it; tells whether there was one."""
         with self._database.writing() as db:
             found = stored_histories.remove(db, key, item_id)
             stored_profiles.forget(db, key)
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
-        """One user's history, oldest first; empty for an unknown user."""
         with self._database.reading() as db:
             return stored_histories.find(db, key)
 
     def history_item(self, key: UserKey, item_id: str) -> HistoryItem | None:
-        """One item of a user's history."""
         with self._database.reading() as db:
             return stored_histories.item(db, key, item_id)
 
     def history_version(self, key: UserKey) -> HistoryVersion | None:
-        """What changes with every write to a user's history; None where there is none."""
         with self._database.reading() as db:
             return stored_histories.version(db, key)
 
     def history_change(self, key: UserKey, since: HistoryVersion | None) -> HistoryChange:
-        """What became of a user's history since a version of it; all of it for None."""
         with self._database.reading() as db:
             return stored_histories.change(db, key, since)
 
     def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
-        """The histories of a tenant's users, each oldest first, users in order of their keys."""
         with self._database.reading() as db:
             return stored_histories.of_tenant(db, tenant)
 
     def put_heads(
         self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
     ) -> None:
-        """Writes users' heads for one role of one model version, replacing older ones of the same.
-
-        Args:
-            version: Of the base.
-            role: Reranker or adapter.
-            heads: By user; None for who gets the shared answer.
-            marks: What each was fitted from, for `marks`.
-        """
         for keys in self._in_turn(_batches(heads, lambda key: _nbytes(heads[key]), _BYTES_AT_ONCE)):
             rows = [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys]
             with self._database.writing() as db:
@@ -115,14 +93,12 @@ class UserStore:
                 db.execute(insert(HEADS), rows)
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
-        """One user's head, None for a user without one."""
         query = select(HEADS.c.head).where(*of(HEADS, key), *of_base(HEADS, version, role))
         with self._database.reading() as db:
             blob = db.execute(query).scalar()
         return None if blob is None else Head.from_bytes(blob)
 
     def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
-        """Stamps and heads of those of the users who have one."""
         c, found = HEADS.c, dict[UserKey, tuple[str, Head]]()
         with self._database.reading() as db:
             for some in chunks(keys):
@@ -133,7 +109,6 @@ class UserStore:
         return found
 
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
-        """Of those of the users who have a head: what changes whenever it is written."""
         c, found = HEADS.c, dict[UserKey, str]()
         with self._database.reading() as db:
             for some in chunks(keys):
@@ -143,37 +118,24 @@ class UserStore:
         return found
 
     def marks(self, version: str, role: str) -> dict[UserKey, str]:
-        """What each user was fitted from, those among them who got no head, in order of their keys."""
         c = HEADS.c
         query = select(c.tenant, c.user, c.mark).where(*of_base(HEADS, version, role)).order_by(c.tenant, c.user)
         with self._database.reading() as db:
             return {UserKey(tenant, user): mark for tenant, user, mark in db.execute(query)}
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
-        """Users that have a head, in order of their keys."""
         c = HEADS.c
         query = select(c.tenant, c.user).where(*of_base(HEADS, version, role), c.head.is_not(None))
         with self._database.reading() as db:
             return [UserKey(*row) for row in db.execute(query.order_by(c.tenant, c.user))]
 
-    def put_evidence(
-        self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]], *, replace: bool = True
-    ) -> None:
-        """Writes what users' posteriors depend on, by item.
-
-        Args:
-            version: Of the base.
-            role: Reranker or adapter.
-            told: By user and item id.
-            replace: Whether evidence of items that are not named goes.
-        """
+    def put_evidence(self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
         for keys in self._in_turn(_batches(told, lambda key: 64 + sum(map(len, told[key].values())), _BYTES_AT_ONCE)):
             with self._database.writing() as db:
                 for key in keys:
-                    _put_evidence(db, key, version, role, told[key], replace)
+                    _put_evidence(db, key, version, role, told[key], replace=True)
 
     def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
-        """Of those of the users who have any: what their posteriors depend on, by item id."""
         c, found = EVIDENCE.c, dict[UserKey, dict[str, bytes]]()
         with self._database.reading() as db:
             for some in chunks(keys):
@@ -183,48 +145,27 @@ class UserStore:
                     found.setdefault(UserKey(tenant, user), {})[item] = told
         return found
 
-    def users(self) -> list[UserKey]:
-        """All users with any history, in order of their keys."""
-        c = HISTORY.c
-        with self._database.reading() as db:
-            rows = db.execute(select(c.tenant, c.user).distinct().order_by(c.tenant, c.user))
-            return [UserKey(tenant, user) for tenant, user in rows]
-
     def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
-        """Versions and roles in which there is evidence of one item of a user."""
         c = EVIDENCE.c
         query = select(c.version, c.role).where(*of(EVIDENCE, key), c.item == item_id).order_by(c.version, c.role)
         with self._database.reading() as db:
             return [(version, role) for version, role in db.execute(query)]
 
     @contextmanager
-    def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[EvidenceUpdate]:
-        """One transaction in which a user's evidence changes and the head that follows from it is written.
-
-        Two updates of one user follow each other: in SQLite as all writers do, elsewhere because each locks the version
-        of the user's history.
-        """
+    def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[SqlEvidenceUpdate]:
         with self._database.writing() as db:
             stored_histories.lock(db, key)
-            yield EvidenceUpdate(db, key, version, role)
+            yield SqlEvidenceUpdate(db, key, version, role)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
-        """One user's profile of one kind."""
         with self._database.reading() as db:
             return stored_profiles.find(db, key, kind)
 
     def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
-        """What each user's profile of one kind was made of."""
         with self._database.reading() as db:
             return stored_profiles.marks(db, kind)
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
-        """Writes users' profiles, each replacing the user's own of the same kind.
-
-        Returns:
-            How many were kept. One is not where the user, or somebody whose texts were read for it, has no history
-            here: they were deleted while it was written.
-        """
         kept = 0
         # Taken out before the transaction begins: they may be written while they are asked for.
         for some in self._in_turn(_batches(list(profiles), lambda _: 1, _PROFILES_AT_ONCE)):
@@ -233,9 +174,6 @@ class UserStore:
         return kept
 
     def delete(self, key: UserKey) -> None:
-        """Removes all that is known of exactly this user, everybody's profiles that were made with their texts among
-        it.
-        """
         with self._database.writing() as db:
             # History goes first: profiles that are being written with it are then refused.
             for table in (HISTORY_VERSIONS, HISTORY, HEADS, EVIDENCE):
@@ -243,7 +181,6 @@ class UserStore:
             stored_profiles.forget(db, key)
 
     def close(self) -> None:
-        """Lets the database go."""
         self._database.close()
 
     def _in_turn(self, batches: Iterable[list[One]]) -> Iterator[list[One]]:
@@ -254,43 +191,36 @@ class UserStore:
             yield batch
 
 
-class EvidenceUpdate:
-    """A transaction on one user's evidence, its items and the head; made by `UserStore.updating_evidence`."""
+class SqlEvidenceUpdate:
+    """Transaction of the database as an `EvidenceUpdate`, which documents the methods."""
 
     def __init__(self, db: Connection, key: UserKey, version: str, role: str) -> None:
         self._db, self._key, self._version, self._role = db, key, version, role
 
     def put(self, item_id: str, told: bytes) -> None:
-        """Adds an item's evidence, or replaces it."""
         _put_evidence(self._db, self._key, self._version, self._role, {item_id: told}, replace=False)
 
     def remove(self, item_id: str) -> bool:
-        """Removes an item's evidence; tells whether there was any."""
         mine = (*of(EVIDENCE, self._key), *of_base(EVIDENCE, self._version, self._role))
         return bool(self._db.execute(delete(EVIDENCE).where(*mine, EVIDENCE.c.item == item_id)).rowcount)
 
     def append_history(self, item: HistoryItem) -> None:
-        """As `UserStore.append_history`."""
         stored_histories.append(self._db, self._key, item)
 
     def delete_item(self, item_id: str) -> bool:
-        """Removes an item and, if there was one, all profiles that may tell of it."""
         return stored_histories.remove(self._db, self._key, item_id)
 
     def all(self) -> list[bytes]:
-        """All of the user's evidence, in the order of item ids."""
         c = EVIDENCE.c
         mine = (*of(EVIDENCE, self._key), *of_base(EVIDENCE, self._version, self._role))
         return list(self._db.execute(select(c.told).where(*mine).order_by(c.item)).scalars())
 
     def head(self) -> Head | None:
-        """The user's head as it is."""
         mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
         blob = self._db.execute(select(HEADS.c.head).where(*mine)).scalar()
         return None if blob is None else Head.from_bytes(blob)
 
     def put_head(self, head: Head | None) -> None:
-        """Writes the user's head; None removes it. Its mark is empty: the next fit starts from history again."""
         mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
         self._db.execute(delete(HEADS).where(*mine))
         if head is not None:

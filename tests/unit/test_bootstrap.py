@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.evaluate.statistics import (
+from hydra_ray.bootstrap import (
     Bootstrap,
     Interval,
     holm,
@@ -16,10 +16,10 @@ from hydra_ray.evaluate.statistics import (
 )
 
 
-def mean_values(items, users, **settings):
+def mean_values(items, users, resamples=1000, seed=0):
     """Bootstrap values of the mean, the data's own first."""
     statistics = np.column_stack([np.ones(len(items)), items])
-    sums = Bootstrap(users, **settings).sums(statistics)
+    sums = Bootstrap(users, resamples, seed).sums(statistics)
     return sums[:, 1] / sums[:, 0]
 
 
@@ -120,7 +120,7 @@ def test_relative_improvement_goes_row_by_row():
 
 
 def test_sums_by_user_are_in_the_order_of_first_occurrence():
-    bootstrap = Bootstrap(["b", "a", "b"], resamples=5)
+    bootstrap = Bootstrap(["b", "a", "b"], resamples=5, seed=0)
 
     by_user = bootstrap.by_user(np.array([[1.0, 10.0], [1.0, 20.0], [1.0, 30.0]]))
 

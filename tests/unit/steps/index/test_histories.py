@@ -6,14 +6,15 @@ import threading
 
 import hypothesis
 import pytest
+from defaults import lexical
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
-from hydra_ray.serve import histories as hosted
-from hydra_ray.serve.histories import IndexedHistories
-from hydra_ray.steps.retrieval.retrievers import RETRIEVERS, lexical
-from hydra_ray.store.users import UserStore
+from hydra_ray.steps.index import histories as hosted
+from hydra_ray.steps.index.histories import IndexedHistories
+from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
+from hydra_ray.store.backends import open_store
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 
@@ -46,7 +47,7 @@ def counting(store):
 
 @pytest.fixture
 def kept(counting):
-    return IndexedHistories(counting, 1 << 20)
+    return IndexedHistories(counting, 1 << 20, None)
 
 
 def inputs(history):
@@ -66,7 +67,7 @@ async def test_what_did_not_change_is_not_read_again(store, counting, kept, item
 
 
 async def test_only_what_was_added_is_read(store, counting, kept, item):
-    store.put_history(ANN, [item(f"film {number}") for number in range(50)])
+    store.put_histories({ANN: [item(f"film {number}") for number in range(50)]})
     await kept.of(ANN)
     store.append_history(ANN, item("a robot"))
     store.delete_item(ANN, "film 3")
@@ -77,8 +78,8 @@ async def test_only_what_was_added_is_read(store, counting, kept, item):
 
 
 async def test_what_was_deleted_by_whomever_is_never_seen_again(store, kept, item, tmp_path):
-    other = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
-    store.put_history(ANN, [item("a robot"), item("a cow")])
+    other = open_store(f"sqlite:///{tmp_path / 'users.db'}")
+    store.put_histories({ANN: [item("a robot"), item("a cow")]})
     await kept.of(ANN)
     other.delete_item(ANN, "a robot")
     assert inputs(await kept.of(ANN)) == ["a cow"]
@@ -95,7 +96,7 @@ async def test_nobody_has_no_history(kept):
 
 
 async def test_a_history_is_made_once_for_all_who_wait_and_whoever_gives_up_stops_nobody(store, counting, kept, item):
-    store.put_history(ANN, [item("a robot")])
+    store.put_histories({ANN: [item("a robot")]})
     counting.open.clear()
     impatient, *patient = [asyncio.create_task(kept.of(ANN)) for _ in range(6)]
     await until(counting.reading)
@@ -118,7 +119,7 @@ async def test_others_are_answered_while_one_history_is_made(store, counting, ke
 
 
 async def test_who_asks_after_a_write_sees_it_even_if_an_older_reading_is_under_way(store, counting, kept, item):
-    store.put_history(ANN, [item("a robot")])
+    store.put_histories({ANN: [item("a robot")]})
     read, go_on = counting._store.history_change, threading.Event()
 
     def read_then_wait(key, since):
@@ -170,7 +171,7 @@ async def test_long_work_rests_while_there_is_short_work(store, kept, item, monk
 
 
 async def test_a_reading_that_fails_fails_for_those_who_wait_and_is_tried_again(store, counting, kept, item, caplog):
-    store.put_history(ANN, [item("a robot")])
+    store.put_histories({ANN: [item("a robot")]})
     read = counting.history_change
     counting.history_change = lambda key, since: (_ for _ in ()).throw(HydraError("the disk is gone"))
     for task in [asyncio.create_task(kept.of(ANN)) for _ in range(2)]:
@@ -184,7 +185,7 @@ async def test_a_reading_that_fails_fails_for_those_who_wait_and_is_tried_again(
 async def test_memory_stays_within_its_bound_and_what_is_too_large_is_still_served(store, counting, item, caplog):
     users = [UserKey("acme", str(number)) for number in range(8)]
     store.put_histories({user: [item(f"{user.user} film {number}") for number in range(30)] for user in users})
-    kept = IndexedHistories(counting, 60_000)
+    kept = IndexedHistories(counting, 60_000, None)
     for user in users:
         assert await kept.of(user) == store.history(user)
         assert kept.nbytes <= 60_000
@@ -196,7 +197,7 @@ async def test_memory_stays_within_its_bound_and_what_is_too_large_is_still_serv
     await kept.of(users[0])
     assert counting.changes == 1
     caplog.set_level(logging.WARNING)
-    small = IndexedHistories(counting, 10)
+    small = IndexedHistories(counting, 10, None)
     for _ in range(2):
         assert await small.of(ANN) == ()
         assert await small.of(users[0]) == store.history(users[0])
@@ -206,7 +207,7 @@ async def test_memory_stays_within_its_bound_and_what_is_too_large_is_still_serv
 
 async def test_what_is_counted_is_about_what_it_takes(store, kept, item):
     texts = [f"film {number} " + "word " * 50 for number in range(200)]
-    store.put_history(ANN, [item(text, id=str(number)) for number, text in enumerate(texts)])
+    store.put_histories({ANN: [item(text, id=str(number)) for number, text in enumerate(texts)]})
     await kept.of(ANN)
     full = kept.nbytes
     assert sum(map(len, texts)) < full < 20 * sum(map(len, texts))
@@ -229,8 +230,8 @@ class Serving(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        self.store, self.truth = UserStore("sqlite://"), {}
-        self.kept = IndexedHistories(self.store, 20_000)
+        self.store, self.truth = open_store("sqlite://"), {}
+        self.kept = IndexedHistories(self.store, 20_000, None)
         # Threads of its own would outlive the many loops of this test.
         self.loop = asyncio.new_event_loop()
 
@@ -249,7 +250,7 @@ class Serving(RuleBasedStateMachine):
 
     @rule(user=users, history=st.lists(items, max_size=6, unique_by=lambda item: item.id))
     def put(self, user, history):
-        self.store.put_history(user, history)
+        self.store.put_histories({user: history})
         self.truth[user] = {item.id: item for item in history}
 
     @rule(user=users, item=items)

@@ -1,0 +1,78 @@
+"""Values that stores of users take and give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hydra_ray.records import HistoryItem, HydraError, UserKey
+
+
+class StoreError(HydraError):
+    """The store did not answer, or another writer did not end in time; the same call may succeed later."""
+
+
+class HistoryVersion(NamedTuple):
+    """Version of a user's history; it changes with every write and tells what is left of what was read before.
+
+    Attributes:
+        epoch: Another one once the history was replaced as a whole.
+        next_place: Above the places of all items that the epoch ever had: what was added since has this place or more.
+        removed: How many items the epoch lost.
+    """
+
+    epoch: str
+    next_place: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChange:
+    """Difference between a history and an earlier version of it.
+
+    Attributes:
+        version: The history's version now; None for a user without a history.
+        is_whole: Whether nothing of the former one is left: `added` is the history.
+        added: Items that are new, with their places, in order.
+        left: Places of the former items that are still there; None is all of them.
+    """
+
+    version: HistoryVersion | None
+    is_whole: bool
+    added: list[tuple[int, HistoryItem]]
+    left: frozenset[int] | None = None
+
+
+class ProfileMark(NamedTuple):
+    """What a profile was made of.
+
+    Attributes:
+        how: Digest of kind, prompts and numbers.
+        what: Digest of `how`, of the history that was seen (ids and outputs) and of the cut-off for others' texts.
+        seen: How many history items were seen.
+    """
+
+    how: str
+    what: str
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserProfile:
+    """What an LLM wrote of a user.
+
+    Attributes:
+        kind: Who wrote it, e.g. "dpl".
+        text: As prompts tell it; empty where there is nothing to tell.
+        mark: What it was made of.
+        peers: Users of the same tenant whose texts were read for it, in order.
+        degraded: Whether it had to do without what makes its kind.
+        dropped: Items that were left out because the LLM's answer about them could not be used.
+    """
+
+    kind: str
+    text: str
+    mark: ProfileMark
+    peers: tuple[UserKey, ...] = ()
+    degraded: bool = False
+    dropped: int = 0

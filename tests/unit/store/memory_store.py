@@ -1,0 +1,242 @@
+"""A store of users in this process's memory: the worked example of a backend, one file and one line of the registry."""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+
+from hydra_ray.models.heads import Head
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileMark, UserProfile
+
+Histories = dict[UserKey, tuple[HistoryVersion, dict[int, HistoryItem]]]
+HeadKey = tuple[UserKey, str, str]
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is known; what the mappings hold is never changed in place, so a copy of them is enough."""
+
+    histories: Histories = field(default_factory=dict)
+    heads: dict[HeadKey, tuple[str, str, Head | None]] = field(default_factory=dict)
+    evidence: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
+    profiles: dict[tuple[UserKey, str], UserProfile] = field(default_factory=dict)
+
+    def copy(self) -> State:
+        return State(dict(self.histories), dict(self.heads), dict(self.evidence), dict(self.profiles))
+
+
+class Memory:
+    """The state that all stores of one URL share, and the lock of its writers."""
+
+    def __init__(self) -> None:
+        self.state, self.lock = State(), Lock()
+
+
+MEMORIES: dict[str, Memory] = defaultdict(Memory)
+
+
+class MemoryStore:
+    """A dictionary as a `Store`: readers see the state that was there, a writer puts another one in its place."""
+
+    def __init__(self, url: str) -> None:
+        self._memory = MEMORIES[url]
+
+    @property
+    def _state(self) -> State:
+        return self._memory.state
+
+    @contextmanager
+    def _writing(self) -> Iterator[State]:
+        with self._memory.lock:
+            draft = self._memory.state.copy()
+            yield draft
+            self._memory.state = draft
+
+    def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
+        if any(len({item.id for item in items}) < len(items) for items in histories.values()):
+            raise ValueError("two items of a history have the same id")
+        with self._writing() as state:
+            for key, items in histories.items():
+                _replace(state, key, items)
+
+    def append_history(self, key: UserKey, item: HistoryItem) -> None:
+        with self._writing() as state:
+            _append(state, key, item)
+
+    def delete_item(self, key: UserKey, item_id: str) -> bool:
+        with self._writing() as state:
+            _forget(state, key)
+            return _remove(state, key, item_id) is not None
+
+    def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
+        return tuple(_items(self._state, key).values())
+
+    def history_item(self, key: UserKey, item_id: str) -> HistoryItem | None:
+        return next((item for item in self.history(key) if item.id == item_id), None)
+
+    def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
+        found = self._state.histories
+        return {key: list(found[key][1].values()) for key in sorted(found) if key.tenant == tenant and found[key][1]}
+
+    def history_version(self, key: UserKey) -> HistoryVersion | None:
+        return self._state.histories[key][0] if key in self._state.histories else None
+
+    def history_change(self, key: UserKey, since: HistoryVersion | None) -> HistoryChange:
+        now, items = self._state.histories.get(key, (None, {}))
+        if since is None or now is None or now.epoch != since.epoch:
+            return HistoryChange(now, True, list(items.items()))
+        added = [(place, item) for place, item in items.items() if place >= since.next_place]
+        lost = now.removed != since.removed
+        return HistoryChange(now, False, added, frozenset(p for p in items if p < since.next_place) if lost else None)
+
+    def put_heads(
+        self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
+    ) -> None:
+        with self._writing() as state:
+            for key, head in heads.items():
+                state.heads[key, version, role] = (marks or {}).get(key, ""), uuid.uuid4().hex, head
+
+    def head(self, key: UserKey, version: str, role: str) -> Head | None:
+        return _head(self._state, (key, version, role))
+
+    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
+        known = ((key, self._state.heads.get((key, version, role))) for key in keys)
+        return {key: (row[1], row[2]) for key, row in known if row is not None and row[2] is not None}
+
+    def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
+        return {key: stamp for key, (stamp, _) in self.heads(keys, version, role).items()}
+
+    def marks(self, version: str, role: str) -> dict[UserKey, str]:
+        heads = self._state.heads
+        return {key: heads[key, *of][0] for key, *of in sorted(heads) if of == [version, role]}
+
+    def users_with_head(self, version: str, role: str) -> list[UserKey]:
+        return sorted(self.heads([key for key, *_ in self._state.heads], version, role))
+
+    def put_evidence(self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
+        with self._writing() as state:
+            for key, by_item in told.items():
+                state.evidence[key, version, role] = dict(by_item)
+
+    def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
+        known = ((key, self._state.evidence.get((key, version, role))) for key in keys)
+        return {key: dict(by_item) for key, by_item in known if by_item}
+
+    def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
+        known = self._state.evidence.items()
+        return sorted((version, role) for (user, version, role), items in known if user == key and item_id in items)
+
+    @contextmanager
+    def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[MemoryEvidenceUpdate]:
+        with self._writing() as state:
+            yield MemoryEvidenceUpdate(state, key, version, role)
+
+    def profile(self, key: UserKey, kind: str) -> UserProfile | None:
+        return self._state.profiles.get((key, kind))
+
+    def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
+        return {key: profile.mark for (key, of), profile in self._state.profiles.items() if of == kind}
+
+    def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
+        written, kept = list(profiles), 0
+        with self._writing() as state:
+            for key, profile in written:
+                state.profiles.pop((key, profile.kind), None)
+                if all(_items(state, user) for user in (key, *profile.peers)):
+                    state.profiles[key, profile.kind] = profile
+                    kept += 1
+        return kept
+
+    def delete(self, key: UserKey) -> None:
+        with self._writing() as state:
+            state.histories.pop(key, None)
+            for rows in (state.heads, state.evidence):
+                for of in [of for of in rows if of[0] == key]:
+                    del rows[of]
+            _forget(state, key)
+
+    def close(self) -> None:
+        """Other stores of the URL go on with what is there."""
+
+
+class MemoryEvidenceUpdate:
+    """A draft of the state as an `EvidenceUpdate`."""
+
+    def __init__(self, state: State, key: UserKey, version: str, role: str) -> None:
+        self._state, self._key, self._of = state, key, (key, version, role)
+
+    def put(self, item_id: str, told: bytes) -> None:
+        self._state.evidence[self._of] = {**self._state.evidence.get(self._of, {}), item_id: told}
+
+    def remove(self, item_id: str) -> bool:
+        items = dict(self._state.evidence.get(self._of, {}))
+        found = items.pop(item_id, None)
+        self._state.evidence[self._of] = items
+        return found is not None
+
+    def all(self) -> list[bytes]:
+        return [told for _, told in sorted(self._state.evidence.get(self._of, {}).items())]
+
+    def append_history(self, item: HistoryItem) -> None:
+        _append(self._state, self._key, item)
+
+    def delete_item(self, item_id: str) -> bool:
+        found = _remove(self._state, self._key, item_id) is not None
+        if found:
+            _forget(self._state, self._key)
+        return found
+
+    def head(self) -> Head | None:
+        return _head(self._state, self._of)
+
+    def put_head(self, head: Head | None) -> None:
+        self._state.heads.pop(self._of, None)
+        if head is not None:
+            self._state.heads[self._of] = "", uuid.uuid4().hex, head
+
+
+def _items(state: State, key: UserKey) -> dict[int, HistoryItem]:
+    return state.histories[key][1] if key in state.histories else {}
+
+
+def _head(state: State, of: HeadKey) -> Head | None:
+    return state.heads[of][2] if of in state.heads else None
+
+
+def _replace(state: State, key: UserKey, items: Sequence[HistoryItem]) -> None:
+    had = list(_items(state, key).values())
+    if key not in state.histories or had != list(items[: len(had)]):
+        if not had and not items:
+            return
+        state.histories[key], had = (HistoryVersion(uuid.uuid4().hex, 0, 0), {}), []
+    for item in items[len(had) :]:
+        _append(state, key, item)
+
+
+def _append(state: State, key: UserKey, item: HistoryItem) -> None:
+    old = _remove(state, key, item.id)
+    if old is not None and (old.input, old.output, old.context) != (item.input, item.output, item.context):
+        _forget(state, key)
+    version, items = state.histories.get(key, (HistoryVersion(uuid.uuid4().hex, 0, 0), {}))
+    place = version.next_place
+    state.histories[key] = version._replace(next_place=place + 1), {**items, place: item}
+
+
+def _remove(state: State, key: UserKey, item_id: str) -> HistoryItem | None:
+    place = next((place for place, item in _items(state, key).items() if item.id == item_id), None)
+    if place is None:
+        return None
+    version, items = state.histories[key]
+    left = {other: item for other, item in items.items() if other != place}
+    state.histories[key] = version._replace(removed=version.removed + 1), left
+    return items[place]
+
+
+def _forget(state: State, key: UserKey) -> None:
+    for of in [of for of, profile in state.profiles.items() if key in (of[0], *profile.peers)]:
+        del state.profiles[of]
