@@ -66,6 +66,9 @@ class ExampleKey:
         return self.tenant, self.user, self.query_id
 
 
+_KEY = tuple(field.name for field in fields(ExampleKey))
+
+
 @dataclass(frozen=True, slots=True)
 class _FeedbackRow:
     """A row about one query. The key's fields are columns, and so is every other field.
@@ -87,16 +90,13 @@ class _FeedbackRow:
 
     def to_columns(self) -> dict[str, Any]:
         """Return plain values by column, in the schema's order: fingerprints of training data depend on it."""
-        own = {field.name: getattr(self, field.name) for field in fields(self)}
-        values = asdict(own.pop("key")) | own
-        return {name: _listed(values[name]) for name in self.SCHEMA.names}
+        return {name: _listed(getattr(self.key if name in _KEY else self, name)) for name in self.SCHEMA.names}
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:
         """Return the row that `to_columns` gave these values of."""
-        values = {name: _fixed(value) for name, value in columns.items()}
-        key = ExampleKey(**{field.name: values.pop(field.name) for field in fields(ExampleKey)})
-        return cls(key=key, **values)
+        key = ExampleKey(*(columns[name] for name in _KEY))
+        return cls(key=key, **{name: _fixed(value) for name, value in columns.items() if name not in _KEY})
 
 
 @dataclass(frozen=True, slots=True)
