@@ -5,27 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from hydra_ray.data import chat, lamp, reviews, simulated, table
 from hydra_ray.data.split import Split
 from hydra_ray.evaluate.results import Outcome
-from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import Dump
 from hydra_ray.evaluate.scoring import score as scoring
 from hydra_ray.learn.collect.estimate import Estimate
 from hydra_ray.learn.collect.estimate import estimate as estimate_requests
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.examples import groups
-from hydra_ray.learn.heads import fitter as head_fit
 from hydra_ray.methods import Recipe
-from hydra_ray.models import losses
-from hydra_ray.models.base import Base
-from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.models.heads import FitOptions, bases, facets
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Dataset, HistoryItem, Query, Ranked
 from hydra_ray.runtime import factory as assembly
 from hydra_ray.settings import Settings
@@ -42,6 +32,18 @@ from hydra_ray.steps.retrieval import retrievers as retrieve
 from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.tasks import Task
 from hydra_ray.text import search
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from hydra_ray.evaluate.runner.local_steps import LocalSteps
+    from hydra_ray.learn.examples import groups
+    from hydra_ray.models.base import Base
+    from hydra_ray.models.encoder import TextsEncoder
+    from hydra_ray.models.heads import FitOptions
+    from hydra_ray.models.scorer import Scorer
+
+# What imports torch or Ray is imported inside functions: `--fast` leaves out the tests that use them.
 
 SETTINGS = Settings()
 
@@ -61,6 +63,8 @@ def profile_rules(task: Task, others: str | None = None, **options: Any) -> Prof
 
 def local_steps(dataset: Dataset, **other: Any) -> LocalSteps:
     """Steps of methods that only prompt."""
+    from hydra_ray.evaluate.runner.local_steps import LocalSteps
+
     how = {"base": None, "heads": None, "recipe": recipe(), "similar_users": SETTINGS.peers.similar_users}
     return LocalSteps(dataset, **{**how, **other})
 
@@ -75,33 +79,47 @@ def score_dumps(dumps: Sequence[Dump], **other: Any) -> Outcome:
 
 
 def fit_options(**other: Any) -> FitOptions:
+    from hydra_ray.learn.heads import fitter as head_fit
+
     return replace(head_fit.fit_options(SETTINGS.fit, SETTINGS.base.loss), **other)
 
 
 def posterior(told: Tensor, group: Tensor, owner: Tensor, users: int, **other: Any) -> dict[str, Tensor]:
+    from hydra_ray.models.heads import bases
+
     fit = SETTINGS.fit
     how = {"pull": fit.pull, "loss": SETTINGS.base.loss, "temperature": fit.temperature}
     return bases.posterior(told, group, owner, users, **{**how, **other})
 
 
 def taste(batch: Any, counted: Tensor | None = None) -> Tensor:
+    from hydra_ray.models.heads import facets
+
     return facets.taste(batch, SETTINGS.fit.temperature, counted)
 
 
 def listwise_loss(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
+    from hydra_ray.models import losses
+
     return losses.listwise(logits, scores, group, SETTINGS.fit.temperature)
 
 
 def texts_encoder(folder: Path, max_tokens: int, **other: Any) -> TextsEncoder:
+    from hydra_ray.models.encoder import TextsEncoder
+
     how = {"precision": SETTINGS.base.encoder.precision, "lexical": SETTINGS.base.lexical}
     return TextsEncoder.load(str(folder), max_tokens, **{**how, **other})
 
 
 def load_scorer(folder: Path) -> Scorer:
+    from hydra_ray.models.scorer import Scorer
+
     return Scorer.load(folder, SETTINGS.base.encoder.precision)
 
 
 def load_base(folder: Path) -> Base:
+    from hydra_ray.models.base import Base
+
     return Base.load(folder, SETTINGS.base.encoder.precision)
 
 
@@ -111,6 +129,8 @@ def load_base(folder: Path) -> Base:
 def own_answer_groups(
     units: Iterable[Unit], task: Task, seed: int, others: groups.AnswersOfOthers | None, **other: Any
 ) -> list[groups.Group]:
+    from hydra_ray.learn.examples import groups
+
     method = SETTINGS.method
     how = {"retrieve": retriever(method.retriever, None), "most_evidence": method.evidence}
     return groups.own_answer_groups(units, task, seed, others, **{**how, **other})
@@ -197,7 +217,9 @@ def answer_cache(path: Path | str, max_bytes: int = SETTINGS.generator.cache_max
 
 
 def budget_of(**limits: Any) -> Budget:
-    return replace(assembly.make_budget(SETTINGS.generator), **limits)
+    from hydra_ray.runtime.generators import make_budget
+
+    return replace(make_budget(SETTINGS.generator), **limits)
 
 
 def pace_of(**limits: int | None) -> Pace:
