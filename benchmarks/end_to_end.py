@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from hydra_ray.data.simulated import simulate
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import Group
 from hydra_ray.learn.heads.fitter import Choice, HeadFitter
@@ -107,7 +108,7 @@ def made_up_users(count: int, distinct: bool, seed: int = 0) -> list[User]:
             evidence = random.choices(_LABELS, k=GROUPS)
             decisions = tuple(adapter_texts(answer, film.input, evidence) for answer in own)
             scores = (1.0, *[0.0] * (CANDIDATES - 1))
-            groups.append(Group(person.key, decisions, scores, query=film.id))
+            groups.append(Group(ExampleKey.of_item(person.key, film.id), decisions, scores))
         users.append((person.key, groups))
     return users
 

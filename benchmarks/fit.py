@@ -36,7 +36,6 @@ from scoring import generated_user
 
 from hydra_ray.learn.examples.features import read_features, write_features
 from hydra_ray.learn.heads.fitter import Choice, HeadFitter, User
-from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings, HeadSettings
@@ -126,7 +125,7 @@ def _cut(count: int) -> Iterator[User]:
     for number in range(count):
         at = number % (len(pool) - like.z.numel())
         z = pool[at : at + like.z.numel()].view(like.z.shape).clone()
-        yield UserKey("bench", f"u{number:07d}"), UserFeatures(z, like.sizes, like.scores, like.priors, like.queries)
+        yield UserKey("bench", f"u{number:07d}"), replace(like, z=z)
 
 
 def _by_file(users: Iterator[User], folder: Path) -> Iterator[User]:

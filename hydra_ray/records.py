@@ -1,4 +1,4 @@
-"""The few record types every package speaks, and the Arrow schemas of those that are stored."""
+"""The few record types every package speaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
-import pyarrow as pa
 import regex
 
 # Around an id: blanks, and what is as little seen, as copied text has it (spaces of width zero, byte order marks,
@@ -295,37 +294,3 @@ class Dataset:
         if visible is None:
             return user.history
         return tuple(item for item in user.history if item.id in visible)
-
-
-# Reranker feedback: the LLM's score for one query with one history item in the prompt, and without.
-RERANKER_FEEDBACK = pa.schema(
-    [
-        ("tenant", pa.string()),
-        ("user", pa.string()),
-        ("query_id", pa.string()),
-        ("query", pa.string()),
-        ("pseudo", pa.bool_()),
-        ("item_id", pa.string()),
-        ("item_input", pa.string()),
-        ("item_output", pa.string()),
-        ("score_with", pa.float32()),
-        ("score_without", pa.float32()),
-    ]
-)
-
-# Adapter feedback: one row a query, its distinct candidates with votes and scores. `history` holds
-# the answers of the retrieved items, most relevant first.
-ADAPTER_FEEDBACK = pa.schema(
-    [
-        ("tenant", pa.string()),
-        ("user", pa.string()),
-        ("query_id", pa.string()),
-        ("query", pa.string()),
-        ("pseudo", pa.bool_()),
-        ("gold", pa.string()),
-        ("history", pa.list_(pa.string())),
-        ("candidates", pa.list_(pa.string())),
-        ("votes", pa.list_(pa.int32())),
-        ("scores", pa.list_(pa.float32())),
-    ]
-)

@@ -13,6 +13,7 @@ from ray import serve
 from running import free_port
 
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
+from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.progress import SILENT
@@ -161,9 +162,9 @@ def test_the_engine_that_runs_collects_feedback_too(client, trees, demo_settings
     report = collect_feedback(settings, SILENT)
     assert (report.usage.calls, report.usage.prompt_tokens) == (ahead.requests, ahead.prompt_tokens)
     assert (report.units, report.failed.total()) == (ahead.units, 0)
-    rows = FeedbackStore(settings.feedback_dir).read("adapter")
+    rows = FeedbackStore(settings.feedback_dir).read(AdapterRow)
     assert len(rows) == ahead.units
-    assert all(math.isclose(sum(row["votes"]), 8) or sum(row["votes"]) < 8 for row in rows)
+    assert all(math.isclose(sum(row.votes), 8) or sum(row.votes) < 8 for row in rows)
     assert serve.status().applications["llm"].status == "RUNNING", "a collection leaves an engine it found"
 
 

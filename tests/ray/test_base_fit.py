@@ -9,6 +9,7 @@ import pytest
 
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.trainer import fit_base
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.precision import resolve
 from hydra_ray.records import HydraError, UserKey
@@ -22,7 +23,7 @@ def taste_groups(users: int, films: int = 6) -> list[Group]:
     """Even users prefer "funny", odd ones "scary", whatever the film."""
     return [
         Group(
-            UserKey("t", f"u{user}"),
+            ExampleKey("t", f"u{user}", film, pseudo=False),
             (("funny", film, ()), ("scary", film, ()), ("dull", film, ())),
             (float(user % 2 == 0), float(user % 2), 0.0),
         )

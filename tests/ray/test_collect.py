@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 import ray
 from film_records import write_films
@@ -18,6 +17,7 @@ from killing import PATIENCE_S
 from openai_endpoint import Server, completion, serving
 
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
+from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow, UnitRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import Settings, parse_settings
@@ -92,8 +92,8 @@ def quiet(settings: Settings):
     return collect_feedback(settings, SILENT)
 
 
-def rows(settings: Settings, what: str) -> pa.Table:
-    return FeedbackStore(settings.feedback_dir).read(what)
+def rows(settings: Settings, kind: type) -> list:
+    return FeedbackStore(settings.feedback_dir).read(kind)
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -146,8 +146,8 @@ def test_killed_again_and_again_nothing_is_missing_there_twice_or_asked_twice(ll
 
     assert len(llm.asked) == distinct
     assert llm.asked.total() - distinct <= kills * CONCURRENCY, "only what was in flight is asked again"
-    for what in ("units", "reranker", "adapter"):
-        assert rows(settings, what) == rows(whole, what)
+    for kind in (UnitRow, RerankerRow, AdapterRow):
+        assert rows(settings, kind) == rows(whole, kind)
     assert estimate_feedback(settings).requests == 0
 
 
@@ -173,7 +173,7 @@ def test_several_askers_share_the_work_and_lose_none_of_it(llm, tree):
     assert report.usage.calls + report.usage.cached == ahead.requests + ahead.repeated
     # Two processes may ask the same at the same moment, but no more than two.
     assert max(llm.asked.values()) <= 2
-    keys = [(row["tenant"], row["user"], row["query_id"]) for row in rows(settings, "adapter")]
+    keys = [row.key for row in rows(settings, AdapterRow)]
     assert len(keys) == len(set(keys)) == ahead.units
 
 

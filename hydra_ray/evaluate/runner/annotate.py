@@ -7,17 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.evaluate.runs import Asked
 from hydra_ray.learn.collect.job import planned_units
+from hydra_ray.learn.collect.rows import RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.groups import helped
 from hydra_ray.learn.examples.training_data import teaching
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
-from hydra_ray.models.base import ADAPTER, RERANKER, Base
+from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.records import Dataset, HistoryItem, Query, Ranked, User, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings
@@ -127,9 +126,9 @@ def judged_history(
         base: Its reranker judges.
         advance: Told of each query whose items are judged how many there are.
     """
-    rows = FeedbackStore(settings.feedback_dir).read(RERANKER, [user.key for user in dataset.users])[:_MOST_JUDGED]
+    rows = FeedbackStore(settings.feedback_dir).read(RerankerRow, [user.key for user in dataset.users])[:_MOST_JUDGED]
     # A query's rows come in one piece, in the retriever's order.
-    queries = [list(own) for _, own in groupby(rows, key=lambda row: (row["tenant"], row["user"], row["query_id"]))]
+    queries = [list(own) for _, own in groupby(rows, key=lambda row: row.key)]
     reranker = Reranker(base.reranker, settings.method.rank_weight)
     judged = []
     # Piece by piece, so that it can be said how far it is: each text has to be encoded.
@@ -137,13 +136,12 @@ def judged_history(
         piece = queries[start : start + _PIECE]
         for own, ranked in zip(piece, reranker([_ask_again(own) for own in piece]), strict=True):
             scores = {one.item.id: one.score for one in ranked}
-            judged += [(scores[row["item_id"]], helped(row)) for row in own]
+            judged += [(scores[row.item_id], row.helped) for row in own]
             advance(len(queries))
     return tuple(judged)
 
 
-def _ask_again(rows: Sequence[dict[str, Any]]) -> RerankAsk:
+def _ask_again(rows: Sequence[RerankerRow]) -> RerankAsk:
     first = rows[0]
-    items = [HistoryItem(row["item_id"], row["item_input"], row["item_output"]) for row in rows]
-    query = Query(first["query_id"], UserKey(first["tenant"], first["user"]), first["query"])
-    return RerankAsk(query, tuple(Ranked(item, 0.0) for item in items))
+    query = Query(first.key.query_id, first.key.owner, first.query)
+    return RerankAsk(query, tuple(Ranked(row.item, 0.0) for row in rows))

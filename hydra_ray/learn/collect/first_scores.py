@@ -31,15 +31,15 @@ class FirstScores:
 
     def note(self, told: Told) -> None:
         """Takes one unit; one with fewer than two scored answers says nothing."""
-        scores = [score for row in told.reranker for score in (row["score_with"], row["score_without"])]
-        scores += [score for row in told.adapter for score in row["scores"]]
+        scores = [score for row in told.reranker for score in (row.score_with, row.score_without)]
+        scores += [score for row in told.adapter for score in row.scores]
         if len(scores) < 2 or self.differ:
             return
         self._units, self._count = self._units + 1, self._count + len(scores)
         self._scores |= {round(score, 6) for score in scores}
         for row in told.adapter:
-            self._answers |= set(row["candidates"])
-            self._example = (row["candidates"][0], row["gold"]) if row["candidates"] else self._example
+            self._answers |= set(row.candidates)
+            self._example = (row.candidates[0], row.gold) if row.candidates else self._example
 
     @property
     def differ(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from hydra_ray.learn.collect.requests import Asked
+from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow
 from hydra_ray.records import (
     ChatRequest,
     Generation,
@@ -42,8 +43,8 @@ class Told:
         stopped: Why nothing more may be asked; empty when more may.
     """
 
-    reranker: list[dict[str, Any]] = field(default_factory=list)
-    adapter: list[dict[str, Any]] = field(default_factory=list)
+    reranker: list[RerankerRow] = field(default_factory=list)
+    adapter: list[AdapterRow] = field(default_factory=list)
     usage: Usage = field(default_factory=Usage)
     seconds: float = 0.0
     began: float = 0.0
@@ -65,14 +66,24 @@ class Told:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        failed = [[failure.kind, failure.reason, count] for failure, count in self.failed.items()]
-        return {**{f.name: getattr(self, f.name) for f in fields(self)}, "usage": asdict(self.usage), "failed": failed}
+        return {
+            **{f.name: getattr(self, f.name) for f in fields(self)},
+            "reranker": [row.to_columns() for row in self.reranker],
+            "adapter": [row.to_columns() for row in self.adapter],
+            "usage": asdict(self.usage),
+            "failed": [[failure.kind, failure.reason, count] for failure, count in self.failed.items()],
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Told:
         """From plain values."""
-        failed = Counter({Failure(kind, reason): count for kind, reason, count in values["failed"]})
-        return cls(**{**values, "usage": Usage(**values["usage"]), "failed": failed})
+        typed = {
+            "reranker": [RerankerRow.from_columns(row) for row in values["reranker"]],
+            "adapter": [AdapterRow.from_columns(row) for row in values["adapter"]],
+            "usage": Usage(**values["usage"]),
+            "failed": Counter({Failure(kind, reason): count for kind, reason, count in values["failed"]}),
+        }
+        return cls(**{**values, **typed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +135,7 @@ class Asker:
         for item, score in zip(asked.items, with_item, strict=True):
             if score is not None:
                 told.reranker.append(
-                    {
-                        **asked.about,
-                        "item_id": item.id,
-                        "item_input": item.input,
-                        "item_output": item.output,
-                        "score_with": score,
-                        "score_without": without,
-                    }
+                    RerankerRow(asked.key, asked.query, item.id, item.input, item.output, score, without)
                 )
 
     def _adapter_row(self, asked: Asked, answers: tuple[Generation, ...], told: Told) -> None:
@@ -140,14 +144,15 @@ class Asker:
             return
         candidates = distinct_candidates(self.task, joined(answers).texts)
         told.adapter.append(
-            {
-                **asked.about,
-                "gold": asked.gold,
-                "history": list(asked.evidence),
-                "candidates": [candidate.text for candidate in candidates],
-                "votes": [candidate.votes for candidate in candidates],
-                "scores": [self.task.score(candidate.text, asked.gold) for candidate in candidates],
-            }
+            AdapterRow(
+                asked.key,
+                asked.query,
+                gold=asked.gold,
+                history=asked.evidence,
+                candidates=tuple(candidate.text for candidate in candidates),
+                votes=tuple(candidate.votes for candidate in candidates),
+                scores=tuple(self.task.score(candidate.text, asked.gold) for candidate in candidates),
+            )
         )
 
     def _score(self, answer: Generation | None, gold: str) -> float | None:

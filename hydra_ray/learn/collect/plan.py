@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 from hydra_ray.dates import before
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.records import Dataset, HistoryItem, Query, User
 from hydra_ray.steps.seeds import stable_seed
 
@@ -27,6 +28,11 @@ class Unit:
     gold: str
     history: tuple[HistoryItem, ...]
     pseudo: bool
+
+    @property
+    def key(self) -> ExampleKey:
+        """What identifies the query in feedback and in what is learnt from it."""
+        return ExampleKey(*self.query.user, self.query.id, self.pseudo)
 
 
 def calls_of(unit: Unit, items: int, candidate_calls: int) -> int:
@@ -89,7 +95,7 @@ def pseudo_unit(user: User, place: int, same_time: bool = True) -> Unit:
         same_time: Whether items of exactly the same date count as earlier, as in `Dataset`.
     """
     item = user.history[place]
-    query = Query(f"{item.id}@pseudo", user.key, item.input, item.ts, item.item_id)
+    query = Query(ExampleKey.of_item(user.key, item.id).query_id, user.key, item.input, item.ts, item.item_id)
     history = tuple(one for one in user.history[:place] if before(one.ts, item.ts, same=same_time))
     return Unit(query, item.output, history, pseudo=True)
 

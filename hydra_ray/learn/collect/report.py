@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.store import FeedbackStore, unit_key
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
 
@@ -98,7 +98,7 @@ class CollectReport:
 def left_to_ask(units: Sequence[Unit], store: FeedbackStore) -> list[Unit]:
     """The units that the store lacks, in the order of the plan."""
     done = store.done()
-    return [unit for unit in units if unit_key(unit) not in done]
+    return [unit for unit in units if unit.key.unit_id not in done]
 
 
 def record(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.methods import Recipe
 from hydra_ray.records import (
     ChatRequest,
@@ -23,7 +23,8 @@ class Asked:
     """Everything the LLM is asked about one unit, and what its answers are judged by.
 
     Attributes:
-        about: The columns that name the query in each row of feedback.
+        key: Identifies the query in each row of feedback.
+        query: The query's text.
         gold: The user's own answer.
         items: Retrieved items tried one at a time.
         evidence: Answers of the history that the adapter will read.
@@ -32,7 +33,8 @@ class Asked:
         truncated: Texts cut to fit the prompt.
     """
 
-    about: dict[str, Any]
+    key: ExampleKey
+    query: str
     gold: str
     items: tuple[HistoryItem, ...]
     evidence: tuple[str, ...]
@@ -77,7 +79,8 @@ class Questions:
         # Texts cut above are cut again, and counted, in the candidates' prompt.
         several = self.prompter(unit.query, nearest[: recipe.shots])
         return Asked(
-            _about(unit),
+            unit.key,
+            unit.query.input,
             unit.gold,
             tuple(items),
             tuple(item.output for item in nearest[: recipe.evidence]),
@@ -85,8 +88,3 @@ class Questions:
             candidate_requests(several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed),
             several.truncated,
         )
-
-
-def _about(unit: Unit) -> dict[str, Any]:
-    key = unit.query.user
-    return {**key._asdict(), "query_id": unit.query.id, "query": unit.query.input, "pseudo": unit.pseudo}

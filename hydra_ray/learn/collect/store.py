@@ -1,12 +1,11 @@
-"""What the LLM is asked about one query, what its answers teach, and where that is kept."""
+"""The folder that keeps feedback."""
 
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,26 +13,10 @@ import pyarrow.parquet as pq
 from hydra_ray.atomic import replacing, write_text
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.requests import _about
-from hydra_ray.records import (
-    ADAPTER_FEEDBACK,
-    RERANKER_FEEDBACK,
-    HydraError,
-    UserKey,
-)
+from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow, UnitId, UnitRow
+from hydra_ray.records import HydraError, UserKey
 
-log = logging.getLogger(__name__)
-
-
-_UNITS = pa.schema(
-    [("tenant", pa.string()), ("user", pa.string()), ("query_id", pa.string()), ("failed_calls", pa.int32())]
-)
-
-
-_SCHEMAS = {"reranker": RERANKER_FEEDBACK, "adapter": ADAPTER_FEEDBACK, "units": _UNITS}
-
-
-UnitKey = tuple[str, str, str]
+_Row = TypeVar("_Row", RerankerRow, AdapterRow, UnitRow)
 
 
 class FeedbackStore:
@@ -71,40 +54,34 @@ class FeedbackStore:
         """Numbers of the complete parts."""
         return sorted(int(path.name.split(".")[0]) for path in self._folder.glob("*.units.parquet"))
 
-    def done(self) -> set[UnitKey]:
+    def done(self) -> set[UnitId]:
         """Units whose feedback is kept."""
-        rows = self.read("units")
-        return {(row["tenant"], row["user"], row["query_id"]) for row in rows}
+        return {row.unit_id for row in self.read(UnitRow)}
 
-    def read(self, what: str, users: Iterable[UserKey] | None = None) -> list[dict[str, Any]]:
-        """Rows of `reranker`, `adapter` or `units`, of the given users only.
+    def read(self, kind: type[_Row], users: Iterable[UserKey] | None = None) -> list[_Row]:
+        """Rows of a kind, of the given users only.
 
         Rows are ordered by user and query: units are answered in whatever order the LLM takes them, and what
         is learnt must not depend on it.
         """
-        tables = [pq.read_table(self._path(part, what), schema=_SCHEMAS[what]) for part in self.parts()]
-        rows: list[dict[str, Any]] = pa.concat_tables(tables).to_pylist() if tables else []
-        rows.sort(key=lambda row: (row["tenant"], row["user"], row["query_id"]))
+        tables = [pq.read_table(self._path(part, kind), schema=kind.SCHEMA) for part in self.parts()]
+        rows = [kind.from_columns(columns) for table in tables for columns in table.to_pylist()]
+        rows.sort(key=lambda row: row.unit_id)
         if users is None:
             return rows
         wanted = set(users)
-        return [row for row in rows if (row["tenant"], row["user"]) in wanted]
+        return [row for row in rows if row.unit_id[:2] in wanted]
 
     def write(self, part: int, told: Sequence[tuple[Unit, Told]]) -> None:
         """Writes the feedback of finished units as one part."""
-        rows: dict[str, list[dict[str, Any]]] = {
-            "reranker": [row for _, rows in told for row in rows.reranker],
-            "adapter": [row for _, rows in told for row in rows.adapter],
-            "units": [{**_about(unit), "failed_calls": rows.failed.total()} for unit, rows in told],
-        }
-        for what in ("reranker", "adapter", "units"):
-            with replacing(self._path(part, what)) as partial:
-                pq.write_table(pa.Table.from_pylist(rows[what], schema=_SCHEMAS[what]), partial)
+        self._write(part, RerankerRow, [row for _, one in told for row in one.reranker])
+        self._write(part, AdapterRow, [row for _, one in told for row in one.adapter])
+        self._write(part, UnitRow, [UnitRow(*unit.key.unit_id, one.failed.total()) for unit, one in told])
 
-    def _path(self, part: int, what: str) -> Path:
-        return self._folder / f"{part:05d}.{what}.parquet"
+    def _write(self, part: int, kind: type[_Row], rows: Sequence[_Row]) -> None:
+        table = pa.Table.from_pylist([row.to_columns() for row in rows], schema=kind.SCHEMA)
+        with replacing(self._path(part, kind)) as partial:
+            pq.write_table(table, partial)
 
-
-def unit_key(unit: Unit) -> UnitKey:
-    """What a unit is known by in the store."""
-    return (*unit.query.user, unit.query.id)
+    def _path(self, part: int, kind: type[_Row]) -> Path:
+        return self._folder / f"{part:05d}.{kind.NAME}.parquet"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from hydra_ray.atomic import replacing
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.scorer import Scorer
@@ -26,7 +28,7 @@ _SCHEMA = pa.schema(
         ("sizes", pa.list_(pa.int32())),
         ("scores", pa.list_(pa.float32())),
         ("priors", pa.list_(pa.float32())),
-        ("queries", pa.list_(pa.string())),
+        ("evidence_ids", pa.list_(pa.string())),
     ]
 )
 
@@ -55,7 +57,7 @@ def encode_all(
                 sizes,
                 torch.tensor([score for group in groups for score in group.scores]),
                 torch.tensor([p for group in groups for p in group.priors or (0.0,) * len(group.decisions)]),
-                tuple(group.query for group in groups),
+                tuple(group.key.evidence_id for group in groups),
             )
         )
         start = end
@@ -72,7 +74,7 @@ def write_features(path: Path, users: Iterable[tuple[UserKey, UserFeatures]]) ->
             "sizes": one.sizes.tolist(),
             "scores": one.scores.tolist(),
             "priors": one.priors.tolist(),
-            "queries": list(one.queries),
+            "evidence_ids": list(one.evidence_ids),
         }
         for key, one in users
     ]
@@ -93,6 +95,13 @@ def read_features(path: Path) -> Iterator[tuple[UserKey, UserFeatures]]:
                         torch.tensor(row["sizes"]),
                         torch.tensor(row["scores"]),
                         torch.tensor(row["priors"]),
-                        tuple(row["queries"]),
+                        _evidence_ids(UserKey(row["tenant"], row["user"]), row),
                     ),
                 )
+
+
+def _evidence_ids(user: UserKey, row: Mapping[str, Any]) -> tuple[str, ...]:
+    if "evidence_ids" in row:
+        return tuple(row["evidence_ids"])
+    # A fit that was killed may have left a file of before, with the ids of queries instead.
+    return tuple(ExampleKey.of_bare_id(user, query).evidence_id for query in row["queries"])

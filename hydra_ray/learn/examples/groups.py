@@ -8,10 +8,9 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.models.base import RERANKER
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.models.encoder import Texts
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, Query, UserKey
@@ -33,39 +32,44 @@ class Group:
     """Candidates or items that compete for one query of one user.
 
     Attributes:
-        user: Whose query it is.
+        key: Identifies the query.
         decisions: What competes.
         scores: How good each is, 0 (bad) to 1 (good).
         priors: As `UserFeatures.priors`; empty where nothing is known.
-        query: The query's id.
     """
 
-    user: UserKey
+    key: ExampleKey
     decisions: tuple[Texts, ...]
     scores: tuple[float, ...]
     priors: tuple[float, ...] = ()
-    query: str = ""
+
+    @property
+    def user(self) -> UserKey:
+        """Whose query it is."""
+        return self.key.owner
 
 
-def feedback_groups(
-    role: str, rows: Iterable[dict[str, Any]], task: Task, loss: str, seed: int, unsaid: bool
-) -> list[Group]:
-    """Groups of a role from its feedback rows; groups that tell nothing apart are left out.
+def reranker_groups(rows: Iterable[RerankerRow], loss: str) -> list[Group]:
+    """Return a group of items for each query; those that tell nothing apart are left out.
 
     Args:
-        role: Reranker or adapter.
-        rows: Its feedback, queries in one piece each.
-        task: Scores answers.
+        rows: Feedback, a query's rows in one piece and in the retriever's order.
         loss: As the base is trained with.
+    """
+    by_query = groupby(rows, key=lambda row: row.key)
+    return telling(_reranker_group(key, list(members), loss) for key, members in by_query)
+
+
+def adapter_groups(rows: Iterable[AdapterRow], task: Task, seed: int, unsaid: bool) -> list[Group]:
+    """Return a group of answers for each row; those that tell nothing apart are left out.
+
+    Args:
+        rows: Feedback.
+        task: Scores answers.
         seed: Draws allowed answers where there are many.
         unsaid: Whether answers compete that the LLM did not give (`steps.adapt.all_compete`).
     """
-    if role == RERANKER:
-        by_query = groupby(rows, key=lambda row: (row["tenant"], row["user"], row["query_id"]))
-        groups = [_reranker_group(list(members), loss) for _, members in by_query]
-    else:
-        groups = [_adapter_group(row, task, seed, unsaid) for row in rows]
-    return telling(groups)
+    return telling(_adapter_group(row, task, seed, unsaid) for row in rows)
 
 
 def own_answer_groups(
@@ -93,7 +97,7 @@ def own_answer_groups(
     for unit in units:
         wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _TEXTS_OF_OTHERS)
         evidence = [ranked.item.output for ranked in retrieve(unit.query, unit.history, most_evidence)]
-        groups.append(answer_group(unit.query, own_among(unit.gold, wrong, task), evidence))
+        groups.append(answer_group(unit.key, unit.query.input, own_among(unit.gold, wrong, task), evidence))
     return telling(groups)
 
 
@@ -107,16 +111,17 @@ def own_among(own: str, others: Iterable[str], task: Task) -> dict[str, float]:
     return {own: 1.0} | {answer: task.score(answer, own) for answer in others if answer != own}
 
 
-def answer_group(query: Query, scores: Mapping[str, float], evidence: Sequence[str]) -> Group:
+def answer_group(key: ExampleKey, query: str, scores: Mapping[str, float], evidence: Sequence[str]) -> Group:
     """Answers that compete for a query.
 
     Args:
-        query: Its id is the group's.
+        key: Identifies the query.
+        query: The query's text.
         scores: How good each answer is.
         evidence: Answers of retrieved history, nearest first.
     """
-    decisions = tuple(adapter_texts(answer, query.input, evidence) for answer in scores)
-    return Group(query.user, decisions, tuple(scores.values()), query=query.id)
+    decisions = tuple(adapter_texts(answer, query, evidence) for answer in scores)
+    return Group(key, decisions, tuple(scores.values()))
 
 
 def telling(groups: Iterable[Group]) -> list[Group]:
@@ -144,13 +149,11 @@ class AnswersOfOthers:
         return list(answers)[:count]
 
 
-def _reranker_group(rows: list[dict[str, Any]], loss: str) -> Group:
-    first = rows[0]
-    decisions = tuple(
-        reranker_texts(row["query"], HistoryItem(row["item_id"], row["item_input"], row["item_output"])) for row in rows
-    )
-    scores = tuple(_usefulness(row, loss) for row in rows)
-    return Group(UserKey(first["tenant"], first["user"]), decisions, scores, _order(rows), first["query_id"])
+def _reranker_group(key: ExampleKey, rows: Sequence[RerankerRow], loss: str) -> Group:
+    decisions = tuple(reranker_texts(row.query, row.item) for row in rows)
+    # Within a query the score without history is a constant, so a listwise loss needs only the other.
+    scores = tuple(row.score_with if loss == "listwise" else float(row.helped) for row in rows)
+    return Group(key, decisions, scores, _order(rows))
 
 
 def _order(items: Sequence[object]) -> tuple[float, ...]:
@@ -158,31 +161,19 @@ def _order(items: Sequence[object]) -> tuple[float, ...]:
     return tuple(-math.log(rank) for rank in range(1, len(items) + 1))
 
 
-def _usefulness(row: dict[str, Any], loss: str) -> float:
-    # Within a query the score without history is a constant, so a listwise loss needs only the other.
-    if loss == "listwise":
-        return float(row["score_with"])
-    return float(helped(row))
-
-
-def helped(row: Mapping[str, Any]) -> bool:
-    """Whether a history item helped the LLM, or did no harm to an answer that nothing betters."""
-    return row["score_with"] > row["score_without"] or row["score_with"] == row["score_without"] == 1
-
-
-def _adapter_group(row: dict[str, Any], task: Task, seed: int, unsaid: bool) -> Group:
-    scores = dict(zip(row["candidates"], row["scores"], strict=True))
-    votes = dict(zip(row["candidates"], row["votes"], strict=True))
+def _adapter_group(row: AdapterRow, task: Task, seed: int, unsaid: bool) -> Group:
+    scores = dict(zip(row.candidates, row.scores, strict=True))
+    votes = dict(zip(row.candidates, row.votes, strict=True))
     # Only what will be chosen among teaches: where the LLM's texts compete alone, telling them from others' is no use.
     if unsaid:
-        for answer in (row["gold"], *_some_labels(task, row["query_id"], seed, _RIVALS)):
-            scores.setdefault(task.parse(answer) or answer, task.score(answer, row["gold"]))
+        for answer in (row.gold, *_some_labels(task, row.key.query_id, seed, _RIVALS)):
+            scores.setdefault(task.parse(answer) or answer, task.score(answer, row.gold))
         # What the LLM said beside the point is left out, as where candidates are chosen.
         scores = {answer: score for answer, score in scores.items() if answer in task.labels}
     total = sum(votes.get(answer, 0) for answer in scores)
     priors = tuple(log_share(votes.get(answer, 0), total) for answer in scores)
-    decisions = tuple(adapter_texts(answer, row["query"], row["history"]) for answer in scores)
-    return Group(UserKey(row["tenant"], row["user"]), decisions, tuple(scores.values()), priors, row["query_id"])
+    decisions = tuple(adapter_texts(answer, row.query, row.history) for answer in scores)
+    return Group(row.key, decisions, tuple(scores.values()), priors)
 
 
 def _some_labels(task: Task, query_id: str, seed: int, count: int) -> list[str]:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Unit, user_units
-from hydra_ray.learn.collect.store import FeedbackStore, UnitKey, unit_key
-from hydra_ray.learn.examples.groups import AnswersOfOthers, Group, feedback_groups, own_answer_groups
-from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
+from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.learn.examples.groups import (
+    AnswersOfOthers,
+    Group,
+    adapter_groups,
+    own_answer_groups,
+    reranker_groups,
+)
+from hydra_ray.models.base import RERANKER
 from hydra_ray.records import Dataset, Query, User, UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
 from hydra_ray.settings import Settings
@@ -19,7 +26,19 @@ from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.tasks import Task
 
-Rows = Mapping[UserKey, Sequence[dict[str, Any]]]
+_Row = TypeVar("_Row", RerankerRow, AdapterRow)
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackRows:
+    """Rows of feedback by role and user, queries in a fixed order; users without any are left out."""
+
+    reranker: Mapping[UserKey, Sequence[RerankerRow]]
+    adapter: Mapping[UserKey, Sequence[AdapterRow]]
+
+    def of(self, role: str, user: UserKey) -> Sequence[RerankerRow] | Sequence[AdapterRow]:
+        """Return a user's rows of a role."""
+        return self.reranker.get(user, ()) if role == RERANKER else self.adapter.get(user, ())
 
 
 @dataclass(slots=True)
@@ -29,7 +48,7 @@ class Teaching:
     Attributes:
         task: Scores answers.
         dataset: The users.
-        rows: Feedback by role and user.
+        rows: What the LLM's answers told.
         loss: As the base is trained with.
         seed: Draws other answers.
         own_answers: Most history items of a user that teach without an LLM call.
@@ -46,7 +65,7 @@ class Teaching:
 
     task: Task
     dataset: Dataset
-    rows: Mapping[str, Rows]
+    rows: FeedbackRows
     loss: str
     seed: int
     own_answers: int
@@ -62,24 +81,32 @@ class Teaching:
 
     def groups(self, role: str, user: User) -> list[Group]:
         """A user's groups for a role, oldest query first."""
-        rows = self.rows[role].get(user.key, [])
-        groups = feedback_groups(role, rows, self.task, self.loss, self.seed, self.unsaid)
-        asked = {_row_key(row) for row in rows}
-        units = user_units(self.dataset, user, self.own_answers, self.with_golds, self.seed)
-        unasked = [unit for unit in units if unit_key(unit) not in asked]
-        if role == ADAPTER and (self.task.closed or self.zero_call):
+        if role == RERANKER:
+            groups = reranker_groups(self.rows.reranker.get(user.key, ()), self.loss)
+        else:
+            groups = self._adapter_groups(user)
+        # Real queries are newer than all of the history.
+        place: dict[str | None, int] = {item.id: place for place, item in enumerate(user.history)}
+        return sorted(groups, key=lambda group: place.get(group.key.item_id, len(place)))
+
+    def _adapter_groups(self, user: User) -> list[Group]:
+        rows = self.rows.adapter.get(user.key, ())
+        groups = adapter_groups(rows, self.task, self.seed, self.unsaid)
+        if not self.task.closed and not self.zero_call:
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
-            others = None if self.task.closed else self._answers_of_others()
-            retrieve = retriever(self.retriever, self.embed, self.stemmer)
-            groups += own_answer_groups(unasked, self.task, self.seed, others, retrieve, self.evidence)
-        place = {f"{item.id}@pseudo": place for place, item in enumerate(user.history)}
-        return sorted(groups, key=lambda group: place.get(group.query, len(place)))
+            return groups
+        asked = {row.key for row in rows}
+        units = user_units(self.dataset, user, self.own_answers, self.with_golds, self.seed)
+        unasked = [unit for unit in units if unit.key not in asked]
+        others = None if self.task.closed else self._answers_of_others()
+        retrieve = retriever(self.retriever, self.embed, self.stemmer)
+        return groups + own_answer_groups(unasked, self.task, self.seed, others, retrieve, self.evidence)
 
     def mark(self, role: str, user: User) -> str:
         """Changes whenever what the user teaches may have changed."""
         told = [
             [astuple(item) for item in user.history],
-            self.rows[role].get(user.key, []),
+            [row.to_columns() for row in self.rows.of(role, user.key)],
             [
                 self.task.to_json(),
                 self.loss,
@@ -118,9 +145,13 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
         units: Only these units' feedback counts, none when the list is empty; None takes all there is.
     """
     keys = [user.key for user in dataset.users]
-    wanted = None if units is None else {unit_key(unit) for unit in units}
+    wanted = None if units is None else {unit.key for unit in units}
     store = FeedbackStore(settings.feedback_dir)
-    rows = {role: _by_user(store.read(role, keys) if wanted != set() else [], wanted) for role in ROLES}
+    rows = FeedbackRows({}, {})
+    if wanted != set():
+        rows = FeedbackRows(
+            _by_user(store.read(RerankerRow, keys), wanted), _by_user(store.read(AdapterRow, keys), wanted)
+        )
     return Teaching(
         task,
         dataset,
@@ -139,13 +170,9 @@ def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[U
     )
 
 
-def _by_user(rows: Iterable[dict[str, Any]], wanted: set[UnitKey] | None) -> Rows:
-    by_user: dict[UserKey, list[dict[str, Any]]] = {}
+def _by_user(rows: Iterable[_Row], wanted: set[ExampleKey] | None) -> Mapping[UserKey, Sequence[_Row]]:
+    by_user: dict[UserKey, list[_Row]] = {}
     for row in rows:
-        if wanted is None or _row_key(row) in wanted:
-            by_user.setdefault(UserKey(row["tenant"], row["user"]), []).append(row)
+        if wanted is None or row.key in wanted:
+            by_user.setdefault(row.key.owner, []).append(row)
     return by_user
-
-
-def _row_key(row: dict[str, Any]) -> UnitKey:
-    return row["tenant"], row["user"], row["query_id"]

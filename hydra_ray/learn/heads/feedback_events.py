@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import Group, answer_group, other_labels, own_among, telling
-from hydra_ray.records import HistoryItem, Query, UserKey
+from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.tasks import Task
 
 Said = Literal["accepted", "edited", "rejected"]
@@ -50,8 +51,8 @@ def verdict_group(user: UserKey, verdict: Verdict, evidence: Sequence[str], task
         seed: Draws labels.
     """
     # Named as the fit names the item asked again, for which it would draw the same labels.
-    query = Query(f"{verdict.item_id}@pseudo", user, verdict.input)
-    groups = telling([answer_group(query, _scores(verdict, query.id, task, seed), evidence)])
+    key = ExampleKey.of_item(user, verdict.item_id)
+    groups = telling([answer_group(key, verdict.input, _scores(verdict, key.query_id, task, seed), evidence)])
     return groups[0] if groups else None
 
 

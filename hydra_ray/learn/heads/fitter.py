@@ -122,12 +122,7 @@ def evidence_by_item(
     assert isinstance(common, BasisHeads)
     told = evidence(common, batch.pick(batch.z), batch.pick(model.offset(batch, prior_weight)), batch.scores).cpu()
     parts = iter(told.split([size for one in users for size in one.sizes.tolist()]))
-    return [{_item(query): pack(next(parts)) for query in one.queries} for one in users]
-
-
-def _item(query: str) -> str:
-    """The item that was asked again; a real query is none, and may have the id of one."""
-    return query.removesuffix("@pseudo") if query.endswith("@pseudo") else f"{query}@query"
+    return [{name: pack(next(parts)) for name in one.evidence_ids} for one in users]
 
 
 def _least_groups(fit: FitSettings) -> int:

@@ -175,5 +175,5 @@ def test_evidence_is_all_that_a_posterior_depends_on(model, told):
     assert (told[0].dtype, told[0].shape) == (torch.float16, (3, 18))
     (head,) = model.fit("bases", [user], fit_options(pull=0.2, temperature=0.3))
     assert_close(fit(told, pull=0.2, temperature=0.3), head.tensors, atol=0, rtol=0)
-    renamed = replace(user, queries=("a", "b", "c", "d", "e"))
+    renamed = replace(user, evidence_ids=("a", "b", "c", "d", "e"))
     assert_close(model.fit("bases", [renamed], fit_options())[0].tensors, fit(told), atol=0, rtol=0)

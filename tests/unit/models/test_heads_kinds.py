@@ -92,7 +92,7 @@ def test_the_pull_keeps_a_head_near_the_shared_one(kind):
 def test_the_pull_weighs_less_the_more_a_user_has_told(kind):
     model, user = make_model(), with_taste(torch.ones(12), seed=1, groups=1)
     much = replace(user, z=user.z.repeat(20, 1), sizes=user.sizes.repeat(20), scores=user.scores.repeat(20))
-    much = replace(much, priors=torch.zeros(80), queries=user.queries * 20)
+    much = replace(much, priors=torch.zeros(80), evidence_ids=user.evidence_ids * 20)
     little, much = model.fit(kind, [user, much], fit_options(rank=3, pull=1.0, **LONG))
 
     def distance(head):

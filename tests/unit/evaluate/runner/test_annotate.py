@@ -9,6 +9,7 @@ import pytest
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.collect.rows import RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import Base
 from hydra_ray.runtime.loading import load_data
@@ -88,16 +89,8 @@ def test_history_is_judged_as_it_is_ranked_and_held_against_what_helped(settings
     unit = pseudo_unit(ann, 3)
     # In the retriever's order, which is not that of their ids.
     items, helpful = (ann.history[2], ann.history[0]), (False, True)
-    about = {**ann.key._asdict(), "query_id": unit.query.id, "query": unit.query.input, "pseudo": True}
     rows = [
-        {
-            **about,
-            "item_id": item.id,
-            "item_input": item.input,
-            "item_output": item.output,
-            "score_with": float(helps),
-            "score_without": 0.0,
-        }
+        RerankerRow(unit.key, unit.query.input, item.id, item.input, item.output, float(helps), 0.0)
         for item, helps in zip(items, helpful, strict=True)
     ]
     FeedbackStore(settings.feedback_dir).write(0, [(unit, Told(reranker=rows, adapter=[]))])

@@ -7,6 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from hydra_ray.learn.base.worker import Trainee, _optimizer, collate, group_rows
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import Group
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.records import UserKey
@@ -94,6 +95,11 @@ def test_single_weights_learn_ten_times_as_fast_and_do_not_decay(tiny_encoder):
 
 
 def test_groups_of_which_nothing_is_known_have_priors_of_zero():
-    told = Group(UserKey("t", "b"), (("funny", "a film", ()), ("scary", "a film", ())), (1.0, 0.0), (-0.5, -1.0))
+    told = Group(
+        ExampleKey("t", "b", "q", pseudo=False),
+        (("funny", "a film", ()), ("scary", "a film", ())),
+        (1.0, 0.0),
+        (-0.5, -1.0),
+    )
     rows = group_rows([told, replace(told, priors=())], [UserKey("t", "a"), UserKey("t", "b")])
     assert [(row["user"], row["priors"]) for row in rows] == [(1, [-0.5, -1.0]), (1, [0.0, 0.0])]

@@ -43,4 +43,4 @@ def asked_texts(llm):
 
 
 def keys(rows):
-    return [(row["tenant"], row["user"], row["query_id"]) for row in rows]
+    return [row.unit_id for row in rows]

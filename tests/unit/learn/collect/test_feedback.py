@@ -12,7 +12,7 @@ from hydra_ray.learn.collect.labeler import Asker, Told
 from hydra_ray.learn.collect.plan import Unit, calls_of
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.collect.requests import Questions
-from hydra_ray.learn.collect.store import unit_key
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow, UnitRow
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
@@ -33,23 +33,15 @@ def test_the_rows_of_one_query(scripted, tag_task, unit, store, monkeypatch):
 
     llm, reports = scripted(after_two_seconds), []
     report = run([unit], llm, store, tag_task, seen=reports)
-    about = {"tenant": "acme", "user": "ann", "query_id": unit.query.id, "query": unit.query.input, "pseudo": True}
+    about = (ExampleKey("acme", "ann", unit.query.id, pseudo=True), unit.query.input)
     # The items nearest to the query; "a dog" is third.
-    falls, love = (
-        {**about, "item_id": name, "item_input": name, "item_output": output, "score_without": 0.0}
-        for name, output in (("a robot falls", "comedy"), ("a robot in love", "drama"))
-    )
-    rows = store.read("reranker")
-    assert sorted(rows, key=lambda row: row["item_id"]) == [{**falls, "score_with": 1.0}, {**love, "score_with": 0.0}]
-    (row,) = store.read("adapter")
-    assert sorted(row.pop("history")[:2]) == ["comedy", "drama"]
-    assert row == {
-        **about,
-        "gold": "comedy",
-        "candidates": ["comedy", "drama"],
-        "votes": [2, 1],
-        "scores": [1.0, 0.0],
-    }
+    assert sorted(store.read(RerankerRow), key=lambda row: row.item_id) == [
+        RerankerRow(*about, "a robot falls", "a robot falls", "comedy", 1.0, 0.0),
+        RerankerRow(*about, "a robot in love", "a robot in love", "drama", 0.0, 0.0),
+    ]
+    (row,) = store.read(AdapterRow)
+    assert sorted(row.history[:2]) == ["comedy", "drama"]
+    assert row == AdapterRow(*about, "comedy", row.history, ("comedy", "drama"), (2, 1), (1.0, 0.0))
     assert timeless(report) == CollectReport(units=1, usage=Usage(calls=4, prompt_tokens=40, completion_tokens=7))
     assert reports == [report]
     assert (report.ended - report.began, report.call_seconds, report.rate) == (8, 8, 0.5)
@@ -74,8 +66,8 @@ def test_a_plans_cost_is_what_is_asked(scripted, tag_task, unit, store, items):
     llm = scripted(answers)
     run([unit], llm, store, tag_task, items=items)
     assert len(llm.requests) == calls_of(unit, items, 1)
-    assert len(store.read("reranker")) == min(items, 3)
-    assert len(store.read("adapter")[0]["history"]) == 3
+    assert len(store.read(RerankerRow)) == min(items, 3)
+    assert len(store.read(AdapterRow)[0].history) == 3
 
 
 @pytest.mark.parametrize(
@@ -96,14 +88,14 @@ def test_a_refused_request_costs_its_own_rows_and_is_counted(
         return answers(request)
 
     report = run([unit, units[1]], scripted(fail), store, tag_task)
-    mine = unit_key(unit)
-    assert sorted(row["item_id"] for row in store.read("reranker") if keys([row]) == [mine]) == reranker
-    assert keys(store.read("adapter")).count(mine) == adapter
-    assert keys(store.read("adapter")).count(unit_key(units[1])) == 1
+    mine = unit.key.unit_id
+    assert sorted(row.item_id for row in store.read(RerankerRow) if keys([row]) == [mine]) == reranker
+    assert keys(store.read(AdapterRow)).count(mine) == adapter
+    assert keys(store.read(AdapterRow)).count(units[1].key.unit_id) == 1
     assert (report.units, report.failed, report.usage.calls) == (2, {Failure("refused", "too long"): 1}, 4 + 3 - 1)
     assert "1 calls failed (1 refused (too long))" in str(report)
     report.check()
-    assert [row["failed_calls"] for row in store.read("units")] == [1, 0]
+    assert [row.failed_calls for row in store.read(UnitRow)] == [1, 0]
 
 
 @pytest.mark.parametrize("kind", ["busy", "timeout", "connection", "server", "malformed", "key", "other"])
@@ -117,12 +109,12 @@ def test_a_query_of_which_a_call_failed_for_now_is_asked_again(scripted, tag_tas
     assert (report.units, report.unfinished, report.failed) == (1, 1, {Failure(kind, "not now"): 1})
     with pytest.raises(UnfinishedError, match=rf"1 {kind} \(not now\).* asks just those again"):
         report.check()
-    assert store.done() == {unit_key(units[1])}
+    assert store.done() == {units[1].key.unit_id}
     assert "1 queries are unfinished" in str(report)
     again = run([unit, units[1]], scripted(answers), store, tag_task)
     assert (again.kept, again.units, again.unfinished) == (1, 1, 0)
-    for what in ("units", "adapter"):
-        assert sorted(keys(store.read(what))) == sorted([unit_key(unit), unit_key(units[1])])
+    for what in (UnitRow, AdapterRow):
+        assert sorted(keys(store.read(what))) == sorted([unit.key.unit_id, units[1].key.unit_id])
 
 
 def test_a_spent_budget_stops_and_keeps_what_is_whole(scripted, tag_task, units, store):
@@ -136,7 +128,7 @@ def test_a_spent_budget_stops_and_keeps_what_is_whole(scripted, tag_task, units,
     assert (report.units, report.left, report.usage.calls) == (2, 3, 7)
     assert report.failed.total() == 0
     assert "Stopped early with 3 queries left: generator.limits.calls: 7 of 7" in str(report)
-    assert store.done() == {unit_key(unit) for unit in units[:2]}
+    assert store.done() == {unit.key.unit_id for unit in units[:2]}
 
 
 def test_what_is_told_of_a_unit_survives_the_way_between_processes(scripted, tag_task, unit):
@@ -159,15 +151,15 @@ def test_fewer_candidates_are_counted_and_shift_nothing(scripted, tag_task, unit
 
     report = run([unit, units[1]], scripted(fewer), store, tag_task)
     assert (report.missing_candidates, report.failed.total()) == (3, 0)
-    mine, other = store.read("adapter")
-    assert (mine["query_id"], mine["candidates"], mine["votes"]) == (unit.query.id, ["comedy"], [1])
-    assert (other["query_id"], other["candidates"], other["votes"]) == ("film 1", ["comedy", "drama"], [2, 1])
+    mine, other = store.read(AdapterRow)
+    assert (mine.key, mine.candidates, mine.votes) == (unit.key, ("comedy",), (1,))
+    assert (other.key.query_id, other.candidates, other.votes) == ("film 1", ("comedy", "drama"), (2, 1))
 
 
 def test_an_answer_without_text_scores_nothing_and_breaks_nothing(scripted, tag_task, unit, store):
     report = run([unit], scripted(lambda r: answers(r) if r.n > 1 else []), store, tag_task)
-    assert store.read("reranker") == []
-    assert len(store.read("adapter")) == 1
+    assert store.read(RerankerRow) == []
+    assert len(store.read(AdapterRow)) == 1
     assert report.missing_candidates == 3
 
 
@@ -182,7 +174,7 @@ def test_what_is_kept_is_not_asked_again(scripted, tag_task, units, store):
     report = run(units, llm, store, tag_task)
     assert (report.kept, report.units) == (3, 2)
     assert asked_texts(llm) == {"film 3": 1, "film 4": 1}
-    assert keys(store.read("units")) == sorted(unit_key(unit) for unit in units)
+    assert keys(store.read(UnitRow)) == sorted(unit.key.unit_id for unit in units)
     again = scripted(answers)
     assert run(units, again, store, tag_task) == CollectReport(kept=5)
     assert again.requests == []
@@ -209,8 +201,8 @@ def test_killed_and_started_again_no_query_is_missing_or_there_twice(scripted, t
     report = run(units, second, store, tag_task)
     assert not set(asked_texts(second)) & {query for _, _, query in kept}
     assert (report.kept, report.units) == (len(kept), 5 - len(kept))
-    for what in ("units", "reranker", "adapter"):
-        assert sorted(keys(store.read(what))) == sorted(unit_key(unit) for unit in units)
+    for what in (UnitRow, RerankerRow, AdapterRow):
+        assert sorted(keys(store.read(what))) == sorted(unit.key.unit_id for unit in units)
 
 
 def test_by_default_the_greedy_answer_is_asked_beside_the_samples(tag_task, unit):
@@ -234,8 +226,8 @@ def test_killed_while_writing_loses_at_most_the_part(scripted, tag_task, units, 
             run(units, scripted(answers), store, tag_task)
     assert len(store.done()) == 2 * ((fatal - 1) // 3)
     run(units, scripted(answers), store, tag_task)
-    for what in ("units", "reranker", "adapter"):
-        assert sorted(keys(store.read(what))) == sorted(unit_key(unit) for unit in units)
+    for what in (UnitRow, RerankerRow, AdapterRow):
+        assert sorted(keys(store.read(what))) == sorted(unit.key.unit_id for unit in units)
 
 
 def test_what_a_broken_off_write_left_is_ignored(scripted, tag_task, units, store, tmp_path):
@@ -244,14 +236,14 @@ def test_what_a_broken_off_write_left_is_ignored(scripted, tag_task, units, stor
     for name in ("00001.units.parquet.4f0c.partial", "00001.reranker.parquet", "00001.adapter.partial"):
         (folder / name).write_bytes(b"PAR1 broken")
     assert store.parts() == [0]
-    assert len(store.read("reranker")) == 2
+    assert len(store.read(RerankerRow)) == 2
     run(units, scripted(answers), store, tag_task)
     assert store.parts() == [0, 1, 2]
-    assert sorted(keys(store.read("reranker"))) == sorted(unit_key(unit) for unit in units)
+    assert sorted(keys(store.read(RerankerRow))) == sorted(unit.key.unit_id for unit in units)
 
 
 def test_feedback_is_read_of_the_users_asked_for(scripted, tag_task, units, store):
     run(units, scripted(answers), store, tag_task)
     ann, carl = UserKey("acme", "ann"), UserKey("acme", "carl")
-    assert [row["query_id"] for row in store.read("adapter", [carl, ann])] == ["film 0", "film 2", "film 3"]
-    assert store.read("adapter", [UserKey("zeta", "ann")]) == []
+    assert [row.key.query_id for row in store.read(AdapterRow, [carl, ann])] == ["film 0", "film 2", "film 3"]
+    assert store.read(AdapterRow, [UserKey("zeta", "ann")]) == []

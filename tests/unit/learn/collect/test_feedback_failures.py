@@ -6,6 +6,7 @@ from collecting import answers, run
 from hydra_ray.learn.collect import report as collect
 from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.failures import UnfinishedError
@@ -22,7 +23,7 @@ def test_a_dead_generator_stops_the_collection_and_keeps_what_was_there(scripted
     with pytest.raises(UnfinishedError, match=r"stopped early: .* HTTP 503.* The same command goes on") as caught:
         run(units, llm, store, tag_task)
     assert not isinstance(caught.value, GenerateError)
-    assert len(store.done()) == len(store.read("adapter")) == alive // 3
+    assert len(store.done()) == len(store.read(AdapterRow)) == alive // 3
     assert len(llm.requests) == alive + 6
 
 
@@ -53,7 +54,7 @@ def test_refusals_are_how_a_query_ends_where_others_are_answered(scripted, tag_t
         return answers(request)
 
     report = run(units, scripted(seldom), store, tag_task)
-    assert (report.units, report.unfinished, report.failed.total(), len(store.read("adapter"))) == (5, 0, 12, 3)
+    assert (report.units, report.unfinished, report.failed.total(), len(store.read(AdapterRow))) == (5, 0, 12, 3)
     llm = scripted(answers)
     assert run(units, llm, store, tag_task).kept == 5
     assert llm.requests == []

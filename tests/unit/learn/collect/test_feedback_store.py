@@ -2,6 +2,7 @@
 
 import pytest
 
+from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError
 
@@ -12,7 +13,7 @@ def store(tmp_path):
 
 
 def test_no_feedback_is_empty(store):
-    assert (store.parts(), store.done(), store.read("adapter")) == ([], set(), [])
+    assert (store.parts(), store.done(), store.read(AdapterRow)) == ([], set(), [])
 
 
 def test_feedback_of_other_settings_is_refused_and_named(store):

@@ -1,9 +1,11 @@
 import math
+from dataclasses import replace
 
 import pytest
 from defaults import own_answer_groups
 
 from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.examples import groups as made
 from hydra_ray.learn.examples.groups import AnswersOfOthers, Group
 from hydra_ray.models.base import ADAPTER, RERANKER
@@ -15,36 +17,20 @@ STARS = Task(name="stars", kind="rating", labels=("1", "2", "3", "4", "5"))
 
 
 def rerank_row(item, score_with, score_without=0.0, query="q1", user="ann"):
-    return {
-        "tenant": "acme",
-        "user": user,
-        "query_id": query,
-        "query": f"text of {query}",
-        "item_id": item,
-        "item_input": f"input of {item}",
-        "item_output": f"tag of {item}",
-        "score_with": score_with,
-        "score_without": score_without,
-    }
+    key = ExampleKey("acme", user, query, pseudo=False)
+    return RerankerRow(key, f"text of {query}", item, f"input of {item}", f"tag of {item}", score_with, score_without)
 
 
 def adapt_row(candidates, scores, gold="drama", query="q1", votes=None):
-    return {
-        "tenant": "acme",
-        "user": "ann",
-        "query_id": query,
-        "query": "a film",
-        "gold": gold,
-        "history": ["comedy", "drama"],
-        "candidates": candidates,
-        "votes": votes or [1] * len(candidates),
-        "scores": scores,
-    }
+    key, votes = ExampleKey("acme", "ann", query, pseudo=False), votes or [1] * len(candidates)
+    return AdapterRow(key, "a film", gold, ("comedy", "drama"), tuple(candidates), tuple(votes), tuple(scores))
 
 
 def feedback_groups(role, rows, task, loss="listwise", seed=0, unsaid=None):
     """Answers that the LLM did not give compete where the set is closed, unless told."""
-    return made.feedback_groups(role, rows, task, loss, seed, task.closed if unsaid is None else unsaid)
+    if role == RERANKER:
+        return made.reranker_groups(rows, loss)
+    return made.adapter_groups(rows, task, seed, task.closed if unsaid is None else unsaid)
 
 
 def answers(group):
@@ -63,13 +49,12 @@ def test_items_of_one_query_compete(tag_task):
     ]
     groups = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
     assert groups[0] == Group(
-        ANN,
+        rows[0].key,
         (("tag of a: input of a", "text of q1", ()), ("tag of b: input of b", "text of q1", ())),
         (1.0, 0.0),
         (0.0, -math.log(2)),
-        "q1",
     )
-    assert [(group.user, group.query, group.scores) for group in groups] == [
+    assert [(group.user, group.key.query_id, group.scores) for group in groups] == [
         (ANN, "q1", (1, 0)),
         (ANN, "q2", (0, 0.5)),
         (BOB, "q2", (1, 0)),
@@ -128,7 +113,7 @@ def test_what_is_known_of_an_llms_candidate_is_its_share_of_the_votes(tag_task):
     assert (known["comedy"], known["sci-fi"]) == pytest.approx((math.log(6.1 / 8.1), math.log(2.1 / 8.1)))
     # Answers that the LLM did not give have no votes.
     assert known["drama"] == known["dark comedy"] == pytest.approx(math.log(0.1 / 8.1))
-    assert group.query == "q1"
+    assert group.key == row.key
 
 
 def test_free_texts_of_the_llm_are_all_known_by_their_votes():
@@ -139,14 +124,14 @@ def test_free_texts_of_the_llm_are_all_known_by_their_votes():
 
 def test_of_answers_that_no_llm_was_asked_for_nothing_is_known(tag_task, unit, others):
     groups = [*own_answer_groups([unit], tag_task, 0, None), *own_answer_groups([unit], TEXT_TASK, 0, others)]
-    assert [(group.priors, group.query) for group in groups] == [((), unit.query.id)] * 2
+    assert [(group.priors, group.key) for group in groups] == [((), unit.key)] * 2
 
 
 def test_of_many_labels_fifteen_are_drawn_for_each_query():
     task = Task(name="many", kind="classification", labels=tuple(f"tag{n}" for n in range(50)))
     row = adapt_row(["tag1", "tag2"], [0.0, 1.0], gold="tag2")
     drawn = [
-        feedback_groups(ADAPTER, [{**row, "query_id": query}], task, "listwise", seed)[0]
+        feedback_groups(ADAPTER, [replace(row, key=replace(row.key, query_id=query))], task, "listwise", seed)[0]
         for query, seed in (("q1", 0), ("q1", 0), ("q2", 0), ("q1", 1))
     ]
     assert all(15 <= len(group.decisions) <= 17 for group in drawn)

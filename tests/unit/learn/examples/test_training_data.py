@@ -5,8 +5,9 @@ from defaults import SETTINGS
 
 from hydra_ray.learn.collect.labeler import Told
 from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.examples.training_data import Teaching, teaching
+from hydra_ray.learn.examples.training_data import FeedbackRows, Teaching, teaching
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
@@ -24,24 +25,14 @@ def make_user(key, films=FILMS):
 
 
 def adapt_row(user, query_id, query="a robot weeps", gold="drama"):
-    about = {**user.key._asdict(), "query_id": query_id, "query": query, "pseudo": True, "gold": gold}
-    return {**about, "history": ["comedy"], "candidates": ["comedy", gold], "votes": [3, 1], "scores": [0.0, 1.0]}
+    key = ExampleKey(*user.key, query_id, pseudo=True)
+    return AdapterRow(key, query, gold, ("comedy",), ("comedy", gold), (3, 1), (0.0, 1.0))
 
 
 def rerank_rows(user, query_id):
-    about = {**user.key._asdict(), "query_id": query_id, "query": "a robot weeps", "pseudo": True}
+    key = ExampleKey(*user.key, query_id, pseudo=True)
     scores = {"a": 1.0, "b": 0.0}
-    return [
-        {
-            **about,
-            "item_id": name,
-            "item_input": name,
-            "item_output": "drama",
-            "score_with": score,
-            "score_without": 0.0,
-        }
-        for name, score in scores.items()
-    ]
+    return [RerankerRow(key, "a robot weeps", name, name, "drama", score, 0.0) for name, score in scores.items()]
 
 
 @pytest.fixture
@@ -62,7 +53,7 @@ def told(data, tag_task):
     return Teaching(
         tag_task,
         data,
-        rows={role: {} for role in ROLES},
+        rows=FeedbackRows({}, {}),
         loss=base.loss,
         seed=SETTINGS.seed,
         own_answers=10,
@@ -78,7 +69,7 @@ def told(data, tag_task):
 
 
 def queries(groups):
-    return [group.query for group in groups]
+    return [group.key.query_id for group in groups]
 
 
 def good(group):
@@ -100,7 +91,7 @@ def test_no_more_items_teach_than_told(told, ann):
 
 def test_an_item_that_the_llm_was_asked_about_teaches_by_its_answers(told, ann):
     rows = {ANN: [adapt_row(ann, "ann-f9@pseudo", gold="drama")]}
-    groups = replace(told, rows={ADAPTER: rows, RERANKER: {}}).groups(ADAPTER, ann)
+    groups = replace(told, rows=FeedbackRows({}, rows)).groups(ADAPTER, ann)
     assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo"]
     assert [bool(group.priors) for group in groups] == [False, True, False]
 
@@ -112,9 +103,28 @@ def test_real_queries_come_after_history_and_only_where_their_answers_may_be_use
     assert good(groups[-1]) == ["drama"]
 
 
+def test_a_real_query_that_is_named_like_an_item_asked_again_stays_a_query_of_its_own(told, ann, data):
+    named = replace(ann, queries=(replace(ann.queries[0], id="ann-f9@pseudo"),))
+    golds = {"ann-f9@pseudo": "sci-fi"}
+    of_both = replace(told, dataset=replace(data, users=(named, data.users[1]), golds=golds), with_golds=True)
+    # The LLM was asked about the item only.
+    of_both = replace(of_both, rows=FeedbackRows({}, {ANN: [adapt_row(ann, "ann-f9@pseudo")]}))
+    groups = of_both.groups(ADAPTER, named)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo", "ann-f9@pseudo"]
+    assert [group.key.item_id for group in groups] == ["ann-f2", "ann-f9", "ann-f1", None]
+    assert (good(groups[1]), good(groups[3])) == (["drama"], ["sci-fi"])
+    rows = [
+        replace(row, key=replace(row.key, pseudo=pseudo))
+        for pseudo in (True, False)
+        for row in rerank_rows(ann, "ann-f9@pseudo")
+    ]
+    asked = replace(told, rows=FeedbackRows({ANN: rows}, {})).groups(RERANKER, ann)
+    assert [(group.key.pseudo, len(group.scores)) for group in asked] == [(True, 2), (False, 2)]
+
+
 def test_the_reranker_is_taught_by_feedback_oldest_first(told, ann):
     rows = [row for query in ("ann-f1@pseudo", "ann-f2@pseudo") for row in rerank_rows(ann, query)]
-    with_rows = replace(told, rows={RERANKER: {ANN: rows}, ADAPTER: {}})
+    with_rows = replace(told, rows=FeedbackRows({ANN: rows}, {}))
     assert queries(with_rows.groups(RERANKER, ann)) == ["ann-f2@pseudo", "ann-f1@pseudo"]
     assert told.groups(RERANKER, ann) == []
 
@@ -164,10 +174,10 @@ def test_the_mark_changes_with_history(told, ann, history):
 
 
 def test_the_mark_changes_with_the_users_own_feedback_of_its_role(told, ann):
-    hers = replace(told, rows={ADAPTER: {ANN: [adapt_row(ann, "ann-f9@pseudo")]}, RERANKER: {}})
+    hers = replace(told, rows=FeedbackRows({}, {ANN: [adapt_row(ann, "ann-f9@pseudo")]}))
     assert hers.mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
     assert hers.mark(RERANKER, ann) == told.mark(RERANKER, ann)
-    his = replace(told, rows={ADAPTER: {BOB: [adapt_row(make_user(BOB), "bob-f1@pseudo")]}, RERANKER: {}})
+    his = replace(told, rows=FeedbackRows({}, {BOB: [adapt_row(make_user(BOB), "bob-f1@pseudo")]}))
     assert his.mark(ADAPTER, ann) == told.mark(ADAPTER, ann)
 
 
@@ -212,12 +222,12 @@ def settings(tmp_path, data):
 
 def test_all_feedback_of_the_users_is_used_unless_told_which(settings, data, tag_task):
     everything = teaching(settings, tag_task, data, None)
-    assert {key: len(rows) for key, rows in everything.rows[ADAPTER].items()} == {ANN: 2, BOB: 1}
+    assert {key: len(rows) for key, rows in everything.rows.adapter.items()} == {ANN: 2, BOB: 1}
     of_ann = teaching(settings, tag_task, replace(data, users=data.users[:1]), None)
-    assert set(of_ann.rows[ADAPTER]) == {ANN}
+    assert set(of_ann.rows.adapter) == {ANN}
     some = teaching(settings, tag_task, data, [pseudo_unit(data.users[0], 1)])
-    assert [row["query_id"] for row in some.rows[ADAPTER][ANN]] == ["ann-f9@pseudo"]
-    assert BOB not in some.rows[ADAPTER]
+    assert [row.key.query_id for row in some.rows.adapter[ANN]] == ["ann-f9@pseudo"]
+    assert BOB not in some.rows.adapter
     assert not everything.zero_call
     assert not some.zero_call
 
@@ -225,7 +235,7 @@ def test_all_feedback_of_the_users_is_used_unless_told_which(settings, data, tag
 def test_no_units_means_no_calls_and_no_feedback(settings, data, tag_task):
     told = teaching(settings, tag_task, data, [])
     assert told.zero_call
-    assert told.rows == {ADAPTER: {}, RERANKER: {}}
+    assert told.rows == FeedbackRows({}, {})
 
 
 @pytest.mark.parametrize(("users", "with_golds"), [("dev", False), ("train", True)])

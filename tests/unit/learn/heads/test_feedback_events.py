@@ -84,7 +84,7 @@ def test_the_group_reads_as_the_method_asks(tag_task):
         ("drama", "a heist on the moon", ("sci-fi", "drama")),
         ("comedy", "a heist on the moon", ("sci-fi", "drama")),
     )
-    assert (group.user, group.query) == (ANN, "7@pseudo")
+    assert (group.user, group.key.item_id) == (ANN, "7")
 
 
 def test_only_what_was_preferred_becomes_history():

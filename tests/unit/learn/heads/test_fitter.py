@@ -3,6 +3,7 @@ import torch
 from made_up_users import make_model, make_user
 from torch.testing import assert_close
 
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import Group
 from hydra_ray.learn.heads import fitter as head_fit
@@ -118,7 +119,8 @@ def likes(user, best, films=3):
     """The user prefers one label for every film."""
     scores = tuple(float(label == best) for label in LABELS)
     texts = [tuple((label, f"film {number}", ()) for label in LABELS) for number in range(films)]
-    return [Group(user, decisions, scores) for decisions in texts]
+    key = ExampleKey.of_item(user, "a film")
+    return [Group(key, decisions, scores) for decisions in texts]
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))
