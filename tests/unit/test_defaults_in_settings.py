@@ -6,7 +6,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from hydra_ray.learn.progress import TrainState
 from pydantic import BaseModel
 
 from hydra_ray import cli
@@ -15,6 +14,7 @@ from hydra_ray.data.train_demo_generator import measure
 from hydra_ray.evaluate.runner.experiments import Cell
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import Dump
+from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.worker import _Resumed
 from hydra_ray.learn.collect.estimate import Estimate
 from hydra_ray.learn.collect.store import FeedbackStore
