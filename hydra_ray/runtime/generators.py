@@ -186,9 +186,9 @@ def generator_identity(settings: Settings) -> str:
     g = settings.generator
     dtype = g.vllm.dtype if g.backend == "vllm" else g.dtype
     more = {"params": g.params, "extra_body": g.extra_body, "reasoning_tokens": g.reasoning_tokens}
-    told = {name: value for name, value in more.items() if value}
+    further = {name: value for name, value in more.items() if value}
     # Answers that were kept before there were such settings stay of use.
-    return f"{g.backend}|{g.base_url}|{g.model}|{dtype}{f'|{json.dumps(told, sort_keys=True)}' if told else ''}"
+    return f"{g.backend}|{g.base_url}|{g.model}|{dtype}{f'|{json.dumps(further, sort_keys=True)}' if further else ''}"
 
 
 def make_budget(generator: GeneratorSettings) -> Budget:
