@@ -101,7 +101,7 @@ class Feedback(Lenient):
             raise PydanticCustomError("verdict", f"exactly one of accepted, edited and rejected is wanted, not {told}")
         return rejected
 
-    def verdict(self, task: Task) -> Verdict:
+    def event(self, task: Task) -> Verdict:
         """The same as the task reads it.
 
         Raises:
@@ -149,7 +149,7 @@ class UserEndpoints:
         """Learns from what the user said of an answer."""
         key = await self._owner(request, user)
         try:
-            verdict = feedback.verdict(self._task)
+            verdict = feedback.event(self._task)
         except ValueError as error:
             # The message begins with the first wrong field.
             return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])

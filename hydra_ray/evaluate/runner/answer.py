@@ -94,10 +94,10 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
         store = open_store(settings.store_url)
-    made_of = {run: fingerprint(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
-    known = {run: _known(job.path(run), mark) for run, mark in made_of.items()}
-    left = {run: mark for run, mark in made_of.items() if not (kept := known[run]) or not kept.whole}
-    for run in made_of:
+    fingerprints = {run: fingerprint(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
+    known = {run: _known(job.path(run), mark) for run, mark in fingerprints.items()}
+    left = {run: mark for run, mark in fingerprints.items() if not (kept := known[run]) or not kept.whole}
+    for run in fingerprints:
         for _ in queries if run not in left else _finished(known[run]):
             advance(run, len(queries))
     if left:
@@ -111,7 +111,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
 
 def _answer_runs(
     job: Job,
-    made_of: Mapping[str, str],
+    fingerprints: Mapping[str, str],
     known: Mapping[str, Dump | None],
     asked: Sequence[Asked],
     task: Task,
@@ -130,7 +130,7 @@ def _answer_runs(
     book = ProfileBook(writer, store)
     similar, embed = settings.peers.similar_users, make_embedder(settings)
     steps = LocalSteps(dataset, base, store, recipe, similar, peers, book, embed)
-    methods = _methods(list(made_of), steps, generator, settings, task, dataset)
+    methods = _methods(list(fingerprints), steps, generator, settings, task, dataset)
     judged = judged_history(settings, dataset, base, partial(advance, JUDGING)) if base is not None else ()
     about: dict[str, Any] = {
         "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
@@ -151,7 +151,7 @@ def _answer_runs(
             about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
             about["train_users"] = _train_users(job.cell, run, trained)
             split = settings.data.split
-            dump = Dump(task, split, run, job.cell.seed, rows, **about, made_of=made_of[run])
+            dump = Dump(task, split, run, job.cell.seed, rows, **about, made_of=fingerprints[run])
             if log.nothing_answered:
                 held_back.append(dump)
             else:

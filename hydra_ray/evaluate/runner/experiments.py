@@ -82,13 +82,13 @@ def prepare(cell: Cell, listener: ProgressListener) -> None:
     train = _with(settings, users="train")
     if cell.train_users is not None:
         train = _with(train, data=_with(train.data, max_users=cell.train_users))
-    made_of, note = _made_of(train), settings.model_dir / "base_made_of.txt"
-    if not note.exists() or note.read_text() != made_of:
+    wanted, note = _made_of(train), settings.model_dir / "base_made_of.txt"
+    if not note.exists() or note.read_text() != wanted:
         _whole(collect_feedback(train, listener))
         # None while training: what a killed one leaves may be either base.
         note.unlink(missing_ok=True)
         train_base(train, listener)
-        write_text(note, made_of)
+        write_text(note, wanted)
     fitted = fit_users(_with(settings, users=_fitted_users(settings)), listener)
     if fitted.collected is not None:
         _whole(fitted.collected)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_ray.evaluate.runner.answer import _made_of as answers_made_of
-from hydra_ray.evaluate.runner.experiments import _made_of as base_made_of
+from hydra_ray.evaluate.runner.answer import _made_of as answers_fingerprint
+from hydra_ray.evaluate.runner.experiments import _made_of as base_fingerprint
 from hydra_ray.learn.collect.plan import Unit
 from hydra_ray.learn.collect.setup import asked_with, make_questions
 from hydra_ray.learn.examples.training_data import teaching
@@ -91,8 +91,8 @@ def _everything_kept(own, people, tag_task):
         "feedback": asked_with(own, tag_task),
         "heads": [told.mark(role, user) for role in ("reranker", "adapter")],
         "profiles": make_profile_rules(own, tag_task).others,
-        "runs": answers_made_of(own, "hydra", people, None, None),
-        "base": base_made_of(own),
+        "runs": answers_fingerprint(own, "hydra", people, None, None),
+        "base": base_fingerprint(own),
     }
 
 
