@@ -15,7 +15,7 @@ from torch import nn
 from hydra_ray.data.simulated import simulate
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.learn.heads.fitter import Choice, HeadFitter
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
@@ -38,7 +38,7 @@ _LABELS = (
 
 _TENANT = "default"
 
-User = tuple[UserKey, list[Group]]
+User = tuple[UserKey, list[RankingGroup]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +105,10 @@ def made_up_users(count: int, distinct: bool, seed: int = 0) -> list[User]:
         groups = []
         for number, film in enumerate(person.history):
             own = _own_answers(other.history, number) if distinct else tuple(random.sample(_LABELS, CANDIDATES))
-            evidence = random.choices(_LABELS, k=GROUPS)
-            decisions = tuple(adapter_texts(answer, film.input, evidence) for answer in own)
+            history_answers = random.choices(_LABELS, k=GROUPS)
+            decisions = tuple(adapter_texts(answer, film.input, history_answers) for answer in own)
             scores = (1.0, *[0.0] * (CANDIDATES - 1))
-            groups.append(Group(ExampleKey.of_item(person.key, film.id), decisions, scores))
+            groups.append(RankingGroup(ExampleKey.of_item(person.key, film.id), decisions, scores))
         users.append((person.key, groups))
     return users
 
@@ -179,7 +179,7 @@ class Peer:
             torch.cuda.synchronize(self._device)
         return time.perf_counter() - begin
 
-    def _step(self, groups: Sequence[Group]) -> None:
+    def _step(self, groups: Sequence[RankingGroup]) -> None:
         texts = [decision for group in groups for decision in group.decisions]
         z = self._scorer.encoder.features(texts, _TEXTS_AT_ONCE).to(self._device)
         rows = [self._rows[group.user] for group in groups for _ in group.decisions]
@@ -193,7 +193,7 @@ class Peer:
         self._optimizer.step()
 
 
-def _length(group: Group) -> int:
+def _length(group: RankingGroup) -> int:
     return sum(len(text) for judged, by, told in group.decisions for text in {judged, by, *told})
 
 

@@ -25,11 +25,11 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from hydra_ray.learn.collect.job import planned_units
+from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.collect.pipeline import ask_all
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport, record
-from hydra_ray.learn.collect.setup import make_askers, make_questions
+from hydra_ray.learn.collect.setup import make_generator_pool, make_request_writer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import ChatRequest
 from hydra_ray.runtime.cluster import cluster
@@ -68,14 +68,14 @@ async def straight(generator: Generator, requests: Sequence[ChatRequest]) -> Sid
     return Side(len(answers), sum(answer.usage.prompt_tokens for answer in answers), seconds)
 
 
-def collected(settings: Settings, task: Task, units: Sequence[Unit]) -> Side:
+def collected(settings: Settings, task: Task, examples: Sequence[Example]) -> Side:
     """The same requests through a collection into an empty folder, with an empty cache."""
     with tempfile.TemporaryDirectory() as folder:
         empty = settings.model_copy(update={"out": Path(folder)})
         start = time.time()
-        answers = ask_all(units, make_askers(empty, task))
+        answers = ask_all(examples, make_generator_pool(empty, task))
         store, log = FeedbackStore(empty.feedback_dir), FailureLog(settings.generator.max_failure_share)
-        report = record(units, answers, store, CollectReport(), lambda _: None, log, None)
+        report = record(examples, answers, store, CollectReport(), lambda _: None, log, None)
         if report.failed:
             raise SystemExit(f"calls failed, so the sides did different work: {report}")
     return Side(report.usage.calls, report.usage.prompt_tokens, report.ended - report.began, report.began - start)
@@ -92,9 +92,9 @@ def main() -> None:
     settings = load_settings(arguments.settings, arguments.overrides)
     settings = settings.model_copy(update={"generator": settings.generator.model_copy(update={"cache": None})})
     task, dataset = chosen_users(settings)
-    units = planned_units(settings, dataset)[: arguments.queries]
-    questions = make_questions(settings, task)
-    by_key = {ask_key("", request): request for unit in units for request in questions(unit).requests}
+    examples = planned_examples(settings, dataset)[: arguments.queries]
+    questions = make_request_writer(settings, task)
+    by_key = {ask_key("", request): request for example in examples for request in questions(example).requests}
     requests = list(by_key.values())
 
     sides: dict[str, list[Side]] = {"straight": [], "collection": []}
@@ -104,7 +104,7 @@ def main() -> None:
             # The first request loads kernels and opens connections.
             asyncio.run(straight(generator, requests[:4]))
             sides["straight"].append(asyncio.run(straight(make_backend(settings), requests)))
-            sides["collection"].append(collected(settings, task, units))
+            sides["collection"].append(collected(settings, task, examples))
 
     console = Console()
     g = settings.generator
@@ -124,14 +124,16 @@ def main() -> None:
     console.print(table)
     rate = {name: median(run.rate for run in runs) for name, runs in sides.items()}
     ratio = rate["collection"] / rate["straight"]
-    console.print(f"collection / straight: {ratio:.3f} of the calls a second ({len(units)} queries, {ROUNDS} rounds)")
+    console.print(
+        f"collection / straight: {ratio:.3f} of the calls a second ({len(examples)} queries, {ROUNDS} rounds)"
+    )
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     result = {
         "schema": "hydra-ray/benchmark/feedback/v1",
         "backend": g.backend,
         "model": Path(g.model).name,
         "concurrency": g.concurrency,
-        "queries": len(units),
+        "queries": len(examples),
         "sides": {name: [asdict(run) for run in runs] for name, runs in sides.items()},
         "ratio": ratio,
     }

@@ -35,7 +35,7 @@ from rich.table import Table
 from scoring import generated_user
 
 from hydra_ray.learn.examples.features import read_features, write_features
-from hydra_ray.learn.heads.fitter import Choice, HeadFitter, User
+from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter, User
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings, HeadSettings
@@ -71,7 +71,7 @@ _SMALL = Sizes(2, 1, 8, 2, 48, (300, 600))
 
 def fitter(kind: str, width: int, device: torch.device) -> HeadFitter:
     """Fits heads of a kind in 60 steps, at rank 8."""
-    choice = Choice(FitSettings(head=HeadSettings(kind=kind, rank=RANK), steps=60))
+    choice = FitChoice(FitSettings(head=HeadSettings(kind=kind, rank=RANK), steps=60))
     return HeadFitter(HeadModel(width).to(device).eval(), lambda features: choice, "listwise")
 
 

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HEAD_KINDS, Head, HeadModel
-from hydra_ray.models.heads.bases import BasisHeads, evidence
+from hydra_ray.models.heads.bases import BasisHeads, history_answers
 from hydra_ray.models.heads.online import head_of, pack
 
 ITEMS, PER_ITEM = 64, 8
@@ -68,16 +68,16 @@ def measure_sizes(width: int = 768) -> dict[str, dict[str, int]]:
     """Bytes of one head of each kind, and of the evidence that `bases` keeps to learn online."""
     heads = {kind: fitted_head(kind, width) for kind in HEAD_KINDS}
     sizes = {kind: {"disk": len(head.to_bytes()), "memory": head.nbytes} for kind, head in heads.items()}
-    kept = told_of(HeadModel(width), generated_user(width, ITEMS, PER_ITEM)).nbytes
+    kept = data_of(HeadModel(width), generated_user(width, ITEMS, PER_ITEM)).nbytes
     return {**sizes, f"evidence of bases, {ITEMS} items of {PER_ITEM}": {"disk": kept, "memory": kept}}
 
 
 @torch.no_grad()
-def told_of(model: HeadModel, features: UserFeatures) -> Tensor:
+def data_of(model: HeadModel, features: UserFeatures) -> Tensor:
     """What a `bases` head's posterior depends on."""
     common = model.common("bases")
     assert isinstance(common, BasisHeads)
-    return evidence(common, features.z, model.shared(features.z), features.scores)
+    return history_answers(common, features.z, model.shared(features.z), features.scores)
 
 
 def measure_update(rounds: int) -> Times:
@@ -88,8 +88,8 @@ def measure_update(rounds: int) -> Times:
     def prepare() -> Callable[[], object]:
         # Another user each time.
         new = generated_user(WIDTH, 1, PER_ITEM)
-        old = [pack(one) for one in told_of(model, generated_user(WIDTH, ITEMS, PER_ITEM)).split(PER_ITEM)]
-        return lambda: head_of([*old, pack(told_of(model, new))], bases, "listwise", ABOUT)
+        old = [pack(one) for one in data_of(model, generated_user(WIDTH, ITEMS, PER_ITEM)).split(PER_ITEM)]
+        return lambda: head_of([*old, pack(data_of(model, new))], bases, "listwise", ABOUT)
 
     # As a replica that serves has: Ray gives it one.
     torch.set_num_threads(1)

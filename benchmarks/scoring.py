@@ -211,8 +211,8 @@ def generated_user(width: int, items: int, per_item: int = 8) -> UserFeatures:
     decisions = items * per_item
     scores = (torch.arange(decisions) % per_item == 0).float()
     sizes = torch.full((items,), per_item)
-    evidence_ids = tuple(map(str, range(items)))
-    return UserFeatures(torch.randn(decisions, width), sizes, scores, torch.zeros(decisions), evidence_ids)
+    observation_ids = tuple(map(str, range(items)))
+    return UserFeatures(torch.randn(decisions, width), sizes, scores, torch.zeros(decisions), observation_ids)
 
 
 def ratios(found: Mapping[Case, Scored], sizes: ScoringSizes) -> dict[str, float]:

@@ -17,7 +17,7 @@ from hydra_ray.settings import Settings
 
 # Jobs are imported where they are called: torch and Ray take seconds.
 if TYPE_CHECKING:
-    from hydra_ray.evaluate.results import Outcome
+    from hydra_ray.evaluate.results import ComparisonResult
     from hydra_ray.learn.base.job import TrainReport
     from hydra_ray.learn.collect.report import CollectReport
     from hydra_ray.learn.heads.job import FitReport
@@ -125,7 +125,7 @@ def write_profiles(
     return job.write_profiles(settings, listener, tuple(KINDS if kinds is None else kinds))
 
 
-def evaluate(settings: Settings, listener: ProgressListener = SILENT) -> Outcome:
+def evaluate(settings: Settings, listener: ProgressListener = SILENT) -> ComparisonResult:
     """Compares methods over tasks and training seeds, and writes results, a report and all answers to `out`.
 
     Args:

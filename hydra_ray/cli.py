@@ -160,9 +160,9 @@ def tune(
     best there you set yourself (method.shots, method.retriever), since feedback has to be collected with it.
     """
     if asked is not None:
-        from hydra_ray.learn.tune.prompting import asked_table, search_asking
+        from hydra_ray.learn.tune.prompting import prompt_table, search_prompts
 
-        console.print(asked_table(search_asking(_load(settings, overrides), asked, progress)))
+        console.print(prompt_table(search_prompts(_load(settings, overrides), asked, progress)))
         return
     from hydra_ray.learn.tune.report import plot_search, tuned_table
     from hydra_ray.learn.tune.space import load_search
@@ -213,10 +213,10 @@ def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     With evaluate.tasks, seeds or train_users it first collects, trains and fits what each needs; else it takes the base
     in model.dir. What is there already is not done again: a killed evaluation goes on where it was.
     """
-    from hydra_ray.evaluate.reporting.tables import outcome_tables
+    from hydra_ray.evaluate.reporting.tables import result_tables
 
     tree = _load(settings, overrides)
-    console.print(*outcome_tables(api.evaluate(tree, progress)))
+    console.print(*result_tables(api.evaluate(tree, progress)))
     if tree.evaluate.curves:
         from hydra_ray.evaluate.curves.measure import measure_curves
         from hydra_ray.evaluate.curves.report import curve_tables
@@ -253,12 +253,12 @@ def report(
     overrides: Overrides = None,
 ) -> None:
     """Scores answers that are there already, e.g. somebody else's dumps, and writes what `evaluate` writes; no LLM."""
-    from hydra_ray.evaluate.reporting.tables import outcome_tables
+    from hydra_ray.evaluate.reporting.tables import result_tables
     from hydra_ray.evaluate.run import score
-    from hydra_ray.evaluate.runs import read_dumps
+    from hydra_ray.evaluate.runs import read_runs
 
     tree = _load(settings, overrides)
-    console.print(*outcome_tables(score(read_dumps(dumps), tree)))
+    console.print(*result_tables(score(read_runs(dumps), tree)))
     console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray.data.simulated import Preference, labels_in, simulate
-from hydra_ray.evaluate.reporting.tables import outcome_tables
+from hydra_ray.evaluate.reporting.tables import result_tables
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
@@ -66,7 +66,7 @@ def run_demo(out: Path, console: Console) -> None:
         fit_users(settings.model_copy(update={"users": "dev"}), progress)
         progress.heading("4 Evaluate: those users' next queries")
         dev = settings.model_copy(update={"data": data.model_copy(update={"split": "dev"})})
-        console.print(*outcome_tables(evaluate(dev, progress)))
+        console.print(*result_tables(evaluate(dev, progress)))
         progress.heading("5 Serve: the same request of two users")
         dataset, preferences = simulate(
             users=data.dev_users,
@@ -113,11 +113,11 @@ def find_contrast(dataset: Dataset, preferences: dict[Any, Preference]) -> Contr
     best, contrast = -1, None
     for query in (query for user in dataset.users for query in user.queries):
         labels = labels_in(query.input)
-        evidence = [(user, preferences[user.key].choose(labels), _evidence(user, labels)) for user in dataset.users]
-        for (first, a, told_a), (second, b, told_b) in combinations(evidence, 2):
-            told = min(told_a[a], told_b[b])
-            if a != b and told > best:
-                best, contrast = told, Contrast(query.input, first, second)
+        people = [(user, preferences[user.key].choose(labels), _chosen_before(user, labels)) for user in dataset.users]
+        for (first, a, seen_a), (second, b, seen_b) in combinations(people, 2):
+            chosen = min(seen_a[a], seen_b[b])
+            if a != b and chosen > best:
+                best, contrast = chosen, Contrast(query.input, first, second)
     assert contrast is not None, "people with random preferences disagree somewhere"
     return contrast
 
@@ -132,14 +132,14 @@ def explain(user: User, preference: Preference, text: str, reply: dict[str, Any]
     table.add_row("candidates with the LLM's votes, best first", votes)
     shown = "\n".join(f"{item['input']} -> {item['output']}" for item in hydra["history"])
     table.add_row("history shown to the LLM", shown)
-    told = ", ".join(f"{label} {count}x" for label, count in _evidence(user, labels).items())
-    table.add_row("what this user chose among these before", told)
+    chosen = ", ".join(f"{label} {count}x" for label, count in _chosen_before(user, labels).items())
+    table.add_row("what this user chose among these before", chosen)
     table.add_row("hidden preference of the simulation", hidden)
     table.add_row("judged by", f"{hydra['head']} head" + (f", without {hydra['degraded']}" * bool(hydra["degraded"])))
     return table
 
 
-def _evidence(user: User, labels: tuple[str, ...]) -> dict[str, int]:
+def _chosen_before(user: User, labels: tuple[str, ...]) -> dict[str, int]:
     """How often the user chose each of these labels over another one of them."""
     chosen = dict.fromkeys(labels, 0)
     for item in user.history:

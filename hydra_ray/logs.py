@@ -121,10 +121,10 @@ def _causes(error: BaseException | None) -> Iterator[str]:
     while error is not None:
         # Ray's errors hold whole tracebacks; the last line says what went wrong.
         words = next((line for line in reversed(str(error).splitlines()) if line.strip()), "")
-        told = f"{type(error).__name__}: {words.strip()[:300]}" if words else type(error).__name__
-        if told not in seen:
-            yield told
-        seen.add(told)
+        message = f"{type(error).__name__}: {words.strip()[:300]}" if words else type(error).__name__
+        if message not in seen:
+            yield message
+        seen.add(message)
         error = error.__cause__
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_ray.data import chat, lamp, reviews, simulated, table
 from hydra_ray.data.split import Split
-from hydra_ray.evaluate.results import Outcome
-from hydra_ray.evaluate.runs import Dump
+from hydra_ray.evaluate.results import ComparisonResult
+from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.evaluate.scoring import score as scoring
 from hydra_ray.learn.collect.estimate import Estimate
 from hydra_ray.learn.collect.estimate import estimate as estimate_requests
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.methods import Recipe
 from hydra_ray.records import Dataset, HistoryItem, Query, Ranked
 from hydra_ray.runtime import factory as assembly
@@ -69,10 +69,10 @@ def local_steps(dataset: Dataset, **other: Any) -> LocalSteps:
     return LocalSteps(dataset, **{**how, **other})
 
 
-def score_dumps(dumps: Sequence[Dump], **other: Any) -> Outcome:
+def score_runs(dumps: Sequence[RunRecord], **other: Any) -> ComparisonResult:
     wanted = SETTINGS.evaluate
     how = {"resamples": wanted.bootstrap, "seed": SETTINGS.seed, "baselines": wanted.baselines, "folds": wanted.folds}
-    return scoring.score_dumps(dumps, **{**how, **other})
+    return scoring.score_runs(dumps, **{**how, **other})
 
 
 # What heads and bases are fitted with.
@@ -84,12 +84,12 @@ def fit_options(**other: Any) -> FitOptions:
     return replace(head_fit.fit_options(SETTINGS.fit, SETTINGS.base.loss), **other)
 
 
-def posterior(told: Tensor, group: Tensor, owner: Tensor, users: int, **other: Any) -> dict[str, Tensor]:
+def posterior(observed: Tensor, group: Tensor, owner: Tensor, users: int, **other: Any) -> dict[str, Tensor]:
     from hydra_ray.models.heads import bases
 
     fit = SETTINGS.fit
     how = {"pull": fit.pull, "loss": SETTINGS.base.loss, "temperature": fit.temperature}
-    return bases.posterior(told, group, owner, users, **{**how, **other})
+    return bases.posterior(observed, group, owner, users, **{**how, **other})
 
 
 def taste(batch: Any, counted: Tensor | None = None) -> Tensor:
@@ -127,13 +127,13 @@ def load_base(folder: Path) -> Base:
 
 
 def own_answer_groups(
-    units: Iterable[Unit], task: Task, seed: int, others: groups.AnswersOfOthers | None, **other: Any
-) -> list[groups.Group]:
+    examples: Iterable[Example], task: Task, seed: int, others: groups.AnswersOfOthers | None, **other: Any
+) -> list[groups.RankingGroup]:
     from hydra_ray.learn.examples import groups
 
     method = SETTINGS.method
     how = {"retrieve": retriever(method.retriever, None), "most_evidence": method.evidence}
-    return groups.own_answer_groups(units, task, seed, others, **{**how, **other})
+    return groups.own_answer_groups(examples, task, seed, others, **{**how, **other})
 
 
 def estimate(*what: Any, **other: Any) -> Estimate:

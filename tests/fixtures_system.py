@@ -12,7 +12,7 @@ from hydra_ray.progress import SILENT
 from hydra_ray.settings import RaySettings, Settings
 
 if TYPE_CHECKING:
-    from hydra_ray.evaluate.results import TaskOutcome
+    from hydra_ray.evaluate.results import TaskResult
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="session")
-def demo_results(ray_cluster: None, demo_settings: Settings) -> TaskOutcome:
+def demo_results(ray_cluster: None, demo_settings: Settings) -> TaskResult:
     """The demo's collect, train, fit and evaluate, once for all tests."""
     from hydra_ray.evaluate.run import evaluate
     from hydra_ray.learn.base.job import train_base

@@ -10,16 +10,16 @@ import numpy as np
 from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.results import (
     Bin,
+    ComparisonResult,
     Cost,
     CurvePoint,
-    Fate,
     Headline,
-    Outcome,
     Pair,
     Slice,
     TaskHeadline,
-    TaskOutcome,
+    TaskResult,
     UserGain,
+    WinLoss,
 )
 
 CONTROLS = ("shared-head", "other-head", "majority-vote", "random-candidate", "best-candidate")
@@ -58,7 +58,7 @@ def made_task(
     users: int = 60,
     seed: int = 0,
     **changed: Any,
-) -> TaskOutcome:
+) -> TaskResult:
     """One task of which everything is known; `changed` replaces what it is told."""
     rng = np.random.default_rng(seed)
     metrics = METRICS[kind]
@@ -113,7 +113,7 @@ def made_task(
                 ("item", "unseen", 38),
             )
         ),
-        "fates": {m: Fate(0.9 - worse[m] - 0.4, 0.4 + 0.1, worse[m]) for m in methods if m != "zero-shot"},
+        "fates": {m: WinLoss(0.9 - worse[m] - 0.4, 0.4 + 0.1, worse[m]) for m in methods if m != "zero-shot"},
         "costs": {
             m: Cost(
                 8.0 if "hydra" in m else 1.0, float(rng.uniform(80, 2400)), float(rng.uniform(3, 200)), 0.42, 0.0, 0.01
@@ -137,10 +137,10 @@ def made_task(
         "missing": {"rag": 3} if "rag" in methods else {},
         "headline": TaskHeadline(Interval(0.091, 0.021, 0.164, 300), {"rag": 4, "icl": 1}, interval(0.41, 0.2)),
     }
-    return TaskOutcome(**{**whole, **changed})
+    return TaskResult(**{**whole, **changed})
 
 
-def bare_task(**changed: Any) -> TaskOutcome:
+def bare_task(**changed: Any) -> TaskResult:
     """One method, one user, and nothing else known."""
     parts = ("seeds", "controls", "pairs", "slices", "gains", "calibration", "by_candidates", "by_users")
     nothing: dict[str, Any] = dict.fromkeys(parts, ())
@@ -152,6 +152,8 @@ def bare_task(**changed: Any) -> TaskOutcome:
     )
 
 
-def made_outcome(*tasks: TaskOutcome) -> Outcome:
+def made_outcome(*tasks: TaskResult) -> ComparisonResult:
     """The tasks with a headline over them, or one task."""
-    return Outcome(tasks or (made_task(),), Headline(Interval(0.0873, 0.0312, 0.1405, 900), interval(0.384, 0.11)))
+    return ComparisonResult(
+        tasks or (made_task(),), Headline(Interval(0.0873, 0.0312, 0.1405, 900), interval(0.384, 0.11))
+    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra_ray.evaluate.runs import Asked, Dump, Row
-from hydra_ray.evaluate.scoring.align import stack_runs
-from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord
+from hydra_ray.evaluate.scoring.align import align_runs
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Answer, Candidate, Query, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure
@@ -20,11 +20,11 @@ TITLES = Task(name="titles", kind="generation")
 RIGHT, WRONG = "comedy", "drama"
 
 
-def asked(user: str, query: str, gold: str = RIGHT, **known: Any) -> Asked:
-    return Asked(Query(query, UserKey("acme", user), f"about {query}"), gold, **known)
+def asked(user: str, query: str, gold: str = RIGHT, **known: Any) -> EvalQuery:
+    return EvalQuery(Query(query, UserKey("acme", user), f"about {query}"), gold, **known)
 
 
-def row(known: Asked, output: str | None, candidates: Sequence[Candidate] = (), **answer: Any) -> Row:
+def row(known: EvalQuery, output: str | None, candidates: Sequence[Candidate] = (), **answer: Any) -> Row:
     """An answer; None where the LLM refused to give one, or why there is none."""
     seconds = answer.pop("seconds", 0.0)
     if output is None:
@@ -32,11 +32,11 @@ def row(known: Asked, output: str | None, candidates: Sequence[Candidate] = (), 
     return Row(known, Answer(known.query.id, output, candidates=tuple(candidates), **answer), seconds)
 
 
-def run(method: str, rows: Sequence[Row], task: Task = TAGS, seed: int = 0, **about: Any) -> Dump:
-    return Dump(task, "dev", method, seed, tuple(rows), **about)
+def run(method: str, rows: Sequence[Row], task: Task = TAGS, seed: int = 0, **about: Any) -> RunRecord:
+    return RunRecord(task, "dev", method, seed, tuple(rows), **about)
 
 
-def runs(outputs: Mapping[str, Mapping[str, str]], task: Task = TAGS, seed: int = 0, **about: Any) -> list[Dump]:
+def runs(outputs: Mapping[str, Mapping[str, str]], task: Task = TAGS, seed: int = 0, **about: Any) -> list[RunRecord]:
     """A run a method from the users' hits and misses.
 
     Args:
@@ -68,10 +68,10 @@ def judged(weight: float = 1.0, **offered: tuple[int, float]) -> list[Candidate]
     return sorted(found, key=lambda candidate: -candidate.score)
 
 
-def board(dumps: Sequence[Dump], resamples: int = 200, seed: int = 0) -> Board:
+def scoreboard(records: Sequence[RunRecord], resamples: int = 200, seed: int = 0) -> Scoreboard:
     """Without the controls that scoring adds."""
-    stack = stack_runs(dumps)
-    return Board(stack, {method: stack.outputs(method) for method in stack.rows}, resamples, seed)
+    aligned = align_runs(records)
+    return Scoreboard(aligned, {method: aligned.outputs(method) for method in aligned.rows}, resamples, seed)
 
 
 def usage(calls: int = 0, cached: int = 0) -> Usage:

@@ -29,7 +29,7 @@ def with_taste(taste: torch.Tensor, seed: int, groups: int = 6, size: int = 4) -
     """A user who prefers, in every group, what points furthest along their taste, shape (width,)."""
     user = make_user(seed, [size] * groups, len(taste))
     best = (user.z.view(groups, size, -1) @ taste).argmax(dim=1)
-    return UserFeatures(user.z, user.sizes, F.one_hot(best, size).flatten().float(), user.priors, user.evidence_ids)
+    return UserFeatures(user.z, user.sizes, F.one_hot(best, size).flatten().float(), user.priors, user.observation_ids)
 
 
 def make_model(width: int = WIDTH, seed: int = 0) -> HeadModel:
@@ -51,5 +51,5 @@ def only(user: UserFeatures, numbers: Sequence[int]) -> UserFeatures:
     groups = [user.groups(number, number + 1) for number in numbers]
     return UserFeatures(
         *(torch.cat([getattr(group, name) for group in groups]) for name in ("z", "sizes", "scores", "priors")),
-        tuple(name for group in groups for name in group.evidence_ids),
+        tuple(name for group in groups for name in group.observation_ids),
     )

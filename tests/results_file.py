@@ -10,15 +10,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hydra_ray.evaluate.reporting.files import SCHEMA
-from hydra_ray.evaluate.results import Outcome
+from hydra_ray.evaluate.results import ComparisonResult
 
-_OUTCOME: TypeAdapter[Outcome] = TypeAdapter(Outcome)
+_RESULT: TypeAdapter[ComparisonResult] = TypeAdapter(ComparisonResult)
 
 
-def read_outcome(path: Path) -> Outcome:
+def read_result(path: Path) -> ComparisonResult:
     values = json.loads(path.read_text(encoding="utf-8"), object_hook=_with_ends)
     assert values.pop("schema") == SCHEMA
-    return _OUTCOME.validate_python(values)
+    return _RESULT.validate_python(values)
 
 
 def _with_ends(values: dict[str, Any]) -> dict[str, Any]:

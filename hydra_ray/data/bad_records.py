@@ -64,22 +64,22 @@ class BadRecords:
 
     def _complaint(self, source: str, fate: str) -> str:
         lines = [f"{source}: {self._bad} of {self.read} records {fate}:"]
-        lines += [self._told(reason) for reason in self._messages]
+        lines += [self._reason_line(reason) for reason in self._messages]
         return "\n  ".join(lines)
 
-    def _told(self, reason: str) -> str:
+    def _reason_line(self, reason: str) -> str:
         """The first record of a reason in full, and where the others are."""
         count, (first, *others) = self.left_out.counts[reason], self.left_out.examples[reason]
         if count == 1:
             return self._messages[reason]
         # A file is named once as long as it stays the same.
         files = [place.partition(", ")[0] for place in (first, *others)]
-        told = [
+        reasons = [
             place.removeprefix(f"{file}, ") if file == before else place
             for place, file, before in zip(others, files[1:], files, strict=False)
         ]
         more = f" and {count - 1 - len(others)} more" if count - 1 > len(others) else ""
-        return f"{self._messages[reason]} {count} are so, also {'; '.join(told)}{more}."
+        return f"{self._messages[reason]} {count} are so, also {'; '.join(reasons)}{more}."
 
 
 class _Aside(AbstractContextManager[None, bool]):

@@ -33,13 +33,13 @@ def read_chat(path: Path | str, split: Split, skip_bad: float) -> Dataset:
     bad = BadRecords(skip_bad)
     users: dict[str, list[Record]] = {}
     dated: dict[str, bool] = {}
-    told: dict[str, tuple[str, int]] = {}
+    earliest: dict[str, tuple[str, int]] = {}
     for fields in read_source(path, "data.path", CHATS, bad):
         with bad.aside():
             name, record = fields.user(bad.left_out), _record(fields, bad.left_out)
             content = hash((name, record._replace(place="")))
-            if record.id in told:
-                earlier, first = told[record.id]
+            if record.id in earliest:
+                earlier, first = earliest[record.id]
                 if first != content:
                     raise fields.error(
                         f'has the id "{shown(record.id)}" of {earlier}. Ids must be unique within the file.',
@@ -55,7 +55,7 @@ def read_chat(path: Path | str, split: Split, skip_bad: float) -> Dataset:
                     f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of its user',
                 )
             if record.id:
-                told[record.id] = (record.place, content)
+                earliest[record.id] = (record.place, content)
             if split.holds(name):
                 users.setdefault(name, []).append(record)
     bad.settle(str(path))

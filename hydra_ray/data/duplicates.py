@@ -54,7 +54,7 @@ class Repeats(Generic[R]):
 
     def __init__(self, texts: bool = True) -> None:
         self._texts = texts
-        self._told: dict[Hashable, R] = {}
+        self._seen: dict[Hashable, R] = {}
 
     def earlier(self, record: R, turns: tuple[Message, ...] = ()) -> tuple[R, str] | None:
         """The record that this one repeats, and why it does; None, and it is remembered, where there is none."""
@@ -63,9 +63,9 @@ class Repeats(Generic[R]):
         exact = (AGAIN, given, answer, record.item_id, time, turns)
         keys = [exact, *self._whenever(given, answer, record.item_id)]
         for key in keys:
-            if key in self._told:
-                return self._told[key], AGAIN if key is exact else LATER
-        self._told |= dict.fromkeys(keys, record)
+            if key in self._seen:
+                return self._seen[key], AGAIN if key is exact else LATER
+        self._seen |= dict.fromkeys(keys, record)
         return None
 
     def _whenever(self, given: str, answer: str, item_id: str | None) -> Iterator[Hashable]:

@@ -84,7 +84,7 @@ def read_reviews(path: Path | str, items: Path | str, split: Split, filters: Rev
     bad_items.settle(str(items))
     pairs: list[Pair] = []
     # Eight bytes a review tell those that were told before.
-    told = array("Q")
+    digests = array("Q")
     # Users and items have one string each, however many reviews there are.
     names: dict[str, str] = {asin: asin for asin in asins}
     for fields, user, asin in _long_enough(path, filters, bad):
@@ -93,9 +93,9 @@ def read_reviews(path: Path | str, items: Path | str, split: Split, filters: Rev
                 # All that is asked of a review is asked before anybody counts on it.
                 _record(fields, asin, "", "")
                 pairs.append((names.setdefault(user, user), names[asin]))
-                told.append(_digest(fields, user, asin))
+                digests.append(_digest(fields, user, asin))
     bad.settle(str(path))
-    pairs = _once(pairs, told)
+    pairs = _once(pairs, digests)
     kept_users, kept_items = _fixpoint(pairs, filters)
     if not kept_users:
         raise DataError(
@@ -131,9 +131,9 @@ def _digest(fields: Fields, user: str, asin: str) -> int:
     return int.from_bytes(blake2b(repr(parts).encode(), digest_size=8).digest(), "big")
 
 
-def _once(pairs: list[Pair], told: array[int]) -> list[Pair]:
+def _once(pairs: list[Pair], digests: array[int]) -> list[Pair]:
     """The reviews without those that were told before: nobody is to pass the filters by saying the same again."""
-    _, first = np.unique(np.frombuffer(told, np.uint64), return_index=True)
+    _, first = np.unique(np.frombuffer(digests, np.uint64), return_index=True)
     return [pairs[place] for place in np.sort(first)]
 
 

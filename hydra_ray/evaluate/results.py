@@ -70,7 +70,7 @@ class Slice:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
+class WinLoss:
     """What a method does to users, against zero-shot on the main metric: shares of users, which add up to 1."""
 
     better: float
@@ -121,7 +121,7 @@ class TaskHeadline:
 
 
 @dataclass(frozen=True, slots=True)
-class TaskOutcome:
+class TaskResult:
     """One task.
 
     Attributes:
@@ -161,7 +161,7 @@ class TaskOutcome:
     by_seed: Mapping[str, Mapping[int, float]]
     pairs: tuple[Pair, ...]
     slices: tuple[Slice, ...]
-    fates: Mapping[str, Fate]
+    fates: Mapping[str, WinLoss]
     costs: Mapping[str, Cost]
     gains: tuple[UserGain, ...]
     calibration: tuple[Bin, ...]
@@ -187,8 +187,8 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ComparisonResult:
     """All tasks of a comparison; `headline` is None where no task has one."""
 
-    tasks: tuple[TaskOutcome, ...]
+    tasks: tuple[TaskResult, ...]
     headline: Headline | None

@@ -11,14 +11,14 @@ from typing import Any
 
 import ray
 
-from hydra_ray.evaluate.reporting.files import write_outcome
+from hydra_ray.evaluate.reporting.files import write_result
 from hydra_ray.evaluate.reporting.html import write_report
 from hydra_ray.evaluate.reporting.predictions import write_predictions
-from hydra_ray.evaluate.results import Outcome
+from hydra_ray.evaluate.results import ComparisonResult
 from hydra_ray.evaluate.runner.answer import Job, answer
-from hydra_ray.evaluate.runner.experiments import Cell, cells, prepare
-from hydra_ray.evaluate.runs import Dump, check_whole, read_dump
-from hydra_ray.evaluate.scoring.score import score_dumps
+from hydra_ray.evaluate.runner.experiments import Experiment, experiments, prepare
+from hydra_ray.evaluate.runs import RunRecord, check_whole, read_run
+from hydra_ray.evaluate.scoring.score import score_runs
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.progress import ProgressBars, ProgressListener
@@ -29,8 +29,8 @@ from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 
 
-def evaluate(settings: Settings, listener: ProgressListener) -> Outcome:
-    """Runs the methods and controls over all cells; writes results, report and dumps to `out`.
+def evaluate(settings: Settings, listener: ProgressListener) -> ComparisonResult:
+    """Runs the methods and controls over all experiments; writes results, report and runs to `out`.
 
     What a killed evaluation has finished is kept: bases, heads, LLM answers and each method's run.
 
@@ -42,21 +42,20 @@ def evaluate(settings: Settings, listener: ProgressListener) -> Outcome:
     wanted = settings.evaluate
     names = wanted.methods or tuple(METHODS)
     _check(settings, names)
-    planned = list(cells(settings))
+    planned = list(experiments(settings))
     jobs = list(_jobs(planned, names, wanted.workers))
     together = cluster(settings.ray) if wanted.workers > 1 else contextlib.nullcontext()
-    # One engine for all cells: starting it takes minutes.
+    # One engine for all experiments: starting it takes minutes.
     with together, generator_running(settings):
         if any(map(needs_base, names)):
-            for cell in planned:
-                if cell.prepared:
-                    listener.heading(
-                        f"{cell.settings.data.task}, training seed {cell.seed}, {cell.train_users or 'all'} users"
-                    )
-                    prepare(cell, listener)
+            for experiment in planned:
+                if experiment.prepared:
+                    task, users = experiment.settings.data.task, experiment.train_users or "all"
+                    listener.heading(f"{task}, training seed {experiment.seed}, {users} users")
+                    prepare(experiment, listener)
         with listener.bars() as bar:
             paths = _in_parallel(jobs, wanted.workers, bar) if wanted.workers > 1 else _here(jobs, bar)
-    return score([read_dump(path) for path in paths], settings)
+    return score([read_run(path) for path in paths], settings)
 
 
 def _check(settings: Settings, names: Sequence[str]) -> None:
@@ -75,49 +74,51 @@ def _check(settings: Settings, names: Sequence[str]) -> None:
         )
 
 
-def score(dumps: Sequence[Dump], settings: Settings) -> Outcome:
+def score(records: Sequence[RunRecord], settings: Settings) -> ComparisonResult:
     """Scores runs and writes results and report to `out`; no LLM is asked and no base is needed.
 
     Raises:
         HydraError: The runs do not fit together.
         UnfinishedError: Queries of a run are still to be asked.
     """
-    check_whole(dumps)
+    check_whole(records)
     wanted = settings.evaluate
-    outcome = score_dumps(
-        dumps, resamples=wanted.bootstrap, seed=settings.seed, baselines=wanted.baselines, folds=wanted.folds
+    result = score_runs(
+        records, resamples=wanted.bootstrap, seed=settings.seed, baselines=wanted.baselines, folds=wanted.folds
     )
-    write_outcome(settings.out, outcome)
-    write_predictions(settings.out / "predictions.jsonl", dumps)
-    write_report(settings.out, outcome)
-    return outcome
+    write_result(settings.out, result)
+    write_predictions(settings.out / "predictions.jsonl", records)
+    write_report(settings.out, result)
+    return result
 
 
-def _jobs(planned: Sequence[Cell], names: Sequence[str], workers: int) -> Iterator[Job]:
+def _jobs(planned: Sequence[Experiment], names: Sequence[str], workers: int) -> Iterator[Job]:
     """What is answered in one process each. What does not depend on training runs once a task."""
     judged = tuple(name for name in names if needs_base(name))
     prompted = tuple(name for name in names if not needs_base(name))
     answered: set[str] = set()
-    for cell in planned:
-        task = cell.settings.data.task
+    for experiment in planned:
+        task = experiment.settings.data.task
         once = () if task in answered else prompted
         answered.add(task)
-        if cell.train_users is not None:
+        if experiment.train_users is not None:
             groups: tuple[tuple[str, ...], ...] = (tuple(name for name in judged if name == "hydra"),)
         else:
             # Together they share what the LLM is asked, apart they share the work.
             groups = (once, judged) if workers > 1 else ((*once, *judged),)
         for group in groups:
             if group:
-                yield Job(cell, group, workers)
+                yield Job(experiment, group, workers)
 
 
 def _here(jobs: Sequence[Job], bar: ProgressBars) -> list[Path]:
     """One job after the other in this process."""
     paths = []
     for job in jobs:
-        name = job.cell.settings.data.task
-        lines = {run: bar.add_task(f"{name}, seed {job.cell.seed}: {run}", total=None, note="") for run in job.runs}
+        name = job.experiment.settings.data.task
+        lines = {
+            run: bar.add_task(f"{name}, seed {job.experiment.seed}: {run}", total=None, note="") for run in job.runs
+        }
 
         def advance(run: str, total: int, lines: dict[str, Any] = lines, name: str = name) -> None:
             if run not in lines:
@@ -143,7 +144,9 @@ def _in_parallel(jobs: Sequence[Job], workers: int, bar: ProgressBars) -> list[P
         for done in ray.wait(list(running), num_returns=1)[0]:
             place = running.pop(done)
             paths[place] = _result(done)
-            bar.update(line, advance=1, note=f"{jobs[place].cell.settings.data.task}: {', '.join(jobs[place].methods)}")
+            bar.update(
+                line, advance=1, note=f"{jobs[place].experiment.settings.data.task}: {', '.join(jobs[place].methods)}"
+            )
     return [path for place in sorted(paths) for path in paths[place]]
 
 
@@ -158,6 +161,6 @@ def _result(done: ray.ObjectRef) -> list[Path]:
 
 @ray.remote(num_cpus=1)
 def _answer_elsewhere(job: Job) -> list[Path]:
-    set_up_logging(job.cell.settings.logging)
+    set_up_logging(job.experiment.settings.logging)
     use_given_cpus()
     return answer(job, lambda run, total: None)

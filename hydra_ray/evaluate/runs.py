@@ -70,7 +70,7 @@ _ROWS = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class EvalQuery:
     """What is known of a query whatever the method: its row's part that methods share.
 
     Attributes:
@@ -101,7 +101,7 @@ class Row:
         failure: Why there is no answer: one that is final counts as wrong, any other leaves the run unfinished.
     """
 
-    asked: Asked
+    asked: EvalQuery
     answer: Answer | None
     seconds: float = 0.0
     failure: Failure | None = None
@@ -123,7 +123,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Dump:
+class RunRecord:
     """One run of one method.
 
     Attributes:
@@ -136,7 +136,7 @@ class Dump:
         rows: One a query.
         judged: The reranker's scores of history items, each with whether the item helped the LLM; empty but for
             the reranker's own runs.
-        made_of: Digest of all that the answers depend on: a run that is there already is not repeated.
+        fingerprint: Digest of all that the answers depend on: a run that is there already is not repeated.
         beside: What the LLM was asked besides the answers: profiles, which are written once a user.
         expected: Whether the candidate with the highest expected score answers, else the most preferred one.
         allowed_answers: Of a closed answer set of at most so many all competed.
@@ -150,7 +150,7 @@ class Dump:
     vote_weight: float = 1.0
     train_users: int = 0
     judged: tuple[tuple[float, bool], ...] = field(default=(), repr=False)
-    made_of: str = ""
+    fingerprint: str = ""
     expected: bool = False
     beside: Usage = field(default_factory=Usage)
     allowed_answers: int = 0
@@ -161,43 +161,43 @@ class Dump:
         return all(row.finished for row in self.rows)
 
 
-def write_dump(path: Path, dump: Dump) -> None:
+def write_run(path: Path, record: RunRecord) -> None:
     """Writes a run as a whole or not at all."""
     about = {
         "schema": SCHEMA,
-        "task": dump.task.to_json(),
-        "split": dump.split,
-        "method": dump.method,
-        "seed": dump.seed,
-        "vote_weight": dump.vote_weight,
-        "train_users": dump.train_users,
-        "judged": [[score, helped] for score, helped in dump.judged],
-        "made_of": dump.made_of,
-        "expected": dump.expected,
-        "beside": asdict(dump.beside),
-        "allowed_answers": dump.allowed_answers,
+        "task": record.task.to_json(),
+        "split": record.split,
+        "method": record.method,
+        "seed": record.seed,
+        "vote_weight": record.vote_weight,
+        "train_users": record.train_users,
+        "judged": [[score, helped] for score, helped in record.judged],
+        "made_of": record.fingerprint,
+        "expected": record.expected,
+        "beside": asdict(record.beside),
+        "allowed_answers": record.allowed_answers,
     }
-    table = pa.Table.from_pylist([_to_columns(row) for row in dump.rows], schema=_ROWS)
+    table = pa.Table.from_pylist([_to_columns(row) for row in record.rows], schema=_ROWS)
     with replacing(path) as partial:
         pq.write_table(table.replace_schema_metadata({_ABOUT: json.dumps(about)}), partial, compression="zstd")
 
 
-def read_dump(path: Path) -> Dump:
+def read_run(path: Path) -> RunRecord:
     """Reads a run.
 
     Raises:
-        HydraError: The file is missing, or is no dump of this version.
+        HydraError: The file is missing, or is no run of this version.
     """
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes dumps") from None
+        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes runs") from None
     except pa.ArrowInvalid as error:
         raise HydraError(f"{path}: not a Parquet file: {error}") from None
     about = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
     if about.get("schema") not in (SCHEMA, _WITHOUT_REASONS):
         raise HydraError(f'{path}: the schema is "{about.get("schema")}", this version reads "{SCHEMA}"')
-    return Dump(
+    return RunRecord(
         Task.from_json(about["task"]),
         about["split"],
         about["method"],
@@ -213,25 +213,27 @@ def read_dump(path: Path) -> Dump:
     )
 
 
-def read_dumps(folder: Path) -> list[Dump]:
-    """All runs in a folder, and in folders below it that are called `dumps`, in the order of their paths.
+def read_runs(folder: Path) -> list[RunRecord]:
+    """All runs in a folder, and in folders below it that are called `records`, in the order of their paths.
 
     Raises:
         HydraError: There is none, or one cannot be read.
     """
     paths = sorted({*folder.glob("*.parquet"), *folder.rglob("dumps/*.parquet")})
     if not paths:
-        raise HydraError(f"{folder}: there are no dumps; hydra-ray evaluate writes them")
-    return [read_dump(path) for path in paths]
+        raise HydraError(f"{folder}: there are no runs; hydra-ray evaluate writes them")
+    return [read_run(path) for path in paths]
 
 
-def check_whole(dumps: Iterable[Dump]) -> None:
+def check_whole(records: Iterable[RunRecord]) -> None:
     """Refuses runs of which something is still to be asked: they are no results.
 
     Raises:
         UnfinishedError: Names the runs and what kept them from an answer.
     """
-    left = Counter((dump.method, row.failure or _UNKNOWN) for dump in dumps for row in dump.rows if not row.finished)
+    left = Counter(
+        (record.method, row.failure or _UNKNOWN) for record in records for row in record.rows if not row.finished
+    )
     if not left:
         return
     methods, reasons = Counter[str](), Counter[Failure]()
@@ -295,7 +297,7 @@ def _from_columns(columns: dict[str, Any]) -> Row:
             truncated=columns["truncated"],
             prompt=tuple(Message(**message) for message in columns["prompt"]),
         )
-    return Row(Asked(query, **about), answer, columns["seconds"], failure)
+    return Row(EvalQuery(query, **about), answer, columns["seconds"], failure)
 
 
 def _failure(columns: dict[str, Any]) -> Failure | None:

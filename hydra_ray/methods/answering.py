@@ -76,7 +76,7 @@ async def retrieved(ports: Ports, query: Query, k: int, by: str, degraded: list[
         return []
 
 
-async def told_profile(ports: Ports, recipe: Recipe, query: Query, kind: str, degraded: list[str]) -> str:
+async def profile_message(ports: Ports, recipe: Recipe, query: Query, kind: str, degraded: list[str]) -> str:
     """The user's profile in the words of the recipe's template; "" where there is none, or no kind is asked for.
 
     Args:
@@ -96,4 +96,4 @@ async def told_profile(ports: Ports, recipe: Recipe, query: Query, kind: str, de
         return ""
     if profile.degraded:
         degraded.append("differences")
-    return fill(recipe.told, profile=profile.text) if profile.text else ""
+    return fill(recipe.profile_template, profile=profile.text) if profile.text else ""

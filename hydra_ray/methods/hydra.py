@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hydra_ray.methods.answering import retrieved, told_profile
+from hydra_ray.methods.answering import profile_message, retrieved
 from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import distinct_candidates, with_allowed
@@ -41,10 +41,10 @@ class Hydra:
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
-        most = max(self.recipe.retrieve, self.recipe.evidence)
+        most = max(self.recipe.retrieve, self.recipe.history_answers)
         found = await retrieved(self.ports, query, most, self.recipe.retriever, degraded)
         shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
-        profile = await told_profile(self.ports, self.recipe, query, self.recipe.profile, degraded)
+        profile = await profile_message(self.ports, self.recipe, query, self.recipe.profile, degraded)
         prompt = self.prompter(query, [ranked.item for ranked in shown], profile)
         requests = candidate_requests(
             prompt.messages,
@@ -57,8 +57,8 @@ class Hydra:
         generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
         candidates = distinct_candidates(self.prompter.task, generation.texts)
         competing = with_allowed(self.prompter.task, candidates, self.recipe.allowed_answers)
-        evidence = [ranked.item.output for ranked in found[: self.recipe.evidence]]
-        choice = await self._adapt(query, competing, evidence, head, degraded)
+        history_answers = [ranked.item.output for ranked in found[: self.recipe.history_answers]]
+        choice = await self._adapt(query, competing, history_answers, head, degraded)
         judged = choice.candidates if choice else sorted(candidates, key=lambda c: -c.votes)
         return Answer(
             query_id=query.id,
@@ -88,13 +88,13 @@ class Hydra:
         self,
         query: Query,
         candidates: Sequence[Candidate],
-        evidence: Sequence[str],
+        history_answers: Sequence[str],
         head: UserKey | None,
         degraded: list[str],
     ) -> Choice | None:
         if self.adapt and candidates:
             try:
-                return await self.ports.adapt(query, candidates, evidence, head)
+                return await self.ports.adapt(query, candidates, history_answers, head)
             except StepError as error:
                 log.warning("the adapter failed, answering by votes", exc_info=error)
                 degraded.append("adapter")

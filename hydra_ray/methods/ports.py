@@ -66,7 +66,7 @@ class Adapt(Protocol):
     """Orders candidates by what a user prefers."""
 
     async def __call__(
-        self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+        self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """The same candidates, best first, under the head of `head`; None is the shared head.
 
@@ -135,12 +135,12 @@ class Recipe:
     temperature: float
     greedy: bool
     expected: bool
-    evidence: int
+    history_answers: int
     allowed_answers: int
     vote_weight: float | None
     rank_weight: float | None
     profile: str
-    told: str
+    profile_template: str
     seed: int
 
 

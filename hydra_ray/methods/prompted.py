@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_ray.methods.answering import ask, retrieved, told_profile
+from hydra_ray.methods.answering import ask, profile_message, retrieved
 from hydra_ray.methods.ports import Ports, Recipe
 from hydra_ray.records import Answer, Query, Ranked, UserKey
 from hydra_ray.steps.prompt import Prompter
@@ -40,6 +40,6 @@ class Prompted:
             [ranked.item for ranked in shown],
             history=shown,
             degraded=degraded,
-            profile=await told_profile(self.ports, self.recipe, query, self.profile, degraded),
+            profile=await profile_message(self.ports, self.recipe, query, self.profile, degraded),
             vote=self.vote,
         )

@@ -182,8 +182,8 @@ class TextsEncoder(nn.Module):
     def _lexical(self, decisions: Sequence[Texts]) -> Tensor:
         if not self.lexical:
             return torch.zeros(len(decisions), LEXICAL)
-        told = [lexical_features(*texts) for texts in decisions]
-        return torch.tensor(told, dtype=torch.float32).reshape(-1, LEXICAL)
+        features = [lexical_features(*texts) for texts in decisions]
+        return torch.tensor(features, dtype=torch.float32).reshape(-1, LEXICAL)
 
     def _encode_by_length(self, tokens: dict[str, Tensor]) -> Tensor:
         """As `_encode`, but short texts apart from long ones: a label would be padded to the length of a query."""
@@ -227,12 +227,15 @@ class _Layout:
     @classmethod
     def of(cls, decisions: Sequence[Texts]) -> _Layout:
         """Of decisions, in which texts and lists of answers come again and again."""
-        lists = {told: [text for text in told if text] for *_, told in decisions if any(told)}
-        single = [text for judged, by, _ in decisions for text in (judged, by) if text]
+        lists = {answers: [text for text in answers if text] for *_, answers in decisions if any(answers)}
+        single = [text for candidate, query, _ in decisions for text in (candidate, query) if text]
         texts = list(dict.fromkeys([*single, *chain.from_iterable(lists.values())]))
         rows = {text: row for row, text in enumerate(texts)}
-        row_of_list = {told: row for row, told in enumerate(lists)}
-        place = [[rows.get(judged, -1), rows.get(by, -1), row_of_list.get(told, -1)] for judged, by, told in decisions]
+        row_of_list = {answers: row for row, answers in enumerate(lists)}
+        place = [
+            [rows.get(candidate, -1), rows.get(query, -1), row_of_list.get(answers, -1)]
+            for candidate, query, answers in decisions
+        ]
         starts = [0, *accumulate(len(own) for own in lists.values())][:-1]
         return cls(
             texts,
@@ -246,11 +249,11 @@ class _Layout:
 
 def _features(encoded: Tensor, places: dict[str, Tensor], lexical: Tensor) -> Tensor:
     place, none = places["place"], encoded.new_zeros(1, encoded.shape[1])
-    told = none[:0]
+    means = none[:0]
     if len(places["starts"]):
         mean = F.embedding_bag(places["answers"], encoded, places["starts"], mode="mean")
-        told = F.normalize(mean, dim=1) * encoded.shape[1] ** 0.5
+        means = F.normalize(mean, dim=1) * encoded.shape[1] ** 0.5
     # One more row of zeros, at -1, for where there is no text.
-    rows, told = torch.cat([encoded, none]), torch.cat([told, none])
-    judged, by, answers = rows[place[:, 0]], rows[place[:, 1]], told[place[:, 2]]
-    return torch.cat([judged, judged * by, judged * answers, lexical], dim=1)
+    rows, means = torch.cat([encoded, none]), torch.cat([means, none])
+    candidate, query, answers = rows[place[:, 0]], rows[place[:, 1]], means[place[:, 2]]
+    return torch.cat([candidate, candidate * query, candidate * answers, lexical], dim=1)

@@ -20,14 +20,14 @@ class UserFeatures:
         priors: What is known of each decision before any head judges it, shape (decisions,): the log of a
             candidate's share of the LLM's votes, or minus the log of a history item's rank; zeros where no LLM
             was asked.
-        evidence_ids: What evidence of each group is kept under: the id of the history item that was asked again.
+        observation_ids: What evidence of each group is kept under: the id of the history item that was asked again.
     """
 
     z: Tensor
     sizes: Tensor
     scores: Tensor
     priors: Tensor
-    evidence_ids: tuple[str, ...]
+    observation_ids: tuple[str, ...]
 
     def groups(self, first: int, last: int) -> UserFeatures:
         """Groups number `first` up to but not `last`."""
@@ -39,7 +39,7 @@ class UserFeatures:
             self.sizes[first:last],
             self.scores[start:end],
             self.priors[start:end],
-            self.evidence_ids[first:last],
+            self.observation_ids[first:last],
         )
 
 

@@ -18,23 +18,23 @@ SMOOTHING = 0.1
 _HALF_RANK = 10
 
 
-def lexical_features(judged: str, by: str, answers: Sequence[str]) -> tuple[float, float, float]:
+def lexical_features(candidate: str, query: str, answers: Sequence[str]) -> tuple[float, float, float]:
     """How often and how nearly past answers say what is judged, and how much of it stands in another text.
 
     Answer number i from 0 weighs w_i = 10 / (10 + i); W is the sum of all weights.
 
     Args:
-        judged: A candidate, or a history item.
-        by: The query.
+        candidate: A candidate, or a history item.
+        query: The query.
         answers: The user's, nearest first.
 
     Returns:
         log((E + 0.1) / (W + 0.1)) with E the weights of the answers that are exactly the judged text: 0 without
         answers, about -5 for one of 24 never given. The same with E the sum of w_i * F1 of the words of both, which
         is ROUGE-1: it knows a user's manner where no text comes twice. And the share of the judged text's words that
-        stand in `by`, 0 to 1.
+        stand in `query`, 0 to 1.
     """
-    own, known = _words(judged), _words(by)
+    own, known = _words(candidate), _words(query)
     grounded = sum(count for word, count in own.items() if word in known) / max(1, own.total())
     if not any(answers):
         return 0.0, 0.0, grounded
@@ -42,7 +42,7 @@ def lexical_features(judged: str, by: str, answers: Sequence[str]) -> tuple[floa
     for rank, answer in enumerate(answers):
         weight = _HALF_RANK / (_HALF_RANK + rank)
         total += weight
-        equal += weight * (answer == judged)
+        equal += weight * (answer == candidate)
         alike += weight * _f1(own, _words(answer))
     return log_share(equal, total), log_share(alike, total), grounded
 

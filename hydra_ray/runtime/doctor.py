@@ -63,8 +63,8 @@ class Diagnosis:
     notes: list[str] = field(default_factory=list)
 
     def __rich__(self) -> RenderableType:
-        told = f"[red]cannot be used:[/red] {escape(self.fault)}" if self.fault else "[green]can be used[/green]"
-        shown: list[RenderableType] = [f"{escape(self.place)}: {told}"]
+        usable = f"[red]cannot be used:[/red] {escape(self.fault)}" if self.fault else "[green]can be used[/green]"
+        shown: list[RenderableType] = [f"{escape(self.place)}: {usable}"]
         if self.found:
             table = Table("", "found", show_header=False)
             for name, what in self.found.items():
@@ -83,8 +83,10 @@ def examine(settings: Settings) -> list[Diagnosis]:
     """
     g = settings.generator
     if g.backend == "embedded":
-        told = f"embedded, {checkpoint_folder(g.model)}"
-        return [Diagnosis(told, notes=["It runs in the asking process: all samples are one request, and all repeat."])]
+        usable = f"embedded, {checkpoint_folder(g.model)}"
+        return [
+            Diagnosis(usable, notes=["It runs in the asking process: all samples are one request, and all repeat."])
+        ]
     if g.backend == "vllm":
         note = "Serve hosts it for hydra-ray: all samples are one request. On CPUs chunked prefill is off by itself."
         found = Diagnosis(f"vllm, {g.model} as application {g.vllm.app!r}", notes=[note])

@@ -22,5 +22,5 @@ def move_heads(settings: Settings, folder: Path, *, out: bool) -> str:
     roles = [role for role in ROLES if out or any(folder.glob(f"{role}-*.safetensors"))]
     counts = {role: move(store, version, role, folder) for role in roles or ROLES}
     store.close()
-    told = ", ".join(f"{count} {role} heads" for role, count in counts.items())
-    return f"{told} of base {version} {'written to' if out else 'read from'} {folder}"
+    moved = ", ".join(f"{count} {role} heads" for role, count in counts.items())
+    return f"{moved} of base {version} {'written to' if out else 'read from'} {folder}"

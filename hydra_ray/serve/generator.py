@@ -12,7 +12,7 @@ from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator as GeneratorStep
 from hydra_ray.steps.generate.cache import CachedGenerator
-from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
+from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 
 _LATENCIES_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120]
 
@@ -43,7 +43,7 @@ class Generator:
         """Up to `request.n` answers; raises `GenerateError` when the LLM gives none."""
         return await self._generator(request)
 
-    def _observe(self, outcome: Outcome) -> None:
+    def _observe(self, outcome: CallOutcome) -> None:
         self._calls.inc(tags={"outcome": outcome.error or "answered"})
         self._seconds.observe(outcome.seconds)
         for direction, tokens in (("in", outcome.usage.prompt_tokens), ("out", outcome.usage.completion_tokens)):

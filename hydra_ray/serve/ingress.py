@@ -106,10 +106,10 @@ class Ingress(UserEndpoints):
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
         ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
-        told = answer, serve.model_name, asked.n, protocol.about(answer, method, caller.user_id, ignored)
+        reply = answer, serve.model_name, asked.n, protocol.about(answer, method, caller.user_id, ignored)
         if asked.stream:
-            return StreamingResponse(protocol.stream(*told, asked.include_usage), media_type="text/event-stream")
-        return protocol.AsciiJSON(protocol.completion(*told))
+            return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
+        return protocol.AsciiJSON(protocol.completion(*reply))
 
     async def models(self, request: Request) -> dict[str, Any]:
         """The one model there is."""

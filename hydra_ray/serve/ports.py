@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from hydra_ray.learn.heads.feedback_events import Verdict
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText, StepError
@@ -74,15 +74,15 @@ class RemoteSteps:
         return await self._step("reranker", self.reranker.remote((query, tuple(ranked), _head_for(query, head))))
 
     async def adapt(
-        self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+        self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
-        ask = query, tuple(candidates), tuple(evidence), _head_for(query, head)
+        ask = query, tuple(candidates), tuple(history_answers), _head_for(query, head)
         return await self._step("adapter", self.adapter.remote(ask))
 
-    async def learn(self, user: UserKey, verdict: Verdict, evidence: Sequence[str]) -> Learnt:
+    async def learn(self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str]) -> Learnt:
         """Has the adapter learn from what a user said."""
-        return await self._step("adapter", self.adapter.learn.remote(user, verdict, tuple(evidence)))
+        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history_answers)))
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""

@@ -11,8 +11,8 @@ from hydra_ray.models.base import RERANKER, read_about
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
 from hydra_ray.runtime.threads import use_given_cpus
-from hydra_ray.steps.rerank import RerankAsk
 from hydra_ray.steps.rerank import Reranker as RerankStep
+from hydra_ray.steps.rerank import RerankRequest
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 
@@ -40,5 +40,5 @@ class Reranker:
     def _rerank(self, asks: list[Ask]) -> list[list[Ranked]]:
         heads = self._heads([key for *_, key in asks])
         return self._step(
-            [RerankAsk(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
+            [RerankRequest(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
         )

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError
 
 from hydra_ray.dates import in_order, span
-from hydra_ray.learn.heads.feedback_events import Said, Verdict
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent, Said
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Query, UserKey, as_user_id
 from hydra_ray.serve.http import protocol
@@ -64,7 +64,7 @@ def _known(user: str) -> str:
 
 Id = Annotated[str, AfterValidator(_decoded)]
 UserId = Annotated[Id, AfterValidator(_known)]
-Told = Annotated[str, AfterValidator(_storable), AfterValidator(_not_blank)]
+StoredText = Annotated[str, AfterValidator(_storable), AfterValidator(_not_blank)]
 
 
 class Feedback(Lenient):
@@ -82,13 +82,13 @@ class Feedback(Lenient):
 
     model_config = ConfigDict(extra="forbid")
 
-    input: Told
-    candidates: list[Told] = Field([], max_length=64)
-    id: Told = Field(default_factory=lambda: uuid.uuid4().hex)
-    ts: Annotated[Told, AfterValidator(_dated)] | None = None
-    accepted: Told | None = None
-    edited: Told | None = None
-    rejected: Told | None = Field(None, validate_default=True)
+    input: StoredText
+    candidates: list[StoredText] = Field([], max_length=64)
+    id: StoredText = Field(default_factory=lambda: uuid.uuid4().hex)
+    ts: Annotated[StoredText, AfterValidator(_dated)] | None = None
+    accepted: StoredText | None = None
+    edited: StoredText | None = None
+    rejected: StoredText | None = Field(None, validate_default=True)
 
     @field_validator("rejected")
     @classmethod
@@ -97,11 +97,11 @@ class Feedback(Lenient):
         given = [name for name in ("accepted", "edited") if info.data.get(name, "") is not None]
         given += [] if rejected is None else ["rejected"]
         if len(given) != 1:
-            told = " and ".join(given) or "none"
-            raise PydanticCustomError("verdict", f"exactly one of accepted, edited and rejected is wanted, not {told}")
+            reply = " and ".join(given) or "none"
+            raise PydanticCustomError("verdict", f"exactly one of accepted, edited and rejected is wanted, not {reply}")
         return rejected
 
-    def event(self, task: Task) -> Verdict:
+    def event(self, task: Task) -> FeedbackEvent:
         """The same as the task reads it.
 
         Raises:
@@ -119,7 +119,7 @@ class Feedback(Lenient):
         if wrong:
             raise ValueError("; ".join(wrong))
         texts = [task.parse(one) or one for one in (text, *self.candidates)]
-        return Verdict(self.id, question, said, texts[0], tuple(texts[1:]), self.ts)
+        return FeedbackEvent(self.id, question, said, texts[0], tuple(texts[1:]), self.ts)
 
 
 class UserEndpoints:
@@ -149,18 +149,18 @@ class UserEndpoints:
         """Learns from what the user said of an answer."""
         key = await self._owner(request, user)
         try:
-            verdict = feedback.event(self._task)
+            event = feedback.event(self._task)
         except ValueError as error:
             # The message begins with the first wrong field.
             return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])
         try:
-            evidence = await self._evidence(Query(verdict.item_id, key, verdict.input))
-            learnt = await self._steps.learn(key, verdict, evidence)
+            evidence = await self._evidence(Query(event.item_id, key, event.input))
+            learnt = await self._steps.learn(key, event, evidence)
         except StepError:
             # A time-out does not tell whether the work was done; with the id it can be done again.
-            return _try_again(f"the feedback may not have been kept: send it again with id {verdict.item_id!r}")
-        told = {"id": verdict.item_id, "object": "feedback", "history": verdict.item is not None}
-        return protocol.AsciiJSON({**told, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
+            return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
+        reply = {"id": event.item_id, "object": "feedback", "history": event.item is not None}
+        return protocol.AsciiJSON({**reply, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
 
     async def history(self, user: UserId, request: Request) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""

@@ -166,8 +166,8 @@ class Settings(Section):
             update={"dir": self.model_dir.resolve(), "store": _absolute_store(self.store_url)}
         )
         feedback = self.feedback.model_copy(update={"dir": self.feedback_dir.resolve()})
-        told = {"out": self.out.resolve(), "generator": generator, "model": model, "feedback": feedback}
-        return self.model_copy(update=told)
+        anchored = {"out": self.out.resolve(), "generator": generator, "model": model, "feedback": feedback}
+        return self.model_copy(update=anchored)
 
     @property
     def model_dir(self) -> Path:

@@ -33,12 +33,12 @@ def distinct_candidates(task: Task, texts: Sequence[str]) -> tuple[Candidate, ..
 
 
 @dataclass(frozen=True, slots=True)
-class AdaptAsk:
+class AdaptRequest:
     """One query's candidates, the answers of its retrieved history, and the head of whoever chooses."""
 
     query: Query
     candidates: tuple[Candidate, ...]
-    evidence: tuple[str, ...] = ()
+    history_answers: tuple[str, ...] = ()
     head: Head | None = None
 
 
@@ -60,14 +60,16 @@ class Adapter:
         self._vote_weight = vote_weight
         self._task = task
 
-    def __call__(self, asks: Sequence[AdaptAsk]) -> list[list[Candidate]]:
+    def __call__(self, asks: Sequence[AdaptRequest]) -> list[list[Candidate]]:
         """Best candidate first, for each ask; ties keep the one sampled first."""
-        decisions = [adapter_texts(c.text, ask.query.input, ask.evidence) for ask in asks for c in ask.candidates]
+        decisions = [
+            adapter_texts(c.text, ask.query.input, ask.history_answers) for ask in asks for c in ask.candidates
+        ]
         heads = [ask.head for ask in asks for _ in ask.candidates]
         logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
         return [self._order(ask, [next(logits) for _ in ask.candidates]) for ask in asks]
 
-    def _order(self, ask: AdaptAsk, logits: Sequence[float]) -> list[Candidate]:
+    def _order(self, ask: AdaptRequest, logits: Sequence[float]) -> list[Candidate]:
         total = sum(candidate.votes for candidate in ask.candidates)
         weight = prior_weight(self._scorer, ask.head, self._vote_weight)
         judged = [

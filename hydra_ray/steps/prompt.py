@@ -55,7 +55,7 @@ class Prompter:
         system = "\n\n".join(text for text in (*(turn.content for turn in instructing), profile) if text)
         messages = [Message("system", system)] if system else []
         cut = _Cut()
-        told: list[str] = []
+        history: list[str] = []
         for item in shots:
             if self.task.pairs:
                 messages.append(
@@ -63,9 +63,9 @@ class Prompter:
                 )
                 messages.append(Message("assistant", cut.characters(item.output, self.max_input_chars)))
             else:
-                told.append(cut.words(item.output, self.shot_words, self.shot_chars))
+                history.append(cut.words(item.output, self.shot_words, self.shot_chars))
         messages.extend(query.turns[len(instructing) :])
-        messages.append(Message("user", self.task.question(cut.characters(query.input, self.max_input_chars), told)))
+        messages.append(Message("user", self.task.question(cut.characters(query.input, self.max_input_chars), history)))
         return Prompt(tuple(messages), cut.count)
 
 

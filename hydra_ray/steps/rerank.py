@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class RerankAsk:
+class RerankRequest:
     """One query's retrieved history, and the head of whoever it is ranked for."""
 
     query: Query
@@ -41,14 +41,14 @@ class Reranker:
         self._scorer = scorer
         self._rank_weight = rank_weight
 
-    def __call__(self, asks: Sequence[RerankAsk]) -> list[list[Ranked]]:
+    def __call__(self, asks: Sequence[RerankRequest]) -> list[list[Ranked]]:
         """Most useful items first, for each ask; ties keep the retriever's order."""
         decisions = [reranker_texts(ask.query.input, r.item) for ask in asks for r in ask.ranked]
         heads = [ask.head for ask in asks for _ in ask.ranked]
         logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
         return [self._order(ask, [next(logits) for _ in ask.ranked]) for ask in asks]
 
-    def _order(self, ask: RerankAsk, logits: Sequence[float]) -> list[Ranked]:
+    def _order(self, ask: RerankRequest, logits: Sequence[float]) -> list[Ranked]:
         weight = prior_weight(self._scorer, ask.head, self._rank_weight)
         scored = [
             replace(r, score=logit - weight * math.log(rank))

@@ -21,9 +21,9 @@ def reranker_texts(query: str, item: HistoryItem) -> Texts:
     return f"{item.output}: {item.input}", query, ()
 
 
-def adapter_texts(candidate: str, query: str, evidence: Sequence[str]) -> Texts:
-    """Would this user prefer this candidate? `evidence` are the answers of retrieved history, nearest first.
+def adapter_texts(candidate: str, query: str, history_answers: Sequence[str]) -> Texts:
+    """Would this user prefer this candidate? `history_answers` are the answers of retrieved history, nearest first.
 
     Of a query that lists its answers by number the text behind the candidate's number is judged.
     """
-    return spelled_out(candidate, query), query, tuple(evidence)
+    return spelled_out(candidate, query), query, tuple(history_answers)

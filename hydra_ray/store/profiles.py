@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from hydra_ray.records import UserKey
 from hydra_ray.store.tables import HISTORY, PROFILE_PEERS, PROFILES
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 
 def find(db: Connection, key: UserKey, kind: str) -> UserProfile | None:
@@ -21,14 +21,16 @@ def find(db: Connection, key: UserKey, kind: str) -> UserProfile | None:
     peers = tuple(
         UserKey(key.tenant, peer) for peer in db.execute(select(p.peer).where(*mine).order_by(p.peer)).scalars()
     )
-    return UserProfile(kind, row.text, ProfileMark(row.how, row.what, row.seen), peers, row.degraded, row.dropped)
+    return UserProfile(
+        kind, row.text, ProfileFingerprint(row.how, row.what, row.seen), peers, row.degraded, row.dropped
+    )
 
 
-def marks(db: Connection, kind: str) -> dict[UserKey, ProfileMark]:
+def marks(db: Connection, kind: str) -> dict[UserKey, ProfileFingerprint]:
     """What each user's profile of one kind was made of."""
     c = PROFILES.c
     query = select(c.tenant, c.user, c.how, c.what, c.seen).where(c.kind == kind)
-    return {UserKey(tenant, user): ProfileMark(*mark) for tenant, user, *mark in db.execute(query)}
+    return {UserKey(tenant, user): ProfileFingerprint(*mark) for tenant, user, *mark in db.execute(query)}
 
 
 def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
@@ -45,8 +47,8 @@ def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
     there = select(HISTORY.c.user).distinct().where(HISTORY.c.tenant == key.tenant, HISTORY.c.user.in_(users))
     if set(db.execute(there).scalars()) != users:
         return False
-    told = {"text": profile.text, "degraded": profile.degraded, "dropped": profile.dropped}
-    db.execute(insert(PROFILES), [{**about, **profile.mark._asdict(), **told}])
+    observed = {"text": profile.text, "degraded": profile.degraded, "dropped": profile.dropped}
+    db.execute(insert(PROFILES), [{**about, **profile.mark._asdict(), **observed}])
     if profile.peers:
         db.execute(insert(PROFILE_PEERS), [{**about, "peer": peer.user} for peer in profile.peers])
     return True

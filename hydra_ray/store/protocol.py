@@ -8,11 +8,11 @@ from typing import Protocol
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileMark, UserProfile
+from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
 
 class Store(Protocol):
-    """Histories, heads, evidence and profiles of users; every row belongs to one user of one tenant.
+    """Histories, heads, observations and profiles of users; every row belongs to one user of one tenant.
 
     Any thread may use a store, and any number of processes may open the same one. A reader sees each user's write
     whole or not at all, and sees it in the next call after the write has ended.
@@ -99,23 +99,23 @@ class Store(Protocol):
 
     # Evidence: what the posteriors of heads of kind `bases` depend on, as bytes by history item.
 
-    def put_evidence(self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
+    def put_observations(self, version: str, role: str, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
         """Replace users' evidence.
 
         Args:
             version: Version of the base.
             role: Reranker or adapter.
-            told: Evidence by user and item id. An empty mapping removes the user's evidence.
+            observed: Evidence by user and item id. An empty mapping removes the user's evidence.
         """
 
-    def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
-        """Return users' evidence by item id; users without any are left out."""
+    def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
+        """Return users' observations by item id; users without any are left out."""
 
-    def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
-        """Return the (version, role) pairs that have evidence of an item of a user, in order."""
+    def observed_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
+        """Return the (version, role) pairs that have observations of an item of a user, in order."""
 
-    def updating_evidence(self, key: UserKey, version: str, role: str) -> AbstractContextManager[EvidenceUpdate]:
-        """Open a transaction in which a user's evidence changes, and with it history and head.
+    def updating_observations(self, key: UserKey, version: str, role: str) -> AbstractContextManager[ObservationUpdate]:
+        """Open a transaction in which a user's observations change, and with it history and head.
 
         Others see all of it or nothing, once the `with` block ends. An exception inside undoes it. Two updates of one
         user follow each other.
@@ -126,7 +126,7 @@ class Store(Protocol):
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         """Return a user's profile of a kind; None for a user without one."""
 
-    def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
+    def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
         """Return by user what each profile of a kind was made of."""
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
@@ -146,17 +146,20 @@ class Store(Protocol):
         """Let connections and files go. Nothing may be asked of the store afterwards."""
 
 
-class EvidenceUpdate(Protocol):
-    """Transaction on one user's history, evidence and head of one version and role; see `Store.updating_evidence`."""
+class ObservationUpdate(Protocol):
+    """Transaction on one user's history, observations and head of one version and role.
 
-    def put(self, item_id: str, told: bytes) -> None:
-        """Add an item's evidence, or replace it."""
+    `Store.updating_observations` gives it.
+    """
+
+    def put(self, item_id: str, observed: bytes) -> None:
+        """Add an item's observations, or replace it."""
 
     def remove(self, item_id: str) -> bool:
-        """Remove an item's evidence; return whether there was any."""
+        """Remove an item's observations; return whether there was any."""
 
     def all(self) -> list[bytes]:
-        """Return all of the user's evidence, in the order of item ids."""
+        """Return all of the user's observations, in the order of item ids."""
 
     def append_history(self, item: HistoryItem) -> None:
         """Do what `Store.append_history` does, within the transaction."""

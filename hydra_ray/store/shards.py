@@ -18,7 +18,9 @@ from hydra_ray.records import HydraError, UserKey
 from hydra_ray.store.protocol import Store
 
 _SCHEMA = "hydra-ray/heads/v1"
-_EVIDENCE = pa.schema([("tenant", pa.string()), ("user", pa.string()), ("item", pa.string()), ("told", pa.binary())])
+_OBSERVATIONS = pa.schema(
+    [("tenant", pa.string()), ("user", pa.string()), ("item", pa.string()), ("told", pa.binary())]
+)
 
 
 def export_heads(store: Store, version: str, role: str, folder: Path, users_per_shard: int = 10_000) -> int:
@@ -43,7 +45,7 @@ def export_heads(store: Store, version: str, role: str, folder: Path, users_per_
             stacked = {name: torch.stack([head.tensors[name] for _, head in same]) for name in same[0][1].tensors}
             path = folder / f"{role}-{shard:05d}.safetensors"
             save_file(stacked, path, metadata={"about": json.dumps({**about, "users": users})})
-            _write_evidence(path, store.evidence([key for key, _ in same], version, role))
+            _write_observations(path, store.observations([key for key, _ in same], version, role))
             written, shard = written + len(same), shard + 1
     return written
 
@@ -61,8 +63,8 @@ def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
     for path in paths:
         heads, marks = _read(path, version, role)
         # Evidence first: a head without it would not be known to be wrong.
-        told = _read_evidence(path)
-        store.put_evidence(version, role, {key: told.get(key, {}) for key in heads})
+        observed = _read_observations(path)
+        store.put_observations(version, role, {key: observed.get(key, {}) for key in heads})
         store.put_heads(version, role, heads, marks)
         read += len(heads)
     return read
@@ -93,24 +95,26 @@ def _read(path: Path, version: str, role: str) -> tuple[dict[UserKey, Head], dic
     return heads, dict(users)
 
 
-def _write_evidence(shard: Path, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
+def _write_observations(shard: Path, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
     rows = [
-        {**key._asdict(), "item": item, "told": blob} for key, by_item in told.items() for item, blob in by_item.items()
+        {**key._asdict(), "item": item, "told": blob}
+        for key, by_item in observed.items()
+        for item, blob in by_item.items()
     ]
     if rows:
-        pq.write_table(pa.Table.from_pylist(rows, schema=_EVIDENCE), shard.with_suffix(".evidence.parquet"))
+        pq.write_table(pa.Table.from_pylist(rows, schema=_OBSERVATIONS), shard.with_suffix(".evidence.parquet"))
 
 
-def _read_evidence(shard: Path) -> dict[UserKey, dict[str, bytes]]:
-    path, told = shard.with_suffix(".evidence.parquet"), dict[UserKey, dict[str, bytes]]()
+def _read_observations(shard: Path) -> dict[UserKey, dict[str, bytes]]:
+    path, observed = shard.with_suffix(".evidence.parquet"), dict[UserKey, dict[str, bytes]]()
     if path.exists():
         try:
-            rows = pq.read_table(path, schema=_EVIDENCE).to_pylist()
+            rows = pq.read_table(path, schema=_OBSERVATIONS).to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise HydraError(f"{path}: damaged: {error}") from None
         for row in rows:
-            told.setdefault(UserKey(row["tenant"], row["user"]), {})[row["item"]] = row["told"]
-    return told
+            observed.setdefault(UserKey(row["tenant"], row["user"]), {})[row["item"]] = row["told"]
+    return observed
 
 
 def _users(users: list[list[str]], tensors: dict[str, torch.Tensor], path: Path) -> Iterator[tuple[UserKey, str]]:

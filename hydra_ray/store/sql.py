@@ -17,8 +17,8 @@ from hydra_ray.store import profiles as stored_profiles
 from hydra_ray.store.database import POLL_S, Database
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import bring_up_to_date
-from hydra_ray.store.tables import EVIDENCE, HEADS, HISTORY, HISTORY_VERSIONS
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileMark, UserProfile
+from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
+from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
@@ -129,39 +129,41 @@ class SqlStore:
         with self._database.reading() as db:
             return [UserKey(*row) for row in db.execute(query.order_by(c.tenant, c.user))]
 
-    def put_evidence(self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
-        for keys in self._in_turn(_batches(told, lambda key: 64 + sum(map(len, told[key].values())), _BYTES_AT_ONCE)):
+    def put_observations(self, version: str, role: str, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
+        for keys in self._in_turn(
+            _batches(observed, lambda key: 64 + sum(map(len, observed[key].values())), _BYTES_AT_ONCE)
+        ):
             with self._database.writing() as db:
                 for key in keys:
-                    _put_evidence(db, key, version, role, told[key], replace=True)
+                    _put_observations(db, key, version, role, observed[key], replace=True)
 
-    def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
-        c, found = EVIDENCE.c, dict[UserKey, dict[str, bytes]]()
+    def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
+        c, found = OBSERVATIONS.c, dict[UserKey, dict[str, bytes]]()
         with self._database.reading() as db:
             for some in chunks(keys):
-                mine = (among(EVIDENCE, some), *of_base(EVIDENCE, version, role))
-                query = select(c.tenant, c.user, c.item, c.told).where(*mine)
-                for tenant, user, item, told in db.execute(query):
-                    found.setdefault(UserKey(tenant, user), {})[item] = told
+                mine = (among(OBSERVATIONS, some), *of_base(OBSERVATIONS, version, role))
+                query = select(c.tenant, c.user, c.item, c.observed).where(*mine)
+                for tenant, user, item, observed in db.execute(query):
+                    found.setdefault(UserKey(tenant, user), {})[item] = observed
         return found
 
-    def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
-        c = EVIDENCE.c
-        query = select(c.version, c.role).where(*of(EVIDENCE, key), c.item == item_id).order_by(c.version, c.role)
+    def observed_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
+        c = OBSERVATIONS.c
+        query = select(c.version, c.role).where(*of(OBSERVATIONS, key), c.item == item_id).order_by(c.version, c.role)
         with self._database.reading() as db:
             return [(version, role) for version, role in db.execute(query)]
 
     @contextmanager
-    def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[SqlEvidenceUpdate]:
+    def updating_observations(self, key: UserKey, version: str, role: str) -> Iterator[SqlObservationUpdate]:
         with self._database.writing() as db:
             stored_histories.lock(db, key)
-            yield SqlEvidenceUpdate(db, key, version, role)
+            yield SqlObservationUpdate(db, key, version, role)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         with self._database.reading() as db:
             return stored_profiles.find(db, key, kind)
 
-    def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
+    def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
         with self._database.reading() as db:
             return stored_profiles.marks(db, kind)
 
@@ -176,7 +178,7 @@ class SqlStore:
     def delete(self, key: UserKey) -> None:
         with self._database.writing() as db:
             # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY_VERSIONS, HISTORY, HEADS, EVIDENCE):
+            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS):
                 db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
 
@@ -191,18 +193,18 @@ class SqlStore:
             yield batch
 
 
-class SqlEvidenceUpdate:
-    """Transaction of the database as an `EvidenceUpdate`, which documents the methods."""
+class SqlObservationUpdate:
+    """Transaction of the database as an `ObservationUpdate`, which documents the methods."""
 
     def __init__(self, db: Connection, key: UserKey, version: str, role: str) -> None:
         self._db, self._key, self._version, self._role = db, key, version, role
 
-    def put(self, item_id: str, told: bytes) -> None:
-        _put_evidence(self._db, self._key, self._version, self._role, {item_id: told}, replace=False)
+    def put(self, item_id: str, observed: bytes) -> None:
+        _put_observations(self._db, self._key, self._version, self._role, {item_id: observed}, replace=False)
 
     def remove(self, item_id: str) -> bool:
-        mine = (*of(EVIDENCE, self._key), *of_base(EVIDENCE, self._version, self._role))
-        return bool(self._db.execute(delete(EVIDENCE).where(*mine, EVIDENCE.c.item == item_id)).rowcount)
+        mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
+        return bool(self._db.execute(delete(OBSERVATIONS).where(*mine, OBSERVATIONS.c.item == item_id)).rowcount)
 
     def append_history(self, item: HistoryItem) -> None:
         stored_histories.append(self._db, self._key, item)
@@ -211,9 +213,9 @@ class SqlEvidenceUpdate:
         return stored_histories.remove(self._db, self._key, item_id)
 
     def all(self) -> list[bytes]:
-        c = EVIDENCE.c
-        mine = (*of(EVIDENCE, self._key), *of_base(EVIDENCE, self._version, self._role))
-        return list(self._db.execute(select(c.told).where(*mine).order_by(c.item)).scalars())
+        c = OBSERVATIONS.c
+        mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
+        return list(self._db.execute(select(c.observed).where(*mine).order_by(c.item)).scalars())
 
     def head(self) -> Head | None:
         mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
@@ -227,14 +229,14 @@ class SqlEvidenceUpdate:
             self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
 
 
-def _put_evidence(
-    db: Connection, key: UserKey, version: str, role: str, told: Mapping[str, bytes], replace: bool
+def _put_observations(
+    db: Connection, key: UserKey, version: str, role: str, observed: Mapping[str, bytes], replace: bool
 ) -> None:
-    mine = (*of(EVIDENCE, key), *of_base(EVIDENCE, version, role))
-    db.execute(delete(EVIDENCE).where(*mine, *(() if replace else (EVIDENCE.c.item.in_(list(told)),))))
-    if told:
+    mine = (*of(OBSERVATIONS, key), *of_base(OBSERVATIONS, version, role))
+    db.execute(delete(OBSERVATIONS).where(*mine, *(() if replace else (OBSERVATIONS.c.item.in_(list(observed)),))))
+    if observed:
         about = {**key._asdict(), "version": version, "role": role}
-        db.execute(insert(EVIDENCE), [{**about, "item": item, "told": blob} for item, blob in told.items()])
+        db.execute(insert(OBSERVATIONS), [{**about, "item": item, "told": blob} for item, blob in observed.items()])
 
 
 def _head_row(key: UserKey, version: str, role: str, head: Head | None, mark: str) -> dict[str, object]:

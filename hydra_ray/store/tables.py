@@ -50,8 +50,8 @@ HEADS = Table(
     Column("head", LargeBinary),
 )
 
-# What posteriors of kind `bases` depend on, by item: `models.heads.bases.evidence` as its bytes.
-EVIDENCE = Table(
+# What posteriors of kind `bases` depend on, by item: `models.heads.bases.observations` as its bytes.
+OBSERVATIONS = Table(
     "evidence",
     METADATA,
     Column("tenant", String, primary_key=True),
@@ -62,7 +62,7 @@ EVIDENCE = Table(
     Column("told", LargeBinary, nullable=False),
 )
 
-# What an LLM wrote of users; `how`, `what` and `seen` are `store.types.ProfileMark`.
+# What an LLM wrote of users; `how`, `what` and `seen` are `store.types.ProfileFingerprint`.
 PROFILES = Table(
     "profiles",
     METADATA,

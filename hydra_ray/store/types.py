@@ -43,7 +43,7 @@ class HistoryChange:
     left: frozenset[int] | None = None
 
 
-class ProfileMark(NamedTuple):
+class ProfileFingerprint(NamedTuple):
     """What a profile was made of.
 
     Attributes:
@@ -72,7 +72,7 @@ class UserProfile:
 
     kind: str
     text: str
-    mark: ProfileMark
+    mark: ProfileFingerprint
     peers: tuple[UserKey, ...] = ()
     degraded: bool = False
     dropped: int = 0

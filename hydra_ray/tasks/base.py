@@ -67,7 +67,7 @@ class Task:
         head = " ".join(part for part in (self.instruction, self.marker) if part)
         if not history:
             return " ".join(part for part in (head, text) if part)
-        items = ", and ".join(f'"{told}"' for told in history)
+        items = ", and ".join(f'"{item}"' for item in history)
         return self.history_template.format(head=head, items=items, text=text)
 
     def query_text(self, message: str) -> str:

@@ -101,11 +101,11 @@ def _spellings(labels: tuple[str, ...]) -> Sequence[tuple[Spelling, Mapping[str,
 
     Labels that differ in signs only ("c", "c++"), or in marks only, can only be told apart as they are written.
     """
-    told = []
+    spellings = []
     for spelling in _SPELLINGS:
         counts = Counter(map(spelling, dict.fromkeys(labels)))
-        told.append((spelling, {spelling(label): label for label in labels if counts[spelling(label)] == 1}))
-    return told
+        spellings.append((spelling, {spelling(label): label for label in labels if counts[spelling(label)] == 1}))
+    return spellings
 
 
 def _number(text: str) -> float | None:

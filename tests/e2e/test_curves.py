@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hydra_ray.evaluate.curves.measure import measure_curves
 from hydra_ray.evaluate.curves.report import curve_tables
-from hydra_ray.evaluate.results import TaskOutcome
+from hydra_ray.evaluate.results import TaskResult
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
@@ -27,7 +27,7 @@ def settings(demo_settings: Settings, tmp_path_factory) -> Settings:
     return demo_settings.model_copy(update=changes)
 
 
-def test_curves_tell_what_calls_and_history_bring(demo_results: TaskOutcome, settings: Settings):
+def test_curves_tell_what_calls_and_history_bring(demo_results: TaskResult, settings: Settings):
     store = open_store(settings.store_url)
     stored = store.histories(settings.tenant)
     curves = measure_curves(settings, SILENT)

@@ -4,41 +4,41 @@ import json
 
 import pytest
 
-from hydra_ray.evaluate.results import TaskOutcome
+from hydra_ray.evaluate.results import TaskResult
 
 BEATEN = ("zero-shot", "icl", "rag", "majority-vote", "random-candidate", "other-head")
 
 
-def gain_over(results: TaskOutcome, other: str) -> float:
+def gain_over(results: TaskResult, other: str) -> float:
     """The low end of what hydra gains over another method."""
     (pair,) = (pair for pair in results.pairs if {pair.first, pair.second} == {"hydra", other})
     return pair.difference.low if pair.first == "hydra" else -pair.difference.high
 
 
 @pytest.mark.parametrize("other", BEATEN)
-def test_hydra_beats_the_others_beyond_the_intervals(demo_results: TaskOutcome, other: str):
+def test_hydra_beats_the_others_beyond_the_intervals(demo_results: TaskResult, other: str):
     accuracy = demo_results.methods["hydra"]["accuracy"]
     assert accuracy.low > demo_results.methods[other]["accuracy"].high, "the intervals do not touch"
     assert gain_over(demo_results, other) > 0
 
 
-def test_users_own_heads_beat_the_shared_one(demo_results: TaskOutcome):
+def test_users_own_heads_beat_the_shared_one(demo_results: TaskResult):
     # The shared head reads the answers of the user's history, so it is personal too; the pairs tell the rest.
     assert gain_over(demo_results, "shared-head") > 0
 
 
-def test_no_choice_beats_the_best_candidate(demo_results: TaskOutcome):
+def test_no_choice_beats_the_best_candidate(demo_results: TaskResult):
     best = demo_results.methods["best-candidate"]["accuracy"].value
     assert demo_results.methods["hydra"]["accuracy"].value <= best
 
 
-def test_each_part_alone_helps_less_than_both_or_as_much(demo_results: TaskOutcome):
+def test_each_part_alone_helps_less_than_both_or_as_much(demo_results: TaskResult):
     value = {name: metrics["accuracy"].value for name, metrics in demo_results.methods.items()}
     assert value["hydra-adapter"] > value["rag"]
     assert value["hydra-reranker"] > value["zero-shot"]
 
 
-def test_the_written_results_say_the_same(demo_results: TaskOutcome, demo_settings):
+def test_the_written_results_say_the_same(demo_results: TaskResult, demo_settings):
     written = json.loads((demo_settings.out / "results.json").read_text())
     assert written["methods"]["hydra"]["accuracy"]["value"] == demo_results.methods["hydra"]["accuracy"].value
     assert set(written) >= {"schema", "task", "split", "methods", "improvement"}
@@ -48,6 +48,6 @@ def test_the_written_results_say_the_same(demo_results: TaskOutcome, demo_settin
     assert sum(line["method"] == "hydra" for line in lines) == n
 
 
-def test_nothing_failed_or_was_degraded(demo_results: TaskOutcome):
+def test_nothing_failed_or_was_degraded(demo_results: TaskResult):
     for name, cost in demo_results.costs.items():
         assert (cost.failed, cost.degraded) == (0, 0), name

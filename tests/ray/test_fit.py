@@ -16,8 +16,8 @@ from killing import PATIENCE_S, kill_when
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.training_data import teaching
-from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.examples.training_data import load_training_data
+from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
@@ -59,8 +59,8 @@ def stamps(settings: Settings, role: str = ADAPTER):
 
 def plan(settings: Settings):
     task, dataset = chosen_users(settings)
-    told = teaching(settings, task, dataset, [])
-    return told, make_shards(ADAPTER, {user.key: told.mark(ADAPTER, user) for user in dataset.users}, 2)
+    data = load_training_data(settings, task, dataset, [])
+    return data, make_shards(ADAPTER, {user.key: data.mark(ADAPTER, user) for user in dataset.users}, 2)
 
 
 @pytest.mark.usefixtures("ray_cluster")
@@ -71,16 +71,16 @@ def test_the_cluster_fits_what_one_process_would(tree, kind):
     report = fit(tree)
     assert report.heads == {ADAPTER: USERS, RERANKER: 0}, "what helps the LLM only the LLM can tell"
     task, dataset = chosen_users(settings)
-    told, store = teaching(settings, task, dataset, []), open_store(settings.store_url)
+    data, store = load_training_data(settings, task, dataset, []), open_store(settings.store_url)
     base = load_base(settings.model_dir / "base")
-    fitter = HeadFitter(base.adapter.heads, lambda features: Choice(settings.fit), settings.base.loss)
+    fitter = HeadFitter(base.adapter.heads, lambda features: FitChoice(settings.fit), settings.base.loss)
     for user in dataset.users[:3]:
-        features = encode_all(base.adapter, [told.groups(ADAPTER, user)])
+        features = encode_all(base.adapter, [data.groups(ADAPTER, user)])
         (alone,) = fitter([(user.key, features[0])])
         # Kept in bfloat16, and Adam enlarges rounding.
         assert_close(store.head(user.key, VERSION, ADAPTER).tensors, alone.head.tensors, atol=0.03, rtol=0.03)
-        told_of = store.evidence([user.key], VERSION, ADAPTER).get(user.key, {})
-        assert len(told_of) == len(alone.evidence) == (len(features[0].sizes) if kind == "bases" else 0)
+        data_of = store.history_answers([user.key], VERSION, ADAPTER).get(user.key, {})
+        assert len(data_of) == len(alone.history_answers) == (len(features[0].sizes) if kind == "bases" else 0)
     assert not list(Path(tree["out"]).glob("features-*")), "features of users stay no longer than they are needed"
 
 
@@ -124,12 +124,12 @@ def test_who_is_in_the_store_only_is_fitted_from_there(tree, item):
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_lost_worker_costs_its_shard_a_retry(tree, tmp_path):
     settings = parse_settings(tree)
-    told, shards = plan(settings)
+    data, shards = plan(settings)
     killed, calls = tmp_path / "killed", tmp_path / "calls"
     calls.mkdir()
 
     def make(base: Path, role: str):
-        fitter = HeadFitter(HeadModel.load(base / role), lambda features: Choice(settings.fit), "listwise")
+        fitter = HeadFitter(HeadModel.load(base / role), lambda features: FitChoice(settings.fit), "listwise")
 
         def fit_once_killed(users):
             users = list(users)
@@ -142,9 +142,9 @@ def test_a_lost_worker_costs_its_shard_a_retry(tree, tmp_path):
         return fit_once_killed
 
     how = encoding(settings, (settings.model_dir / "base").resolve(), tmp_path / "f")
-    fitted = [one.user for _, heads in fit_shards(shards, told, how, make) for one in heads]
+    fitted = [one.user for _, heads in fit_shards(shards, data, how, make) for one in heads]
     assert killed.exists(), "the test never got to kill a worker"
-    assert sorted(fitted) == sorted(user.key for user in told.dataset.users), "each user once"
+    assert sorted(fitted) == sorted(user.key for user in data.dataset.users), "each user once"
     assert len(list(calls.iterdir())) <= len(shards) + 2, "other shards are not fitted again"
 
 

@@ -11,17 +11,17 @@ from pydantic import BaseModel
 from hydra_ray import cli
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.train_demo_generator import measure
-from hydra_ray.evaluate.runner.experiments import Cell
+from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
-from hydra_ray.evaluate.runs import Dump
+from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.worker import _Resumed
 from hydra_ray.learn.collect.estimate import Estimate
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.heads.feedback_events import Verdict
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.fitter import FittedHead
 from hydra_ray.learn.profiles.pipeline import Written
-from hydra_ray.learn.tune.prompting import AskedSearch
+from hydra_ray.learn.tune.prompting import PromptSearch
 from hydra_ray.learn.tune.space import SearchSettings
 from hydra_ray.methods.answering import ask
 from hydra_ray.methods.ports import Ports
@@ -35,7 +35,7 @@ from hydra_ray.runtime.loading import load_data
 from hydra_ray.serve.http.requests import HydraOptions
 from hydra_ray.serve.users import Feedback
 from hydra_ray.settings import Settings
-from hydra_ray.steps.adapt import AdaptAsk, Adapter
+from hydra_ray.steps.adapt import Adapter, AdaptRequest
 from hydra_ray.steps.generate.base import GenerateError, RephraseError
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 from hydra_ray.steps.profiles.profile import Draft, ProfileTools
@@ -51,7 +51,21 @@ OTHER_NAMES = {"checkpoint", "expected", "max_batch_size", "max_bytes", "most_ev
 # Where a name of a setting stands for something else.
 MAY_HAVE_DEFAULTS = {
     # What was asked, answered, found or is under way: a record starts empty.
-    *(Answer, ChatRequest, Usage, User, Verdict, Feedback, AdaptAsk, Draft, Written, FittedHead, Dump, Cell, Estimate),
+    *(
+        Answer,
+        ChatRequest,
+        Usage,
+        User,
+        FeedbackEvent,
+        Feedback,
+        AdaptRequest,
+        Draft,
+        Written,
+        FittedHead,
+        RunRecord,
+        Experiment,
+        Estimate,
+    ),
     *(GenerateError, RephraseError, UserProfile, TrainState, _Resumed, _Probe),
     # Data tell their own task; an endpoint without quirks has these.
     *(Task, Dialect, Fields),
@@ -60,7 +74,7 @@ MAY_HAVE_DEFAULTS = {
     # None is what settings say, or all that there is.
     *(make_generator, make_backend, load_data, FeedbackStore, HydraOptions, cli.profile),
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
-    *(SearchSettings, AskedSearch, cli.demo, measure, export_heads, ProfilePrompts),
+    *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # Where tensors are, which is not where vLLM is.
     *(pad, probe, resolve),
 }

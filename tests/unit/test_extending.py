@@ -17,9 +17,9 @@ from openai_endpoint import serving
 
 from hydra_ray.learn.heads.fitter import HeadFitter
 from hydra_ray.learn.heads.tuned import Choice
-from hydra_ray.learn.tune.prompting import AskedSearch
+from hydra_ray.learn.tune.prompting import PromptSearch
 from hydra_ray.models.heads import HEAD_KINDS, Head
-from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.records import ChatRequest, HydraError, Message, UserKey
 from hydra_ray.runtime import generators
 from hydra_ray.runtime.factory import make_recipe
@@ -94,7 +94,7 @@ def test_a_retriever_is_accepted_and_ranks(shown, monkeypatch, query, item):
     monkeypatch.setitem(RETRIEVERS, name, function)
     settings = parse_settings({"method": {"retriever": name}})
     assert make_recipe(settings).retriever == name
-    assert AskedSearch(retrievers=(name,)).retrievers == (name,)
+    assert PromptSearch(retrievers=(name,)).retrievers == (name,)
 
     history = [item("red robot"), item("old king"), item("the red robot army"), item("blue robot")]
     found = retriever(name, None, settings.method.stemmer)(query("red robot"), history, 3)
@@ -227,7 +227,7 @@ def test_an_endpoint_without_a_url_is_refused_before_anything_is_asked(plain):
     ("setting", "field", "registry"),
     [
         (HeadSettings, "kind", HEAD_KINDS),
-        (BaseHeadSettings, "kind", [name for name, kind in HEAD_KINDS.items() if isinstance(kind, Descended)]),
+        (BaseHeadSettings, "kind", [name for name, kind in HEAD_KINDS.items() if isinstance(kind, GradientFitted)]),
         (GeneratorSettings, "backend", generators.BACKENDS),
     ],
 )

@@ -87,8 +87,8 @@ def _rows(rows: Reader, above: int, names: list[str], file: DataFile, needs: str
 
 def _fields(cells: list[str], names: list[str], place: str, needs: str) -> Fields:
     if len(cells) != len(names):
-        told = f"has {len(cells)} cells where the header has {len(names)}"
-        raise RecordError(f"{place} {told}. Put texts that hold the delimiter in quotes.", place, told)
+        message = f"has {len(cells)} cells where the header has {len(names)}"
+        raise RecordError(f"{place} {message}. Put texts that hold the delimiter in quotes.", place, message)
     values = {name: None if cell in _MISSING else cell for name, cell in zip(names, cells, strict=True)}
     if any("\udc80" <= sign <= "\udcff" for cell in cells if not cell.isascii() for sign in cell):
         raise RecordError(f"{place} is not UTF-8. Save the file as UTF-8.", place, "is not UTF-8")

@@ -39,8 +39,8 @@ def read_parquet_records(file: DataFile, layout: Layout, bad: BadRecords) -> Ite
             names = parquet.schema_arrow.names
             for name in layout.required:
                 if name not in names and name not in file.partition:
-                    told = f'no column "{name}". {layout.needs} The file has: {", ".join(map(shown, names))}.'
-                    raise DataError(f"{file.name}: {told}")
+                    message = f'no column "{name}". {layout.needs} The file has: {", ".join(map(shown, names))}.'
+                    raise DataError(f"{file.name}: {message}")
             if twice := [name for name in layout.fields if names.count(name) > 1]:
                 raise DataError(f'{file.name}: two columns are called "{twice[0]}". Rename one.')
             for batch in parquet.iter_batches(columns=[name for name in layout.fields if name in names]):

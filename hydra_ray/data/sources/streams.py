@@ -64,11 +64,11 @@ def _codec(file: DataFile) -> str | None:
     for magic, kind in _ARCHIVES.items():
         if head.startswith(magic):
             raise DataError(f"{file.name}: {kind}. Unpack it, or save it as CSV.")
-    told = next((codec for ending, codec in COMPRESSED.items() if file.path.lower().endswith(ending)), None)
+    named = next((codec for ending, codec in COMPRESSED.items() if file.path.lower().endswith(ending)), None)
     found = next((codec for magic, codec in _MAGIC.items() if head.startswith(magic)), None)
-    if told is not None and found != told:
+    if named is not None and found != named:
         raise DataError(
-            f"{file.name}: not a whole {told} file (it does not begin as one). Download it again, or take the ending "
+            f"{file.name}: not a whole {named} file (it does not begin as one). Download it again, or take the ending "
             "off its name if it is not compressed."
         )
     return found

@@ -15,9 +15,9 @@ from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.scoring.metrics import metrics_of, prepare
 from hydra_ray.learn.collect.job import collect_planned
-from hydra_ray.learn.collect.plan import Unit, calls_of, user_units
+from hydra_ray.learn.collect.plan import Example, calls_of, user_examples
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.job import make_fitter
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
@@ -90,9 +90,9 @@ class CurveMaker:
         prompted, shared = self._answers(dataset, {}, "rag"), self._answers(dataset, {}, "hydra")
         points = []
         for budget in budgets:
-            units = self._units(dataset, budget)
-            own = self._answers(dataset, self._fit(dataset, units, "calls"), "hydra")
-            points.append(self._point(budget, units, dataset, own, prompted, shared))
+            examples = self._examples(dataset, budget)
+            own = self._answers(dataset, self._fit(dataset, examples, "calls"), "hydra")
+            points.append(self._point(budget, examples, dataset, own, prompted, shared))
         return tuple(points)
 
     def by_history(self, dataset: Dataset, lengths: Sequence[int], budget: int) -> tuple[Point, ...]:
@@ -102,26 +102,26 @@ class CurveMaker:
             cut = replace(dataset, users=tuple(replace(u, history=_last(u.history, length)) for u in dataset.users))
             name = f"history-{length}"
             self._collect(cut, budget, name)
-            units = self._units(cut, budget)
-            own = self._answers(cut, self._fit(cut, units, name), "hydra")
+            examples = self._examples(cut, budget)
+            own = self._answers(cut, self._fit(cut, examples, name), "hydra")
             prompted, shared = self._answers(cut, {}, "rag"), self._answers(cut, {}, "hydra")
-            points.append(self._point(length, units, cut, own, prompted, shared))
+            points.append(self._point(length, examples, cut, own, prompted, shared))
         return tuple(points)
 
-    def _units(self, dataset: Dataset, calls: int) -> list[Unit]:
+    def _examples(self, dataset: Dataset, calls: int) -> list[Example]:
         """As many pseudo-queries of each user as the budget allows; a larger one only adds some."""
         kept = []
         for user in dataset.users:
             left = calls
-            for unit in user_units(dataset, user, _ALL, False, self._settings.seed):
-                left -= self._calls(unit)
+            for example in user_examples(dataset, user, _ALL, False, self._settings.seed):
+                left -= self._calls(example)
                 if left < 0:
                     break
-                kept.append(unit)
+                kept.append(example)
         return kept
 
-    def _calls(self, unit: Unit) -> int:
-        return calls_of(unit, self._settings.feedback.items, self._candidate_calls)
+    def _calls(self, example: Example) -> int:
+        return calls_of(example, self._settings.feedback.items, self._candidate_calls)
 
     def _of(self, name: str) -> Settings:
         """The same settings with feedback of its own: the same query has another history there."""
@@ -133,13 +133,13 @@ class CurveMaker:
         )
 
     def _collect(self, dataset: Dataset, calls: int, name: str) -> None:
-        collect_planned(self._of(name), self._task, self._units(dataset, calls), self._listener).check()
+        collect_planned(self._of(name), self._task, self._examples(dataset, calls), self._listener).check()
 
-    def _fit(self, dataset: Dataset, units: list[Unit], name: str) -> dict[tuple[UserKey, str], Head]:
-        told = teaching(self._of(name), self._task, dataset, units)
+    def _fit(self, dataset: Dataset, examples: list[Example], name: str) -> dict[tuple[UserKey, str], Head]:
+        data = load_training_data(self._of(name), self._task, dataset, examples)
         heads: dict[tuple[UserKey, str], Head] = {}
         for role in ROLES:
-            groups = {user.key: told.groups(role, user) for user in dataset.users}
+            groups = {user.key: data.groups(role, user) for user in dataset.users}
             keys = [key for key, own in groups.items() if own]
             features = encode_all(self._base.scorer(role), [groups[key] for key in keys]) if keys else []
             fitter = make_fitter(self._settings, self._base.version, self._base.scorer(role).heads, role)
@@ -172,7 +172,7 @@ class CurveMaker:
         self.log.check("There are no curves yet. What was answered is kept.")
 
     def _point(
-        self, x: int, units: Sequence[Unit], dataset: Dataset, own: Outputs, prompted: Outputs, shared: Outputs
+        self, x: int, examples: Sequence[Example], dataset: Dataset, own: Outputs, prompted: Outputs, shared: Outputs
     ) -> Point:
         queries, metric = _queries(dataset), metrics_of(self._task.kind)[0]
         bootstrap = Bootstrap([query.user for query in queries], self._settings.evaluate.bootstrap, self._settings.seed)
@@ -185,7 +185,7 @@ class CurveMaker:
         count, better = len(queries), metric.higher_is_better
         return Point(
             x,
-            sum(map(self._calls, units)) / len(dataset.users),
+            sum(map(self._calls, examples)) / len(dataset.users),
             interval(mine, count),
             interval(rag, count),
             interval(everyones, count),
@@ -206,9 +206,9 @@ def measure_curves(settings: Settings, listener: ProgressListener) -> Curves:
         raise HydraError(no_answers(settings))
     base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
     check_task(base.task, task)
-    with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as stack:
+    with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as aligned:
         generator = make_generator(settings, open_cache(settings))
-        stack.callback(lambda: runner.run(generator.close()))
+        aligned.callback(lambda: runner.run(generator.close()))
         maker = CurveMaker(settings, task, base, generator, runner, listener)
         wanted = settings.evaluate
         curves = Curves(

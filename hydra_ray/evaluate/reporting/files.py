@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra_ray.atomic import write_text
 from hydra_ray.bootstrap import Interval
-from hydra_ray.evaluate.results import Cost, Outcome, TaskOutcome
+from hydra_ray.evaluate.results import ComparisonResult, Cost, TaskResult
 from hydra_ray.evaluate.scoring.align import METHOD
 from hydra_ray.steps.generate import FINAL_KINDS
 
@@ -26,32 +26,32 @@ _RESULTS = ("task", "split", "method", "control", "metric", *_INTERVAL, "users",
 _PAIRS = ("task", "split", "metric", "first", "second", "difference", *_INTERVAL[1:], "p", "p_holm")
 
 
-def write_outcome(folder: Path, outcome: Outcome) -> None:
+def write_result(folder: Path, result: ComparisonResult) -> None:
     """Writes `results.json`, `results.csv` and `pairs.csv`, each as a whole or not at all.
 
     An interval without an end (a baseline at 0 in too many resamples) has null there, and an empty cell.
 
     Args:
         folder: Made when it does not exist; files of an earlier run are replaced.
-        outcome: What `score_dumps` gives.
+        result: What `score_runs` gives.
     """
     # All are serialised before any is replaced: a failure leaves an earlier run's files as they are.
     texts = {
-        "results.json": json.dumps(to_json(outcome), indent=1, allow_nan=False) + "\n",
-        "results.csv": _table(_RESULTS, _results(outcome)),
-        "pairs.csv": _table(_PAIRS, _pairs(outcome)),
+        "results.json": json.dumps(to_json(result), indent=1, allow_nan=False) + "\n",
+        "results.csv": _table(_RESULTS, _results(result)),
+        "pairs.csv": _table(_PAIRS, _pairs(result)),
     }
     for name, text in texts.items():
         write_text(folder / name, text)
 
 
-def to_json(outcome: Outcome) -> dict[str, Any]:
+def to_json(result: ComparisonResult) -> dict[str, Any]:
     """As plain JSON values: no NaN, no infinity. What is about one task only says it at the top too."""
-    alone = _at_the_top(outcome.tasks[0]) if len(outcome.tasks) == 1 else {}
-    return {"schema": SCHEMA, **_plain(alone), **_plain(asdict(outcome))}
+    alone = _at_the_top(result.tasks[0]) if len(result.tasks) == 1 else {}
+    return {"schema": SCHEMA, **_plain(alone), **_plain(asdict(result))}
 
 
-def _at_the_top(task: TaskOutcome) -> dict[str, Any]:
+def _at_the_top(task: TaskResult) -> dict[str, Any]:
     methods = {name: {metric: asdict(value) for metric, value in own.items()} for name, own in task.methods.items()}
     improvement: dict[str, Any] | None = None
     if task.headline is not None:
@@ -69,9 +69,9 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _results(outcome: Outcome) -> Iterator[Sequence[Any]]:
+def _results(result: ComparisonResult) -> Iterator[Sequence[Any]]:
     """A row a task, method and metric; methods without runs of their own cost nothing of their own."""
-    for task in outcome.tasks:
+    for task in result.tasks:
         for method, by_metric in task.methods.items():
             cost = astuple(task.costs[method]) if method in task.costs else [None] * len(_COSTS)
             counts = {one.kind: one.count for one in task.unanswered.get(method, ())}
@@ -81,8 +81,8 @@ def _results(outcome: Outcome) -> Iterator[Sequence[Any]]:
                 yield (*about, *astuple(found), task.users, *cost, *refused)
 
 
-def _pairs(outcome: Outcome) -> Iterator[Sequence[Any]]:
-    for task in outcome.tasks:
+def _pairs(result: ComparisonResult) -> Iterator[Sequence[Any]]:
+    for task in result.tasks:
         for pair in task.pairs:
             about = (task.task, task.split, task.metrics[0], pair.first, pair.second)
             yield (*about, *astuple(pair.difference), pair.p, pair.p_holm)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from hydra_ray.bootstrap import Interval
-from hydra_ray.evaluate.results import Outcome, Pair, Slice, TaskOutcome
+from hydra_ray.evaluate.results import ComparisonResult, Pair, Slice, TaskResult
 
 HYDRA, ZERO_SHOT = "hydra", "zero-shot"
 # Of Holm's corrected p: below it a difference is said to be beyond chance.
@@ -18,20 +18,20 @@ _SAME = 1e-9
 _MINUS, _DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
 
 
-def ranked(task: TaskOutcome) -> tuple[list[str], list[str]]:
+def ranked(task: TaskResult) -> tuple[list[str], list[str]]:
     """Competitors and controls, each the best on the main metric first."""
     main = task.metrics[0]
     order = sorted(task.methods, key=lambda name: task.methods[name][main].value, reverse=task.higher_is_better[main])
     return [name for name in order if name not in task.controls], [name for name in order if name in task.controls]
 
 
-def best(task: TaskOutcome, metric: str) -> float | None:
+def best(task: TaskResult, metric: str) -> float | None:
     """The best competitor's value; None without competitors."""
     values = [found[metric].value for name, found in task.methods.items() if name not in task.controls]
     return (max if task.higher_is_better[metric] else min)(values, default=None)
 
 
-def prompted(task: TaskOutcome) -> str | None:
+def prompted(task: TaskResult) -> str | None:
     """The prompt-based method that the headline chose most often; None without a headline."""
     if task.headline is None or not task.headline.chosen:
         return None
@@ -39,12 +39,12 @@ def prompted(task: TaskOutcome) -> str | None:
     return name if name in task.methods else None
 
 
-def parts(task: TaskOutcome, by: str) -> list[Slice]:
+def parts(task: TaskResult, by: str) -> list[Slice]:
     """The slices of one sort, in their order."""
     return [part for part in task.slices if part.by == by]
 
 
-def against(task: TaskOutcome, method: str) -> list[tuple[str, Interval, Pair]]:
+def against(task: TaskResult, method: str) -> list[tuple[str, Interval, Pair]]:
     """Every other method with how much better `method` is, the one it beats by most first."""
     found = [
         (pair.second, pair.difference, pair) if pair.first == method else (pair.first, _turned(pair.difference), pair)
@@ -54,9 +54,9 @@ def against(task: TaskOutcome, method: str) -> list[tuple[str, Interval, Pair]]:
     return sorted(found, key=lambda one: -one[1].value)
 
 
-def pooled_fates(outcome: Outcome, method: str) -> tuple[float, float] | None:
+def pooled_fates(result: ComparisonResult, method: str) -> tuple[float, float] | None:
     """Shares of all tasks' users that a method makes better and worse; None where no task tells."""
-    known = [(task.users, task.fates[method]) for task in outcome.tasks if method in task.fates]
+    known = [(task.users, task.fates[method]) for task in result.tasks if method in task.fates]
     everybody = sum(users for users, _ in known)
     if not everybody:
         return None
@@ -64,7 +64,7 @@ def pooled_fates(outcome: Outcome, method: str) -> tuple[float, float] | None:
     return better, sum(users * fate.worse for users, fate in known) / everybody
 
 
-def gained_and_lost(task: TaskOutcome) -> tuple[int, int]:
+def gained_and_lost(task: TaskResult) -> tuple[int, int]:
     """How many users do better and how many worse with hydra than with the prompt-based method."""
     gains = [user.gain for user in task.gains]
     return sum(gain > _SAME for gain in gains), sum(gain < -_SAME for gain in gains)

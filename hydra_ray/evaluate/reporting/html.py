@@ -12,8 +12,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from hydra_ray.atomic import write_text
 from hydra_ray.evaluate.reporting import formatting as views
 from hydra_ray.evaluate.reporting import plots, svg
-from hydra_ray.evaluate.reporting import sentences as verdict
-from hydra_ray.evaluate.results import Outcome, Pair, Slice, TaskOutcome
+from hydra_ray.evaluate.reporting import sentences as sentences
+from hydra_ray.evaluate.results import ComparisonResult, Pair, Slice, TaskResult
 from hydra_ray.steps.generate.failures import listed
 
 if TYPE_CHECKING:
@@ -37,37 +37,37 @@ class Picture:
     caption: str
 
 
-def write_report(folder: Path, outcome: Outcome) -> Path:
+def write_report(folder: Path, result: ComparisonResult) -> Path:
     """Writes `report.html`, as a whole or not at all.
 
     Args:
         folder: Made if it is not there.
-        outcome: What to show.
+        result: What to show.
 
     Returns:
         The page's path.
     """
     path = folder / REPORT
-    write_text(path, render(outcome))
+    write_text(path, render(result))
     return path
 
 
-def render(outcome: Outcome) -> str:
+def render(result: ComparisonResult) -> str:
     """The page as HTML. Names of tasks and methods are escaped: they may come from a stranger's data."""
     page = Environment(loader=PackageLoader("hydra_ray.evaluate"), autoescape=True, undefined=StrictUndefined)
     page.filters |= _by_name(views.number, views.signed, views.percent, views.probability, views.amount, views.count)
     page.globals |= _by_name(views.ranked, views.best, views.prompted, views.parts, views.against, views.spread)
     page.globals |= _by_name(
-        verdict.improvement, verdict.chance, _arrow, _compared, _pair_of, _queries_of, _kinds, listed
+        sentences.improvement, sentences.chance, _arrow, _compared, _pair_of, _queries_of, _kinds, listed
     )
     page.globals["p_chance"] = views.CHANCE
     with svg.style():
-        overview = _overview(outcome)
-        pictures = [_pictures(task, f"t{place}") for place, task in enumerate(outcome.tasks)]
+        overview = _overview(result)
+        pictures = [_pictures(task, f"t{place}") for place, task in enumerate(result.tasks)]
     return page.get_template("report.html.jinja").render(
-        outcome=outcome,
-        headline=verdict.headline(outcome),
-        sentences=verdict.sentences(outcome),
+        result=result,
+        headline=sentences.headline(result),
+        sentences=sentences.sentences(result),
         overview=overview,
         pictures=pictures,
     )
@@ -77,19 +77,19 @@ def _by_name(*functions: Callable[..., Any]) -> dict[str, Callable[..., Any]]:
     return {function.__name__.lstrip("_"): function for function in functions}
 
 
-def _overview(outcome: Outcome) -> Picture | None:
-    if outcome.headline is None or len(outcome.tasks) < 2:
+def _overview(result: ComparisonResult) -> Picture | None:
+    if result.headline is None or len(result.tasks) < 2:
         return None
     return _picture(
         "Gain over the prompt-based method that is best on other users",
-        plots.gain_by_task(outcome),
+        plots.gain_by_task(result),
         "all",
         "hydra's gain by task with 95 % intervals, and the mean over tasks (diamond).",
         "",
     )
 
 
-def _pictures(task: TaskOutcome, prefix: str) -> list[Picture]:
+def _pictures(task: TaskResult, prefix: str) -> list[Picture]:
     """A task's figures."""
     metric, base = task.metrics[0], views.prompted(task)
     level = (base, task.methods[base][metric]) if base else None
@@ -147,7 +147,7 @@ def _picture(title: str, figure: Figure | None, prefix: str, caption: str, absen
     return Picture(title, svg.inline(figure, f"{title}: {caption}", prefix), caption)
 
 
-def _gains_in_words(task: TaskOutcome) -> str:
+def _gains_in_words(task: TaskResult) -> str:
     users, (gained, lost) = len(task.gains), views.gained_and_lost(task)
     share = views.percent(lost / users if users else 0)
     return (
@@ -156,29 +156,29 @@ def _gains_in_words(task: TaskOutcome) -> str:
     )
 
 
-def _off(task: TaskOutcome) -> float:
+def _off(task: TaskResult) -> float:
     """Expected calibration error: mean distance of predicted from observed over items (Guo et al., 2017, section 2)."""
     items = sum(part.n for part in task.calibration)
     return sum(part.n * abs(part.predicted - part.observed) for part in task.calibration) / items if items else 0.0
 
 
-def _arrow(task: TaskOutcome, metric: str) -> str:
+def _arrow(task: TaskResult, metric: str) -> str:
     return "↑" if task.higher_is_better[metric] else "↓"
 
 
-def _kinds(task: TaskOutcome, method: str) -> str:
+def _kinds(task: TaskResult, method: str) -> str:
     """How many of a method's queries ended without an answer, in the order of the column's heading."""
     counts = {one.kind: one.count for one in task.unanswered.get(method, ())}
     return ", ".join(str(counts.get(kind, 0)) for kind in ("refused", "filtered", "empty"))
 
 
-def _compared(task: TaskOutcome) -> Sequence[str]:
+def _compared(task: TaskResult) -> Sequence[str]:
     """Competitors that are in pairs, the best first; controls are compared with hydra alone."""
     known = {name for pair in task.pairs for name in (pair.first, pair.second)}
     return [name for name in views.ranked(task)[0] if name in known]
 
 
-def _pair_of(task: TaskOutcome) -> dict[tuple[str, str], Pair]:
+def _pair_of(task: TaskResult) -> dict[tuple[str, str], Pair]:
     return {(pair.first, pair.second): pair for pair in task.pairs}
 
 

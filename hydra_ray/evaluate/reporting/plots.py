@@ -14,7 +14,7 @@ import numpy as np
 from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.formatting import count, ranked
 from hydra_ray.evaluate.reporting.svg import INK
-from hydra_ray.evaluate.results import Bin, CurvePoint, Outcome, Slice, TaskOutcome, UserGain
+from hydra_ray.evaluate.results import Bin, ComparisonResult, CurvePoint, Slice, TaskResult, UserGain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,15 +27,15 @@ _STEPS = 240
 _WIDTH = 5.7
 
 
-def gain_by_task(outcome: Outcome) -> Figure | None:
+def gain_by_task(result: ComparisonResult) -> Figure | None:
     """The headline and its part of each task, in percent with intervals; None without a headline."""
-    if outcome.headline is None:
+    if result.headline is None:
         return None
-    rows = [(task.task, task.headline.relative) for task in outcome.tasks if task.headline is not None]
+    rows = [(task.task, task.headline.relative) for task in result.tasks if task.headline is not None]
     figure, axes = _figure(_WIDTH, 0.9 + 0.3 * (len(rows) + 1))
     for place, (_, relative) in enumerate(rows):
         _whisker(axes, place, _percent(relative), COMPETITOR, "o")
-    _whisker(axes, len(rows), _percent(outcome.headline.relative), HYDRA, "D")
+    _whisker(axes, len(rows), _percent(result.headline.relative), HYDRA, "D")
     axes.axvline(0, color=INK, linewidth=1)
     axes.axhline(len(rows) - 0.5, color=INK, linewidth=0.6, alpha=0.4)
     _name_rows(axes, [*(name for name, _ in rows), "mean of tasks"])
@@ -43,7 +43,7 @@ def gain_by_task(outcome: Outcome) -> Figure | None:
     return figure
 
 
-def methods(task: TaskOutcome) -> Figure | None:
+def methods(task: TaskResult) -> Figure | None:
     """The main metric of each method with its interval, the best on top and controls below a rule."""
     main = task.metrics[0]
     competitors, controls = ranked(task)

@@ -8,22 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ray.atomic import replacing
-from hydra_ray.evaluate.runs import Dump
+from hydra_ray.evaluate.runs import RunRecord
 
 
-def write_predictions(path: Path, dumps: Sequence[Dump]) -> None:
+def write_predictions(path: Path, records: Sequence[RunRecord]) -> None:
     """Writes `{id, user_id, method, output}` a line, as a whole or not at all.
 
     Of several tasks, training seeds or numbers of training users, lines also have `task`, `seed` and `train_users`.
     """
     several = {
-        name: len({getattr(dump, name) if name != "task" else dump.task.name for dump in dumps}) > 1
+        name: len({getattr(record, name) if name != "task" else record.task.name for record in records}) > 1
         for name in ("task", "seed", "train_users")
     }
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
-        for dump in dumps:
-            run = {"task": dump.task.name, "seed": dump.seed, "train_users": dump.train_users}
+        for record in records:
+            run = {"task": record.task.name, "seed": record.seed, "train_users": record.train_users}
             more: dict[str, Any] = {name: value for name, value in run.items() if several[name]}
-            for row in dump.rows:
-                line = {"id": row.asked.query.id, "user_id": row.user.user, "method": dump.method, "output": row.output}
+            for row in record.rows:
+                line = {
+                    "id": row.asked.query.id,
+                    "user_id": row.user.user,
+                    "method": record.method,
+                    "output": row.output,
+                }
                 file.write(json.dumps({**line, **more}) + "\n")

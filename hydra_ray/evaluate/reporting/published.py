@@ -17,7 +17,7 @@ from rich.text import Text
 
 from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.formatting import HYDRA, number, percent
-from hydra_ray.evaluate.results import Outcome
+from hydra_ray.evaluate.results import ComparisonResult
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.failures import listed
 
@@ -37,7 +37,7 @@ class Published:
         data: Data set and people.
         method: As the paper calls it.
         ours: The method here that is the same; None without one.
-        task: As `TaskOutcome.task`, or the data set's name.
+        task: As `TaskResult.task`, or the data set's name.
         metric: As in results; BLEU runs to 100.
         value: As printed.
         spread: What the paper prints behind ±; None without.
@@ -88,14 +88,14 @@ def published(paper: str) -> list[Published]:
     return found
 
 
-def beside(outcome: Outcome, paper: str, *, everything: bool = False) -> Table:
+def beside(result: ComparisonResult, paper: str, *, everything: bool = False) -> Table:
     """Measured values beside published ones, by task and metric, in the paper's order of methods.
 
     A task that the paper has too is beside its figures. Where it has none of the outcome's tasks, each is beside
     all the paper's data sets with that metric.
 
     Args:
-        outcome: What was measured; methods that the paper does not have are left out.
+        result: What was measured; methods that the paper does not have are left out.
         paper: "hydra", "dpl" or "mof".
         everything: Also show published methods that were not measured.
 
@@ -103,7 +103,7 @@ def beside(outcome: Outcome, paper: str, *, everything: bool = False) -> Table:
         HydraError: There are no figures of such a paper.
     """
     figures = published(paper)
-    shared = {task.task for task in outcome.tasks} & {figure.task for figure in figures}
+    shared = {task.task for task in result.tasks} & {figure.task for figure in figures}
     shown = {
         task.task: [
             figure
@@ -112,7 +112,7 @@ def beside(outcome: Outcome, paper: str, *, everything: bool = False) -> Table:
             and (figure.task == task.task or not shared)
             and (figure.ours in task.methods or everything)
         ]
-        for task in outcome.tasks
+        for task in result.tasks
     }
     headline = [figure for figure in figures if figure.metric == HEADLINE]
     columns = list(dict.fromkeys(_column(figure, shared) for one in (headline, *shown.values()) for figure in one))
@@ -124,15 +124,22 @@ def beside(outcome: Outcome, paper: str, *, everything: bool = False) -> Table:
         table.add_column(name, justify="right")
 
     def add(task: str, metric: str, measured: str, own: Sequence[Published]) -> None:
-        cells = {_column(figure, shared): _printed(figure) for figure in own}
-        texts = [task, metric, own[0].method, own[0].ours or "-", measured, *(cells.get(name, "-") for name in columns)]
+        experiments = {_column(figure, shared): _printed(figure) for figure in own}
+        texts = [
+            task,
+            metric,
+            own[0].method,
+            own[0].ours or "-",
+            measured,
+            *(experiments.get(name, "-") for name in columns),
+        ]
         # Cells are Text, since rich reads square brackets in a string as markup.
         table.add_row(*(Text(text, "bold" if own[0].ours == HYDRA else "") for text in texts))
 
     if headline:
-        measured = "-" if outcome.headline is None else _measured(outcome.headline.relative, HEADLINE)
+        measured = "-" if result.headline is None else _measured(result.headline.relative, HEADLINE)
         add("mean of tasks", HEADLINE, measured, headline)
-    for task in outcome.tasks:
+    for task in result.tasks:
         for metric in task.metrics:
             own = [figure for figure in shown[task.task] if figure.metric == metric]
             if own:
@@ -143,7 +150,7 @@ def beside(outcome: Outcome, paper: str, *, everything: bool = False) -> Table:
                 about = ("", "") if place else (task.task, metric)
                 add(*about, _measured(found, metric) if found else "-", same)
     alone = [name for name, own in shown.items() if not own]
-    table.caption = _caption([figure for one in (headline, *shown.values()) for figure in one], alone, outcome)
+    table.caption = _caption([figure for one in (headline, *shown.values()) for figure in one], alone, result)
     return table
 
 
@@ -168,11 +175,11 @@ def _measured(found: Interval, metric: str) -> str:
     return f"{value} [{low}, {high}]"
 
 
-def _caption(figures: Sequence[Published], alone: Sequence[str], outcome: Outcome) -> str:
+def _caption(figures: Sequence[Published], alone: Sequence[str], result: ComparisonResult) -> str:
     sources = dict.fromkeys(f"{figure.source}: LLM {figure.llm}; {figure.data}." for figure in figures)
     unanswered = [
         escape(f"{task.task}: {method} {listed(found)}")
-        for task in outcome.tasks
+        for task in result.tasks
         for method, found in task.unanswered.items()
     ]
     return "\n".join(

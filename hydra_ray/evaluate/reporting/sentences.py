@@ -14,26 +14,26 @@ from hydra_ray.evaluate.reporting.formatting import (
     pooled_fates,
     prompted,
 )
-from hydra_ray.evaluate.results import Cost, Outcome
+from hydra_ray.evaluate.results import ComparisonResult, Cost
 
 
-def headline(outcome: Outcome) -> str:
+def headline(result: ComparisonResult) -> str:
     """How much better hydra is than prompting, and whether that may be chance."""
-    if outcome.headline is None:
+    if result.headline is None:
         return (
             f"There is no headline: it takes {HYDRA}, prompt-based methods (evaluate.methods) and a result of theirs "
             "other than 0."
         )
-    relative = outcome.headline.relative
-    tasks = sum(task.headline is not None for task in outcome.tasks)
+    relative = result.headline.relative
+    tasks = sum(task.headline is not None for task in result.tasks)
     who = f"Over {tasks} tasks {HYDRA} is on average" if tasks > 1 else f"{HYDRA} is"
     than = f"than the prompt-based method that is best on other users ({_ends(relative)})"
     return f"{who} {improvement(relative)} {than}, which {chance(relative)}."
 
 
-def sentences(outcome: Outcome) -> list[str]:
+def sentences(result: ComparisonResult) -> list[str]:
     """What belongs beside the headline: single tasks, room left, who pays for it, and with what."""
-    said = [_tasks(outcome), _gap(outcome), _fates(outcome), _lost(outcome), _cost(outcome)]
+    said = [_tasks(result), _gap(result), _fates(result), _lost(result), _cost(result)]
     return [sentence for sentence in said if sentence]
 
 
@@ -47,18 +47,18 @@ def chance(difference: Interval) -> str:
     return "is beyond chance" if difference.low > 0 or difference.high < 0 else "may be chance"
 
 
-def _tasks(outcome: Outcome) -> str:
-    told = [task.headline.relative for task in outcome.tasks if task.headline is not None]
-    if len(told) < 2:
+def _tasks(result: ComparisonResult) -> str:
+    measured = [task.headline.relative for task in result.tasks if task.headline is not None]
+    if len(measured) < 2:
         return ""
-    better, worse = sum(one.low > 0 for one in told), sum(one.high < 0 for one in told)
-    return f"Beyond chance it is better in {better} and worse in {worse} of {len(told)} tasks."
+    better, worse = sum(one.low > 0 for one in measured), sum(one.high < 0 for one in measured)
+    return f"Beyond chance it is better in {better} and worse in {worse} of {len(measured)} tasks."
 
 
-def _gap(outcome: Outcome) -> str:
-    if outcome.headline is None:
+def _gap(result: ComparisonResult) -> str:
+    if result.headline is None:
         return ""
-    gap = outcome.headline.oracle_gap
+    gap = result.headline.oracle_gap
     if gap is None:
         return "The best of its candidates is no better than their majority vote, so there was nothing to choose."
     return (
@@ -66,25 +66,25 @@ def _gap(outcome: Outcome) -> str:
     )
 
 
-def _fates(outcome: Outcome) -> str:
-    shares = pooled_fates(outcome, HYDRA)
+def _fates(result: ComparisonResult) -> str:
+    shares = pooled_fates(result, HYDRA)
     if shares is None:
         return ""
     better, worse = shares
     return f"Against the LLM alone ({ZERO_SHOT}) it makes {percent(worse)} of users worse and {percent(better)} better."
 
 
-def _lost(outcome: Outcome) -> str:
-    users = sum(len(task.gains) for task in outcome.tasks)
+def _lost(result: ComparisonResult) -> str:
+    users = sum(len(task.gains) for task in result.tasks)
     if not users:
         return ""
-    lost = sum(gained_and_lost(task)[1] for task in outcome.tasks)
+    lost = sum(gained_and_lost(task)[1] for task in result.tasks)
     return f"Against the prompt-based method that is best for everybody, {percent(lost / users)} of users lose."
 
 
-def _cost(outcome: Outcome) -> str:
-    own = _mean_cost([task.costs[HYDRA] for task in outcome.tasks if HYDRA in task.costs])
-    names = [(task, prompted(task)) for task in outcome.tasks]
+def _cost(result: ComparisonResult) -> str:
+    own = _mean_cost([task.costs[HYDRA] for task in result.tasks if HYDRA in task.costs])
+    names = [(task, prompted(task)) for task in result.tasks]
     other = _mean_cost([task.costs[name] for task, name in names if name is not None and name in task.costs])
     if not own:
         return ""

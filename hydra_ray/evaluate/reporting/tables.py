@@ -9,24 +9,24 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_ray.bootstrap import LEVEL, Interval
-from hydra_ray.evaluate.results import Headline, Outcome, TaskOutcome
+from hydra_ray.evaluate.results import ComparisonResult, Headline, TaskResult
 from hydra_ray.steps.generate.failures import listed
 
 
-def outcome_tables(outcome: Outcome) -> list[Table]:
+def result_tables(result: ComparisonResult) -> list[Table]:
     """A table a task: methods by metrics as `value [low, high]`, competitors, a rule, controls.
 
     The best competitor of each metric is bold. The last table's caption ends with the headline over tasks, where there
     are several.
     """
-    tables = [_task_table(task) for task in outcome.tasks]
-    overall = _overall(outcome)
+    tables = [_task_table(task) for task in result.tasks]
+    overall = _overall(result)
     if tables and overall:
         tables[-1].caption = f"{tables[-1].caption}\n\n{overall}"
     return tables
 
 
-def caption(task: TaskOutcome) -> str:
+def caption(task: TaskResult) -> str:
     """What the numbers are about and what they come to, in plain words."""
     seeds = f" under {len(task.seeds)} training seeds" if len(task.seeds) > 1 else ""
     sentences = [f"{task.users} users, {task.queries} queries{seeds}; in brackets {LEVEL:.0%} intervals over users."]
@@ -34,7 +34,7 @@ def caption(task: TaskOutcome) -> str:
         chosen = _listed(task.headline.chosen)
         sentences.append(
             f"hydra is {_difference(task.headline.relative)} in {task.metrics[0]} than the prompt-based method that is "
-            f"best on other users (folds that chose it: {chosen}), {_verdict(task.headline.relative)}."
+            f"best on other users (folds that chose it: {chosen}), {_conclusion(task.headline.relative)}."
         )
         sentences += _gap(task.headline.oracle_gap)
     if task.own_heads == 0:
@@ -44,20 +44,20 @@ def caption(task: TaskOutcome) -> str:
     if task.missing:
         sentences.append(f"Answers that are missing, which count as wrong: {_listed(task.missing)}.")
     if task.unanswered:
-        told = "; ".join(f"{method} {listed(found)}" for method, found in task.unanswered.items())
-        sentences.append(f"Of these the LLM did not answer: {told}.")
+        reasons = "; ".join(f"{method} {listed(found)}" for method, found in task.unanswered.items())
+        sentences.append(f"Of these the LLM did not answer: {reasons}.")
     return " ".join(sentences)
 
 
-def _overall(outcome: Outcome) -> str:
+def _overall(result: ComparisonResult) -> str:
     """The headline over tasks; "" where one task's caption says it already."""
-    if outcome.headline is None or len(outcome.tasks) < 2:
+    if result.headline is None or len(result.tasks) < 2:
         return ""
-    found: Headline = outcome.headline
-    tasks = sum(task.headline is not None for task in outcome.tasks)
+    found: Headline = result.headline
+    tasks = sum(task.headline is not None for task in result.tasks)
     first = (
         f"On average over {tasks} tasks hydra is {_difference(found.relative)} than the prompt-based method that is "
-        f"best on other users, {_verdict(found.relative)}."
+        f"best on other users, {_conclusion(found.relative)}."
     )
     return " ".join([first, *_gap(found.oracle_gap)])
 
@@ -67,7 +67,7 @@ def _difference(relative: Interval) -> str:
     return f"{abs(relative.value):.1%} {direction} (improvement between {_ends(relative)})"
 
 
-def _verdict(found: Interval) -> str:
+def _conclusion(found: Interval) -> str:
     return "beyond chance" if found.low > 0 or found.high < 0 else "which may be chance"
 
 
@@ -88,42 +88,44 @@ def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items())
 
 
-def _task_table(task: TaskOutcome) -> Table:
+def _task_table(task: TaskResult) -> Table:
     table = Table(title=f"{task.task}, {task.split}", caption=escape(caption(task)), caption_justify="left")
     table.add_column("method")
     for name in (*(_heading(task, metric) for metric in task.metrics), *_unanswered_heading(task)):
         table.add_column(name, justify="right")
     # Cells are Text, since rich reads square brackets in a string as markup.
     for method in _competitors(task):
-        cells = [Text(cell, "bold" if best else "") for cell, best in _cells(task, method)]
-        table.add_row(Text(method), *cells, *_unanswered(task, method))
+        experiments = [Text(experiment, "bold" if best else "") for experiment, best in _cells(task, method)]
+        table.add_row(Text(method), *experiments, *_unanswered(task, method))
     table.add_section()
     for method in task.controls:
-        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)), *_unanswered(task, method))
+        table.add_row(
+            Text(method), *(Text(experiment) for experiment, _ in _cells(task, method)), *_unanswered(task, method)
+        )
     return table
 
 
-def _unanswered_heading(task: TaskOutcome) -> list[str]:
+def _unanswered_heading(task: TaskResult) -> list[str]:
     return ["not answered"] if task.unanswered else []
 
 
-def _unanswered(task: TaskOutcome, method: str) -> list[str]:
+def _unanswered(task: TaskResult, method: str) -> list[str]:
     """How many of the method's queries the LLM refused, by kind; nothing where there were none of any method."""
     own = task.unanswered.get(method, ())
     return [", ".join(f"{one.count} {one.kind}" for one in own) or "-"] if task.unanswered else []
 
 
-def _competitors(task: TaskOutcome) -> list[str]:
+def _competitors(task: TaskResult) -> list[str]:
     return [method for method in task.methods if method not in task.controls]
 
 
-def _cells(task: TaskOutcome, method: str) -> list[tuple[str, bool]]:
+def _cells(task: TaskResult, method: str) -> list[tuple[str, bool]]:
     """The method's `value [low, high]` by metric, and whether no competitor's value is better."""
     found = task.methods[method]
     return [(_cell(metric, found[metric]), found[metric].value == _best(task, metric)) for metric in task.metrics]
 
 
-def _best(task: TaskOutcome, metric: str) -> float | None:
+def _best(task: TaskResult, metric: str) -> float | None:
     values = [task.methods[method][metric].value for method in _competitors(task)]
     return (max if task.higher_is_better[metric] else min)(values, default=None)
 
@@ -134,5 +136,5 @@ def _cell(metric: str, found: Interval) -> str:
     return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
 
 
-def _heading(task: TaskOutcome, metric: str) -> str:
+def _heading(task: TaskResult, metric: str) -> str:
     return f"{metric} {'↑' if task.higher_is_better[metric] else '↓'}"

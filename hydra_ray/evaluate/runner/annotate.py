@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.evaluate.runs import Asked
-from hydra_ray.learn.collect.job import planned_units
+from hydra_ray.evaluate.runs import EvalQuery
+from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.collect.rows import RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
 from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.records import Dataset, HistoryItem, Query, Ranked, User, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings
-from hydra_ray.steps.rerank import RerankAsk, Reranker
+from hydra_ray.steps.rerank import Reranker, RerankRequest
 from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
@@ -59,13 +59,13 @@ class Knowledge:
             _cohorts(settings, task, dataset, base) if base is not None else {},
         )
 
-    def about(self, query: Query) -> Asked:
+    def about(self, query: Query) -> EvalQuery:
         """What is known of one query."""
         visible = self.dataset.history(self.users[query.user], query)
         seen = None
         if query.item_id is not None and self.trained_items is not None:
             seen = query.item_id in self.trained_items
-        return Asked(
+        return EvalQuery(
             query,
             self.dataset.golds[query.id],
             len(visible),
@@ -107,9 +107,9 @@ def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> di
         return {}
     # As `fit` saw these users: by what their history alone teaches.
     fit = settings.model_copy(update={"users": "dev"})
-    units = planned_units(fit, dataset) if settings.fit.mode == "llm" else []
-    told = teaching(fit, task, dataset, units)
-    groups = {user.key: told.groups(ADAPTER, user) for user in dataset.users}
+    examples = planned_examples(fit, dataset) if settings.fit.mode == "llm" else []
+    data = load_training_data(fit, task, dataset, examples)
+    groups = {user.key: data.groups(ADAPTER, user) for user in dataset.users}
     keys = [key for key, own in groups.items() if own]
     features = encode_all(base.adapter, [groups[key] for key in keys]) if keys else []
     return {key: tuned.cohorts.of(one) for key, one in zip(keys, features, strict=True)}
@@ -141,7 +141,7 @@ def judged_history(
     return tuple(judged)
 
 
-def _ask_again(rows: Sequence[RerankerRow]) -> RerankAsk:
+def _ask_again(rows: Sequence[RerankerRow]) -> RerankRequest:
     first = rows[0]
     query = Query(first.key.query_id, first.key.owner, first.query)
-    return RerankAsk(query, tuple(Ranked(row.item, 0.0) for row in rows))
+    return RerankRequest(query, tuple(Ranked(row.item, 0.0) for row in rows))

@@ -1,4 +1,4 @@
-"""Answers the queries of one cell by its methods and keeps what they answered."""
+"""Answers the queries of one experiment by its methods and keeps what they answered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
-from hydra_ray.evaluate.runner.experiments import Cell
+from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runner.profiles import ProfileBook
-from hydra_ray.evaluate.runs import Asked, Dump, Row, read_dump, write_dump
+from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord, read_run, write_run
 from hydra_ray.evaluate.scoring.controls import HEAD_CONTROLS, other_users
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.methods import METHODS, Method, needs_base
@@ -29,7 +29,7 @@ from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import FailureLog, ask_each
-from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
+from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
@@ -51,27 +51,27 @@ Advance = Callable[[str, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Some methods of one cell, answered in one process.
+    """Some methods of one experiment, answered in one process.
 
     Attributes:
-        cell: Prepared.
+        experiment: Prepared.
         methods: Names; that of `hydra` stands for its controls too.
         shared_by: Processes that share the generator's limits.
     """
 
-    cell: Cell
+    experiment: Experiment
     methods: tuple[str, ...]
     shared_by: int = 1
 
     @property
     def runs(self) -> tuple[str, ...]:
         """The methods, with the controls that need answers of their own."""
-        controlled = "hydra" in self.methods and self.cell.train_users is None
+        controlled = "hydra" in self.methods and self.experiment.train_users is None
         return (*self.methods, *(HEAD_CONTROLS if controlled else ()))
 
     def path(self, run: str) -> Path:
         """Where a run is kept."""
-        return self.cell.dumps / f"{run}.parquet"
+        return self.experiment.records / f"{run}.parquet"
 
 
 def answer(job: Job, advance: Advance) -> list[Path]:
@@ -82,7 +82,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         HydraError: No base, data without answers, or data of another task.
         UnfinishedError: The LLM was given up.
     """
-    settings = job.cell.settings
+    settings = job.experiment.settings
     task, dataset = load_data(settings)
     queries = [query for user in dataset.users for query in user.queries if query.id in dataset.golds]
     if not queries:
@@ -94,7 +94,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
         store = open_store(settings.store_url)
-    fingerprints = {run: fingerprint(told, _made_of(settings, run, dataset, base, store)) for run in job.runs}
+    fingerprints = {run: fingerprint(told, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
     known = {run: _known(job.path(run), mark) for run, mark in fingerprints.items()}
     left = {run: mark for run, mark in fingerprints.items() if not (kept := known[run]) or not kept.whole}
     for run in fingerprints:
@@ -112,8 +112,8 @@ def answer(job: Job, advance: Advance) -> list[Path]:
 def _answer_runs(
     job: Job,
     fingerprints: Mapping[str, str],
-    known: Mapping[str, Dump | None],
-    asked: Sequence[Asked],
+    known: Mapping[str, RunRecord | None],
+    asked: Sequence[EvalQuery],
     task: Task,
     dataset: Dataset,
     trained: Sequence[User],
@@ -122,8 +122,8 @@ def _answer_runs(
     advance: Advance,
 ) -> None:
     """Answers and keeps run after run; they share what is encoded, asked and written of users."""
-    settings = job.cell.settings
-    recipe, beside = make_recipe(settings), list[Outcome]()
+    settings = job.experiment.settings
+    recipe, beside = make_recipe(settings), list[CallOutcome]()
     generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
     peers = make_peers(settings, (*dataset.users, *trained))
     writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
@@ -137,8 +137,8 @@ def _answer_runs(
         "expected": recipe.expected,
         "allowed_answers": recipe.allowed_answers,
     }
-    log = FailureLog(settings.generator.max_failure_share, sum(len(_finished(dump)) for dump in known.values()))
-    held_back = list[Dump]()
+    log = FailureLog(settings.generator.max_failure_share, sum(len(_finished(record)) for record in known.values()))
+    held_back = list[RunRecord]()
     # One loop for all: the generator's connections belong to it.
     with asyncio.Runner() as runner:
         for run, (method, head) in methods.items():
@@ -149,33 +149,33 @@ def _answer_runs(
             paid = [one.usage for one in beside if one.usage.calls or before is None]
             about["beside"] = sum(paid, before.beside if before else Usage())
             about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
-            about["train_users"] = _train_users(job.cell, run, trained)
+            about["train_users"] = _train_users(job.experiment, run, trained)
             split = settings.data.split
-            dump = Dump(task, split, run, job.cell.seed, rows, **about, made_of=fingerprints[run])
+            record = RunRecord(task, split, run, job.experiment.seed, rows, **about, fingerprint=fingerprints[run])
             if log.nothing_answered:
-                held_back.append(dump)
+                held_back.append(record)
             else:
-                write_dump(job.path(run), dump)
+                write_run(job.path(run), record)
             if log.stop:
                 break
         runner.run(generator.close())
     # Refusals count where something else was answered; where nothing was, they tell of the endpoint.
-    for dump in held_back if not log.nothing_answered else ():
-        write_dump(job.path(dump.method), dump)
+    for record in held_back if not log.nothing_answered else ():
+        write_run(job.path(record.method), record)
     if log.stop or log.nothing_answered:
         log.check("There are no scores yet. What was answered is kept.")
 
 
-def _train_users(cell: Cell, run: str, trained: Sequence[User]) -> int:
+def _train_users(experiment: Experiment, run: str, trained: Sequence[User]) -> int:
     """How many users taught what a run depends on; 0 where that is nobody, or not known."""
     if not needs_base(run) and run not in HEAD_CONTROLS:
         return 0
-    return cell.train_users or (len(trained) if cell.prepared else 0)
+    return experiment.train_users or (len(trained) if experiment.prepared else 0)
 
 
 async def _answer_all(
     method: Method,
-    asked: Sequence[Asked],
+    asked: Sequence[EvalQuery],
     known: Mapping[_Place, Row],
     head: Callable[[Query], UserKey | None],
     log: FailureLog,
@@ -183,7 +183,7 @@ async def _answer_all(
 ) -> tuple[Row, ...]:
     """One method's answers; a query whose LLM call, or a step that it cannot do without, failed has none."""
 
-    async def answered(one: Asked) -> Row:
+    async def answered(one: EvalQuery) -> Row:
         start = time.perf_counter()
         found = await method(one.query, head(one.query))
         advance()
@@ -200,13 +200,13 @@ async def _answer_all(
     return tuple((before | now)[_place(one)] for one in asked)
 
 
-def _place(asked: Asked) -> _Place:
+def _place(asked: EvalQuery) -> _Place:
     return asked.query.user, asked.query.id
 
 
-def _finished(dump: Dump | None) -> dict[_Place, Row]:
+def _finished(record: RunRecord | None) -> dict[_Place, Row]:
     """The rows of a run that need not be asked again."""
-    return {_place(row.asked): row for row in dump.rows if row.finished} if dump else {}
+    return {_place(row.asked): row for row in record.rows if row.finished} if record else {}
 
 
 def _methods(
@@ -228,7 +228,7 @@ def _methods(
     }
 
 
-def _made_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: Store | None) -> str:
+def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: Store | None) -> str:
     """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
     elsewhere = (
         "out",
@@ -266,11 +266,11 @@ def no_answers(settings: Settings) -> str:
     )
 
 
-def _known(path: Path, made_of: str) -> Dump | None:
+def _known(path: Path, fingerprint: str) -> RunRecord | None:
     """What an earlier run answered, where it depended on the same."""
     try:
-        dump = read_dump(path)
+        record = read_run(path)
     except HydraError:
         # There is none, or another version's, which is replaced.
         return None
-    return dump if dump.made_of == made_of else None
+    return record if record.fingerprint == fingerprint else None

@@ -23,7 +23,7 @@ from hydra_ray.steps.generate.failures import UnfinishedError
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class Experiment:
     """One task under one training seed.
 
     Attributes:
@@ -43,12 +43,12 @@ class Cell:
         return self.settings.seed if own is None else own
 
     @property
-    def dumps(self) -> Path:
+    def records(self) -> Path:
         """Where its methods' answers are kept."""
         return self.settings.out / "dumps"
 
 
-def cells(settings: Settings) -> Iterator[Cell]:
+def experiments(settings: Settings) -> Iterator[Experiment]:
     """The cells that `evaluate` names; without tasks, seeds and numbers of users the one that settings are about.
 
     All seeds of a task share its feedback and the LLM's answers: what differs is the training.
@@ -58,7 +58,7 @@ def cells(settings: Settings) -> Iterator[Cell]:
     """
     wanted = settings.evaluate
     if not (wanted.tasks or wanted.seeds or wanted.train_users):
-        yield Cell(settings, prepared=False)
+        yield Experiment(settings, prepared=False)
         return
     if wanted.tasks and settings.data.format != "lamp":
         raise HydraError("evaluate.tasks: only data.format lamp has a folder of tasks; set data.task instead")
@@ -70,19 +70,19 @@ def cells(settings: Settings) -> Iterator[Cell]:
             yield _cell(settings, task, seeds[0], count)
 
 
-def prepare(cell: Cell, listener: ProgressListener) -> None:
-    """Collects, trains and fits what the cell lacks; a killed preparation goes on where it was.
+def prepare(experiment: Experiment, listener: ProgressListener) -> None:
+    """Collects, trains and fits what the experiment lacks; a killed preparation goes on where it was.
 
     A base that is there is trained anew where settings or training data have changed.
 
     Raises:
         HydraError: As `collect`, `train` and `fit` do; or the generator's limits were reached.
     """
-    settings = cell.settings
+    settings = experiment.settings
     train = _with(settings, users="train")
-    if cell.train_users is not None:
-        train = _with(train, data=_with(train.data, max_users=cell.train_users))
-    wanted, note = _made_of(train), settings.model_dir / "base_made_of.txt"
+    if experiment.train_users is not None:
+        train = _with(train, data=_with(train.data, max_users=experiment.train_users))
+    wanted, note = _fingerprint_of(train), settings.model_dir / "base_made_of.txt"
     if not note.exists() or note.read_text() != wanted:
         _whole(collect_feedback(train, listener))
         # None while training: what a killed one leaves may be either base.
@@ -94,7 +94,7 @@ def prepare(cell: Cell, listener: ProgressListener) -> None:
         _whole(fitted.collected)
 
 
-def _made_of(train: Settings) -> str:
+def _fingerprint_of(train: Settings) -> str:
     """Digest of all that a base depends on: the training users' records, how they are asked about and learnt from."""
     sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
     # A base decides alike whatever arithmetic it was trained in.
@@ -115,7 +115,7 @@ def _whole(report: CollectReport) -> None:
     report.check()
 
 
-def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> Cell:
+def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> Experiment:
     home = settings.out / task
     out = home / f"seed-{seed}" if train_users is None else home / f"seed-{seed}-users-{train_users}"
     folders: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> 
         "model": _with(settings.model, dir=None, store=None),
     }
     about = {"data": _with(settings.data, task=task), "base": _with(settings.base, seed=seed), "out": out}
-    return Cell(_with(settings, **about, **folders), True, train_users)
+    return Experiment(_with(settings, **about, **folders), True, train_users)
 
 
 def _fitted_users(settings: Settings) -> str:

@@ -13,12 +13,12 @@ from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, HydraError, Query, Ranked, UserKey
-from hydra_ray.steps.adapt import AdaptAsk, Adapter
+from hydra_ray.steps.adapt import Adapter, AdaptRequest
 from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.profiles.peers import PeerPool
 from hydra_ray.steps.profiles.writer import cut_off
-from hydra_ray.steps.rerank import RerankAsk, Reranker
+from hydra_ray.steps.rerank import Reranker, RerankRequest
 from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
 
@@ -112,15 +112,15 @@ class LocalSteps:
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Orders history under a user's head."""
         self._check_base()
-        return await self._reranker(RerankAsk(query, tuple(ranked), self.head(head, RERANKER)))
+        return await self._reranker(RerankRequest(query, tuple(ranked), self.head(head, RERANKER)))
 
     async def adapt(
-        self, query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+        self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Orders candidates under a user's head."""
         self._check_base()
         own = self.head(head, ADAPTER)
-        ordered = await self._adapter(AdaptAsk(query, tuple(candidates), tuple(evidence), own))
+        ordered = await self._adapter(AdaptRequest(query, tuple(candidates), tuple(history_answers), own))
         return Choice(tuple(ordered), personal=own is not None)
 
     def head(self, key: UserKey | None, role: str) -> Head | None:

@@ -8,58 +8,58 @@ import numpy as np
 
 from hydra_ray.bootstrap import Bootstrap, interval
 from hydra_ray.evaluate.results import CurvePoint
-from hydra_ray.evaluate.scoring.align import METHOD, stack_runs
+from hydra_ray.evaluate.scoring.align import METHOD, align_runs
 from hydra_ray.evaluate.scoring.metrics import prepare
 from hydra_ray.evaluate.scoring.resampling import Samples
-from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 
 
-def by_candidates(board: Board) -> tuple[CurvePoint, ...]:
+def by_candidates(scoreboard: Scoreboard) -> tuple[CurvePoint, ...]:
     """hydra's main metric if only n of the N samples of each query had been drawn: n is 1, 2, 4, ... and N.
 
     An item's statistics are the mean over draws (`redraw`). Samples that gave no candidate are drawn like others: N is
     the most votes that any query has. The last point is hydra itself.
     """
-    stack = board.stack
-    if METHOD not in stack.rows:
+    aligned = scoreboard.aligned
+    if METHOD not in aligned.rows:
         return ()
     samples = [
-        Samples.of(row.answer.candidates if row and row.answer else (), stack.task, stack.hydra[seed])
-        for row, seed in zip(stack.rows[METHOD], stack.seed_of, strict=True)
+        Samples.of(row.answer.candidates if row and row.answer else (), aligned.task, aligned.hydra[seed])
+        for row, seed in zip(aligned.rows[METHOD], aligned.seed_of, strict=True)
     ]
     most = max(int(one.votes.sum()) for one in samples)
     # Statistics of every candidate, and of no answer after each item's.
     texts = [[*one.texts, ""] for one in samples]
-    golds = [gold for gold, own in zip(stack.golds, texts, strict=True) for _ in own]
-    scored = prepare(stack.task, [text for own in texts for text in own], golds)
+    golds = [gold for gold, own in zip(aligned.golds, texts, strict=True) for _ in own]
+    scored = prepare(aligned.task, [text for own in texts for text in own], golds)
     of_item = np.split(scored, np.cumsum([len(own) for own in texts])[:-1])
-    rng = np.random.default_rng(board.seed)
+    rng = np.random.default_rng(scoreboard.seed)
     points = []
     for n in _sizes(most):
         expected = [one.chosen(n, most, rng) @ own for one, own in zip(samples, of_item, strict=True)]
-        values = board.main.value(board.bootstrap.sums(np.stack(expected)))
-        points.append(CurvePoint(n, interval(values, len(stack.asked))))
+        values = scoreboard.main.value(scoreboard.bootstrap.sums(np.stack(expected)))
+        points.append(CurvePoint(n, interval(values, len(aligned.asked))))
     return tuple(points)
 
 
-def by_users(board: Board) -> tuple[CurvePoint, ...]:
+def by_users(scoreboard: Scoreboard) -> tuple[CurvePoint, ...]:
     """hydra's main metric by how many users its base was trained on; empty without a run of fewer.
 
     A point is over the seeds that have such a run. The last one is that of the whole runs, where these say how many
     users they had.
     """
-    stack = board.stack
-    if not stack.smaller:
+    aligned = scoreboard.aligned
+    if not aligned.smaller:
         return ()
     points = []
-    for x in sorted({dump.train_users for dump in stack.smaller}):
-        part = stack_runs([dump for dump in stack.smaller if dump.train_users == x])
-        bootstrap = Bootstrap(part.users, board.resamples, board.seed)
-        values = board.main.value(bootstrap.sums(prepare(part.task, part.outputs(METHOD), part.golds)))
+    for x in sorted({record.train_users for record in aligned.smaller}):
+        part = align_runs([record for record in aligned.smaller if record.train_users == x])
+        bootstrap = Bootstrap(part.users, scoreboard.resamples, scoreboard.seed)
+        values = scoreboard.main.value(bootstrap.sums(prepare(part.task, part.outputs(METHOD), part.golds)))
         points.append(CurvePoint(x, interval(values, len(part.asked))))
-    whole = next(iter(stack.hydra.values())).train_users
+    whole = next(iter(aligned.hydra.values())).train_users
     if whole:
-        points.append(CurvePoint(whole, interval(board.mains(METHOD), len(stack.asked))))
+        points.append(CurvePoint(whole, interval(scoreboard.mains(METHOD), len(aligned.asked))))
     return tuple(points)
 
 

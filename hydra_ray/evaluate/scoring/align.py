@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_ray.evaluate.runs import Asked, Dump, Row
+from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord
 from hydra_ray.evaluate.scoring.controls import CONTROLS, HEAD_CONTROLS
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError, Usage, UserKey
@@ -18,7 +18,7 @@ _Place = tuple[int, UserKey, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Stack:
+class AlignedRuns:
     """Runs of one task, aligned: an item is one query under one training seed.
 
     Attributes:
@@ -38,11 +38,11 @@ class Stack:
     split: str
     seeds: tuple[int, ...]
     seed_of: tuple[int, ...]
-    asked: tuple[Asked, ...]
+    asked: tuple[EvalQuery, ...]
     rows: Mapping[str, tuple[Row | None, ...]]
     besides: Mapping[str, tuple[Usage, int]]
-    hydra: Mapping[int, Dump]
-    smaller: tuple[Dump, ...]
+    hydra: Mapping[int, RunRecord]
+    smaller: tuple[RunRecord, ...]
     judged: tuple[tuple[float, bool], ...]
 
     @property
@@ -60,7 +60,7 @@ class Stack:
         return [row.output if row else "" for row in self.rows[method]]
 
 
-def stack_runs(dumps: Sequence[Dump]) -> Stack:
+def align_runs(records: Sequence[RunRecord]) -> AlignedRuns:
     """Aligns the runs of one task.
 
     The items are all queries that any method was asked under a seed. A method that does not depend on training may
@@ -68,29 +68,29 @@ def stack_runs(dumps: Sequence[Dump]) -> Stack:
     most training users count (0 is for all of them); hydra's others are kept for its curve.
 
     Args:
-        dumps: Of one task; their order does not matter.
+        records: Of one task; their order does not matter.
 
     Raises:
         HydraError: Runs are of several splits or of different data, two runs of one method differ though they should
             be the same, or a trained method has no run of some seed.
     """
-    task, split = _one_task(dumps)
-    main, smaller = _by_size(dumps)
+    task, split = _one_task(records)
+    main, smaller = _by_size(records)
     seeds = tuple(sorted({seed for _, seed in main}))
-    asked: dict[_Place, Asked] = {}
+    asked: dict[_Place, EvalQuery] = {}
     # hydra's run goes last: it knows its cohorts, which the others need not.
-    for dump in sorted(main.values(), key=lambda dump: (dump.method == METHOD, dump.method)):
-        asked |= {(dump.seed, row.user, row.asked.query.id): row.asked for row in dump.rows}
+    for record in sorted(main.values(), key=lambda record: (record.method == METHOD, record.method)):
+        asked |= {(record.seed, row.user, row.asked.query.id): row.asked for row in record.rows}
     places = sorted(asked)
     rows: dict[str, tuple[Row | None, ...]] = {}
     besides: dict[str, tuple[Usage, int]] = {}
     for method in sorted({method for method, _ in main}, key=_rank):
         given = {seed: _run(main, method, seed) for seed in seeds}
-        found = {(seed, row.user, row.asked.query.id): row for seed, dump in given.items() for row in dump.rows}
+        found = {(seed, row.user, row.asked.query.id): row for seed, record in given.items() for row in record.rows}
         rows[method] = tuple(found.get(place) for place in places)
-        runs = [dump for (name, _), dump in main.items() if name == method]
-        besides[method] = sum((dump.beside for dump in runs), Usage()), sum(len(dump.rows) for dump in runs)
-    return Stack(
+        runs = [record for (name, _), record in main.items() if name == method]
+        besides[method] = sum((record.beside for record in runs), Usage()), sum(len(record.rows) for record in runs)
+    return AlignedRuns(
         task,
         split,
         seeds,
@@ -99,49 +99,49 @@ def stack_runs(dumps: Sequence[Dump]) -> Stack:
         rows,
         besides,
         {seed: _run(main, METHOD, seed) for seed in seeds if METHOD in rows},
-        tuple(dump for dump in smaller if dump.method == METHOD),
+        tuple(record for record in smaller if record.method == METHOD),
         _judged(main),
     )
 
 
-def _one_task(dumps: Sequence[Dump]) -> tuple[Task, str]:
-    first = dumps[0]
-    for dump in dumps:
-        if dump.split != first.split:
+def _one_task(records: Sequence[RunRecord]) -> tuple[Task, str]:
+    first = records[0]
+    for record in records:
+        if record.split != first.split:
             raise HydraError(
-                f'task {first.task.name}: there are runs of the splits "{first.split}" and "{dump.split}"; score one '
+                f'task {first.task.name}: there are runs of the splits "{first.split}" and "{record.split}"; score one '
                 "split at a time"
             )
-        if (dump.task.kind, dump.task.labels) != (first.task.kind, first.task.labels):
+        if (record.task.kind, record.task.labels) != (first.task.kind, first.task.labels):
             raise HydraError(
-                f"task {first.task.name}: the run of {dump.method} has another kind or other labels than that of "
+                f"task {first.task.name}: the run of {record.method} has another kind or other labels than that of "
                 f"{first.method}; they are of different data"
             )
     return first.task, first.split
 
 
-def _by_size(dumps: Sequence[Dump]) -> tuple[dict[tuple[str, int], Dump], list[Dump]]:
+def _by_size(records: Sequence[RunRecord]) -> tuple[dict[tuple[str, int], RunRecord], list[RunRecord]]:
     """Each method's runs by seed with the most training users, and those with fewer."""
-    found: dict[tuple[str, int, float], Dump] = {}
-    for dump in dumps:
-        key = (dump.method, dump.seed, dump.train_users or float("inf"))
-        other = found.setdefault(key, dump)
-        if [row.output for row in other.rows] != [row.output for row in dump.rows]:
+    found: dict[tuple[str, int, float], RunRecord] = {}
+    for record in records:
+        key = (record.method, record.seed, record.train_users or float("inf"))
+        other = found.setdefault(key, record)
+        if [row.output for row in other.rows] != [row.output for row in record.rows]:
             raise HydraError(
-                f"task {dump.task.name}: there are two different runs of {dump.method} with seed {dump.seed} and "
-                f"{dump.train_users} training users; leave one out"
+                f"task {record.task.name}: there are two different runs of {record.method} with seed {record.seed} and "
+                f"{record.train_users} training users; leave one out"
             )
     most = {method: max(size for name, _, size in found if name == method) for method, _, _ in found}
-    main = {(method, seed): dump for (method, seed, size), dump in found.items() if size == most[method]}
-    smaller = [dump for (method, _, size), dump in found.items() if size < most[method]]
+    main = {(method, seed): record for (method, seed, size), record in found.items() if size == most[method]}
+    smaller = [record for (method, _, size), record in found.items() if size < most[method]]
     return main, smaller
 
 
-def _run(main: Mapping[tuple[str, int], Dump], method: str, seed: int) -> Dump:
+def _run(main: Mapping[tuple[str, int], RunRecord], method: str, seed: int) -> RunRecord:
     """The method's run of the seed, or the one that stands for it."""
     if (method, seed) in main:
         return main[method, seed]
-    other = min((dump for (name, _), dump in main.items() if name == method), key=lambda dump: dump.seed)
+    other = min((record for (name, _), record in main.items() if name == method), key=lambda record: record.seed)
     # hydra and its kin are trained whether their runs say by how many users or not.
     if other.train_users or needs_base(method) or method in HEAD_CONTROLS:
         raise HydraError(
@@ -157,8 +157,8 @@ def _rank(method: str) -> tuple[bool, int, str]:
     return (method in CONTROLS, order.index(method) if method in order else len(order), method)
 
 
-def _judged(main: Mapping[tuple[str, int], Dump]) -> tuple[tuple[float, bool], ...]:
+def _judged(main: Mapping[tuple[str, int], RunRecord]) -> tuple[tuple[float, bool], ...]:
     """Of hydra, or else of the first method that has some: methods with the same reranker have the same."""
-    having = [dump for _, dump in sorted(main.items()) if dump.judged]
-    chosen = METHOD if any(dump.method == METHOD for dump in having) else (having[0].method if having else "")
-    return tuple(pair for dump in having if dump.method == chosen for pair in dump.judged)
+    having = [record for _, record in sorted(main.items()) if record.judged]
+    chosen = METHOD if any(record.method == METHOD for record in having) else (having[0].method if having else "")
+    return tuple(pair for record in having if record.method == chosen for pair in record.judged)

@@ -9,7 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from hydra_ray.evaluate.runs import Asked
+from hydra_ray.evaluate.runs import EvalQuery
 from hydra_ray.records import Candidate, UserKey
 from hydra_ray.steps.decide import by_expected_score
 from hydra_ray.tasks import Task
@@ -58,14 +58,14 @@ def best_candidate(candidates: Sequence[Candidate], gold: str, task: Task) -> st
     return max((candidate.text for candidate in candidates), key=lambda text: task.score(text, gold), default="")
 
 
-def yardsticks(task: Task, asked: Sequence[Asked]) -> dict[str, list[str]]:
+def yardsticks(task: Task, asked: Sequence[EvalQuery]) -> dict[str, list[str]]:
     """What needs neither LLM nor gold answers, where answers are a closed set; an output for each query.
 
     `most-frequent` is the user's most frequent answer so far. `constant` (ratings only) is the same for everybody: the
     one that is most users' most frequent answer. A user without history gets that one as `most-frequent` too. Where
     nobody has a history there is neither.
     """
-    longest: dict[UserKey, Asked] = {}
+    longest: dict[UserKey, EvalQuery] = {}
     for one in asked:
         if one.most_frequent and one.history_items > getattr(longest.get(one.query.user), "history_items", -1):
             longest[one.query.user] = one

@@ -27,7 +27,7 @@ from hydra_ray.bootstrap import interval, relative_improvement
 from hydra_ray.evaluate.results import Headline, TaskHeadline
 from hydra_ray.evaluate.scoring.align import METHOD
 from hydra_ray.evaluate.scoring.metrics import Array
-from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 from hydra_ray.methods import METHODS, needs_base
 
 # What an LLM reaches by its prompt alone, also where it is asked several times and its answers are counted.
@@ -56,11 +56,11 @@ class HeadlineRows:
         return TaskHeadline(interval(self.relative, self.items), self.chosen, gap)
 
 
-def task_headline(board: Board, baselines: Sequence[str], folds: int, seed: int) -> HeadlineRows | None:
+def task_headline(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> HeadlineRows | None:
     """One task's rows.
 
     Args:
-        board: Of the task.
+        scoreboard: Of the task.
         baselines: Prompt-based methods that are there; ties go to the first.
         folds: Of users; fewer where there are fewer users.
         seed: Of the folds.
@@ -68,17 +68,17 @@ def task_headline(board: Board, baselines: Sequence[str], folds: int, seed: int)
     Returns:
         None without hydra or baselines, and where what prompting reaches is 0, of which there are no shares.
     """
-    if METHOD not in board.values or not baselines:
+    if METHOD not in scoreboard.values or not baselines:
         return None
-    by_user, chosen = _prompted(board, baselines, folds, seed)
-    prompted = board.main.value(board.bootstrap.resampled(by_user))
+    by_user, chosen = _prompted(scoreboard, baselines, folds, seed)
+    prompted = scoreboard.main.value(scoreboard.bootstrap.resampled(by_user))
     if prompted[0] == 0:
         return None
     return HeadlineRows(
-        relative_improvement(board.mains(METHOD), prompted, board.main.higher_is_better),
+        relative_improvement(scoreboard.mains(METHOD), prompted, scoreboard.main.higher_is_better),
         dict(chosen),
-        _oracle_gap(board),
-        len(board.stack.asked),
+        _oracle_gap(scoreboard),
+        len(scoreboard.aligned.asked),
     )
 
 
@@ -113,25 +113,25 @@ def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
         return np.where(gap == 0, np.nan, (hydra - majority) / gap)
 
 
-def _prompted(board: Board, baselines: Sequence[str], folds: int, seed: int) -> tuple[Array, Counter[str]]:
+def _prompted(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> tuple[Array, Counter[str]]:
     """Statistics of each user under the method that others chose for them, and how many folds chose which."""
-    by_user = {method: board.bootstrap.by_user(board.statistics[method]) for method in baselines}
-    users = board.bootstrap.users
+    by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in baselines}
+    users = scoreboard.bootstrap.users
     shuffled = np.random.default_rng(seed).permutation(users)
     answered = np.zeros_like(by_user[baselines[0]])
     chosen: Counter[str] = Counter()
     for fold in np.array_split(shuffled, min(folds, users)):
         # A user alone has no others: what is best for them answers, which flatters prompting and not hydra.
         others = np.setdiff1d(shuffled, fold) if len(fold) < users else fold
-        best = max(baselines, key=lambda method: board.score(by_user[method][others].sum(axis=0)))
+        best = max(baselines, key=lambda method: scoreboard.score(by_user[method][others].sum(axis=0)))
         answered[fold] = by_user[best][fold]
         chosen[best] += 1
     return answered, chosen
 
 
-def _oracle_gap(board: Board) -> Array | None:
+def _oracle_gap(scoreboard: Scoreboard) -> Array | None:
     controls = ("majority-vote", "best-candidate")
-    if any(control not in board.values for control in controls):
+    if any(control not in scoreboard.values for control in controls):
         return None
-    gap = closed_gap(board.mains(METHOD), *(board.mains(control) for control in controls))
+    gap = closed_gap(scoreboard.mains(METHOD), *(scoreboard.mains(control) for control in controls))
     return None if np.isnan(gap[0]) else gap

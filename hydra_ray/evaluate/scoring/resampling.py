@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hydra_ray.evaluate.runs import Dump
+from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.evaluate.scoring.metrics import Array
 from hydra_ray.models.lexical import SMOOTHING, log_share
 from hydra_ray.records import Candidate
@@ -40,7 +40,7 @@ class Samples:
     unsaid: bool
 
     @classmethod
-    def of(cls, candidates: Sequence[Candidate], task: Task, run: Dump) -> Samples:
+    def of(cls, candidates: Sequence[Candidate], task: Task, run: RunRecord) -> Samples:
         """From the candidates of an answer.
 
         Args:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydra_ray.bootstrap import interval
-from hydra_ray.evaluate.results import Bin, Cost, Outcome, TaskOutcome
-from hydra_ray.evaluate.runs import Dump
+from hydra_ray.evaluate.results import Bin, ComparisonResult, Cost, TaskResult
+from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
-from hydra_ray.evaluate.scoring.align import METHOD, Stack, stack_runs
+from hydra_ray.evaluate.scoring.align import METHOD, AlignedRuns, align_runs
 from hydra_ray.evaluate.scoring.controls import (
     CONTROLS,
     best_candidate,
@@ -22,7 +22,7 @@ from hydra_ray.evaluate.scoring.controls import (
 )
 from hydra_ray.evaluate.scoring.headline import PROMPT_BASED, HeadlineRows, over_tasks, task_headline
 from hydra_ray.evaluate.scoring.pairs import pairs_of
-from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 from hydra_ray.evaluate.scoring.slices import slices_of
 from hydra_ray.evaluate.scoring.win_loss import fates_of, gains_of
 from hydra_ray.records import HydraError
@@ -33,14 +33,14 @@ from hydra_ray.steps.vote import consensus
 _BINS = 10
 
 
-def score_dumps(
-    dumps: Sequence[Dump],
+def score_runs(
+    records: Sequence[RunRecord],
     *,
     resamples: int,
     seed: int,
     baselines: Sequence[str],
     folds: int,
-) -> Outcome:
+) -> ComparisonResult:
     """Scores the runs of one or several tasks.
 
     Within a task all methods are held to the same items: every query that any method was asked under a training seed. A
@@ -49,7 +49,7 @@ def score_dumps(
     a user is one unit of the bootstrap whatever the seed.
 
     Args:
-        dumps: In any order; the order changes nothing.
+        records: In any order; the order changes nothing.
         resamples: Of users, behind each interval.
         seed: Of resampling, folds and the draws among candidates.
         baselines: Prompt-based methods that the headline compares hydra with, as far as they ran; empty means all
@@ -60,22 +60,22 @@ def score_dumps(
         HydraError: There are no runs or no queries in them, runs do not fit together, or there are no metrics for a
             kind of task.
     """
-    if not dumps:
+    if not records:
         raise HydraError("there are no runs to score; hydra-ray evaluate writes them")
     tasks, headlines = [], []
-    for name in sorted({dump.task.name for dump in dumps}):
-        stack = stack_runs([dump for dump in dumps if dump.task.name == name])
-        if not stack.asked:
-            raise HydraError(f"task {name}: the runs on split {stack.split} have no queries")
+    for name in sorted({record.task.name for record in records}):
+        aligned = align_runs([record for record in records if record.task.name == name])
+        if not aligned.asked:
+            raise HydraError(f"task {name}: the runs on split {aligned.split} have no queries")
         # Tasks are resampled independently, also where they have as many users.
         task_seed = stable_seed(seed, name)
-        board = Board(stack, _outputs(stack), resamples, task_seed)
-        compared = [method for method in baselines or PROMPT_BASED if method in stack.rows]
-        rows = task_headline(board, compared, folds, task_seed)
-        tasks.append(_outcome(board, compared, rows))
+        scoreboard = Scoreboard(aligned, _outputs(aligned), resamples, task_seed)
+        compared = [method for method in baselines or PROMPT_BASED if method in aligned.rows]
+        rows = task_headline(scoreboard, compared, folds, task_seed)
+        tasks.append(_result(scoreboard, compared, rows))
         if rows is not None:
             headlines.append(rows)
-    return Outcome(tuple(tasks), over_tasks(headlines))
+    return ComparisonResult(tuple(tasks), over_tasks(headlines))
 
 
 def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
@@ -95,88 +95,88 @@ def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
     return tuple(Bin(float(predicted[own].mean()), float(helped[own].mean()), len(own)) for own in bins)
 
 
-def _outputs(stack: Stack) -> dict[str, list[str]]:
+def _outputs(aligned: AlignedRuns) -> dict[str, list[str]]:
     """Outputs by method: of the runs, and of the controls that follow from them."""
-    outputs = {method: stack.outputs(method) for method in stack.rows}
-    if METHOD in stack.rows:
-        outputs |= _chosen_otherwise(stack)
-    return outputs | yardsticks(stack.task, stack.asked)
+    outputs = {method: aligned.outputs(method) for method in aligned.rows}
+    if METHOD in aligned.rows:
+        outputs |= _chosen_otherwise(aligned)
+    return outputs | yardsticks(aligned.task, aligned.asked)
 
 
-def _chosen_otherwise(stack: Stack) -> dict[str, list[str]]:
+def _chosen_otherwise(aligned: AlignedRuns) -> dict[str, list[str]]:
     """What other ways to choose among the very samples that hydra had answer."""
-    answers = [row.answer if row else None for row in stack.rows[METHOD]]
+    answers = [row.answer if row else None for row in aligned.rows[METHOD]]
     competed = [answer.candidates if answer else () for answer in answers]
     offered = [tuple(candidate for candidate in own if candidate.votes) for own in competed]
     chances = [
         random.Random(stable_seed(seed, *asked.query.user, asked.query.id))
-        for seed, asked in zip(stack.seed_of, stack.asked, strict=True)
+        for seed, asked in zip(aligned.seed_of, aligned.asked, strict=True)
     ]
-    agreed = [consensus(stack.task, own) for own in offered]
+    agreed = [consensus(aligned.task, own) for own in offered]
     # Where nothing else competed it is hydra itself.
     said_only = {
         "said-only": [
-            preferred_candidate(own, stack.task, stack.hydra[seed].expected)
-            for own, seed in zip(offered, stack.seed_of, strict=True)
+            preferred_candidate(own, aligned.task, aligned.hydra[seed].expected)
+            for own, seed in zip(offered, aligned.seed_of, strict=True)
         ]
     }
     return (said_only if offered != competed else {}) | {
         "majority-vote": [own[0].text if own else "" for own in agreed],
         "random-candidate": [random_candidate(own, rng) for own, rng in zip(offered, chances, strict=True)],
         "best-candidate": [
-            best_candidate(own, gold, stack.task) for own, gold in zip(offered, stack.golds, strict=True)
+            best_candidate(own, gold, aligned.task) for own, gold in zip(offered, aligned.golds, strict=True)
         ],
     }
 
 
-def _outcome(board: Board, baselines: Sequence[str], rows: HeadlineRows | None) -> TaskOutcome:
-    stack, items = board.stack, len(board.stack.asked)
-    missing = {method: sum(not text.strip() for text in texts) for method, texts in board.outputs.items()}
-    return TaskOutcome(
-        task=stack.task.name,
-        split=stack.split,
-        metrics=tuple(metric.name for metric in board.metrics),
-        higher_is_better={metric.name: metric.higher_is_better for metric in board.metrics},
-        users=board.bootstrap.users,
-        queries=len({(asked.query.user, asked.query.id) for asked in stack.asked}),
-        seeds=stack.seeds,
+def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows | None) -> TaskResult:
+    aligned, items = scoreboard.aligned, len(scoreboard.aligned.asked)
+    missing = {method: sum(not text.strip() for text in texts) for method, texts in scoreboard.outputs.items()}
+    return TaskResult(
+        task=aligned.task.name,
+        split=aligned.split,
+        metrics=tuple(metric.name for metric in scoreboard.metrics),
+        higher_is_better={metric.name: metric.higher_is_better for metric in scoreboard.metrics},
+        users=scoreboard.bootstrap.users,
+        queries=len({(asked.query.user, asked.query.id) for asked in aligned.asked}),
+        seeds=aligned.seeds,
         methods={
             method: {name: interval(values, items) for name, values in by_metric.items()}
-            for method, by_metric in board.values.items()
+            for method, by_metric in scoreboard.values.items()
         },
-        controls=tuple(method for method in board.values if method in CONTROLS),
-        by_seed=board.by_seed(),
-        pairs=pairs_of(board),
-        slices=slices_of(board),
-        fates=fates_of(board),
-        costs={method: _cost(stack, method) for method in stack.rows},
-        gains=gains_of(board, baselines),
-        calibration=calibration(stack.judged),
-        by_candidates=by_candidates(board),
-        by_users=by_users(board),
+        controls=tuple(method for method in scoreboard.values if method in CONTROLS),
+        by_seed=scoreboard.by_seed(),
+        pairs=pairs_of(scoreboard),
+        slices=slices_of(scoreboard),
+        fates=fates_of(scoreboard),
+        costs={method: _cost(aligned, method) for method in aligned.rows},
+        gains=gains_of(scoreboard, baselines),
+        calibration=calibration(aligned.judged),
+        by_candidates=by_candidates(scoreboard),
+        by_users=by_users(scoreboard),
         missing={method: count for method, count in missing.items() if count},
         headline=rows.summary() if rows else None,
-        own_heads=_own_heads(stack),
-        unanswered={method: found for method in stack.rows if (found := _unanswered(stack, method))},
+        own_heads=_own_heads(aligned),
+        unanswered={method: found for method in aligned.rows if (found := _unanswered(aligned, method))},
     )
 
 
-def _unanswered(stack: Stack, method: str) -> tuple[Unanswered, ...]:
+def _unanswered(aligned: AlignedRuns, method: str) -> tuple[Unanswered, ...]:
     """Why the LLM gave no answer, as far as a method's runs say."""
-    return by_kind(Counter(row.failure for row in stack.rows[method] if row is not None and row.failure is not None))
+    return by_kind(Counter(row.failure for row in aligned.rows[method] if row is not None and row.failure is not None))
 
 
-def _own_heads(stack: Stack) -> float | None:
-    answers = [row.answer for row in stack.rows.get(METHOD, ()) if row is not None and row.answer is not None]
+def _own_heads(aligned: AlignedRuns) -> float | None:
+    answers = [row.answer for row in aligned.rows.get(METHOD, ()) if row is not None and row.answer is not None]
     return sum(answer.head == "user" for answer in answers) / len(answers) if answers else None
 
 
-def _cost(stack: Stack, method: str) -> Cost:
+def _cost(aligned: AlignedRuns, method: str) -> Cost:
     """Means over requests that were answered; those that were not are counted apart.
 
     What was asked besides the answers is shared out evenly.
     """
-    rows = stack.rows[method]
+    rows = aligned.rows[method]
     answered = [(row.answer, row.seconds) for row in rows if row is not None and row.answer is not None]
     used = [
         (
@@ -189,7 +189,7 @@ def _cost(stack: Stack, method: str) -> Cost:
         for answer, seconds in answered
     ]
     calls, prompt, completion, seconds, degraded = map(float, np.mean(used, axis=0) if used else np.zeros(5))
-    beside, requests = stack.besides[method]
+    beside, requests = aligned.besides[method]
     calls += (beside.calls + beside.cached) / max(1, requests)
     prompt += beside.prompt_tokens / max(1, requests)
     completion += beside.completion_tokens / max(1, requests)

@@ -7,24 +7,24 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from hydra_ray.bootstrap import Bootstrap, Interval, gain, interval
-from hydra_ray.evaluate.scoring.align import Stack
+from hydra_ray.evaluate.scoring.align import AlignedRuns
 from hydra_ray.evaluate.scoring.controls import CONTROLS
 from hydra_ray.evaluate.scoring.metrics import Array, metrics_of, prepare
 
 
-class Board:
+class Scoreboard:
     """Metrics of outputs under one bootstrap: values of two methods can be compared resample by resample.
 
     The bootstrap's unit is the user, over all training seeds: a user's items under several seeds are drawn together.
 
     Args:
-        stack: The items.
+        aligned: The items.
         outputs: By method, an output for each item; an empty one is wrong.
         resamples: Of users.
         seed: Of the resampling.
 
     Attributes:
-        stack: As given.
+        aligned: As given.
         outputs: As given.
         metrics: Of the task's kind, the main one first.
         main: The metric that methods are ranked by.
@@ -38,13 +38,13 @@ class Board:
         HydraError: There are no metrics for the task, or it lacks its labels.
     """
 
-    def __init__(self, stack: Stack, outputs: Mapping[str, Sequence[str]], resamples: int, seed: int) -> None:
-        self.stack, self.outputs = stack, outputs
+    def __init__(self, aligned: AlignedRuns, outputs: Mapping[str, Sequence[str]], resamples: int, seed: int) -> None:
+        self.aligned, self.outputs = aligned, outputs
         self.resamples, self.seed = resamples, seed
-        self.statistics = {method: prepare(stack.task, texts, stack.golds) for method, texts in outputs.items()}
-        self.metrics = metrics_of(stack.task.kind)
+        self.statistics = {method: prepare(aligned.task, texts, aligned.golds) for method, texts in outputs.items()}
+        self.metrics = metrics_of(aligned.task.kind)
         self.main = self.metrics[0]
-        self.bootstrap = Bootstrap(stack.users, resamples, seed)
+        self.bootstrap = Bootstrap(aligned.users, resamples, seed)
         self.values: dict[str, dict[str, Array]] = {}
         for method, statistics in self.statistics.items():
             sums = self.bootstrap.sums(statistics)
@@ -82,7 +82,7 @@ class Board:
     def within(self, items: Sequence[int]) -> dict[str, Interval]:
         """Main metric of every method on some of the items, with intervals over the users whose they are."""
         places = np.asarray(items)
-        users = self.stack.users
+        users = self.aligned.users
         bootstrap = Bootstrap([users[place] for place in items], self.resamples, self.seed)
         return {
             method: interval(self.main.value(bootstrap.sums(statistics[places])), len(items))
@@ -91,8 +91,10 @@ class Board:
 
     def by_seed(self) -> dict[str, dict[int, float]]:
         """Main metric by method and training seed."""
-        seed_of = np.array(self.stack.seed_of)
+        seed_of = np.array(self.aligned.seed_of)
         return {
-            method: {seed: float(self.main.value(statistics[seed_of == seed].sum(axis=0))) for seed in self.stack.seeds}
+            method: {
+                seed: float(self.main.value(statistics[seed_of == seed].sum(axis=0))) for seed in self.aligned.seeds
+            }
             for method, statistics in self.statistics.items()
         }

@@ -5,33 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hydra_ray.evaluate.results import Slice
-from hydra_ray.evaluate.runs import Asked
-from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.runs import EvalQuery
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 
 # Most items of history, and the slice's name.
 _LENGTHS = ((0, "0"), (5, "1 to 5"), (20, "6 to 20"), (None, "21 and more"))
 
 
-def slices_of(board: Board) -> tuple[Slice, ...]:
+def slices_of(scoreboard: Scoreboard) -> tuple[Slice, ...]:
     """The main metric on each slice that has queries.
 
     A query without a cohort, or whose data tells no items, is in no slice of that sort.
     """
     found = []
     for by, name_of in _SORTS.items():
-        names = [name_of(asked) for asked in board.stack.asked]
+        names = [name_of(asked) for asked in scoreboard.aligned.asked]
         for name in sorted(set(filter(None, names)), key=_order):
             items = [place for place, own in enumerate(names) if own == name]
-            users = {board.stack.asked[place].query.user for place in items}
-            found.append(Slice(by, name, len(users), board.within(items)))
+            users = {scoreboard.aligned.asked[place].query.user for place in items}
+            found.append(Slice(by, name, len(users), scoreboard.within(items)))
     return tuple(found)
 
 
-def _history(asked: Asked) -> str:
+def _history(asked: EvalQuery) -> str:
     return next(name for most, name in _LENGTHS if most is None or asked.history_items <= most)
 
 
-def _item(asked: Asked) -> str:
+def _item(asked: EvalQuery) -> str:
     return "" if asked.seen is None else "seen" if asked.seen else "unseen"
 
 
@@ -41,4 +41,8 @@ def _order(name: str) -> tuple[int, str]:
 
 
 # The sorts of slices, each with the name of the slice that a query is in, "" for none.
-_SORTS: dict[str, Callable[[Asked], str]] = {"history": _history, "cohort": lambda asked: asked.cohort, "item": _item}
+_SORTS: dict[str, Callable[[EvalQuery], str]] = {
+    "history": _history,
+    "cohort": lambda asked: asked.cohort,
+    "item": _item,
+}

@@ -6,47 +6,47 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hydra_ray.evaluate.results import Fate, UserGain
+from hydra_ray.evaluate.results import UserGain, WinLoss
 from hydra_ray.evaluate.scoring.align import METHOD
 from hydra_ray.evaluate.scoring.metrics import Array
-from hydra_ray.evaluate.scoring.scoreboard import Board
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 
 ZERO_SHOT = "zero-shot"
 # Differences of a user's metric that are nothing but rounding.
 _SAME = 1e-9
 
 
-def fates_of(board: Board) -> dict[str, Fate]:
+def fates_of(scoreboard: Scoreboard) -> dict[str, WinLoss]:
     """Shares of users who are better, equally and worse off than with zero-shot, by method; empty without zero-shot.
 
     A user is judged by their own main metric over all their queries and training seeds.
     """
-    if ZERO_SHOT not in board.values:
+    if ZERO_SHOT not in scoreboard.values:
         return {}
-    before = _scores(board, ZERO_SHOT)
+    before = _scores(scoreboard, ZERO_SHOT)
     fates = {}
-    for method in board.values:
-        gains = _scores(board, method) - before
+    for method in scoreboard.values:
+        gains = _scores(scoreboard, method) - before
         sides = (gains > _SAME, np.abs(gains) <= _SAME, gains < -_SAME)
-        fates[method] = Fate(*(float(np.mean(side)) for side in sides))
+        fates[method] = WinLoss(*(float(np.mean(side)) for side in sides))
     del fates[ZERO_SHOT]
     return fates
 
 
-def gains_of(board: Board, baselines: Sequence[str]) -> tuple[UserGain, ...]:
+def gains_of(scoreboard: Scoreboard, baselines: Sequence[str]) -> tuple[UserGain, ...]:
     """What each user gains by hydra over the prompt-based method that is best for everybody, smallest gain first.
 
     Args:
-        board: Of the task.
+        scoreboard: Of the task.
         baselines: Prompt-based methods that are there; without any, or without hydra, nobody has a gain.
     """
-    if METHOD not in board.values or not baselines:
+    if METHOD not in scoreboard.values or not baselines:
         return ()
-    gains = _scores(board, METHOD) - _scores(board, board.best(baselines))
-    asked_by = dict.fromkeys(board.stack.users)
+    gains = _scores(scoreboard, METHOD) - _scores(scoreboard, scoreboard.best(baselines))
+    asked_by = dict.fromkeys(scoreboard.aligned.users)
     queries: dict = {user: set() for user in asked_by}
     history = dict.fromkeys(asked_by, 0)
-    for asked in board.stack.asked:
+    for asked in scoreboard.aligned.asked:
         user = asked.query.user
         queries[user].add(asked.query.id)
         history[user] = max(history[user], asked.history_items)
@@ -57,6 +57,6 @@ def gains_of(board: Board, baselines: Sequence[str]) -> tuple[UserGain, ...]:
     return tuple(sorted(found, key=lambda one: (one.gain, one.user)))
 
 
-def _scores(board: Board, method: str) -> Array:
+def _scores(scoreboard: Scoreboard, method: str) -> Array:
     """Main metric of each user, sign turned for errors, in the order in which users first occur; shape (users,)."""
-    return board.score(board.bootstrap.by_user(board.statistics[method]))
+    return scoreboard.score(scoreboard.bootstrap.by_user(scoreboard.statistics[method]))

@@ -11,7 +11,7 @@ from typing import Any
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.base.trainer import check_enough, fit_base
-from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.progress import ProgressListener
 from hydra_ray.runtime.cluster import cluster
@@ -40,8 +40,8 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
         HydraError: There is too little feedback, or training failed.
     """
     task, dataset = load_data(settings, "train")
-    told = teaching(settings.model_copy(update={"users": "train"}), task, dataset, None)
-    by_user = {role: {user.key: told.groups(role, user) for user in dataset.users} for role in ROLES}
+    data = load_training_data(settings.model_copy(update={"users": "train"}), task, dataset, None)
+    by_user = {role: {user.key: data.groups(role, user) for user in dataset.users} for role in ROLES}
     groups = {role: [group for own in by_user[role].values() for group in own] for role in ROLES}
     for role in ROLES:
         check_enough(role, groups[role], settings.base)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.heads.common import fit_bases, fit_facets
 from hydra_ray.models.heads.facets import FacetHeads
 from hydra_ray.models.scorer import Scorer
@@ -19,7 +19,7 @@ _HELD_SHARE = 0.2
 
 def fit_commons(
     scorer: Scorer,
-    groups: Mapping[UserKey, Sequence[Group]],
+    groups: Mapping[UserKey, Sequence[RankingGroup]],
     loss: str,
     seed: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
@@ -36,16 +36,16 @@ def fit_commons(
         seed: Draws the users.
         advance: Told of the texts that are encoded, as of `TextsEncoder.features`.
     """
-    told = sorted((user for user in groups if len(groups[user]) > 1), key=lambda user: stable_seed(seed, *user))
-    told = told[:_MOST_USERS]
+    users = sorted((user for user in groups if len(groups[user]) > 1), key=lambda user: stable_seed(seed, *user))
+    users = users[:_MOST_USERS]
     scorer.requires_grad_(False)
     facets = scorer.heads.commons["facets"]
     assert isinstance(facets, FacetHeads)
     facets.out.zero_()
-    held = int(_HELD_SHARE * len(told))
+    held = int(_HELD_SHARE * len(users))
     if not held:
         return
-    features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in told], advance)
+    features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in users], advance)
     for name, fit in (("bases", fit_bases), ("facets", fit_facets)):
         fitted = fit(features[held:], features[:held], scorer.heads.offset, loss)
         scorer.heads.commons[name].load_state_dict(fitted.state_dict())

@@ -27,7 +27,7 @@ from hydra_ray.learn.base.worker import (
     train_worker,
     trained_in,
 )
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError, UserKey
@@ -68,7 +68,7 @@ class FittedBase:
 
 
 def fit_base(
-    groups: Mapping[str, Sequence[Group]],
+    groups: Mapping[str, Sequence[RankingGroup]],
     base: BaseSettings,
     *,
     prior_weights: Mapping[str, float | None],
@@ -149,7 +149,7 @@ def _load_role(checkpoint: Path, role: str, base: BaseSettings, users: Sequence[
     return FittedRole(trainee.scorer, dict(zip(users, heads, strict=True)))
 
 
-def check_enough(role: str, groups: Sequence[Group], base: BaseSettings) -> None:
+def check_enough(role: str, groups: Sequence[RankingGroup], base: BaseSettings) -> None:
     """Refuses to start workers that would have nothing to learn from.
 
     Raises:

@@ -20,11 +20,11 @@ from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.encoder import Texts, TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import NO_USER, HeadBank
-from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.losses import LOSSES, TEMPERATURE
 from hydra_ray.models.precision import resolve
 from hydra_ray.models.scorer import Scorer
@@ -124,7 +124,7 @@ class Trainee(nn.Module):
             self.scorer.heads.prior.requires_grad_(False)
         self.scorer.heads.shared.lexical.requires_grad_(base.lexical)
         kind = HEAD_KINDS[base.head.kind]
-        assert isinstance(kind, Descended), "settings allow no other"
+        assert isinstance(kind, GradientFitted), "settings allow no other"
         self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
 
     def forward(self, texts: dict[str, Tensor], users: Tensor) -> Tensor:
@@ -138,15 +138,15 @@ class Trainee(nn.Module):
         return heads.shared(z) + self.bank(z, users) + known
 
 
-def group_rows(groups: Sequence[Group], users: Sequence[UserKey]) -> list[dict[str, Any]]:
+def group_rows(groups: Sequence[RankingGroup], users: Sequence[UserKey]) -> list[dict[str, Any]]:
     """Groups as rows of `GROUP_SCHEMA`; users become their place in `users`."""
     place = {key: row for row, key in enumerate(users)}
     return [
         {
             "user": place[group.user],
-            "judged": [judged for judged, _, _ in group.decisions],
+            "judged": [candidate for candidate, _, _ in group.decisions],
             "by": [by for _, by, _ in group.decisions],
-            "and_by": [list(and_by) for _, _, and_by in group.decisions],
+            "and_by": [list(context) for _, _, context in group.decisions],
             "scores": list(group.scores),
             "priors": list(group.priors or (0.0,) * len(group.scores)),
         }
@@ -243,8 +243,8 @@ def collate(
     encoder: TextsEncoder, batch: Sequence[dict[str, Any]], device: torch.device
 ) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
     """A batch of group rows as tokens (of a frozen encoder features), users, scores, group numbers, one a decision."""
-    told = (zip(row["judged"], row["by"], map(tuple, row["and_by"]), strict=True) for row in batch)
-    decisions: list[Texts] = list(chain.from_iterable(told))
+    rows = (zip(row["judged"], row["by"], map(tuple, row["and_by"]), strict=True) for row in batch)
+    decisions: list[Texts] = list(chain.from_iterable(rows))
     sizes = torch.tensor([len(row["scores"]) for row in batch])
     users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
     group = torch.arange(len(batch)).repeat_interleave(sizes)
@@ -304,8 +304,8 @@ def _last_checkpoint() -> _Resumed:
 
 
 def _under_way(folder: Path) -> dict[str, Any]:
-    told: dict[str, Any] = torch.load(folder / "under_way.pt", weights_only=True)
-    return told
+    rows: dict[str, Any] = torch.load(folder / "under_way.pt", weights_only=True)
+    return rows
 
 
 def trained_in(checkpoint: Path) -> str:

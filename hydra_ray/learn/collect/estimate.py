@@ -8,8 +8,8 @@ from typing import Any
 
 from rich.table import Table
 
-from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.requests import Questions
+from hydra_ray.learn.collect.plan import Example
+from hydra_ray.learn.collect.requests import RequestWriter
 from hydra_ray.records import ChatRequest
 from hydra_ray.settings import LimitSettings
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
@@ -21,7 +21,7 @@ class Estimate:
     """What is ahead.
 
     Attributes:
-        units: Queries to ask.
+        examples: Queries to ask.
         kept: Queries whose feedback is there.
         requests: Requests of those to ask, repeated ones counted once; several where samples are asked one by one.
         repeated: Requests that are the same as another one.
@@ -32,7 +32,7 @@ class Estimate:
         most_samples: How many samples one request may ask for, as far as is known; None is any number.
     """
 
-    units: int = 0
+    examples: int = 0
     kept: int = 0
     requests: int = 0
     repeated: int = 0
@@ -45,7 +45,7 @@ class Estimate:
     def table(self, limits: LimitSettings) -> Table:
         """For people to read."""
         table = Table("", "", title="What this collection will ask", show_header=False)
-        table.add_row("queries", f"{self.units:,} ({self.kept:,} more are there already)")
+        table.add_row("queries", f"{self.examples:,} ({self.kept:,} more are there already)")
         table.add_row("LLM calls", f"{self.requests - self.cached:,}")
         if self.most_samples is not None:
             table.add_row("samples", f"at most {self.most_samples} of a request: the endpoint takes no more")
@@ -68,8 +68,8 @@ class Estimate:
 
 
 def estimate(
-    units: Iterable[Unit],
-    questions: Questions,
+    examples: Iterable[Example],
+    questions: RequestWriter,
     cache: AnswerCache | None,
     identity: str,
     count_tokens: Callable[[ChatRequest], int],
@@ -80,7 +80,7 @@ def estimate(
     """Writes every request that the units need, and asks none.
 
     Args:
-        units: Those that are left to ask.
+        examples: Those that are left to ask.
         questions: Writes the requests.
         cache: Known answers, if there are any.
         identity: Of the generator, as its answers are kept under.
@@ -90,9 +90,9 @@ def estimate(
         reasoning_tokens: Room for reasoning in each answer.
     """
     result, seen = Estimate(exact=exact, most_samples=most_samples), set[str]()
-    for unit in units:
-        result.units += 1
-        for request in questions(unit).requests:
+    for example in examples:
+        result.examples += 1
+        for request in questions(example).requests:
             ask = ask_key(identity, request)
             if ask in seen:
                 result.repeated += 1

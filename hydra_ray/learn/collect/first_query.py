@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import left_to_ask
-from hydra_ray.learn.collect.setup import asked_with, make_questions
+from hydra_ray.learn.collect.setup import collection_settings, make_request_writer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import Usage
 from hydra_ray.runtime.generators import known_dialect, make_budget, make_generator, open_cache
@@ -19,7 +19,7 @@ from hydra_ray.tasks import Task
 log = logging.getLogger(__name__)
 
 
-def ask_first(settings: Settings, task: Task, units: Sequence[Unit]) -> Usage:
+def ask_first(settings: Settings, task: Task, examples: Sequence[Example]) -> Usage:
     """Asks for the candidates of the first query that is left, if a plan within a budget depends on what they cost.
 
     It costs nothing: the answers are kept, and the collection finds them. Where it fails, the collection tells why.
@@ -31,12 +31,12 @@ def ask_first(settings: Settings, task: Task, units: Sequence[Unit]) -> Usage:
         HydraError: The feedback that is there was collected with other settings.
     """
     store = FeedbackStore(settings.feedback_dir)
-    todo = left_to_ask(units, store)
+    todo = left_to_ask(examples, store)
     known = known_dialect(settings).samples is not None
     if settings.generator.backend != "openai" or settings.feedback.max_calls is None or known or not todo:
         return Usage()
-    store.keep_to(asked_with(settings, task))
-    requests = [request for request in make_questions(settings, task)(todo[0]).several if request.n > 1]
+    store.keep_to(collection_settings(settings, task))
+    requests = [request for request in make_request_writer(settings, task)(todo[0]).several if request.n > 1]
     budget = make_budget(settings.generator)
 
     async def ask() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hydra_ray.learn.collect.labeler import Told
+from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.tasks import Task
 
 # Units that are looked at: a closed answer set may well have its first few right, or wrong.
@@ -24,20 +24,20 @@ class FirstScores:
     def __init__(self, task: Task, planned: int) -> None:
         self._task = task
         self._wanted = min(_UNITS, max(_LEAST, planned // 2))
-        self._units = self._count = 0
+        self._examples = self._count = 0
         self._scores: set[float] = set()
         self._answers: set[str] = set()
         self._example = ("", "")
 
-    def note(self, told: Told) -> None:
+    def note(self, feedback: CollectedFeedback) -> None:
         """Takes one unit; one with fewer than two scored answers says nothing."""
-        scores = [score for row in told.reranker for score in (row.score_with, row.score_without)]
-        scores += [score for row in told.adapter for score in row.scores]
+        scores = [score for row in feedback.reranker for score in (row.score_with, row.score_without)]
+        scores += [score for row in feedback.adapter for score in row.scores]
         if len(scores) < 2 or self.differ:
             return
-        self._units, self._count = self._units + 1, self._count + len(scores)
+        self._examples, self._count = self._examples + 1, self._count + len(scores)
         self._scores |= {round(score, 6) for score in scores}
-        for row in told.adapter:
+        for row in feedback.adapter:
             self._answers |= set(row.candidates)
             self._example = (row.candidates[0], row.gold) if row.candidates else self._example
 
@@ -49,18 +49,18 @@ class FirstScores:
     @property
     def decided(self) -> bool:
         """Whether enough units were taken, and all of their scores are equal."""
-        return self._units >= self._wanted and not self.differ
+        return self._examples >= self._wanted and not self.differ
 
     @property
     def finding(self) -> str:
         """What is equal and why that may be, with an example; "" where scores differ or there are none."""
-        if self.differ or not self._units:
+        if self.differ or not self._examples:
             return ""
         (score,) = self._scores
         answer, gold = (" ".join(text.split())[:_SHOWN] for text in self._example)
         example = f'; the LLM answered, for example, "{answer}", and the user "{gold}"' if gold else ""
         return (
-            f"all {self._count} scores of the first {self._units} queries are {score:g}, and nothing can be learnt "
+            f"all {self._count} scores of the first {self._examples} queries are {score:g}, and nothing can be learnt "
             f"from equal scores: {self._why(score)}{example}"
         )
 

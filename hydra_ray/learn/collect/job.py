@@ -8,9 +8,9 @@ from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estim
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.pipeline import ask_all
-from hydra_ray.learn.collect.plan import Unit, plan_units
+from hydra_ray.learn.collect.plan import Example, plan_examples
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
-from hydra_ray.learn.collect.setup import asked_with, make_askers, make_questions
+from hydra_ray.learn.collect.setup import collection_settings, make_generator_pool, make_request_writer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, Usage
@@ -32,9 +32,9 @@ from hydra_ray.steps.generate.limits import estimate_tokens
 from hydra_ray.tasks import Task
 
 
-def planned_units(settings: Settings, dataset: Dataset) -> list[Unit]:
+def planned_examples(settings: Settings, dataset: Dataset) -> list[Example]:
     """What `collect` asks for the chosen users. Real queries are used with their answers for training users only."""
-    return plan_units(
+    return plan_examples(
         dataset,
         pseudo_queries=settings.feedback.pseudo_queries,
         use_golds=settings.of_training_users,
@@ -62,12 +62,12 @@ def estimate_feedback(settings: Settings) -> Estimate:
         HydraError: The data or the users cannot be used.
     """
     task, dataset = chosen_users(settings)
-    units = planned_units(settings, dataset)
-    todo = left_to_ask(units, FeedbackStore(settings.feedback_dir))
+    examples = planned_examples(settings, dataset)
+    todo = left_to_ask(examples, FeedbackStore(settings.feedback_dir))
     g = settings.generator
     folder = local_checkpoint(g)
     count_tokens = chat_token_counter(folder) if folder else estimate_tokens
-    questions = make_questions(settings, task)
+    questions = make_request_writer(settings, task)
     # Looking must not leave a file behind.
     cache = open_cache(settings) if cache_file(settings).exists() else None
     ahead = estimate(
@@ -80,35 +80,35 @@ def estimate_feedback(settings: Settings) -> Estimate:
         most_samples=known_dialect(settings).samples,
         reasoning_tokens=g.reasoning_tokens,
     )
-    ahead.kept = len(units) - len(todo)
+    ahead.kept = len(examples) - len(todo)
     return ahead
 
 
 def collect_plan(
     settings: Settings, task: Task, dataset: Dataset, listener: ProgressListener
-) -> tuple[list[Unit], CollectReport]:
+) -> tuple[list[Example], CollectReport]:
     """Plans what to ask the users about within `feedback.max_calls`, collects it, and gives the plan as well.
 
     Raises:
         HydraError: As `collect_planned`.
     """
-    units = planned_units(settings, dataset)
-    spent = ask_first(settings, task, units)
+    examples = planned_examples(settings, dataset)
+    spent = ask_first(settings, task, examples)
     if spent.calls:
         # A sample may cost a call of its own; that only drops units at the end.
-        units = planned_units(settings, dataset)
-    return units, collect_planned(settings, task, units, listener, spent)
+        examples = planned_examples(settings, dataset)
+    return examples, collect_planned(settings, task, examples, listener, spent)
 
 
 def collect_planned(
-    settings: Settings, task: Task, units: list[Unit], listener: ProgressListener, spent: Usage | None = None
+    settings: Settings, task: Task, examples: list[Example], listener: ProgressListener, spent: Usage | None = None
 ) -> CollectReport:
     """Collects the feedback of these units that is not there yet.
 
     Args:
         settings: The LLM, and where feedback is kept.
         task: The task that the units are about.
-        units: The plan.
+        examples: The plan.
         listener: Is told how far it is.
         spent: What was asked for this collection before.
 
@@ -118,18 +118,18 @@ def collect_planned(
         UnfinishedError: The generator is down.
     """
     store = FeedbackStore(settings.feedback_dir)
-    store.keep_to(asked_with(settings, task))
-    todo = left_to_ask(units, store)
-    report = CollectReport(kept=len(units) - len(todo), usage=spent or Usage())
+    store.keep_to(collection_settings(settings, task))
+    todo = left_to_ask(examples, store)
+    report = CollectReport(kept=len(examples) - len(todo), usage=spent or Usage())
     if not todo:
         return report
     settings = with_less(settings, report.usage)
     check_generator(settings.generator, settings.feedback.askers)
     with cluster(settings.ray), engine_running(settings.generator), listener.bars() as bar:
-        line = bar.add_task("Asking the LLM", total=len(units), completed=report.kept, note="")
+        line = bar.add_task("Asking the LLM", total=len(examples), completed=report.kept, note="")
 
         def show(report: CollectReport) -> None:
-            done = report.kept + report.units + report.unfinished + report.left
+            done = report.kept + report.examples + report.unfinished + report.left
             note = (
                 f"{report.usage.calls} calls, {report.rate:.1f}/s, {report.usage.prompt_tokens} tokens in, "
                 f"{report.usage.completion_tokens} out, {report.failed.total()} failed"
@@ -140,5 +140,5 @@ def collect_planned(
         # Of a collection that goes on, the first scores were looked at before.
         first = FirstScores(task, len(todo)) if settings.feedback.stop_when_alike and not report.kept else None
         # Closed while Ray runs: what is under way ends with it.
-        with contextlib.closing(ask_all(todo, make_askers(settings, task))) as answers:
+        with contextlib.closing(ask_all(todo, make_generator_pool(settings, task))) as answers:
             return record(todo, answers, store, report, show, log, first)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from hydra_ray.learn.collect.requests import Asked
+from hydra_ray.learn.collect.requests import ExampleRequests
 from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow
 from hydra_ray.records import (
     ChatRequest,
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Told:
+class CollectedFeedback:
     """What asking about one unit came to.
 
     Attributes:
@@ -75,7 +75,7 @@ class Told:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Told:
+    def from_json(cls, values: Mapping[str, Any]) -> CollectedFeedback:
         """From plain values."""
         typed = {
             "reranker": [RerankerRow.from_columns(row) for row in values["reranker"]],
@@ -87,7 +87,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class Asker:
+class Labeler:
     """Asks the LLM about one unit.
 
     Args:
@@ -98,57 +98,61 @@ class Asker:
     generator: Generator
     task: Task
 
-    async def __call__(self, asked: Asked) -> Told:
+    async def __call__(self, asked: ExampleRequests) -> CollectedFeedback:
         """The unit's feedback; a call that fails costs its own rows and is counted."""
-        told = Told(truncated=asked.truncated, began=time.time())
-        answers = await asyncio.gather(*(self._ask(request, told) for request in asked.requests))
-        told.ended = time.time()
-        self._reranker_rows(asked, answers[: len(asked.alone)], told)
+        feedback = CollectedFeedback(truncated=asked.truncated, began=time.time())
+        answers = await asyncio.gather(*(self._ask(request, feedback) for request in asked.requests))
+        feedback.ended = time.time()
+        self._reranker_rows(asked, answers[: len(asked.alone)], feedback)
         candidates = tuple(answer for answer in answers[len(asked.alone) :] if answer is not None)
-        self._adapter_row(asked, candidates, told)
-        return told
+        self._adapter_row(asked, candidates, feedback)
+        return feedback
 
-    async def _ask(self, request: ChatRequest, told: Told) -> Generation | None:
+    async def _ask(self, request: ChatRequest, feedback: CollectedFeedback) -> Generation | None:
         start = time.monotonic()
         try:
             answer = await self.generator(request)
         except BudgetSpentError as error:
-            told.stopped = str(error)
+            feedback.stopped = str(error)
             return None
         except GenerateError as error:
-            told.failed[Failure.of(error)] += 1
+            feedback.failed[Failure.of(error)] += 1
             log.warning("a call was not answered (%s)", error.kind, exc_info=error)
             return None
         if answer.usage.calls:
-            told.usage += answer.usage
-            told.seconds += time.monotonic() - start
+            feedback.usage += answer.usage
+            feedback.seconds += time.monotonic() - start
         else:
             # Tokens of the cache's answers were paid for when they were asked.
-            told.usage += Usage(cached=answer.usage.cached)
-        told.missing_candidates += request.n - len(answer.texts)
+            feedback.usage += Usage(cached=answer.usage.cached)
+        feedback.missing_candidates += request.n - len(answer.texts)
         return answer
 
-    def _reranker_rows(self, asked: Asked, answers: Sequence[Generation | None], told: Told) -> None:
+    def _reranker_rows(
+        self, asked: ExampleRequests, answers: Sequence[Generation | None], feedback: CollectedFeedback
+    ) -> None:
         without, *with_item = [self._score(answer, asked.gold) for answer in answers]
         if without is None:
             return
         for item, score in zip(asked.items, with_item, strict=True):
             if score is not None:
-                told.reranker.append(
+                feedback.reranker.append(
                     RerankerRow(asked.key, asked.query, item.id, item.input, item.output, score, without)
                 )
 
-    def _adapter_row(self, asked: Asked, answers: tuple[Generation, ...], told: Told) -> None:
+    def _adapter_row(
+        self, asked: ExampleRequests, answers: tuple[Generation, ...], feedback: CollectedFeedback
+    ) -> None:
         # Of half the answers votes would be other ones than those that the method will see.
         if len(answers) < len(asked.several):
             return
         candidates = distinct_candidates(self.task, joined(answers).texts)
-        told.adapter.append(
+        feedback.adapter.append(
             AdapterRow(
                 asked.key,
                 asked.query,
                 gold=asked.gold,
-                history=asked.evidence,
+                history=asked.history_answers,
                 candidates=tuple(candidate.text for candidate in candidates),
                 votes=tuple(candidate.votes for candidate in candidates),
                 scores=tuple(self.task.score(candidate.text, asked.gold) for candidate in candidates),

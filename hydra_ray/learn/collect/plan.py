@@ -14,7 +14,7 @@ from hydra_ray.steps.seeds import stable_seed
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
+class Example:
     """One query with a known answer, and the history it may see.
 
     Attributes:
@@ -35,12 +35,12 @@ class Unit:
         return ExampleKey(*self.query.user, self.query.id, self.pseudo)
 
 
-def calls_of(unit: Unit, items: int, candidate_calls: int) -> int:
+def calls_of(example: Example, items: int, candidate_calls: int) -> int:
     """LLM calls that a unit costs: without history, with each retrieved item, and for candidates."""
-    return 1 + min(items, len(unit.history)) + candidate_calls
+    return 1 + min(items, len(example.history)) + candidate_calls
 
 
-def plan_units(
+def plan_examples(
     dataset: Dataset,
     *,
     pseudo_queries: int,
@@ -49,7 +49,7 @@ def plan_units(
     candidate_calls: int,
     max_calls: int | None,
     seed: int,
-) -> list[Unit]:
+) -> list[Example]:
     """The units to ask, in order: every user's first, then every user's second, and so on.
 
     A larger budget only adds units at the end, so what was asked under a smaller one stays of use.
@@ -63,30 +63,30 @@ def plan_units(
         max_calls: The budget; None is no limit.
         seed: Draws users' order and pseudo-queries.
     """
-    queues = [user_units(dataset, user, pseudo_queries, use_golds, seed) for user in dataset.users]
+    queues = [user_examples(dataset, user, pseudo_queries, use_golds, seed) for user in dataset.users]
     random.Random(seed).shuffle(queues)
-    units = [unit for unit in chain.from_iterable(zip_longest(*queues)) if unit is not None]
-    return units if max_calls is None else _within(units, items, candidate_calls, max_calls)
+    examples = [example for example in chain.from_iterable(zip_longest(*queues)) if example is not None]
+    return examples if max_calls is None else _within(examples, items, candidate_calls, max_calls)
 
 
-def user_units(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Unit]:
+def user_examples(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Example]:
     """One user's units: real queries first where they may be used, then drawn pseudo-queries where there can be any."""
-    units = []
+    examples = []
     if use_golds:
-        units = [
-            Unit(query, dataset.golds[query.id], dataset.history(user, query), pseudo=False)
+        examples = [
+            Example(query, dataset.golds[query.id], dataset.history(user, query), pseudo=False)
             for query in user.queries
             if query.id in dataset.golds
         ]
     if not dataset.pairs:
-        return units
+        return examples
     drawn = random.Random(stable_seed(seed, *user.key)).sample(
         range(len(user.history)), min(pseudo_queries, len(user.history))
     )
-    return units + [pseudo_unit(user, place, dataset.same_time) for place in drawn]
+    return examples + [pseudo_example(user, place, dataset.same_time) for place in drawn]
 
 
-def pseudo_unit(user: User, place: int, same_time: bool = True) -> Unit:
+def pseudo_example(user: User, place: int, same_time: bool = True) -> Example:
     """History item number `place` asked again, with the items before it as history.
 
     Args:
@@ -97,14 +97,14 @@ def pseudo_unit(user: User, place: int, same_time: bool = True) -> Unit:
     item = user.history[place]
     query = Query(ExampleKey.of_item(user.key, item.id).query_id, user.key, item.input, item.ts, item.item_id)
     history = tuple(one for one in user.history[:place] if before(one.ts, item.ts, same=same_time))
-    return Unit(query, item.output, history, pseudo=True)
+    return Example(query, item.output, history, pseudo=True)
 
 
-def _within(units: Sequence[Unit], items: int, candidate_calls: int, max_calls: int) -> list[Unit]:
+def _within(examples: Sequence[Example], items: int, candidate_calls: int, max_calls: int) -> list[Example]:
     kept, calls = [], 0
-    for unit in units:
-        calls += calls_of(unit, items, candidate_calls)
+    for example in examples:
+        calls += calls_of(example, items, candidate_calls)
         if calls > max_calls:
             break
-        kept.append(unit)
+        kept.append(example)
     return kept

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra_ray.learn.collect.first_scores import FirstScores
-from hydra_ray.learn.collect.labeler import Told
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.labeler import CollectedFeedback
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
 
 # A kill costs the feedback of at most this many units; their calls are in the generator's cache.
-UNITS_PER_PART = 256
+EXAMPLES_PER_PART = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class CollectReport:
     """What a collection did.
 
     Attributes:
-        units: Queries asked now.
+        examples: Queries asked now.
         kept: Queries that were already there.
         unfinished: Queries of which a call failed that may succeed later; the next run asks what is missing.
         left: Queries that were not asked to the end because the collection stopped.
@@ -37,7 +37,7 @@ class CollectReport:
         finding: What is odd about the scores of a collection too small to be stopped for it.
     """
 
-    units: int = 0
+    examples: int = 0
     kept: int = 0
     unfinished: int = 0
     left: int = 0
@@ -65,7 +65,7 @@ class CollectReport:
     def __str__(self) -> str:
         failures = listed(by_kind(self.failed))
         lines = [
-            f"{self.units} queries asked, {self.kept} were there already: {self.usage.calls} LLM calls "
+            f"{self.examples} queries asked, {self.kept} were there already: {self.usage.calls} LLM calls "
             f"({self.usage.cached} more from the cache), {self.usage.prompt_tokens} tokens in, "
             f"{self.usage.completion_tokens} out; {self.rate:.1f} calls/s, {self.mean_latency:.2f} s each on average. "
             f"{self.failed.total()} calls failed{f' ({failures})' if failures else ''}, {self.missing_candidates} "
@@ -95,15 +95,15 @@ class CollectReport:
             )
 
 
-def left_to_ask(units: Sequence[Unit], store: FeedbackStore) -> list[Unit]:
+def left_to_ask(examples: Sequence[Example], store: FeedbackStore) -> list[Example]:
     """The units that the store lacks, in the order of the plan."""
     done = store.done()
-    return [unit for unit in units if unit.key.unit_id not in done]
+    return [example for example in examples if example.key.example_id not in done]
 
 
 def record(
-    units: Sequence[Unit],
-    answers: Iterable[tuple[int, Told]],
+    examples: Sequence[Example],
+    answers: Iterable[tuple[int, CollectedFeedback]],
     store: FeedbackStore,
     report: CollectReport,
     progress: Callable[[CollectReport], None],
@@ -113,8 +113,8 @@ def record(
     """Stores finished units, part by part; the others are left for the next run.
 
     Args:
-        units: What is asked.
-        answers: Places in `units` and what was told of them, each once.
+        examples: What is asked.
+        answers: Places in `examples` and what was told of them, each once.
         store: Where finished units are kept.
         report: What is added to.
         progress: Called after each unit.
@@ -126,15 +126,15 @@ def record(
         HydraError: All scores are equal.
     """
     part = max(store.parts(), default=-1) + 1
-    finished: list[tuple[Unit, Told]] = []
-    for place, told in answers:
-        report = _add(report, told)
-        log.note_all(told.answered, told.failed)
+    finished: list[tuple[Example, CollectedFeedback]] = []
+    for place, feedback in answers:
+        report = _add(report, feedback)
+        log.note_all(feedback.answered, feedback.failed)
         progress(report)
-        if told.finished:
-            finished.append((units[place], told))
+        if feedback.finished:
+            finished.append((examples[place], feedback))
             if first is not None:
-                first.note(told)
+                first.note(feedback)
         if log.stop:
             break
         if first is not None and first.decided:
@@ -143,29 +143,29 @@ def record(
                 f"{first.finding}. Mend that and start the same command again, which scores the answers that are there "
                 "anew and pays for none of them twice; or go on with feedback.stop_when_alike=false"
             )
-        if len(finished) == UNITS_PER_PART:
+        if len(finished) == EXAMPLES_PER_PART:
             store.write(part, finished)
             part, finished = part + 1, []
     # Refusals count where something else was answered; where nothing was, they tell of the endpoint.
     if finished and not log.nothing_answered:
         store.write(part, finished)
     if log.stop or log.nothing_answered:
-        log.check(f"The feedback of {report.kept + report.units} queries is kept." if log.answered else "")
+        log.check(f"The feedback of {report.kept + report.examples} queries is kept." if log.answered else "")
     return replace(report, finding=first.finding if first is not None else "")
 
 
-def _add(report: CollectReport, told: Told) -> CollectReport:
+def _add(report: CollectReport, feedback: CollectedFeedback) -> CollectReport:
     return replace(
         report,
-        units=report.units + told.finished,
-        unfinished=report.unfinished + (not told.finished and not told.stopped),
-        left=report.left + bool(told.stopped),
-        usage=report.usage + told.usage,
-        failed=report.failed + told.failed,
-        missing_candidates=report.missing_candidates + told.missing_candidates,
-        truncated=report.truncated + told.truncated,
-        call_seconds=report.call_seconds + told.seconds,
-        began=min((at for at in (report.began, told.began) if at), default=0.0),
-        ended=max(report.ended, told.ended),
-        stopped=report.stopped or told.stopped,
+        examples=report.examples + feedback.finished,
+        unfinished=report.unfinished + (not feedback.finished and not feedback.stopped),
+        left=report.left + bool(feedback.stopped),
+        usage=report.usage + feedback.usage,
+        failed=report.failed + feedback.failed,
+        missing_candidates=report.missing_candidates + feedback.missing_candidates,
+        truncated=report.truncated + feedback.truncated,
+        call_seconds=report.call_seconds + feedback.seconds,
+        began=min((at for at in (report.began, feedback.began) if at), default=0.0),
+        ended=max(report.ended, feedback.ended),
+        stopped=report.stopped or feedback.stopped,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.methods import Recipe
 from hydra_ray.records import (
@@ -19,7 +19,7 @@ from hydra_ray.steps.seeds import stable_seed
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ExampleRequests:
     """Everything the LLM is asked about one unit, and what its answers are judged by.
 
     Attributes:
@@ -27,7 +27,7 @@ class Asked:
         query: The query's text.
         gold: The user's own answer.
         items: Retrieved items tried one at a time.
-        evidence: Answers of the history that the adapter will read.
+        history_answers: Answers of the history that the adapter will read.
         alone: Requests without history and with each item.
         several: Requests for candidates.
         truncated: Texts cut to fit the prompt.
@@ -37,7 +37,7 @@ class Asked:
     query: str
     gold: str
     items: tuple[HistoryItem, ...]
-    evidence: tuple[str, ...]
+    history_answers: tuple[str, ...]
     alone: tuple[ChatRequest, ...]
     several: tuple[ChatRequest, ...]
     truncated: int
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class RequestWriter:
     """Writes what the LLM is asked about a unit.
 
     Args:
@@ -64,26 +64,26 @@ class Questions:
     items: int
     embed: Embed | None = None
 
-    def __call__(self, unit: Unit) -> Asked:
+    def __call__(self, example: Example) -> ExampleRequests:
         """The unit's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
-        most = max(self.items, recipe.evidence, recipe.shots)
-        found = retriever(recipe.retriever, self.embed, recipe.stemmer)(unit.query, unit.history, most)
+        most = max(self.items, recipe.history_answers, recipe.shots)
+        found = retriever(recipe.retriever, self.embed, recipe.stemmer)(example.query, example.history, most)
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
-        seed, longest = stable_seed(recipe.seed, unit.query.user, unit.query.id), self.prompter.task.max_tokens
+        seed, longest = stable_seed(recipe.seed, example.query.user, example.query.id), self.prompter.task.max_tokens
         alone = [
-            ChatRequest(self.prompter(unit.query, shots).messages, 1, 0.0, longest, seed)
+            ChatRequest(self.prompter(example.query, shots).messages, 1, 0.0, longest, seed)
             for shots in ([], *([item] for item in items))
         ]
         # Texts cut above are cut again, and counted, in the candidates' prompt.
-        several = self.prompter(unit.query, nearest[: recipe.shots])
-        return Asked(
-            unit.key,
-            unit.query.input,
-            unit.gold,
+        several = self.prompter(example.query, nearest[: recipe.shots])
+        return ExampleRequests(
+            example.key,
+            example.query.input,
+            example.gold,
             tuple(items),
-            tuple(item.output for item in nearest[: recipe.evidence]),
+            tuple(item.output for item in nearest[: recipe.history_answers]),
             tuple(alone),
             candidate_requests(several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed),
             several.truncated,

@@ -15,7 +15,7 @@ from hydra_ray.records import HistoryItem, UserKey
 _PSEUDO_SUFFIX = "@pseudo"
 
 # What is known of a query in files of finished units: tenant, user and the query's id.
-UnitId = tuple[str, str, str]
+ExampleId = tuple[str, str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +55,13 @@ class ExampleKey:
         return self.query_id.removesuffix(_PSEUDO_SUFFIX) if self.pseudo else None
 
     @property
-    def evidence_id(self) -> str:
+    def observation_id(self) -> str:
         """The id that evidence of it is kept under: the item's own; a real query may have the id of an item."""
         item = self.item_id
         return f"{self.query_id}@query" if item is None else item
 
     @property
-    def unit_id(self) -> UnitId:
+    def example_id(self) -> ExampleId:
         """What files of finished units know it by: they have no column for `pseudo`."""
         return self.tenant, self.user, self.query_id
 
@@ -84,9 +84,9 @@ class _FeedbackRow:
     query: str
 
     @property
-    def unit_id(self) -> UnitId:
+    def example_id(self) -> ExampleId:
         """What files of finished units know the query by."""
-        return self.key.unit_id
+        return self.key.example_id
 
     def to_columns(self) -> dict[str, Any]:
         """Return plain values by column, in the schema's order: fingerprints of training data depend on it."""
@@ -180,7 +180,7 @@ class AdapterRow(_FeedbackRow):
 
 
 @dataclass(frozen=True, slots=True)
-class UnitRow:
+class ExampleRow:
     """A query that was asked to the end, whatever it taught.
 
     Attributes:
@@ -201,7 +201,7 @@ class UnitRow:
     failed_calls: int
 
     @property
-    def unit_id(self) -> UnitId:
+    def example_id(self) -> ExampleId:
         """What the query is known by."""
         return self.tenant, self.user, self.query_id
 

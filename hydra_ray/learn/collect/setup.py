@@ -8,8 +8,8 @@ from typing import Any
 
 import ray
 
-from hydra_ray.learn.collect.pipeline import Askers
-from hydra_ray.learn.collect.requests import Questions
+from hydra_ray.learn.collect.pipeline import GeneratorPool
+from hydra_ray.learn.collect.requests import RequestWriter
 from hydra_ray.logs import set_up_logging
 from hydra_ray.runtime.cluster import cores_of_a_node
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
@@ -20,13 +20,13 @@ from hydra_ray.steps.generate import Generator
 from hydra_ray.tasks import Task
 
 
-def make_questions(settings: Settings, task: Task) -> Questions:
+def make_request_writer(settings: Settings, task: Task) -> RequestWriter:
     """What a collection asks the LLM."""
     recipe, items = make_recipe(settings), settings.feedback.items
-    return Questions(make_prompter(settings, task), recipe, items, make_embedder(settings))
+    return RequestWriter(make_prompter(settings, task), recipe, items, make_embedder(settings))
 
 
-def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
+def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
     """The settings, by path, that feedback depends on: with others it is other feedback."""
     method = (
         *("stemmer", "shots", "candidates", "temperature", "greedy", "evidence"),
@@ -46,15 +46,15 @@ def asked_with(settings: Settings, task: Task) -> dict[str, Any]:
     }
 
 
-def make_askers(settings: Settings, task: Task) -> Askers:
+def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
     """The stage that asks the LLM. Wants a running Ray cluster."""
     cpus, gpus = None, 0
     if settings.generator.backend == "embedded":
         gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
         cpus = 1 if gpus else min(cores_of_a_node(), os.cpu_count() or 1)
-    return Askers(
+    return GeneratorPool(
         partial(_make_asking_generator, settings.anchored()),
-        make_questions(settings, task),
+        make_request_writer(settings, task),
         settings.generator.concurrency,
         settings.feedback.askers,
         cpus,

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.atomic import replacing, write_text
-from hydra_ray.learn.collect.labeler import Told
-from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow, UnitId, UnitRow
+from hydra_ray.learn.collect.labeler import CollectedFeedback
+from hydra_ray.learn.collect.plan import Example
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleRow, RerankerRow
 from hydra_ray.records import HydraError, UserKey
 
-_Row = TypeVar("_Row", RerankerRow, AdapterRow, UnitRow)
+_Row = TypeVar("_Row", RerankerRow, AdapterRow, ExampleRow)
 
 
 class FeedbackStore:
@@ -25,11 +25,11 @@ class FeedbackStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep_to(self, asked_with: Mapping[str, Any]) -> None:
+    def keep_to(self, collection_settings: Mapping[str, Any]) -> None:
         """Says how what is kept here is asked for; the first to say it decides.
 
         Args:
-            asked_with: Settings that the LLM's answers depend on, by path.
+            collection_settings: Settings that the LLM's answers depend on, by path.
 
         Raises:
             HydraError: What is here was asked for in another way; both would teach as if they were one.
@@ -39,7 +39,7 @@ class FeedbackStore:
             before = json.loads(path.read_text(encoding="utf-8"))
             changed = [
                 f"{name} was {before.get(name)!r} and is {value!r}"
-                for name, value in asked_with.items()
+                for name, value in collection_settings.items()
                 if before.get(name) != value
             ]
             if changed:
@@ -48,15 +48,15 @@ class FeedbackStore:
                     "feedback.dir or out to another folder, or remove this one"
                 )
             return
-        write_text(path, json.dumps(dict(asked_with), indent=1))
+        write_text(path, json.dumps(dict(collection_settings), indent=1))
 
     def parts(self) -> list[int]:
         """Numbers of the complete parts."""
         return sorted(int(path.name.split(".")[0]) for path in self._folder.glob("*.units.parquet"))
 
-    def done(self) -> set[UnitId]:
+    def done(self) -> set[ExampleId]:
         """Units whose feedback is kept."""
-        return {row.unit_id for row in self.read(UnitRow)}
+        return {row.example_id for row in self.read(ExampleRow)}
 
     def read(self, kind: type[_Row], users: Iterable[UserKey] | None = None) -> list[_Row]:
         """Rows of a kind, of the given users only.
@@ -66,17 +66,19 @@ class FeedbackStore:
         """
         tables = [pq.read_table(self._path(part, kind), schema=kind.SCHEMA) for part in self.parts()]
         rows = [kind.from_columns(columns) for table in tables for columns in table.to_pylist()]
-        rows.sort(key=lambda row: row.unit_id)
+        rows.sort(key=lambda row: row.example_id)
         if users is None:
             return rows
         wanted = set(users)
-        return [row for row in rows if row.unit_id[:2] in wanted]
+        return [row for row in rows if row.example_id[:2] in wanted]
 
-    def write(self, part: int, told: Sequence[tuple[Unit, Told]]) -> None:
+    def write(self, part: int, feedback: Sequence[tuple[Example, CollectedFeedback]]) -> None:
         """Writes the feedback of finished units as one part."""
-        self._write(part, RerankerRow, [row for _, one in told for row in one.reranker])
-        self._write(part, AdapterRow, [row for _, one in told for row in one.adapter])
-        self._write(part, UnitRow, [UnitRow(*unit.key.unit_id, one.failed.total()) for unit, one in told])
+        self._write(part, RerankerRow, [row for _, one in feedback for row in one.reranker])
+        self._write(part, AdapterRow, [row for _, one in feedback for row in one.adapter])
+        self._write(
+            part, ExampleRow, [ExampleRow(*example.key.example_id, one.failed.total()) for example, one in feedback]
+        )
 
     def _write(self, part: int, kind: type[_Row], rows: Sequence[_Row]) -> None:
         table = pa.Table.from_pylist([row.to_columns() for row in rows], schema=kind.SCHEMA)

@@ -13,7 +13,7 @@ import torch
 
 from hydra_ray.atomic import replacing
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
@@ -35,7 +35,7 @@ _SCHEMA = pa.schema(
 
 def encode_all(
     scorer: Scorer,
-    users: Sequence[Sequence[Group]],
+    users: Sequence[Sequence[RankingGroup]],
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[UserFeatures]:
     """Features of several users; each distinct text is encoded once for all of them.
@@ -57,7 +57,7 @@ def encode_all(
                 sizes,
                 torch.tensor([score for group in groups for score in group.scores]),
                 torch.tensor([p for group in groups for p in group.priors or (0.0,) * len(group.decisions)]),
-                tuple(group.key.evidence_id for group in groups),
+                tuple(group.key.observation_id for group in groups),
             )
         )
         start = end
@@ -74,7 +74,7 @@ def write_features(path: Path, users: Iterable[tuple[UserKey, UserFeatures]]) ->
             "sizes": one.sizes.tolist(),
             "scores": one.scores.tolist(),
             "priors": one.priors.tolist(),
-            "evidence_ids": list(one.evidence_ids),
+            "evidence_ids": list(one.observation_ids),
         }
         for key, one in users
     ]
@@ -104,4 +104,4 @@ def _evidence_ids(user: UserKey, row: Mapping[str, Any]) -> tuple[str, ...]:
     if "evidence_ids" in row:
         return tuple(row["evidence_ids"])
     # A fit that was killed may have left a file of before, with the ids of queries instead.
-    return tuple(ExampleKey.of_bare_id(user, query).evidence_id for query in row["queries"])
+    return tuple(ExampleKey.of_bare_id(user, query).observation_id for query in row["queries"])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.models.encoder import Texts
 from hydra_ray.models.lexical import log_share
@@ -28,7 +28,7 @@ _TEXTS_OF_OTHERS = 7
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class RankingGroup:
     """Candidates or items that compete for one query of one user.
 
     Attributes:
@@ -49,7 +49,7 @@ class Group:
         return self.key.owner
 
 
-def reranker_groups(rows: Iterable[RerankerRow], loss: str) -> list[Group]:
+def reranker_groups(rows: Iterable[RerankerRow], loss: str) -> list[RankingGroup]:
     """Return a group of items for each query; those that tell nothing apart are left out.
 
     Args:
@@ -60,7 +60,7 @@ def reranker_groups(rows: Iterable[RerankerRow], loss: str) -> list[Group]:
     return telling(_reranker_group(key, list(members), loss) for key, members in by_query)
 
 
-def adapter_groups(rows: Iterable[AdapterRow], task: Task, seed: int, unsaid: bool) -> list[Group]:
+def adapter_groups(rows: Iterable[AdapterRow], task: Task, seed: int, unsaid: bool) -> list[RankingGroup]:
     """Return a group of answers for each row; those that tell nothing apart are left out.
 
     Args:
@@ -73,31 +73,37 @@ def adapter_groups(rows: Iterable[AdapterRow], task: Task, seed: int, unsaid: bo
 
 
 def own_answer_groups(
-    units: Iterable[Unit],
+    examples: Iterable[Example],
     task: Task,
     seed: int,
     others: AnswersOfOthers | None,
     retrieve: Retriever,
-    most_evidence: int,
-) -> list[Group]:
+    most_history_answers: int,
+) -> list[RankingGroup]:
     """Adapter groups from history alone, without any LLM call.
 
     The user's own answer is good; other allowed answers are not, or, for free text, other people's
     answers to similar inputs.
 
     Args:
-        units: Queries with the user's own answers.
+        examples: Queries with the user's own answers.
         task: Scores the answers.
         seed: Draws allowed answers where there are many.
         others: For tasks without a closed answer set.
         retrieve: Finds the history whose answers the adapter reads.
-        most_evidence: Answers of history that the adapter reads.
+        most_history_answers: Answers of history that the adapter reads.
     """
     groups = []
-    for unit in units:
-        wrong = other_labels(task, unit.query.id, seed) if others is None else others(unit.query, _TEXTS_OF_OTHERS)
-        evidence = [ranked.item.output for ranked in retrieve(unit.query, unit.history, most_evidence)]
-        groups.append(answer_group(unit.key, unit.query.input, own_among(unit.gold, wrong, task), evidence))
+    for example in examples:
+        wrong = (
+            other_labels(task, example.query.id, seed) if others is None else others(example.query, _TEXTS_OF_OTHERS)
+        )
+        history_answers = [
+            ranked.item.output for ranked in retrieve(example.query, example.history, most_history_answers)
+        ]
+        groups.append(
+            answer_group(example.key, example.query.input, own_among(example.gold, wrong, task), history_answers)
+        )
     return telling(groups)
 
 
@@ -111,20 +117,22 @@ def own_among(own: str, others: Iterable[str], task: Task) -> dict[str, float]:
     return {own: 1.0} | {answer: task.score(answer, own) for answer in others if answer != own}
 
 
-def answer_group(key: ExampleKey, query: str, scores: Mapping[str, float], evidence: Sequence[str]) -> Group:
+def answer_group(
+    key: ExampleKey, query: str, scores: Mapping[str, float], history_answers: Sequence[str]
+) -> RankingGroup:
     """Answers that compete for a query.
 
     Args:
         key: Identifies the query.
         query: The query's text.
         scores: How good each answer is.
-        evidence: Answers of retrieved history, nearest first.
+        history_answers: Answers of retrieved history, nearest first.
     """
-    decisions = tuple(adapter_texts(answer, query, evidence) for answer in scores)
-    return Group(key, decisions, tuple(scores.values()))
+    decisions = tuple(adapter_texts(answer, query, history_answers) for answer in scores)
+    return RankingGroup(key, decisions, tuple(scores.values()))
 
 
-def telling(groups: Iterable[Group]) -> list[Group]:
+def telling(groups: Iterable[RankingGroup]) -> list[RankingGroup]:
     """Those of the groups that tell better from worse; where all are equally good there is nothing to learn."""
     made = list(groups)
     found = [group for group in made if max(group.scores, default=0) > min(group.scores, default=0)]
@@ -149,11 +157,11 @@ class AnswersOfOthers:
         return list(answers)[:count]
 
 
-def _reranker_group(key: ExampleKey, rows: Sequence[RerankerRow], loss: str) -> Group:
+def _reranker_group(key: ExampleKey, rows: Sequence[RerankerRow], loss: str) -> RankingGroup:
     decisions = tuple(reranker_texts(row.query, row.item) for row in rows)
     # Within a query the score without history is a constant, so a listwise loss needs only the other.
     scores = tuple(row.score_with if loss == "listwise" else float(row.helped) for row in rows)
-    return Group(key, decisions, scores, _order(rows))
+    return RankingGroup(key, decisions, scores, _order(rows))
 
 
 def _order(items: Sequence[object]) -> tuple[float, ...]:
@@ -161,7 +169,7 @@ def _order(items: Sequence[object]) -> tuple[float, ...]:
     return tuple(-math.log(rank) for rank in range(1, len(items) + 1))
 
 
-def _adapter_group(row: AdapterRow, task: Task, seed: int, unsaid: bool) -> Group:
+def _adapter_group(row: AdapterRow, task: Task, seed: int, unsaid: bool) -> RankingGroup:
     scores = dict(zip(row.candidates, row.scores, strict=True))
     votes = dict(zip(row.candidates, row.votes, strict=True))
     # Only what will be chosen among teaches: where the LLM's texts compete alone, telling them from others' is no use.
@@ -173,7 +181,7 @@ def _adapter_group(row: AdapterRow, task: Task, seed: int, unsaid: bool) -> Grou
     total = sum(votes.get(answer, 0) for answer in scores)
     priors = tuple(log_share(votes.get(answer, 0), total) for answer in scores)
     decisions = tuple(adapter_texts(answer, row.query, row.history) for answer in scores)
-    return Group(row.key, decisions, tuple(scores.values()), priors)
+    return RankingGroup(row.key, decisions, tuple(scores.values()), priors)
 
 
 def _some_labels(task: Task, query_id: str, seed: int, count: int) -> list[str]:

@@ -7,12 +7,12 @@ from dataclasses import astuple, dataclass, field
 from typing import Any, TypeVar
 
 from hydra_ray.fingerprint import fingerprint
-from hydra_ray.learn.collect.plan import Unit, user_units
+from hydra_ray.learn.collect.plan import Example, user_examples
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.groups import (
     AnswersOfOthers,
-    Group,
+    RankingGroup,
     adapter_groups,
     own_answer_groups,
     reranker_groups,
@@ -42,7 +42,7 @@ class FeedbackRows:
 
 
 @dataclass(slots=True)
-class Teaching:
+class TrainingData:
     """Makes the training groups of any user of a data set.
 
     Attributes:
@@ -58,7 +58,7 @@ class Teaching:
         retriever: Of the method.
         ranked_by: What its rankings depend on; empty is its name alone.
         embed: Gives the vectors that dense and hybrid retrieval compare.
-        evidence: Retrieved history answers that the adapter reads.
+        history_answers: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
         stemmer: Language whose endings the method's retriever cuts off words; None cuts none.
     """
@@ -74,12 +74,12 @@ class Teaching:
     retriever: str
     ranked_by: str
     embed: Embed | None
-    evidence: int
+    history_answers: int
     unsaid: bool
     stemmer: str | None
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
-    def groups(self, role: str, user: User) -> list[Group]:
+    def groups(self, role: str, user: User) -> list[RankingGroup]:
         """A user's groups for a role, oldest query first."""
         if role == RERANKER:
             groups = reranker_groups(self.rows.reranker.get(user.key, ()), self.loss)
@@ -89,22 +89,22 @@ class Teaching:
         place: dict[str | None, int] = {item.id: place for place, item in enumerate(user.history)}
         return sorted(groups, key=lambda group: place.get(group.key.item_id, len(place)))
 
-    def _adapter_groups(self, user: User) -> list[Group]:
+    def _adapter_groups(self, user: User) -> list[RankingGroup]:
         rows = self.rows.adapter.get(user.key, ())
         groups = adapter_groups(rows, self.task, self.seed, self.unsaid)
         if not self.task.closed and not self.zero_call:
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
             return groups
         asked = {row.key for row in rows}
-        units = user_units(self.dataset, user, self.own_answers, self.with_golds, self.seed)
-        unasked = [unit for unit in units if unit.key not in asked]
+        examples = user_examples(self.dataset, user, self.own_answers, self.with_golds, self.seed)
+        unasked = [example for example in examples if example.key not in asked]
         others = None if self.task.closed else self._answers_of_others()
         retrieve = retriever(self.retriever, self.embed, self.stemmer)
-        return groups + own_answer_groups(unasked, self.task, self.seed, others, retrieve, self.evidence)
+        return groups + own_answer_groups(unasked, self.task, self.seed, others, retrieve, self.history_answers)
 
     def mark(self, role: str, user: User) -> str:
         """Changes whenever what the user teaches may have changed."""
-        told = [
+        values = [
             [astuple(item) for item in user.history],
             [row.to_columns() for row in self.rows.of(role, user.key)],
             [
@@ -115,14 +115,14 @@ class Teaching:
                 self.with_golds,
                 self.zero_call,
                 self.ranked_by or self.retriever,
-                self.evidence,
+                self.history_answers,
                 self.unsaid,
                 # Only where there is one, so that heads fitted before there were any stay what they are.
                 *((self.stemmer,) if self.stemmer else ()),
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
-        return fingerprint(told)
+        return fingerprint(values)
 
     def _real(self, user: User, query: Query) -> tuple[Any, ...]:
         visible = [item.id for item in self.dataset.history(user, query)]
@@ -135,24 +135,26 @@ class Teaching:
         return self._others
 
 
-def teaching(settings: Settings, task: Task, dataset: Dataset, units: Sequence[Unit] | None) -> Teaching:
+def load_training_data(
+    settings: Settings, task: Task, dataset: Dataset, examples: Sequence[Example] | None
+) -> TrainingData:
     """What the users of a data set teach.
 
     Args:
         settings: Where feedback is; loss and seed; whose answers may be used.
         task: Scores answers.
         dataset: The users.
-        units: Only these units' feedback counts, none when the list is empty; None takes all there is.
+        examples: Only these units' feedback counts, none when the list is empty; None takes all there is.
     """
     keys = [user.key for user in dataset.users]
-    wanted = None if units is None else {unit.key for unit in units}
+    wanted = None if examples is None else {example.key for example in examples}
     store = FeedbackStore(settings.feedback_dir)
     rows = FeedbackRows({}, {})
     if wanted != set():
         rows = FeedbackRows(
             _by_user(store.read(RerankerRow, keys), wanted), _by_user(store.read(AdapterRow, keys), wanted)
         )
-    return Teaching(
+    return TrainingData(
         task,
         dataset,
         rows,

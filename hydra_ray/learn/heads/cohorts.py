@@ -27,8 +27,8 @@ class Cohorts:
     def of(self, features: UserFeatures) -> str:
         """The cohort of a user, whether they were there when cohorts were found or not: `<cluster>-<amount>`."""
         distances = np.linalg.norm(self.centroids - user_vector(features), axis=1)
-        told = len(features.sizes)
-        amount = max((start, name) for name, start in self.amounts.items() if start <= told)[1]
+        known = len(features.sizes)
+        amount = max((start, name) for name, start in self.amounts.items() if start <= known)[1]
         return f"{int(distances.argmin())}-{amount}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.examples.groups import Group, answer_group, other_labels, own_among, telling
+from hydra_ray.learn.examples.groups import RankingGroup, answer_group, other_labels, own_among, telling
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.tasks import Task
 
@@ -15,7 +15,7 @@ Said = Literal["accepted", "edited", "rejected"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class FeedbackEvent:
     """What a user said of one answer.
 
     Attributes:
@@ -40,30 +40,32 @@ class Verdict:
         return None if self.said == "rejected" else HistoryItem(self.item_id, self.input, self.text, self.ts)
 
 
-def verdict_group(user: UserKey, verdict: Verdict, evidence: Sequence[str], task: Task, seed: int) -> Group | None:
+def event_group(
+    user: UserKey, event: FeedbackEvent, history_answers: Sequence[str], task: Task, seed: int
+) -> RankingGroup | None:
     """What a verdict teaches the adapter; None where there is nothing to compare.
 
     Args:
         user: Who said it.
-        verdict: With texts as `task.parse` gives them.
-        evidence: Answers of retrieved history, nearest first.
+        event: With texts as `task.parse` gives them.
+        history_answers: Answers of retrieved history, nearest first.
         task: Scores texts by what the user made of them.
         seed: Draws labels.
     """
     # Named as the fit names the item asked again, for which it would draw the same labels.
-    key = ExampleKey.of_item(user, verdict.item_id)
-    groups = telling([answer_group(key, verdict.input, _scores(verdict, key.query_id, task, seed), evidence)])
+    key = ExampleKey.of_item(user, event.item_id)
+    groups = telling([answer_group(key, event.input, _scores(event, key.query_id, task, seed), history_answers)])
     return groups[0] if groups else None
 
 
-def _scores(verdict: Verdict, query_id: str, task: Task, seed: int) -> dict[str, float]:
-    rivals = [text for text in dict.fromkeys(verdict.candidates) if text != verdict.text]
+def _scores(event: FeedbackEvent, query_id: str, task: Task, seed: int) -> dict[str, float]:
+    rivals = [text for text in dict.fromkeys(event.candidates) if text != event.text]
     on_offer = bool(rivals)
     if not on_offer and task.closed:
-        rivals = [label for label in other_labels(task, query_id, seed) if label != verdict.text]
-    if verdict.said == "rejected":
-        return {verdict.text: 0.0} | dict.fromkeys(rivals, 1.0)
-    if verdict.said == "accepted" and on_offer:
+        rivals = [label for label in other_labels(task, query_id, seed) if label != event.text]
+    if event.said == "rejected":
+        return {event.text: 0.0} | dict.fromkeys(rivals, 1.0)
+    if event.said == "accepted" and on_offer:
         # Who takes one of several texts as it is has seen the others.
-        return {verdict.text: 1.0} | dict.fromkeys(rivals, 0.0)
-    return own_among(verdict.text, rivals, task)
+        return {event.text: 1.0} | dict.fromkeys(rivals, 0.0)
+    return own_among(event.text, rivals, task)

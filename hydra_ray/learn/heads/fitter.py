@@ -12,8 +12,8 @@ import torch
 
 from hydra_ray.models.features import UserFeatures, pad
 from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel
-from hydra_ray.models.heads.bases import Bases, BasisHeads, evidence
-from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.bases import Bases, BasisHeads, observations
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.heads.online import pack
 from hydra_ray.records import UserKey
 from hydra_ray.settings import FitSettings
@@ -27,7 +27,7 @@ User = tuple[UserKey, UserFeatures]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class FitChoice:
     """How a user's head is to be fitted.
 
     Attributes:
@@ -45,7 +45,7 @@ class FittedHead:
 
     user: UserKey
     head: Head
-    evidence: dict[str, bytes] = field(default_factory=dict)
+    observations: dict[str, bytes] = field(default_factory=dict)
 
 
 class FitUsers(Protocol):
@@ -65,7 +65,7 @@ class HeadFitter:
         loss: As the base was trained with.
     """
 
-    def __init__(self, model: HeadModel, choose: Callable[[UserFeatures], Choice], loss: str) -> None:
+    def __init__(self, model: HeadModel, choose: Callable[[UserFeatures], FitChoice], loss: str) -> None:
         self._model, self._choose, self._loss = model, choose, loss
 
     def __call__(self, users: Iterable[User]) -> Iterator[FittedHead]:
@@ -79,7 +79,7 @@ class HeadFitter:
             window = list(islice(chosen, _USERS_SORTED))
             if not window:
                 return
-            alike: dict[Choice, list[User]] = {}
+            alike: dict[FitChoice, list[User]] = {}
             for choice, key, features in window:
                 if len(features.sizes) >= _least_groups(choice.fit):
                     alike.setdefault(choice, []).append((key, features))
@@ -88,7 +88,7 @@ class HeadFitter:
             for choice, members in alike.items():
                 yield from self._fit_alike(choice, members)
 
-    def _fit_alike(self, choice: Choice, members: list[User]) -> Iterator[FittedHead]:
+    def _fit_alike(self, choice: FitChoice, members: list[User]) -> Iterator[FittedHead]:
         # Users of like length share a batch, which saves padding.
         members.sort(key=lambda one: len(one[1].z))
         size = choice.fit.users_per_batch
@@ -98,15 +98,15 @@ class HeadFitter:
             heads = self._model.fit(
                 choice.fit.head.kind, features, fit_options(choice.fit, self._loss), head_numbers(choice)
             )
-            told = [dict[str, bytes]()] * len(batch)
+            observed = [dict[str, bytes]()] * len(batch)
             if choice.fit.head.kind == Bases.name:
-                told = evidence_by_item(self._model, features, choice.prior_weight)
-            for (key, _), head, own in zip(batch, heads, told, strict=True):
+                observed = observations_by_item(self._model, features, choice.prior_weight)
+            for (key, _), head, own in zip(batch, heads, observed, strict=True):
                 yield FittedHead(key, head, own)
 
 
 @torch.no_grad()
-def evidence_by_item(
+def observations_by_item(
     model: HeadModel, users: Sequence[UserFeatures], prior_weight: float | None = None
 ) -> list[dict[str, bytes]]:
     """What users' posteriors depend on, by the id of the item that each group asked again.
@@ -120,14 +120,16 @@ def evidence_by_item(
     """
     common, batch = model.common(Bases.name), pad(users, model.device)
     assert isinstance(common, BasisHeads)
-    told = evidence(common, batch.pick(batch.z), batch.pick(model.offset(batch, prior_weight)), batch.scores).cpu()
-    parts = iter(told.split([size for one in users for size in one.sizes.tolist()]))
-    return [{name: pack(next(parts)) for name in one.evidence_ids} for one in users]
+    observed = observations(
+        common, batch.pick(batch.z), batch.pick(model.offset(batch, prior_weight)), batch.scores
+    ).cpu()
+    parts = iter(observed.split([size for one in users for size in one.sizes.tolist()]))
+    return [{name: pack(next(parts)) for name in one.observation_ids} for one in users]
 
 
 def _least_groups(fit: FitSettings) -> int:
     # A posterior knows by itself how little it knows, and a mixture is not fitted at all.
-    return fit.min_groups if isinstance(HEAD_KINDS[fit.head.kind], Descended) else 1
+    return fit.min_groups if isinstance(HEAD_KINDS[fit.head.kind], GradientFitted) else 1
 
 
 def fit_options(settings: FitSettings, loss: str) -> FitOptions:
@@ -144,7 +146,7 @@ def fit_options(settings: FitSettings, loss: str) -> FitOptions:
     )
 
 
-def head_numbers(choice: Choice) -> dict[str, float]:
+def head_numbers(choice: FitChoice) -> dict[str, float]:
     """What is kept with a head of how it was fitted."""
     numbers = {} if choice.prior_weight is None else {"prior_weight": choice.prior_weight}
     if choice.fit.head.kind == Bases.name:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.examples.training_data import Teaching, teaching
-from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.examples.training_data import TrainingData, load_training_data
+from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
@@ -65,11 +65,11 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
         # Before anything is asked of an LLM.
         check_kind(base / role, settings.fit.head.kind)
     with cluster(settings.ray):
-        units, collected = list[Unit](), None
+        examples, collected = list[Example](), None
         if settings.fit.mode == "llm":
-            units, collected = collect_plan(settings, task, dataset, listener)
+            examples, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
-        told = teaching(settings, task, dataset, units)
+        data = load_training_data(settings, task, dataset, examples)
         store = open_store(settings.store_url)
         if settings.data.format != "store":
             # What is read from the store may have grown meanwhile.
@@ -77,7 +77,7 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
         fitted, kept = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
         shards = []
         for role in ROLES:
-            changed = changed_users(told, role, store, version, settings)
+            changed = changed_users(data, role, store, version, settings)
             kept[role] = len(dataset.users) - len(changed)
             shards += make_shards(role, changed, settings.fit.users_per_shard)
         # Shards are closed while Ray runs: what is under way ends with them.
@@ -93,10 +93,10 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
             folder = (settings.out / f"features-{version}").resolve()
             how = encoding(settings, base, folder)
             stack.enter_context(watch(how.progress, encoded.show))
-            for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, told, how, fit))):
+            for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, data, how, fit))):
                 marks = dict(shard.users)
-                told_of = {one.user: one.evidence for one in heads}
-                store.put_evidence(version, shard.role, {key: told_of.get(key, {}) for key in marks})
+                data_of = {one.user: one.observations for one in heads}
+                store.put_observations(version, shard.role, {key: data_of.get(key, {}) for key in marks})
                 # Heads last: their marks say that all is there. Who teaches too little goes back to the shared answer.
                 found = {one.user: one.head for one in heads}
                 store.put_heads(version, shard.role, {key: found.get(key) for key in marks}, marks)
@@ -108,23 +108,23 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
     return FitReport(len(dataset.users), fitted, kept, collected)
 
 
-def changed_users(told: Teaching, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
+def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
     """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
     how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
     had = store.marks(version, role)
-    marks = {user.key: fingerprint(told.mark(role, user), how) for user in told.dataset.users}
+    marks = {user.key: fingerprint(data.mark(role, user), how) for user in data.dataset.users}
     return {key: mark for key, mark in marks.items() if had.get(key) != mark}
 
 
 def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:
     """What fits heads as settings say, and as a search found for each cohort where there was one."""
     tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
-    default = Choice(settings.fit)
+    default = FitChoice(settings.fit)
 
-    def choose(features: UserFeatures) -> Choice:
+    def choose(features: UserFeatures) -> FitChoice:
         return tuned.choose(features, settings.fit) if tuned else default
 
     return HeadFitter(model, choose, settings.base.loss)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.heads.feedback_events import Verdict, verdict_group
-from hydra_ray.learn.heads.fitter import Choice, evidence_by_item, head_numbers
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
+from hydra_ray.learn.heads.fitter import FitChoice, head_numbers, observations_by_item
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.models.heads import Head
 from hydra_ray.models.heads.bases import Bases, BasisHeads
@@ -16,7 +16,7 @@ from hydra_ray.models.heads.online import head_of
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.store.protocol import EvidenceUpdate, Store
+from hydra_ray.store.protocol import ObservationUpdate, Store
 from hydra_ray.tasks import Task
 
 Change = Literal["created", "updated", "removed", "unchanged", "at_next_fit"]
@@ -51,7 +51,7 @@ class Forgotten:
 
 
 class OnlineLearner:
-    """Keeps heads of kind `bases` at exactly what their users' evidence gives; others stay as they were fitted.
+    """Keeps heads of kind `bases` at exactly what their users' observations gives; others stay as they were fitted.
 
     Args:
         store: Histories, heads and evidence.
@@ -64,49 +64,53 @@ class OnlineLearner:
     def __init__(self, store: Store, version: str, task: Task, scorer: Scorer, settings: Settings) -> None:
         self._store, self._version, self._task, self._scorer = store, version, task, scorer
         self._kind = settings.fit.head.kind
-        self._numbers = head_numbers(Choice(settings.fit))
+        self._numbers = head_numbers(FitChoice(settings.fit))
         self._loss, self._seed = settings.base.loss, settings.seed
 
-    def learn(self, user: UserKey, verdict: Verdict, evidence: Sequence[str]) -> Learnt:
+    def learn(self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str]) -> Learnt:
         """Keeps what a verdict tells and learns from it what can be learnt now: all of it in one transaction.
 
         Args:
             user: Who said it.
-            verdict: With texts as the task's `parse` gives them.
-            evidence: Answers of history retrieved for the verdict's input, the item itself not among them.
+            event: With texts as the task's `parse` gives them.
+            history_answers: Answers of history retrieved for the event's input, the item itself not among them.
         """
-        group = verdict_group(user, verdict, evidence, self._task, self._seed)
-        told = None
+        group = event_group(user, event, history_answers, self._task, self._seed)
+        observed = None
         if group is not None and self._learns(self._store.head(user, self._version, ADAPTER)):
             # Encoded before the transaction, which others wait for.
-            (evidence_of,) = evidence_by_item(self._scorer.heads, encode_all(self._scorer, [[group]]))
-            told = evidence_of[verdict.item_id]
-        with self._store.updating_evidence(user, self._version, ADAPTER) as update:
+            (observations_of,) = observations_by_item(self._scorer.heads, encode_all(self._scorer, [[group]]))
+            observed = observations_of[event.item_id]
+        with self._store.updating_observations(user, self._version, ADAPTER) as update:
             # A write goes first, so that nobody else's comes between what is read and what follows from it.
-            if verdict.item is None:
-                update.delete_item(verdict.item_id)
+            if event.item is None:
+                update.delete_item(event.item_id)
             else:
-                update.append_history(verdict.item)
+                update.append_history(event.item)
             old = update.head()
             if not self._learns(old):
                 kind = self._kind if old is None else old.kind
                 note = f"heads of kind {kind} learn from history, by hydra-ray fit"
-                return Learnt("unchanged" if verdict.item is None else "at_next_fit", False, note)
-            replaced = update.remove(verdict.item_id)
-            if told is not None:
-                update.put(verdict.item_id, told)
-            head: Change = self._refit(update, old) if replaced or told is not None else "unchanged"
-            note = "" if told is not None else "there is nothing to compare the text with: send the candidates on offer"
-            return Learnt(head, told is not None, note)
+                return Learnt("unchanged" if event.item is None else "at_next_fit", False, note)
+            replaced = update.remove(event.item_id)
+            if observed is not None:
+                update.put(event.item_id, observed)
+            head: Change = self._refit(update, old) if replaced or observed is not None else "unchanged"
+            note = (
+                ""
+                if observed is not None
+                else "there is nothing to compare the text with: send the candidates on offer"
+            )
+            return Learnt(head, observed is not None, note)
 
     def forget(self, user: UserKey, item_id: str) -> Forgotten:
-        """Removes an item of a user's history with all evidence of it, in whatever version and role.
+        """Removes an item of a user's history with all observations of it, in whatever version and role.
 
         The item itself goes last: who is interrupted and forgets again finishes the work.
         """
         changed: dict[tuple[str, str], Change] = {}
-        for version, role in self._store.told_by(user, item_id):
-            with self._store.updating_evidence(user, version, role) as update:
+        for version, role in self._store.observed_by(user, item_id):
+            with self._store.updating_observations(user, version, role) as update:
                 update.remove(item_id)
                 old = update.head()
                 if old is not None and old.kind == Bases.name:
@@ -121,7 +125,7 @@ class OnlineLearner:
     def _learns(self, head: Head | None) -> bool:
         return (self._kind if head is None else head.kind) == Bases.name
 
-    def _refit(self, update: EvidenceUpdate, old: Head | None) -> Change:
+    def _refit(self, update: ObservationUpdate, old: Head | None) -> Change:
         if old is None:
             common = self._scorer.heads.common(Bases.name)
             assert isinstance(common, BasisHeads)

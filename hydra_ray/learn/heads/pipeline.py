@@ -17,7 +17,7 @@ import ray.data
 
 from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.learn.examples.features import encode_all, read_features, write_features
-from hydra_ray.learn.examples.training_data import Teaching
+from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
 from hydra_ray.learn.heads.progress import EncodeProgress
 from hydra_ray.models.scorer import Scorer
@@ -58,15 +58,15 @@ class GroupStage:
     """Makes the groups of a shard's users: retrieval and texts.
 
     Args:
-        teaching: What users teach.
+        load_training_data: What users teach.
         shards: The plan; batches hold places in it.
         features: Folder of features; of a shard that has its file nothing is made again.
     """
 
-    def __init__(self, teaching: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
+    def __init__(self, load_training_data: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
         use_given_cpus()
-        self._teaching: Teaching = ray.get(teaching)
-        self._users = {user.key: user for user in self._teaching.dataset.users}
+        self._training_data: TrainingData = ray.get(load_training_data)
+        self._users = {user.key: user for user in self._training_data.dataset.users}
         self._shards, self._features = shards, features
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class GroupStage:
     def _groups(self, shard: Shard) -> list[Any] | None:
         if features_file(self._features, shard).exists():
             return None
-        groups = [(key, self._teaching.groups(shard.role, self._users[key])) for key, _ in shard.users]
+        groups = [(key, self._training_data.groups(shard.role, self._users[key])) for key, _ in shard.users]
         # Who teaches nothing gets no head, and so the shared answer.
         return [(key, own) for key, own in groups if own]
 
@@ -121,8 +121,8 @@ class EncodeStage:
         for place, pickled in zip(places, batch["groups"], strict=True):
             shard, groups = self._shards[place], pickle.loads(pickled)
             if groups is not None:
-                told = partial(self._tell, place)
-                features = encode_all(self._scorers[shard.role], [own for _, own in groups], told)
+                data = partial(self._tell, place)
+                features = encode_all(self._scorers[shard.role], [own for _, own in groups], data)
                 keys = [key for key, _ in groups]
                 write_features(features_file(self._features, shard), zip(keys, features, strict=True))
             self._tell(place, 1, 1)
@@ -167,21 +167,21 @@ def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
     return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 
 
-def encode_shards(shards: Sequence[Shard], teaching: Teaching, how: Encoding) -> ray.data.Dataset:
+def encode_shards(shards: Sequence[Shard], load_training_data: TrainingData, how: Encoding) -> ray.data.Dataset:
     """Leaves the features of shards as files; rows hold the places of those that are finished.
 
     A shard whose file is there already is not encoded again. Wants a running Ray cluster.
 
     Args:
         shards: At least one.
-        teaching: What users teach.
+        load_training_data: What users teach.
         how: Where from, where to and in which arithmetic.
     """
     gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
     made = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))]).map_batches(
         GroupStage,
-        fn_constructor_args=(ray.put(teaching), shards, how.features),
+        fn_constructor_args=(ray.put(load_training_data), shards, how.features),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
         num_cpus=0,
@@ -198,7 +198,7 @@ def encode_shards(shards: Sequence[Shard], teaching: Teaching, how: Encoding) ->
 
 
 def fit_shards(
-    shards: Sequence[Shard], teaching: Teaching, how: Encoding, fit: MakeFit
+    shards: Sequence[Shard], load_training_data: TrainingData, how: Encoding, fit: MakeFit
 ) -> Generator[tuple[Shard, list[FittedHead]], None, None]:
     """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
 
@@ -206,7 +206,7 @@ def fit_shards(
     """
     if not shards:
         return
-    fitted = encode_shards(shards, teaching, how).map_batches(
+    fitted = encode_shards(shards, load_training_data, how).map_batches(
         FitStage,
         fn_constructor_args=(fit, how.base, shards, how.features),
         batch_size=None,

@@ -11,7 +11,7 @@ import numpy as np
 
 from hydra_ray.atomic import write_text
 from hydra_ray.learn.heads.cohorts import Cohorts
-from hydra_ray.learn.heads.fitter import Choice
+from hydra_ray.learn.heads.fitter import FitChoice
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import HydraError
 from hydra_ray.settings import FitSettings
@@ -70,13 +70,13 @@ class TunedRole:
     cohorts: Cohorts
     results: dict[str, CohortResult]
 
-    def choose(self, features: UserFeatures, fit: FitSettings) -> Choice:
+    def choose(self, features: UserFeatures, fit: FitSettings) -> FitChoice:
         """How the head of a user is to be fitted: as is best for the cohort, for everyone, or as settings say."""
         for name in (self.cohorts.of(features), FALLBACK):
             result = self.results.get(name)
             if result is not None and result.used:
-                return Choice(fit_with(fit, result.values), result.values.get(PRIOR_WEIGHT))
-        return Choice(fit)
+                return FitChoice(fit_with(fit, result.values), result.values.get(PRIOR_WEIGHT))
+        return FitChoice(fit)
 
 
 def tuned_file(model_dir: Path, version: str) -> Path:

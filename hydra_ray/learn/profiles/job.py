@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hydra_ray.learn.collect.setup import make_askers
+from hydra_ray.learn.collect.setup import make_generator_pool
 from hydra_ray.learn.profiles.pipeline import Written, write_all
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, Usage, User
@@ -18,7 +18,7 @@ from hydra_ray.runtime.loading import chosen_users, put_histories
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
-from hydra_ray.steps.profiles.writer import KINDS, ProfileMarks, check_kind
+from hydra_ray.steps.profiles.writer import KINDS, ProfileFingerprints, check_kind
 from hydra_ray.steps.retrieval.nearest import load_faiss
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
@@ -134,7 +134,9 @@ def write_profiles(
                 load_faiss("peers are found")
                 others = store.histories(settings.tenant)
             # Closed while Ray runs: what is under way ends with it.
-            with contextlib.closing(write_all(todo, others, settings, task, make_askers(settings, task))) as answers:
+            with contextlib.closing(
+                write_all(todo, others, settings, task, make_generator_pool(settings, task))
+            ) as answers:
                 report = _keep(todo, answers, store, report, show, settings.generator.max_failure_share)
     store.close()
     return report
@@ -144,7 +146,7 @@ def out_of_date(
     settings: Settings, task: Task, dataset: Dataset, store: Store, kinds: Sequence[str]
 ) -> list[tuple[str, User]]:
     """Kinds and users whose profile is missing or was made otherwise; nothing is written of who has no history."""
-    marks, todo = ProfileMarks(make_profile_rules(settings, task)), []
+    marks, todo = ProfileFingerprints(make_profile_rules(settings, task)), []
     for kind in kinds:
         had = store.profile_marks(kind)
         todo += [

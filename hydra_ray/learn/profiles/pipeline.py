@@ -15,14 +15,14 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from hydra_ray.learn.collect.pipeline import Askers, asking
+from hydra_ray.learn.collect.pipeline import GeneratorPool, asking
 from hydra_ray.records import HistoryItem, Usage, User, UserKey
 from hydra_ray.runtime.factory import make_peers, make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure
-from hydra_ray.steps.generate.metered import MeteredGenerator, Outcome
+from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 from hydra_ray.steps.profiles.writer import ProfileWriter
 from hydra_ray.store.types import UserProfile
 from hydra_ray.tasks import Task
@@ -56,13 +56,13 @@ class ProfileStage:
     Args:
         settings: How profiles are written.
         task: Whose answers the histories hold.
-        askers: How to make the generator.
+        generators: How to make the generator.
         todo: Kinds and users; batches hold places in it.
         others: Histories of the tenant's users that may be read.
     """
 
     def __init__(
-        self, settings: Settings, task: Task, askers: Askers, todo: ray.ObjectRef, others: ray.ObjectRef
+        self, settings: Settings, task: Task, generators: GeneratorPool, todo: ray.ObjectRef, others: ray.ObjectRef
     ) -> None:
         use_given_cpus()
         self._loop = asyncio.new_event_loop()
@@ -70,7 +70,7 @@ class ProfileStage:
         self._todo: list[tuple[str, User]] = ray.get(todo)
         users = (User(key, tuple(history)) for key, history in ray.get(others).items())
         pool = make_peers(settings, users)
-        self._writer = make_profile_writer(settings, task, askers.make(askers.count), pool.comparable)
+        self._writer = make_profile_writer(settings, task, generators.make(generators.count), pool.comparable)
         self._stopped = ""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
@@ -88,7 +88,7 @@ class ProfileStage:
             return Written(stopped=self._stopped)
         usage: list[Usage] = []
 
-        def observe(outcome: Outcome) -> None:
+        def observe(outcome: CallOutcome) -> None:
             # Tokens of the cache's answers were paid for when they were asked.
             used = outcome.usage
             usage.append(used if used.calls else Usage(cached=used.cached))
@@ -110,17 +110,17 @@ def write_all(
     others: Mapping[UserKey, Sequence[HistoryItem]],
     settings: Settings,
     task: Task,
-    askers: Askers,
+    generators: GeneratorPool,
 ) -> Generator[list[tuple[int, Written]], None, None]:
     """Places in the plan and what became of them, batch by batch as they are written. Wants a running Ray cluster."""
-    size = max(1, _ROUNDS_A_BATCH * askers.concurrency // (settings.profile.items + 1))
+    size = max(1, _ROUNDS_A_BATCH * generators.concurrency // (settings.profile.items + 1))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
     blocks = [pa.table({"profile": range(at, min(at + size, len(todo)))}) for at in range(0, len(todo), size)]
     written = ray.data.from_arrow(blocks).map_batches(
         ProfileStage,
-        fn_constructor_args=(settings, task, askers, ray.put(list(todo)), ray.put(dict(others))),
+        fn_constructor_args=(settings, task, generators, ray.put(list(todo)), ray.put(dict(others))),
         batch_size=None,
-        **asking(askers),
+        **asking(generators),
     )
     for batch in written.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         yield [(row["profile"], pickle.loads(row["written"])) for row in batch.to_pylist()]

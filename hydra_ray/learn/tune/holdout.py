@@ -92,5 +92,5 @@ def _asked(features: UserFeatures) -> UserFeatures:
         features.sizes[has],
         features.scores[kept],
         features.priors[kept],
-        tuple(one for one, keep in zip(features.evidence_ids, has.tolist(), strict=True) if keep),
+        tuple(one for one, keep in zip(features.observation_ids, has.tolist(), strict=True) if keep),
     )

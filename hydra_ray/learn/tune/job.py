@@ -20,9 +20,9 @@ from ray.tune.search.optuna import OptunaSearch
 from hydra_ray.bootstrap import Bootstrap, interval
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.examples.features import read_features
-from hydra_ray.learn.examples.training_data import Teaching, teaching
+from hydra_ray.learn.examples.training_data import TrainingData, load_training_data
 from hydra_ray.learn.heads.fitter import fit_options
 from hydra_ray.learn.heads.pipeline import encode_shards, encoding, features_file, make_shards, rows
 from hydra_ray.learn.heads.progress import EncodeLines
@@ -141,14 +141,14 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
     check_task(known, task)
     found: dict[str, TunedRole] = {}
     with cluster(settings.ray):
-        units = list[Unit]()
+        examples = list[Example]()
         if settings.fit.mode == "llm":
-            units, collected = collect_plan(settings, task, dataset, listener)
+            examples, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
-        told = teaching(settings, task, dataset, units)
+        data = load_training_data(settings, task, dataset, examples)
         storage = (settings.out / "tune").resolve()
         for role in search.roles:
-            users = _features(told, role, base, storage / "features" / version, settings, listener)
+            users = _features(data, role, base, storage / "features" / version, settings, listener)
             if len(users) < search.cohorts.min_users:
                 raise HydraError(
                     f"cohorts.min_users (of the search): {search.cohorts.min_users} users are wanted, and only "
@@ -163,15 +163,15 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
 
 
 def _features(
-    told: Teaching, role: str, base: Path, folder: Path, settings: Settings, listener: ProgressListener
+    data: TrainingData, role: str, base: Path, folder: Path, settings: Settings, listener: ProgressListener
 ) -> Users:
-    marks = {user.key: told.mark(role, user) for user in told.dataset.users}
+    marks = {user.key: data.mark(role, user) for user in data.dataset.users}
     shards = make_shards(role, marks, settings.fit.users_per_shard)
     how = encoding(settings, base, folder)
     with (
         listener.bars() as bar,
         watch(how.progress, EncodeLines(bar, shards).show),
-        contextlib.closing(rows(encode_shards(shards, told, how))) as encoded,
+        contextlib.closing(rows(encode_shards(shards, data, how))) as encoded,
     ):
         for _ in encoded:
             pass

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray.learn.collect.plan import Unit, plan_units
+from hydra_ray.learn.collect.plan import Example, plan_examples
 from hydra_ray.learn.tune.space import read_search
 from hydra_ray.methods import Ports
 from hydra_ray.methods.prompted import Prompted
@@ -35,7 +35,7 @@ _ALL = 1_000_000
 _AT_ONCE = 128
 
 
-class AskedSearch(BaseModel):
+class PromptSearch(BaseModel):
     """What is tried, as `tune_configs/asked.yaml` says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,7 +46,7 @@ class AskedSearch(BaseModel):
 
 
 @dataclass(slots=True)
-class Way:
+class PromptVariant:
     """One way to ask.
 
     Attributes:
@@ -69,7 +69,7 @@ class Way:
         return sum(self.scores) / len(self.scores) if self.scores else 0.0
 
 
-def search_asking(settings: Settings, path: Path, listener: ProgressListener) -> list[Way]:
+def search_prompts(settings: Settings, path: Path, listener: ProgressListener) -> list[PromptVariant]:
     """Successive halving (Jamieson and Talwalkar, 2016) over ways to ask, on the chosen users' pseudo-queries.
 
     In each round all ways that are left are asked the same new queries, greedily, and the worse half is
@@ -88,83 +88,88 @@ def search_asking(settings: Settings, path: Path, listener: ProgressListener) ->
         SettingsError: The search's file is wrong.
         UnfinishedError: The LLM did not answer everything: ways are compared on the same queries or not at all.
     """
-    search = read_search(path, AskedSearch)
+    search = read_search(path, PromptSearch)
     task, dataset = chosen_users(settings)
-    units = plan_units(
+    examples = plan_examples(
         dataset, pseudo_queries=_ALL, use_golds=False, items=0, candidate_calls=0, max_calls=None, seed=settings.seed
     )
-    if not units:
+    if not examples:
         why = "have no history" if dataset.pairs else f"have histories of task {task.name} that hold no questions"
         raise HydraError(f"users: those of {settings.users} {why}; there is nothing to ask again")
-    ways = _ways(search)
+    variants = _variants(search)
     with generator_running(settings), asyncio.Runner() as runner, listener.bars() as bar, ExitStack() as stack:
         generator = make_generator(settings, open_cache(settings))
-        line = bar.add_task("Asking in several ways", total=search.calls, note=f"{len(ways)} ways")
+        line = bar.add_task("Asking in several ways", total=search.calls, note=f"{len(variants)} ways")
         stack.callback(lambda: runner.run(generator.close()))
         log = FailureLog(settings.generator.max_failure_share)
-        left, round_number, asked = list(ways), 1, 0
-        rounds = max(1, len(ways) - 1).bit_length()
+        left, round_number, asked = list(variants), 1, 0
+        rounds = max(1, len(variants) - 1).bit_length()
         while round_number <= rounds:
             count = max(1, search.calls // rounds // len(left))
-            batch = units[asked : asked + count]
+            batch = examples[asked : asked + count]
             if not batch:
                 break
-            for way in left:
-                way.scores += runner.run(_scores(way, batch, generator, settings, task, log))
+            for variant in left:
+                variant.scores += runner.run(_scores(variant, batch, generator, settings, task, log))
                 bar.update(line, advance=len(batch))
                 if log.stop:
                     break
             log.check("Nothing is compared yet. What was answered is kept.")
             asked += len(batch)
-            left.sort(key=lambda way: -way.mean)
-            for way in left[-(-len(left) // 2) :]:
-                way.out_at = round_number
+            left.sort(key=lambda variant: -variant.mean)
+            for variant in left[-(-len(left) // 2) :]:
+                variant.out_at = round_number
             left, round_number = left[: -(-len(left) // 2)], round_number + 1
-    return sorted(ways, key=lambda way: (-(way.out_at or round_number), -way.mean))
+    return sorted(variants, key=lambda variant: (-(variant.out_at or round_number), -variant.mean))
 
 
-def asked_table(ways: Sequence[Way]) -> Table:
+def prompt_table(variants: Sequence[PromptVariant]) -> Table:
     """What each way scored, and on how many queries."""
-    unanswered = sum((way.unanswered for way in ways), Counter[Failure]())
+    unanswered = sum((variant.unanswered for variant in variants), Counter[Failure]())
     table = Table("retriever", "shots", "mean score", "queries", "given up", title="Ways to ask, best first")
     if unanswered:
         table.add_column("not answered")
         table.caption = escape(f"Not answered, which counts as wrong: {listed(by_kind(unanswered))}.")
-    for way in ways:
-        out = f"round {way.out_at}" if way.out_at else "-"
-        counts = ", ".join(f"{one.count} {one.kind}" for one in by_kind(way.unanswered))
-        cells = [way.retriever, str(way.shots), f"{way.mean:.3f}", str(len(way.scores)), out]
+    for variant in variants:
+        out = f"round {variant.out_at}" if variant.out_at else "-"
+        counts = ", ".join(f"{one.count} {one.kind}" for one in by_kind(variant.unanswered))
+        cells = [variant.retriever, str(variant.shots), f"{variant.mean:.3f}", str(len(variant.scores)), out]
         table.add_row(*cells, *([counts or "-"] if unanswered else []))
     return table
 
 
-def _ways(search: AskedSearch) -> list[Way]:
-    ways = [Way(shots, retriever) for retriever in search.retrievers for shots in search.shots if shots]
+def _variants(search: PromptSearch) -> list[PromptVariant]:
+    variants = [PromptVariant(shots, retriever) for retriever in search.retrievers for shots in search.shots if shots]
     # Without shots there is nothing to retrieve.
-    return ways + [Way(0, search.retrievers[0])] * (0 in search.shots)
+    return variants + [PromptVariant(0, search.retrievers[0])] * (0 in search.shots)
 
 
 async def _scores(
-    way: Way, units: Sequence[Unit], generator: Generator, settings: Settings, task: Task, log: FailureLog
+    variant: PromptVariant,
+    examples: Sequence[Example],
+    generator: Generator,
+    settings: Settings,
+    task: Task,
+    log: FailureLog,
 ) -> list[float]:
     """Scores of the units; what is unfinished has none, which `log` tells."""
     # An item has the same id in the history of everybody who has it.
-    histories = {(unit.query.user, unit.query.id): unit.history for unit in units}
+    histories = {(example.query.user, example.query.id): example.history for example in examples}
     embed = make_embedder(settings)
 
     async def retrieve(query: Query, k: int, by: str) -> list[Ranked]:
         return retriever(by, embed, recipe.stemmer)(query, histories[query.user, query.id], k)
 
-    recipe = replace(make_recipe(settings), shots=way.shots)
+    recipe = replace(make_recipe(settings), shots=variant.shots)
     ports = Ports(retrieve, _unused_rerank, generator, _unused_adapt)
-    method = Prompted(ports, make_prompter(settings, task), recipe, way.retriever)
+    method = Prompted(ports, make_prompter(settings, task), recipe, variant.retriever)
 
-    async def one(unit: Unit) -> float:
-        return task.score((await method(unit.query, None)).text, unit.gold)
+    async def one(example: Example) -> float:
+        return task.score((await method(example.query, None)).text, example.gold)
 
-    found = await ask_each(units, one, log, at_once=_AT_ONCE)
+    found = await ask_each(examples, one, log, at_once=_AT_ONCE)
     refused = [one for one in found if isinstance(one, Failure) and one.final]
-    way.unanswered.update(refused)
+    variant.unanswered.update(refused)
     return [0.0] * len(refused) + [one for one in found if not isinstance(one, Failure)]
 
 
@@ -173,6 +178,6 @@ async def _unused_rerank(query: Query, ranked: Sequence[Ranked], head: UserKey |
 
 
 async def _unused_adapt(
-    query: Query, candidates: Sequence[Candidate], evidence: Sequence[str], head: UserKey | None
+    query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
 ) -> Choice:
     raise AssertionError("prompting adapts nothing")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.heads.kind import HeadKind
 
 NO_USER = -1
@@ -45,7 +45,7 @@ class HeadBank(nn.Module):
         rank: For kinds that have one.
     """
 
-    def __init__(self, kind: Descended, users: int, width: int, rank: int) -> None:
+    def __init__(self, kind: GradientFitted, users: int, width: int, rank: int) -> None:
         super().__init__()
         self.kind = kind
         self.heads = nn.ParameterDict(kind.fresh(users, width, rank))

@@ -41,7 +41,7 @@ class Bases(HeadKind):
     """delta_u(z) = mean_u . phi(z), with a Gaussian posterior over user u's weights.
 
     The prior is N(0, 1 / p) with p = pull / 0.05. The posterior is the Laplace approximation at the mode,
-    found by Newton's method on a convex objective: it depends on the evidence, not on its order, so taking
+    found by Newton's method on a convex objective: it depends on the observations, not on its order, so taking
     an item away leaves exactly what fitting without it gives.
     """
 
@@ -59,13 +59,13 @@ class Bases(HeadKind):
     def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
         assert isinstance(common, BasisHeads)
         with torch.no_grad():
-            told = evidence(common, batch.pick(batch.z), batch.pick(shared), batch.scores)
+            observed = observations(common, batch.pick(batch.z), batch.pick(shared), batch.scores)
         return posterior(
-            told, batch.group, batch.owner, len(batch.counts), options.pull, options.loss, options.temperature
+            observed, batch.group, batch.owner, len(batch.counts), options.pull, options.loss, options.temperature
         )
 
 
-def evidence(common: BasisHeads, z: Tensor, shared: Tensor, scores: Tensor) -> Tensor:
+def observations(common: BasisHeads, z: Tensor, shared: Tensor, scores: Tensor) -> Tensor:
     """All that a posterior depends on, as it is kept: shape (decisions, bases + 2), float16.
 
     Columns: basis values, what the delta is added to, the score.
@@ -74,7 +74,7 @@ def evidence(common: BasisHeads, z: Tensor, shared: Tensor, scores: Tensor) -> T
 
 
 def posterior(
-    told: Tensor,
+    observed: Tensor,
     group: Tensor,
     owner: Tensor,
     users: int,
@@ -85,7 +85,7 @@ def posterior(
     """Posteriors of users' weights: `mean` (users, bases) and `precision`, lower triangles row by row.
 
     Args:
-        told: What `evidence` gives.
+        observed: What `observations` gives.
         group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
         owner: Row of each group's user, shape (groups,).
         users: How many.
@@ -94,11 +94,11 @@ def posterior(
         temperature: Of the listwise target.
     """
     # Few numbers, many digits: what converges to the same mode must agree with it.
-    told = told.double()
-    phi, offset = told[:, :-2], told[:, -2]
+    observed = observed.double()
+    phi, offset = observed[:, :-2], observed[:, -2]
     bases, user = phi.shape[1], owner[group]
     prior = max(pull, 1e-6) / UNIT_PULL
-    likelihood = _LIKELIHOODS[loss](told[:, -1], group, temperature)
+    likelihood = _LIKELIHOODS[loss](observed[:, -1], group, temperature)
 
     def at(w: Tensor) -> tuple[Tensor, Tensor]:
         losses, known = likelihood.losses(offset + (phi * w[user]).sum(1))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch, UserFeatures, pad
-from hydra_ray.models.heads.bases import UNIT_PULL, BasisHeads, evidence, posterior
+from hydra_ray.models.heads.bases import UNIT_PULL, BasisHeads, observations, posterior
 from hydra_ray.models.heads.facets import FacetHeads, taste
 from hydra_ray.models.losses import LOSSES, TEMPERATURE
 
@@ -47,14 +47,16 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offse
         return (losses.sum() + (own**2).sum() / 2) / len(batch.owner)
 
     def held_loss(batch: Batch, base: Tensor) -> Tensor:
-        told = evidence(common, batch.pick(batch.z), base, batch.scores)
+        observed = observations(common, batch.pick(batch.z), base, batch.scores)
         early = _earlier(batch)
         known = early[batch.group]
         number = early.cumsum(0) - 1
         users = len(batch.counts)
         owner = batch.owner[early]
-        mean = posterior(told[known], number[batch.group[known]], owner, users, UNIT_PULL, loss, TEMPERATURE)["mean"]
-        logits = base + (told[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
+        mean = posterior(observed[known], number[batch.group[known]], owner, users, UNIT_PULL, loss, TEMPERATURE)[
+            "mean"
+        ]
+        logits = base + (observed[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
         return LOSSES[loss](logits, batch.scores, batch.group, TEMPERATURE)[~early].mean()
 
     judges = _batches(held, offset)

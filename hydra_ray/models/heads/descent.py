@@ -17,7 +17,7 @@ from hydra_ray.models.losses import LOSSES
 _LOOK_EVERY, _PATIENCE = 5, 3
 
 
-class Descended(HeadKind):
+class GradientFitted(HeadKind):
     """A kind that is fitted by gradient descent."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Descended(HeadKind):
 
 
 def fit_by_descent(
-    kind: Descended, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
+    kind: GradientFitted, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Tensors:
     """Heads after `options.steps` steps, or each after as many as its user's held-back groups liked best.
 
@@ -66,7 +66,7 @@ def fit_by_descent(
 
 
 def descend(
-    kind: Descended, batch: Batch, train: Tensor, shared: Tensor, common: nn.Module | None, options: FitOptions
+    kind: GradientFitted, batch: Batch, train: Tensor, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Iterator[Tensors]:
     """The heads before the first step and after each one, without end.
 
@@ -112,7 +112,9 @@ def held_back_groups(batch: Batch, share: float) -> Tensor:
     return batch.place >= kept[batch.owner]
 
 
-def _best_steps(kind: Descended, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensor:
+def _best_steps(
+    kind: GradientFitted, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
+) -> Tensor:
     """How many steps each user's held-back groups liked best; all of them where none are held back."""
     held = held_back_groups(batch, options.held_back)
     rows = torch.arange(len(batch.counts), device=batch.z.device)

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.heads.kind import Tensors, rows_of
 
 
-class LowRank(Descended):
+class LowRank(GradientFitted):
     """delta_u(z) = out_u . tanh(U_u z), U of shape (rank, width): 13.5 KiB a user at rank 6, width 1152, bfloat16."""
 
     name = "lowrank"
@@ -26,7 +26,7 @@ class LowRank(Descended):
         return (torch.tanh(z @ project.transpose(1, 2)) @ out.unsqueeze(-1)).squeeze(-1)
 
 
-class Dense(Descended):
+class Dense(GradientFitted):
     """delta_u(z) = out_u . tanh(W_u z + b_u), W square: HYDRA's head size, kept for parity (2.3 MiB at width 768)."""
 
     name = "dense"

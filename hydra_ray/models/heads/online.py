@@ -13,9 +13,9 @@ from hydra_ray.models.heads.head import Head
 from hydra_ray.models.losses import TEMPERATURE
 
 
-def pack(told: Tensor) -> bytes:
-    """One group's evidence, as `bases.evidence` gives it, as it is kept."""
-    return told.cpu().contiguous().numpy().tobytes()
+def pack(observed: Tensor) -> bytes:
+    """One group's observations, as `bases.observations` gives them, as they are kept."""
+    return observed.cpu().contiguous().numpy().tobytes()
 
 
 def unpack(kept: Sequence[bytes], bases: int) -> tuple[Tensor, Tensor]:
@@ -23,7 +23,7 @@ def unpack(kept: Sequence[bytes], bases: int) -> tuple[Tensor, Tensor]:
 
     Args:
         kept: What `pack` gave, a group each.
-        bases: How many the evidence was made with.
+        bases: How many the observations were made with.
 
     Returns:
         Evidence of all decisions, shape (decisions, bases + 2), float16, and each decision's group.
@@ -34,20 +34,20 @@ def unpack(kept: Sequence[bytes], bases: int) -> tuple[Tensor, Tensor]:
 
 
 def head_of(kept: Sequence[bytes], bases: int, loss: str, about: Mapping[str, float]) -> Head | None:
-    """The head that a user's evidence gives; None without any, which is the shared answer.
+    """The head that a user's observations gives; None without any, which is the shared answer.
 
     Args:
-        kept: All of the user's evidence, in any order.
-        bases: How many the evidence was made with.
+        kept: All of the user's observations, in any order.
+        bases: How many the observations were made with.
         loss: As the base was trained with.
         about: Kept with the head; its `pull` and `temperature` are fitted with.
     """
     if not kept:
         return None
-    told, group = unpack(kept, bases)
+    observed, group = unpack(kept, bases)
     # Heads of earlier versions say neither.
     fitted = posterior(
-        told,
+        observed,
         group,
         owner=torch.zeros(len(kept), dtype=torch.long),
         users=1,

@@ -61,16 +61,16 @@ async def _wrong_fields(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
     # The first part of a place says where it stands: in the body, or in the path.
     fields = [(param_of(e["loc"][1:]), e["msg"]) for e in error.errors()]
-    told = "; ".join(f"{field or 'the body'}: {reason}" for field, reason in fields)
-    return refusal(400, told, "invalid_request_error", param=fields[0][0] or None)
+    message = "; ".join(f"{field or 'the body'}: {reason}" for field, reason in fields)
+    return refusal(400, message, "invalid_request_error", param=fields[0][0] or None)
 
 
 async def _by_status(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     asked = f"{request.method} {request.scope['path']}"
-    told = {404: f"there is no {asked}", 405: f"{asked}: not by this method"}.get(error.status_code, error.detail)
+    message = {404: f"there is no {asked}", 405: f"{asked}: not by this method"}.get(error.status_code, error.detail)
     kind = "invalid_request_error" if error.status_code < 500 else "server_error"
-    return refusal(error.status_code, told, kind, dict(error.headers or {}), code=_CODES.get(error.status_code))
+    return refusal(error.status_code, message, kind, dict(error.headers or {}), code=_CODES.get(error.status_code))
 
 
 async def _store_down(request: Request, error: Exception) -> JSONResponse:

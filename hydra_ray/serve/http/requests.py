@@ -191,8 +191,8 @@ class ChatCompletionRequest(Lenient):
                     raise RequestError(f"{param}: a conversation has {', '.join(ROLES)}, not {message.role}", param)
             if self.messages[-1].role != "user":
                 raise RequestError("messages: a conversation ends with a message of the user", "messages")
-        told = (self.messages[place] for place in self._told(task, tell_system))
-        return tuple(Message(message.role, message.text) for message in told)
+        shown = (self.messages[place] for place in self._shown(task, tell_system))
+        return tuple(Message(message.role, message.text) for message in shown)
 
     def ignored(self, task: Task, tell_system: bool, sources: Sequence[str]) -> tuple[str, ...]:
         """Parameters that the client sent and that change nothing, and messages of which the LLM was not told.
@@ -209,16 +209,16 @@ class ChatCompletionRequest(Lenient):
         found += [name for name in self._more if name not in _SHAPING]
         if self.stream_options is not None:
             found += [f"stream_options.{name}" for name in self.stream_options.model_extra or ()]
-        told = {*self._told(task, tell_system), self._asking}
+        shown = {*self._shown(task, tell_system), self._asking}
         for place, message in enumerate(self.messages):
-            if place not in told:
+            if place not in shown:
                 found.append(f"messages[{place}] ({message.role})")
             else:
                 # Clients send back an assistant's message as they got it, with empty lists in it.
                 found += [f"messages[{place}].{name}" for name, value in (message.model_extra or {}).items() if value]
         return tuple(found)
 
-    def _told(self, task: Task, tell_system: bool) -> list[int]:
+    def _shown(self, task: Task, tell_system: bool) -> list[int]:
         """Places of the messages before the last one of the user that the LLM is told; blank ones say nothing."""
         roles = ROLES if task.conversation else _INSTRUCTING if tell_system else ()
         before = enumerate(self.messages[: self._asking])

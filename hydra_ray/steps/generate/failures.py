@@ -91,8 +91,8 @@ def by_kind(failed: Mapping[Failure, int]) -> tuple[Unanswered, ...]:
 
 def listed(unanswered: Iterable[Unanswered]) -> str:
     """In words, e.g. "3 refused (most often: HTTP 400: too long), 1 empty (...)"; "" where there are none."""
-    told = [f"{one.count} {one.kind} ({'most often: ' if one.count > 1 else ''}{one.reason})" for one in unanswered]
-    return ", ".join(told)
+    counted = [f"{one.count} {one.kind} ({'most often: ' if one.count > 1 else ''}{one.reason})" for one in unanswered]
+    return ", ".join(counted)
 
 
 class FailureLog:

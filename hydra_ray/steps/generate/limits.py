@@ -58,8 +58,8 @@ class Budget:
             # Costs are floats: a budget of 0.3 has room for three requests of 0.1.
             if limit is not None and spent + reserved + more > limit * (1 + 1e-9):
                 raise BudgetSpentError(
-                    f"generator.limits.{name}: {_told(spent)} of {_told(limit)} are spent and {_told(reserved)} "
-                    f"reserved by requests under way; one more may need {_told(more)}"
+                    f"generator.limits.{name}: {_rounded(spent)} of {_rounded(limit)} are spent and "
+                    f"{_rounded(reserved)} reserved by requests under way; one more may need {_rounded(more)}"
                 )
         self._reserved += ask
         return ask
@@ -185,5 +185,5 @@ def _charged(usage: Usage, reserved: Usage) -> Usage:
     return usage if usage.prompt_tokens or usage.completion_tokens else reserved
 
 
-def _told(amount: float) -> str:
+def _rounded(amount: float) -> str:
     return f"{amount:,}" if isinstance(amount, int) else f"{amount:.6g}"

@@ -12,7 +12,7 @@ from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Gener
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CallOutcome:
     """How one request ended.
 
     Attributes:
@@ -36,7 +36,7 @@ class MeteredGenerator:
         observe: Told; it must not raise.
     """
 
-    def __init__(self, generator: Generator, observe: Callable[[Outcome], None]) -> None:
+    def __init__(self, generator: Generator, observe: Callable[[CallOutcome], None]) -> None:
         self._generator = generator
         self._observe = observe
 
@@ -48,9 +48,9 @@ class MeteredGenerator:
             raise
         except Exception as error:
             kind = error.kind if isinstance(error, GenerateError) else "other"
-            self._observe(Outcome(time.perf_counter() - start, Usage(), kind))
+            self._observe(CallOutcome(time.perf_counter() - start, Usage(), kind))
             raise
-        self._observe(Outcome(time.perf_counter() - start, answer.usage, None))
+        self._observe(CallOutcome(time.perf_counter() - start, answer.usage, None))
         return answer
 
     async def close(self) -> None:

@@ -91,7 +91,7 @@ class Dpl:
             return replace(await Pag()(tools, user, history, before), degraded=True, dropped=dropped)
         asked = fill(
             tools.options.prompts.summary,
-            differences="\n\n".join(_told(one, tools.options.difference_words) for one in differences),
+            differences="\n\n".join(_as_text(one, tools.options.difference_words) for one in differences),
             history="\n\n".join(tools.shown(item) for item in tools.picked(user, history)),
         )
         text = await tools.ask(Message("user", asked), max_tokens=tools.options.max_tokens)
@@ -195,11 +195,11 @@ def _in_own_words(difference: Difference, own: str, others: Sequence[str]) -> Di
 
 def _runs(text: str) -> set[tuple[str, ...]]:
     """All runs of the text's words that are long enough to be a quotation, and no longer."""
-    told = words(text)
+    spoken = words(text)
     # Length of the text before each word, in words.
-    before = list(accumulate((0.5 if is_character(word) else 1.0 for word in told), initial=0.0))
+    before = list(accumulate((0.5 if is_character(word) else 1.0 for word in spoken), initial=0.0))
     ends = (bisect_left(before, start + _QUOTATION) for start in before[:-1])
-    return {tuple(told[start:end]) for start, end in enumerate(ends) if end < len(before)}
+    return {tuple(spoken[start:end]) for start, end in enumerate(ends) if end < len(before)}
 
 
 def _as_compared(tools: ProfileTools, item: HistoryItem, peer: PeerItem) -> str:
@@ -209,5 +209,5 @@ def _as_compared(tools: ProfileTools, item: HistoryItem, peer: PeerItem) -> str:
     return tools.shown(peer.item)
 
 
-def _told(difference: Difference, words: int) -> str:
+def _as_text(difference: Difference, words: int) -> str:
     return "\n".join(f"{name}: {first_words(text, words)}" for name, text in difference)

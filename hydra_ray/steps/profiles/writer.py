@@ -10,7 +10,7 @@ from hydra_ray.fingerprint import fingerprint
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.steps.profiles.differences import Dpl
 from hydra_ray.steps.profiles.profile import Pag, ProfileKind, ProfileRules, ProfileTools
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 # Bytes of a mark, as stores hold them.
 _SIZE = 16
@@ -29,12 +29,12 @@ def check_kind(kind: str, setting: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class ProfileMarks:
+class ProfileFingerprints:
     """Knows when a profile is out of date. Which LLM wrote it does not matter: another one goes on with it."""
 
     rules: ProfileRules
 
-    def __call__(self, kind: str, history: Sequence[HistoryItem], asked_at: str | None = None) -> ProfileMark:
+    def __call__(self, kind: str, history: Sequence[HistoryItem], asked_at: str | None = None) -> ProfileFingerprint:
         """What tells profiles apart that may differ: how they are written, of what, and until when others are read.
 
         Args:
@@ -44,9 +44,9 @@ class ProfileMarks:
         """
         how = fingerprint(kind, self.rules.task.kind, KINDS[kind].basis(self.rules), size=_SIZE)
         seen = [(item.id, item.output) for item in history]
-        return ProfileMark(how, fingerprint(how, cut_off(history, asked_at), seen, size=_SIZE), len(history))
+        return ProfileFingerprint(how, fingerprint(how, cut_off(history, asked_at), seen, size=_SIZE), len(history))
 
-    def is_fresh(self, mark: ProfileMark | None, kind: str, history: Sequence[HistoryItem]) -> bool:
+    def is_fresh(self, mark: ProfileFingerprint | None, kind: str, history: Sequence[HistoryItem]) -> bool:
         """Whether a profile still does: it is written as it would be now, and little history has come since."""
         if mark is None:
             return False
@@ -62,9 +62,9 @@ class ProfileWriter:
     tools: ProfileTools
 
     @property
-    def marks(self) -> ProfileMarks:
+    def marks(self) -> ProfileFingerprints:
         """What its profiles are known by."""
-        return ProfileMarks(self.tools.rules)
+        return ProfileFingerprints(self.tools.rules)
 
     async def __call__(
         self, kind: str, user: UserKey, history: Sequence[HistoryItem], asked_at: str | None = None
@@ -74,8 +74,8 @@ class ProfileWriter:
         Args:
             kind: Of `KINDS`.
             user: Of whom.
-            history: As of `ProfileMarks`.
-            asked_at: As of `ProfileMarks`.
+            history: As of `ProfileFingerprints`.
+            asked_at: As of `ProfileFingerprints`.
 
         Raises:
             GenerateError: The LLM gave no answer.

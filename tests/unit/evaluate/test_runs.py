@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.evaluate.runs import Asked, Dump, Row, check_whole, read_dump, read_dumps, write_dump
+from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord, check_whole, read_run, read_runs, write_run
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 
@@ -26,7 +26,7 @@ answers = st.builds(
     prompt=st.lists(st.builds(Message, st.sampled_from(["system", "user"]), texts), max_size=3).map(tuple),
 )
 knowns = st.builds(
-    Asked,
+    EvalQuery,
     st.builds(Query, st.just("q"), st.just(KEY), texts, item_id=st.none() | texts),
     texts,
     st.integers(0, 99),
@@ -44,14 +44,16 @@ rows = st.lists(
 @given(rows=rows)
 def test_a_run_is_read_as_it_was_written(tag_task, tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("dump") / "hydra.parquet"
-    run = Dump(tag_task, "dev", "hydra", 3, rows, 0.5, 25, ((0.25, True), (-1.5, False)), "digest", allowed_answers=9)
-    write_dump(path, run)
-    assert read_dump(path) == run
+    run = RunRecord(
+        tag_task, "dev", "hydra", 3, rows, 0.5, 25, ((0.25, True), (-1.5, False)), "digest", allowed_answers=9
+    )
+    write_run(path, run)
+    assert read_run(path) == run
 
 
 def a_run(task, method="rag", kind="refused"):
-    known = Asked(Query("q", KEY, "A dog barks."), "drama")
-    return Dump(
+    known = EvalQuery(Query("q", KEY, "A dog barks."), "drama")
+    return RunRecord(
         task, "dev", method, 0, (Row(known, Answer("q", "drama")), Row(known, None, failure=Failure(kind, "no luck")))
     )
 
@@ -73,13 +75,13 @@ def test_a_run_is_whole_where_all_that_failed_is_final(tag_task, kind, whole):
 
 def test_runs_of_the_last_version_are_read_and_what_failed_in_them_is_no_result(tag_task, tmp_path):
     path = tmp_path / "rag.parquet"
-    write_dump(path, a_run(tag_task))
+    write_run(path, a_run(tag_task))
     table = pq.read_table(path)
     about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v3", b"dump/v2")
     failed = pa.array([False, True])
     old = table.drop_columns(["failure", "reason"]).append_column("failed", failed)
     pq.write_table(old.replace_schema_metadata({b"hydra-ray": about}), path)
-    run = read_dump(path)
+    run = read_run(path)
     assert [row.output for row in run.rows] == ["drama", ""]
     with pytest.raises(UnfinishedError, match="the reason was not kept"):
         check_whole([run])
@@ -87,22 +89,22 @@ def test_runs_of_the_last_version_are_read_and_what_failed_in_them_is_no_result(
 
 def test_runs_are_found_in_a_folder_and_in_those_called_dumps_below_it(tag_task, tmp_path):
     for name in ("rag", "icl"):
-        write_dump(tmp_path / "LaMP_2M" / "dumps" / f"{name}.parquet", a_run(tag_task, name))
+        write_run(tmp_path / "LaMP_2M" / "dumps" / f"{name}.parquet", a_run(tag_task, name))
     # An evaluation leaves feedback beside its dumps.
     pq.write_table(pa.table({"a": [1]}), tmp_path / "LaMP_2M" / "feedback.parquet")
-    assert [dump.method for dump in read_dumps(tmp_path)] == ["icl", "rag"]
-    assert [dump.method for dump in read_dumps(tmp_path / "LaMP_2M" / "dumps")] == ["icl", "rag"]
+    assert [record.method for record in read_runs(tmp_path)] == ["icl", "rag"]
+    assert [record.method for record in read_runs(tmp_path / "LaMP_2M" / "dumps")] == ["icl", "rag"]
     with pytest.raises(HydraError, match="no dumps"):
-        read_dumps(tmp_path / "nowhere")
+        read_runs(tmp_path / "nowhere")
 
 
 def test_other_files_are_refused_with_their_name(tmp_path):
     other = tmp_path / "other.parquet"
     pq.write_table(pa.table({"a": [1]}), other)
     with pytest.raises(HydraError, match=r'other\.parquet: the schema is "None"'):
-        read_dump(other)
+        read_run(other)
     other.write_text("no table")
     with pytest.raises(HydraError, match="not a Parquet file"):
-        read_dump(other)
+        read_run(other)
     with pytest.raises(HydraError, match="no such file"):
-        read_dump(tmp_path / "absent.parquet")
+        read_run(tmp_path / "absent.parquet")

@@ -7,10 +7,10 @@ from collections import Counter
 import pytest
 from film_records import write_films
 from openai_endpoint import completion, serving
-from results_file import read_outcome
+from results_file import read_result
 
 from hydra_ray.evaluate.run import evaluate
-from hydra_ray.evaluate.runs import read_dump
+from hydra_ray.evaluate.runs import read_run
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import UnfinishedError
@@ -83,12 +83,12 @@ def test_a_dead_endpoint_gives_no_scores_and_one_that_is_back_is_asked_everythin
         run(tree)
     assert written(tree, tmp_path) == []
     endpoint.ends = lambda number, text: None
-    outcome, settings = run(tree)
-    (task,) = outcome.tasks
+    result, settings = run(tree)
+    (task,) = result.tasks
     assert task.methods["rag"]["accuracy"].n == QUERIES
     assert not task.missing
     assert endpoint.answered.total() == 2 * QUERIES
-    assert read_outcome(settings.out / "results.json") == outcome
+    assert read_result(settings.out / "results.json") == result
 
 
 def test_a_run_of_which_every_third_request_failed_asks_just_those_again(tree, endpoint, tmp_path):
@@ -98,16 +98,16 @@ def test_a_run_of_which_every_third_request_failed_asks_just_those_again(tree, e
     assert written(tree, tmp_path) == []
     first = dict(+endpoint.answered)
     assert len(first) == 2 * QUERIES - 6
-    kept = read_dump(tmp_path / "out" / "dumps" / "rag.parquet")
+    kept = read_run(tmp_path / "out" / "dumps" / "rag.parquet")
     assert {row.failure.kind for row in kept.rows if row.answer is None} == {"server"}
     # Without the cache, so that what is asked shows what was kept of the run itself.
     for path in (tmp_path / "out" / "answers").iterdir():
         path.unlink()
     endpoint.number, endpoint.ends = 0, lambda number, text: None
-    outcome, _ = run(tree)
+    result, _ = run(tree)
     assert endpoint.number == 6
     assert set(endpoint.answered.values()) == {1}, "nothing that was answered is asked again"
-    assert not outcome.tasks[0].missing
+    assert not result.tasks[0].missing
 
 
 def test_an_endpoint_that_turns_the_key_away_is_given_up_at_once(tree, endpoint, tmp_path):
@@ -122,8 +122,8 @@ def test_refusals_are_results_and_stand_apart_in_every_table(tree, endpoint, tmp
     endpoint.ends = lambda number, text: (
         status(400, "the prompt is too long [really]") if "Which tag? film 0" in text else None
     )
-    outcome, settings = run(tree)
-    (task,) = outcome.tasks
+    result, settings = run(tree)
+    (task,) = result.tasks
     # One user's two queries, by either method.
     assert {(method, one.kind, one.count) for method, found in task.unanswered.items() for one in found} == {
         ("zero-shot", "refused", 2),
@@ -142,8 +142,8 @@ def test_an_endpoint_that_refuses_everything_is_no_result(tree, endpoint, tmp_pa
         run(tree)
     assert written(tree, tmp_path) == []
     endpoint.ends = lambda number, text: None
-    outcome, _ = run(tree)
-    assert not outcome.tasks[0].missing
+    result, _ = run(tree)
+    assert not result.tasks[0].missing
 
 
 def test_a_profile_that_failed_for_now_leaves_its_queries_unfinished(tree, endpoint, tmp_path):
@@ -154,14 +154,14 @@ def test_a_profile_that_failed_for_now_leaves_its_queries_unfinished(tree, endpo
     with pytest.raises(UnfinishedError, match=r"pag \d; why: .*no luck"):
         run(tree)
     endpoint.ends = lambda number, text: None
-    outcome, _ = run(tree)
-    assert outcome.tasks[0].costs["pag"].degraded == 0
+    result, _ = run(tree)
+    assert result.tasks[0].costs["pag"].degraded == 0
 
 
 def test_a_spent_budget_leaves_the_evaluation_unfinished(tree, endpoint, tmp_path):
     with pytest.raises(UnfinishedError, match=r"generator\.limits\.calls"):
         run(tree, limits={"calls": 7})
     assert endpoint.number == 7
-    outcome, _ = run(tree)
+    result, _ = run(tree)
     assert endpoint.number == 2 * QUERIES
-    assert not outcome.tasks[0].missing
+    assert not result.tasks[0].missing

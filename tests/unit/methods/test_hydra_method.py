@@ -13,7 +13,7 @@ from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 # One request for all candidates, so that every call and vote can be counted.
-RECIPE = recipe(greedy=False, retrieve=4, shots=2, candidates=8, temperature=0.9, evidence=5, seed=7)
+RECIPE = recipe(greedy=False, retrieve=4, shots=2, candidates=8, temperature=0.9, history_answers=5, seed=7)
 SAMPLES = ["Drama.", "comedy", "drama", "comedy", "sci-fi", "comedy"]
 
 
@@ -45,8 +45,8 @@ class Steps:
         self._note("rerank", query, [r.item for r in ranked], head)
         return [Ranked(r.item, 9.0) for r in reversed(ranked)]
 
-    async def adapt(self, query, candidates, evidence, head):
-        self._note("adapt", query, [(c.text, c.votes) for c in candidates], list(evidence), head)
+    async def adapt(self, query, candidates, history_answers, head):
+        self._note("adapt", query, [(c.text, c.votes) for c in candidates], list(history_answers), head)
         judged = [replace(c, logit=float(c.text == "sci-fi")) for c in candidates]
         return Choice(tuple(sorted(judged, key=lambda c: -c.logit)), self.personal and head is not None)
 
@@ -79,9 +79,9 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
     assert (request.n, request.temperature, request.max_tokens) == (8, 0.9, tag_task.max_tokens)
     assert request.seed == stable_seed(7, ANN, film.id)
     # The adapter reads the retriever's order, so that its features do not depend on the reranker's head.
-    evidence = ["tag 0", "tag 1", "tag 2", "tag 3", "tag 4"]
+    history_answers = ["tag 0", "tag 1", "tag 2", "tag 3", "tag 4"]
     offered = [("drama", 2), ("comedy", 3), ("sci-fi", 1), ("dark comedy", 0)]
-    assert steps.asked["adapt"] == (film, offered, evidence, ANN)
+    assert steps.asked["adapt"] == (film, offered, history_answers, ANN)
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == (film.id, "sci-fi", "user", ())
     assert [ranked.item for ranked in answer.history] == shown
     assert answer.usage.calls == 1
@@ -109,13 +109,15 @@ async def test_candidates_are_told_best_first_as_the_adapter_has_them(scripted, 
 
 @pytest.mark.parametrize(("retrieve", "evidence", "k"), [(4, 2, 4), (2, 4, 4), (3, 0, 3)])
 async def test_enough_is_retrieved_for_both_reranker_and_adapter(
-    scripted, tag_task, history, film, retrieve, evidence, k
+    scripted, tag_task, history, film, retrieve, history_answers, k
 ):
     steps = Steps(history)
-    await steps.answer(scripted, tag_task, film, recipe=replace(RECIPE, retrieve=retrieve, evidence=evidence))
+    await steps.answer(
+        scripted, tag_task, film, recipe=replace(RECIPE, retrieve=retrieve, history_answers=history_answers)
+    )
     assert steps.asked["retrieve"][1] == k
     assert len(steps.asked["rerank"][1]) == retrieve
-    assert len(steps.asked["adapt"][2]) == evidence
+    assert len(steps.asked["adapt"][2]) == history_answers
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hydra_ray.records import Choice, Message, Ranked
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 
-RECIPE = recipe(shots=2, candidates=3, told="Know of them: $profile", seed=7)
+RECIPE = recipe(shots=2, candidates=3, profile_template="Know of them: $profile", seed=7)
 LIKES = ProfileText("likes drama, costs $5")
 TOLD = Message("system", "Know of them: likes drama, costs $5")
 
@@ -21,7 +21,7 @@ class Steps:
     """Ports over one history; `profile` is what the port of profiles gives or raises."""
 
     def __init__(self, history, llm, profile=LIKES, down=False):
-        self.history, self.llm, self.told, self.down = history, llm, profile, down
+        self.history, self.llm, self.profile_template, self.down = history, llm, profile, down
         self.asked = []
 
     async def retrieve(self, query, k, by):
@@ -33,14 +33,14 @@ class Steps:
     async def rerank(self, query, ranked, head):
         return list(ranked)
 
-    async def adapt(self, query, candidates, evidence, head):
+    async def adapt(self, query, candidates, history_answers, head):
         return Choice(tuple(candidates), personal=True)
 
     async def profile(self, query, kind):
         self.asked.append(("profile", query, kind))
-        if isinstance(self.told, Exception):
-            raise self.told
-        return self.told
+        if isinstance(self.profile_template, Exception):
+            raise self.profile_template
+        return self.profile_template
 
     def ports(self):
         return Ports(self.retrieve, self.rerank, self.llm, self.adapt, profile=self.profile)

@@ -11,7 +11,7 @@ from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 from hydra_ray.steps.seeds import stable_seed
 
-RECIPE = recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, greedy=True, evidence=24, seed=7)
+RECIPE = recipe(retrieve=10, shots=2, candidates=8, temperature=1.0, greedy=True, history_answers=24, seed=7)
 
 
 class Steps:
@@ -112,7 +112,7 @@ async def test_a_vote_has_the_very_samples_that_hydra_chooses_among(tag_task, qu
     steps = Steps(history, voter)
     await steps.method(tag_task, "bm25", vote=True)(query("A dog barks."), None)
 
-    async def as_they_are(query, candidates, evidence, head):
+    async def as_they_are(query, candidates, history_answers, head):
         return Choice(tuple(candidates), personal=False)
 
     ports = Ports(steps.retrieve, steps.never, chooser, as_they_are)

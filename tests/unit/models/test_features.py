@@ -51,7 +51,7 @@ def test_values_of_groups_add_up_by_user():
 def test_groups_are_cut_out_with_all_that_belongs_to_them():
     user = make_user(0, sizes=(3, 2, 4))
     cut = user.groups(1, 3)
-    assert (cut.sizes.tolist(), cut.evidence_ids) == ([2, 4], ("item 1", "item 2"))
+    assert (cut.sizes.tolist(), cut.observation_ids) == ([2, 4], ("item 1", "item 2"))
     assert_close((cut.z, cut.scores, cut.priors), (user.z[3:], user.scores[3:], user.priors[3:]), atol=0, rtol=0)
     assert_close(user.groups(0, 2).z, user.z[:5], atol=0, rtol=0)
     assert len(user.groups(0, 0).z) == 0
@@ -59,6 +59,6 @@ def test_groups_are_cut_out_with_all_that_belongs_to_them():
 
 def test_features_in_half_precision_are_padded_in_single():
     user = make_user(0)
-    half = type(user)(user.z.half(), user.sizes, user.scores, user.priors, user.evidence_ids)
+    half = type(user)(user.z.half(), user.sizes, user.scores, user.priors, user.observation_ids)
     assert pad([half]).z.dtype == torch.float32
     assert_close(pad([half]).z[0], user.z.half().float(), atol=0, rtol=0)

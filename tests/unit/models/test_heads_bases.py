@@ -8,7 +8,7 @@ from made_up_users import make_model, make_user, only
 from torch.nn import functional as F
 from torch.testing import assert_close
 
-from hydra_ray.models.heads.bases import evidence
+from hydra_ray.models.heads.bases import observations
 from hydra_ray.models.losses import LOSSES
 
 
@@ -36,14 +36,14 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def told(model):
-    return evidence_of(model, make_user(1, SIZES))
+def observed(model):
+    return observations_of(model, make_user(1, SIZES))
 
 
-def evidence_of(model, user):
+def observations_of(model, user):
     """A group each."""
     known = model.shared(user.z) + model.prior * user.priors
-    return evidence(model.common("bases"), user.z, known, user.scores).split(user.sizes.tolist())
+    return observations(model.common("bases"), user.z, known, user.scores).split(user.sizes.tolist())
 
 
 def fit(groups, **options):
@@ -86,9 +86,9 @@ def minimum(function, size):
 
 @every_loss
 @pytest.mark.parametrize(("pull", "temperature"), [(0.05, 0.1), (0.5, 0.1), (0.005, 0.5)])
-def test_the_posterior_is_the_laplace_approximation_at_the_mode(told, loss, pull, temperature):
-    head = fit(told, loss=loss, pull=pull, temperature=temperature)
-    reference = partial(objective, told, loss, pull, temperature)
+def test_the_posterior_is_the_laplace_approximation_at_the_mode(observed, loss, pull, temperature):
+    head = fit(observed, loss=loss, pull=pull, temperature=temperature)
+    reference = partial(objective, observed, loss, pull, temperature)
     mode = minimum(reference, 16)
     assert_close(head["mean"].double(), mode, atol=1e-6, rtol=1e-5)
     hessian = torch.autograd.functional.hessian(reference, mode)
@@ -96,20 +96,20 @@ def test_the_posterior_is_the_laplace_approximation_at_the_mode(told, loss, pull
 
 
 @every_loss
-def test_the_order_of_items_does_not_matter(told, loss):
-    shuffled = [told[number] for number in (3, 0, 4, 2, 1)]
-    assert_close(fit(shuffled, loss=loss), fit(told, loss=loss), atol=0, rtol=0)
+def test_the_order_of_items_does_not_matter(observed, loss):
+    shuffled = [observed[number] for number in (3, 0, 4, 2, 1)]
+    assert_close(fit(shuffled, loss=loss), fit(observed, loss=loss), atol=0, rtol=0)
 
 
 @every_loss
-def test_a_posterior_does_not_show_who_else_was_fitted(told, loss):
+def test_a_posterior_does_not_show_who_else_was_fitted(observed, loss):
     user = make_user(2, (9, 7))
     other = torch.randn(16, 18, generator=torch.Generator().manual_seed(3)).half() * 4
     other[:, -1] = user.scores
     group = torch.arange(7).repeat_interleave(torch.tensor([9, *SIZES, 7]))
     owner = torch.tensor([0, 1, 1, 1, 1, 1, 0])
-    together = posterior(torch.cat([other[:9], *told, other[9:]]), group, owner, 2, loss=loss)
-    assert_close({name: p[1] for name, p in together.items()}, fit(told, loss=loss), atol=0, rtol=0)
+    together = posterior(torch.cat([other[:9], *observed, other[9:]]), group, owner, 2, loss=loss)
+    assert_close({name: p[1] for name, p in together.items()}, fit(observed, loss=loss), atol=0, rtol=0)
 
 
 @every_loss
@@ -118,8 +118,8 @@ def test_taking_an_item_away_leaves_what_fitting_without_it_gives(model, loss, r
     user = make_user(1, SIZES)
     rest = [number for number in range(len(SIZES)) if number != removed]
     (head,) = model.fit("bases", [only(user, rest)], fit_options(loss=loss))
-    told = evidence_of(model, user)
-    assert_close(fit([told[number] for number in rest], loss=loss), head.tensors, atol=0, rtol=0)
+    observed = observations_of(model, user)
+    assert_close(fit([observed[number] for number in rest], loss=loss), head.tensors, atol=0, rtol=0)
 
 
 def test_without_evidence_the_prior_is_left(model):
@@ -133,8 +133,8 @@ def test_without_evidence_the_prior_is_left(model):
 @pytest.mark.parametrize("seed", range(8))
 def test_logits_far_from_the_scores_still_lead_to_the_mode(model, loss, seed):
     # So far that there is next to no curvature, and a full Newton step is thousands of times too long.
-    told = evidence_of(model, make_user(seed, SIZES))
-    far = [torch.cat([4 * group[:, :-2], 20 * group[:, -2:-1], group[:, -1:]], dim=1) for group in told]
+    observed = observations_of(model, make_user(seed, SIZES))
+    far = [torch.cat([4 * group[:, :-2], 20 * group[:, -2:-1], group[:, -1:]], dim=1) for group in observed]
     head = fit(far, loss=loss, pull=1e-4, temperature=0.1)
     mode = head["mean"].double().requires_grad_()
     objective(far, loss, 1e-4, 0.1, mode).backward()
@@ -142,18 +142,18 @@ def test_logits_far_from_the_scores_still_lead_to_the_mode(model, loss, seed):
 
 
 @every_loss
-def test_the_more_a_user_has_told_the_smaller_the_deviation(told, loss):
-    phi = torch.cat([group[:, :-2] for group in told]).float()
+def test_the_more_a_user_has_told_the_smaller_the_deviation(observed, loss):
+    phi = torch.cat([group[:, :-2] for group in observed]).float()
     nothing = fit([torch.ones(1, 18).half()])
-    some, much = fit(told[:2], loss=loss), fit(told, loss=loss)
+    some, much = fit(observed[:2], loss=loss), fit(observed, loss=loss)
     before, between, after = (deviation(head, phi) for head in (nothing, some, much))
     assert (after <= between).all()
     assert (between <= before).all()
     assert after.mean() < 0.95 * between.mean() < 0.95 * before.mean()
 
 
-def test_the_deviation_is_that_of_weights_drawn_from_the_posterior(told):
-    head, phi = fit(told), told[2][:, :-2].float()
+def test_the_deviation_is_that_of_weights_drawn_from_the_posterior(observed):
+    head, phi = fit(observed), observed[2][:, :-2].float()
     lower = torch.zeros(16, 16).index_put(tuple(torch.tril_indices(16, 16)), head["precision"])
     covariance = torch.linalg.inv(lower + lower.tril(-1).T)
     drawn = torch.distributions.MultivariateNormal(head["mean"], covariance)
@@ -170,10 +170,10 @@ def test_a_head_is_its_mean_over_the_bases(model):
     assert_close(phi, bases.scale * torch.tanh(user.z @ bases.project.T))
 
 
-def test_evidence_is_all_that_a_posterior_depends_on(model, told):
+def test_evidence_is_all_that_a_posterior_depends_on(model, observed):
     user = make_user(1, SIZES)
-    assert (told[0].dtype, told[0].shape) == (torch.float16, (3, 18))
+    assert (observed[0].dtype, observed[0].shape) == (torch.float16, (3, 18))
     (head,) = model.fit("bases", [user], fit_options(pull=0.2, temperature=0.3))
-    assert_close(fit(told, pull=0.2, temperature=0.3), head.tensors, atol=0, rtol=0)
-    renamed = replace(user, evidence_ids=("a", "b", "c", "d", "e"))
-    assert_close(model.fit("bases", [renamed], fit_options())[0].tensors, fit(told), atol=0, rtol=0)
+    assert_close(fit(observed, pull=0.2, temperature=0.3), head.tensors, atol=0, rtol=0)
+    renamed = replace(user, observation_ids=("a", "b", "c", "d", "e"))
+    assert_close(model.fit("bases", [renamed], fit_options())[0].tensors, fit(observed), atol=0, rtol=0)

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
 from hydra_ray.models.heads import common
-from hydra_ray.models.heads.bases import evidence
+from hydra_ray.models.heads.bases import observations
 from hydra_ray.models.heads.common import fit_bases, fit_facets
 from hydra_ray.models.losses import LOSSES
 
@@ -50,8 +50,8 @@ def share_right(model, kind):
 def held_loss(bases, held, offset):
     """Loss of users' later groups under posteriors of their earlier ones; all of one shape."""
     early, late = (pad([user.groups(*part) for user in held]) for part in ((0, 6), (6, 12)))
-    told = evidence(bases, early.pick(early.z), early.pick(offset(early)), early.scores)
-    mean = posterior(told, early.group, early.owner, len(held))["mean"]
+    observed = observations(bases, early.pick(early.z), early.pick(offset(early)), early.scores)
+    mean = posterior(observed, early.group, early.owner, len(held))["mean"]
     logits = late.pick(offset(late) + (bases(late.z) @ mean.unsqueeze(-1)).squeeze(-1))
     return listwise_loss(logits, late.scores, late.group).mean()
 

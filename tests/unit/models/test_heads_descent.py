@@ -65,7 +65,9 @@ def test_a_user_whose_latest_groups_contradict_stops_earlier_than_one_whose_do_n
 def test_once_its_steps_are_known_a_head_is_fitted_on_all_groups(fit):
     user = with_taste(TASTE, 1)
     held_back = fit(user, steps=30, held_back=0.5)["out"]
-    fitted, of_half = ([fit(told, steps=n)["out"] for n in range(5, 31, 5)] for told in (user, only(user, range(3))))
+    fitted, of_half = (
+        [fit(observed, steps=n)["out"] for n in range(5, 31, 5)] for observed in (user, only(user, range(3)))
+    )
     assert sum(torch.allclose(held_back, out, atol=1e-4) for out in fitted) == 1
     assert not any(torch.allclose(held_back, out, atol=1e-4) for out in of_half)
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from hydra_ray.models.features import pad
 from hydra_ray.models.heads import HEAD_KINDS
-from hydra_ray.models.heads.descent import Descended
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.losses import LOSSES
 
 RAGGED = [make_user(1, (3, 2, 4)), make_user(2, (2,)), make_user(3, (1, 5, 2, 2, 3)), make_user(4, (6, 2))]
@@ -28,7 +28,7 @@ def kind(request):
 def fit_exactly(kind, monkeypatch):
     """Fits in float64, as float32 was rounded to: there Adam enlarges rounding wherever a gradient is nearly zero."""
     model = make_model().double()
-    if isinstance(kind, Descended):
+    if isinstance(kind, GradientFitted):
         fresh = kind.fresh
         monkeypatch.setattr(kind, "fresh", lambda *args: {name: p.double() for name, p in fresh(*args).items()})
 
@@ -92,7 +92,7 @@ def test_the_pull_keeps_a_head_near_the_shared_one(kind):
 def test_the_pull_weighs_less_the_more_a_user_has_told(kind):
     model, user = make_model(), with_taste(torch.ones(12), seed=1, groups=1)
     much = replace(user, z=user.z.repeat(20, 1), sizes=user.sizes.repeat(20), scores=user.scores.repeat(20))
-    much = replace(much, priors=torch.zeros(80), evidence_ids=user.evidence_ids * 20)
+    much = replace(much, priors=torch.zeros(80), observation_ids=user.observation_ids * 20)
     little, much = model.fit(kind, [user, much], fit_options(rank=3, pull=1.0, **LONG))
 
     def distance(head):

@@ -160,7 +160,7 @@ def test_a_model_from_before_there_was_a_kind_loads_with_all_that_it_has(model, 
 
 def test_a_kind_that_a_model_lacks_is_refused_with_a_way_out(model, z, later, tmp_path):
     model.save(tmp_path)
-    loaded, told = (
+    loaded, observed = (
         HeadModel.load(tmp_path),
         r"^heads of kind later need a part .* train again, or fit .*fit\.head\.kind",
     )
@@ -171,11 +171,11 @@ def test_a_kind_that_a_model_lacks_is_refused_with_a_way_out(model, z, later, tm
         lambda: check_kind(tmp_path, "later"),
     ]
     for ask in asked:
-        with pytest.raises(HydraError, match=told):
+        with pytest.raises(HydraError, match=observed):
             ask()
     # Saved again it still lacks it.
     loaded.save(tmp_path)
-    with pytest.raises(HydraError, match=told):
+    with pytest.raises(HydraError, match=observed):
         HeadModel.load(tmp_path).common("later")
 
 

@@ -9,7 +9,7 @@ from made_up_users import make_model
 from torch.testing import assert_close
 
 from hydra_ray.models.features import UserFeatures
-from hydra_ray.models.heads.bases import BasisHeads, evidence
+from hydra_ray.models.heads.bases import BasisHeads, observations
 from hydra_ray.models.heads.online import head_of, pack, unpack
 
 WIDTH, BASES = 24, 16
@@ -34,7 +34,7 @@ def kept(model, groups):
     common = model.common("bases")
     assert isinstance(common, BasisHeads)
     with torch.no_grad():
-        return [pack(evidence(common, z.float(), model.shared(z.float()), scores)) for z, scores in groups]
+        return [pack(observations(common, z.float(), model.shared(z.float()), scores)) for z, scores in groups]
 
 
 def fitted(model, groups, loss="listwise", **options):
@@ -86,7 +86,7 @@ def test_without_any_evidence_there_is_no_head():
 
 def test_evidence_comes_back_as_it_was(model, groups):
     blobs = kept(model, groups)
-    told, group = unpack(blobs, BASES)
-    assert told.shape == (24, BASES + 2)
+    observed, group = unpack(blobs, BASES)
+    assert observed.shape == (24, BASES + 2)
     assert group.bincount().tolist() == [2, 5, 3, 8, 2, 4]
-    assert [pack(part) for part in told.split([2, 5, 3, 8, 2, 4])] == blobs
+    assert [pack(part) for part in observed.split([2, 5, 3, 8, 2, 4])] == blobs

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_ray.evaluate.runner.answer import _made_of as answers_fingerprint
-from hydra_ray.evaluate.runner.experiments import _made_of as base_fingerprint
-from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.setup import asked_with, make_questions
-from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.evaluate.runner.answer import _fingerprint_of as answers_fingerprint
+from hydra_ray.evaluate.runner.experiments import _fingerprint_of as base_fingerprint
+from hydra_ray.learn.collect.plan import Example
+from hydra_ray.learn.collect.setup import collection_settings, make_request_writer
+from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.precision import PRECISIONS
 from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
@@ -60,11 +60,11 @@ def test_what_is_asked_and_what_teaches_is_retrieved_by_it_in_any_process(
     own = settings(embedder=ANOTHER, method={"retriever": retriever}, out=str(tmp_path))
     (user,) = people.users
     # As Ray hands them on.
-    questions = pickle.loads(pickle.dumps(make_questions(own, tag_task)))
-    questions(Unit(user.queries[0], "sci-fi", user.history, pseudo=False))
+    questions = pickle.loads(pickle.dumps(make_request_writer(own, tag_task)))
+    questions(Example(user.queries[0], "sci-fi", user.history, pseudo=False))
     assert embedded_by == {make_embedder(own)}
     embedded_by.clear()
-    told = pickle.loads(pickle.dumps(teaching(own, tag_task, people, [])))
+    told = pickle.loads(pickle.dumps(load_training_data(own, tag_task, people, [])))
     told.groups("adapter", user)
     assert embedded_by == {make_embedder(own)}
 
@@ -85,10 +85,10 @@ async def test_peers_are_found_by_it(embedded_by, people, query, item, tag_task,
 def _everything_kept(own, people, tag_task):
     """All that says whether something kept may be used again."""
     (user,) = people.users
-    told = teaching(own, tag_task, people, [])
+    told = load_training_data(own, tag_task, people, [])
     return {
         "answers": generator_identity(own),
-        "feedback": asked_with(own, tag_task),
+        "feedback": collection_settings(own, tag_task),
         "heads": [told.mark(role, user) for role in ("reranker", "adapter")],
         "profiles": make_profile_rules(own, tag_task).others,
         "runs": answers_fingerprint(own, "hydra", people, None, None),
@@ -143,6 +143,6 @@ def test_the_key_of_kept_answers_holds_the_settings_word_and_not_the_processors(
 
 def test_a_users_mark_depends_on_the_encoder_only_where_it_ranks_for_them(people, tag_task, tmp_path):
     own = settings(method={"retriever": "dense"}, out=str(tmp_path))
-    told = teaching(own, tag_task, people, [])
+    told = load_training_data(own, tag_task, people, [])
     other = replace(told, ranked_by="dense by another of 64 tokens")
     assert told.mark("adapter", people.users[0]) != other.mark("adapter", people.users[0])

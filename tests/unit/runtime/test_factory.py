@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from hydra_ray.learn.collect.setup import asked_with, make_questions
+from hydra_ray.learn.collect.setup import collection_settings, make_request_writer
 from hydra_ray.runtime.factory import make_recipe
 from hydra_ray.runtime.generators import calls_for_candidates, dialect_file, generator_identity, known_dialect
 from hydra_ray.settings import parse_settings
@@ -29,15 +29,17 @@ def test_the_methods_numbers_are_those_of_the_settings(preset):
 
 
 def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
-    first = asked_with(parse_settings({}), tag_task)
+    first = collection_settings(parse_settings({}), tag_task)
     assert (
-        asked_with(parse_settings({"seed": 3, "method": {"decide": "preferred"}, "base": {"epochs": 1}}), tag_task)
+        collection_settings(
+            parse_settings({"seed": 3, "method": {"decide": "preferred"}, "base": {"epochs": 1}}), tag_task
+        )
         == first
     )
     another_split = replace(tag_task, labels=tag_task.labels[::-1], instruction="Which of these tags?")
-    assert asked_with(parse_settings({}), another_split) == first, "a data set's splits are one"
+    assert collection_settings(parse_settings({}), another_split) == first, "a data set's splits are one"
     others = [
-        asked_with(parse_settings(sections), tag_task)
+        collection_settings(parse_settings(sections), tag_task)
         for sections in (
             {"generator": {"model": "other"}},
             {"generator": {"backend": "openai", "params": {"top_p": 0.5}}},
@@ -47,7 +49,7 @@ def test_feedback_depends_on_what_the_llm_is_shown_and_asked(tag_task):
             {"feedback": {"items": 1}},
             {"data": {"instruction": "Tag it"}},
         )
-    ] + [asked_with(parse_settings({}), replace(tag_task, labels=tag_task.labels[:2]))]
+    ] + [collection_settings(parse_settings({}), replace(tag_task, labels=tag_task.labels[:2]))]
     assert first not in others
     # Folders that were begun before these settings were know nothing of them.
     assert first["method.shot_chars"] is first["method.stemmer"] is None
@@ -88,5 +90,5 @@ def test_candidates_cost_what_is_known_of_the_endpoint(tmp_path):
 
 def test_a_stemmer_and_a_cut_in_characters_reach_what_uses_them(tag_task):
     settings = parse_settings({"method": {"stemmer": "german", "shot_chars": 7}})
-    questions = make_questions(settings, tag_task)
+    questions = make_request_writer(settings, tag_task)
     assert (questions.recipe.stemmer, questions.prompter.shot_chars) == ("german", 7)

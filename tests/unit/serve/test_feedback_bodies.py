@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from hydra_ray.learn.heads.feedback_events import Verdict
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.serve.http.middleware import EncodedPaths
 from hydra_ray.serve.users import Feedback, Id, UserId
 from hydra_ray.tasks import TASKS, TEXT_TASK
@@ -29,7 +29,7 @@ def verdict(task, **body):
 @pytest.mark.parametrize("said", ["accepted", "edited", "rejected"])
 def test_a_body_becomes_the_verdict_it_says(tag_task, said):
     found = verdict(tag_task, candidates=["drama", "sci-fi"], ts="2026-05-01", **{said: "drama"})
-    assert found == Verdict("7", "a heist", said, "drama", ("drama", "sci-fi"), "2026-05-01")
+    assert found == FeedbackEvent("7", "a heist", said, "drama", ("drama", "sci-fi"), "2026-05-01")
 
 
 def test_texts_are_read_as_the_task_reads_answers(tag_task):

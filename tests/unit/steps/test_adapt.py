@@ -5,7 +5,7 @@ import torch
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate
-from hydra_ray.steps.adapt import AdaptAsk, Adapter, distinct_candidates, prior_weight, with_allowed
+from hydra_ray.steps.adapt import Adapter, AdaptRequest, distinct_candidates, prior_weight, with_allowed
 from hydra_ray.tasks import TEXT_TASK
 
 
@@ -63,7 +63,7 @@ def test_large_answer_sets_and_free_text_are_left_alone(tag_task):
 
 def test_the_llms_vote_is_a_prior_to_the_logit(judge, query):
     offered = candidates(drama=6, comedy=2)
-    ((first, second),) = Adapter(judge(1.0, 1.5), vote_weight=0.5)([AdaptAsk(query("q"), offered)])
+    ((first, second),) = Adapter(judge(1.0, 1.5), vote_weight=0.5)([AdaptRequest(query("q"), offered)])
     # drama: 1 + log(6.1/8.1)/2 = 0.858; comedy: 1.5 + log(2.1/8.1)/2 = 0.825.
     assert (first.text, first.logit, first.votes) == ("drama", 1.0, 6)
     assert first.score == pytest.approx(1.0 + 0.5 * math.log(6.1 / 8.1))
@@ -72,7 +72,7 @@ def test_the_llms_vote_is_a_prior_to_the_logit(judge, query):
 
 
 def test_without_vote_weight_the_logit_decides(judge, query):
-    ((first, _),) = Adapter(judge(1.0, 1.5), vote_weight=0)([AdaptAsk(query("q"), candidates(drama=6, comedy=2))])
+    ((first, _),) = Adapter(judge(1.0, 1.5), vote_weight=0)([AdaptRequest(query("q"), candidates(drama=6, comedy=2))])
     assert (first.text, first.score) == ("comedy", 1.5)
 
 
@@ -80,8 +80,8 @@ def test_without_vote_weight_the_logit_decides(judge, query):
 def test_a_head_with_a_weight_of_its_own_is_judged_with_that_one(judge, query, own, used):
     head = Head("facets", {"mix": torch.zeros(1)}, {} if own is None else {"prior_weight": own})
     asks = [
-        AdaptAsk(query("hers"), candidates(drama=6, comedy=2), head=head),
-        AdaptAsk(query("his"), candidates(a=1, b=3)),
+        AdaptRequest(query("hers"), candidates(drama=6, comedy=2), head=head),
+        AdaptRequest(query("his"), candidates(a=1, b=3)),
     ]
     hers, his = Adapter(judge(1.0, 1.5, 0.0, 0.0), vote_weight=0.5)(asks)
     scores = {candidate.text: candidate.score for candidate in (*hers, *his)}
@@ -106,22 +106,22 @@ def test_the_heads_weight_goes_before_the_given_one_and_that_before_the_bases(ju
 
 
 def test_the_vote_weighs_what_the_base_has_learnt_unless_told(judge, query):
-    ask = AdaptAsk(query("q"), candidates(drama=6, comedy=0))
+    ask = AdaptRequest(query("q"), candidates(drama=6, comedy=0))
     ((_, second),) = Adapter(judge(1.0, 1.5, prior=0.25), vote_weight=None)([ask])
     assert (second.text, second.score) == ("comedy", pytest.approx(1.5 + 0.25 * math.log(0.1 / 6.1)))
 
 
 def test_of_equally_preferred_candidates_the_first_sampled_wins(judge, query):
-    ((*order,),) = Adapter(judge(0.0, 1.0, 1.0), 0.5)([AdaptAsk(query("q"), candidates(a=1, b=1, c=1))])
+    ((*order,),) = Adapter(judge(0.0, 1.0, 1.0), 0.5)([AdaptRequest(query("q"), candidates(a=1, b=1, c=1))])
     assert [candidate.text for candidate in order] == ["b", "c", "a"]
 
 
 def test_candidates_are_judged_with_their_own_query_evidence_and_head(judge, query):
     referee, head = judge(1.0, 2.0, 3.0), Head("facets", {"mix": torch.zeros(1)})
     asks = [
-        AdaptAsk(query("one"), candidates(a=1, b=1), ("drama", "comedy"), head),
-        AdaptAsk(query("none"), ()),
-        AdaptAsk(query("two"), candidates(c=1)),
+        AdaptRequest(query("one"), candidates(a=1, b=1), ("drama", "comedy"), head),
+        AdaptRequest(query("none"), ()),
+        AdaptRequest(query("two"), candidates(c=1)),
     ]
     orders = Adapter(referee, 0.5)(asks)
     assert referee.asked == [
@@ -134,14 +134,14 @@ def test_candidates_are_judged_with_their_own_query_evidence_and_head(judge, que
 
 def test_nothing_to_judge_asks_nobody(judge, query):
     referee = judge()
-    assert Adapter(referee, 0.5)([AdaptAsk(query("q"), ())]) == [[]]
+    assert Adapter(referee, 0.5)([AdaptRequest(query("q"), ())]) == [[]]
     assert Adapter(referee, 0.5)([]) == []
     assert referee.asked == []
 
 
 def test_many_asks_at_once_equal_one_at_a_time(scorer, query):
     adapter = Adapter(scorer(), 0.5)
-    asks = [AdaptAsk(query(f"film {n}"), candidates(drama=3, comedy=n + 1), ("comedy",) * n) for n in range(5)]
+    asks = [AdaptRequest(query(f"film {n}"), candidates(drama=3, comedy=n + 1), ("comedy",) * n) for n in range(5)]
     for together, alone in zip(adapter(asks), (adapter([ask])[0] for ask in asks), strict=True):
         assert [c.text for c in together] == [c.text for c in alone]
         assert [c.score for c in together] == pytest.approx([c.score for c in alone], abs=1e-5)

@@ -11,7 +11,7 @@ from threading import Lock
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileMark, UserProfile
+from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
 Histories = dict[UserKey, tuple[HistoryVersion, dict[int, HistoryItem]]]
 HeadKey = tuple[UserKey, str, str]
@@ -23,11 +23,11 @@ class State:
 
     histories: Histories = field(default_factory=dict)
     heads: dict[HeadKey, tuple[str, str, Head | None]] = field(default_factory=dict)
-    evidence: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
+    observations: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
     profiles: dict[tuple[UserKey, str], UserProfile] = field(default_factory=dict)
 
     def copy(self) -> State:
-        return State(dict(self.histories), dict(self.heads), dict(self.evidence), dict(self.profiles))
+        return State(dict(self.histories), dict(self.heads), dict(self.observations), dict(self.profiles))
 
 
 class Memory:
@@ -118,28 +118,28 @@ class MemoryStore:
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         return sorted(self.heads([key for key, *_ in self._state.heads], version, role))
 
-    def put_evidence(self, version: str, role: str, told: Mapping[UserKey, Mapping[str, bytes]]) -> None:
+    def put_observations(self, version: str, role: str, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
         with self._writing() as state:
-            for key, by_item in told.items():
-                state.evidence[key, version, role] = dict(by_item)
+            for key, by_item in observed.items():
+                state.observations[key, version, role] = dict(by_item)
 
-    def evidence(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
-        known = ((key, self._state.evidence.get((key, version, role))) for key in keys)
+    def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
+        known = ((key, self._state.observations.get((key, version, role))) for key in keys)
         return {key: dict(by_item) for key, by_item in known if by_item}
 
-    def told_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
-        known = self._state.evidence.items()
+    def observed_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
+        known = self._state.observations.items()
         return sorted((version, role) for (user, version, role), items in known if user == key and item_id in items)
 
     @contextmanager
-    def updating_evidence(self, key: UserKey, version: str, role: str) -> Iterator[MemoryEvidenceUpdate]:
+    def updating_observations(self, key: UserKey, version: str, role: str) -> Iterator[MemoryObservationUpdate]:
         with self._writing() as state:
-            yield MemoryEvidenceUpdate(state, key, version, role)
+            yield MemoryObservationUpdate(state, key, version, role)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         return self._state.profiles.get((key, kind))
 
-    def profile_marks(self, kind: str) -> dict[UserKey, ProfileMark]:
+    def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
         return {key: profile.mark for (key, of), profile in self._state.profiles.items() if of == kind}
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
@@ -155,7 +155,7 @@ class MemoryStore:
     def delete(self, key: UserKey) -> None:
         with self._writing() as state:
             state.histories.pop(key, None)
-            for rows in (state.heads, state.evidence):
+            for rows in (state.heads, state.observations):
                 for of in [of for of in rows if of[0] == key]:
                     del rows[of]
             _forget(state, key)
@@ -164,23 +164,23 @@ class MemoryStore:
         """Other stores of the URL go on with what is there."""
 
 
-class MemoryEvidenceUpdate:
-    """A draft of the state as an `EvidenceUpdate`."""
+class MemoryObservationUpdate:
+    """A draft of the state as an `ObservationUpdate`."""
 
     def __init__(self, state: State, key: UserKey, version: str, role: str) -> None:
         self._state, self._key, self._of = state, key, (key, version, role)
 
-    def put(self, item_id: str, told: bytes) -> None:
-        self._state.evidence[self._of] = {**self._state.evidence.get(self._of, {}), item_id: told}
+    def put(self, item_id: str, observed: bytes) -> None:
+        self._state.observations[self._of] = {**self._state.observations.get(self._of, {}), item_id: observed}
 
     def remove(self, item_id: str) -> bool:
-        items = dict(self._state.evidence.get(self._of, {}))
+        items = dict(self._state.observations.get(self._of, {}))
         found = items.pop(item_id, None)
-        self._state.evidence[self._of] = items
+        self._state.observations[self._of] = items
         return found is not None
 
     def all(self) -> list[bytes]:
-        return [told for _, told in sorted(self._state.evidence.get(self._of, {}).items())]
+        return [observed for _, observed in sorted(self._state.observations.get(self._of, {}).items())]
 
     def append_history(self, item: HistoryItem) -> None:
         _append(self._state, self._key, item)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from memory_store import MemoryEvidenceUpdate, MemoryStore
+from memory_store import MemoryObservationUpdate, MemoryStore
 
 from hydra_ray.models.base import Base
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import BACKENDS, open_store
-from hydra_ray.store.protocol import EvidenceUpdate, Store
-from hydra_ray.store.sql import SqlEvidenceUpdate, SqlStore
+from hydra_ray.store.protocol import ObservationUpdate, Store
+from hydra_ray.store.sql import SqlObservationUpdate, SqlStore
 from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")
@@ -33,8 +33,8 @@ def methods(kind):
     [
         (SqlStore, Store),
         (MemoryStore, Store),
-        (SqlEvidenceUpdate, EvidenceUpdate),
-        (MemoryEvidenceUpdate, EvidenceUpdate),
+        (SqlObservationUpdate, ObservationUpdate),
+        (MemoryObservationUpdate, ObservationUpdate),
     ],
 )
 def test_a_backend_offers_what_the_protocol_says_and_nothing_else(kind, protocol):

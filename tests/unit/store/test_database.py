@@ -21,7 +21,7 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.store import database, sql
 from hydra_ray.store.backends import open_store
-from hydra_ray.store.types import ProfileMark, StoreError, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, StoreError, UserProfile
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HEAD = Head("facets", {"mix": torch.ones(6)})
@@ -41,12 +41,12 @@ def put_heads(store):
     store.put_heads("v1", "adapter", dict.fromkeys(MANY, HEAD))
 
 
-def put_evidence(store):
-    store.put_evidence("v1", "adapter", dict.fromkeys(MANY, TOLD))
+def put_observations(store):
+    store.put_observations("v1", "adapter", dict.fromkeys(MANY, TOLD))
 
 
 def put_profiles(store):
-    store.put_profiles((key, UserProfile("pag", "text", ProfileMark("how", "what", 1))) for key in MANY)
+    store.put_profiles((key, UserProfile("pag", "text", ProfileFingerprint("how", "what", 1))) for key in MANY)
 
 
 @pytest.fixture
@@ -57,7 +57,9 @@ def few_at_once(monkeypatch):
     monkeypatch.setattr(sql, "_PROFILES_AT_ONCE", 20)
 
 
-@pytest.mark.parametrize("bulk", [put_histories, put_heads, put_evidence, put_profiles], ids=lambda bulk: bulk.__name__)
+@pytest.mark.parametrize(
+    "bulk", [put_histories, put_heads, put_observations, put_profiles], ids=lambda bulk: bulk.__name__
+)
 def test_updates_beside_a_bulk_write_all_get_in(url, bulk, few_at_once):
     writer, updater, ended = open_store(url), open_store(url), threading.Event()
     put_histories(writer)
@@ -71,7 +73,7 @@ def test_updates_beside_a_bulk_write_all_get_in(url, bulk, few_at_once):
         writing = threads.submit(write)
         for number in range(120):
             try:
-                with updater.updating_evidence(ANN, "v1", "adapter") as update:
+                with updater.updating_observations(ANN, "v1", "adapter") as update:
                     # What is read goes first: that is what was refused, however long it had waited.
                     update.head()
                     update.append_history(film(number))
@@ -83,7 +85,7 @@ def test_updates_beside_a_bulk_write_all_get_in(url, bulk, few_at_once):
         writing.result()
     assert failed == []
     assert len(updater.history(ANN)) == 120
-    assert len(updater.evidence([ANN], "v1", "adapter")[ANN]) == 120
+    assert len(updater.observations([ANN], "v1", "adapter")[ANN]) == 120
     for store in (writer, updater):
         store.close()
 
@@ -95,7 +97,7 @@ class Gate:
         self._store, self.holds, self.lets_go = store, threading.Event(), threading.Event()
 
     def __call__(self):
-        with self._store.updating_evidence(BOB, "v1", "adapter") as update:
+        with self._store.updating_observations(BOB, "v1", "adapter") as update:
             update.append_history(film())
             self.holds.set()
             assert self.lets_go.wait(60)
@@ -164,7 +166,7 @@ def test_a_bulk_write_is_in_short_transactions_each_whole_for_its_users(url, few
     writing = store._database.writing
     monkeypatch.setattr(store._database, "writing", lambda: begun.append(1) or writing())
     counts = {}
-    for bulk in (put_histories, put_heads, put_evidence, put_profiles):
+    for bulk in (put_histories, put_heads, put_observations, put_profiles):
         begun.clear()
         bulk(store)
         counts[bulk.__name__] = len(begun)
@@ -275,8 +277,8 @@ def test_a_store_in_a_read_only_place_can_be_read(place, stored, caplog):
 
 
 def test_a_store_in_a_read_only_place_that_nobody_closed_is_refused_in_one_line(place, stored):
-    told = r"^model\.store: \S+ .* its last writer did not close it: open it once where it may be written$"
-    with who_may_only_read(place), pytest.raises(HydraError, match=told):
+    observed = r"^model\.store: \S+ .* its last writer did not close it: open it once where it may be written$"
+    with who_may_only_read(place), pytest.raises(HydraError, match=observed):
         open_store(stored[0])
 
 
@@ -287,8 +289,8 @@ def test_an_old_store_in_a_read_only_place_is_refused_in_one_line(place, stored)
     db.execute("update alembic_version set version_num = '0001'")
     db.commit()
     db.close()
-    told = r"^model\.store: \S+ is read-only and older than this version: open it once writable$"
-    with who_may_only_read(place), pytest.raises(HydraError, match=told):
+    observed = r"^model\.store: \S+ is read-only and older than this version: open it once writable$"
+    with who_may_only_read(place), pytest.raises(HydraError, match=observed):
         open_store(url)
 
 
@@ -296,7 +298,10 @@ def test_who_gets_no_connection_in_time_is_told_by_the_stores_own_error(monkeypa
     store = open_store("sqlite://")
     # There is one connection to what is in memory.
     monkeypatch.setattr(store._database._engine.pool, "_timeout", 0.01)
-    with store.updating_evidence(ANN, "v1", "adapter"), pytest.raises(StoreError, match=r"sqlite:// cannot be read: "):
+    with (
+        store.updating_observations(ANN, "v1", "adapter"),
+        pytest.raises(StoreError, match=r"sqlite:// cannot be read: "),
+    ):
         store.history(ANN)
     assert store.history(ANN) == ()
     store.close()

@@ -20,7 +20,7 @@ def test_updates_of_one_user_at_once_lose_nothing(postgres_url):
     stores[0].put_histories({ANN: [film(-1)]})
 
     def update(number):
-        with stores[number % 4].updating_evidence(ANN, "v1", "adapter") as update:
+        with stores[number % 4].updating_observations(ANN, "v1", "adapter") as update:
             before = len(update.all())
             update.append_history(film(number))
             update.put(f"film {number}", b"told")

@@ -20,7 +20,7 @@ from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.schema import revisions
 from hydra_ray.store.tables import METADATA
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HEAD = Head("facets", {"mix": torch.tensor([1.0, 2.0])})
@@ -94,8 +94,10 @@ def test_a_database_of_0_1_0_opens_with_all_that_it_holds(old_url):
     ((stamp, head),) = store.heads([ANN], "v1", "adapter").values()
     assert stamp == "stamp"
     assert_close(head.tensors, HEAD.tensors, atol=0, rtol=0)
-    assert store.evidence([ANN], "v1", "adapter") == {ANN: {"film": b"told"}}
-    assert store.profile(ANN, "dpl") == UserProfile("dpl", "hers", ProfileMark("how", "what", 2), (BOB,), True, 3)
+    assert store.observations([ANN], "v1", "adapter") == {ANN: {"film": b"told"}}
+    assert store.profile(ANN, "dpl") == UserProfile(
+        "dpl", "hers", ProfileFingerprint("how", "what", 2), (BOB,), True, 3
+    )
     # And goes on being written, at the end of what was there.
     store.append_history(ANN, HistoryItem("new", "dogs", "drama"))
     assert [item.id for item in store.history(ANN)] == ["film", "gone and back", "new"]
@@ -122,7 +124,7 @@ def test_every_history_of_0_1_0_gets_a_version_that_changes_with_it(old_url):
 def test_a_store_from_before_there_were_profiles_gets_their_tables(sqlite_url):
     write(sqlite_url, TABLES_OF_0_1_0, ("insert into history values (?,?,?,?,?,?,?,?,?)", [(*ANN, *"1", 0, *"abcde")]))
     store = open_store(sqlite_url)
-    assert store.put_profiles([(ANN, UserProfile("dpl", "text", ProfileMark("how", "what", 1)))]) == 1
+    assert store.put_profiles([(ANN, UserProfile("dpl", "text", ProfileFingerprint("how", "what", 1)))]) == 1
     assert [item.id for item in store.history(ANN)] == ["1"]
     store.close()
 
@@ -168,8 +170,8 @@ def test_a_failed_upgrade_leaves_the_old_database(old_url):
 def test_a_database_of_a_newer_version_is_refused_in_one_line(sqlite_url):
     open_store(sqlite_url).close()
     write(sqlite_url, "update alembic_version set version_num = '9999'")
-    told = r"^model\.store: \S+users\.db was made by a newer version of hydra-ray \(revision 9999.*update hydra-ray"
-    with pytest.raises(HydraError, match=told) as caught:
+    observed = r"^model\.store: \S+users\.db was made by a newer version of hydra-ray \(revision 9999.*update hydra-ray"
+    with pytest.raises(HydraError, match=observed) as caught:
         open_store(sqlite_url)
     assert "\n" not in str(caught.value)
 
@@ -246,8 +248,8 @@ database.close()
 def test_processes_open_an_old_database_at_once(old_url):
     command = [sys.executable, "-c", BROUGHT_UP_TO_DATE, old_url]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
-    told = [one.communicate() for one in running]
-    assert [one.returncode for one in running] == [0] * 3, told
+    observed = [one.communicate() for one in running]
+    assert [one.returncode for one in running] == [0] * 3, observed
     store = open_store(old_url)
     assert differences(store) == ([], revisions()[-1])
     assert store.history(ANN)[0] == FILM

@@ -173,15 +173,15 @@ def test_users_and_parameters_of_different_number_are_refused(folder, make_store
 def test_evidence_moves_with_the_heads_it_belongs_to(make_store, tmp_path):
     first, second = make_store("first"), make_store("second")
     users = {UserKey("acme", name): Head("bases", {"mean": torch.full((2,), 1.0)}) for name in ("ann", "bob")}
-    told = {key: {"a": b"1" + key.user.encode(), "b": b"\x00\xff"} for key in users}
+    observed = {key: {"a": b"1" + key.user.encode(), "b": b"\x00\xff"} for key in users}
     first.put_heads("v1", "adapter", users)
-    first.put_evidence("v1", "adapter", told)
+    first.put_observations("v1", "adapter", observed)
     export_heads(first, "v1", "adapter", tmp_path / "shards")
-    second.put_evidence("v1", "adapter", {next(iter(users)): {"old": b"x"}})
+    second.put_observations("v1", "adapter", {next(iter(users)): {"old": b"x"}})
     assert import_heads(second, "v1", "adapter", tmp_path / "shards") == 2
-    assert second.evidence(users, "v1", "adapter") == told, "and what was there before is gone"
-    (evidence,) = (tmp_path / "shards").glob("*.parquet")
-    evidence.write_bytes(b"PAR1")
+    assert second.observations(users, "v1", "adapter") == observed, "and what was there before is gone"
+    (observations,) = (tmp_path / "shards").glob("*.parquet")
+    observations.write_bytes(b"PAR1")
     with pytest.raises(HydraError, match="damaged"):
         import_heads(second, "v1", "adapter", tmp_path / "shards")
 

@@ -50,14 +50,14 @@ def test_a_database_of_another_version_is_refused_with_a_way_out(sqlite_url, col
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "message"),
     [
         ("sqlite:////no/such/folder/users.db", "sqlite:////no/such/folder/users.db cannot be opened: unable to open"),
         ("nosuch://host/users", "nosuch://host/users cannot be opened: Can't load plugin"),
     ],
 )
-def test_a_database_that_cannot_be_opened_is_named(url, told):
-    with pytest.raises(HydraError, match=rf"^model\.store: {told}"):
+def test_a_database_that_cannot_be_opened_is_named(url, message):
+    with pytest.raises(HydraError, match=rf"^model\.store: {message}"):
         open_store(url)
 
 

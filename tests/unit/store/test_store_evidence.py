@@ -13,7 +13,7 @@ ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 ABOUT = ("v1", "adapter")
 
 ids = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
-told = st.dictionaries(ids, st.binary(max_size=8), max_size=5)
+observed = st.dictionaries(ids, st.binary(max_size=8), max_size=5)
 
 
 def head(value):
@@ -22,51 +22,51 @@ def head(value):
 
 @pytest.fixture
 def store(store):
-    store.put_evidence(*ABOUT, {ANN: {"b": b"2", "a": b"1"}, BOB: {"a": b"his"}})
+    store.put_observations(*ABOUT, {ANN: {"b": b"2", "a": b"1"}, BOB: {"a": b"his"}})
     store.put_heads(*ABOUT, {ANN: head(12)}, {ANN: "two items"})
     return store
 
 
-def evidence(store, key, version="v1", role="adapter"):
-    with store.updating_evidence(key, version, role) as update:
+def observations(store, key, version="v1", role="adapter"):
+    with store.updating_observations(key, version, role) as update:
         return update.all()
 
 
-@given(by_item=told, more=told, key=st.builds(UserKey, ids, ids))
+@given(by_item=observed, more=observed, key=st.builds(UserKey, ids, ids))
 def test_evidence_comes_back_in_the_order_of_its_items(lasting, by_item, more, key):
-    lasting.put_evidence(*ABOUT, {key: by_item})
-    assert evidence(lasting, key) == [blob for _, blob in sorted(by_item.items(), key=lambda one: one[0].encode())]
-    with lasting.updating_evidence(key, *ABOUT) as update:
+    lasting.put_observations(*ABOUT, {key: by_item})
+    assert observations(lasting, key) == [blob for _, blob in sorted(by_item.items(), key=lambda one: one[0].encode())]
+    with lasting.updating_observations(key, *ABOUT) as update:
         for item_id, blob in more.items():
             update.put(item_id, blob)
-    assert sorted(evidence(lasting, key)) == sorted((by_item | more).values())
+    assert sorted(observations(lasting, key)) == sorted((by_item | more).values())
 
 
 def test_new_evidence_takes_the_place_of_the_old(store):
-    store.put_evidence(*ABOUT, {ANN: {"c": b"3"}})
-    assert evidence(store, ANN) == [b"3"]
-    store.put_evidence(*ABOUT, {ANN: {}})
-    assert evidence(store, ANN) == []
-    assert evidence(store, BOB) == [b"his"]
+    store.put_observations(*ABOUT, {ANN: {"c": b"3"}})
+    assert observations(store, ANN) == [b"3"]
+    store.put_observations(*ABOUT, {ANN: {}})
+    assert observations(store, ANN) == []
+    assert observations(store, BOB) == [b"his"]
 
 
 def test_each_version_and_role_has_evidence_of_its_own(store):
-    store.put_evidence("v2", "adapter", {ANN: {"a": b"other"}})
-    assert evidence(store, ANN) == [b"1", b"2"]
-    assert evidence(store, ANN, "v2") == [b"other"]
-    assert evidence(store, ANN, "v1", "reranker") == []
+    store.put_observations("v2", "adapter", {ANN: {"a": b"other"}})
+    assert observations(store, ANN) == [b"1", b"2"]
+    assert observations(store, ANN, "v2") == [b"other"]
+    assert observations(store, ANN, "v1", "reranker") == []
 
 
 def test_it_is_known_where_there_is_evidence_of_an_item(store):
-    store.put_evidence("v2", "reranker", {ANN: {"a": b"other", "c": b"3"}})
-    assert store.told_by(ANN, "a") == [("v1", "adapter"), ("v2", "reranker")]
-    assert store.told_by(ANN, "b") == [("v1", "adapter")]
-    assert store.told_by(BOB, "b") == store.told_by(ANN, "%") == []
+    store.put_observations("v2", "reranker", {ANN: {"a": b"other", "c": b"3"}})
+    assert store.observed_by(ANN, "a") == [("v1", "adapter"), ("v2", "reranker")]
+    assert store.observed_by(ANN, "b") == [("v1", "adapter")]
+    assert store.observed_by(BOB, "b") == store.observed_by(ANN, "%") == []
 
 
 def test_evidence_and_head_change_together(store):
     before = store.stamps([ANN], *ABOUT)
-    with store.updating_evidence(ANN, *ABOUT) as update:
+    with store.updating_observations(ANN, *ABOUT) as update:
         update.put("c", b"3")
         update.put("a", b"1 again")
         assert update.remove("b") is True
@@ -75,8 +75,8 @@ def test_evidence_and_head_change_together(store):
         assert_close(update.head().tensors, head(12).tensors)
         update.put_head(head(13))
         assert_close(update.head().tensors, head(13).tensors)
-    assert evidence(store, ANN) == [b"1 again", b"3"]
-    assert evidence(store, BOB) == [b"his"]
+    assert observations(store, ANN) == [b"1 again", b"3"]
+    assert observations(store, BOB) == [b"his"]
     assert_close(store.head(ANN, *ABOUT).tensors, head(13).tensors)
     assert store.stamps([ANN], *ABOUT) != before
     # The next fit must not take it for one of what was fitted from.
@@ -84,12 +84,12 @@ def test_evidence_and_head_change_together(store):
 
 
 def test_an_update_that_leaves_nothing_removes_the_head(store):
-    with store.updating_evidence(ANN, *ABOUT) as update:
+    with store.updating_observations(ANN, *ABOUT) as update:
         update.remove("a")
         update.remove("b")
         update.put_head(None)
     assert store.head(ANN, *ABOUT) is None
-    with store.updating_evidence(ANN, *ABOUT) as update:
+    with store.updating_observations(ANN, *ABOUT) as update:
         assert update.head() is None
 
 
@@ -98,7 +98,7 @@ def test_an_error_rolls_evidence_history_and_head_back(store, item):
     store.put_histories({ANN: [item("a")]})
 
     def fail():
-        with store.updating_evidence(ANN, *ABOUT) as update:
+        with store.updating_observations(ANN, *ABOUT) as update:
             update.put("c", b"3")
             update.remove("a")
             update.delete_item("a")
@@ -108,14 +108,14 @@ def test_an_error_rolls_evidence_history_and_head_back(store, item):
 
     with pytest.raises(RuntimeError, match="no posterior"):
         fail()
-    assert evidence(store, ANN) == [b"1", b"2"]
+    assert observations(store, ANN) == [b"1", b"2"]
     assert store.history(ANN) == (item("a"),)
     assert store.stamps([ANN], *ABOUT) == before
     assert_close(store.head(ANN, *ABOUT).tensors, head(12).tensors)
 
 
 def test_an_update_is_seen_by_others_once_it_is_whole(store):
-    with store.updating_evidence(ANN, *ABOUT) as update:
+    with store.updating_observations(ANN, *ABOUT) as update:
         update.put("c", b"3")
         update.put_head(head(13))
         assert_close(store.head(ANN, *ABOUT).tensors, head(12).tensors)
@@ -124,7 +124,7 @@ def test_an_update_is_seen_by_others_once_it_is_whole(store):
 
 def test_updates_at_the_same_time_follow_each_other(store):
     def tell(number):
-        with store.updating_evidence(ANN, *ABOUT) as update:
+        with store.updating_observations(ANN, *ABOUT) as update:
             update.put(f"item {number}", b"told")
             # As an update does: the head follows from all that is told by then.
             update.put_head(head(len(update.all())))
@@ -134,5 +134,5 @@ def test_updates_at_the_same_time_follow_each_other(store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(evidence(store, ANN)) == 10
+    assert len(observations(store, ANN)) == 10
     assert_close(store.head(ANN, *ABOUT).tensors, head(10).tensors)

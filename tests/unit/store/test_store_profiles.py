@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import UserKey
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 ANN, BOB, CLEO = (UserKey("acme", name) for name in ("ann", "bob", "cleo"))
 NAMESAKE = UserKey("zeta", "bob")
-MARK = ProfileMark("how", "what", 3)
+MARK = ProfileFingerprint("how", "what", 3)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
-marks = st.builds(ProfileMark, texts, texts, st.integers(0, 2**31))
+marks = st.builds(ProfileFingerprint, texts, texts, st.integers(0, 2**31))
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_any_profile_comes_back_as_it_was(lasting, profile):
 def test_each_kind_and_user_has_a_profile_of_its_own_and_a_new_one_replaces_it(store):
     first, other = UserProfile("dpl", "old", MARK, (BOB, CLEO)), UserProfile("pag", "summary", MARK)
     assert store.put_profiles([(ANN, first), (ANN, other), (BOB, UserProfile("dpl", "his", MARK))]) == 3
-    new = UserProfile("dpl", "new", ProfileMark("how", "more", 9), (CLEO,), True, 2)
+    new = UserProfile("dpl", "new", ProfileFingerprint("how", "more", 9), (CLEO,), True, 2)
     store.put_profiles([(ANN, new)])
     assert (store.profile(ANN, "dpl"), store.profile(ANN, "pag"), store.profile(BOB, "dpl").text) == (new, other, "his")
     assert store.profile(CLEO, "dpl") is None
@@ -108,7 +108,7 @@ def with_her_text(store, item):
     )
 
 
-def told(store):
+def observed(store):
     """Whose profiles are there."""
     keys = {"ann": (ANN, "dpl"), "bob": (BOB, "pag"), "cleo": (CLEO, "dpl"), "namesake": (NAMESAKE, "pag")}
     return {name for name, (key, kind) in keys.items() if store.profile(key, kind)}
@@ -116,12 +116,12 @@ def told(store):
 
 def test_a_rejection_of_an_item_takes_the_profiles_that_tell_of_it(store, item):
     with_her_text(store, item)
-    with store.updating_evidence(BOB, "v1", "adapter") as update:
+    with store.updating_observations(BOB, "v1", "adapter") as update:
         assert update.delete_item("no such film") is False
-    assert told(store) == {"ann", "bob", "cleo", "namesake"}
-    with store.updating_evidence(BOB, "v1", "adapter") as update:
+    assert observed(store) == {"ann", "bob", "cleo", "namesake"}
+    with store.updating_observations(BOB, "v1", "adapter") as update:
         assert update.delete_item("film") is True
-    assert told(store) == {"cleo", "namesake"}
+    assert observed(store) == {"cleo", "namesake"}
 
 
 @pytest.mark.parametrize("by", ["store", "update"])
@@ -130,27 +130,27 @@ def test_a_text_that_is_replaced_takes_the_profiles_that_tell_of_it(store, item,
         if by == "store":
             store.append_history(BOB, said)
         else:
-            with store.updating_evidence(BOB, "v1", "adapter") as update:
+            with store.updating_observations(BOB, "v1", "adapter") as update:
                 update.append_history(said)
 
     with_her_text(store, item)
     say(item("another film"))
     # Said again as it was.
     say(item("film", ts="2004"))
-    assert told(store) == {"ann", "bob", "cleo", "namesake"}
+    assert observed(store) == {"ann", "bob", "cleo", "namesake"}
     say(item("film", "another answer"))
-    assert told(store) == {"cleo", "namesake"}
+    assert observed(store) == {"cleo", "namesake"}
 
 
 def test_profiles_stay_where_the_change_is_undone(store, item):
     with_her_text(store, item)
 
     def fail():
-        with store.updating_evidence(BOB, "v1", "adapter") as update:
+        with store.updating_observations(BOB, "v1", "adapter") as update:
             update.delete_item("film")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert told(store) == {"ann", "bob", "cleo", "namesake"}
+    assert observed(store) == {"ann", "bob", "cleo", "namesake"}
     assert store.history(BOB) == (item("film"),)

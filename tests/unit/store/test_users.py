@@ -27,8 +27,8 @@ def same(found, head):
     assert_close(found.tensors, head.tensors, rtol=0, atol=0)
 
 
-def evidence(store, key, version="v1", role="adapter"):
-    with store.updating_evidence(key, version, role) as update:
+def observations(store, key, version="v1", role="adapter"):
+    with store.updating_observations(key, version, role) as update:
         return update.all()
 
 
@@ -192,18 +192,18 @@ def test_deleting_removes_exactly_one_user(store, item):
     keys = [ANN, BOB, HER_NAMESAKE, UserKey("acme", "ann2"), UserKey("acme", "Ann"), UserKey("acme", "a%")]
     for version, role in (("v1", "adapter"), ("v2", "reranker")):
         store.put_heads(version, role, dict.fromkeys(keys, HEAD))
-        store.put_evidence(version, role, {key: {"a": b"told"} for key in keys})
+        store.put_observations(version, role, {key: {"a": b"told"} for key in keys})
     for key in keys:
         store.put_histories({key: [item("a"), item("b")]})
     store.delete(ANN)
     assert store.history(ANN) == ()
-    assert evidence(store, ANN) == evidence(store, ANN, "v2", "reranker") == []
+    assert observations(store, ANN) == observations(store, ANN, "v2", "reranker") == []
     assert store.head(ANN, "v1", "adapter") is store.head(ANN, "v2", "reranker") is None
     for key in keys[1:]:
         assert len(store.history(key)) == 2
         same(store.head(key, "v1", "adapter"), HEAD)
         same(store.head(key, "v2", "reranker"), HEAD)
-        assert evidence(store, key) == evidence(store, key, "v2", "reranker") == [b"told"]
+        assert observations(store, key) == observations(store, key, "v2", "reranker") == [b"told"]
     store.delete(UserKey("acme", "a%"))
     assert len(store.history(UserKey("acme", "ann2"))) == 2
 

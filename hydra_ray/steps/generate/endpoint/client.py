@@ -90,8 +90,8 @@ class OpenAIGenerator:
         known: DialectFile | None = None,
     ) -> None:
         self._model = model
-        told = {**dialect, **({} if send_seed else {"seed": False})}
-        self.targets = [Target(endpoint, model, known or DialectFile(None), told) for endpoint in endpoints]
+        message = {**dialect, **({} if send_seed else {"seed": False})}
+        self.targets = [Target(endpoint, model, known or DialectFile(None), message) for endpoint in endpoints]
         self._timeout_s = timeout_s
         self._retries = retries
         self._params = dict(params)
@@ -148,7 +148,7 @@ class OpenAIGenerator:
                 return reply
             if isinstance(reply, RephraseError):
                 # In full now: it may be what the request ends with.
-                reply.args = (f"{self._model}: {self._told(target, str(reply))}",)
+                reply.args = (f"{self._model}: {self._named(target, str(reply))}",)
                 raise reply
             if reply.final:
                 raise self._failure({target: reply})
@@ -199,8 +199,8 @@ class OpenAIGenerator:
         except openai.APIConnectionError as error:
             wrong = type(error.__cause__).__name__ in _WRONG_URL
             kind, way_out = ("setting", "; check generator.base_url") if wrong else ("connection", "")
-            told = self._masked(f"{error} {error.__cause__ or ''}".strip())
-            return GenerateError(f"{told}{way_out}", kind, transient=not wrong)
+            message = self._masked(f"{error} {error.__cause__ or ''}".strip())
+            return GenerateError(f"{message}{way_out}", kind, transient=not wrong)
         except UnicodeEncodeError as error:
             return GenerateError(f"the request is not valid Unicode: {error.reason}", "refused")
         except (openai.OpenAIError, ValueError, RecursionError) as error:
@@ -251,42 +251,42 @@ class OpenAIGenerator:
         kind = next((kind for kind in ("server", "filtered", "empty") if kind in kinds), "malformed")
         why = next((why for one, why in reply.lost if one == kind and why), "")
         why = why or (text[:_SHOWN_OF_REPLY] if kind == "malformed" else "")
-        told = f"the reply has no choices with text{f': {plain(why)}' if why else ''}"
-        return GenerateError(self._masked(told), kind, transient=kind in ("server", "malformed"))
+        message = f"the reply has no choices with text{f': {plain(why)}' if why else ''}"
+        return GenerateError(self._masked(message), kind, transient=kind in ("server", "malformed"))
 
     def _refused(
         self, target: Target, request: ChatRequest, sent: dict[str, Any], refusal: Refusal, headers: Mapping[str, str]
     ) -> GenerateError:
         """A refusal that teaches, or how the request ends."""
         kind, status = refusal.kind, f"HTTP {refusal.status}: " if refusal.status else "an error came as a reply: "
-        told = self._masked(f"{status}{refusal.reason}")
+        message = self._masked(f"{status}{refusal.reason}")
         if kind not in _NOT_OF_FORM:
             ours = named_settings(refusal, sent, list(self._params))
             learnt = {} if ours and refusal.fields else lessons(refusal, sent)
-            if learnt and (names := target.learn(learnt, told)):
+            if learnt and (names := target.learn(learnt, message)):
                 samples = learnt.get("samples")
-                return RephraseError(_with(told, _FORM), lessons=names, samples=samples, usage=Usage(1))
+                return RephraseError(_with(message, _FORM), lessons=names, samples=samples, usage=Usage(1))
             if ours and kind in ("setting", ""):
                 named = ", ".join(ours)
-                return GenerateError(_with(told, f"set in generator.params or extra_body: {named}"), "setting")
+                return GenerateError(_with(message, f"set in generator.params or extra_body: {named}"), "setting")
         if kind in ("setting", ""):
             target.forget_unconfirmed()
         if not kind:
             own = target.refuses_alone(request, sent)
-            return GenerateError(told if own else _with(told, _FORM), "refused" if own else "setting")
+            return GenerateError(message if own else _with(message, _FORM), "refused" if own else "setting")
         if transient := kind in ("busy", "server", "timeout"):
             target.health.close_for(retry_after(headers))
         if kind == "setting" and (way_out := _WAYS_OUT.get(refusal.status)):
-            told = _with(told, way_out)
-        return GenerateError(told, kind, transient)
+            message = _with(message, way_out)
+        return GenerateError(message, kind, transient)
 
     def _failure(self, failed: Mapping[Target, GenerateError]) -> GenerateError:
         """The one error that a request ends with."""
         first = next((error for error in failed.values() if error.transient), next(iter(failed.values())))
-        told = "; ".join(self._told(target, str(error)) for target, error in failed.items())
-        return GenerateError(f"{self._model}: {told}", first.kind, first.transient)
+        message = "; ".join(self._named(target, str(error)) for target, error in failed.items())
+        return GenerateError(f"{self._model}: {message}", first.kind, first.transient)
 
-    def _told(self, target: Target, error: str) -> str:
+    def _named(self, target: Target, error: str) -> str:
         place = f"endpoint {self.targets.index(target) + 1} ({target.host}): "
         closed = target.health.closed_for()
         wait = f" (asks to be left alone for {closed:.0f} s)" if closed >= 1 else ""
@@ -308,6 +308,6 @@ def _text(body: bytes, as_told: str) -> str:
         return as_told
 
 
-def _with(told: str, way_out: str) -> str:
+def _with(message: str, way_out: str) -> str:
     """A message and the way out, no longer together than a message may be."""
-    return f"{told[: _LONGEST_MESSAGE - len(way_out) - 3]} ({way_out})"
+    return f"{message[: _LONGEST_MESSAGE - len(way_out) - 3]} ({way_out})"

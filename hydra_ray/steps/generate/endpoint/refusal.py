@@ -129,9 +129,9 @@ def read_refusal(status: int, text: str) -> Refusal:
         return Refusal(status, plain(text) or "no reason given")
     said = list(dict.fromkeys(filter(None, map(plain, _sayings(body)))))
     # The outer words often hold the inner ones.
-    told = [one for i, one in enumerate(said) if not any(one in other for other in (*said[:i], *said[i + 1 :]))]
+    distinct = [one for i, one in enumerate(said) if not any(one in other for other in (*said[:i], *said[i + 1 :]))]
     whole = plain(text)
-    reason = "; ".join(told) or (whole if len(whole) <= _SHOWN_WHOLE and len(body) else "no reason given")
+    reason = "; ".join(distinct) or (whole if len(whole) <= _SHOWN_WHOLE and len(body) else "no reason given")
     codes = list(dict.fromkeys(str(code).lower() for code in _found(body, _CODES) if isinstance(code, str | int)))
     return Refusal(status, reason, " ".join(codes), tuple(dict.fromkeys(_fields(body))))
 

@@ -45,7 +45,7 @@ class Reply:
         usage: One call, and the tokens that the endpoint tells.
         lost: Kind (a `GenerateError.kind`) and reason for each choice without an answer.
         reasoned: Whether reasoning came with it.
-        told_usage: Whether the endpoint told tokens.
+        has_usage: Whether the endpoint told tokens.
     """
 
     texts: tuple[str, ...]
@@ -53,7 +53,7 @@ class Reply:
     usage: Usage
     lost: tuple[tuple[str, str], ...] = ()
     reasoned: bool = False
-    told_usage: bool = False
+    has_usage: bool = False
 
 
 def read_reply(body: Any) -> Reply:
@@ -71,8 +71,8 @@ def read_reply(body: Any) -> Reply:
     usage = body.get("usage") if isinstance(body, dict) else None
     usage = usage if isinstance(usage, dict) else {}
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
-    told = bool(prompt or completion)
-    return Reply(tuple(texts), len(choices), Usage(1, prompt, completion), tuple(lost), reasoned, told)
+    counted = bool(prompt or completion)
+    return Reply(tuple(texts), len(choices), Usage(1, prompt, completion), tuple(lost), reasoned, counted)
 
 
 def without_reasoning(text: str) -> str | None:

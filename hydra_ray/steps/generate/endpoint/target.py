@@ -52,13 +52,13 @@ class Target:
         endpoint: Where it is.
         model: Name of the model, where the endpoint has no other.
         known: What earlier processes learnt of its dialect.
-        told: What settings say of its dialect; never learnt otherwise.
+        fixed: What settings say of its dialect; never learnt otherwise.
 
     Raises:
         HydraError: The key file cannot be read, or what it holds is no key.
     """
 
-    def __init__(self, endpoint: Endpoint, model: str, known: DialectFile, told: Mapping[str, Any]) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, known: DialectFile, fixed: Mapping[str, Any]) -> None:
         self._endpoint = endpoint
         self.model = endpoint.model or model
         # The last one is in use; earlier ones may still turn up in errors.
@@ -68,7 +68,7 @@ class Target:
         self.host = self.client.base_url.host
         self.reasons = self.tells_usage = False
         self.place = place_of(endpoint.base_url)
-        self._known, self._told = known, dict(told)
+        self._known, self._fixed = known, dict(fixed)
         self._kept = known.get(self.place, self.model)
         self._learnt = self._confirmed = self._kept or Dialect()
         self._answered = known.answered(self.place, self.model)
@@ -79,7 +79,7 @@ class Target:
     @property
     def dialect(self) -> Dialect:
         """The form in which it is asked now."""
-        return replace(self._learnt, **self._told)
+        return replace(self._learnt, **self._fixed)
 
     @property
     def learnt(self) -> Dialect:
@@ -114,7 +114,7 @@ class Target:
 
     def learn(self, lessons: Mapping[str, Any], reason: str) -> frozenset[str]:
         """Asks in another form from now on; gives what of the lessons may be learnt, by name."""
-        taken = {name: value for name, value in lessons.items() if name not in self._told}
+        taken = {name: value for name, value in lessons.items() if name not in self._fixed}
         changed = self._learnt.changed(taken)
         if changed != self._learnt:
             what = ", ".join(f"{name}: {value}" for name, value in taken.items())
@@ -132,7 +132,7 @@ class Target:
             self._answered.add(frozenset(sent))
             self._known.put_answered(self.place, self.model, self._answered)
         self.reasons = self.reasons or reply.reasoned
-        self.tells_usage = self.tells_usage or reply.told_usage
+        self.tells_usage = self.tells_usage or reply.has_usage
         if spoken != self.dialect:
             return
         self._confirmed = self._learnt

@@ -4,18 +4,18 @@ import math
 from dataclasses import replace
 
 import pytest
-from defaults import score_dumps
+from defaults import score_runs
 from made_runs import TAGS, asked, judged, row, run, runs
-from results_file import read_outcome
+from results_file import read_result
 
-from hydra_ray.evaluate.reporting.files import to_json, write_outcome
-from hydra_ray.evaluate.results import Outcome
+from hydra_ray.evaluate.reporting.files import to_json, write_result
+from hydra_ray.evaluate.results import ComparisonResult
 
 USERS = [f"u{place}" for place in range(4)]
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def result() -> ComparisonResult:
     known = [asked(user, f"{user}0", most_frequent="drama", history_items=3, seen=True, cohort="shy") for user in USERS]
     offered = judged(drama=(2, 0.0), comedy=(1, 3.0))
     hydra = [
@@ -25,7 +25,7 @@ def outcome() -> Outcome:
     fewer = run("hydra", [row(one, "drama", offered) for one in known], train_users=3)
     # Right for one user of four, whom a third of the resamples leave out.
     signs = {"zero-shot": dict.fromkeys(USERS, "-"), "rag": {**dict.fromkeys(USERS, "-"), "u0": "+"}}
-    return score_dumps([*hydra, fewer, *runs(signs)], resamples=200, baselines=["rag"])
+    return score_runs([*hydra, fewer, *runs(signs)], resamples=200, baselines=["rag"])
 
 
 def table(path):
@@ -33,45 +33,45 @@ def table(path):
         return list(csv.DictReader(file))
 
 
-def test_an_outcome_reads_back_as_it_was(outcome, tmp_path):
-    task = outcome.tasks[0]
+def test_an_outcome_reads_back_as_it_was(result, tmp_path):
+    task = result.tasks[0]
     assert all((task.pairs, task.slices, task.fates, task.gains, task.calibration, task.by_users, task.by_candidates))
     assert math.isinf(task.headline.relative.high), "an end that JSON does not have"
 
-    write_outcome(tmp_path / "run", outcome)
+    write_result(tmp_path / "run", result)
 
-    assert read_outcome(tmp_path / "run" / "results.json") == outcome
+    assert read_result(tmp_path / "run" / "results.json") == result
 
 
-def test_what_is_about_one_task_says_it_at_the_top_too(outcome, tmp_path):
-    write_outcome(tmp_path, outcome)
+def test_what_is_about_one_task_says_it_at_the_top_too(result, tmp_path):
+    write_result(tmp_path, result)
     values = json.loads((tmp_path / "results.json").read_text())
     assert set(values) == {"schema", "task", "split", "methods", "improvement", "tasks", "headline"}
     assert values["methods"] == values["tasks"][0]["methods"]
-    assert values["improvement"]["relative"] == outcome.tasks[0].headline.relative.value
-    several = replace(outcome, tasks=outcome.tasks * 2)
+    assert values["improvement"]["relative"] == result.tasks[0].headline.relative.value
+    several = replace(result, tasks=result.tasks * 2)
     assert set(to_json(several)) == {"schema", "tasks", "headline"}
 
 
-def test_json_is_strict_and_says_its_schema(outcome, tmp_path):
-    write_outcome(tmp_path, outcome)
+def test_json_is_strict_and_says_its_schema(result, tmp_path):
+    write_result(tmp_path, result)
 
     def refuse(constant):
         raise AssertionError(constant)
 
     values = json.loads((tmp_path / "results.json").read_text(), parse_constant=refuse)
-    assert values == to_json(outcome)
+    assert values == to_json(result)
     assert values["schema"] == "hydra-ray/results/v2"
     assert values["headline"]["relative"]["high"] is None
     assert set(values["tasks"][0]["methods"]["rag"]["accuracy"]) == {"value", "low", "high", "n"}
 
 
-def test_results_are_a_row_a_task_method_and_metric(outcome, tmp_path):
-    write_outcome(tmp_path, outcome)
+def test_results_are_a_row_a_task_method_and_metric(result, tmp_path):
+    write_result(tmp_path, result)
 
     rows = table(tmp_path / "results.csv")
     assert [(line["method"], line["metric"]) for line in rows] == [
-        (method, metric) for method in outcome.tasks[0].methods for metric in ("accuracy", "macro_f1")
+        (method, metric) for method in result.tasks[0].methods for metric in ("accuracy", "macro_f1")
     ]
     hydra = next(line for line in rows if line["method"] == "hydra")
     assert (hydra["task"], hydra["split"], hydra["control"]) == ("tags", "dev", "False")
@@ -80,12 +80,12 @@ def test_results_are_a_row_a_task_method_and_metric(outcome, tmp_path):
     assert (vote["control"], vote["calls"]) == ("True", "")
 
 
-def test_pairs_are_a_row_each(outcome, tmp_path):
-    write_outcome(tmp_path, outcome)
+def test_pairs_are_a_row_each(result, tmp_path):
+    write_result(tmp_path, result)
 
     rows = table(tmp_path / "pairs.csv")
-    assert len(rows) == len(outcome.tasks[0].pairs)
-    first, pair = rows[0], outcome.tasks[0].pairs[0]
+    assert len(rows) == len(result.tasks[0].pairs)
+    first, pair = rows[0], result.tasks[0].pairs[0]
     assert (first["first"], first["second"], first["metric"]) == (pair.first, pair.second, "accuracy")
     numbers = [float(first[name]) for name in ("difference", "low", "high", "p", "p_holm")]
     assert numbers == [pair.difference.value, pair.difference.low, pair.difference.high, pair.p, pair.p_holm]
@@ -93,29 +93,29 @@ def test_pairs_are_a_row_each(outcome, tmp_path):
 
 def test_a_name_with_a_comma_is_one_cell(tmp_path):
     odd = run("rag", [row(asked("a", "q"), "comedy")], replace(TAGS, name='films, "odd"'))
-    write_outcome(tmp_path, score_dumps([odd], resamples=50))
+    write_result(tmp_path, score_runs([odd], resamples=50))
 
     assert table(tmp_path / "results.csv")[0]["task"] == 'films, "odd"'
 
 
-def test_a_failed_write_leaves_the_earlier_files_whole(outcome, tmp_path):
-    write_outcome(tmp_path, outcome)
+def test_a_failed_write_leaves_the_earlier_files_whole(result, tmp_path):
+    write_result(tmp_path, result)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    broken = replace(outcome, tasks=(replace(outcome.tasks[0], task=object()),))
+    broken = replace(result, tasks=(replace(result.tasks[0], task=object()),))
 
     with pytest.raises(TypeError):
-        write_outcome(tmp_path, broken)
+        write_result(tmp_path, broken)
 
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     assert set(before) == {"results.json", "results.csv", "pairs.csv"}
 
 
-def test_a_failed_replacement_leaves_no_draft(outcome, tmp_path, monkeypatch):
+def test_a_failed_replacement_leaves_no_draft(result, tmp_path, monkeypatch):
     def refuse(*paths):
         raise OSError("disk is gone")
 
     monkeypatch.setattr("os.replace", refuse)
     with pytest.raises(OSError, match="disk is gone"):
-        write_outcome(tmp_path, outcome)
+        write_result(tmp_path, result)
 
     assert list(tmp_path.iterdir()) == []

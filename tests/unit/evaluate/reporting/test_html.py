@@ -7,7 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from made_outcome import CONTROLS, METHODS, Headline, Interval, Outcome, bare_task, made_outcome, made_task
+from made_outcome import CONTROLS, METHODS, ComparisonResult, Headline, Interval, bare_task, made_outcome, made_task
 
 from hydra_ray.evaluate.reporting.formatting import signed
 from hydra_ray.evaluate.reporting.html import render, write_report
@@ -73,13 +73,13 @@ def text_task():
 
 
 @pytest.fixture(scope="module")
-def outcome(text_task):
+def result(text_task):
     return made_outcome(made_task("LaMP_2M"), text_task)
 
 
 @pytest.fixture(scope="module")
-def text(outcome):
-    return render(outcome)
+def text(result):
+    return render(result)
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +98,13 @@ def test_every_method_has_its_metrics_with_intervals_and_its_cost(page, text_tas
         assert abs(float(table[name][4].replace(",", "")) - cost.prompt_tokens) <= 0.5
 
 
-def test_the_best_competitor_is_bold_and_no_control_is(page, outcome):
-    for task in outcome.tasks:
+def test_the_best_competitor_is_bold_and_no_control_is(page, result):
+    for task in result.tasks:
         for metric, higher in task.higher_is_better.items():
             values = [found[metric] for name, found in task.methods.items() if name not in CONTROLS]
             best = (max if higher else min)(values, key=lambda found: found.value)
             assert shown(best, 2 if metric == "bleu" else 3) in page.bold
-    assert shown(outcome.tasks[0].methods["best-candidate"]["accuracy"]) not in page.bold
+    assert shown(result.tasks[0].methods["best-candidate"]["accuracy"]) not in page.bold
 
 
 def test_controls_stand_below_a_rule(page):
@@ -114,8 +114,8 @@ def test_controls_stand_below_a_rule(page):
     assert set(rows[1:rule]) == set(METHODS) - set(CONTROLS)
 
 
-def test_every_seed_has_its_value_and_a_method_its_spread(page, outcome):
-    task = outcome.tasks[0]
+def test_every_seed_has_its_value_and_a_method_its_spread(page, result):
+    task = result.tasks[0]
     table = page.table("method", 1)
     assert table["method"] == ["seed 0", "seed 1", "seed 2", "spread"]
     for name, values in task.by_seed.items():
@@ -123,7 +123,7 @@ def test_every_seed_has_its_value_and_a_method_its_spread(page, outcome):
         assert table[name] == [f"{value:.3f}" for value in (*values.values(), spread)]
 
 
-def test_every_slice_has_its_value_for_every_method(page, outcome):
+def test_every_slice_has_its_value_for_every_method(page, result):
     for place, (by, head) in enumerate(
         [
             ("history", "1 to 512 users, n = 40"),
@@ -131,24 +131,24 @@ def test_every_slice_has_its_value_for_every_method(page, outcome):
             ("item", "seen44 users, n = 40"),
         ]
     ):
-        parts = [part for part in outcome.tasks[0].slices if part.by == by]
+        parts = [part for part in result.tasks[0].slices if part.by == by]
         table = page.table("method", 3 + place)
         assert table["method"][0] == head
         for name in METHODS:
             assert table[name] == [shown(part.methods[name]) for part in parts]
 
 
-def test_every_fate_is_there(page, outcome):
+def test_every_fate_is_there(page, result):
     rows = next(table for table in page.tables if table[0][1:2] == ["better"])
     table = {row[0]: row[1:4] for row in rows}
-    for name, fate in outcome.tasks[0].fates.items():
+    for name, fate in result.tasks[0].fates.items():
         assert table[name] == [f"{100 * share:.1f} %" for share in (fate.better, fate.same, fate.worse)]
     assert table["zero-shot"] == ["\N{EN DASH}"] * 3
 
 
-def test_hydra_is_compared_with_each_other_method_from_its_own_side(page, outcome):
+def test_hydra_is_compared_with_each_other_method_from_its_own_side(page, result):
     table = page.table("hydra against")
-    for pair in outcome.tasks[0].pairs:
+    for pair in result.tasks[0].pairs:
         if "hydra" not in (pair.first, pair.second):
             continue
         sign = 1 if pair.first == "hydra" else -1
@@ -159,14 +159,14 @@ def test_hydra_is_compared_with_each_other_method_from_its_own_side(page, outcom
         assert table[other][3] == ("may be chance" if pair.p_holm >= 0.05 else "better" if sign > 0 else "worse")
 
 
-def test_every_pair_of_competitors_is_in_the_matrix_and_grey_where_it_may_be_chance(page, outcome):
-    cells = [about for tag, about in page.elements if tag == "td" and about.get("title")]
-    pairs = [pair for task in outcome.tasks for pair in task.pairs if not {pair.first, pair.second} & set(CONTROLS)]
-    assert len(cells) == len(pairs)
+def test_every_pair_of_competitors_is_in_the_matrix_and_grey_where_it_may_be_chance(page, result):
+    experiments = [about for tag, about in page.elements if tag == "td" and about.get("title")]
+    pairs = [pair for task in result.tasks for pair in task.pairs if not {pair.first, pair.second} & set(CONTROLS)]
+    assert len(experiments) == len(pairs)
     for pair in pairs:
         start = f"{pair.first} over {pair.second}: {signed(pair.difference.value)} ["
-        (cell,) = [about for about in cells if about["title"].startswith(start)]
-        assert cell["class"] == ("chance" if pair.p_holm >= 0.05 else "sure")
+        (experiment,) = [about for about in experiments if about["title"].startswith(start)]
+        assert experiment["class"] == ("chance" if pair.p_holm >= 0.05 else "sure")
 
 
 def test_the_verdict_says_gain_gap_losers_and_cost(page):
@@ -210,16 +210,16 @@ def test_a_gain_that_is_rounding_is_no_loss():
     ],
 )
 def test_the_headline_is_as_good_as_it_is(relative, words):
-    assert words in Page(render(Outcome((bare_task(),), Headline(relative, None)))).words
+    assert words in Page(render(ComparisonResult((bare_task(),), Headline(relative, None)))).words
 
 
-def test_figures_are_there_with_words_for_who_cannot_see_them(page, outcome):
+def test_figures_are_there_with_words_for_who_cannot_see_them(page, result):
     figures = [about for tag, about in page.elements if tag == "svg"]
-    assert len(figures) == 6 * len(outcome.tasks) + 1
+    assert len(figures) == 6 * len(result.tasks) + 1
     for about in figures:
         assert about["role"] == "img"
         assert len(about["aria-label"]) > 40
-    lost = sum(user.gain < 0 for user in outcome.tasks[0].gains)
+    lost = sum(user.gain < 0 for user in result.tasks[0].gains)
     assert f"{lost} of 60 users ({lost / 0.6:.1f} %) lose" in page.words
 
 
@@ -270,7 +270,7 @@ def test_names_from_strangers_do_not_become_markup():
 
 
 def test_what_is_not_known_says_what_would_tell_it():
-    page = Page(render(Outcome((bare_task(),), None)))
+    page = Page(render(ComparisonResult((bare_task(),), None)))
 
     assert len([tag for tag, _ in page.elements if tag == "svg"]) == 1
     for setting in ("evaluate.methods", "evaluate.train_users", "evaluate.seeds", "method.candidates"):
@@ -280,20 +280,20 @@ def test_what_is_not_known_says_what_would_tell_it():
 
 
 def test_an_outcome_of_nothing_is_a_page_too():
-    assert "There is no headline" in Page(render(Outcome((), None))).words
+    assert "There is no headline" in Page(render(ComparisonResult((), None))).words
 
 
 def test_no_gap_is_no_share():
     task = made_task()
     task = replace(task, headline=replace(task.headline, oracle_gap=None))
-    page = Page(render(Outcome((task, bare_task()), Headline(Interval(0.1, 0.0, 0.2, 5), None))))
+    page = Page(render(ComparisonResult((task, bare_task()), Headline(Interval(0.1, 0.0, 0.2, 5), None))))
 
     assert "there was nothing to choose" in page.words
     assert "no gap" in page.table("task")["LaMP_2M"]
 
 
 def test_the_page_is_written_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = write_report(tmp_path / "new", Outcome((bare_task(),), None))
+    path = write_report(tmp_path / "new", ComparisonResult((bare_task(),), None))
     whole = path.read_text(encoding="utf-8")
     assert [one.name for one in path.parent.iterdir()] == ["report.html"]
 
@@ -302,7 +302,7 @@ def test_the_page_is_written_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", fail)
     with pytest.raises(OSError, match="disk full"):
-        write_report(tmp_path / "new", Outcome((), None))
+        write_report(tmp_path / "new", ComparisonResult((), None))
     assert path.read_text(encoding="utf-8") == whole
 
 

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_outcome import CONTROLS, METHODS, Outcome, bare_task, interval, made_outcome, made_task
+from made_outcome import CONTROLS, METHODS, ComparisonResult, bare_task, interval, made_outcome, made_task
 from matplotlib.colors import to_hex
 
 from hydra_ray.bootstrap import Interval
@@ -69,8 +69,8 @@ def test_the_best_is_on_top_and_controls_come_last(kind, best_is_most):
 
 
 def test_the_headline_has_a_row_for_each_task_and_one_for_the_mean():
-    outcome = made_outcome(made_task("a"), made_task("b"), bare_task())
-    (axes,) = plots.gain_by_task(outcome).axes
+    result = made_outcome(made_task("a"), made_task("b"), bare_task())
+    (axes,) = plots.gain_by_task(result).axes
 
     assert rows(axes) == ["a", "b", "mean of tasks"]
     assert marks(axes)[0][0] == pytest.approx(9.1)
@@ -129,7 +129,7 @@ def test_a_curve_has_its_points_as_ticks_and_the_prompted_method_as_a_level():
 
 
 def test_nothing_to_draw_gives_no_figure():
-    assert plots.gain_by_task(Outcome((), None)) is None
+    assert plots.gain_by_task(ComparisonResult((), None)) is None
     assert plots.methods(replace(bare_task(), methods={})) is None
     assert plots.by_history([], ["hydra"], "mae") is None
     assert plots.user_gains([], "mae") is None

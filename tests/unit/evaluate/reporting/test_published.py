@@ -2,7 +2,7 @@ import re
 from io import StringIO
 
 import pytest
-from made_outcome import METHODS, Outcome, made_outcome, made_task
+from made_outcome import METHODS, ComparisonResult, made_outcome, made_task
 from rich.console import Console
 
 from hydra_ray.evaluate.reporting.published import HEADLINE, beside, published
@@ -18,7 +18,7 @@ def shown(table) -> list[list[str]]:
     console = Console(file=StringIO(), width=400, color_system=None, legacy_windows=False)
     console.print(table)
     lines = console.file.getvalue().splitlines()
-    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
+    rows = [[experiment.strip() for experiment in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     return [*rows, [" ".join(lines[-12:])]]
 
 
@@ -112,27 +112,27 @@ def test_measured_and_published_figures_of_a_method_stand_side_by_side():
 
 
 def test_methods_that_were_not_measured_are_shown_on_demand():
-    outcome = made_outcome(made_task("LaMP_2M", methods=("zero-shot", "hydra")))
+    result = made_outcome(made_task("LaMP_2M", methods=("zero-shot", "hydra")))
 
     names = [
-        {row[2] for row in shown(beside(outcome, "mof", everything=whole)) if len(row) > 2} for whole in (False, True)
+        {row[2] for row in shown(beside(result, "mof", everything=whole)) if len(row) > 2} for whole in (False, True)
     ]
     assert names[0] == {"Zero-shot", "MoF"}
     assert {"HYDRA", "MoF, no router", "RAG k=1"} <= names[1]
 
 
 def test_a_task_that_the_paper_lacks_is_said_to_have_no_figures():
-    outcome = made_outcome(made_task("LaMP_2M"), made_task("LaMP_2N"))
+    result = made_outcome(made_task("LaMP_2M"), made_task("LaMP_2N"))
 
-    rows = shown(beside(outcome, "hydra"))
+    rows = shown(beside(result, "hydra"))
     assert "No published figures: LaMP_2N." in rows[-1][0]
     assert not any("LaMP_2N" in row[0] for row in rows[:-1])
 
 
 def test_without_a_common_task_measured_ones_are_beside_all_data_sets_of_the_paper():
-    outcome = Outcome((made_task("review", "generation", (*METHODS, "dpl")),), None)
+    result = ComparisonResult((made_task("review", "generation", (*METHODS, "dpl")),), None)
 
-    table = beside(outcome, "dpl")
+    table = beside(result, "dpl")
     assert [str(column.header).splitlines()[-1] for column in table.columns[5:]] == [
         "Movies_and_TV",
         "CDs_and_Vinyl",
@@ -143,4 +143,4 @@ def test_without_a_common_task_measured_ones_are_beside_all_data_sets_of_the_pap
 
 
 def test_an_outcome_of_nothing_gives_an_empty_table():
-    assert beside(Outcome((), None), "dpl").row_count == 0
+    assert beside(ComparisonResult((), None), "dpl").row_count == 0

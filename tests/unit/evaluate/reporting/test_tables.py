@@ -2,13 +2,13 @@ from dataclasses import replace
 from io import StringIO
 
 import pytest
-from defaults import score_dumps
+from defaults import score_runs
 from made_runs import STARS, asked, row, run
 from rich.console import Console
 
 from hydra_ray.bootstrap import Interval
-from hydra_ray.evaluate.reporting.tables import caption, outcome_tables
-from hydra_ray.evaluate.results import Headline, Outcome, TaskHeadline, TaskOutcome
+from hydra_ray.evaluate.reporting.tables import caption, result_tables
+from hydra_ray.evaluate.results import ComparisonResult, Headline, TaskHeadline, TaskResult
 
 
 def around(value: float) -> Interval:
@@ -16,8 +16,8 @@ def around(value: float) -> Interval:
 
 
 @pytest.fixture
-def task() -> TaskOutcome:
-    made = score_dumps([run("rag", [row(asked("a", "q", gold="5"), "4")], STARS)], resamples=50).tasks[0]
+def task() -> TaskResult:
+    made = score_runs([run("rag", [row(asked("a", "q", gold="5"), "4")], STARS)], resamples=50).tasks[0]
     return replace(
         made,
         task="LaMP_3",
@@ -34,39 +34,42 @@ def task() -> TaskOutcome:
     )
 
 
-def outcome(*tasks: TaskOutcome) -> Outcome:
-    return Outcome(tasks, Headline(Interval(0.1, -0.02, 0.2, 160), Interval(0.3, 0.2, 0.4, 160)))
+def result(*tasks: TaskResult) -> ComparisonResult:
+    return ComparisonResult(tasks, Headline(Interval(0.1, -0.02, 0.2, 160), Interval(0.3, 0.2, 0.4, 160)))
 
 
-def shown(found: Outcome) -> str:
+def shown(found: ComparisonResult) -> str:
     console = Console(file=StringIO(), width=120, force_terminal=True, color_system=None, legacy_windows=False)
-    console.print(*outcome_tables(found))
+    console.print(*result_tables(found))
     return console.file.getvalue()
 
 
 def test_the_terminal_shows_controls_under_a_rule(task):
-    lines = shown(outcome(task)).splitlines()
+    lines = shown(result(task)).splitlines()
     rows = [line for line in lines if "[" in line and "│" in line]
 
     assert [line.split("│")[1].strip() for line in rows] == ["rag", "hydra", "best-candidate"]
-    assert [cell.strip() for cell in rows[1].split("│")[2:4]] == ["0.400 [0.300, 0.500]", "0.800 [0.700, 0.900]"]
+    assert [experiment.strip() for experiment in rows[1].split("│")[2:4]] == [
+        "0.400 [0.300, 0.500]",
+        "0.800 [0.700, 0.900]",
+    ]
     assert any("mae ↓" in line and "rmse ↓" in line for line in lines)
     assert lines[lines.index(rows[1]) + 1].startswith("├")
     assert not lines[lines.index(rows[0]) + 1].startswith("├")
 
 
 def test_the_best_competitor_is_bold_and_no_control_is(task):
-    (table,) = outcome_tables(outcome(task))
+    (table,) = result_tables(result(task))
 
-    assert [str(cell.style) for cell in table.columns[1].cells] == ["", "bold", ""]
-    assert [str(cell.style) for cell in table.columns[2].cells] == ["bold", "", ""]
+    assert [str(experiment.style) for experiment in table.columns[1].experiments] == ["", "bold", ""]
+    assert [str(experiment.style) for experiment in table.columns[2].experiments] == ["bold", "", ""]
 
 
 def test_bleu_has_two_decimals(task):
     found = {"rag": {"bleu": Interval(1.456, 0.9, 2.1, 5)}}
     bleu = replace(task, metrics=("bleu",), higher_is_better={"bleu": True}, methods=found, controls=())
 
-    assert "1.46 [0.90, 2.10]" in shown(outcome(bleu))
+    assert "1.46 [0.90, 2.10]" in shown(result(bleu))
 
 
 def test_the_caption_says_it_in_words(task):
@@ -106,21 +109,21 @@ def test_the_caption_claims_no_more_than_the_interval(task, relative, words):
 
 
 def test_of_several_tasks_the_headline_stands_at_the_end(task):
-    both = outcome(task, replace(task, task="LaMP_2M"))
+    both = result(task, replace(task, task="LaMP_2M"))
     sentence = (
         "On average over 2 tasks hydra is 10.0% better (improvement between -2.0% and 20.0%) than the prompt-based "
         "method that is best on other users, which may be chance."
     )
 
-    first, last = outcome_tables(both)
+    first, last = result_tables(both)
     assert "On average" not in first.caption
     assert last.caption.count(sentence) == 1
-    (alone,) = outcome_tables(outcome(task))
+    (alone,) = result_tables(result(task))
     assert "On average" not in alone.caption, "one task's caption says it"
 
 
 def test_without_a_headline_there_are_only_numbers(task):
-    plain = Outcome((replace(task, headline=None, missing={}),), None)
+    plain = ComparisonResult((replace(task, headline=None, missing={}),), None)
 
     assert caption(plain.tasks[0]) == "40 users, 80 queries; in brackets 95% intervals over users."
     assert "hydra" in shown(plain)
@@ -129,4 +132,4 @@ def test_without_a_headline_there_are_only_numbers(task):
 def test_only_controls_still_make_a_table(task):
     only = replace(task, methods={"best-candidate": task.methods["best-candidate"]})
 
-    assert "best-candidate" in shown(outcome(only))
+    assert "best-candidate" in shown(result(only))

@@ -8,7 +8,7 @@ import pytest
 
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
 from hydra_ray.learn.collect.labeler import Told
-from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.collect.rows import RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import Base
@@ -86,20 +86,20 @@ def test_history_is_judged_as_it_is_ranked_and_held_against_what_helped(settings
     settings = settings.model_copy(update={"out": tmp_path})
     _, dataset = load_data(settings)
     ann = dataset.users[0]
-    unit = pseudo_unit(ann, 3)
+    example = pseudo_example(ann, 3)
     # In the retriever's order, which is not that of their ids.
     items, helpful = (ann.history[2], ann.history[0]), (False, True)
     rows = [
-        RerankerRow(unit.key, unit.query.input, item.id, item.input, item.output, float(helps), 0.0)
+        RerankerRow(example.key, example.query.input, item.id, item.input, item.output, float(helps), 0.0)
         for item, helps in zip(items, helpful, strict=True)
     ]
-    FeedbackStore(settings.feedback_dir).write(0, [(unit, Told(reranker=rows, adapter=[]))])
+    FeedbackStore(settings.feedback_dir).write(0, [(example, Told(reranker=rows, adapter=[]))])
     base = Base("v1", tag_task, scorer(seed=1), scorer(seed=2))
 
     told = []
     judged = judged_history(settings, dataset, base, told.append)
 
     assert told == [1], "the one query, of one"
-    logits = base.reranker.score([reranker_texts(unit.query.input, item) for item in items], [None, None]).tolist()
+    logits = base.reranker.score([reranker_texts(example.query.input, item) for item in items], [None, None]).tolist()
     assert [score for score, _ in judged] == pytest.approx([logits[0], logits[1] - math.log(2)], abs=1e-4)
     assert tuple(helped for _, helped in judged) == helpful

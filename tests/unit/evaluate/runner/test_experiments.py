@@ -7,7 +7,7 @@ import pytest
 
 from hydra_ray.evaluate.run import _jobs
 from hydra_ray.evaluate.runner import experiments as module
-from hydra_ray.evaluate.runner.experiments import _made_of, _whole, cells, prepare
+from hydra_ray.evaluate.runner.experiments import _fingerprint_of, _whole, experiments, prepare
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.heads.job import FitReport
 from hydra_ray.progress import SILENT
@@ -22,12 +22,12 @@ def tree(**evaluate):
 
 def test_without_lists_the_base_that_settings_name_is_judged():
     settings = tree()
-    (cell,) = cells(settings)
-    assert (cell.settings, cell.prepared, cell.seed) == (settings, False, 5)
+    (experiment,) = experiments(settings)
+    assert (experiment.settings, experiment.prepared, experiment.seed) == (settings, False, 5)
 
 
 def test_each_task_has_each_seed_and_the_numbers_of_users_with_the_first():
-    found = list(cells(tree(tasks=["LaMP_4", "LaMP_5"], seeds=[1, 2], train_users=[10])))
+    found = list(experiments(tree(tasks=["LaMP_4", "LaMP_5"], seeds=[1, 2], train_users=[10])))
     assert [(c.settings.data.task, c.seed, c.train_users) for c in found] == [
         ("LaMP_4", 1, None),
         ("LaMP_4", 2, None),
@@ -36,11 +36,11 @@ def test_each_task_has_each_seed_and_the_numbers_of_users_with_the_first():
         ("LaMP_5", 2, None),
         ("LaMP_5", 1, 10),
     ]
-    assert all(cell.prepared for cell in found)
+    assert all(experiment.prepared for experiment in found)
 
 
 def test_seeds_share_feedback_and_answers_but_no_base():
-    one, other = cells(tree(seeds=[1, 2]))
+    one, other = experiments(tree(seeds=[1, 2]))
     assert one.settings.feedback_dir == other.settings.feedback_dir
     assert one.settings.answers_dir == other.settings.answers_dir
     assert one.settings.model_dir != other.settings.model_dir
@@ -50,7 +50,7 @@ def test_seeds_share_feedback_and_answers_but_no_base():
 
 def test_tasks_without_a_folder_of_them_are_refused():
     with pytest.raises(HydraError, match=r"evaluate\.tasks: only data\.format lamp"):
-        list(cells(parse_settings({"data": {"format": "simulated"}, "evaluate": {"tasks": ["demo"]}})))
+        list(experiments(parse_settings({"data": {"format": "simulated"}, "evaluate": {"tasks": ["demo"]}})))
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_tasks_without_a_folder_of_them_are_refused():
     ],
 )
 def test_what_does_not_depend_on_training_is_answered_once_a_task(workers, expected):
-    planned = list(cells(tree(seeds=[1, 2], train_users=[10])))
+    planned = list(experiments(tree(seeds=[1, 2], train_users=[10])))
     jobs = list(_jobs(planned, ("rag", "hydra"), workers))
-    assert [(job.cell.settings.data.task, job.cell.seed, job.methods) for job in jobs] == expected
+    assert [(job.experiment.settings.data.task, job.experiment.seed, job.methods) for job in jobs] == expected
     assert jobs[-1].runs == ("hydra",), "fewer training users are a point of a curve, without controls"
     assert jobs[-2].runs == ("hydra", "shared-head", "other-head")
 
@@ -77,8 +77,8 @@ def test_a_base_is_trained_anew_where_settings_or_records_of_training_changed(tm
             for n in (1, 2)
             for m in (1, 2)
         ]
-        (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        return _made_of(parse_settings({"data": data, **sections}))
+        (tmp_path / "r.jsonl").write_text("".join(f"{json.records(row)}\n" for row in rows))
+        return _fingerprint_of(parse_settings({"data": data, **sections}))
 
     first = mark()
     assert mark(data={**data, "split": "dev"}, fit={"steps": 3}, out="elsewhere", feedback={"askers": 2}) == first
@@ -124,8 +124,8 @@ def steps(monkeypatch):
 def prepared(out, epochs=4):
     data = {"format": "simulated", "task": "demo", "split": "dev", "train_users": 2, "dev_users": 2, "history": 2}
     tree = parse_settings({"out": str(out), "data": data, "base": {"epochs": epochs}, "evaluate": {"seeds": [0]}})
-    for cell in cells(tree):
-        prepare(cell, SILENT)
+    for experiment in experiments(tree):
+        prepare(experiment, SILENT)
 
 
 def test_a_preparation_trains_only_where_it_has_not_or_where_something_changed(steps, tmp_path):
@@ -159,10 +159,10 @@ def test_a_preparation_that_ran_out_of_calls_trains_when_it_is_started_again(ste
 
 
 def test_training_on_feedback_that_ended_early_is_refused():
-    stopped = CollectReport(units=3, left=2, stopped="limits.calls is spent")
+    stopped = CollectReport(examples=3, left=2, stopped="limits.calls is spent")
     with pytest.raises(HydraError, match=r"2 queries left: limits\.calls is spent\. Raise generator\.limits"):
         _whole(stopped)
-    _whole(CollectReport(units=3))
-    unfinished = CollectReport(units=3, unfinished=1, failed=Counter({Failure("server", "HTTP 503"): 2}))
+    _whole(CollectReport(examples=3))
+    unfinished = CollectReport(examples=3, unfinished=1, failed=Counter({Failure("server", "HTTP 503"): 2}))
     with pytest.raises(UnfinishedError, match=r"2 server \(most often: HTTP 503\)"):
         _whole(unfinished)

@@ -3,7 +3,7 @@
 import pytest
 from defaults import local_steps, recipe
 
-from hydra_ray.evaluate.runner.answer import _made_of
+from hydra_ray.evaluate.runner.answer import _fingerprint_of
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Dataset, HydraError, User, UserKey
 from hydra_ray.settings import parse_settings
@@ -86,7 +86,7 @@ async def test_own_history_is_found_by_the_stems_of_the_language_that_is_set(que
 def test_runs_that_were_ranked_by_whole_words_in_spite_of_a_stemmer_are_made_anew(monkeypatch):
     monkeypatch.setattr("hydra_ray.evaluate.runner.answer.fingerprint", lambda parts: parts)
     plain, stemmed = (
-        _made_of(parse_settings({"method": {"stemmer": stemmer}}), "rag", Dataset(()), None, None)
+        _fingerprint_of(parse_settings({"method": {"stemmer": stemmer}}), "rag", Dataset(()), None, None)
         for stemmer in (None, "german")
     )
     assert len(plain) == 3, "runs of earlier versions stay what they are"

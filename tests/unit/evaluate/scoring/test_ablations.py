@@ -1,5 +1,5 @@
 import pytest
-from made_runs import STARS, asked, board, judged, row, run, runs
+from made_runs import STARS, asked, judged, row, run, runs, scoreboard
 
 from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
 
@@ -9,7 +9,7 @@ def test_fewer_candidates_by_hand():
     offered = judged(comedy=(1, 1.0), drama=(1, 0.0))
     rows = [row(asked(f"u{place}", "q"), "comedy", offered) for place in range(60)]
 
-    points = by_candidates(board([run("hydra", rows)]))
+    points = by_candidates(scoreboard([run("hydra", rows)]))
 
     assert [point.x for point in points] == [1, 2]
     # One of two at random: 60 queries of 32 draws each.
@@ -22,7 +22,7 @@ def test_the_last_point_is_hydra_itself():
     answers = [row(asked("a", "q1", gold="sci-fi"), "sci-fi", offered), row(asked("b", "q2"), "sci-fi", offered)]
     # Fewer samples of this query gave an answer, and none of that one.
     answers += [row(asked("c", "q3"), "comedy", judged(comedy=(1, 0.0))), row(asked("d", "q4"), None)]
-    made = board([run("hydra", answers)])
+    made = scoreboard([run("hydra", answers)])
 
     points = by_candidates(made)
 
@@ -34,19 +34,19 @@ def test_an_error_is_an_expectation_too():
     offered = judged(**{"5": (1, 1.0), "1": (1, 0.0)})
     rows = [row(asked(f"u{place}", "q", gold="5"), "5", offered) for place in range(60)]
 
-    one, both = by_candidates(board([run("hydra", rows, STARS)]))
+    one, both = by_candidates(scoreboard([run("hydra", rows, STARS)]))
 
     assert one.value.value == pytest.approx(2, abs=0.2)
     assert both.value.value == 0
 
 
 def test_without_hydra_or_its_candidates_there_is_no_curve():
-    assert by_candidates(board(runs({"rag": {"a": "+"}}))) == ()
-    assert by_candidates(board(runs({"hydra": {"a": "+"}}))) == ()
+    assert by_candidates(scoreboard(runs({"rag": {"a": "+"}}))) == ()
+    assert by_candidates(scoreboard(runs({"hydra": {"a": "+"}}))) == ()
 
 
 def test_fewer_training_users_by_hand():
-    dumps = [
+    records = [
         *runs({"hydra": {"a": "++", "b": "++"}}, train_users=100),
         *runs({"hydra": {"a": "++", "b": "+-"}}, seed=1, train_users=100),
         *runs({"hydra": {"a": "--", "b": "+-"}}, train_users=20),
@@ -54,7 +54,7 @@ def test_fewer_training_users_by_hand():
         *runs({"hydra": {"a": "++", "b": "+-"}}, seed=1, train_users=50),
     ]
 
-    points = by_users(board(dumps))
+    points = by_users(scoreboard(records))
 
     assert [(point.x, point.value.value, point.value.n) for point in points] == [
         (20, 1 / 4, 4),
@@ -64,7 +64,7 @@ def test_fewer_training_users_by_hand():
 
 
 def test_whole_runs_that_do_not_say_their_users_are_no_point():
-    dumps = [*runs({"hydra": {"a": "++"}}), *runs({"hydra": {"a": "+-"}}, train_users=20)]
+    records = [*runs({"hydra": {"a": "++"}}), *runs({"hydra": {"a": "+-"}}, train_users=20)]
 
-    assert [point.x for point in by_users(board(dumps))] == [20]
-    assert by_users(board(dumps[:1])) == ()
+    assert [point.x for point in by_users(scoreboard(records))] == [20]
+    assert by_users(scoreboard(records[:1])) == ()

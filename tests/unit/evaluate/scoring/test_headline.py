@@ -2,14 +2,14 @@ import math
 
 import numpy as np
 import pytest
-from made_runs import STARS, asked, board, row, run, runs
+from made_runs import STARS, asked, row, run, runs, scoreboard
 
 from hydra_ray.evaluate.scoring.headline import HeadlineRows, closed_gap, over_tasks, task_headline
 
 
 def test_the_prompt_based_method_is_chosen_on_other_users():
     # a's best is rag and b's is icl; two folds of one user each, so each gets what is best for the other one.
-    dumps = runs(
+    records = runs(
         {
             "icl": {"a": "+---", "b": "++--"},
             "rag": {"a": "+++-", "b": "+---"},
@@ -17,7 +17,7 @@ def test_the_prompt_based_method_is_chosen_on_other_users():
         }
     )
 
-    rows = task_headline(board(dumps), ["icl", "rag"], folds=2, seed=0)
+    rows = task_headline(scoreboard(records), ["icl", "rag"], folds=2, seed=0)
 
     assert rows.chosen == {"icl": 1, "rag": 1}
     # hydra has 4 of 8, the method chosen on other users 1 + 1 of 8.
@@ -26,7 +26,7 @@ def test_the_prompt_based_method_is_chosen_on_other_users():
 
 def test_a_fold_chooses_by_all_other_users_and_not_by_its_own():
     users = {f"u{place}": "+-" for place in range(9)}
-    dumps = runs(
+    records = runs(
         {
             "icl": {**dict.fromkeys(users, "+-"), "odd": "++++++++++++++++++++++++"},
             "rag": {**dict.fromkeys(users, "++"), "odd": "------------------------"},
@@ -34,7 +34,7 @@ def test_a_fold_chooses_by_all_other_users_and_not_by_its_own():
         }
     )
 
-    rows = task_headline(board(dumps), ["icl", "rag"], folds=10, seed=0)
+    rows = task_headline(scoreboard(records), ["icl", "rag"], folds=10, seed=0)
 
     # Only the fold of `odd` does not see that icl is best for everybody.
     assert rows.chosen == {"icl": 9, "rag": 1}
@@ -42,25 +42,25 @@ def test_a_fold_chooses_by_all_other_users_and_not_by_its_own():
 
 
 def test_ties_go_to_the_first_baseline():
-    dumps = runs({"icl": {"a": "+", "b": "-"}, "rag": {"a": "+", "b": "-"}, "hydra": {"a": "+", "b": "+"}})
+    records = runs({"icl": {"a": "+", "b": "-"}, "rag": {"a": "+", "b": "-"}, "hydra": {"a": "+", "b": "+"}})
 
-    assert task_headline(board(dumps), ["rag", "icl"], folds=2, seed=0).chosen == {"rag": 2}
+    assert task_headline(scoreboard(records), ["rag", "icl"], folds=2, seed=0).chosen == {"rag": 2}
 
 
 def test_fewer_errors_are_an_improvement():
     known = [asked(user, "q", gold="5") for user in "abc"]
     answers = {"zero-shot": "1", "rag": "3", "hydra": "4"}
-    dumps = [run(method, [row(one, output) for one in known], STARS) for method, output in answers.items()]
+    records = [run(method, [row(one, output) for one in known], STARS) for method, output in answers.items()]
 
-    rows = task_headline(board(dumps), ["zero-shot", "rag"], folds=3, seed=0)
+    rows = task_headline(scoreboard(records), ["zero-shot", "rag"], folds=3, seed=0)
 
     assert (rows.chosen, rows.relative[0]) == ({"rag": 3}, pytest.approx(0.5))
 
 
 def test_a_user_alone_is_compared_with_what_is_best_for_them():
-    dumps = runs({"icl": {"a": "+-"}, "rag": {"a": "--"}, "hydra": {"a": "++"}})
+    records = runs({"icl": {"a": "+-"}, "rag": {"a": "--"}, "hydra": {"a": "++"}})
 
-    assert task_headline(board(dumps), ["icl", "rag"], folds=5, seed=0).relative[0] == pytest.approx(1.0)
+    assert task_headline(scoreboard(records), ["icl", "rag"], folds=5, seed=0).relative[0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_a_user_alone_is_compared_with_what_is_best_for_them():
     ids=["no hydra", "no baseline", "a baseline at 0"],
 )
 def test_there_is_no_headline_of_nothing(outputs, baselines):
-    dumps = runs({method: {"a": signs} for method, signs in outputs.items()})
+    records = runs({method: {"a": signs} for method, signs in outputs.items()})
 
-    assert task_headline(board(dumps), baselines, folds=5, seed=0) is None
+    assert task_headline(scoreboard(records), baselines, folds=5, seed=0) is None
 
 
 def test_the_share_of_the_oracle_gap_by_hand():
-    dumps = runs(
+    records = runs(
         {
             "rag": {"a": "+---"},
             "hydra": {"a": "++--"},
@@ -84,15 +84,15 @@ def test_the_share_of_the_oracle_gap_by_hand():
         }
     )
 
-    rows = task_headline(board(dumps), ["rag"], folds=5, seed=0)
+    rows = task_headline(scoreboard(records), ["rag"], folds=5, seed=0)
 
     assert rows.oracle_gap[0] == pytest.approx(1 / 3)
 
 
 def test_without_a_gap_there_is_no_share_of_it():
-    dumps = runs({method: {"a": "+-"} for method in ("rag", "hydra", "majority-vote", "best-candidate")})
+    records = runs({method: {"a": "+-"} for method in ("rag", "hydra", "majority-vote", "best-candidate")})
 
-    rows = task_headline(board(dumps), ["rag"], folds=5, seed=0)
+    rows = task_headline(scoreboard(records), ["rag"], folds=5, seed=0)
 
     assert rows.oracle_gap is None
     assert rows.summary().oracle_gap is None

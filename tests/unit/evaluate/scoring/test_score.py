@@ -1,11 +1,11 @@
 import math
 
 import pytest
-from defaults import score_dumps
+from defaults import score_runs
 from made_runs import RIGHT, STARS, TAGS, WRONG, asked, judged, row, run, runs, usage
 
 from hydra_ray.evaluate.run import score as score_and_write
-from hydra_ray.evaluate.runs import Dump, read_dumps, write_dump
+from hydra_ray.evaluate.runs import RunRecord, read_runs, write_run
 from hydra_ray.evaluate.scoring.controls import CONTROLS
 from hydra_ray.evaluate.scoring.score import calibration
 from hydra_ray.records import Answer, Candidate, HydraError
@@ -23,8 +23,8 @@ def hydra_run(seed=0, task=TAGS, **about):
     return run("hydra", rows, task, seed, **about)
 
 
-def score(dumps, **how):
-    return score_dumps(dumps, **{"resamples": 100, **how})
+def score(records, **how):
+    return score_runs(records, **{"resamples": 100, **how})
 
 
 def values(task, metric):
@@ -32,9 +32,9 @@ def values(task, metric):
 
 
 def test_methods_controls_and_yardsticks_are_scored_on_the_same_queries():
-    dumps = [hydra_run(), *runs({"rag": dict.fromkeys(USERS, "-"), "shared-head": dict.fromkeys(USERS, "-")})]
+    records = [hydra_run(), *runs({"rag": dict.fromkeys(USERS, "-"), "shared-head": dict.fromkeys(USERS, "-")})]
 
-    (task,) = score(dumps).tasks
+    (task,) = score(records).tasks
 
     found = values(task, "accuracy")
     assert found.pop("random-candidate") in [count / 6 for count in range(7)]
@@ -78,24 +78,24 @@ def test_majority_of_ratings_is_a_median():
 
 
 def test_the_order_of_runs_changes_nothing():
-    dumps = [hydra_run(), *runs({"rag": dict.fromkeys(USERS, "+"), "icl": dict.fromkeys(USERS, "-")})]
+    records = [hydra_run(), *runs({"rag": dict.fromkeys(USERS, "+"), "icl": dict.fromkeys(USERS, "-")})]
 
-    assert score(dumps) == score(dumps[::-1])
+    assert score(records) == score(records[::-1])
 
 
 def test_runs_that_were_kept_score_as_they_did(tmp_path):
-    dumps = [hydra_run(expected=True), *runs({"rag": {**dict.fromkeys(USERS, "+"), "u3": "-"}})]
-    for place, dump in enumerate(dumps):
-        write_dump(tmp_path / f"{place}.parquet", dump)
+    records = [hydra_run(expected=True), *runs({"rag": {**dict.fromkeys(USERS, "+"), "u3": "-"}})]
+    for place, record in enumerate(records):
+        write_run(tmp_path / f"{place}.parquet", record)
 
-    assert score(read_dumps(tmp_path)) == score(dumps)
+    assert score(read_runs(tmp_path)) == score(records)
 
 
 def test_seeds_are_stacked_and_a_user_stays_one_unit():
-    dumps = [*runs({"zero-shot": {"a": "+", "b": "-"}}), *runs({"hydra": {"a": "+", "b": "+"}}, train_users=9)]
-    dumps += runs({"hydra": {"a": "+", "b": "-"}}, seed=1, train_users=9)
+    records = [*runs({"zero-shot": {"a": "+", "b": "-"}}), *runs({"hydra": {"a": "+", "b": "+"}}, train_users=9)]
+    records += runs({"hydra": {"a": "+", "b": "-"}}, seed=1, train_users=9)
 
-    (task,) = score(dumps).tasks
+    (task,) = score(records).tasks
 
     assert task.by_seed["hydra"] == {0: 1, 1: 0.5}
     assert task.by_seed["zero-shot"] == {0: 0.5, 1: 0.5}
@@ -107,12 +107,12 @@ def test_seeds_are_stacked_and_a_user_stays_one_unit():
 
 def test_a_query_without_an_answer_is_wrong_and_counted():
     known = [asked(user, "q") for user in "abcd"]
-    dumps = [
+    records = [
         run("rag", [row(known[0], RIGHT), row(known[1], None), row(known[2], " ")]),
         run("icl", [row(one, RIGHT) for one in known]),
     ]
 
-    (task,) = score(dumps).tasks
+    (task,) = score(records).tasks
 
     assert task.methods["rag"]["accuracy"].value == 0.25
     assert task.missing == {"rag": 3}
@@ -120,9 +120,9 @@ def test_a_query_without_an_answer_is_wrong_and_counted():
 
 
 def test_a_run_of_which_something_is_still_to_be_asked_is_not_scored(tmp_path):
-    dumps = [run("rag", [row(asked("a", "q"), RIGHT), row(asked("b", "q"), None, failure=Failure("server", "503"))])]
+    records = [run("rag", [row(asked("a", "q"), RIGHT), row(asked("b", "q"), None, failure=Failure("server", "503"))])]
     with pytest.raises(UnfinishedError, match="no scores yet"):
-        score_and_write(dumps, parse_settings({"out": str(tmp_path)}))
+        score_and_write(records, parse_settings({"out": str(tmp_path)}))
     assert not list(tmp_path.iterdir())
 
 
@@ -150,9 +150,9 @@ def test_costs_of_a_method_that_never_answered():
 
 def test_the_headline_compares_with_the_baselines_that_ran():
     signs = dict.fromkeys(USERS, "+")
-    dumps = [*runs({"rag": {**signs, "u0": "-"}, "icl": {**signs, "u0": "-", "u1": "-", "u2": "-"}}), hydra_run()]
+    records = [*runs({"rag": {**signs, "u0": "-"}, "icl": {**signs, "u0": "-", "u1": "-", "u2": "-"}}), hydra_run()]
 
-    default, narrowed = score(dumps), score(dumps, baselines=["dpl", "icl"])
+    default, narrowed = score(records), score(records, baselines=["dpl", "icl"])
 
     assert default.tasks[0].headline.chosen == {"rag": 5}
     assert default.headline.relative.value == pytest.approx(6 / 5 - 1)
@@ -165,23 +165,23 @@ def test_the_headline_compares_with_the_baselines_that_ran():
 def test_a_headline_is_the_mean_over_tasks_and_tasks_are_resampled_apart():
     other = Task(name="other", kind="classification", labels=TAGS.labels)
     halves = {user: "+" if place < 3 else "-" for place, user in enumerate(USERS)}
-    dumps = [dump for task in (TAGS, other) for dump in (*runs({"rag": halves}, task), hydra_run(task=task))]
+    records = [record for task in (TAGS, other) for record in (*runs({"rag": halves}, task), hydra_run(task=task))]
 
-    outcome = score(dumps)
+    result = score(records)
 
-    first, second = (task.headline.relative for task in outcome.tasks)
-    assert outcome.headline.relative.value == pytest.approx((first.value + second.value) / 2)
-    widths = [found.high - found.low for found in (first, second, outcome.headline.relative)]
+    first, second = (task.headline.relative for task in result.tasks)
+    assert result.headline.relative.value == pytest.approx((first.value + second.value) / 2)
+    widths = [found.high - found.low for found in (first, second, result.headline.relative)]
     # The same resamples for both would make the mean as wide as each.
     assert widths[2] < min(widths[:2])
 
 
 def test_a_comparison_without_hydra_has_no_headline():
-    outcome = score(runs({"rag": {"a": "+"}, "zero-shot": {"a": "-"}}))
+    result = score(runs({"rag": {"a": "+"}, "zero-shot": {"a": "-"}}))
 
-    assert outcome.headline is None
-    assert (outcome.tasks[0].headline, outcome.tasks[0].gains, outcome.tasks[0].by_candidates) == (None, (), ())
-    assert outcome.tasks[0].fates["rag"].better == 1
+    assert result.headline is None
+    assert (result.tasks[0].headline, result.tasks[0].gains, result.tasks[0].by_candidates) == (None, (), ())
+    assert result.tasks[0].fates["rag"].better == 1
 
 
 def test_calibration_is_of_ten_bins_of_equal_counts():
@@ -205,17 +205,17 @@ def test_calibration_of_few_or_extreme_judgements():
 
 def test_there_must_be_runs_and_queries():
     with pytest.raises(HydraError, match="no runs to score"):
-        score_dumps([])
+        score_runs([])
     with pytest.raises(HydraError, match="task tags: the runs on split dev have no queries"):
-        score_dumps([run("rag", [])])
+        score_runs([run("rag", [])])
 
 
 def test_a_kind_of_task_without_metrics_is_named():
     odes = Task(name="odes", kind="poetry")
-    dump = Dump(odes, "dev", "zero-shot", 0, (row(asked("a", "q"), "roses"),))
+    record = RunRecord(odes, "dev", "zero-shot", 0, (row(asked("a", "q"), "roses"),))
 
     with pytest.raises(HydraError, match='task "odes": there are no metrics for kind "poetry"'):
-        score_dumps([dump])
+        score_runs([record])
 
 
 def test_hydras_failed_answers_leave_nothing_to_choose_among():
@@ -223,8 +223,8 @@ def test_hydras_failed_answers_leave_nothing_to_choose_among():
     failed = run("hydra", [row(known, None)])
     empty = run("hydra", [row(known, "")])
 
-    for dump in (failed, empty):
-        (task,) = score([dump]).tasks
+    for record in (failed, empty):
+        (task,) = score([record]).tasks
         assert task.missing == {"hydra": 1, "majority-vote": 1, "random-candidate": 1, "best-candidate": 1}
     assert failed.rows[0].answer is None
     assert isinstance(empty.rows[0].answer, Answer)

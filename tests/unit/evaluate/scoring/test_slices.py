@@ -1,10 +1,10 @@
-from made_runs import RIGHT, WRONG, asked, board, row, run
+from made_runs import RIGHT, WRONG, asked, row, run, scoreboard
 
 from hydra_ray.evaluate.scoring.slices import slices_of
 
 
 def slices(*rows):
-    return {(one.by, one.name): one for one in slices_of(board([run("rag", rows)]))}
+    return {(one.by, one.name): one for one in slices_of(scoreboard([run("rag", rows)]))}
 
 
 def test_queries_are_sliced_by_length_of_history():

@@ -7,7 +7,7 @@ from torch.testing import assert_close
 from hydra_ray.learn.base import shared_parts as commons
 from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.heads import common
 from hydra_ray.records import UserKey
 
@@ -40,7 +40,7 @@ def taught(count, groups=4):
 
 def group(user, best, film):
     decisions = tuple((label, f"film {film}", ()) for label in LABELS)
-    return Group(ExampleKey.of_item(user, str(film)), decisions, tuple(float(label == best) for label in LABELS))
+    return RankingGroup(ExampleKey.of_item(user, str(film)), decisions, tuple(float(label == best) for label in LABELS))
 
 
 def parts(scorer):

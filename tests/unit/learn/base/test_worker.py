@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from hydra_ray.learn.base.worker import Trainee, _optimizer, collate, group_rows
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
@@ -95,7 +95,7 @@ def test_single_weights_learn_ten_times_as_fast_and_do_not_decay(tiny_encoder):
 
 
 def test_groups_of_which_nothing_is_known_have_priors_of_zero():
-    told = Group(
+    told = RankingGroup(
         ExampleKey("t", "b", "q", pseudo=False),
         (("funny", "a film", ()), ("scary", "a film", ())),
         (1.0, 0.0),

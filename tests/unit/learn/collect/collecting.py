@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from defaults import prompter, recipe
 
-from hydra_ray.learn.collect.labeler import Asker
+from hydra_ray.learn.collect.labeler import Labeler
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
-from hydra_ray.learn.collect.requests import Questions
+from hydra_ray.learn.collect.requests import RequestWriter
 from hydra_ray.records import ChatRequest
 from hydra_ray.steps.generate.failures import FailureLog
 
 # One request for all candidates, so that every call and vote can be counted.
-RECIPE = recipe(greedy=False, shots=2, candidates=4, temperature=0.9, evidence=3, seed=7)
+RECIPE = recipe(greedy=False, shots=2, candidates=4, temperature=0.9, history_answers=3, seed=7)
 
 
 def answers(request: ChatRequest):
@@ -23,14 +23,14 @@ def answers(request: ChatRequest):
     return ["Comedy."] if "a robot falls" in request.messages[0].content and len(request.messages) > 1 else ["drama"]
 
 
-def run(units, llm, store, task, items=2, seen=None, first=None):
+def run(examples, llm, store, task, items=2, seen=None, first=None):
     """A collection in this process: each unit is asked when the one before it is recorded."""
-    asker, questions = Asker(llm, task), Questions(prompter(task), RECIPE, items)
-    todo = left_to_ask(units, store)
-    told = ((place, asyncio.run(asker(questions(unit)))) for place, unit in enumerate(todo))
-    report = CollectReport(kept=len(units) - len(todo))
+    asker, questions = Labeler(llm, task), RequestWriter(prompter(task), RECIPE, items)
+    todo = left_to_ask(examples, store)
+    feedback = ((place, asyncio.run(asker(questions(example)))) for place, example in enumerate(todo))
+    report = CollectReport(kept=len(examples) - len(todo))
     log = FailureLog(0.5, answered_before=report.kept)
-    return record(todo, told, store, report, (seen if seen is not None else []).append, log, first)
+    return record(todo, feedback, store, report, (seen if seen is not None else []).append, log, first)
 
 
 def timeless(report):
@@ -43,4 +43,4 @@ def asked_texts(llm):
 
 
 def keys(rows):
-    return [row.unit_id for row in rows]
+    return [row.example_id for row in rows]

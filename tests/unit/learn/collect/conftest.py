@@ -1,7 +1,7 @@
 import pytest
 
 from hydra_ray.learn.collect import report as collect
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.steps.generate import failures
 
@@ -18,16 +18,16 @@ def store(tmp_path):
 
 
 @pytest.fixture
-def unit(query, item):
+def example(query, item):
     history = (item("a dog", "sci-fi"), item("a robot falls", "comedy"), item("a robot in love", "drama"))
-    return Unit(query("a robot falls in love"), "comedy", history, pseudo=True)
+    return Example(query("a robot falls in love"), "comedy", history, pseudo=True)
 
 
 @pytest.fixture
-def units(query, item):
+def examples(query, item):
     """Five queries of three users, each with one item of history."""
     owners = ["ann", "bob", "ann", "carl", "bob"]
     return [
-        Unit(query(f"film {number}", user=owner), "comedy", (item("an old film", "drama"),), pseudo=False)
+        Example(query(f"film {number}", user=owner), "comedy", (item("an old film", "drama"),), pseudo=False)
         for number, owner in enumerate(owners)
     ]

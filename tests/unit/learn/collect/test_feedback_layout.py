@@ -8,11 +8,11 @@ import pytest
 
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.worker import group_rows
-from hydra_ray.learn.collect.labeler import Told
-from hydra_ray.learn.collect.plan import pseudo_unit
-from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow, UnitRow
+from hydra_ray.learn.collect.labeler import CollectedFeedback
+from hydra_ray.learn.collect.plan import pseudo_example
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, ExampleRow, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.examples.training_data import teaching
+from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
@@ -108,7 +108,7 @@ def dataset():
     return Dataset((ann, bob), {"q1": "comedy", "q2": "drama"})
 
 
-@pytest.mark.parametrize("kind", [RerankerRow, AdapterRow, UnitRow])
+@pytest.mark.parametrize("kind", [RerankerRow, AdapterRow, ExampleRow])
 def test_rows_are_the_columns_that_were_written(settings, kind):
     written = pq.read_table(settings.feedback_dir / f"00000.{kind.NAME}.parquet").to_pylist()
     # By user and query, and of one query as they stand in the file.
@@ -128,13 +128,15 @@ def test_a_row_says_whose_it_is_and_whether_its_query_is_an_item_asked_again(set
 
 def test_what_is_written_now_has_the_same_columns(settings, dataset, tmp_path):
     before = FeedbackStore(settings.feedback_dir)
-    unit = pseudo_unit(dataset.users[0], 2)
-    told = Told(before.read(RerankerRow), before.read(AdapterRow), failed=Counter({Failure("refused", "no"): 2}))
-    FeedbackStore(tmp_path / "now").write(0, [(unit, told)])
+    example = pseudo_example(dataset.users[0], 2)
+    feedback = CollectedFeedback(
+        before.read(RerankerRow), before.read(AdapterRow), failed=Counter({Failure("refused", "no"): 2})
+    )
+    FeedbackStore(tmp_path / "now").write(0, [(example, feedback)])
     for name, columns in FILES.items():
         found = pq.read_table(tmp_path / "now" / f"00000.{name}.parquet")
         assert found.schema == schema(columns)
-    assert FeedbackStore(tmp_path / "now").read(UnitRow) == [UnitRow("acme", "ann", "f2@pseudo", 2)]
+    assert FeedbackStore(tmp_path / "now").read(ExampleRow) == [ExampleRow("acme", "ann", "f2@pseudo", 2)]
     for kind in (RerankerRow, AdapterRow):
         assert FeedbackStore(tmp_path / "now").read(kind) == before.read(kind)
 
@@ -145,11 +147,11 @@ def test_what_was_finished_is_not_asked_again(settings):
 
 
 def test_it_teaches_what_it_taught(settings, dataset):
-    told = teaching(settings, TASK, dataset, None)
-    found = {role: {user.key.user: told.groups(role, user) for user in dataset.users} for role in ROLES}
+    feedback = load_training_data(settings, TASK, dataset, None)
+    found = {role: {user.key.user: feedback.groups(role, user) for user in dataset.users} for role in ROLES}
     assert [group.scores for group in found[RERANKER]["ann"]] == [(0.0, 1.0), pytest.approx((0.1, 0.7))]
     assert [group.scores for group in found[ADAPTER]["ann"]][-1] == pytest.approx((0.1, 1.0, 0.7))
     # Heads whose marks are the same are not fitted again, nor is a base's training begun anew on the same groups.
-    marks = {role: [told.mark(role, user) for user in dataset.users] for role in ROLES}
+    marks = {role: [feedback.mark(role, user) for user in dataset.users] for role in ROLES}
     rows = {role: group_rows([one for own in found[role].values() for one in own], [ANN, BOB]) for role in ROLES}
     assert (marks, {role: fingerprint(rows[role]) for role in ROLES}) == (MARKS, GROUP_DIGESTS)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.learn.collect.labeler import Told
-from hydra_ray.learn.collect.plan import Unit
-from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow, UnitRow
+from hydra_ray.learn.collect.labeler import CollectedFeedback
+from hydra_ray.learn.collect.plan import Example
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, ExampleRow, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import Query, UserKey
 
@@ -36,29 +36,29 @@ def store(tmp_path_factory):
 
 @given(reranker=st.lists(reranker_rows, max_size=4), adapter=st.lists(adapter_rows, max_size=4))
 def test_any_rows_come_back_from_disk_and_from_another_process(store, reranker, adapter):
-    told = Told(reranker, adapter)
-    unit = Unit(Query("q", ANN, "a film"), "drama", (), pseudo=False)
-    store.write(0, [(unit, told)])
+    feedback = CollectedFeedback(reranker, adapter)
+    example = Example(Query("q", ANN, "a film"), "drama", (), pseudo=False)
+    store.write(0, [(example, feedback)])
     for written in (reranker, adapter):
         for kind in {type(row) for row in written}:
-            assert store.read(kind) == sorted(written, key=lambda row: row.unit_id)
-    assert store.read(UnitRow) == [UnitRow("acme", "ann", "q", 0)]
-    assert Told.from_json(json.loads(json.dumps(told.to_json()))) == told
+            assert store.read(kind) == sorted(written, key=lambda row: row.example_id)
+    assert store.read(ExampleRow) == [ExampleRow("acme", "ann", "q", 0)]
+    assert CollectedFeedback.from_json(json.loads(json.dumps(feedback.to_json()))) == feedback
 
 
 @given(user=st.builds(UserKey, texts, texts), item=ids)
 def test_an_item_asked_again_is_known_by_its_own_id(user, item):
     key = ExampleKey.of_item(user, item)
-    assert (key.owner, key.pseudo, key.item_id, key.evidence_id) == (user, True, item, item)
+    assert (key.owner, key.pseudo, key.item_id, key.observation_id) == (user, True, item, item)
     assert key.query_id == f"{item}@pseudo", "seeds and answers that are kept hang on it"
     assert ExampleKey.of_bare_id(user, key.query_id) == key
 
 
 @given(query=ids)
 def test_a_real_query_is_no_item_whatever_its_id_ends_with(query):
-    key = Unit(Query(query, ANN, "a film"), "drama", (), pseudo=False).key
+    key = Example(Query(query, ANN, "a film"), "drama", (), pseudo=False).key
     assert (key.query_id, key.pseudo, key.item_id) == (query, False, None)
-    assert key.evidence_id == f"{query}@query", "it may have the id of an item"
+    assert key.observation_id == f"{query}@query", "it may have the id of an item"
 
 
 @pytest.mark.parametrize(

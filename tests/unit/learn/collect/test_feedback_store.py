@@ -17,9 +17,9 @@ def test_no_feedback_is_empty(store):
 
 
 def test_feedback_of_other_settings_is_refused_and_named(store):
-    asked_with = {"generator.model": "m", "method.shots": 4, "method.greedy": True}
-    store.keep_to(asked_with)
-    store.keep_to(asked_with)
+    collection_settings = {"generator.model": "m", "method.shots": 4, "method.greedy": True}
+    store.keep_to(collection_settings)
+    store.keep_to(collection_settings)
     with pytest.raises(
         HydraError, match=r"\(method\.shots was 4 and is 2; method\.greedy was True and is False\): set"
     ):

@@ -4,9 +4,9 @@ import pytest
 import quirky_endpoint as quirky
 
 from hydra_ray.learn.collect.first_query import ask_first, with_less
-from hydra_ray.learn.collect.job import planned_units
-from hydra_ray.learn.collect.plan import Unit, calls_of
-from hydra_ray.learn.collect.setup import make_questions
+from hydra_ray.learn.collect.job import planned_examples
+from hydra_ray.learn.collect.plan import Example, calls_of
+from hydra_ray.learn.collect.setup import make_request_writer
 from hydra_ray.records import Dataset, Usage, User, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates, generator_identity, open_cache
 from hydra_ray.settings import parse_settings
@@ -35,21 +35,21 @@ def dataset(item):
     return Dataset((User(UserKey("default", "ann"), history),), {})
 
 
-def cost(units: list[Unit], settings) -> int:
-    return sum(calls_of(unit, 2, calls_for_candidates(settings)) for unit in units)
+def cost(examples: list[Example], settings) -> int:
+    return sum(calls_of(example, 2, calls_for_candidates(settings)) for example in examples)
 
 
 def test_a_plan_keeps_to_its_budget_where_samples_are_asked_one_by_one(server, settings_of, dataset, tag_task):
     settings = settings_of("n1")
-    before = planned_units(settings, dataset)
+    before = planned_examples(settings, dataset)
     spent = ask_first(settings, tag_task, before)
     assert spent.calls == len(server.asked["n1"]) == 1 + 7
-    after = planned_units(settings, dataset)
+    after = planned_examples(settings, dataset)
     assert 0 < len(after) < len(before)
     assert after == before[: len(after)], "what is dropped stands at the end"
     assert cost(after, settings) <= 40 < cost(before, settings)
     # The collection finds the answers, and nothing is asked twice.
-    (several,) = (request for request in make_questions(settings, tag_task)(after[0]).several if request.n > 1)
+    (several,) = (request for request in make_request_writer(settings, tag_task)(after[0]).several if request.n > 1)
     assert ask_key(generator_identity(settings), several) in open_cache(settings)
     assert ask_first(settings, tag_task, after) == Usage()
 
@@ -57,19 +57,19 @@ def test_a_plan_keeps_to_its_budget_where_samples_are_asked_one_by_one(server, s
 @pytest.mark.parametrize(("quirks", "max_calls"), [(["n1", "free"], None), (["n1", "none"], 0)])
 def test_nothing_is_asked_first_where_no_plan_depends_on_it(server, settings_of, dataset, tag_task, quirks, max_calls):
     settings = settings_of(*quirks, max_calls=max_calls)
-    assert ask_first(settings, tag_task, planned_units(settings, dataset)) == Usage()
+    assert ask_first(settings, tag_task, planned_examples(settings, dataset)) == Usage()
     assert "+".join(quirks) not in server.asked
 
 
 def test_what_fails_then_is_left_to_the_collection(server, settings_of, dataset, tag_task, caplog):
     settings = settings_of("nomodel")
-    assert ask_first(settings, tag_task, planned_units(settings, dataset)).calls == 1
+    assert ask_first(settings, tag_task, planned_examples(settings, dataset)).calls == 1
     assert "does not exist" in caplog.text
 
 
 def test_limits_hold_over_both(server, settings_of, dataset, tag_task):
     settings = settings_of("n1", "limited", calls=5)
-    spent = ask_first(settings, tag_task, planned_units(settings, dataset))
+    spent = ask_first(settings, tag_task, planned_examples(settings, dataset))
     assert spent.calls == len(server.asked["n1+limited"]) == 5
     assert with_less(settings, spent).generator.limits.calls == 0
     priced = settings_of("n1", calls=20, tokens=100, cost=1.0, price_in=1e6)

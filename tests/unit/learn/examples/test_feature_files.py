@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.features import encode_all, read_features, write_features
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import UserKey
@@ -63,7 +63,7 @@ def decisions(monkeypatch):
 def group(user, film, *labels, query="q", priors=()):
     decisions = tuple((label, film, ("drama", "comedy")) for label in labels)
     key = ExampleKey(*user, query, pseudo=False)
-    return Group(key, decisions, tuple(float(place == 0) for place in range(len(labels))), priors)
+    return RankingGroup(key, decisions, tuple(float(place == 0) for place in range(len(labels))), priors)
 
 
 def test_a_file_that_names_queries_instead_of_items_reads_the_same(folder):
@@ -73,7 +73,7 @@ def test_a_file_that_names_queries_instead_of_items_reads_the_same(folder):
     table = pq.read_table(folder / "before.parquet").drop_columns("evidence_ids")
     pq.write_table(table.append_column("queries", pa.array([["f1@pseudo", "q"]])), folder / "before.parquet")
     ((key, found),) = read_features(folder / "before.parquet")
-    assert (key, found.evidence_ids, found.sizes.tolist()) == (ANN, ("f1", "q@query"), [2, 1])
+    assert (key, found.observation_ids, found.sizes.tolist()) == (ANN, ("f1", "q@query"), [2, 1])
 
 
 @given(users=st.lists(st.tuples(st.builds(UserKey, texts, texts), any_features()), max_size=5))
@@ -84,7 +84,7 @@ def test_any_features_come_back_as_they_were_in_the_users_order(folder, users):
     for (_, found), (_, written) in zip(read, users, strict=True):
         for name in TENSORS:
             assert_close(getattr(found, name), getattr(written, name), atol=0, rtol=0)
-        assert found.evidence_ids == written.evidence_ids
+        assert found.observation_ids == written.observation_ids
 
 
 def test_more_users_than_a_block_come_back(folder, scorer):
@@ -124,7 +124,7 @@ def test_features_are_of_each_users_own_groups(scorer):
         assert_close(features.z, z.half(), atol=2e-3, rtol=2e-3)
         assert features.sizes.tolist() == [len(one.decisions) for one in own]
         assert features.scores.tolist() == [score for one in own for score in one.scores]
-        assert features.evidence_ids == tuple(f"{one.key.query_id}@query" for one in own)
+        assert features.observation_ids == tuple(f"{one.key.query_id}@query" for one in own)
 
 
 def test_what_is_not_known_of_a_group_is_zero_and_what_cannot_be_chosen_stays_so(scorer, tmp_path):

@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 from defaults import own_answer_groups
 
-from hydra_ray.learn.collect.plan import Unit
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.examples import groups as made
-from hydra_ray.learn.examples.groups import AnswersOfOthers, Group
+from hydra_ray.learn.examples.groups import AnswersOfOthers, RankingGroup
 from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.records import UserKey
 from hydra_ray.tasks import TEXT_TASK, Task
@@ -48,7 +48,7 @@ def test_items_of_one_query_compete(tag_task):
         rerank_row("f", 0.0, query="q2", user="bob"),
     ]
     groups = feedback_groups(RERANKER, rows, tag_task, "listwise", seed=0)
-    assert groups[0] == Group(
+    assert groups[0] == RankingGroup(
         rows[0].key,
         (("tag of a: input of a", "text of q1", ()), ("tag of b: input of b", "text of q1", ())),
         (1.0, 0.0),
@@ -122,9 +122,9 @@ def test_free_texts_of_the_llm_are_all_known_by_their_votes():
     assert group.priors == pytest.approx((math.log(1.1 / 4.1), math.log(2.1 / 4.1), math.log(1.1 / 4.1)))
 
 
-def test_of_answers_that_no_llm_was_asked_for_nothing_is_known(tag_task, unit, others):
-    groups = [*own_answer_groups([unit], tag_task, 0, None), *own_answer_groups([unit], TEXT_TASK, 0, others)]
-    assert [(group.priors, group.key) for group in groups] == [((), unit.key)] * 2
+def test_of_answers_that_no_llm_was_asked_for_nothing_is_known(tag_task, example, others):
+    groups = [*own_answer_groups([example], tag_task, 0, None), *own_answer_groups([example], TEXT_TASK, 0, others)]
+    assert [(group.priors, group.key) for group in groups] == [((), example.key)] * 2
 
 
 def test_of_many_labels_fifteen_are_drawn_for_each_query():
@@ -159,9 +159,9 @@ def test_candidates_that_are_equally_good_or_absent_tell_nothing():
 
 
 @pytest.fixture
-def unit(query, item):
+def example(query, item):
     history = (item("a robot falls", "sci-fi"), item("a king weeps", "drama"), item("a robot weeps", "drama"))
-    return Unit(query("a robot falls in love"), "drama", history, pseudo=False)
+    return Example(query("a robot falls in love"), "drama", history, pseudo=False)
 
 
 @pytest.fixture
@@ -175,37 +175,37 @@ def others(item):
     )
 
 
-def test_without_calls_the_users_own_answer_beats_other_labels(tag_task, unit):
-    (group,) = own_answer_groups([unit], tag_task, 0, None)
+def test_without_calls_the_users_own_answer_beats_other_labels(tag_task, example):
+    (group,) = own_answer_groups([example], tag_task, 0, None)
     assert answers(group) == {"drama": 1, "comedy": 0, "dark comedy": 0, "sci-fi": 0}
     assert group.decisions[0] == ("drama", "a robot falls in love", ("sci-fi", "drama", "drama"))
 
 
-def test_without_calls_the_adapter_reads_as_much_history_as_the_method_has_it_read(tag_task, unit):
-    (group,) = own_answer_groups([unit], tag_task, 0, None, most_evidence=1)
+def test_without_calls_the_adapter_reads_as_much_history_as_the_method_has_it_read(tag_task, example):
+    (group,) = own_answer_groups([example], tag_task, 0, None, most_history_answers=1)
     assert group.decisions[0] == ("drama", "a robot falls in love", ("sci-fi",))
 
 
 def test_without_calls_a_near_rating_is_not_all_wrong(query):
-    (group,) = own_answer_groups([Unit(query("a review"), "4", (), pseudo=True)], STARS, 0, None)
+    (group,) = own_answer_groups([Example(query("a review"), "4", (), pseudo=True)], STARS, 0, None)
     assert answers(group) == {"4": 1, "1": 0.25, "2": 0.5, "3": 0.75, "5": 0.75}
 
 
-def test_without_calls_free_text_competes_with_other_peoples_answers(unit, others):
-    (group,) = own_answer_groups([unit], TEXT_TASK, 0, others)
+def test_without_calls_free_text_competes_with_other_peoples_answers(example, others):
+    (group,) = own_answer_groups([example], TEXT_TASK, 0, others)
     assert answers(group) == {"drama": 1, "Love, Robot": 0, "Fallen": 0, "Meow": 0}
 
 
-def test_another_persons_equal_answer_does_not_spoil_the_users_own(unit, item):
+def test_another_persons_equal_answer_does_not_spoil_the_users_own(example, item):
     # ROUGE knows Latin words only, so this answer scores 0 even against itself.
     equal = AnswersOfOthers([(BOB, [item("a robot falls", "爱"), item("a robot in love", "love")])])
-    (group,) = own_answer_groups([Unit(unit.query, "爱", unit.history, pseudo=False)], TEXT_TASK, 0, equal)
+    (group,) = own_answer_groups([Example(example.query, "爱", example.history, pseudo=False)], TEXT_TASK, 0, equal)
     assert answers(group) == {"爱": 1, "love": 0}
 
 
 def test_a_user_without_history_teaches_the_adapter_all_the_same(tag_task, query):
-    unit = Unit(query("a film"), "drama", (), pseudo=True)
-    assert len(own_answer_groups([unit], tag_task, 0, None)) == 1
+    example = Example(query("a film"), "drama", (), pseudo=True)
+    assert len(own_answer_groups([example], tag_task, 0, None)) == 1
 
 
 def test_answers_of_others_are_others_distinct_and_nearest_first(query, others):

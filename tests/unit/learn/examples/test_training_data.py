@@ -3,11 +3,11 @@ from dataclasses import replace
 import pytest
 from defaults import SETTINGS
 
-from hydra_ray.learn.collect.labeler import Told
-from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.collect.labeler import CollectedFeedback
+from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.examples.training_data import FeedbackRows, Teaching, teaching
+from hydra_ray.learn.examples.training_data import FeedbackRows, TrainingData, load_training_data
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
@@ -50,7 +50,7 @@ def data(ann):
 def told(data, tag_task):
     """No feedback and no golds: history alone."""
     base, method = SETTINGS.base, SETTINGS.method
-    return Teaching(
+    return TrainingData(
         tag_task,
         data,
         rows=FeedbackRows({}, {}),
@@ -62,7 +62,7 @@ def told(data, tag_task):
         retriever=method.retriever,
         ranked_by=method.retriever,
         embed=None,
-        evidence=method.evidence,
+        history_answers=method.evidence,
         unsaid=all_compete(tag_task, method.allowed_answers),
         stemmer=method.stemmer,
     )
@@ -213,19 +213,22 @@ def test_the_mark_changes_with_the_task(told, ann, tag_task):
 def settings(tmp_path, data):
     """Settings of a run with feedback on two items of ann and one of bob."""
     settings = parse_settings({"out": str(tmp_path), "seed": 3, "users": "dev", "feedback": {"own_answers": 5}})
-    units = [pseudo_unit(data.users[0], 0), pseudo_unit(data.users[0], 1), pseudo_unit(data.users[1], 1)]
+    examples = [pseudo_example(data.users[0], 0), pseudo_example(data.users[0], 1), pseudo_example(data.users[1], 1)]
     owners = {user.key: user for user in data.users}
-    told = [(unit, Told(adapter=[adapt_row(owners[unit.query.user], unit.query.id)], reranker=[])) for unit in units]
+    told = [
+        (example, CollectedFeedback(adapter=[adapt_row(owners[example.query.user], example.query.id)], reranker=[]))
+        for example in examples
+    ]
     FeedbackStore(settings.feedback_dir).write(0, told)
     return settings
 
 
 def test_all_feedback_of_the_users_is_used_unless_told_which(settings, data, tag_task):
-    everything = teaching(settings, tag_task, data, None)
+    everything = load_training_data(settings, tag_task, data, None)
     assert {key: len(rows) for key, rows in everything.rows.adapter.items()} == {ANN: 2, BOB: 1}
-    of_ann = teaching(settings, tag_task, replace(data, users=data.users[:1]), None)
+    of_ann = load_training_data(settings, tag_task, replace(data, users=data.users[:1]), None)
     assert set(of_ann.rows.adapter) == {ANN}
-    some = teaching(settings, tag_task, data, [pseudo_unit(data.users[0], 1)])
+    some = load_training_data(settings, tag_task, data, [pseudo_example(data.users[0], 1)])
     assert [row.key.query_id for row in some.rows.adapter[ANN]] == ["ann-f9@pseudo"]
     assert BOB not in some.rows.adapter
     assert not everything.zero_call
@@ -233,12 +236,12 @@ def test_all_feedback_of_the_users_is_used_unless_told_which(settings, data, tag
 
 
 def test_no_units_means_no_calls_and_no_feedback(settings, data, tag_task):
-    told = teaching(settings, tag_task, data, [])
+    told = load_training_data(settings, tag_task, data, [])
     assert told.zero_call
     assert told.rows == FeedbackRows({}, {})
 
 
 @pytest.mark.parametrize(("users", "with_golds"), [("dev", False), ("train", True)])
 def test_answers_of_real_queries_are_of_training_users_only(settings, data, tag_task, users, with_golds):
-    told = teaching(settings.model_copy(update={"users": users}), tag_task, data, None)
+    told = load_training_data(settings.model_copy(update={"users": users}), tag_task, data, None)
     assert (told.with_golds, told.loss, told.seed, told.own_answers) == (with_golds, "listwise", 3, 5)

@@ -5,9 +5,9 @@ from torch.testing import assert_close
 
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.examples.groups import Group
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.learn.heads import fitter as head_fit
-from hydra_ray.learn.heads.fitter import Choice, HeadFitter, fit_options
+from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter, fit_options
 from hydra_ray.models.heads import HEAD_KINDS, FitOptions
 from hydra_ray.models.heads.online import head_of
 from hydra_ray.models.losses import LOSSES
@@ -24,7 +24,7 @@ def settings(kind="lowrank", **changes):
 
 
 def fitter(model, fit, loss="listwise"):
-    return HeadFitter(model, lambda features: Choice(fit), loss)
+    return HeadFitter(model, lambda features: FitChoice(fit), loss)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_nobody_gets_nothing(model):
 
 def test_each_user_is_fitted_as_is_chosen_for_them(model, users):
     def choose(features):
-        return Choice(settings("bases"), 0.25) if len(features.sizes) > 1 else Choice(settings(rank=2))
+        return FitChoice(settings("bases"), 0.25) if len(features.sizes) > 1 else FitChoice(settings(rank=2))
 
     found = {one.user: one.head for one in HeadFitter(model, choose, "listwise")(users)}
     for key, own in users:
@@ -102,17 +102,17 @@ def test_a_posterior_comes_with_all_it_follows_from_by_item(model, users, loss):
     found = {one.user: one for one in fitter(model, fit, loss)(users)}
     for key, own in users:
         one = found[key]
-        assert list(one.evidence) == [f"item {number}" for number in range(len(own.sizes))]
+        assert list(one.observations) == [f"item {number}" for number in range(len(own.sizes))]
         # float16, over 16 bases, what the delta is added to and the score.
-        assert [len(told) for told in one.evidence.values()] == [size * 18 * 2 for size in own.sizes.tolist()]
-        again = head_of(list(one.evidence.values()), 16, loss, one.head.about)
+        assert [len(told) for told in one.observations.values()] == [size * 18 * 2 for size in own.sizes.tolist()]
+        again = head_of(list(one.observations.values()), 16, loss, one.head.about)
         assert_close(again.tensors, one.head.tensors, atol=0, rtol=0)
         assert one.head.about == {"pull": 0.2, "temperature": 0.3}
 
 
 @pytest.mark.parametrize("kind", ["lowrank", "dense", "facets"])
 def test_other_heads_come_without_evidence(model, users, kind):
-    assert [one.evidence for one in fitter(model, settings(kind))(users[:2])] == [{}, {}]
+    assert [one.observations for one in fitter(model, settings(kind))(users[:2])] == [{}, {}]
 
 
 def likes(user, best, films=3):
@@ -120,7 +120,7 @@ def likes(user, best, films=3):
     scores = tuple(float(label == best) for label in LABELS)
     texts = [tuple((label, f"film {number}", ()) for label in LABELS) for number in range(films)]
     key = ExampleKey.of_item(user, "a film")
-    return [Group(key, decisions, scores) for decisions in texts]
+    return [RankingGroup(key, decisions, scores) for decisions in texts]
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))

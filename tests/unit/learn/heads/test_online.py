@@ -7,13 +7,13 @@ import torch
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.heads.feedback_events import Verdict, verdict_group
-from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
+from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -34,7 +34,7 @@ def learner(store, judging, tag_task):
 
 
 def accepted(number, label="drama", **more):
-    return Verdict(f"item-{number}", f"a film about {number} heists", "accepted", label, LABELS, **more)
+    return FeedbackEvent(f"item-{number}", f"a film about {number} heists", "accepted", label, LABELS, **more)
 
 
 def head(store, user=ANN, role="adapter", version="v1"):
@@ -47,9 +47,9 @@ def logits(judging, head, film="a film about two heists"):
 
 def fit(judging, task, user, verdicts):
     """The head that a fit of nothing but these verdicts gives."""
-    groups = [verdict_group(user, verdict, (), task, BASES.seed) for verdict in verdicts]
+    groups = [event_group(user, event, (), task, BASES.seed) for event in verdicts]
     features = encode_all(judging, [groups])[0]
-    (fitted,) = HeadFitter(judging.heads, lambda _: Choice(BASES.fit), BASES.base.loss)([(user, features)])
+    (fitted,) = HeadFitter(judging.heads, lambda _: FitChoice(BASES.fit), BASES.base.loss)([(user, features)])
     return fitted
 
 
@@ -67,11 +67,11 @@ def test_the_first_feedback_makes_a_head_that_prefers_what_was_accepted(learner,
 
 def test_the_head_is_what_fitting_all_verdicts_gives(learner, store, judging, tag_task):
     verdicts = [accepted(1), accepted(2, "comedy"), accepted(3)]
-    assert [learner.learn(ANN, verdict, ()).head for verdict in verdicts] == ["created", "updated", "updated"]
+    assert [learner.learn(ANN, event, ()).head for event in verdicts] == ["created", "updated", "updated"]
     fitted = fit(judging, tag_task, ANN, verdicts)
     same(head(store), fitted.head)
-    with store.updating_evidence(ANN, "v1", "adapter") as update:
-        assert update.all() == list(fitted.evidence.values())
+    with store.updating_observations(ANN, "v1", "adapter") as update:
+        assert update.all() == list(fitted.observations.values())
 
 
 def test_forgetting_an_item_is_never_having_been_told(learner, store, judging, tag_task):
@@ -93,7 +93,7 @@ def test_a_head_without_evidence_goes(learner, store):
 def test_a_fitted_head_goes_on_with_its_own_numbers(learner, store, judging, tag_task):
     fitted = fit(judging, tag_task, ANN, [accepted(1)])
     tuned = Head("bases", fitted.head.tensors, {"pull": 1.0, "temperature": 0.3, "prior_weight": 0.25})
-    store.put_evidence("v1", "adapter", {ANN: fitted.evidence})
+    store.put_observations("v1", "adapter", {ANN: fitted.observations})
     store.put_heads("v1", "adapter", {ANN: tuned}, {ANN: "as it was fitted"})
     assert learner.learn(ANN, accepted(2), ()).head == "updated"
     assert head(store).about == tuned.about
@@ -103,14 +103,14 @@ def test_a_fitted_head_goes_on_with_its_own_numbers(learner, store, judging, tag
 def test_forgetting_reaches_every_role_and_version_that_was_told(learner, store, judging, tag_task):
     fitted = fit(judging, tag_task, ANN, [accepted(1), accepted(2)])
     for version, role in (("v1", "reranker"), ("v0", "adapter")):
-        store.put_evidence(version, role, {ANN: fitted.evidence, BOB: fitted.evidence})
+        store.put_observations(version, role, {ANN: fitted.observations, BOB: fitted.observations})
         store.put_heads(version, role, {ANN: fitted.head, BOB: fitted.head})
     assert learner.forget(ANN, "item-2") == Forgotten(True, {"reranker": "updated", "adapter": "unchanged"})
     alone = fit(judging, tag_task, ANN, [accepted(1)])
     same(head(store, role="reranker"), alone.head)
     same(head(store, version="v0"), alone.head)
     same(head(store, BOB, "reranker"), fitted.head)
-    assert store.told_by(ANN, "item-2") == []
+    assert store.observed_by(ANN, "item-2") == []
 
 
 def test_a_verdict_of_the_same_id_takes_the_place_of_the_former(learner, store, judging, tag_task):
@@ -121,7 +121,7 @@ def test_a_verdict_of_the_same_id_takes_the_place_of_the_former(learner, store, 
 
 
 def test_a_rejection_teaches_and_leaves_no_history(learner, store, judging):
-    rejected = Verdict("item-1", "a film about two heists", "rejected", "drama", LABELS)
+    rejected = FeedbackEvent("item-1", "a film about two heists", "rejected", "drama", LABELS)
     assert learner.learn(ANN, rejected, ()) == Learnt("created", True)
     assert store.history(ANN) == ()
     gained = logits(judging, head(store)) - logits(judging, None)
@@ -131,20 +131,20 @@ def test_a_rejection_teaches_and_leaves_no_history(learner, store, judging):
 
 def test_what_was_accepted_before_it_was_rejected_is_no_history_any_more(learner, store):
     learner.learn(ANN, accepted(1), ())
-    learner.learn(ANN, Verdict("item-1", "a film", "rejected", "drama", LABELS), ())
+    learner.learn(ANN, FeedbackEvent("item-1", "a film", "rejected", "drama", LABELS), ())
     assert store.history(ANN) == ()
 
 
 @pytest.mark.parametrize("said", ["accepted", "rejected"])
 def test_heads_of_other_kinds_wait_for_the_next_fit(learner, store, said):
     store.put_heads("v1", "adapter", {ANN: LOWRANK})
-    learnt = learner.learn(ANN, Verdict("item-1", "a film", said, "drama", LABELS), ())
+    learnt = learner.learn(ANN, FeedbackEvent("item-1", "a film", said, "drama", LABELS), ())
     assert learnt.head == {"accepted": "at_next_fit", "rejected": "unchanged"}[said]
     assert not learnt.learnt
     assert "lowrank" in learnt.note
     assert len(store.history(ANN)) == (said == "accepted")
     assert_close(head(store).tensors, LOWRANK.tensors)
-    assert store.told_by(ANN, "item-1") == []
+    assert store.observed_by(ANN, "item-1") == []
     if said == "accepted":
         assert learner.forget(ANN, "item-1") == Forgotten(True, {**SHARED, "adapter": "at_next_fit"})
 
@@ -158,7 +158,7 @@ def test_newcomers_get_a_head_only_where_settings_say_bases(store, judging, tag_
 
 def test_free_text_without_candidates_is_history_only(store, judging):
     learner = OnlineLearner(store, "v1", TEXT_TASK, judging, BASES)
-    learnt = learner.learn(ANN, Verdict("item-1", "a letter", "accepted", "Dear Bob"), ())
+    learnt = learner.learn(ANN, FeedbackEvent("item-1", "a letter", "accepted", "Dear Bob"), ())
     assert (learnt.head, learnt.learnt) == ("unchanged", False)
     assert "candidates" in learnt.note
     assert head(store) is None
@@ -167,9 +167,9 @@ def test_free_text_without_candidates_is_history_only(store, judging):
 
 def test_a_verdict_that_tells_nothing_takes_back_what_its_id_told_before(store, judging):
     learner = OnlineLearner(store, "v1", TEXT_TASK, judging, BASES)
-    learner.learn(ANN, Verdict("item-1", "a letter", "accepted", "Dear Bob", ("Hi",)), ())
+    learner.learn(ANN, FeedbackEvent("item-1", "a letter", "accepted", "Dear Bob", ("Hi",)), ())
     assert head(store) is not None
-    assert learner.learn(ANN, Verdict("item-1", "a letter", "accepted", "Dear Bob"), ()).head == "removed"
+    assert learner.learn(ANN, FeedbackEvent("item-1", "a letter", "accepted", "Dear Bob"), ()).head == "removed"
     assert head(store) is None
 
 
@@ -180,7 +180,7 @@ def test_what_fails_leaves_nothing_behind(learner, store, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         learner.learn(ANN, accepted(2), ())
     assert [item.id for item in store.history(ANN)] == ["item-1"]
-    assert store.told_by(ANN, "item-2") == []
+    assert store.observed_by(ANN, "item-2") == []
     assert_close(head(store).tensors, before.tensors, rtol=0, atol=0)
 
 
@@ -190,7 +190,7 @@ def test_feedback_of_many_at_the_same_time_does_not_mix_and_none_is_lost(learner
         jobs = [threads.submit(learner.learn, user, told[user][n], ()) for n in range(12) for user in told]
         assert all(job.result().learnt for job in jobs)
     for user, verdicts in told.items():
-        in_order = sorted(verdicts, key=lambda verdict: verdict.item_id)
+        in_order = sorted(verdicts, key=lambda event: event.item_id)
         same(head(store, user), fit(judging, tag_task, user, in_order).head)
         assert len(store.history(user)) == 12
 
@@ -202,10 +202,10 @@ def test_a_rejection_takes_back_what_peers_profiles_tell_of_the_item(learner, st
     for number in (1, 2):
         learner.learn(ANN, accepted(number), ())
     learner.learn(BOB, accepted(3), ())
-    with_hers = UserProfile("dpl", "Ann liked a film about 1 heists.", ProfileMark("how", "what", 1), (ANN,))
+    with_hers = UserProfile("dpl", "Ann liked a film about 1 heists.", ProfileFingerprint("how", "what", 1), (ANN,))
     store.put_profiles([(BOB, with_hers)])
-    learner.learn(ANN, Verdict("item-9", "a film about 9 heists", "rejected", "drama", LABELS), ())
+    learner.learn(ANN, FeedbackEvent("item-9", "a film about 9 heists", "rejected", "drama", LABELS), ())
     assert store.profile(BOB, "dpl") == with_hers, "nothing was told of an item that was not there"
-    learner.learn(ANN, Verdict("item-1", "a film about 1 heists", "rejected", "drama", LABELS), ())
+    learner.learn(ANN, FeedbackEvent("item-1", "a film about 1 heists", "rejected", "drama", LABELS), ())
     assert store.profile(BOB, "dpl") is None
     assert [item.id for item in store.history(ANN)] == ["item-2"]

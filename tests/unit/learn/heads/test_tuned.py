@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from hydra_ray.learn.heads.cohorts import Cohorts
-from hydra_ray.learn.heads.fitter import Choice
+from hydra_ray.learn.heads.fitter import FitChoice
 from hydra_ray.learn.heads.tuned import FALLBACK, CohortResult, Trial, TunedRole, load_tuned, save_tuned, tuned_file
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.records import HydraError
@@ -43,7 +43,7 @@ def test_a_cohort_too_small_to_tell_takes_what_is_used_for_everyone_or_the_setti
     tuned.results["1-all"] = result(used=False, lr=0.2)
     assert tuned.choose(user(1), fit).fit.lr == 0.1
     tuned.results[FALLBACK] = result(used=False, lr=0.1)
-    assert tuned.choose(user(1), fit) == tuned.choose(user(0), fit) == Choice(fit)
+    assert tuned.choose(user(1), fit) == tuned.choose(user(0), fit) == FitChoice(fit)
 
 
 def test_what_was_found_is_read_again_with_all_its_trials(tuned, tmp_path):

@@ -6,11 +6,11 @@ from hydra_ray.learn.profiles.job import ProfileReport, _keep
 from hydra_ray.learn.profiles.pipeline import Written
 from hydra_ray.records import User, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 DOWN = Written(failure=Failure("server", "HTTP 503"))
 REFUSED = Written(failure=Failure("filtered", "not this one"))
-GOOD = Written(UserProfile("pag", "likes dogs", ProfileMark("how", "what", 1)))
+GOOD = Written(UserProfile("pag", "likes dogs", ProfileFingerprint("how", "what", 1)))
 
 
 class Kept:

@@ -5,9 +5,9 @@ import pytest
 import yaml
 from rich.console import Console
 
-from hydra_ray.learn.collect.plan import pseudo_unit
+from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.tune import prompting as ask_search
-from hydra_ray.learn.tune.prompting import asked_table, search_asking
+from hydra_ray.learn.tune.prompting import prompt_table, search_prompts
 from hydra_ray.progress import SILENT
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.steps.generate import GenerateError
@@ -47,13 +47,13 @@ def llm(scripted, monkeypatch):
 def test_the_worse_half_is_given_up_round_by_round_within_the_calls(settings, search, llm, monkeypatch):
     asked = []
 
-    async def scores(way, units, generator, settings, task, log):
-        asked.append((way.retriever, way.shots, [unit.query.id for unit in units]))
-        return [way.shots / 10 + (way.retriever == "recent") / 100] * len(units)
+    async def scores(way, examples, generator, settings, task, log):
+        asked.append((way.retriever, way.shots, [example.query.id for example in examples]))
+        return [way.shots / 10 + (way.retriever == "recent") / 100] * len(examples)
 
     monkeypatch.setattr(ask_search, "_scores", scores)
     path = search(calls=60, shots=[0, 1, 2], retrievers=["bm25", "recent"])
-    ways = search_asking(settings, path, SILENT)
+    ways = search_prompts(settings, path, SILENT)
     assert [(way.retriever, way.shots) for way in ways][:2] == [("recent", 2), ("bm25", 2)]
     assert len(ways) == 5, "without shots retrievers do not differ"
     assert ways[0].out_at is None
@@ -63,12 +63,12 @@ def test_the_worse_half_is_given_up_round_by_round_within_the_calls(settings, se
     assert first_round[1:] == first_round[:-1], "all are asked the same"
     assert not set(first_round[0]) & set(asked[5][2]), "and something new in the next round"
     table = Console(record=True, width=120)
-    table.print(asked_table(ways))
+    table.print(prompt_table(ways))
     assert "round 3" in table.export_text()
 
 
 def test_each_way_shows_its_own_number_of_items_from_before_the_query(settings, search, llm):
-    search_asking(settings, search(calls=8, shots=[0, 3], retrievers=["recent"]), SILENT)
+    search_prompts(settings, search(calls=8, shots=[0, 3], retrievers=["recent"]), SILENT)
     assert llm.closed
     turns = {len(request.messages) for request in llm.requests}
     lengths = {sum(len(message.content) for message in request.messages) for request in llm.requests}
@@ -80,9 +80,9 @@ def test_each_way_shows_its_own_number_of_items_from_before_the_query(settings, 
 
 def test_a_search_that_cannot_be_made_names_what_is_wrong(settings, search):
     with pytest.raises(SettingsError, match="retrievers"):
-        search_asking(settings, search(retrievers=["magic"]), SILENT)
+        search_prompts(settings, search(retrievers=["magic"]), SILENT)
     with pytest.raises(SettingsError, match="calls"):
-        search_asking(settings, search(calls=0), SILENT)
+        search_prompts(settings, search(calls=0), SILENT)
 
 
 def test_people_who_share_an_item_are_each_shown_their_own_history(settings, search, llm, monkeypatch):
@@ -90,8 +90,8 @@ def test_people_who_share_an_item_are_each_shown_their_own_history(settings, sea
     one, other = dataset.users[:2]
     # The same newest item in both histories, as of a paper that two people wrote.
     shared = replace(other, history=(*other.history[:-1], one.history[-1]))
-    units = [pseudo_unit(user, len(user.history) - 1) for user in (one, shared)]
-    assert units[0].query.id == units[1].query.id
+    examples = [pseudo_example(user, len(user.history) - 1) for user in (one, shared)]
+    assert examples[0].query.id == examples[1].query.id
     shown = {}
     retrieve = RETRIEVERS["recent"]
 
@@ -100,8 +100,10 @@ def test_people_who_share_an_item_are_each_shown_their_own_history(settings, sea
         return retrieve(query, history, k)
 
     monkeypatch.setitem(RETRIEVERS, "recent", watched)
-    asyncio.run(ask_search._scores(ask_search.Way(2, "recent"), units, llm, settings, task, FailureLog(0.5)))
-    assert shown == {unit.query.user: unit.history for unit in units}
+    asyncio.run(
+        ask_search._scores(ask_search.PromptVariant(2, "recent"), examples, llm, settings, task, FailureLog(0.5))
+    )
+    assert shown == {example.query.user: example.history for example in examples}
 
 
 def failing(scripted, monkeypatch, fail):
@@ -120,7 +122,7 @@ def test_a_dead_endpoint_ranks_nothing(settings, search, scripted, monkeypatch):
 
     llm = failing(scripted, monkeypatch, die)
     with pytest.raises(UnfinishedError, match=r"answered none of the first 32 requests, the last with: HTTP 503"):
-        search_asking(settings, search(calls=400), SILENT)
+        search_prompts(settings, search(calls=400), SILENT)
     assert len(llm.requests) < 128 + 32
 
 
@@ -132,7 +134,7 @@ def test_one_request_that_fails_for_now_leaves_the_search_unfinished(settings, s
 
     llm = failing(scripted, monkeypatch, fail)
     with pytest.raises(UnfinishedError, match=r"1 requests were not answered: 1 server \(HTTP 503\)"):
-        search_asking(settings, search(calls=40), SILENT)
+        search_prompts(settings, search(calls=40), SILENT)
 
 
 def test_refusals_score_nothing_and_are_counted_apart(settings, search, scripted, monkeypatch):
@@ -143,14 +145,14 @@ def test_refusals_score_nothing_and_are_counted_apart(settings, search, scripted
 
     failing(scripted, monkeypatch, refuse_shots)
     path = search(calls=24, shots=[1, 4], retrievers=["recent"])
-    ways = search_asking(settings, path, SILENT)
+    ways = search_prompts(settings, path, SILENT)
     four = next(way for way in ways if way.shots == 4)
     # Who has no history is shown none, and is answered.
     refused = four.unanswered.total()
     assert 0 < refused <= len(four.scores)
     assert four.unanswered.keys() == {Failure("refused", "HTTP 400: [too] long")}
     console = Console(record=True, width=160)
-    console.print(asked_table(ways))
+    console.print(prompt_table(ways))
     told = console.export_text()
     assert f"{refused} refused" in told
     assert "[too] long" in told

@@ -9,7 +9,7 @@ from made_app import SAID
 
 from hydra_ray.records import UserKey
 from hydra_ray.serve import users
-from hydra_ray.store.types import ProfileMark, UserProfile
+from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 METHOD, LINE, KEYS = code_blocks("docs/extending.md", "## An HTTP endpoint")
 ANN = UserKey("zeta", "ann")
@@ -47,7 +47,7 @@ def test_the_endpoint_gives_the_profile_of_the_keys_tenants_user(app, item):
     for tenant in ("acme", "zeta"):
         key = UserKey(tenant, "ann")
         store.put_histories({key: [item("a", "b")]})
-        store.put_profiles([(key, UserProfile("pag", f"Likes {tenant}.", ProfileMark("h", "w", 1)))])
+        store.put_profiles([(key, UserProfile("pag", f"Likes {tenant}.", ProfileFingerprint("h", "w", 1)))])
     reply = profile(app)
     assert reply.status_code == 200
     assert reply.json() == {"object": "profile", "kind": "pag", "text": "Likes zeta.", "degraded": False}

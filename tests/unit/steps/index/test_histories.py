@@ -260,14 +260,14 @@ class Serving(RuleBasedStateMachine):
 
     @rule(user=users, item=items)
     def accept(self, user, item):
-        with self.store.updating_evidence(user, "v1", "adapter") as update:
+        with self.store.updating_observations(user, "v1", "adapter") as update:
             update.append_history(item)
         self.truth.setdefault(user, {}).pop(item.id, None)
         self.truth[user][item.id] = item
 
     @rule(user=users, name=ids)
     def reject(self, user, name):
-        with self.store.updating_evidence(user, "v1", "adapter") as update:
+        with self.store.updating_observations(user, "v1", "adapter") as update:
             assert update.delete_item(name) is (name in self.truth.get(user, {}))
         self.truth.get(user, {}).pop(name, None)
 

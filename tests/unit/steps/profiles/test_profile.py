@@ -8,7 +8,7 @@ from defaults import profile_rules
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.steps.profiles.profile import ProfileTools
 from hydra_ray.steps.profiles.prompts import ProfilePrompts
-from hydra_ray.steps.profiles.writer import KINDS, ProfileMarks, ProfileWriter, check_kind, cut_off
+from hydra_ray.steps.profiles.writer import KINDS, ProfileFingerprints, ProfileWriter, check_kind, cut_off
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 ANN = UserKey("acme", "ann")
@@ -94,7 +94,7 @@ def test_others_are_read_until_the_newest_item_that_is_seen(item):
 
 def test_a_mark_changes_with_all_that_a_profile_is_made_of(tag_task, history, item):
     def what(kind="dpl", seen=history, asked_at=None, others="16|0.4", **options):
-        return ProfileMarks(profile_rules(tag_task, others, **options))(kind, seen, asked_at).what
+        return ProfileFingerprints(profile_rules(tag_task, others, **options))(kind, seen, asked_at).what
 
     prompts = replace(ProfilePrompts(), summary="$differences, $history!")
     changed = replace(history[0], output="another")
@@ -118,14 +118,14 @@ def test_a_mark_changes_with_all_that_a_profile_is_made_of(tag_task, history, it
 
 def test_what_is_only_of_dpl_leaves_profiles_of_pag_alone(tag_task, history):
     def what(**options):
-        return ProfileMarks(profile_rules(tag_task, **options))("pag", history).what
+        return ProfileFingerprints(profile_rules(tag_task, **options))("pag", history).what
 
     assert what(peers=2, difference_words=7, prompts=replace(ProfilePrompts(), difference="$own $others")) == what()
     assert what(prompts=replace(ProfilePrompts(), classification="$history")) != what()
 
 
 def test_a_profile_is_out_of_date_when_history_grew_or_settings_changed(tag_task, history, item):
-    marks = ProfileMarks(profile_rules(tag_task, refresh_items=3))
+    marks = ProfileFingerprints(profile_rules(tag_task, refresh_items=3))
     mark = marks("pag", history)
     assert marks.is_fresh(mark, "pag", history)
     assert marks.is_fresh(mark, "pag", [*history, item("x"), item("y")])
@@ -133,5 +133,5 @@ def test_a_profile_is_out_of_date_when_history_grew_or_settings_changed(tag_task
     assert not marks.is_fresh(mark, "pag", history[:-1]), "an item was taken back"
     assert not marks.is_fresh(None, "pag", history)
     assert not marks.is_fresh(mark, "dpl", history)
-    other = ProfileMarks(profile_rules(tag_task, refresh_items=3, items=2))
+    other = ProfileFingerprints(profile_rules(tag_task, refresh_items=3, items=2))
     assert not other.is_fresh(mark, "pag", history)
