@@ -37,11 +37,11 @@ class Conversation(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    """One message as it is told to an LLM that has no tools; `fields_told` is whether it has anything to tell."""
+    """One message as it is told to an LLM that has no tools; `names` is whether it has anything to tell."""
 
     message: Message
     calls: bool
-    fields_told: bool
+    names: bool
 
 
 def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
@@ -58,8 +58,8 @@ def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
     turns = _turns(asked, dropped)
     answers = {name: _answer(fields, name, dropped) for name in preferred if fields.value(name) is not None}
     if len(answers) > 1:
-        fields_told = " and ".join(f'"{name}"' for name in answers)
-        raise fields.error(f"has {fields_told} of the fields that hold the answer. {fields.needs}")
+        names = " and ".join(f'"{name}"' for name in answers)
+        raise fields.error(f"has {names} of the fields that hold the answer. {fields.needs}")
     last = max((number for number, turn in enumerate(turns) if turn.message.role == "user"), default=-1)
     if last < 0 or not turns[last].message.content.strip():
         raise fields.error(f'has "messages" without a last one of the user with text. {fields.needs}')
@@ -81,9 +81,7 @@ def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
         dropped.add("text of the assistant before the answer not told")
     for reason in sorted(dropped):
         left_out.note(reason, fields.place)
-    return Conversation(
-        tuple(turn.message for turn in turns[:last] if turn.fields_told), turns[last].message.content, answer
-    )
+    return Conversation(tuple(turn.message for turn in turns[:last] if turn.names), turns[last].message.content, answer)
 
 
 def _layout(fields: Fields) -> tuple[Fields, tuple[str, ...]]:
@@ -127,7 +125,7 @@ def _turns(fields: Fields, dropped: set[str]) -> list[_Turn]:
         content = _content(message, dropped, may_lack=calls)
         # What the user said without words is kept until it is known not to be the question.
         if content is not None or role == "user":
-            turns.append(_Turn(Message(role, content or ""), calls, fields_told=content is not None))
+            turns.append(_Turn(Message(role, content or ""), calls, names=content is not None))
     return turns
 
 

@@ -87,7 +87,7 @@ def _stored(settings: Settings, task: Task) -> Dataset:
     return Dataset(tuple(users), pairs=task.pairs)
 
 
-def digest_of(users: Sequence[User], golds: Mapping[str, str]) -> str:
+def records_digest(users: Sequence[User], golds: Mapping[str, str]) -> str:
     """Changes whenever a record of these users or an answer does."""
     return records_fingerprint([sorted(golds.items()), *users])
 

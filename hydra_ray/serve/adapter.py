@@ -20,7 +20,7 @@ from hydra_ray.steps.adapt import AdaptRequest
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 
-Ask = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
+AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
 
 
 # As the reranker: two batches of 16 in flight.
@@ -40,7 +40,7 @@ class Adapter:
         self._learner = OnlineLearner(store, version, task, scorer, settings)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
-    async def __call__(self, asks: list[Ask]) -> list[Choice]:
+    async def __call__(self, asks: list[AdaptCall]) -> list[Choice]:
         """Best candidate first."""
         return await asyncio.to_thread(self._adapt, asks)
 
@@ -52,7 +52,7 @@ class Adapter:
         """Forgets an item of a user's history."""
         return await asyncio.to_thread(self._learner.forget, user, item_id)
 
-    def _adapt(self, asks: list[Ask]) -> list[Choice]:
+    def _adapt(self, asks: list[AdaptCall]) -> list[Choice]:
         heads = self._heads([key for *_, key in asks])
         ordered = self._step(
             [

@@ -16,7 +16,7 @@ from hydra_ray.steps.rerank import RerankRequest
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 
-Ask = tuple[Query, tuple[Ranked, ...], UserKey | None]
+RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
 
 
 # Two batches of 16 in flight, one computing while the next gathers; a longer queue would only time out.
@@ -33,11 +33,11 @@ class Reranker:
         self._step = RerankStep(Scorer.load(base_dir / RERANKER, precision), rank_weight)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
-    async def __call__(self, asks: list[Ask]) -> list[list[Ranked]]:
+    async def __call__(self, asks: list[RerankCall]) -> list[list[Ranked]]:
         """Most useful items first."""
         return await asyncio.to_thread(self._rerank, asks)
 
-    def _rerank(self, asks: list[Ask]) -> list[list[Ranked]]:
+    def _rerank(self, asks: list[RerankCall]) -> list[list[Ranked]]:
         heads = self._heads([key for *_, key in asks])
         return self._step(
             [RerankRequest(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]

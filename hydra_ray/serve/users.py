@@ -154,8 +154,8 @@ class UserEndpoints:
             # The message begins with the first wrong field.
             return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])
         try:
-            evidence = await self._evidence(Query(event.item_id, key, event.input))
-            learnt = await self._steps.learn(key, event, evidence)
+            history_answers = await self._history_answers(Query(event.item_id, key, event.input))
+            learnt = await self._steps.learn(key, event, history_answers)
         except StepError:
             # A time-out does not tell whether the work was done; with the id it can be done again.
             return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
@@ -190,7 +190,7 @@ class UserEndpoints:
         assert caller.user is not None, "a request that names a user is for nobody else"
         return caller.user
 
-    async def _evidence(self, query: Query) -> tuple[str, ...]:
+    async def _history_answers(self, query: Query) -> tuple[str, ...]:
         """Answers of retrieved history as the method reads them, but for the one that the feedback is about."""
         count = self._settings.method.evidence
         found = await self._steps.retrieve(query, count + 1, self._settings.method.retriever)

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-Ask = TypeVar("Ask")
+Item = TypeVar("Item")
 Reply = TypeVar("Reply")
 
 
-class MicroBatcher(Generic[Ask, Reply]):
+class MicroBatcher(Generic[Item, Reply]):
     """Makes an async call of a blocking batch function, which runs in a thread.
 
     While one batch runs the next calls gather; nobody waits for company. A batch that fails fails
@@ -21,13 +21,13 @@ class MicroBatcher(Generic[Ask, Reply]):
         max_batch_size: Most asks handed to `run` at once.
     """
 
-    def __init__(self, run: Callable[[Sequence[Ask]], Sequence[Reply]], max_batch_size: int) -> None:
+    def __init__(self, run: Callable[[Sequence[Item]], Sequence[Reply]], max_batch_size: int) -> None:
         self._run = run
         self._max_batch_size = max_batch_size
-        self._waiting: list[tuple[Ask, asyncio.Future[Reply]]] = []
+        self._waiting: list[tuple[Item, asyncio.Future[Reply]]] = []
         self._drainer: asyncio.Task[None] | None = None
 
-    async def __call__(self, ask: Ask) -> Reply:
+    async def __call__(self, ask: Item) -> Reply:
         future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((ask, future))
         if self._drainer is None or self._drainer.done():

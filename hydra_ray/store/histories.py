@@ -89,7 +89,7 @@ def append(db: Connection, key: UserKey, item: HistoryItem) -> None:
     old = _remove(db, key, known, item.id)
     if old is not None:
         known = known._replace(removed=known.removed + 1)
-        if _told(old) != _told(item):
+        if _content(old) != _content(item):
             profiles.forget(db, key)
     _insert(db, {key: known}, {key: [item]})
 
@@ -102,7 +102,7 @@ def remove(db: Connection, key: UserKey, item_id: str) -> bool:
     return old is not None
 
 
-def _told(item: HistoryItem) -> tuple[str, ...]:
+def _content(item: HistoryItem) -> tuple[str, ...]:
     return item.input, item.output, item.context
 
 

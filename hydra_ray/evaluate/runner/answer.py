@@ -24,7 +24,7 @@ from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_peers, make_profile_writer, make_prompter, make_recipe
 from hydra_ray.runtime.generators import generator_identity, make_generator, open_cache
-from hydra_ray.runtime.loading import check_task, digest_of, load_data
+from hydra_ray.runtime.loading import check_task, load_data, records_digest
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
@@ -88,13 +88,13 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     if not queries:
         raise HydraError(no_answers(settings))
     trained = training_users(settings)
-    told = [digest_of(dataset.users, dataset.golds), digest_of(trained, {})]
+    data = [records_digest(dataset.users, dataset.golds), records_digest(trained, {})]
     base, store = None, None
     if any(map(needs_base, job.methods)):
         base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
         store = open_store(settings.store_url)
-    fingerprints = {run: fingerprint(told, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
+    fingerprints = {run: fingerprint(data, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
     known = {run: _known(job.path(run), mark) for run, mark in fingerprints.items()}
     left = {run: mark for run, mark in fingerprints.items() if not (kept := known[run]) or not kept.whole}
     for run in fingerprints:
@@ -143,8 +143,8 @@ def _answer_runs(
     with asyncio.Runner() as runner:
         for run, (method, head) in methods.items():
             beside.clear()
-            before, told = known[run], partial(advance, run, len(asked))
-            rows = runner.run(_answer_all(method, asked, _finished(before), head, log, told))
+            before, advanced = known[run], partial(advance, run, len(asked))
+            rows = runner.run(_answer_all(method, asked, _finished(before), head, log, advanced))
             # What was written of users before costs nothing where the cache has it.
             paid = [one.usage for one in beside if one.usage.calls or before is None]
             about["beside"] = sum(paid, before.beside if before else Usage())

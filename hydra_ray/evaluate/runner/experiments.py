@@ -17,7 +17,7 @@ from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import ranked_by
 from hydra_ray.runtime.generators import generator_identity
-from hydra_ray.runtime.loading import digest_of, load_data
+from hydra_ray.runtime.loading import load_data, records_digest
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import UnfinishedError
 
@@ -101,7 +101,7 @@ def _fingerprint_of(train: Settings) -> str:
     elsewhere: Any = {"feedback": {"dir", "askers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
     how = train.model_dump(mode="json", include=sections, exclude=elsewhere)
     _, dataset = load_data(train, "train")
-    return fingerprint(how, ranked_by(train), generator_identity(train), digest_of(dataset.users, dataset.golds))
+    return fingerprint(how, ranked_by(train), generator_identity(train), records_digest(dataset.users, dataset.golds))
 
 
 def _whole(report: CollectReport) -> None:

@@ -95,12 +95,12 @@ def read_features(path: Path) -> Iterator[tuple[UserKey, UserFeatures]]:
                         torch.tensor(row["sizes"]),
                         torch.tensor(row["scores"]),
                         torch.tensor(row["priors"]),
-                        _evidence_ids(UserKey(row["tenant"], row["user"]), row),
+                        _observation_ids(UserKey(row["tenant"], row["user"]), row),
                     ),
                 )
 
 
-def _evidence_ids(user: UserKey, row: Mapping[str, Any]) -> tuple[str, ...]:
+def _observation_ids(user: UserKey, row: Mapping[str, Any]) -> tuple[str, ...]:
     if "evidence_ids" in row:
         return tuple(row["evidence_ids"])
     # A fit that was killed may have left a file of before, with the ids of queries instead.

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 # Takes an OpenAI chat completion request as plain values and gives the reply, or {"error": {...}}; raises
 # GenerateError when the engine cannot be reached.
-Ask = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+EngineCall = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 class VLLMGenerator:
@@ -41,7 +41,7 @@ class VLLMGenerator:
 
     def __init__(
         self,
-        ask: Ask,
+        ask: EngineCall,
         tenant: str,
         salt_key: str,
         *,

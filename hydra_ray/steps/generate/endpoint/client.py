@@ -300,12 +300,12 @@ class OpenAIGenerator:
         return re.sub(r"(?i)\b(bearer) +\S+", r"\1 ***", message)[:_LONGEST_MESSAGE]
 
 
-def _text(body: bytes, as_told: str) -> str:
+def _text(body: bytes, as_reported: str) -> str:
     """A body as JSON has it, which is UTF-8 whatever its header tells; where it is not, as that tells."""
     try:
         return body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return as_told
+        return as_reported
 
 
 def _with(message: str, way_out: str) -> str:

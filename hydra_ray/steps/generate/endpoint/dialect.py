@@ -117,7 +117,7 @@ class Dialect:
         if self.system != "sent" or self.alternate:
             turns = _system_first(turns)
         if self.system == "user":
-            turns = _system_told(turns)
+            turns = _system_as_text(turns)
         if self.alternate:
             turns = _taking_turns(turns)
         return [{"role": role, "content": text} for role, text in turns]
@@ -246,7 +246,7 @@ def _system_first(turns: _Turns) -> _Turns:
     return [(role, "\n\n".join(system)), *rest] if system else rest
 
 
-def _system_told(turns: _Turns) -> _Turns:
+def _system_as_text(turns: _Turns) -> _Turns:
     if not turns or turns[0][0] not in _INSTRUCTING:
         return turns
     (_, system), *rest = turns
