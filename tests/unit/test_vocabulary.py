@@ -16,8 +16,8 @@ KEPT = {
 }
 RETIRED = {
     "Asked", "Asker", "Askers", "Ask", "Told", "told", "Unit", "Teaching", "teaching", "Verdict", "Cell", "Dump",
-    "Stack", "Board", "Fate", "Way", "Descended", "Outcome", "Group", "made_of", "digest_of", "asked_with", "and_by", "evidence",
-    "EvidenceUpdate", "askers", "Questions",
+    "Stack", "Board", "Fate", "Way", "Descended", "Outcome", "Group", "made_of", "digest_of", "asked_with",
+    "and_by", "evidence", "EvidenceUpdate", "askers", "Questions",
 }  # fmt: skip
 
 
