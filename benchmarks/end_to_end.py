@@ -16,7 +16,7 @@ from hydra_ray.data.simulated import simulate
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import RankingGroup
-from hydra_ray.learn.heads.fitter import Choice, HeadFitter
+from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import HeadBank
@@ -130,7 +130,7 @@ class Ours:
     def __init__(self, scorer: Scorer) -> None:
         self._scorer = scorer
         self._settings = FitSettings(head=HeadSettings(kind="lowrank", rank=RANK), steps=60)
-        choice = Choice(self._settings)
+        choice = FitChoice(self._settings)
         self._fitter = HeadFitter(scorer.heads, lambda features: choice, "listwise")
 
     def __call__(self, users: Sequence[User]) -> tuple[float, float]:

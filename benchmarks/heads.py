@@ -33,7 +33,7 @@ from torch import Tensor
 
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HEAD_KINDS, Head, HeadModel
-from hydra_ray.models.heads.bases import BasisHeads, history_answers
+from hydra_ray.models.heads.bases import BasisHeads, observations
 from hydra_ray.models.heads.online import head_of, pack
 
 ITEMS, PER_ITEM = 64, 8
@@ -77,7 +77,7 @@ def data_of(model: HeadModel, features: UserFeatures) -> Tensor:
     """What a `bases` head's posterior depends on."""
     common = model.common("bases")
     assert isinstance(common, BasisHeads)
-    return history_answers(common, features.z, model.shared(features.z), features.scores)
+    return observations(common, features.z, model.shared(features.z), features.scores)
 
 
 def measure_update(rounds: int) -> Times:

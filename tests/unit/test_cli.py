@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import hydra_ray.evaluate.run
 from hydra_ray import stopping
 from hydra_ray.cli import app, main
-from hydra_ray.evaluate.results import Outcome
+from hydra_ray.evaluate.results import ComparisonResult
 from hydra_ray.records import HydraError
 from hydra_ray.steps.generate.failures import UnfinishedError
 
@@ -24,7 +24,7 @@ def evaluated(monkeypatch):
     """Settings that evaluations were asked for."""
     found = []
     monkeypatch.setattr(
-        hydra_ray.evaluate.run, "evaluate", lambda settings, console: found.append(settings) or Outcome((), None)
+        hydra_ray.evaluate.run, "evaluate", lambda settings, console: found.append(settings) or ComparisonResult((), None)
     )
     return found
 

@@ -16,7 +16,7 @@ from made_up_users import make_model, with_taste
 from openai_endpoint import serving
 
 from hydra_ray.learn.heads.fitter import HeadFitter
-from hydra_ray.learn.heads.tuned import Choice
+from hydra_ray.learn.heads.tuned import FitChoice
 from hydra_ray.learn.tune.prompting import PromptSearch
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.heads.descent import GradientFitted
@@ -65,7 +65,7 @@ def test_a_head_kind_is_fitted_stored_and_read(shown, monkeypatch, store):
 
     model, taste = make_model(), torch.randn(12, generator=torch.Generator().manual_seed(5))
     known, asked = with_taste(taste, seed=1, groups=60), with_taste(taste, seed=2, groups=60)
-    (fitted,) = HeadFitter(model, lambda _: Choice(fit), "listwise")([(ANN, known)])
+    (fitted,) = HeadFitter(model, lambda _: FitChoice(fit), "listwise")([(ANN, known)])
     assert (fitted.head.kind, set(fitted.head.tensors)) == ("linear", {"out"})
 
     store.put_heads("v1", "adapter", {ANN: fitted.head})

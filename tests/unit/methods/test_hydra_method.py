@@ -107,7 +107,7 @@ async def test_candidates_are_told_best_first_as_the_adapter_has_them(scripted, 
     ]
 
 
-@pytest.mark.parametrize(("retrieve", "evidence", "k"), [(4, 2, 4), (2, 4, 4), (3, 0, 3)])
+@pytest.mark.parametrize(("retrieve", "history_answers", "k"), [(4, 2, 4), (2, 4, 4), (3, 0, 3)])
 async def test_enough_is_retrieved_for_both_reranker_and_adapter(
     scripted, tag_task, history, film, retrieve, history_answers, k
 ):

@@ -23,7 +23,7 @@ def wrong_fields(body):
 
 
 def verdict(task, **body):
-    return Feedback.model_validate({"input": "a heist", "id": "7", **body}).verdict(task)
+    return Feedback.model_validate({"input": "a heist", "id": "7", **body}).event(task)
 
 
 @pytest.mark.parametrize("said", ["accepted", "edited", "rejected"])

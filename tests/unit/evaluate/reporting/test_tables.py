@@ -61,8 +61,8 @@ def test_the_terminal_shows_controls_under_a_rule(task):
 def test_the_best_competitor_is_bold_and_no_control_is(task):
     (table,) = result_tables(result(task))
 
-    assert [str(experiment.style) for experiment in table.columns[1].experiments] == ["", "bold", ""]
-    assert [str(experiment.style) for experiment in table.columns[2].experiments] == ["bold", "", ""]
+    assert [str(experiment.style) for experiment in table.columns[1].cells] == ["", "bold", ""]
+    assert [str(experiment.style) for experiment in table.columns[2].cells] == ["bold", "", ""]
 
 
 def test_bleu_has_two_decimals(task):

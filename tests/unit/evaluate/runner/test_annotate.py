@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
-from hydra_ray.learn.collect.labeler import Told
+from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.collect.rows import RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
@@ -93,7 +93,7 @@ def test_history_is_judged_as_it_is_ranked_and_held_against_what_helped(settings
         RerankerRow(example.key, example.query.input, item.id, item.input, item.output, float(helps), 0.0)
         for item, helps in zip(items, helpful, strict=True)
     ]
-    FeedbackStore(settings.feedback_dir).write(0, [(example, Told(reranker=rows, adapter=[]))])
+    FeedbackStore(settings.feedback_dir).write(0, [(example, CollectedFeedback(reranker=rows, adapter=[]))])
     base = Base("v1", tag_task, scorer(seed=1), scorer(seed=2))
 
     told = []
