@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(slots=True)
 class TrainState:
-    """Where a run stands.
+    """State of a training run, as its workers last told it.
 
     Attributes:
         role: Which scorer is being fitted.
-        epoch: Its epoch under way, from 0.
+        epoch: Epoch of that scorer under way, from 0.
         step: Steps done in it.
-        loss: Of the last step.
+        loss: Loss of the last step; NaN before the first.
         pids: Process of each worker, by rank.
         entered: Roles and epochs in the order in which the first worker began them: a repeated one was resumed.
         epochs: What the first worker reported of each epoch that was completed.

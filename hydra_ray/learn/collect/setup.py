@@ -1,4 +1,4 @@
-"""From settings to what a collection asks with."""
+"""Makes what a collection asks with, from settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hydra_ray.tasks import Task
 
 
 def make_request_writer(settings: Settings, task: Task) -> RequestWriter:
-    """What a collection asks the LLM."""
+    """Make the writer of a collection's requests."""
     recipe, items = make_recipe(settings), settings.feedback.items
     return RequestWriter(make_prompter(settings, task), recipe, items, make_embedder(settings))
 
@@ -63,6 +63,6 @@ def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
 
 
 def _make_asking_generator(settings: Settings, shared_by: int) -> Generator:
-    # The first thing that is made in an asker's process.
+    # The first thing that is made in a process of the pool.
     set_up_logging(settings.logging)
     return make_generator(settings, open_cache(settings), shared_by=shared_by)

@@ -35,7 +35,7 @@ class RankingGroup:
         key: Identifies the query.
         decisions: What competes.
         scores: How good each is, 0 (bad) to 1 (good).
-        priors: As `UserFeatures.priors`; empty where nothing is known.
+        priors: What is known of each decision before any head scores it (`UserFeatures.priors`); empty where nothing is.
     """
 
     key: ExampleKey
@@ -54,7 +54,7 @@ def reranker_groups(rows: Iterable[RerankerRow], loss: str) -> list[RankingGroup
 
     Args:
         rows: Feedback, a query's rows in one piece and in the retriever's order.
-        loss: As the base is trained with.
+        loss: Name of the loss that the base is trained with.
     """
     by_query = groupby(rows, key=lambda row: row.key)
     return telling(_reranker_group(key, list(members), loss) for key, members in by_query)
@@ -113,14 +113,14 @@ def other_labels(task: Task, query_id: str, seed: int) -> list[str]:
 
 
 def own_among(own: str, others: Iterable[str], task: Task) -> dict[str, float]:
-    """How good the user's own answer and others are."""
+    """Return how good each answer is, 0 to 1: the user's own is 1, others have the task's score against it."""
     return {own: 1.0} | {answer: task.score(answer, own) for answer in others if answer != own}
 
 
 def answer_group(
     key: ExampleKey, query: str, scores: Mapping[str, float], history_answers: Sequence[str]
 ) -> RankingGroup:
-    """Answers that compete for a query.
+    """Return the group of answers that compete for a query.
 
     Args:
         key: Identifies the query.
@@ -133,7 +133,7 @@ def answer_group(
 
 
 def telling(groups: Iterable[RankingGroup]) -> list[RankingGroup]:
-    """Those of the groups that tell better from worse; where all are equally good there is nothing to learn."""
+    """Return the groups whose scores differ; where all are equally good there is nothing to learn."""
     made = list(groups)
     found = [group for group in made if max(group.scores, default=0) > min(group.scores, default=0)]
     if len(found) < len(made):
@@ -165,7 +165,7 @@ def _reranker_group(key: ExampleKey, rows: Sequence[RerankerRow], loss: str) -> 
 
 
 def _order(items: Sequence[object]) -> tuple[float, ...]:
-    # Items come in the retriever's order, which is what is known of them before they are judged.
+    # Items come in the retriever's order, which is what is known of them before they are scored.
     return tuple(-math.log(rank) for rank in range(1, len(items) + 1))
 
 

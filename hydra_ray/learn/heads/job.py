@@ -120,7 +120,7 @@ def changed_users(data: TrainingData, role: str, store: Store, version: str, set
 
 
 def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:
-    """What fits heads as settings say, and as a search found for each cohort where there was one."""
+    """Make what fits heads: as settings say, or as a search found for the user's cohort where there was one."""
     tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
     default = FitChoice(settings.fit)
 

@@ -85,12 +85,12 @@ class GroupStage:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How shards are encoded.
+    """Where and in which precision shards are encoded.
 
     Attributes:
-        base: Folder of the base; on a cluster one that every node sees, as the next.
-        features: Folder of features.
-        precision: What the base's encoders run in, as of `Scorer.load`.
+        base: Folder of the base; on a cluster one that every node sees.
+        features: Folder of features; on a cluster one that every node sees.
+        precision: Precision that the base's encoders run in, which `Scorer.load` takes.
         encoders: Most processes that encode at once.
         progress: Handle of an `EncodeProgress` actor.
     """
@@ -162,7 +162,7 @@ def features_file(folder: Path, shard: Shard) -> Path:
 
 
 def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
-    """How settings have shards encoded. Wants a running Ray cluster."""
+    """Make the encoding of shards from settings. Wants a running Ray cluster."""
     progress = ray.remote(num_cpus=0)(EncodeProgress).remote()
     return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 

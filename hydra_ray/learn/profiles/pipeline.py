@@ -35,13 +35,13 @@ _ROUNDS_A_BATCH = 3
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one profile.
+    """Result of writing one profile.
 
     Attributes:
-        profile: None where there is none.
-        usage: What it cost.
-        failure: Why the LLM gave no answer.
-        stopped: Why nothing more can be asked: a budget is spent.
+        profile: The profile; None where none was written.
+        usage: Calls and tokens that it took.
+        failure: Why the LLM gave no answer; None where it did.
+        stopped: Why nothing more can be asked (a budget is spent); empty where more can.
     """
 
     profile: UserProfile | None = None
