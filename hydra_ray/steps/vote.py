@@ -1,4 +1,4 @@
-"""What an LLM's samples agree on."""
+"""Counts what an LLM's samples agree on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What heads of one kind share, fitted with the base: bases and facets."""
+"""Fits what heads of one kind share, with the base: bases and facets."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def ask_all(examples: Sequence[Example], pool: GeneratorPool) -> Generator[tuple
 
 
 def asking(pool: GeneratorPool) -> dict[str, Any]:
-    """Return the options of a Ray Data stage that asks the LLM: the pool's processes, each with batches side by side."""
+    """Return the options of a Ray Data stage that asks the LLM: the pool's processes, with batches side by side."""
     if pool.cpus is not None:
         place: dict[str, Any] = {"num_cpus": pool.cpus, "num_gpus": pool.gpus}
     else:

@@ -56,7 +56,7 @@ class ExampleKey:
 
     @property
     def observation_id(self) -> str:
-        """Id that its observations are kept under: the item's own, or a query's with a suffix, since the two may be equal."""
+        """Id that its observations are kept under: the item's own; a query's gets a suffix, as the two may be equal."""
         item = self.item_id
         return f"{self.query_id}@query" if item is None else item
 

@@ -35,7 +35,7 @@ class RankingGroup:
         key: Identifies the query.
         decisions: What competes.
         scores: How good each is, 0 (bad) to 1 (good).
-        priors: What is known of each decision before any head scores it (`UserFeatures.priors`); empty where nothing is.
+        priors: What is known of each decision before any head scores it (`UserFeatures.priors`); empty where nothing.
     """
 
     key: ExampleKey

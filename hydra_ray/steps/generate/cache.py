@@ -31,7 +31,7 @@ def tenant_file(folder: Path, tenant: str) -> Path:
 
 
 def ask_key(identity: str, request: ChatRequest) -> str:
-    """What an answer is kept under. A greedy answer does not depend on the seed."""
+    """Return the key that an answer is kept under. A greedy answer does not depend on the seed."""
     asked = asdict(request if request.temperature > 0 else replace(request, seed=0))
     return sha256(json.dumps([identity, asked], sort_keys=True).encode()).hexdigest()
 

@@ -23,7 +23,7 @@ class EmbeddedGenerator:
 
     Args:
         checkpoint: "demo" or the folder of a Hugging Face checkpoint with a chat template.
-        dtype: Of weights and arithmetic.
+        dtype: Name of torch's type for weights and arithmetic, e.g. "float32".
         max_batch_size: Most requests answered together.
 
     Raises:

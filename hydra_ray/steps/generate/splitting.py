@@ -22,11 +22,11 @@ class SplittingGenerator:
     samples that fail for good the others are the answer.
 
     Args:
-        generator: Asked, within a budget where there is one; may raise `RephraseError`.
+        generator: Generator that is asked, within a budget where there is one; may raise `RephraseError`.
         most_samples: Tells how many samples one request may ask for; None is any number.
         cache: Keeps parts of requests; None keeps nothing.
-        identity: What else the answers depend on, as of `CachedGenerator`.
-        reasoning_tokens: Room for reasoning on top of each request's longest answer.
+        identity: Name of what else the answers depend on, the same as `CachedGenerator` has.
+        reasoning_tokens: Most tokens of reasoning, on top of each request's longest answer.
     """
 
     def __init__(

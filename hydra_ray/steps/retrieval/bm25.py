@@ -72,7 +72,7 @@ class _Segment:
 
     @property
     def nbytes(self) -> int:
-        """Of the arrays and, about, of the words."""
+        """Bytes of the arrays, and about those of the words."""
         arrays = self.starts, self.documents, self.counts, self.lengths
         return sum(one.nbytes for one in arrays) + _ENTRY_BYTES * len(self.ids)
 
@@ -124,7 +124,7 @@ class Bm25:
         return now
 
     def scores(self, words: Sequence[str]) -> Floats:
-        """How well each document fits a query of these words, shape (documents,); 0 where it has none of them."""
+        """Return each document's BM25 for a query of these words, shape (documents,), float32; 0 where it has none."""
         scores = np.zeros(len(self._kept), np.float32)
         for word in words:
             rows, counts = self._entries(word)

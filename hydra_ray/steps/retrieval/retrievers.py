@@ -1,4 +1,4 @@
-"""Which of a user's history items concern a query: the first cut, before the reranker."""
+"""Finds the history items of a user that concern a query: the first cut, before the reranker."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LexicalIndex:
         return self._index.nbytes
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
-        """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
+        """Return how well each text fits the query, shape (texts,), float32; zeros where nothing can be compared."""
         return self._index.scores(_words(query, self.stemmer))
 
     def changed(self, left: npt.NDArray[np.bool_] | None, added: Iterable[str]) -> LexicalIndex:
@@ -137,12 +137,12 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) ->
 
 
 def mixed(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None) -> list[Ranked]:
-    """What has the query's words and is new; new items without any of its words are fills."""
+    """Ranks by the query's words and by age, fused; new items without any of the words are fills."""
     return _fused((partial(lexical, stemmer=stemmer), recent), query, history, k, fills=True)
 
 
 def hybrid(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed, stemmer: str | None) -> list[Ranked]:
-    """What has the query's words, means the like and is new."""
+    """Ranks by the query's words, by its meaning and by age, fused."""
     retrievers = partial(lexical, stemmer=stemmer), partial(dense, embed=embed), recent
     return _fused(retrievers, query, history, k, fills=False)
 
@@ -168,7 +168,7 @@ def takes(by: str, option: str) -> bool:
 
 
 def retriever(by: str, embed: Embed | None, stemmer: str | None) -> Retriever:
-    """The retriever of a name.
+    """Return the retriever of a name.
 
     Args:
         by: One of `RETRIEVERS`.

@@ -99,7 +99,7 @@ class OpenAIGenerator:
         self._pace = Pace(requests_per_minute, tokens_per_minute)
 
     def most_samples(self) -> int | None:
-        """How many samples one request may ask the preferred endpoint for; None is any number."""
+        """Return how many samples one request may ask the preferred endpoint for; None is any number."""
         return self.targets[0].dialect.samples
 
     async def __call__(self, request: ChatRequest) -> Generation:
@@ -210,7 +210,7 @@ class OpenAIGenerator:
     def _read(
         self, target: Target, spoken: Dialect, request: ChatRequest, sent: dict[str, Any], text: str
     ) -> Generation | GenerateError:
-        """What came with status 200."""
+        """Read the body that came with status 200: an answer or an error."""
         try:
             body = json.loads(text)
         except (ValueError, RecursionError) as error:

@@ -83,7 +83,7 @@ class Target:
 
     @property
     def learnt(self) -> Dialect:
-        """What was found out of it, without what is set."""
+        """The dialect as it was learnt, without what is set."""
         return self._learnt
 
     def has_other_key(self, known: int) -> bool:
@@ -151,7 +151,7 @@ class Target:
         return self.takes(sent) and len(self._refused) <= _MOST_REFUSED_ALONE
 
     def takes(self, sent: Mapping[str, Any]) -> bool:
-        """Whether a request of this form was answered before."""
+        """Return whether a request of this form was answered before."""
         return frozenset(sent) in self._answered
 
     def forget_unconfirmed(self) -> None:
@@ -160,7 +160,7 @@ class Target:
 
 
 def place_of(base_url: str | None) -> str:
-    """What an endpoint's dialect is kept under: its URL, without what may be secret in it."""
+    """Return the name that an endpoint's dialect is kept under: its URL, without what may be secret in it."""
     url = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}"
 
