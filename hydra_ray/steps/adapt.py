@@ -82,7 +82,7 @@ class Adapter:
 
 
 def all_compete(task: Task, most: int) -> bool:
-    """Return whether all allowed answers are candidates, said or not: a closed answer set has at most `most`."""
+    """Return whether all allowed answers are candidates, said or not: those of a closed set of at most `most`."""
     return task.closed and len(task.labels) <= most
 
 
@@ -93,8 +93,8 @@ def with_allowed(task: Task, candidates: tuple[Candidate, ...], most: int) -> tu
 
     Args:
         task: Knows the allowed answers.
-        candidates: What the LLM said; what is not allowed is left out where allowed answers take its place.
-        most: Larger answer sets are left alone, as free text is.
+        candidates: Candidates of the LLM; any that is not allowed is left out where allowed answers take its place.
+        most: Size of the largest answer set that is filled up; larger ones are left alone, as free text is.
     """
     if not all_compete(task, most):
         return candidates

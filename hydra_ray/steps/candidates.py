@@ -26,12 +26,12 @@ def candidate_requests(
 
 
 def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> int:
-    """LLM calls that `count` candidates take.
+    """Return how many LLM calls `count` candidates take.
 
     Args:
         count: Candidates wanted for one query, the greedy one included.
         greedy: Whether one of them is the LLM's greedy answer.
-        calls: How many calls so many samples of one request take.
+        calls: Returns how many calls a number of samples of one request takes.
     """
     left = count - greedy
     return greedy + (calls(left) if left else 0)

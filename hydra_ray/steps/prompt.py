@@ -30,7 +30,7 @@ class Prompter:
     are no such pairs, the user's texts are told in the question, as the task says.
 
     Args:
-        task: Gives the instruction.
+        task: Task that gives the instruction.
         shot_words: Longest item input in a shot, in words (`text.cut.first_words`); and longest text told in a
             question.
         max_input_chars: Longest query text, and longest answer in a shot, in code points.

@@ -34,7 +34,7 @@ class Reranker:
 
     Args:
         scorer: Scorer of the reranker.
-        rank_weight: Weight of the retriever's order. 0 leaves it out, as HYDRA does; None takes what the base has learnt.
+        rank_weight: Weight of the retriever's order. 0 leaves it out, as HYDRA does; None takes what the base learnt.
     """
 
     def __init__(self, scorer: Scorer, rank_weight: float | None) -> None:

@@ -158,7 +158,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
     """Runs in every worker; goes on from the last checkpoint where there is one.
 
     Args:
-        config: What to do.
+        config: Plan of the training.
         progress: Handle of a `learn.base.progress.Progress` actor.
     """
     use_given_cpus()
@@ -309,7 +309,7 @@ def _under_way(folder: Path) -> dict[str, Any]:
 
 
 def trained_in(checkpoint: Path) -> str:
-    """The arithmetic of a checkpoint's last epoch: float32 or bfloat16."""
+    """Return the precision of a checkpoint's last epoch: float32 or bfloat16."""
     return str(_under_way(checkpoint)["precision"])
 
 

@@ -76,7 +76,7 @@ class CollectedFeedback:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CollectedFeedback:
-        """From plain values."""
+        """Return the feedback that `to_json` gave these plain values of."""
         typed = {
             "reranker": [RerankerRow.from_columns(row) for row in values["reranker"]],
             "adapter": [AdapterRow.from_columns(row) for row in values["adapter"]],

@@ -27,7 +27,7 @@ def make_request_writer(settings: Settings, task: Task) -> RequestWriter:
 
 
 def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
-    """The settings, by path, that feedback depends on: with others it is other feedback."""
+    """Return the settings, by path, that feedback depends on: with others it is other feedback."""
     method = (
         *("stemmer", "shots", "candidates", "temperature", "greedy", "evidence"),
         *("max_input_chars", "shot_words", "shot_chars"),
@@ -47,7 +47,7 @@ def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
 
 
 def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
-    """The stage that asks the LLM. Wants a running Ray cluster."""
+    """Make the pool that asks the LLM. Wants a running Ray cluster."""
     cpus, gpus = None, 0
     if settings.generator.backend == "embedded":
         gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))

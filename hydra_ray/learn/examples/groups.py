@@ -1,4 +1,4 @@
-"""From feedback to training groups: what competes for one query and how good each is."""
+"""Makes ranking groups from feedback: what competes for one query, and how good each is."""
 
 from __future__ import annotations
 
@@ -64,9 +64,9 @@ def adapter_groups(rows: Iterable[AdapterRow], task: Task, seed: int, unsaid: bo
     """Return a group of answers for each row; those that tell nothing apart are left out.
 
     Args:
-        rows: Feedback.
-        task: Scores answers.
-        seed: Draws allowed answers where there are many.
+        rows: Feedback, a row for each query.
+        task: Task that scores the answers.
+        seed: Seed that allowed answers are drawn with where there are many.
         unsaid: Whether answers compete that the LLM did not give (`steps.adapt.all_compete`).
     """
     return telling(_adapter_group(row, task, seed, unsaid) for row in rows)
@@ -80,16 +80,16 @@ def own_answer_groups(
     retrieve: Retriever,
     most_history_answers: int,
 ) -> list[RankingGroup]:
-    """Adapter groups from history alone, without any LLM call.
+    """Return adapter groups from history alone, without any LLM call.
 
     The user's own answer is good; other allowed answers are not, or, for free text, other people's
     answers to similar inputs.
 
     Args:
         examples: Queries with the user's own answers.
-        task: Scores the answers.
-        seed: Draws allowed answers where there are many.
-        others: For tasks without a closed answer set.
+        task: Task that scores the answers.
+        seed: Seed that allowed answers are drawn with where there are many.
+        others: Finds other people's answers, for tasks without a closed answer set; None for tasks with one.
         retrieve: Finds the history whose answers the adapter reads.
         most_history_answers: Answers of history that the adapter reads.
     """
@@ -150,7 +150,7 @@ class AnswersOfOthers:
         self._index = LexicalIndex([item.input for _, item in self._owned], stemmer=None)
 
     def __call__(self, query: Query, count: int) -> list[str]:
-        """At most `count` answers of other users, to the most similar inputs first."""
+        """Return at most `count` answers of other users, those to the most similar inputs first."""
         scores = self._index.scores(query.input)
         near = [self._owned[i] for i in (-scores).argsort(kind="stable")]
         answers = dict.fromkeys(item.output for key, item in near if key != query.user)

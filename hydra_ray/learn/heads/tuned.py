@@ -80,7 +80,7 @@ class TunedRole:
 
 
 def tuned_file(model_dir: Path, version: str) -> Path:
-    """Where the tuned settings of a base are."""
+    """Return the path of a base's tuned settings."""
     return model_dir / f"tuned-{version}.json"
 
 

@@ -54,9 +54,9 @@ class ProfileStage:
     """One writer, with an LLM and others' histories of its own. Batches run side by side on one event loop.
 
     Args:
-        settings: How profiles are written.
-        task: Whose answers the histories hold.
-        generators: How to make the generator.
+        settings: Settings that say how profiles are written.
+        task: Task whose answers the histories hold.
+        generators: Pool that makes the generator.
         todo: Kinds and users; batches hold places in it.
         others: Histories of the tenant's users that may be read.
     """

@@ -83,7 +83,7 @@ def chosen_scores(
 
 
 def _asked(features: UserFeatures) -> UserFeatures:
-    """The groups of which the LLM, or the retriever, gave the candidates: they have priors."""
+    """Return the groups of which the LLM, or the retriever, gave the candidates: they have priors."""
     group = torch.arange(len(features.sizes)).repeat_interleave(features.sizes)
     has = torch.zeros(len(features.sizes)).index_add(0, group, (features.priors != 0).float()) > 0
     kept = has[group]

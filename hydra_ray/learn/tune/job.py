@@ -74,7 +74,7 @@ class Cohort:
 
     @property
     def seen(self) -> list[UserFeatures]:
-        """The others."""
+        """Users other than the unseen, on whom trials are compared."""
         drawn = sorted(self.users, key=lambda one: stable_seed(self.seed, "unseen", *one[0]))
         return [features for _, features in drawn[max(1, round(self.share * len(drawn))) :]]
 

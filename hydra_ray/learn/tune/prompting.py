@@ -51,9 +51,9 @@ class PromptVariant:
 
     Attributes:
         shots: History items shown.
-        retriever: That finds them.
-        scores: One for each query asked so far; 0 where the LLM refused it.
-        unanswered: Those that it refused, by reason.
+        retriever: Name of the retriever that finds them.
+        scores: Score of each query asked so far; 0 where the LLM refused it.
+        unanswered: Number of queries that the LLM refused, by failure.
         out_at: Round in which it was given up; None for those that stayed.
     """
 

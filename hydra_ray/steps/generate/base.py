@@ -43,11 +43,11 @@ class RephraseError(GenerateError):
     Raised between a client and `SplittingGenerator`, so that a budget sees each request by itself.
 
     Attributes:
-        lessons: What was learnt now.
+        lessons: Values of the endpoint's `Dialect` that were learnt now.
         samples: Most samples that one request may ask for; None leaves their number.
         texts: Answers that came all the same.
         choices: How many of the samples were answered, with text or without.
-        usage: What it cost.
+        usage: Calls and tokens that the request took.
     """
 
     def __init__(

@@ -49,7 +49,7 @@ class EmbeddedGenerator:
         return generation
 
     async def close(self) -> None:
-        """There is nothing to let go."""
+        """Does nothing: there is nothing to let go."""
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:

@@ -71,7 +71,7 @@ class Unanswered:
 
     Attributes:
         kind: The kind that all of these failures have.
-        count: How many.
+        count: Number of requests.
         reason: The most frequent one.
     """
 
@@ -90,7 +90,7 @@ def by_kind(failed: Mapping[Failure, int]) -> tuple[Unanswered, ...]:
 
 
 def listed(unanswered: Iterable[Unanswered]) -> str:
-    """In words, e.g. "3 refused (most often: HTTP 400: too long), 1 empty (...)"; "" where there are none."""
+    """Return the failures in words, e.g. "3 refused (most often: HTTP 400: too long), 1 empty (...)"; "" for none."""
     counted = [f"{one.count} {one.kind} ({'most often: ' if one.count > 1 else ''}{one.reason})" for one in unanswered]
     return ", ".join(counted)
 
@@ -216,7 +216,7 @@ async def ask_each(
     """Asks about each item, many at a time, until all are done or the log says stop.
 
     Args:
-        items: What is asked about, one request each.
+        items: Items to ask about, one request each.
         ask: Raises `GenerateError` where the LLM does not answer, `BudgetSpentError` where nothing more may be asked.
         log: Counts how each ended; where it stops since requests fail, what is under way is given up.
         at_once: Most items under way.

@@ -106,8 +106,8 @@ class BudgetedGenerator:
     A request that fails is a call spent, and no tokens: endpoints do not say what failed requests cost.
 
     Args:
-        generator: Asked within the budget.
-        budget: Shared with whoever else spends it in this event loop.
+        generator: The LLM.
+        budget: Budget, shared with whoever else spends it in this event loop.
     """
 
     def __init__(self, generator: Generator, budget: Budget) -> None:

@@ -32,7 +32,7 @@ class MeteredGenerator:
     A request that a budget did not allow, or whose caller cancelled it, does not count: nobody answered or failed.
 
     Args:
-        generator: Generator that is asked.
+        generator: The LLM.
         observe: Called with the end of each request; it must not raise.
     """
 

@@ -72,7 +72,7 @@ class ProfileRules:
     Attributes:
         task: Task whose answers the histories hold.
         options: Numbers and prompts.
-        others: Name of how comparable texts of others are found; None where nobody opted in.
+        others: Limits and encoder of the search for comparable texts, as one text; None where nobody opted in.
     """
 
     task: Task

@@ -63,7 +63,7 @@ class NearestIndex:
                 self._on_gpu = faiss.index_cpu_to_gpu(_gpu_resources(), 0, self._index)
 
     def search(self, vector: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Return cosines and rows of the k nearest, best first; fewer than k where there are fewer, on a GPU 2,048."""
+        """Return cosines and rows of the k nearest, best first; fewer where there are fewer, on a GPU 2,048 at most."""
         k = min(k, self._size, self._size if self._on_gpu is None else _GPU_MOST)
         if k < 1:
             return np.empty(0, np.float32), np.empty(0, np.int64)

@@ -49,11 +49,11 @@ class LexicalIndex:
         return self._index.scores(_words(query, self.stemmer))
 
     def changed(self, left: npt.NDArray[np.bool_] | None, added: Iterable[str]) -> LexicalIndex:
-        """The index without some of its texts and with others behind them, which costs as much as these do.
+        """Return the index without some of its texts and with others behind them; it costs as much as these do.
 
         Args:
             left: True for each text that stays, shape (texts,); None keeps all.
-            added: Those that come.
+            added: Texts to add at the end.
         """
         now = LexicalIndex((), self.stemmer)
         now._index = self._index.changed(left, [_words(text, self.stemmer) for text in added])
@@ -85,8 +85,8 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str |
     """Ranks one user's history by BM25 (Robertson and Zaragoza, 2009; scores as bm25s computes them).
 
     Args:
-        query: Its input is the search text.
-        history: Oldest first.
+        query: The query, whose input is the search text.
+        history: The user's history, oldest first.
         k: Most items returned.
         stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
 
@@ -116,10 +116,10 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) ->
     """Ranks one user's history by the cosine of encodings, an exact search with faiss.
 
     Args:
-        query: Its input is the search text.
-        history: Oldest first.
+        query: The query, whose input is the search text.
+        history: The user's history, oldest first.
         k: Most items returned.
-        embed: Gives vectors of unit length.
+        embed: Gives vectors of length 1.
 
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
@@ -172,7 +172,7 @@ def retriever(by: str, embed: Embed | None, stemmer: str | None) -> Retriever:
 
     Args:
         by: One of `RETRIEVERS`.
-        embed: Gives vectors of unit length; None where only retrievers are used that compare none.
+        embed: Gives vectors of length 1; None where only retrievers are used that compare none.
         stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
     """
     options: dict[str, Any] = {}

@@ -63,7 +63,7 @@ class Dialect:
 
     Attributes:
         samples: Most samples (`n`) of one request; None is any number.
-        max_tokens: What it calls the longest answer.
+        max_tokens: Name of the endpoint's parameter for the longest answer.
         temperature: "positive" sends a small one for zero; "omitted" leaves the endpoint its own.
         seed: Whether it takes a seed.
         system: "first" tells all system messages as one at the beginning, "user" in the user's first message.
@@ -91,7 +91,7 @@ class Dialect:
         return replace(self, **learnt)
 
     def differs(self) -> dict[str, Any]:
-        """Where it is not OpenAI's own."""
+        """Return the values that are not OpenAI's own."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     def body(self, request: ChatRequest, model: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ class DialectFile:
     Processes that write at the same moment may lose what one of them learnt, which is then learnt again.
 
     Args:
-        path: None keeps nothing.
+        path: Path of the file; None keeps nothing.
     """
 
     def __init__(self, path: Path | None) -> None:

@@ -30,7 +30,7 @@ _MOST_REFUSED_ALONE = 8
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the LLM is asked, and where the key for it is.
+    """Place where the LLM is asked, and where the key for it is.
 
     Attributes:
         base_url: None is the client's default.
@@ -49,10 +49,10 @@ class Target:
     """An endpoint with its client, its keys, its health and its dialect.
 
     Args:
-        endpoint: Where it is.
+        endpoint: Place of the endpoint, and of its key.
         model: Name of the model, where the endpoint has no other.
-        known: What earlier processes learnt of its dialect.
-        fixed: What settings say of its dialect; never learnt otherwise.
+        known: File of the dialects that earlier processes learnt.
+        fixed: Values of the dialect that settings say; never learnt otherwise.
 
     Raises:
         HydraError: The key file cannot be read, or what it holds is no key.
@@ -78,7 +78,7 @@ class Target:
 
     @property
     def dialect(self) -> Dialect:
-        """The form in which it is asked now."""
+        """Dialect in which the endpoint is asked now."""
         return replace(self._learnt, **self._fixed)
 
     @property
