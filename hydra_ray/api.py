@@ -33,7 +33,7 @@ def collect(settings: Settings, listener: ProgressListener = SILENT) -> CollectR
 
     Args:
         settings: All of them.
-        listener: Is told how far it is.
+        listener: Shows how far the job is.
 
     Returns:
         What was asked, answered, refused and left; `check()` raises `UnfinishedError` where something was left.
@@ -51,7 +51,7 @@ def train(settings: Settings, listener: ProgressListener = SILENT) -> TrainRepor
 
     Args:
         settings: All of them.
-        listener: Is told how far it is.
+        listener: Shows how far the job is.
 
     Returns:
         The base's version and what each epoch reported.
@@ -69,7 +69,7 @@ def fit(settings: Settings, listener: ProgressListener = SILENT) -> FitReport:
 
     Args:
         settings: All of them.
-        listener: Is told how far it is.
+        listener: Shows how far the job is.
 
     Returns:
         How many heads were fitted and kept, and what was collected for it.
@@ -88,8 +88,8 @@ def tune(settings: Settings, search: SearchSettings, listener: ProgressListener 
 
     Args:
         settings: All of them.
-        search: What is tried, from `hydra_ray.learn.tune.space.load_search`.
-        listener: Is told how far it is.
+        search: Space of the search, from `hydra_ray.learn.tune.space.load_search`.
+        listener: Shows how far the job is.
 
     Returns:
         For each role the settings that were found, by cohort.
@@ -111,7 +111,7 @@ def write_profiles(
     Args:
         settings: All of them.
         kinds: Kinds of profiles; None for all.
-        listener: Is told how far it is.
+        listener: Shows how far the job is.
 
     Returns:
         What was written, kept and left; `check()` raises `UnfinishedError` where something was left.
@@ -130,7 +130,7 @@ def evaluate(settings: Settings, listener: ProgressListener = SILENT) -> Compari
 
     Args:
         settings: All of them.
-        listener: Is told how far it is.
+        listener: Shows how far the job is.
 
     Returns:
         Scores, intervals, controls and the headline: what `results.json` holds.

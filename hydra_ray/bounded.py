@@ -34,14 +34,14 @@ class BoundedCache(Generic[Key, Value]):
 
     @property
     def nbytes(self) -> int:
-        """Of the values kept now."""
+        """Bytes of the values kept now."""
         return self._bytes
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def get(self, key: Key) -> Value | None:
-        """The value, which counts as used; None where none is kept."""
+        """Return the value, which counts as used; None where none is kept."""
         with self._lock:
             if key not in self._kept:
                 return None
@@ -49,7 +49,7 @@ class BoundedCache(Generic[Key, Value]):
             return self._kept[key][0]
 
     def put(self, key: Key, value: Value, nbytes: int) -> bool:
-        """Keeps a value in place of the key's former one; tells whether it is not too large."""
+        """Keeps a value in place of the key's former one; returns False where it is too large."""
         with self._lock:
             self._drop(key)
             if nbytes > self._max_bytes:
@@ -61,7 +61,7 @@ class BoundedCache(Generic[Key, Value]):
             return True
 
     def drop(self, key: Key) -> None:
-        """Keeps the key's value no longer."""
+        """Drops the key's value."""
         with self._lock:
             self._drop(key)
 

@@ -293,7 +293,7 @@ def _load(path: Path, overrides: list[str] | None) -> Settings:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """What the user can mend is one message on stderr; all else is a bug and keeps its traceback.
+    """Shows what the user can mend as one message on stderr; all else is a bug and keeps its traceback.
 
     Exit code 1: something is to be mended first. 3: not everything was answered, and the same command goes on. 130 and
     143: stopped by SIGINT and SIGTERM.

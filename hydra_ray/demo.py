@@ -86,10 +86,10 @@ def run_demo(out: Path, console: Console) -> None:
 
 
 def expected_time(precision: str, layer_seconds: Mapping[str, float]) -> str:
-    """How long the demo will take, in one sentence.
+    """Say in one sentence how long the demo will take.
 
     Args:
-        precision: That encoders run in.
+        precision: Precision that encoders run in.
         layer_seconds: Seconds that one encoder layer takes in each precision, from `Probe.seconds`.
     """
     minutes = _FIXED_MINUTES + _LAYERS * layer_seconds[precision] / 60
@@ -140,7 +140,7 @@ def explain(user: User, preference: Preference, text: str, reply: dict[str, Any]
 
 
 def _chosen_before(user: User, labels: tuple[str, ...]) -> dict[str, int]:
-    """How often the user chose each of these labels over another one of them."""
+    """Count how often the user chose each of these labels over another one of them."""
     chosen = dict.fromkeys(labels, 0)
     for item in user.history:
         if item.output in chosen and len(set(labels_in(item.input)) & set(labels)) > 1:

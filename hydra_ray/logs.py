@@ -27,7 +27,7 @@ class LogSettings(Protocol):
 
     @property
     def level(self) -> str:
-        """Lowest that is written: debug, info, warning or error."""
+        """Lowest level that is written: debug, info, warning or error."""
         ...
 
     @property

@@ -1,4 +1,4 @@
-"""How far a job is, as whoever started it wants to be told: on a terminal, in a notebook's widget, or not at all."""
+"""Progress of a job, shown as its caller wants it: on a terminal, in a notebook's widget, or not at all."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class ProgressBars(Protocol):
 
         Args:
             description: What is done, e.g. "Asking the LLM".
-            total: Units of work; None where it is not known yet.
-            completed: Units that were done before.
+            total: Amount of work, in steps; None where it is not known yet.
+            completed: Steps that were done before.
             note: A few words shown behind the bar.
         """
         ...
@@ -36,16 +36,16 @@ class ProgressBars(Protocol):
 
         Args:
             task: Id of the bar.
-            total: Units of work.
-            completed: Units that are done.
-            advance: Units that were done since the last call, in place of `completed`.
+            total: Amount of work, in steps.
+            completed: Steps that are done.
+            advance: Steps that were done since the last call, in place of `completed`.
             note: A few words shown behind the bar.
         """
         ...
 
 
 class ProgressListener(Protocol):
-    """Is told how far a job is."""
+    """Listener that shows how far a job is."""
 
     def heading(self, text: str) -> None:
         """Begins one of several parts of a job."""

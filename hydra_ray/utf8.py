@@ -21,10 +21,10 @@ def check_utf8(head: bytes) -> None:
 
 
 def decode(raw: bytes) -> str:
-    """The text of a whole file, without the mark at its beginning.
+    """Return the text of a whole file, without the mark at its beginning.
 
     Raises:
-        EncodingError: It is saved in another encoding; the first byte that shows it is named.
+        EncodingError: The file is saved in another encoding; the first byte that shows it is named.
     """
     check_utf8(raw[:4])
     try:

@@ -1,4 +1,4 @@
-"""What a record may have as the user's answer."""
+"""Checks what a record has as the user's answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def check_answer(fields: Fields, name: str, answer: str, task: Task) -> None:
         task: Says which answers there are.
 
     Raises:
-        RecordError: It is blank, or not among the answers.
+        RecordError: The answer is blank, or not among the task's.
     """
     if is_blank(answer):
         raise fields.error(f'has a blank "{name}". Write the answer that the user preferred, or leave the record out.')

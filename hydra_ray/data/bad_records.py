@@ -1,4 +1,4 @@
-"""Records that cannot be used: all are counted and told together, and so many may be left out."""
+"""Counts records that cannot be used and tells them all together; so many may be left out."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class BadRecords:
         self.left_out.note(error.reason, error.place)
 
     def aside(self) -> AbstractContextManager[None, bool]:
-        """What is raised of one record in here is collected, and reading goes on with the next."""
+        """Return a context that collects the error of one record, so that reading goes on with the next."""
         return self._aside
 
     def settle(self, source: str) -> None:

@@ -24,7 +24,7 @@ def read_chat(path: Path | str, split: Split, skip_bad: float) -> Dataset:
 
     Args:
         path: A file, folder, glob or URI.
-        split: Who is in it, and which of their conversations become queries.
+        split: Split that says who is in it, and which of their conversations become queries.
         skip_bad: How many bad records may be left out; below 1, which share.
 
     Raises:

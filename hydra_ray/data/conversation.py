@@ -1,4 +1,4 @@
-"""What was asked, said before and preferred in one conversation, in the layouts that people keep them in.
+"""Reads what was asked, said before and preferred in one conversation, in the layouts that people keep them in.
 
 Besides {messages, output | accepted | edited} there are OpenAI's files for fine-tuning (the last message is the
 assistant's, or {input: {messages}, preferred_output}) and Hugging Face's preferences ({prompt, chosen}).
@@ -37,7 +37,7 @@ class Conversation(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    """One message as it is told to an LLM that has no tools; `names` is whether it has anything to tell."""
+    """One message as an LLM without tools reads it; `names` is whether it has any content."""
 
     message: Message
     calls: bool
@@ -51,7 +51,7 @@ def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
     so are parts of messages that are no text. Both are counted in `left_out`, not as faults.
 
     Raises:
-        RecordError: It has no last message of the user, or not exactly one answer.
+        RecordError: The conversation has no last message of the user, or not exactly one answer.
     """
     asked, preferred = _layout(fields)
     dropped: set[str] = set()

@@ -10,10 +10,10 @@ from hydra_ray.dates import ACCEPTED, is_date, numbered_and_written
 
 
 def read_date(fields: Fields, *names: str) -> str | None:
-    """The first of these fields that is there and not blank, as it was given.
+    """Return the first of these fields that is there and not blank, as it was given.
 
     Raises:
-        DataError: It is no date that can be read.
+        DataError: The field is no date that can be read.
     """
     for name in names:
         ts = (fields.optional(name) or "").strip()

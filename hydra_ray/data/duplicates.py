@@ -1,4 +1,4 @@
-"""Which records of a user are one record told twice.
+"""Recognises which records of a user are one record that is there twice.
 
 The same answer to something else is a habit, and so is a short answer that is given to the same input on another day:
 both would be in the history while serving, so they stay. What nobody does twice is one record.
@@ -23,7 +23,7 @@ _LONG = 30
 
 
 class Dated(Protocol):
-    """What a record and a history item have in common."""
+    """Fields that a record and a history item have in common."""
 
     @property
     def input(self) -> str: ...
@@ -39,8 +39,9 @@ R = TypeVar("R", bound=Dated)
 
 
 class Repeats(Generic[R]):
-    """Recognises records of one user that were told before. Texts are compared without regard to white space and to
-    compatible forms of signs (NFKC).
+    """Recognises records of one user that repeat an earlier one.
+
+    Texts are compared without regard to white space and to compatible forms of signs (NFKC).
 
     A record repeats an earlier one where inputs, outputs, turns, items and times are the same. Whatever the times, it
     does so as well where outputs are the same and
@@ -57,7 +58,7 @@ class Repeats(Generic[R]):
         self._seen: dict[Hashable, R] = {}
 
     def earlier(self, record: R, turns: tuple[Message, ...] = ()) -> tuple[R, str] | None:
-        """The record that this one repeats, and why it does; None, and it is remembered, where there is none."""
+        """Return the record that this one repeats, and why; where there is none, remember it and return None."""
         given, answer = folded(record.input), folded(record.output)
         time = span(record.ts) if record.ts is not None else None
         exact = (AGAIN, given, answer, record.item_id, time, turns)
@@ -76,12 +77,12 @@ class Repeats(Generic[R]):
 
 
 def is_own_answer(item: HistoryItem, asked: str, item_id: str | None, gold: str, task: Task) -> bool:
-    """Whether a profile item is the question with its answer.
+    """Return whether a profile item is the question with its answer.
 
     Args:
         item: The item of the question's profile that is looked at.
         asked: The question's text: a document, which nobody is asked twice about.
-        item_id: What the question is about.
+        item_id: Id of what the question is about; None where it has none.
         gold: The user's own answer to the question.
         task: Says whether answers are labels, and whether items are questions with answers at all; else they are texts,
             and one that is the answer gives it away.
@@ -99,5 +100,5 @@ def folded(text: str) -> str:
 
 
 def is_long(answer: str) -> bool:
-    """Whether a folded text is so long that nobody writes it twice to the same input."""
+    """Return whether a folded text is so long that nobody writes it twice to the same input."""
     return len(answer) >= _LONG

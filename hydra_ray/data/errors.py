@@ -8,7 +8,7 @@ _SHOWN = 40
 
 
 def shown(value: object) -> str:
-    """What was read as a message quotes it: its beginning, what is no plain sign escaped, so that a line stays one."""
+    """Return a value as messages quote it: its beginning, on one line, with signs that cannot be printed escaped."""
     text = str(value)
     plain = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[:_SHOWN])
     return plain if len(text) <= _SHOWN else f"{plain}..."
@@ -23,7 +23,7 @@ class RecordError(DataError):
 
     Attributes:
         place: Where it is, e.g. `records.jsonl, line 17`.
-        reason: What is wrong with it, in words that records of the same fault share.
+        reason: Fault of the record, in words that records of the same fault share.
     """
 
     def __init__(self, message: str, place: str, reason: str) -> None:

@@ -35,10 +35,10 @@ class Rounded(float):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What the records of one data format look like.
+    """Layout of the records of one data format.
 
     Attributes:
-        needs: The same in words; ends the message about a missing field.
+        needs: The layout in words; ends the message about a missing field.
         fields: Fields that are read; a table's other columns are not even loaded.
         required: The fields that every record has; a table without such a column is refused at once.
     """
@@ -55,7 +55,7 @@ class Fields:
     Attributes:
         values: The record as it was read. Numbers that are none (NaN, infinity) count as missing.
         place: Where it is, e.g. `dev_questions.json, record 17 (id "4a01")`.
-        needs: What such records look like; ends the message about a missing field.
+        needs: Layout of such records, in words; ends the message about a missing field.
         typed: Whether the file tells numbers from text; CSV does not.
     """
 
@@ -66,7 +66,7 @@ class Fields:
 
     @classmethod
     def of(cls, value: object, place: str, needs: str = "") -> Fields:
-        """The fields of a JSON value.
+        """Return the fields of a JSON value.
 
         Raises:
             RecordError: The value is not an object, or says a key twice.
@@ -80,21 +80,21 @@ class Fields:
         return cls(value, place, needs)
 
     def at(self, place: str) -> Fields:
-        """The same record with more said about its place."""
+        """Return the same record with another text for its place."""
         return replace(self, place=place)
 
     def value(self, name: str) -> Any:
-        """A field as it was read; None where it is missing."""
+        """Return a field as it was read; None where it is missing."""
         value = self.values.get(name)
         if isinstance(value, (float, Decimal)) and not isfinite(value):
             return None
         return None if value == _NO_TIME and name in _TIMES else value
 
     def text(self, name: str) -> str:
-        """A field that must be there; numbers are taken as text.
+        """Return a field that must be there; numbers are taken as text.
 
         Raises:
-            RecordError: It is missing, or neither text nor a number.
+            RecordError: The field is missing, or neither text nor a number.
         """
         value = self.optional(name)
         if value is None:
@@ -102,10 +102,10 @@ class Fields:
         return value
 
     def optional(self, *names: str) -> str | None:
-        """The first of these fields that is there and not null.
+        """Return the first of these fields that is there and not null, as text.
 
         Raises:
-            RecordError: It is neither text nor a number, or text that UTF-8 cannot hold.
+            RecordError: The field is neither text nor a number, or text that UTF-8 cannot hold.
         """
         for name in names:
             value = self.value(name)
@@ -114,10 +114,11 @@ class Fields:
         return None
 
     def identity(self, *names: str) -> str | None:
-        """As `optional`, for what identifies something: no digit of it may be lost.
+        """Return the first of these fields that is there and not null, as an id of which no digit may be lost.
 
         Raises:
-            RecordError: As for `optional`; or it went through floats and may have lost digits.
+            RecordError: The field is neither text nor a whole number, holds text that UTF-8 cannot, or went through
+                floats and may have lost digits.
         """
         for name in names:
             value = self.value(name)
@@ -143,17 +144,17 @@ class Fields:
         return None
 
     def needed_identity(self, *names: str) -> str:
-        """As `identity`, for what must be there."""
+        """Return the same as `identity`, of which one field must be there."""
         identity = self.identity(*names)
         if identity is None:
             raise self.missing(names[0])
         return identity
 
     def user(self, left_out: LeftOut, name: str = "user_id") -> str:
-        """The user that the record is of; blanks around the id are taken away and counted.
+        """Return the id of the record's user; blanks around it are taken away and counted.
 
         Raises:
-            RecordError: It is missing, blank, or no id that can be kept.
+            RecordError: The id is missing, blank, or none that can be kept.
         """
         identity = self.needed_identity(name)
         try:
@@ -165,10 +166,10 @@ class Fields:
         return user
 
     def rows(self, name: str) -> list[Any]:
-        """A list that must be there; tables may hold it as JSON.
+        """Return a list that must be there; tables may hold it as JSON.
 
         Raises:
-            RecordError: It is missing, or not a list.
+            RecordError: The field is missing, or not a list.
         """
         value = self.value(name)
         if value is None:
@@ -180,15 +181,15 @@ class Fields:
         return value
 
     def missing(self, name: str) -> RecordError:
-        """The complaint about a field that is not there."""
+        """Return an error about a field that is not there."""
         return self.error(f'has no "{name}". {self.needs}'.rstrip(), f'has no "{name}"')
 
     def error(self, complaint: str, reason: str = "") -> RecordError:
-        """A complaint about this record.
+        """Return an error about this record.
 
         Args:
-            complaint: Reads on from the place.
-            reason: What records of the same fault have in common; by default the complaint's first sentence.
+            complaint: Rest of the message, which reads on from the place.
+            reason: Text that all records of the same fault share; by default the complaint's first sentence.
         """
         return RecordError(f"{self.place} {complaint}", self.place, reason or complaint.partition(". ")[0].rstrip("."))
 
@@ -248,7 +249,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def kind_of(value: object) -> str:
-    """What a JSON value is, in words."""
+    """Name the kind of a JSON value."""
     if isinstance(value, dict):
         return "an object"
     kinds = {list: "a list", str: "text", bytes: "bytes", bool: "true or false", type(None): "null"}

@@ -57,8 +57,8 @@ def read_lamp(directory: Path | str, task: Task, split: str, tenant: str, skip_b
     Questions without `user_id` are a user each, as in LaMP itself. Those of one user share the union of
     their profiles, oldest first; items without dates keep their places in the files' order. A question sees its own
     profile only, and of that, where both are dated, only what is older than the question or of exactly its date: a
-    profile is what its makers knew to be earlier. What is told twice is left out once, and items that are the question
-    with its answer are hidden from it; both are counted.
+    profile is what its makers knew to be earlier. A record that is there twice is left out once, and items that are
+    the question with its answer are hidden from it; both are counted.
 
     Args:
         directory: Folder of the files, or of folders named after tasks; a path or URI.

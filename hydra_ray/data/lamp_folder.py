@@ -1,4 +1,4 @@
-"""Where the files of one LaMP task are, whatever the folder is called and however they are compressed."""
+"""Finds the files of one LaMP task, whatever the folder is called and however they are compressed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN_NAMES = {"LaMP_2N": "LaMP_2", "LaMP_2M": "LaMP_2"}
 
 @dataclass(frozen=True, slots=True)
 class LampFolder:
-    """Where the files of one task are."""
+    """Folder of the files of one task."""
 
     filesystem: fs.FileSystem
     path: str

@@ -43,7 +43,7 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class ReviewFilters:
-    """Which reviews are used; the defaults are those of DPL's public code.
+    """Filters of reviews; the defaults are those of DPL's public code.
 
     Attributes:
         min_review_chars: Shorter reviews are left out.
@@ -72,8 +72,8 @@ def read_reviews(path: Path | str, items: Path | str, split: Split, filters: Rev
     Args:
         path: Reviews: a file, folder, glob or URI.
         items: The items' metadata, likewise.
-        split: Who is in it, and how many of their reviews become queries.
-        filters: Which reviews are used.
+        split: Split that says who is in it, and how many of their reviews become queries.
+        filters: Filters that say which reviews are used.
         skip_bad: How many bad reviews, and how many bad items, may be left out; below 1, which share of either.
 
     Raises:
@@ -132,7 +132,7 @@ def _digest(fields: Fields, user: str, asin: str) -> int:
 
 
 def _once(pairs: list[Pair], digests: array[int]) -> list[Pair]:
-    """The reviews without those that were told before: nobody is to pass the filters by saying the same again."""
+    """Return the reviews without repeated ones: nobody is to pass the filters by saying the same again."""
     _, first = np.unique(np.frombuffer(digests, np.uint64), return_index=True)
     return [pairs[place] for place in np.sort(first)]
 

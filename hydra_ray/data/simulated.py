@@ -151,7 +151,7 @@ _FIRST_DAY = date(2020, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """What a simulated person cares for, hidden from everything that learns.
+    """Preference of a simulated person, hidden from everything that learns.
 
     Attributes:
         ranking: All labels, most preferred first.

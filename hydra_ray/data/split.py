@@ -1,4 +1,4 @@
-"""From users' dated records to a split: who is in it, what is asked, and what each query may see."""
+"""Splits users' dated records: who is in a split, what is asked, and what each query may see."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ class Split:
             raise DataError(f'data.split: records have the splits "train" and "dev", not "{self.name}".')
 
     def holds(self, user: str) -> bool:
-        """Whether a user is in this split."""
+        """Return whether a user is in this split."""
         digest = blake2b(f"{self.seed}:{user}".encode(), digest_size=8).digest()
         return (int.from_bytes(digest, "big") < self.dev_share * 2**64) == (self.name == "dev")
 
     def dataset(
         self, users: Mapping[str, Sequence[Record]], left_out: LeftOut | None = None, *, texts: bool = True
     ) -> Dataset:
-        """Each user's latest records as queries, with the history before them.
+        """Return each user's latest records as queries, with the history before them.
 
-        A query sees the records before it: equal dates do not count as before. A record that was told before
+        A query sees the records before it: equal dates do not count as before. A record that repeats another
         (`Repeats`) is left out and counted; the earliest stays. One record of every user stays history, so somebody
         with a single record has no query.
 
@@ -104,7 +104,7 @@ class Split:
 
 
 def _distinct(user: str, records: Sequence[Record], left_out: LeftOut, texts: bool) -> list[Record]:
-    """A user's records, oldest first, each told once."""
+    """Return a user's records, oldest first, without repeated ones."""
     check_numbers(user, [record.ts for record in records])
     repeats, kept = Repeats[Record](texts), []
     for record in in_order(records, lambda record: record.ts):

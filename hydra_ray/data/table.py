@@ -23,7 +23,7 @@ def read_records(path: Path | str, task: Task, split: Split, skip_bad: float) ->
     Args:
         path: A file, folder, glob or URI.
         task: The task that the records are of.
-        split: Who is in it, and which of their records become queries.
+        split: Split that says who is in it, and which of their records become queries.
         skip_bad: How many bad records may be left out; below 1, which share.
 
     Raises:

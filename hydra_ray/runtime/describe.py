@@ -1,4 +1,4 @@
-"""What a split holds, as tables."""
+"""Describes what a split holds, as tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FORMS = ((365 * _DAY, "%Y"), (28 * _DAY, "%Y-%m"), (_DAY, "%Y-%m-%d"), (_MINUTE
 
 
 def describe_data(settings: Settings) -> Group:
-    """What one split holds: people, dates, texts, answers, and what was left out of it.
+    """Return tables of what one split holds: people, dates, texts, answers, and what was left out of it.
 
     Raises:
         HydraError: The data is not well-formed.
@@ -119,7 +119,7 @@ def _percent(share: float) -> str:
 
 
 def _moment(time: Span) -> str:
-    """Where an interval begins, as exact as it is: from a year to a second."""
+    """Return where an interval begins, as exact as it is: from a year to a second."""
     try:
         begin = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time.start // 1000)
     except OverflowError:

@@ -29,7 +29,7 @@ from hydra_ray.steps.generate.splitting import SplittingGenerator
 log = logging.getLogger(__name__)
 
 _MAX_TOKENS = 64
-# Room for reasoning that is tried where the answer did not come within the above.
+# Tokens for reasoning that are tried where the answer did not come within the above.
 _REASONING_TOKENS = 2048
 _USER = Message("user", "Name a colour. Answer with one word.")
 _SYSTEM = Message("system", "Answer in lower case.")
@@ -46,14 +46,14 @@ CHUNKED_PREFILL = (
 
 @dataclass(slots=True)
 class Diagnosis:
-    """What was found of one endpoint.
+    """Findings on one endpoint.
 
     Attributes:
-        place: What was examined.
-        fault: Why it cannot be used; empty where it can.
-        found: What it takes, by name.
-        settings: What may be written into `generator`, so that nothing has to be found out.
-        notes: What else its operator should know.
+        place: Name of what was examined.
+        fault: Why the endpoint cannot be used; empty where it can.
+        found: Findings by name, as words.
+        settings: Settings that may be written into `generator`, so that nothing has to be found out.
+        notes: Sentences on what else the operator should know.
     """
 
     place: str

@@ -1,4 +1,4 @@
-"""From settings to what embeds texts, and to what rankings by encodings depend on."""
+"""Makes what embeds texts from settings, and names what rankings by encodings depend on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hydra_ray.steps.retrieval.retrievers import takes
 
 
 def make_embedder(settings: Settings) -> SharedEmbedder:
-    """What dense retrieval and the search for peers compare texts by."""
+    """Make the embedder whose vectors dense retrieval and the search for peers compare."""
     return SharedEmbedder(**settings.embedder.model_dump())
 
 
@@ -25,6 +25,6 @@ def other_encoder(settings: Settings) -> str:
 
 
 def ranked_by(settings: Settings) -> str:
-    """What the method's rankings of history depend on: the retriever, and its encoder where that is not the default."""
+    """Name what the method's rankings of history depend on: the retriever, and its encoder if not the default."""
     other = other_encoder(settings) if takes(settings.method.retriever, "embed") else ""
     return f"{settings.method.retriever} by {other}" if other else settings.method.retriever

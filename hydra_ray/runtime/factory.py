@@ -1,4 +1,4 @@
-"""From settings to things: generator, prompter, recipe, peers, profiles."""
+"""Makes prompter, recipe, peers and profiles from settings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FindComparable = Callable[[UserKey, HistoryItem, int, str | None, float], Sequen
 
 
 def make_prompter(settings: Settings, task: Task) -> Prompter:
-    """How queries of the task are asked."""
+    """Make the prompter, which writes the chats of a task's queries."""
     m = settings.method
     return Prompter(task, m.shot_words, m.max_input_chars, m.shot_chars)
 
 
 def make_recipe(settings: Settings) -> Recipe:
-    """The numbers of the methods."""
+    """Make the recipe: the numbers of the methods."""
     m = settings.method
     if m.profile:
         check_kind(m.profile, "method.profile")
@@ -51,18 +51,18 @@ def make_recipe(settings: Settings) -> Recipe:
 
 
 def make_peers(settings: Settings, users: Iterable[User]) -> PeerPool:
-    """Others' histories as tenants opted in to share; nothing is encoded before somebody asks.
+    """Make the pool of histories that tenants opted in to share; nothing is encoded before somebody asks.
 
     Args:
-        settings: `peers` says which tenants.
-        users: Who may be told of, those who ask among them or not.
+        settings: Name the tenants in `peers`.
+        users: Users whose texts may be shown to others; whoever asks is among them or not.
     """
     histories = {user.key: user.history for user in users}
     return PeerPool(histories, make_embedder(settings), settings.peers.tenants)
 
 
 def make_profile_rules(settings: Settings, task: Task) -> ProfileRules:
-    """What profiles depend on besides histories: `profile`, and `peers` as far as the tenant opted in."""
+    """Make the rules that profiles depend on besides histories: `profile`, and `peers` if the tenant opted in."""
     p, s = settings.peers, settings.profile
     options = ProfileOptions(
         **s.model_dump(exclude={"prompts"}), prompts=ProfilePrompts(**s.prompts.model_dump()), seed=settings.seed
@@ -76,13 +76,13 @@ def make_profile_rules(settings: Settings, task: Task) -> ProfileRules:
 def make_profile_writer(
     settings: Settings, task: Task, generator: Generator, comparable: FindComparable
 ) -> ProfileWriter:
-    """Writes profiles as settings say.
+    """Make the writer of profiles that settings describe.
 
     Args:
-        settings: As of `make_profile_rules`.
-        task: Whose answers the histories hold.
-        generator: Writes.
-        comparable: As `PeerPool.comparable`; never called for a tenant that did not opt in.
+        settings: Give `profile`, and `peers` as far as the tenant opted in.
+        task: Task whose answers the histories hold.
+        generator: LLM that writes.
+        comparable: Finds comparable items, as `PeerPool.comparable`; never called for a tenant that did not opt in.
     """
     rules, p = make_profile_rules(settings, task), settings.peers
 

@@ -1,4 +1,4 @@
-"""From settings to the LLM: its backend, its cache of answers, its budget, and what is known of it."""
+"""Makes the LLM from settings: its backend, its cache of answers, its budget, and what is known of it."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from hydra_ray.steps.generate.vllm import VLLMGenerator
 def make_generator(
     settings: Settings, cache: AnswerCache | None = None, *, shared_by: int = 1, budget: Budget | None = None
 ) -> Generator:
-    """The black-box LLM, within its budget and behind a cache where there is one.
+    """Make the black-box LLM, within its budget and behind a cache where there is one.
 
     Args:
-        settings: `generator` says which.
+        settings: Describe the LLM in `generator`.
         cache: Answers already paid for.
-        shared_by: Processes that share concurrency, limits and budget evenly.
-        budget: What may be spent; None is this process's share of `generator.limits`.
+        shared_by: Number of processes that share concurrency, limits and budget evenly.
+        budget: Budget of this process; None is its share of `generator.limits`.
 
     Raises:
         HydraError: The model, a key file or the engine cannot be had.
@@ -50,13 +50,13 @@ def make_backend(
     budget: Budget | None = None,
     cache: AnswerCache | None = None,
 ) -> Generator:
-    """The generator without a cache of whole requests.
+    """Make the generator without a cache of whole requests.
 
     Args:
-        settings: `generator` says which.
-        shared_by: As of `make_generator`.
-        retries: None means `generator.retries`.
-        budget: Within which each request is asked; None is no limit.
+        settings: Describe the LLM in `generator`.
+        shared_by: Number of processes that share concurrency and limits evenly.
+        retries: Most retries of a request; None means `generator.retries`.
+        budget: Budget within which each request is asked; None is no limit.
         cache: Keeps parts of requests whose samples are asked for one by one.
 
     Raises:
@@ -136,7 +136,8 @@ def check_generator(generator: GeneratorSettings, shared_by: int) -> None:
     """Finds out before any process is started whether the generator can be made.
 
     Raises:
-        HydraError: It cannot: no checkpoint, a key file that cannot be read, a budget too small to share.
+        HydraError: The generator cannot be made: there is no checkpoint, a key file cannot be read, or a budget is too
+            small to share.
     """
     make_budget(generator).share(shared_by)
     if generator.backend == "embedded":
@@ -153,22 +154,22 @@ def local_checkpoint(generator: GeneratorSettings) -> Path | None:
 
 
 def cache_file(settings: Settings) -> Path:
-    """Where the tenant's answers are."""
+    """Return the file that keeps the tenant's answers."""
     return tenant_file(settings.answers_dir.resolve(), settings.tenant)
 
 
 def open_cache(settings: Settings) -> AnswerCache:
-    """The tenant's answers already paid for."""
+    """Open the cache of the tenant's answers already paid for."""
     return AnswerCache(cache_file(settings), settings.generator.cache_max_mb << 20)
 
 
 def dialect_file(settings: Settings) -> Path:
-    """Where what was learnt of endpoints' dialects is kept: beside the answers."""
+    """Return the file that keeps endpoints' dialects; it lies beside the answers."""
     return settings.answers_dir.resolve() / "dialects.json"
 
 
 def known_dialect(settings: Settings) -> Dialect:
-    """How the LLM is asked, as far as settings and earlier commands tell; nobody is asked."""
+    """Return the LLM's dialect as far as settings and earlier commands tell; the LLM is not asked."""
     g = settings.generator
     if g.backend != "openai":
         return Dialect()
@@ -177,12 +178,12 @@ def known_dialect(settings: Settings) -> Dialect:
 
 
 def calls_for_candidates(settings: Settings) -> int:
-    """LLM calls that the candidates of one query take in the endpoint's dialect."""
+    """Return how many LLM calls the candidates of one query take in the endpoint's dialect."""
     return candidate_calls(settings.method.candidates, settings.method.greedy, known_dialect(settings).requests)
 
 
 def generator_identity(settings: Settings) -> str:
-    """What the LLM's answers depend on besides the request."""
+    """Name what the LLM's answers depend on besides the request."""
     g = settings.generator
     dtype = g.vllm.dtype if g.backend == "vllm" else g.dtype
     more = {"params": g.params, "extra_body": g.extra_body, "reasoning_tokens": g.reasoning_tokens}
@@ -192,7 +193,7 @@ def generator_identity(settings: Settings) -> str:
 
 
 def make_budget(generator: GeneratorSettings) -> Budget:
-    """What one job may spend."""
+    """Make the budget of one job."""
     limits = generator.limits
     return Budget(limits.calls, limits.tokens, limits.cost, limits.price_in, limits.price_out)
 

@@ -1,4 +1,4 @@
-"""From settings to data: the users of a split, or those that settings choose."""
+"""Loads data as settings say: the users of a split, or those that settings choose."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
 
 
 def _stored(settings: Settings, task: Task) -> Dataset:
-    """Everybody of the tenant in the store, with history and without queries."""
+    """Load everybody of the tenant from the store, with history and without queries."""
     store = open_store(settings.store_url)
     histories = store.histories(settings.tenant)
     store.close()
@@ -88,7 +88,7 @@ def _stored(settings: Settings, task: Task) -> Dataset:
 
 
 def records_digest(users: Sequence[User], golds: Mapping[str, str]) -> str:
-    """Changes whenever a record of these users or an answer does."""
+    """Return a fingerprint that changes whenever a record of these users or an answer does."""
     return records_fingerprint([sorted(golds.items()), *users])
 
 
@@ -112,7 +112,7 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
 
 
 def _listed(path: Path) -> list[str]:
-    """The user ids of a file, one a line, each once; blank lines are none."""
+    """Return the user ids of a file, one a line, each once; blank lines are left out."""
     try:
         lines = decode(path.read_bytes()).split("\n")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How many threads a process computes with, and how they wait: one place for all processes that Ray starts."""
+"""Sets how many threads a process computes with, and how they wait, for all processes that Ray starts."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def use_given_cpus() -> int | None:
 
 
 def threads_for(cpus: float, omp_num_threads: str, most: int) -> int:
-    """Threads of a process.
+    """Return how many threads a process computes with.
 
     Args:
-        cpus: That Ray gave it.
+        cpus: CPUs that Ray gave the process.
         omp_num_threads: The environment's `OMP_NUM_THREADS`; empty where it is not set.
-        most: Cores there are.
+        most: Number of cores that there are.
     """
     bound = int(omp_num_threads) if omp_num_threads.isdecimal() and int(omp_num_threads) else most
     return max(1, min(int(cpus), bound, most))

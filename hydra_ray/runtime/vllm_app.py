@@ -27,7 +27,7 @@ ENGINE = "Engine"
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The engine as a Serve config file describes it.
+    """Build the engine's application as a Serve config file describes it.
 
     Args:
         args: The settings tree, of which `generator` is used.
@@ -39,7 +39,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def build_engine(generator: GeneratorSettings) -> Application:
-    """As `build`, from checked settings. Wants a running Ray cluster when `device` is auto.
+    """Build the engine's application from checked settings. Wants a running Ray cluster when `device` is auto.
 
     Raises:
         HydraError: Settings of another backend, or vLLM is not installed.
@@ -104,7 +104,7 @@ def engine_running(generator: GeneratorSettings) -> Iterator[None]:
     """Hosts the engine for as long as the body runs, unless the cluster has it already or the backend is another.
 
     Raises:
-        HydraError: It did not come up.
+        HydraError: vLLM did not start.
     """
     if generator.backend != "vllm" or _is_running(generator.vllm.app):
         yield
@@ -123,7 +123,7 @@ def engine_running(generator: GeneratorSettings) -> Iterator[None]:
 
 @contextlib.contextmanager
 def generator_running(settings: Settings) -> Iterator[None]:
-    """What a generator in this process needs for as long as the body runs: for vLLM, Ray and the engine."""
+    """Keeps up what a generator in this process needs for as long as the body runs: for vLLM, Ray and the engine."""
     if settings.generator.backend != "vllm":
         yield
         return

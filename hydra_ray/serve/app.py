@@ -21,7 +21,7 @@ from hydra_ray.settings import Settings, parse_settings
 
 
 def build(args: dict[str, Any]) -> Application:
-    """The application that a Serve config file describes.
+    """Build the application that a Serve config file describes.
 
     Args:
         args: The settings tree, as in a settings file.
@@ -33,7 +33,7 @@ def build(args: dict[str, Any]) -> Application:
 
 
 def build_app(settings: Settings) -> Application:
-    """As `build`, from checked settings."""
+    """Build the application from checked settings."""
     if settings.serve.method not in METHODS:
         raise HydraError(f"serve.method: there is no {settings.serve.method!r}; there are {', '.join(METHODS)}")
     base_dir = (settings.model_dir / "base").resolve()

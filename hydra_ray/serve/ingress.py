@@ -79,7 +79,7 @@ class Ingress(UserEndpoints):
         self._methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """What answers HTTP; Serve asks for it when the replica is there."""
+        """Build the application that answers HTTP; Serve calls this when the replica is there."""
         app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None, middleware=self._middleware())
         app.state.max_body = int(self._settings.serve.max_body_mb * 1e6)
         add_error_handlers(app)
@@ -112,28 +112,28 @@ class Ingress(UserEndpoints):
         return protocol.AsciiJSON(protocol.completion(*reply))
 
     async def models(self, request: Request) -> dict[str, Any]:
-        """The one model there is."""
+        """Answers with the list of models, which has one."""
         await self._authenticate(request.headers, None)
         return {"object": "list", "data": [self._model()]}
 
     async def model(self, model: Id, request: Request) -> dict[str, Any]:
-        """The same by its name."""
+        """Answers with the one model there is, if it has this name."""
         await self._authenticate(request.headers, None)
         self._check_model(model)
         return self._model()
 
     async def healthz(self) -> dict[str, str]:
-        """Whether this process lives; the other steps may be degraded."""
+        """Answers while this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
     def as_query(self, message: str, caller: Principal, turns: tuple[Message, ...] = ()) -> Query:
-        """The request as a query. Its id depends on what was said only, so the same request samples alike."""
+        """Return the request as a query. Its id depends on what was said only, so the same request samples alike."""
         text = self._task.query_text(message)
         seed = stable_seed(text, *(said for turn in turns for said in (turn.role, turn.content)))
         return Query(f"{seed:08x}", caller.user or NOBODY, text, turns=turns)
 
     def _middleware(self) -> list[Middleware]:
-        """From the outermost on: errors, too, are shown to pages of other origins."""
+        """Return the middleware, outermost first: errors, too, are shown to pages of other origins."""
         origins = self._settings.serve.cors_origins
         cors = Middleware(
             Origins,

@@ -36,7 +36,7 @@ def serve_until_interrupted(settings: Settings, host: str, port: int, started: C
     """Serves until SIGINT or SIGTERM.
 
     Args:
-        settings: What is served.
+        settings: Settings of the application that is served.
         host: Address to listen on.
         port: Port to listen on.
         started: Called once requests are answered, with the base URL that OpenAI clients take.

@@ -1,4 +1,4 @@
-"""The ports of a method, plugged with handles of deployments; and what these can do besides."""
+"""Ports of a method, plugged with handles of deployments; and what these can do besides."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class RemoteSteps:
     Where nobody asks, nothing is looked up, whatever the method: no history, no peers, no profile, no head.
 
     Args:
-        retriever: Handle, as the next three.
-        reranker: Handle.
-        generator: Handle.
-        adapter: Handle.
-        step_timeout_s: Of all but the generator.
-        generator_timeout_s: Of the generator.
-        profiler: Handle.
+        retriever: Handle of the retriever's deployment.
+        reranker: Handle of the reranker's deployment.
+        generator: Handle of the generator's deployment.
+        adapter: Handle of the adapter's deployment.
+        step_timeout_s: Longest wait for any step but the generator, in seconds.
+        generator_timeout_s: Longest wait for the generator, in seconds.
+        profiler: Handle of the profiler's deployment.
     """
 
     retriever: Any
@@ -48,7 +48,7 @@ class RemoteSteps:
     profiler: Any
 
     def ports(self) -> Ports:
-        """The ports of a method."""
+        """Return the ports of a method."""
         return Ports(self.retrieve, self.rerank, self.generate, self.adapt, self.peers, self.profile)
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
@@ -109,15 +109,15 @@ class RemoteGenerator:
     """The generator's deployment as a generator.
 
     Args:
-        handle: Of the deployment.
-        timeout_s: An answer that takes longer is none.
+        handle: Handle of the deployment.
+        timeout_s: Longest wait for an answer, in seconds; a later one is a failure.
     """
 
     handle: Any
     timeout_s: float
 
     async def __call__(self, request: ChatRequest) -> Generation:
-        """As `Generator`."""
+        """Asks the deployment; what goes wrong there becomes a `GenerateError`."""
         try:
             return await asyncio.wait_for(self.handle.remote(request), self.timeout_s)
         except BackPressureError as error:
@@ -133,7 +133,7 @@ class RemoteGenerator:
             raise GenerateError("the generator is not available", "connection", transient=True) from error
 
     async def close(self) -> None:
-        """The deployment goes on for others."""
+        """Does nothing: the deployment goes on for others."""
 
 
 def _head_for(query: Query, head: UserKey | None) -> UserKey | None:

@@ -35,8 +35,8 @@ class Profiler:
     """Gives profiles out of the store, and has those written that are missing or out of date.
 
     Args:
-        task: Whose answers the histories hold.
-        settings: How profiles are written.
+        task: Task whose answers the histories hold.
+        settings: Settings that say how profiles are written.
         generator: Handle of the generator.
     """
 
@@ -52,7 +52,7 @@ class Profiler:
         self._writing: dict[tuple[UserKey, str], asyncio.Task[ProfileText]] = {}
 
     async def __call__(self, query: Query, kind: str) -> ProfileText:
-        """The profile of the query's user; an empty one for a user without history.
+        """Return the profile of the query's user; an empty one for a user without history.
 
         Raises:
             HydraError: There is no such kind, or the profile could not be written.
@@ -74,7 +74,7 @@ class Profiler:
         return await asyncio.shield(self._writing[key])
 
     def _look_up(self, user: UserKey, kind: str) -> tuple[Sequence[HistoryItem], ProfileText | None]:
-        """The user's history, and their profile where it still does."""
+        """Return the user's history, and their profile where it is still of use."""
         history = in_order(self._store.history(user), lambda item: item.ts)
         if not history:
             return history, ProfileText()
@@ -98,8 +98,9 @@ class Profiler:
     def _comparable(
         self, user: UserKey, item: HistoryItem, most: int, before: str | None, floor: float
     ) -> list[PeerItem]:
-        """As `PeerPool.comparable`; only what still stands in the store. It waits for asyncio's own threads, which make
-        the pool, so it must be called in another.
+        """Return what `PeerPool.comparable` does, of items that still stand in the store.
+
+        It waits for asyncio's own threads, which make the pool, so it must be called in another.
         """
         pool = asyncio.run_coroutine_threadsafe(self._pools.of(user.tenant), self._loop).result()
         found = pool.comparable(user, item, most, before, floor)

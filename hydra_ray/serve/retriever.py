@@ -21,16 +21,16 @@ from hydra_ray.store.backends import open_store
 # A ranking takes milliseconds: 32 in threads keep a core busy, and 256 wait under a second.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=256, ray_actor_options={"num_cpus": 0.2})
 class Retriever:
-    """Histories are those of the store when a request comes, so what a user did a moment ago counts.
+    """Ranks histories as they are in the store when a request comes, so what a user did a moment ago counts.
 
-    Who is similar to whom is as old as `peers.refresh_s` says. What peers said is told only as it still
+    Who is similar to whom is as old as `peers.refresh_s` says. What peers said is returned only as it still
     stands in the store, so what somebody deleted is gone at once.
 
     Args:
-        store_url: Of the users' histories.
-        peers: Which tenants opted in.
+        store_url: URL of the store that keeps the users' histories.
+        peers: Settings that say which tenants opted in.
         embed: Gives the vectors that dense retrieval and the search for peers compare.
-        index_cache_mb: Most memory of the histories and indexes that are kept.
+        index_cache_mb: Most memory of the histories and indexes that are kept, in MiB.
         stemmer: Language whose endings are cut off words in searches; None cuts none.
     """
 

@@ -1,4 +1,4 @@
-"""What users own, over HTTP: feedback on answers, history, and the deletion of both."""
+"""Users' own data over HTTP: feedback on answers, history, and the deletion of both."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ StoredText = Annotated[str, AfterValidator(_storable), AfterValidator(_not_blank
 
 
 class Feedback(Lenient):
-    """What a user said of an answer: exactly one of `accepted`, `edited` and `rejected`.
+    """A user's feedback on one answer: exactly one of `accepted`, `edited` and `rejected`.
 
     Attributes:
         input: The query, as it was asked.
         candidates: Texts on offer, as `hydra.candidates` of the answer lists them.
         accepted: The text that the user took as it is.
-        edited: What the user made of an answer.
+        edited: The text that the user made of an answer.
         rejected: The text that the user would not have.
-        id: Of the history item; sent again it replaces what was said before.
+        id: Id of the history item; sent again it replaces what was said before.
         ts: When it was said: a date as `hydra_ray.dates.span` reads it.
     """
 
@@ -93,7 +93,7 @@ class Feedback(Lenient):
     @field_validator("rejected")
     @classmethod
     def _is_one_verdict(cls, rejected: str | None, info: ValidationInfo) -> str | None:
-        # A verdict that is wrong in itself is not among the data, and has an error of its own.
+        # A text that is wrong in itself is not among the data, and has an error of its own.
         given = [name for name in ("accepted", "edited") if info.data.get(name, "") is not None]
         given += [] if rejected is None else ["rejected"]
         if len(given) != 1:
@@ -102,7 +102,7 @@ class Feedback(Lenient):
         return rejected
 
     def event(self, task: Task) -> FeedbackEvent:
-        """The same as the task reads it.
+        """Return the feedback event, with texts as the task reads them.
 
         Raises:
             ValueError: There is no query, or what the user preferred is not among the task's allowed answers; the
@@ -126,9 +126,9 @@ class UserEndpoints:
     """The part of the ingress that is about users.
 
     Args:
-        settings: Where the store is, and how many answers the adapter reads.
-        task: That the base was trained for.
-        steps: Learn and forget, and retrieve what the adapter reads.
+        settings: Settings that say where the store is, and how many answers the adapter reads.
+        task: Task that the base was trained for.
+        steps: Steps that learn, forget, and retrieve what the adapter reads.
         authenticate: Decides who a request is from.
     """
 
@@ -137,7 +137,7 @@ class UserEndpoints:
         self._store = open_store(settings.store_url)
 
     def user_routes(self) -> APIRouter:
-        """The routes of what follows."""
+        """Return a router with the routes of the methods below."""
         router = APIRouter(prefix="/v1/users/{user}", route_class=JsonRoute)
         router.add_api_route("/feedback", self.give_feedback, methods=["POST"])
         router.add_api_route("/history", self.history, methods=["GET"])

@@ -90,7 +90,7 @@ class FitSettings(Section):
 
 
 class FeedbackSettings(Section):
-    """What the LLM is asked to learn which history helps and which candidates are preferred."""
+    """Settings of the feedback that teaches which history helps and which candidates are preferred."""
 
     dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
     pseudo_queries: int = Field(10, ge=0, description="History items a user asked again as queries.")

@@ -20,7 +20,7 @@ class EndpointSettings(Section):
 
 
 class LimitSettings(Section):
-    """What the endpoint allows, and what one job may spend: one collection, or one task and training seed answered."""
+    """Limits of the endpoint, and of what one job may spend: one collection, or one experiment's answers."""
 
     requests_per_minute: int | None = Field(None, ge=1, description="All attempts together.")
     tokens_per_minute: int | None = Field(None, ge=1, description="In and out together.")
@@ -38,7 +38,7 @@ class LimitSettings(Section):
 
 
 class DialectSettings(Section):
-    """What is set of the form in which endpoints are asked; null finds it out at the first refusal."""
+    """Form in which endpoints are asked; null finds it out at the first refusal."""
 
     samples: int | None = Field(None, ge=1, description="Most samples (n) of one request; 1 where n is not taken.")
     max_tokens: Literal["max_tokens", "max_completion_tokens"] | None = Field(

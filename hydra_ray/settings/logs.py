@@ -10,7 +10,7 @@ from hydra_ray.settings.section import Section
 
 
 class LoggingSettings(Section):
-    """What is logged, on stderr: what was done without, tried again or left out, each with its cause."""
+    """Settings of the log on stderr: what was done without, tried again or left out, each with its cause."""
 
     level: Literal["debug", "info", "warning", "error"] = Field("warning", description="The least that is written.")
     json_lines: bool = Field(False, description="A line of JSON a message.")

@@ -1,4 +1,4 @@
-"""Settings of how an answer is made, and of what is told of users."""
+"""Settings of how an answer is made, and of what prompts tell of users."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RetrieverName = Annotated[str, AfterValidator(_known_retriever)]
 
 
 class MethodSettings(Section):
-    """How an answer is made."""
+    """Settings of how an answer is made."""
 
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
     retriever: RetrieverName = Field(
@@ -81,7 +81,7 @@ class MethodSettings(Section):
 
     @property
     def prior_weights(self) -> dict[str, float | None]:
-        """Of what is known before a head judges, by role; None is as the base learns it."""
+        """Weights by role of what is known before a head scores; None takes what the base learns."""
         return {"reranker": self.rank_weight, "adapter": self.vote_weight}
 
 
@@ -96,7 +96,7 @@ class EmbedderSettings(Section):
 
 
 class PeerSettings(Section):
-    """What users of one tenant may learn from each other."""
+    """Settings of what users of one tenant may learn from each other."""
 
     tenants: tuple[str, ...] = Field(
         (), description="Tenants whose users' texts may be shown in each other's prompts; never across tenants."
@@ -111,7 +111,7 @@ _PROMPTS = ProfilePrompts()
 
 
 class ProfilePromptSettings(Section):
-    """What is asked when profiles are written, and how prompts tell them; $ begins a placeholder, $$ is a dollar."""
+    """Prompts that ask for profiles, and the one that tells them; $ begins a placeholder, $$ is a dollar."""
 
     classification: str = Field(_PROMPTS.classification, description="pag, closed answer set; $history: own items.")
     rating: str = Field(_PROMPTS.rating, description="pag, scores; $history: own items.")
@@ -132,7 +132,7 @@ class ProfilePromptSettings(Section):
 
 
 class ProfileSettings(Section):
-    """What an LLM writes of each user."""
+    """Settings of profiles: what an LLM writes of each user."""
 
     items: int = Field(8, ge=1, description="Most history items that are read; for dpl also most compared with peers'.")
     pick: Literal["newest", "random"] = Field("newest", description="Which of the user's own items are read.")

@@ -27,7 +27,7 @@ class ModelSettings(Section):
 
 
 class EvaluateSettings(Section):
-    """What is compared and how sure it is."""
+    """Settings of what is compared, and of how sure the comparison is."""
 
     methods: tuple[str, ...] = Field((), description="Empty means all methods.")
     tasks: tuple[str, ...] = Field((), description="For data.format lamp: tasks of data.dir; empty means data.task.")

@@ -42,11 +42,11 @@ class _Loader(yaml.SafeLoader):
 
 
 def read_yaml(path: Path) -> Any:
-    """The value of a YAML file.
+    """Return the value of a YAML file.
 
     Raises:
         OSError: The file cannot be read.
-        YAMLFileError: It is no YAML, no UTF-8, or says a key twice.
+        YAMLFileError: The file is no YAML, no UTF-8, or says a key twice.
     """
     try:
         return parse_yaml(decode(path.read_bytes()))
@@ -55,10 +55,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value of a YAML text.
+    """Return the value of a YAML text.
 
     Raises:
-        YAMLFileError: It is no YAML, or says a key twice.
+        YAMLFileError: The text is no YAML, or says a key twice.
     """
     try:
         return yaml.load(text, _Loader)

@@ -1,4 +1,4 @@
-"""Which of the LLM's candidates this user would prefer."""
+"""Ranks the LLM's candidates by which this user would prefer."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Adapter:
     """Orders candidates by score = logit + vote_weight * log((votes + 0.1) / (all votes + 0.1)).
 
     Trained listwise, the logits are log-preferences up to a constant; the LLM's own vote is a prior
-    that they are added to. A head that was fitted with a weight of its own is judged with that one.
+    that they are added to. A head that was fitted with a weight of its own scores with that one.
 
     Args:
-        scorer: Of the adapter.
-        vote_weight: 0 leaves the LLM's vote out, as HYDRA does; None takes the weight that the base has learnt.
+        scorer: Scorer of the adapter.
+        vote_weight: Weight of the LLM's vote. 0 leaves it out, as HYDRA does; None takes what the base has learnt.
         task: Orders candidates by the score that they can be expected to get under these preferences; None orders
             them by preference, as HYDRA does.
     """
@@ -82,7 +82,7 @@ class Adapter:
 
 
 def all_compete(task: Task, most: int) -> bool:
-    """Whether all allowed answers are candidates, said or not: of a closed answer set of at most so many."""
+    """Return whether all allowed answers are candidates, said or not: those of a closed set of at most `most`."""
     return task.closed and len(task.labels) <= most
 
 
@@ -93,8 +93,8 @@ def with_allowed(task: Task, candidates: tuple[Candidate, ...], most: int) -> tu
 
     Args:
         task: Knows the allowed answers.
-        candidates: What the LLM said; what is not allowed is left out where allowed answers take its place.
-        most: Larger answer sets are left alone, as free text is.
+        candidates: Candidates of the LLM; any that is not allowed is left out where allowed answers take its place.
+        most: Size of the largest answer set that is filled up; larger ones are left alone, as free text is.
     """
     if not all_compete(task, most):
         return candidates

@@ -1,4 +1,4 @@
-"""How the LLM is asked for candidates, by the method and by the feedback that teaches it alike."""
+"""Requests for candidates: the same for a method and for the feedback that teaches it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from hydra_ray.records import ChatRequest, Generation, Message, Usage
 def candidate_requests(
     messages: tuple[Message, ...], count: int, temperature: float, greedy: bool, max_tokens: int, seed: int
 ) -> tuple[ChatRequest, ...]:
-    """Requests that together bring `count` candidates.
+    """Return requests that together bring `count` candidates.
 
     Args:
         messages: The chat.
         count: Answers wanted.
-        temperature: Of the samples.
+        temperature: Temperature of the samples.
         greedy: Whether one of the answers is the LLM's greedy one: samples of a small LM are worse than that.
-        max_tokens: Of an answer.
-        seed: Of the samples.
+        max_tokens: Most tokens of an answer.
+        seed: Seed of the samples.
     """
     first = (ChatRequest(messages, 1, 0.0, max_tokens, seed),) if greedy else ()
     left = count - len(first)
@@ -26,12 +26,12 @@ def candidate_requests(
 
 
 def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> int:
-    """LLM calls that `count` candidates take.
+    """Return how many LLM calls `count` candidates take.
 
     Args:
         count: Candidates wanted for one query, the greedy one included.
         greedy: Whether one of them is the LLM's greedy answer.
-        calls: How many calls so many samples of one request take.
+        calls: Returns how many calls a number of samples of one request takes.
     """
     left = count - greedy
     return greedy + (calls(left) if left else 0)

@@ -1,4 +1,4 @@
-"""From how much each candidate is preferred to the one that is answered."""
+"""Chooses the candidate that is answered, from how much each is preferred."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def by_expected_score(task: Task, candidates: Sequence[Candidate]) -> list[Candi
 
     Args:
         task: Scores one candidate as if another one were the user's own answer.
-        candidates: With scores that are log-preferences up to a constant.
+        candidates: Candidates whose scores are log-preferences up to a constant.
 
     Returns:
         Best first; of equals the one with the higher score.

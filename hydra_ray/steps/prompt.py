@@ -30,7 +30,7 @@ class Prompter:
     are no such pairs, the user's texts are told in the question, as the task says.
 
     Args:
-        task: Gives the instruction.
+        task: Task that gives the instruction.
         shot_words: Longest item input in a shot, in words (`text.cut.first_words`); and longest text told in a
             question.
         max_input_chars: Longest query text, and longest answer in a shot, in code points.
@@ -43,13 +43,13 @@ class Prompter:
     shot_chars: int | None
 
     def __call__(self, query: Query, shots: Sequence[HistoryItem], profile: str = "") -> Prompt:
-        """The chat for one query.
+        """Return the chat for one query.
 
         Args:
-            query: Its earlier turns stand right before its text; those that instruct open the chat, since
+            query: The query. Earlier turns stand right before its text; those that instruct open the chat, since
                 many LLMs take a system message at the beginning only.
-            shots: Most useful first.
-            profile: What is told of the user, as the system's message; "" where nothing is.
+            shots: History items to show, most useful first.
+            profile: Profile of the user, told in the system's message; "" where there is none.
         """
         instructing = list(takewhile(lambda turn: turn.role in _INSTRUCTING, query.turns))
         system = "\n\n".join(text for text in (*(turn.content for turn in instructing), profile) if text)

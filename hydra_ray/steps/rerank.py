@@ -30,11 +30,11 @@ class Reranker:
     """Orders history by score = logit - rank_weight * log(the retriever's rank, from 1).
 
     The retriever's order is a prior that the logits are added to: a reranker that has little to say
-    leaves it as it is. A head that was fitted with a weight of its own is judged with that one.
+    leaves it as it is. A head that was fitted with a weight of its own scores with that one.
 
     Args:
-        scorer: Of the reranker.
-        rank_weight: 0 leaves the retriever's order out, as HYDRA does; None takes the weight that the base has learnt.
+        scorer: Scorer of the reranker.
+        rank_weight: Weight of the retriever's order. 0 leaves it out, as HYDRA does; None takes what the base learnt.
     """
 
     def __init__(self, scorer: Scorer, rank_weight: float | None) -> None:

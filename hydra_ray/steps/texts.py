@@ -1,4 +1,4 @@
-"""The texts that the encoder reads for one decision: what is judged, and what it is judged by."""
+"""Texts that the encoder reads for one decision: what is scored, and what it is compared with."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def reranker_texts(query: str, item: HistoryItem) -> Texts:
-    """Would this history item help the LLM with this query?
+    """Return the texts for "would this history item help the LLM with this query?".
 
-    The item's answer is part of what is judged, and stands first: a long item is cut at its end.
+    The item's answer is part of what is scored, and stands first: a long item is cut at its end.
     """
     return f"{item.output}: {item.input}", query, ()
 
 
 def adapter_texts(candidate: str, query: str, history_answers: Sequence[str]) -> Texts:
-    """Would this user prefer this candidate? `history_answers` are the answers of retrieved history, nearest first.
+    """Return the texts for "would this user prefer this candidate?", with answers of history nearest first.
 
-    Of a query that lists its answers by number the text behind the candidate's number is judged.
+    Where a query lists its answers by number, the text behind the candidate's number is scored.
     """
     return spelled_out(candidate, query), query, tuple(history_answers)

@@ -1,4 +1,4 @@
-"""What an LLM's samples agree on."""
+"""The consensus of an LLM's samples."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ class HeadCache:
 
     Args:
         store: Where heads are.
-        version: Of the base.
+        version: Version of the base.
         role: Reranker or adapter.
-        max_bytes: Of the heads kept: their parameters, and 3 KB each for what Python holds around them.
+        max_bytes: Most bytes of the heads kept: their parameters, and 3 KB each for what Python holds around them.
     """
 
     def __init__(self, store: Store, version: str, role: str, max_bytes: int) -> None:
@@ -33,14 +33,14 @@ class HeadCache:
 
     @property
     def nbytes(self) -> int:
-        """Of the heads kept now."""
+        """Bytes of the heads kept now."""
         return self._kept.nbytes
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def __call__(self, keys: Sequence[UserKey | None]) -> list[Head | None]:
-        """Each user's head; None for nobody and for users without one. One user's heads are one object."""
+        """Return each user's head; None for nobody and for users without one. One user's heads are one object."""
         wanted = {key for key in keys if key is not None}
         stamps = self._store.stamps(wanted, self._version, self._role) if wanted else {}
         found = {key: kept for key, stamp in stamps.items() if (kept := self._kept.get(key)) and kept[0] == stamp}

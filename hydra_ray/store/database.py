@@ -73,10 +73,10 @@ class Database:
 
     @contextmanager
     def reading(self, done: str = "read") -> Iterator[Connection]:
-        """A transaction that sees one state of the database and changes nothing.
+        """Open a transaction that sees one state of the database and changes nothing.
 
         Args:
-            done: What could not be done where this fails.
+            done: Word for the message where this fails: what could not be done.
 
         Raises:
             StoreError: The database does not answer.
@@ -86,10 +86,10 @@ class Database:
 
     @contextmanager
     def writing(self, done: str = "written") -> Iterator[Connection]:
-        """A transaction that writes; what is raised inside undoes it.
+        """Open a transaction that writes; what is raised inside undoes it.
 
         Args:
-            done: What could not be done where this fails, for the message.
+            done: Word for the message where this fails: what could not be done.
 
         Raises:
             StoreError: The database does not answer, or another writer does not end.

@@ -18,20 +18,20 @@ _COLUMNS = ("id", "input", "output", "ts", "item_id", "context")
 
 
 def version(db: Connection, key: UserKey) -> HistoryVersion | None:
-    """Of one user's history."""
+    """Return the version of a user's history; None where none is kept."""
     row = db.execute(_version_of(key)).one_or_none()
     return None if row is None else HistoryVersion(*row)
 
 
 def lock(db: Connection, key: UserKey) -> HistoryVersion | None:
-    """As `version`; whoever else would change the user's history waits until the transaction ends."""
+    """Return the version, and have whoever else would change the history wait until the transaction ends."""
     # SQLite, where the transaction has the only write lock, ignores it.
     row = db.execute(_version_of(key).with_for_update()).one_or_none()
     return None if row is None else HistoryVersion(*row)
 
 
 def change(db: Connection, key: UserKey, since: HistoryVersion | None) -> HistoryChange:
-    """What became of a user's history since a version; None reads all of it."""
+    """Return the difference between a user's history and an earlier version; None reads all of it."""
     c, now = HISTORY.c, version(db, key)
     if since is None or now is None or now.epoch != since.epoch:
         return HistoryChange(now, True, _items(db, key))
@@ -132,7 +132,7 @@ def _next_place(db: Connection, key: UserKey) -> int:
 
 
 def _remove(db: Connection, key: UserKey, known: HistoryVersion | None, item_id: str) -> HistoryItem | None:
-    """The item that was removed."""
+    """Remove an item and return it; None where there was none."""
     old = item(db, key, item_id)
     if old is not None:
         db.execute(delete(HISTORY).where(*of(HISTORY, key), HISTORY.c.id == item_id))
@@ -172,7 +172,7 @@ def _insert(
 
 
 def _versions(db: Connection, keys: Sequence[UserKey]) -> dict[UserKey, HistoryVersion]:
-    """As `lock`, of several users."""
+    """Return several users' versions, and have others wait as `lock` does."""
     c = HISTORY_VERSIONS.c
     query = select(c.tenant, c.user, c.epoch, c.next_place, c.removed).where(among(HISTORY_VERSIONS, keys))
     rows = db.execute(query.order_by(c.tenant, c.user).with_for_update())

@@ -27,7 +27,7 @@ def find(db: Connection, key: UserKey, kind: str) -> UserProfile | None:
 
 
 def marks(db: Connection, kind: str) -> dict[UserKey, ProfileFingerprint]:
-    """What each user's profile of one kind was made of."""
+    """Return by user the fingerprint of their profile of one kind."""
     c = PROFILES.c
     query = select(c.tenant, c.user, c.how, c.what, c.seen).where(c.kind == kind)
     return {UserKey(tenant, user): ProfileFingerprint(*mark) for tenant, user, *mark in db.execute(query)}

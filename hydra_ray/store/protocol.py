@@ -1,4 +1,4 @@
-"""What the rest of the code may ask of a store of users, whatever keeps it."""
+"""The port of a store of users, whatever keeps it."""
 
 from __future__ import annotations
 
@@ -97,15 +97,15 @@ class Store(Protocol):
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Return all users with a head, in order of their keys."""
 
-    # Evidence: what the posteriors of heads of kind `bases` depend on, as bytes by history item.
+    # Observations: what the posteriors of heads of kind `bases` depend on, as bytes by history item.
 
     def put_observations(self, version: str, role: str, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
-        """Replace users' evidence.
+        """Replace users' observations.
 
         Args:
             version: Version of the base.
             role: Reranker or adapter.
-            observed: Evidence by user and item id. An empty mapping removes the user's evidence.
+            observed: Observations by user and item id. An empty mapping removes the user's observations.
         """
 
     def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
@@ -127,7 +127,7 @@ class Store(Protocol):
         """Return a user's profile of a kind; None for a user without one."""
 
     def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
-        """Return by user what each profile of a kind was made of."""
+        """Return by user the fingerprint of their profile of a kind."""
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
         """Write users' profiles, each replacing the user's own of the same kind.
@@ -153,10 +153,10 @@ class ObservationUpdate(Protocol):
     """
 
     def put(self, item_id: str, observed: bytes) -> None:
-        """Add an item's observations, or replace it."""
+        """Add an item's observations, or replace them."""
 
     def remove(self, item_id: str) -> bool:
-        """Remove an item's observations; return whether there was any."""
+        """Remove an item's observations; return whether there were any."""
 
     def all(self) -> list[bytes]:
         """Return all of the user's observations, in the order of item ids."""

@@ -1,4 +1,4 @@
-"""Which rows of a table are meant."""
+"""Conditions that pick rows of a table."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ KEYS_AT_ONCE = 900
 
 
 def of(table: Table, key: UserKey) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Those of one user."""
+    """Pick the rows of one user."""
     return table.c.tenant == key.tenant, table.c.user == key.user
 
 
 def among(table: Table, keys: Sequence[UserKey]) -> ColumnElement[bool]:
-    """Those of some users, found in the index: SQLite reads a whole table for pairs of (tenant, user)."""
+    """Pick the rows of some users by the index: SQLite reads a whole table for pairs of (tenant, user)."""
     by_tenant: dict[str, list[str]] = {}
     for tenant, user in keys:
         by_tenant.setdefault(tenant, []).append(user)
@@ -26,12 +26,12 @@ def among(table: Table, keys: Sequence[UserKey]) -> ColumnElement[bool]:
 
 
 def of_base(table: Table, version: str, role: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
-    """Those that belong to one role of one version of the base."""
+    """Pick the rows of one role of one version of the base."""
     return table.c.version == version, table.c.role == role
 
 
 def chunks(keys: Iterable[UserKey]) -> Iterator[list[UserKey]]:
-    """As many users as one statement takes."""
+    """Yield the keys in lists of as many users as one statement takes."""
     keys = list(keys)
     for start in range(0, len(keys), KEYS_AT_ONCE):
         yield keys[start : start + KEYS_AT_ONCE]

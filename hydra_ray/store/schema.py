@@ -63,7 +63,7 @@ def bring_up_to_date(database: Database) -> None:
 
 
 def _found(connection: Connection, database: Database) -> str | None:
-    """Which revision the database has; None for a new one and for one of 0.1.0."""
+    """Return the database's revision; None for a new one and for one of 0.1.0."""
     tables = inspect(connection)
     if tables.has_table(ALEMBIC_VERSION.name):
         found = connection.execute(select(ALEMBIC_VERSION.c.version_num)).scalar()

@@ -62,7 +62,7 @@ def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
     read = 0
     for path in paths:
         heads, marks = _read(path, version, role)
-        # Evidence first: a head without it would not be known to be wrong.
+        # Observations first: a head without them would not be known to be wrong.
         observed = _read_observations(path)
         store.put_observations(version, role, {key: observed.get(key, {}) for key in heads})
         store.put_heads(version, role, heads, marks)

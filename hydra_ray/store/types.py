@@ -16,8 +16,8 @@ class HistoryVersion(NamedTuple):
     """Version of a user's history; it changes with every write and tells what is left of what was read before.
 
     Attributes:
-        epoch: Another one once the history was replaced as a whole.
-        next_place: Above the places of all items that the epoch ever had: what was added since has this place or more.
+        epoch: Name of the epoch; another one once the history was replaced as a whole.
+        next_place: Place above those of all items that the epoch ever had; what is added later has this one or more.
         removed: How many items the epoch lost.
     """
 
@@ -44,7 +44,7 @@ class HistoryChange:
 
 
 class ProfileFingerprint(NamedTuple):
-    """What a profile was made of.
+    """Fingerprint of what a profile was made of.
 
     Attributes:
         how: Digest of kind, prompts and numbers.
@@ -59,12 +59,12 @@ class ProfileFingerprint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UserProfile:
-    """What an LLM wrote of a user.
+    """A profile: what an LLM wrote of a user.
 
     Attributes:
-        kind: Who wrote it, e.g. "dpl".
-        text: As prompts tell it; empty where there is nothing to tell.
-        mark: What it was made of.
+        kind: Kind of the profile, e.g. "dpl".
+        text: Text as prompts tell it; empty where there is nothing to tell.
+        mark: Fingerprint of what it was made of.
         peers: Users of the same tenant whose texts were read for it, in order.
         degraded: Whether it had to do without what makes its kind.
         dropped: Items that were left out because the LLM's answer about them could not be used.

@@ -1,1 +1,1 @@
-"""From the place that a setting names to records: files, folders and URIs, unpacked, in JSON, CSV or Parquet."""
+"""Reads records from the place that a setting names: files, folders and URIs, unpacked, JSON, CSV or Parquet."""

@@ -31,7 +31,7 @@ def read_csv_records(file: DataFile, layout: Layout, bad: BadRecords) -> Iterato
 
     Args:
         file: The file.
-        layout: What the records look like.
+        layout: Layout of the records.
         bad: Takes lines with too many or too few cells.
 
     Raises:

@@ -32,7 +32,7 @@ class DataFile:
     Attributes:
         filesystem: Where it is.
         path: The file's path in that file system.
-        name: What messages call it: its name, or its path below the folder that was given.
+        name: Name in messages: the file's name, or its path below the folder that was given.
         partition: Fields that its folders say of all its records (`user_id=ann/part-0.parquet`).
     """
 
@@ -73,7 +73,7 @@ def find_files(place: str | Path, setting: str) -> list[DataFile]:
 
     Args:
         place: A file, a folder, or either with `*`, `?`, `[...]` and `**` in it.
-        setting: What named it, for messages.
+        setting: Setting that named the place, for messages.
 
     Raises:
         DataError: There is no such file or folder, it cannot be listed, or the folder has no file.
@@ -97,10 +97,10 @@ def find_files(place: str | Path, setting: str) -> list[DataFile]:
 
 
 def exists(filesystem: fs.FileSystem, path: str) -> bool:
-    """Whether there is a file or folder.
+    """Return whether there is a file or folder.
 
     Raises:
-        DataError: It cannot be said.
+        DataError: The path cannot be looked up.
     """
     try:
         return filesystem.get_file_info(path).type != fs.FileType.NotFound
@@ -109,13 +109,13 @@ def exists(filesystem: fs.FileSystem, path: str) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """What a library said, on one line and of bounded length."""
+    """Return an error's words on one line, cut to 300 characters."""
     text = " ".join(str(getattr(error, "strerror", None) or error).split()).rstrip(".")
     return text if len(text) <= 300 else f"{text[:300]}..."
 
 
 def _matching(filesystem: fs.FileSystem, path: str) -> tuple[str, list[fs.FileInfo]]:
-    """What is there, and the folder that messages leave out of its names."""
+    """Return the folder that messages leave out of files' names, and what is there."""
     info = filesystem.get_file_info(path)
     if info.type != fs.FileType.NotFound or not _MAGIC.search(path):
         base = "" if path == "." else path.rpartition("/")[0]
@@ -158,7 +158,7 @@ def _below(filesystem: fs.FileSystem, info: fs.FileInfo) -> list[str]:
 
 
 def _listed(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[fs.FileInfo]:
-    """What is in a folder, with the links to nothing, which pyarrow leaves out."""
+    """Return what is in a folder, with the links to nothing, which pyarrow leaves out."""
     found: list[fs.FileInfo] = filesystem.get_file_info(
         fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
     )
@@ -170,7 +170,7 @@ def _listed(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[fs.
 
 
 def _hidden(path: str, folder: str) -> bool:
-    """Whether a file's name or a folder of it below the given one begins with a dot or an underscore."""
+    """Return whether a file's name, or a folder of it below the given one, begins with a dot or an underscore."""
     below = path if folder == "." else path.removeprefix(folder)
     return any(part.startswith(_HIDDEN) for part in below.removeprefix("./").split("/"))
 
@@ -180,6 +180,6 @@ def _name(path: str, base: str) -> str:
 
 
 def _partition(path: str) -> dict[str, str | None]:
-    """What folders named `field=value` say, as Hive, Spark and pyarrow write them."""
+    """Return the fields of folders named `field=value`, as Hive, Spark and pyarrow write them."""
     pairs = (part.split("=", 1) for part in path.split("/")[:-1] if "=" in part)
     return {name: None if value == _NO_VALUE else unquote(value) for name, value in pairs if name}

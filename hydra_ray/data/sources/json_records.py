@@ -21,7 +21,7 @@ def read_json_records(file: DataFile, needs: str, bad: BadRecords) -> Iterator[F
 
     Args:
         file: The file.
-        needs: What the records look like, for messages about those that do not.
+        needs: Layout of the records, in words, for messages about those that do not have it.
         bad: Takes lines that are no objects.
 
     Raises:
@@ -41,10 +41,10 @@ def read_json_records(file: DataFile, needs: str, bad: BadRecords) -> Iterator[F
 
 
 def json_value(raw: bytes, name: str) -> Any:
-    """The one JSON value that a file holds.
+    """Return the one JSON value that a file holds.
 
     Raises:
-        DataError: It is not whole, no JSON or no UTF-8; the place in the file is named.
+        DataError: The file is not whole, no JSON or no UTF-8; the place in it is named.
     """
     try:
         text = decode(raw)

@@ -27,7 +27,7 @@ def read_parquet_records(file: DataFile, layout: Layout, bad: BadRecords) -> Ite
 
     Args:
         file: The file.
-        layout: What the records look like.
+        layout: Layout of the records.
         bad: Counts the records.
 
     Raises:

@@ -31,8 +31,8 @@ def read_source(place: str | Path, setting: str, layout: Layout, bad: BadRecords
 
     Args:
         place: A file, a folder, a glob, or a URI of one, each file plain or compressed.
-        setting: What named it, for messages.
-        layout: What the records look like.
+        setting: Setting that named the place, for messages.
+        layout: Layout of the records.
         bad: Takes records that cannot be read, and counts all.
 
     Raises:
@@ -82,7 +82,7 @@ def _format(file: DataFile, alone: bool) -> str | None:
 
 
 def _by_content(file: DataFile) -> str | None:
-    """What a file without a telling name is, where its beginning leaves no doubt."""
+    """Return the kind of a file without a telling name, where its beginning leaves no doubt; else None."""
     with opened(file) as stream:
         start = stream.peek(64).removeprefix(BOM_UTF8).lstrip()
     if start.startswith(b"PAR1"):

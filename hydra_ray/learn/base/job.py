@@ -25,7 +25,7 @@ _STEP_WITHOUT_READING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """What a training left behind: the version, and what each role's epochs reported."""
+    """Report of a training: the base's version, and what each role's epochs reported."""
 
     version: str
     users: int
@@ -87,16 +87,16 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
 
 
 def course(epoch: int, step: int, steps: int, base: BaseSettings) -> tuple[float, float]:
-    """How much of a role's training is done and how much there is, in steps of the first epoch.
+    """Return how much of a role's training is done and how much there is in all, in steps of the first epoch.
 
     A frozen encoder reads its texts in the first epoch; after that a step takes next to nothing, and the time left is
     told by the bar's speed.
 
     Args:
-        epoch: Under way, from 0.
+        epoch: Epoch under way, from 0.
         step: Steps done in it.
         steps: Steps that one epoch takes.
-        base: How many epochs, and whether the encoder is frozen.
+        base: Settings that say how many epochs there are, and whether the encoder is frozen.
     """
     later = _STEP_WITHOUT_READING if base.encoder.trained_layers == 0 else 1.0
     done = step if epoch == 0 else steps + ((epoch - 1) * steps + step) * later

@@ -1,4 +1,4 @@
-"""Where a training run stands, held by an actor that its workers tell."""
+"""State of a training run, held by an actor that its workers report to."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 @dataclass(slots=True)
 class TrainState:
-    """Where a run stands.
+    """State of a training run, as its workers last told it.
 
     Attributes:
-        role: Which scorer is being fitted.
-        epoch: Its epoch under way, from 0.
+        role: Role of the scorer that is being fitted.
+        epoch: Epoch of that scorer under way, from 0.
         step: Steps done in it.
-        loss: Of the last step.
+        loss: Loss of the last step; NaN before the first.
         pids: Process of each worker, by rank.
         entered: Roles and epochs in the order in which the first worker began them: a repeated one was resumed.
-        epochs: What the first worker reported of each epoch that was completed.
+        epochs: Report of the first worker on each epoch that was completed.
     """
 
     role: str = ""
@@ -43,13 +43,13 @@ class Progress:
             self._state.role, self._state.epoch, self._state.step = role, epoch, 0
 
     def step(self, step: int, loss: float) -> None:
-        """The first worker has done a step."""
+        """Notes that the first worker has done a step."""
         self._state.step, self._state.loss = step, loss
 
     def done(self, metrics: dict[str, Any]) -> None:
-        """The first worker has completed an epoch."""
+        """Notes that the first worker has completed an epoch."""
         self._state.epochs.append(metrics)
 
     def state(self) -> TrainState:
-        """Where the run stands."""
+        """Return the state of the run."""
         return self._state

@@ -1,4 +1,4 @@
-"""What heads of one kind share, fitted with the base: bases and facets."""
+"""Fits what heads of one kind share, with the base: bases and facets."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def fit_commons(
 
     Args:
         scorer: Trained but for these parts; changed in place.
-        groups: Of the training users.
-        loss: As the base was trained with.
-        seed: Draws the users.
-        advance: Told of the texts that are encoded, as of `TextsEncoder.features`.
+        groups: Groups by training user, oldest first.
+        loss: Name of the loss that the base was trained with.
+        seed: Seed that the users are drawn with.
+        advance: Called with how many texts are encoded and how many there are, as by `TextsEncoder.features`.
     """
     users = sorted((user for user in groups if len(groups[user]) > 1), key=lambda user: stable_seed(seed, *user))
     users = users[:_MOST_USERS]

@@ -83,12 +83,12 @@ def fit_base(
     finds the checkpoints of an earlier try in `storage`.
 
     Args:
-        groups: By role; at least one a worker for each.
-        base: Settings.
-        prior_weights: By role, of what is known before a head judges; None has it learnt.
-        seed: Of initial heads, shuffling and drops.
+        groups: Groups by role; at least one a worker for each.
+        base: Settings of the base.
+        prior_weights: Weight, by role, of what is known before a head scores; None has it learnt.
+        seed: Seed of initial heads, shuffling and drops.
         storage: Folder for checkpoints; on a cluster one that every node sees.
-        show: Told the state and the number of steps that an epoch of each role has.
+        show: Called with the state and the number of steps that an epoch of each role has.
 
     Raises:
         HydraError: There is nothing to learn from, or the workers failed too often.

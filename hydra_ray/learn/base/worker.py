@@ -1,4 +1,4 @@
-"""What each Ray Train worker does: encoder, shared head and the training users' heads, fitted together."""
+"""The work of each Ray Train worker: it fits encoder, shared head and the training users' heads together."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ GROUP_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class RolePlan:
-    """What is to be done for one role.
+    """Plan of the training of one role.
 
     Attributes:
         role: Reranker or adapter; the name of its data set, too.
         users: Number of training users.
-        prior_weight: Of what is known before; None has it learnt.
+        prior_weight: Weight of what is known before a head scores; None has it learnt.
         steps_per_epoch: Batches a worker and epoch.
-        valid: Groups held back, judged after each epoch by the first worker.
+        valid: Groups held back, which the first worker scores after each epoch.
     """
 
     role: str
@@ -65,11 +65,11 @@ class RolePlan:
 
 @dataclass(frozen=True, slots=True)
 class LoopConfig:
-    """What a worker is told.
+    """Plan of a training, as every worker gets it.
 
     Attributes:
         base: Settings of the base, as plain values.
-        seed: Of initial heads, user drop and shuffling.
+        seed: Seed of initial heads, user drop and shuffling.
         plans: Roles, fitted one after the other by the same workers: starting workers takes longer than
             many a role does.
     """
@@ -81,15 +81,15 @@ class LoopConfig:
 
 @dataclass(slots=True)
 class _Resumed:
-    """What a checkpoint holds: weights of finished roles, and of the one under way with its optimiser.
+    """Content of a checkpoint: weights of finished roles, and of the one under way with its optimiser.
 
     Attributes:
         done: Weights by role.
-        role: Under way.
+        role: Role under way.
         epoch: The last epoch that was completed.
         optimizer: State of the optimiser.
         schedule: State of the learning-rate schedule.
-        precision: float32 or bfloat16, that the last epoch was computed in.
+        precision: Precision that the last epoch was computed in, float32 or bfloat16.
     """
 
     done: dict[str, dict[str, Tensor]]
@@ -158,7 +158,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
     """Runs in every worker; goes on from the last checkpoint where there is one.
 
     Args:
-        config: What to do.
+        config: Plan of the training.
         progress: Handle of a `learn.base.progress.Progress` actor.
     """
     use_given_cpus()
@@ -309,7 +309,7 @@ def _under_way(folder: Path) -> dict[str, Any]:
 
 
 def trained_in(checkpoint: Path) -> str:
-    """The arithmetic of a checkpoint's last epoch: float32 or bfloat16."""
+    """Return the precision of a checkpoint's last epoch: float32 or bfloat16."""
     return str(_under_way(checkpoint)["precision"])
 
 

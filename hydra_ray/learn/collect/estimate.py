@@ -1,4 +1,4 @@
-"""What a collection will ask, told before anything is spent."""
+"""Estimates what a collection will ask, before anything is spent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hydra_ray.steps.generate.splitting import parts_of
 
 @dataclass(slots=True)
 class Estimate:
-    """What is ahead.
+    """Number of requests and tokens that a collection has ahead.
 
     Attributes:
         examples: Queries to ask.
@@ -26,7 +26,7 @@ class Estimate:
         requests: Requests of those to ask, repeated ones counted once; several where samples are asked one by one.
         repeated: Requests that are the same as another one.
         cached: Requests whose answer is known from an earlier run.
-        prompt_tokens: Of the requests that are left.
+        prompt_tokens: Prompt tokens of the requests that are left.
         completion_tokens: The most that they can be answered with.
         exact: Whether prompt tokens were counted with the model's tokenizer.
         most_samples: How many samples one request may ask for, as far as is known; None is any number.
@@ -77,17 +77,17 @@ def estimate(
     most_samples: int | None,
     reasoning_tokens: int,
 ) -> Estimate:
-    """Writes every request that the units need, and asks none.
+    """Writes every request that the examples need, and asks none.
 
     Args:
-        examples: Those that are left to ask.
+        examples: Examples that are left to ask.
         questions: Writes the requests.
         cache: Known answers, if there are any.
-        identity: Of the generator, as its answers are kept under.
-        count_tokens: Of a request's prompt.
-        exact: Whether that is the model's own count.
+        identity: Name of the generator that its answers are kept under, from `generator_identity`.
+        count_tokens: Counts the tokens of a request's prompt.
+        exact: Whether `count_tokens` counts with the model's own tokenizer.
         most_samples: Samples that the endpoint gives for one request; None is any number.
-        reasoning_tokens: Room for reasoning in each answer.
+        reasoning_tokens: Most tokens of reasoning in each answer.
     """
     result, seen = Estimate(exact=exact, most_samples=most_samples), set[str]()
     for example in examples:

@@ -1,11 +1,11 @@
-"""Whether the first scores of a collection differ at all: from equal ones nothing can be learnt."""
+"""Checks that the first scores of a collection differ: from equal ones nothing can be learnt."""
 
 from __future__ import annotations
 
 from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.tasks import Task
 
-# Units that are looked at: a closed answer set may well have its first few right, or wrong.
+# Examples that are looked at: a closed answer set may well have its first few right, or wrong.
 _UNITS = 32
 # Of a small plan half, but no fewer.
 _LEAST = 8
@@ -14,11 +14,11 @@ _SHOWN = 80
 
 
 class FirstScores:
-    """Takes what a collection's first units taught, and says whether all of their scores are equal.
+    """Takes what a collection's first examples taught, and says whether all of their scores are equal.
 
     Args:
         task: The task that answers are scored by.
-        planned: Units of the collection.
+        planned: Number of examples in the collection.
     """
 
     def __init__(self, task: Task, planned: int) -> None:
@@ -30,7 +30,7 @@ class FirstScores:
         self._example = ("", "")
 
     def note(self, feedback: CollectedFeedback) -> None:
-        """Takes one unit; one with fewer than two scored answers says nothing."""
+        """Takes the feedback of one example; one with fewer than two scored answers says nothing."""
         scores = [score for row in feedback.reranker for score in (row.score_with, row.score_without)]
         scores += [score for row in feedback.adapter for score in row.scores]
         if len(scores) < 2 or self.differ:
@@ -48,12 +48,12 @@ class FirstScores:
 
     @property
     def decided(self) -> bool:
-        """Whether enough units were taken, and all of their scores are equal."""
+        """Whether enough examples were taken, and all of their scores are equal."""
         return self._examples >= self._wanted and not self.differ
 
     @property
     def finding(self) -> str:
-        """What is equal and why that may be, with an example; "" where scores differ or there are none."""
+        """Sentence on the equal scores and why they may be equal; "" where scores differ or there are none."""
         if self.differ or not self._examples:
             return ""
         (score,) = self._scores

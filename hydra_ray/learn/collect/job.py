@@ -33,7 +33,10 @@ from hydra_ray.tasks import Task
 
 
 def planned_examples(settings: Settings, dataset: Dataset) -> list[Example]:
-    """What `collect` asks for the chosen users. Real queries are used with their answers for training users only."""
+    """Return the examples that `collect` asks about for the chosen users.
+
+    Real queries are used with their answers for training users only.
+    """
     return plan_examples(
         dataset,
         pseudo_queries=settings.feedback.pseudo_queries,
@@ -49,14 +52,14 @@ def collect_feedback(settings: Settings, listener: ProgressListener) -> CollectR
     """Collects the feedback of the chosen users that is not there yet.
 
     Raises:
-        HydraError: As of `collect_planned`; or the data or the users cannot be used.
+        HydraError: The data or the users cannot be used; or any of the causes that `collect_planned` lists.
     """
     task, dataset = chosen_users(settings)
     return collect_plan(settings, task, dataset, listener)[1]
 
 
 def estimate_feedback(settings: Settings) -> Estimate:
-    """What `collect_feedback` would ask; neither the LLM nor Ray is touched.
+    """Estimate what `collect_feedback` would ask; neither the LLM nor Ray is touched.
 
     Raises:
         HydraError: The data or the users cannot be used.
@@ -87,15 +90,15 @@ def estimate_feedback(settings: Settings) -> Estimate:
 def collect_plan(
     settings: Settings, task: Task, dataset: Dataset, listener: ProgressListener
 ) -> tuple[list[Example], CollectReport]:
-    """Plans what to ask the users about within `feedback.max_calls`, collects it, and gives the plan as well.
+    """Plans examples within `feedback.max_calls`, collects their feedback, and returns the plan and the report.
 
     Raises:
-        HydraError: As `collect_planned`.
+        HydraError: Any of the causes that `collect_planned` lists.
     """
     examples = planned_examples(settings, dataset)
     spent = ask_first(settings, task, examples)
     if spent.calls:
-        # A sample may cost a call of its own; that only drops units at the end.
+        # A sample may cost a call of its own; that only drops examples at the end.
         examples = planned_examples(settings, dataset)
     return examples, collect_planned(settings, task, examples, listener, spent)
 
@@ -103,14 +106,14 @@ def collect_plan(
 def collect_planned(
     settings: Settings, task: Task, examples: list[Example], listener: ProgressListener, spent: Usage | None = None
 ) -> CollectReport:
-    """Collects the feedback of these units that is not there yet.
+    """Collects the feedback of these examples that is not there yet.
 
     Args:
         settings: The LLM, and where feedback is kept.
-        task: The task that the units are about.
+        task: The task that the examples are about.
         examples: The plan.
-        listener: Is told how far it is.
-        spent: What was asked for this collection before.
+        listener: Shows how far the collection is.
+        spent: Calls and tokens that this collection has used already; None is none.
 
     Raises:
         HydraError: The generator cannot be used; the feedback that is there was collected with other settings; or all

@@ -1,4 +1,4 @@
-"""Asks the LLM about one query, and what its answers teach."""
+"""Asks the LLM about one example, and turns its answers into rows of feedback."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class CollectedFeedback:
-    """What asking about one unit came to.
+    """Feedback of one example, and what collecting it took.
 
     Attributes:
-        reranker: Rows of feedback.
-        adapter: Rows of feedback.
+        reranker: Rows of feedback for the reranker.
+        adapter: Rows of feedback for the adapter.
         usage: Calls made now, their tokens, and answers from the cache.
-        seconds: Of the calls made now, from asking to the answer, added up; waiting for a free slot counts.
+        seconds: Seconds from asking to the answer, added up over the calls made now; waiting for a free slot counts.
         began: When asking began, seconds since 1970.
-        ended: When the last answer was there.
+        ended: When the last answer was there, seconds since 1970.
         failed: Calls without an answer, by what went wrong.
         missing_candidates: Samples asked for and not returned.
         truncated: Texts cut to fit the prompt.
@@ -65,7 +65,7 @@ class CollectedFeedback:
         return not self.stopped and all(failure.final for failure in self.failed)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values that JSON can hold."""
         return {
             **{f.name: getattr(self, f.name) for f in fields(self)},
             "reranker": [row.to_columns() for row in self.reranker],
@@ -76,7 +76,7 @@ class CollectedFeedback:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CollectedFeedback:
-        """From plain values."""
+        """Return the feedback that `to_json` gave these plain values of."""
         typed = {
             "reranker": [RerankerRow.from_columns(row) for row in values["reranker"]],
             "adapter": [AdapterRow.from_columns(row) for row in values["adapter"]],
@@ -88,7 +88,7 @@ class CollectedFeedback:
 
 @dataclass(frozen=True, slots=True)
 class Labeler:
-    """Asks the LLM about one unit.
+    """Asks the LLM about one example.
 
     Args:
         generator: The LLM.
@@ -99,7 +99,7 @@ class Labeler:
     task: Task
 
     async def __call__(self, asked: ExampleRequests) -> CollectedFeedback:
-        """The unit's feedback; a call that fails costs its own rows and is counted."""
+        """Return the example's feedback; a call that fails costs its own rows and is counted."""
         feedback = CollectedFeedback(truncated=asked.truncated, began=time.time())
         answers = await asyncio.gather(*(self._ask(request, feedback) for request in asked.requests))
         feedback.ended = time.time()

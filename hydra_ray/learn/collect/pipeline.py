@@ -21,7 +21,7 @@ from hydra_ray.learn.collect.requests import ExampleRequests, RequestWriter
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps import generate
 
-# Batches of units that an asker works on at once: while the last of one are answered the next are asked.
+# Batches of examples that a labeler's process works on at once: while the last of one are answered the next are asked.
 _BATCHES_IN_FLIGHT = 3
 # Rounds of the generator's concurrency in a batch: each batch is a Ray task, which costs milliseconds.
 _ROUNDS_A_BATCH = 3
@@ -29,15 +29,15 @@ _ROUNDS_A_BATCH = 3
 
 @dataclass(frozen=True, slots=True)
 class GeneratorPool:
-    """The stage: processes that ask the LLM.
+    """The generator pool: processes that ask the LLM.
 
     Attributes:
-        make: Makes the generator in an asker's process; it is told how many askers share its limits.
-        questions: What the LLM is asked.
+        make: Makes the generator in each process; it takes the number of processes that share its limits.
+        questions: Writes the requests of an example.
         concurrency: Requests that the generator takes at once.
-        count: Processes.
-        cpus: Each one's. None: it only waits for others, and stays on this node with the cache's file.
-        gpus: Each one's.
+        count: Number of processes.
+        cpus: CPUs of each process; None where it only waits for others, and stays on this node with the cache's file.
+        gpus: GPUs of each process.
     """
 
     make: Callable[[int], generate.Generator]
@@ -49,15 +49,15 @@ class GeneratorPool:
 
     @property
     def examples_per_batch(self) -> int:
-        """As many units as keep the generator busy for some rounds."""
+        """Number of examples in a batch: enough to keep the generator busy for some rounds."""
         return -(-_ROUNDS_A_BATCH * self.concurrency // (self.questions.items + 2))
 
 
 class WriteStage:
-    """Writes what is asked about units: retrieval and prompts, which take a CPU that the generator may want.
+    """Writes what is asked about examples: retrieval and prompts, which take a CPU that the generator may want.
 
     Args:
-        questions: Writes.
+        questions: Writes the requests of an example.
         examples: The plan; batches hold places in it.
     """
 
@@ -67,14 +67,14 @@ class WriteStage:
         self._examples: list[Example] = ray.get(examples)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """`example` (places in the plan) in; the same with what is `asked` out."""
+        """Takes places in the plan; returns them with the pickled requests of each."""
         places = batch["unit"].tolist()
         # Between two processes of one job, as all that Ray moves.
         return {"unit": places, "asked": [pickle.dumps(self._questions(self._examples[place])) for place in places]}
 
 
 class LabelStage:
-    """One asker. Batches run side by side on one event loop.
+    """One process of the generator pool. Batches run side by side on one event loop.
 
     Args:
         pool: How to make the generator.
@@ -88,7 +88,7 @@ class LabelStage:
         self._stopped = ""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """`example` and `asked` in; `example` and what was `feedback`, as JSON, out."""
+        """Takes places with pickled requests; returns the places with the feedback of each, as JSON."""
         asked = [pickle.loads(one) for one in batch["asked"]]
         feedback = asyncio.run_coroutine_threadsafe(self._ask_batch(asked), self._loop).result()
         return {"unit": batch["unit"].tolist(), "told": [json.dumps(one.to_json()) for one in feedback]}
@@ -105,7 +105,7 @@ class LabelStage:
 
 
 def ask_all(examples: Sequence[Example], pool: GeneratorPool) -> Generator[tuple[int, CollectedFeedback], None, None]:
-    """Places of the units and what they taught, batch by batch as they are answered. Wants a running Ray cluster."""
+    """Yield each example's place and its feedback, batch by batch as they are answered. Wants a running Ray cluster."""
     if not examples:
         return
     size = pool.examples_per_batch
@@ -116,7 +116,7 @@ def ask_all(examples: Sequence[Example], pool: GeneratorPool) -> Generator[tuple
         fn_constructor_args=(pool.questions, ray.put(list(examples))),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.count),
-        # It takes a few percent of one; asking for a share, it might wait for ever beside askers that fill a machine.
+        # It takes a few percent of one; asking for a share, it might wait for ever beside labelers that fill a machine.
         num_cpus=0,
     )
     answered = asked.map_batches(
@@ -131,7 +131,7 @@ def ask_all(examples: Sequence[Example], pool: GeneratorPool) -> Generator[tuple
 
 
 def asking(pool: GeneratorPool) -> dict[str, Any]:
-    """How Ray Data runs a stage that asks the LLM: as many processes as there are askers, with batches side by side."""
+    """Return the options of a Ray Data stage that asks the LLM: the pool's processes, with batches side by side."""
     if pool.cpus is not None:
         place: dict[str, Any] = {"num_cpus": pool.cpus, "num_gpus": pool.gpus}
     else:

@@ -1,4 +1,4 @@
-"""What the LLM is to be asked, decided before it is asked: seeded, and spread evenly over users."""
+"""Plans what the LLM will be asked, before it is asked: seeded, and spread evenly over users."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Example:
 
     @property
     def key(self) -> ExampleKey:
-        """What identifies the query in feedback and in what is learnt from it."""
+        """Key of the query in feedback and in what is learnt from it."""
         return ExampleKey(*self.query.user, self.query.id, self.pseudo)
 
 
 def calls_of(example: Example, items: int, candidate_calls: int) -> int:
-    """LLM calls that a unit costs: without history, with each retrieved item, and for candidates."""
+    """Return how many LLM calls an example costs: without history, with each retrieved item, and for candidates."""
     return 1 + min(items, len(example.history)) + candidate_calls
 
 
@@ -50,9 +50,9 @@ def plan_examples(
     max_calls: int | None,
     seed: int,
 ) -> list[Example]:
-    """The units to ask, in order: every user's first, then every user's second, and so on.
+    """Return the examples to ask about, in order: every user's first, then every user's second, and so on.
 
-    A larger budget only adds units at the end, so what was asked under a smaller one stays of use.
+    A larger budget only adds examples at the end, so what was asked under a smaller one stays of use.
 
     Args:
         dataset: The chosen users.
@@ -61,7 +61,7 @@ def plan_examples(
         items: Most retrieved items tried one at a time.
         candidate_calls: Calls for a query's candidates.
         max_calls: The budget; None is no limit.
-        seed: Draws users' order and pseudo-queries.
+        seed: Seed that users' order and pseudo-queries are drawn with.
     """
     queues = [user_examples(dataset, user, pseudo_queries, use_golds, seed) for user in dataset.users]
     random.Random(seed).shuffle(queues)
@@ -70,7 +70,7 @@ def plan_examples(
 
 
 def user_examples(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Example]:
-    """One user's units: real queries first where they may be used, then drawn pseudo-queries where there can be any."""
+    """Return one user's examples: real queries first where they may be used, then drawn pseudo-queries if any."""
     examples = []
     if use_golds:
         examples = [

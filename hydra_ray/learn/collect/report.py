@@ -13,13 +13,13 @@ from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
 
-# A kill costs the feedback of at most this many units; their calls are in the generator's cache.
+# A kill costs the feedback of at most this many examples; their calls are in the generator's cache.
 EXAMPLES_PER_PART = 256
 
 
 @dataclass(frozen=True, slots=True)
 class CollectReport:
-    """What a collection did.
+    """Report of a collection.
 
     Attributes:
         examples: Queries asked now.
@@ -30,11 +30,11 @@ class CollectReport:
         failed: Calls that gave no answer, by what went wrong.
         missing_candidates: Samples asked for and not returned.
         truncated: Texts cut to fit the prompt.
-        call_seconds: Of all calls, added up.
+        call_seconds: Seconds of all calls, added up.
         began: When the first query was asked, seconds since 1970.
-        ended: When the last one was answered.
+        ended: When the last one was answered, seconds since 1970.
         stopped: Why the collection ended before its plan did.
-        finding: What is odd about the scores of a collection too small to be stopped for it.
+        finding: Sentence on the equal scores of a collection too small to be stopped for them; else "".
     """
 
     examples: int = 0
@@ -96,7 +96,7 @@ class CollectReport:
 
 
 def left_to_ask(examples: Sequence[Example], store: FeedbackStore) -> list[Example]:
-    """The units that the store lacks, in the order of the plan."""
+    """Return the examples that the store lacks, in the order of the plan."""
     done = store.done()
     return [example for example in examples if example.key.example_id not in done]
 
@@ -110,16 +110,16 @@ def record(
     log: FailureLog,
     first: FirstScores | None,
 ) -> CollectReport:
-    """Stores finished units, part by part; the others are left for the next run.
+    """Stores finished examples, part by part; the others are left for the next run.
 
     Args:
-        examples: What is asked.
-        answers: Places in `examples` and what was told of them, each once.
-        store: Where finished units are kept.
-        report: What is added to.
-        progress: Called after each unit.
-        log: Told how calls ended; says when to stop.
-        first: Told of the units until it knows whether scores differ; None goes on whatever they are.
+        examples: Examples that are asked about.
+        answers: Places in `examples` and the feedback of each, each once.
+        store: Folder where finished examples are kept.
+        report: Report that the examples are added to.
+        progress: Called with the report after each example.
+        log: Counts how calls ended; says when to stop.
+        first: Takes finished examples until it knows whether scores differ; None goes on whatever they are.
 
     Raises:
         UnfinishedError: Going on would only fail. What was finished before is kept.

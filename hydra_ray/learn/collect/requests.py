@@ -1,4 +1,4 @@
-"""What the LLM is asked about one query."""
+"""Writes the requests to the LLM about one example."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hydra_ray.steps.seeds import stable_seed
 
 @dataclass(frozen=True, slots=True)
 class ExampleRequests:
-    """Everything the LLM is asked about one unit, and what its answers are judged by.
+    """All requests about one example, and what the LLM's answers are compared with.
 
     Attributes:
         key: Identifies the query in each row of feedback.
@@ -44,13 +44,13 @@ class ExampleRequests:
 
     @property
     def requests(self) -> tuple[ChatRequest, ...]:
-        """All of them."""
+        """All requests: those for one answer first, then those for candidates."""
         return (*self.alone, *self.several)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestWriter:
-    """Writes what the LLM is asked about a unit.
+    """Writes the requests about an example.
 
     Args:
         prompter: Writes its prompts.
@@ -65,7 +65,7 @@ class RequestWriter:
     embed: Embed | None = None
 
     def __call__(self, example: Example) -> ExampleRequests:
-        """The unit's requests; they depend on nothing that the LLM answers."""
+        """Return the example's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
         most = max(self.items, recipe.history_answers, recipe.shots)
         found = retriever(recipe.retriever, self.embed, recipe.stemmer)(example.query, example.history, most)

@@ -14,7 +14,7 @@ from hydra_ray.records import HistoryItem, UserKey
 # a real query may be called like that, too.
 _PSEUDO_SUFFIX = "@pseudo"
 
-# What is known of a query in files of finished units: tenant, user and the query's id.
+# What is known of a query in files of finished examples: tenant, user and the query's id.
 ExampleId = tuple[str, str, str]
 
 
@@ -56,13 +56,13 @@ class ExampleKey:
 
     @property
     def observation_id(self) -> str:
-        """The id that evidence of it is kept under: the item's own; a real query may have the id of an item."""
+        """Id that its observations are kept under: the item's own; a query's gets a suffix, as the two may be equal."""
         item = self.item_id
         return f"{self.query_id}@query" if item is None else item
 
     @property
     def example_id(self) -> ExampleId:
-        """What files of finished units know it by: they have no column for `pseudo`."""
+        """Id of the example in files of finished examples, which have no column for `pseudo`."""
         return self.tenant, self.user, self.query_id
 
 
@@ -75,7 +75,7 @@ class _FeedbackRow:
 
     Attributes:
         key: Identifies the query.
-        query: Its text.
+        query: Text of the query.
     """
 
     SCHEMA: ClassVar[pa.Schema]
@@ -85,7 +85,7 @@ class _FeedbackRow:
 
     @property
     def example_id(self) -> ExampleId:
-        """What files of finished units know the query by."""
+        """Id of the example in files of finished examples."""
         return self.key.example_id
 
     def to_columns(self) -> dict[str, Any]:
@@ -202,7 +202,7 @@ class ExampleRow:
 
     @property
     def example_id(self) -> ExampleId:
-        """What the query is known by."""
+        """Id of the example: tenant, user and the query's id."""
         return self.tenant, self.user, self.query_id
 
     def to_columns(self) -> dict[str, Any]:

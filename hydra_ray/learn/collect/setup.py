@@ -1,4 +1,4 @@
-"""From settings to what a collection asks with."""
+"""Makes what a collection asks with, from settings."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from hydra_ray.tasks import Task
 
 
 def make_request_writer(settings: Settings, task: Task) -> RequestWriter:
-    """What a collection asks the LLM."""
+    """Make the writer of a collection's requests."""
     recipe, items = make_recipe(settings), settings.feedback.items
     return RequestWriter(make_prompter(settings, task), recipe, items, make_embedder(settings))
 
 
 def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
-    """The settings, by path, that feedback depends on: with others it is other feedback."""
+    """Return the settings, by path, that feedback depends on: with others it is other feedback."""
     method = (
         *("stemmer", "shots", "candidates", "temperature", "greedy", "evidence"),
         *("max_input_chars", "shot_words", "shot_chars"),
@@ -47,7 +47,7 @@ def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
 
 
 def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
-    """The stage that asks the LLM. Wants a running Ray cluster."""
+    """Make the pool that asks the LLM. Wants a running Ray cluster."""
     cpus, gpus = None, 0
     if settings.generator.backend == "embedded":
         gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
@@ -63,6 +63,6 @@ def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
 
 
 def _make_asking_generator(settings: Settings, shared_by: int) -> Generator:
-    # The first thing that is made in an asker's process.
+    # The first thing that is made in a process of the pool.
     set_up_logging(settings.logging)
     return make_generator(settings, open_cache(settings), shared_by=shared_by)

@@ -20,19 +20,19 @@ _Row = TypeVar("_Row", RerankerRow, AdapterRow, ExampleRow)
 
 
 class FeedbackStore:
-    """A folder of Parquet parts. A part counts once its units file is there, which is written last."""
+    """A folder of Parquet parts. A part counts once its file of finished examples is there, which is written last."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep_to(self, collection_settings: Mapping[str, Any]) -> None:
-        """Says how what is kept here is asked for; the first to say it decides.
+        """Binds the folder to the settings that its feedback is collected with; the first call decides them.
 
         Args:
             collection_settings: Settings that the LLM's answers depend on, by path.
 
         Raises:
-            HydraError: What is here was asked for in another way; both would teach as if they were one.
+            HydraError: The feedback here was collected with other settings; both would teach as if they were one.
         """
         path = self._folder / "asked_with.json"
         if path.exists():
@@ -55,13 +55,13 @@ class FeedbackStore:
         return sorted(int(path.name.split(".")[0]) for path in self._folder.glob("*.units.parquet"))
 
     def done(self) -> set[ExampleId]:
-        """Units whose feedback is kept."""
+        """Return the ids of the examples whose feedback is kept."""
         return {row.example_id for row in self.read(ExampleRow)}
 
     def read(self, kind: type[_Row], users: Iterable[UserKey] | None = None) -> list[_Row]:
-        """Rows of a kind, of the given users only.
+        """Return the rows of a kind, of the given users only; None is all users.
 
-        Rows are ordered by user and query: units are answered in whatever order the LLM takes them, and what
+        Rows are ordered by user and query: examples are answered in whatever order the LLM takes them, and what
         is learnt must not depend on it.
         """
         tables = [pq.read_table(self._path(part, kind), schema=kind.SCHEMA) for part in self.parts()]
@@ -73,7 +73,7 @@ class FeedbackStore:
         return [row for row in rows if row.example_id[:2] in wanted]
 
     def write(self, part: int, feedback: Sequence[tuple[Example, CollectedFeedback]]) -> None:
-        """Writes the feedback of finished units as one part."""
+        """Writes the feedback of finished examples as one part."""
         self._write(part, RerankerRow, [row for _, one in feedback for row in one.reranker])
         self._write(part, AdapterRow, [row for _, one in feedback for row in one.adapter])
         self._write(

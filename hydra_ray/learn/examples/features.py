@@ -38,11 +38,11 @@ def encode_all(
     users: Sequence[Sequence[RankingGroup]],
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[UserFeatures]:
-    """Features of several users; each distinct text is encoded once for all of them.
+    """Return the features of several users; each distinct text is encoded once for all of them.
 
     Args:
-        scorer: Of the groups' role.
-        users: At least one group each, oldest first.
+        scorer: Scorer of the groups' role.
+        users: Groups of each user, at least one, oldest first.
         advance: Called after each batch with how many texts are encoded, and how many there are.
     """
     texts = [texts for groups in users for group in groups for texts in group.decisions]

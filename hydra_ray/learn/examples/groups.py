@@ -1,4 +1,4 @@
-"""From feedback to training groups: what competes for one query and how good each is."""
+"""Makes ranking groups from feedback: what competes for one query, and how good each is."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class RankingGroup:
         key: Identifies the query.
         decisions: What competes.
         scores: How good each is, 0 (bad) to 1 (good).
-        priors: As `UserFeatures.priors`; empty where nothing is known.
+        priors: What is known of each decision before any head scores it (`UserFeatures.priors`); empty where nothing.
     """
 
     key: ExampleKey
@@ -54,7 +54,7 @@ def reranker_groups(rows: Iterable[RerankerRow], loss: str) -> list[RankingGroup
 
     Args:
         rows: Feedback, a query's rows in one piece and in the retriever's order.
-        loss: As the base is trained with.
+        loss: Name of the loss that the base is trained with.
     """
     by_query = groupby(rows, key=lambda row: row.key)
     return telling(_reranker_group(key, list(members), loss) for key, members in by_query)
@@ -64,9 +64,9 @@ def adapter_groups(rows: Iterable[AdapterRow], task: Task, seed: int, unsaid: bo
     """Return a group of answers for each row; those that tell nothing apart are left out.
 
     Args:
-        rows: Feedback.
-        task: Scores answers.
-        seed: Draws allowed answers where there are many.
+        rows: Feedback, a row for each query.
+        task: Task that scores the answers.
+        seed: Seed that allowed answers are drawn with where there are many.
         unsaid: Whether answers compete that the LLM did not give (`steps.adapt.all_compete`).
     """
     return telling(_adapter_group(row, task, seed, unsaid) for row in rows)
@@ -80,16 +80,16 @@ def own_answer_groups(
     retrieve: Retriever,
     most_history_answers: int,
 ) -> list[RankingGroup]:
-    """Adapter groups from history alone, without any LLM call.
+    """Return adapter groups from history alone, without any LLM call.
 
     The user's own answer is good; other allowed answers are not, or, for free text, other people's
     answers to similar inputs.
 
     Args:
         examples: Queries with the user's own answers.
-        task: Scores the answers.
-        seed: Draws allowed answers where there are many.
-        others: For tasks without a closed answer set.
+        task: Task that scores the answers.
+        seed: Seed that allowed answers are drawn with where there are many.
+        others: Finds other people's answers, for tasks without a closed answer set; None for tasks with one.
         retrieve: Finds the history whose answers the adapter reads.
         most_history_answers: Answers of history that the adapter reads.
     """
@@ -113,14 +113,14 @@ def other_labels(task: Task, query_id: str, seed: int) -> list[str]:
 
 
 def own_among(own: str, others: Iterable[str], task: Task) -> dict[str, float]:
-    """How good the user's own answer and others are."""
+    """Return how good each answer is, 0 to 1: the user's own is 1, others have the task's score against it."""
     return {own: 1.0} | {answer: task.score(answer, own) for answer in others if answer != own}
 
 
 def answer_group(
     key: ExampleKey, query: str, scores: Mapping[str, float], history_answers: Sequence[str]
 ) -> RankingGroup:
-    """Answers that compete for a query.
+    """Return the group of answers that compete for a query.
 
     Args:
         key: Identifies the query.
@@ -133,7 +133,7 @@ def answer_group(
 
 
 def telling(groups: Iterable[RankingGroup]) -> list[RankingGroup]:
-    """Those of the groups that tell better from worse; where all are equally good there is nothing to learn."""
+    """Return the groups whose scores differ; where all are equally good there is nothing to learn."""
     made = list(groups)
     found = [group for group in made if max(group.scores, default=0) > min(group.scores, default=0)]
     if len(found) < len(made):
@@ -150,7 +150,7 @@ class AnswersOfOthers:
         self._index = LexicalIndex([item.input for _, item in self._owned], stemmer=None)
 
     def __call__(self, query: Query, count: int) -> list[str]:
-        """At most `count` answers of other users, to the most similar inputs first."""
+        """Return at most `count` answers of other users, those to the most similar inputs first."""
         scores = self._index.scores(query.input)
         near = [self._owned[i] for i in (-scores).argsort(kind="stable")]
         answers = dict.fromkeys(item.output for key, item in near if key != query.user)
@@ -165,7 +165,7 @@ def _reranker_group(key: ExampleKey, rows: Sequence[RerankerRow], loss: str) -> 
 
 
 def _order(items: Sequence[object]) -> tuple[float, ...]:
-    # Items come in the retriever's order, which is what is known of them before they are judged.
+    # Items come in the retriever's order, which is what is known of them before they are scored.
     return tuple(-math.log(rank) for rank in range(1, len(items) + 1))
 
 

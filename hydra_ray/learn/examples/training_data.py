@@ -1,4 +1,4 @@
-"""What the users' feedback and history teach, user by user."""
+"""Training groups from the users' feedback and history, user by user."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ class TrainingData:
     Attributes:
         task: Scores answers.
         dataset: The users.
-        rows: What the LLM's answers told.
-        loss: As the base is trained with.
-        seed: Draws other answers.
+        rows: Feedback from the LLM's answers.
+        loss: Name of the loss that the base is trained with.
+        seed: Seed that other answers are drawn with.
         own_answers: Most history items of a user that teach without an LLM call.
         with_golds: Whether the users' real queries may be used with their answers.
         zero_call: Whether no feedback is used, so that history alone has to teach. It teaches the adapter: what helps
             the LLM only the LLM can tell, and the shared reranker goes on ranking.
-        retriever: Of the method.
-        ranked_by: What its rankings depend on; empty is its name alone.
+        retriever: Name of the method's retriever.
+        ranked_by: Name of what the retriever's rankings depend on, from `ranked_by`; empty is its name alone.
         embed: Gives the vectors that dense and hybrid retrieval compare.
         history_answers: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
@@ -138,13 +138,13 @@ class TrainingData:
 def load_training_data(
     settings: Settings, task: Task, dataset: Dataset, examples: Sequence[Example] | None
 ) -> TrainingData:
-    """What the users of a data set teach.
+    """Load what the users of a data set teach.
 
     Args:
-        settings: Where feedback is; loss and seed; whose answers may be used.
+        settings: Say where feedback is, whose answers may be used, the loss and the seed.
         task: Scores answers.
         dataset: The users.
-        examples: Only these units' feedback counts, none when the list is empty; None takes all there is.
+        examples: Only the feedback of these examples counts, none when the list is empty; None takes all there is.
     """
     keys = [user.key for user in dataset.users]
     wanted = None if examples is None else {example.key for example in examples}

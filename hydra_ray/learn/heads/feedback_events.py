@@ -1,4 +1,4 @@
-"""From what a user says of the texts on offer to what competes, and how good each is."""
+"""Turns feedback events into ranking groups: what competes, and how good each text is."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Said = Literal["accepted", "edited", "rejected"]
 
 @dataclass(frozen=True, slots=True)
 class FeedbackEvent:
-    """What a user said of one answer.
+    """One thing that a user said of one answer that was served.
 
     Attributes:
-        item_id: A later verdict of the same id takes the place of this one.
+        item_id: Id of the event; a later event of the same id takes its place.
         input: What was asked.
         said: What became of `text`.
         text: The answer that was accepted or rejected, or what the user made of one.
         candidates: Texts on offer, `text` among them or not; empty when they are not known.
-        ts: As `HistoryItem.ts`.
+        ts: Date of the event, in the form of `HistoryItem.ts`; None where there is none.
     """
 
     item_id: str
@@ -36,21 +36,21 @@ class FeedbackEvent:
 
     @property
     def item(self) -> HistoryItem | None:
-        """What the user preferred, for the history; None for a rejection, which does not say that."""
+        """History item of what the user preferred; None for a rejection, which does not say that."""
         return None if self.said == "rejected" else HistoryItem(self.item_id, self.input, self.text, self.ts)
 
 
 def event_group(
     user: UserKey, event: FeedbackEvent, history_answers: Sequence[str], task: Task, seed: int
 ) -> RankingGroup | None:
-    """What a verdict teaches the adapter; None where there is nothing to compare.
+    """Return the ranking group that a feedback event teaches the adapter; None where there is nothing to compare.
 
     Args:
         user: Who said it.
-        event: With texts as `task.parse` gives them.
+        event: The event, with texts as `task.parse` gives them.
         history_answers: Answers of retrieved history, nearest first.
         task: Scores texts by what the user made of them.
-        seed: Draws labels.
+        seed: Seed that labels are drawn with.
     """
     # Named as the fit names the item asked again, for which it would draw the same labels.
     key = ExampleKey.of_item(user, event.item_id)

@@ -28,11 +28,11 @@ User = tuple[UserKey, UserFeatures]
 
 @dataclass(frozen=True, slots=True)
 class FitChoice:
-    """How a user's head is to be fitted.
+    """Settings that one user's head is fitted with.
 
     Attributes:
         fit: Kind, steps, rate, pull.
-        prior_weight: Of the LLM's vote or the retriever's rank; None leaves it to the method's settings.
+        prior_weight: Weight of the LLM's vote or the retriever's rank; None leaves it to the method's settings.
     """
 
     fit: FitSettings
@@ -61,8 +61,8 @@ class HeadFitter:
 
     Args:
         model: The base of one role, without its encoder.
-        choose: How each user's head is to be fitted.
-        loss: As the base was trained with.
+        choose: Says how each user's head is fitted.
+        loss: Name of the loss that the base was trained with.
     """
 
     def __init__(self, model: HeadModel, choose: Callable[[UserFeatures], FitChoice], loss: str) -> None:
@@ -109,14 +109,14 @@ class HeadFitter:
 def observations_by_item(
     model: HeadModel, users: Sequence[UserFeatures], prior_weight: float | None = None
 ) -> list[dict[str, bytes]]:
-    """What users' posteriors depend on, by the id of the item that each group asked again.
+    """Return each user's observations, which the posterior depends on, by the id that each group's are kept under.
 
-    For the same users to the bit what `HeadModel.fit` fits on: it takes the same batch through the same products.
+    For the same users they are to the bit what `HeadModel.fit` fits on: the same batch goes through the same products.
 
     Args:
         model: The base of one role.
-        users: Whose heads are fitted together.
-        prior_weight: That the heads are judged with; None takes what the base has learnt.
+        users: Features of the users whose heads are fitted together.
+        prior_weight: Prior weight that the heads score with; None takes the one that the base has learnt.
     """
     common, batch = model.common(Bases.name), pad(users, model.device)
     assert isinstance(common, BasisHeads)
@@ -147,7 +147,7 @@ def fit_options(settings: FitSettings, loss: str) -> FitOptions:
 
 
 def head_numbers(choice: FitChoice) -> dict[str, float]:
-    """What is kept with a head of how it was fitted."""
+    """Return the numbers of a fit that are kept with its head."""
     numbers = {} if choice.prior_weight is None else {"prior_weight": choice.prior_weight}
     if choice.fit.head.kind == Bases.name:
         # An update from feedback fits with the same.

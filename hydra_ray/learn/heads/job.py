@@ -33,13 +33,13 @@ from hydra_ray.store.protocol import Store
 
 @dataclass(frozen=True, slots=True)
 class FitReport:
-    """Heads fitted for how many users, by role, and what was asked of the LLM for it.
+    """Report of a fit: for how many users heads were fitted, by role, and what was collected for it.
 
     Attributes:
-        users: Chosen.
-        heads: Fitted now, by role.
-        kept: Whose history and settings are those of their last fit, by role.
-        collected: None in mode zero-call.
+        users: Number of chosen users.
+        heads: Number of heads fitted now, by role.
+        kept: Number of users, by role, whose history and settings are those of their last fit.
+        collected: Report of the collection; None in mode zero-call.
     """
 
     users: int
@@ -120,7 +120,7 @@ def changed_users(data: TrainingData, role: str, store: Store, version: str, set
 
 
 def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:
-    """What fits heads as settings say, and as a search found for each cohort where there was one."""
+    """Make what fits heads: as settings say, or as a search found for the user's cohort where there was one."""
     tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
     default = FitChoice(settings.fit)
 

@@ -1,4 +1,4 @@
-"""Learns from single verdicts and forgets single items, while the base serves."""
+"""Learns from single feedback events and forgets single items, while the base serves."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Change = Literal["created", "updated", "removed", "unchanged", "at_next_fit"]
 
 @dataclass(frozen=True, slots=True)
 class Learnt:
-    """What a verdict came to.
+    """Result of learning from one feedback event.
 
     Attributes:
         head: What became of the adapter's head.
-        learnt: Whether the head knows the verdict now.
+        learnt: Whether the head knows the event now.
         note: Why it does not; empty where it does.
     """
 
@@ -39,10 +39,10 @@ class Learnt:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What forgetting an item came to.
+    """Result of forgetting one item.
 
     Attributes:
-        found: Whether anything was known of it.
+        found: Whether anything was known of the item.
         heads: What became of the heads, by role.
     """
 
@@ -54,11 +54,11 @@ class OnlineLearner:
     """Keeps heads of kind `bases` at exactly what their users' observations gives; others stay as they were fitted.
 
     Args:
-        store: Histories, heads and evidence.
-        version: Of the base.
-        task: That it was trained for.
-        scorer: Of the adapter.
-        settings: How newcomers' heads are to be fitted; loss and seed.
+        store: Store of histories, heads and observations.
+        version: Version of the base.
+        task: Task that the base was trained for.
+        scorer: Scorer of the adapter.
+        settings: Say how newcomers' heads are fitted; give loss and seed.
     """
 
     def __init__(self, store: Store, version: str, task: Task, scorer: Scorer, settings: Settings) -> None:
@@ -68,11 +68,11 @@ class OnlineLearner:
         self._loss, self._seed = settings.base.loss, settings.seed
 
     def learn(self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str]) -> Learnt:
-        """Keeps what a verdict tells and learns from it what can be learnt now: all of it in one transaction.
+        """Keeps a feedback event and learns from it what can be learnt now: all of it in one transaction.
 
         Args:
             user: Who said it.
-            event: With texts as the task's `parse` gives them.
+            event: The event, with texts as the task's `parse` gives them.
             history_answers: Answers of history retrieved for the event's input, the item itself not among them.
         """
         group = event_group(user, event, history_answers, self._task, self._seed)

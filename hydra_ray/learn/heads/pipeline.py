@@ -35,8 +35,8 @@ class Shard:
     """Users whose features are one file.
 
     Attributes:
-        role: Whose heads are fitted.
-        users: With the mark of what each teaches.
+        role: Role whose heads are fitted.
+        users: Users, each with the mark of what they teach.
     """
 
     role: str
@@ -44,12 +44,12 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """The same for the same users teaching the same."""
+        """Name of the shard's file: the same for the same users teaching the same."""
         return records_fingerprint([(self.role, self.users)], size=8)
 
 
 def make_shards(role: str, marks: dict[UserKey, str], users_per_shard: int) -> list[Shard]:
-    """Shards of users in the order of their keys."""
+    """Return shards of users in the order of their keys."""
     users = sorted(marks.items())
     return [Shard(role, tuple(users[at : at + users_per_shard])) for at in range(0, len(users), users_per_shard)]
 
@@ -58,9 +58,9 @@ class GroupStage:
     """Makes the groups of a shard's users: retrieval and texts.
 
     Args:
-        load_training_data: What users teach.
+        load_training_data: Reference to the training data of the shards' users.
         shards: The plan; batches hold places in it.
-        features: Folder of features; of a shard that has its file nothing is made again.
+        features: Folder of features; nothing is made again for a shard that has its file.
     """
 
     def __init__(self, load_training_data: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
@@ -85,12 +85,12 @@ class GroupStage:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """How shards are encoded.
+    """Where and in which precision shards are encoded.
 
     Attributes:
-        base: Folder of the base; on a cluster one that every node sees, as the next.
-        features: Folder of features.
-        precision: What the base's encoders run in, as of `Scorer.load`.
+        base: Folder of the base; on a cluster one that every node sees.
+        features: Folder of features; on a cluster one that every node sees.
+        precision: Precision that the base's encoders run in, which `Scorer.load` takes.
         encoders: Most processes that encode at once.
         progress: Handle of an `EncodeProgress` actor.
     """
@@ -136,7 +136,7 @@ class FitStage:
     """Fits the heads of a shard from its features.
 
     Args:
-        fit: Makes what fits the users of a role.
+        fit: Makes the fitter of a role.
         base: Folder of the base.
         shards: The plan.
         features: Folder of features.
@@ -157,12 +157,12 @@ class FitStage:
 
 
 def features_file(folder: Path, shard: Shard) -> Path:
-    """Where a shard's features are."""
+    """Return the path of a shard's features."""
     return folder / shard.role / f"{shard.name}.parquet"
 
 
 def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
-    """How settings have shards encoded. Wants a running Ray cluster."""
+    """Make the encoding of shards from settings. Wants a running Ray cluster."""
     progress = ray.remote(num_cpus=0)(EncodeProgress).remote()
     return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 
@@ -173,9 +173,9 @@ def encode_shards(shards: Sequence[Shard], load_training_data: TrainingData, how
     A shard whose file is there already is not encoded again. Wants a running Ray cluster.
 
     Args:
-        shards: At least one.
-        load_training_data: What users teach.
-        how: Where from, where to and in which arithmetic.
+        shards: Shards, at least one.
+        load_training_data: Training data of the shards' users.
+        how: Folders of base and features, and the precision to encode in.
     """
     gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.

@@ -1,4 +1,4 @@
-"""How much of the users' texts is encoded, held by an actor that workers tell, and shown as bars."""
+"""Progress of encoding the users' texts: held by an actor that workers report to, and shown as bars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What searches found, kept beside the base that it was found for."""
+"""Results of searches, kept beside the base that they were found for."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Trial:
     """One setting that was tried.
 
     Attributes:
-        values: By path, as in the search's space.
+        values: Values by path, named like the parameters of the search's space.
         score: Mean held-back score of the users whom the search saw, at its best epoch.
-        steps: Of the fit at that epoch.
-        epochs: Before it ended, or was ended.
+        steps: Steps of the fit up to that epoch.
+        epochs: Epochs before the trial ended, or was ended.
     """
 
     values: dict[str, Any]
@@ -39,18 +39,18 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class CohortResult:
-    """What the search of one cohort found.
+    """Result of the search of one cohort.
 
     Attributes:
-        values: The winner's, `steps` among them.
+        values: Values of the winner, `steps` among them.
         used: Whether the winner beats the settings there were beyond chance on the users whom the search saw;
             otherwise the cohort is too small to tell.
-        users: Whom the search saw.
-        unseen: Users who compare the winner with the settings there were.
-        default: Their mean held-back score under those settings.
-        tuned: Under the winner.
+        users: Number of users whom the search saw.
+        unseen: Number of other users, on whom the winner is compared with the settings there were.
+        default: Mean held-back score of these under those settings.
+        tuned: Mean held-back score of these under the winner.
         gain: Mean difference with its 95 % interval: value, low, high.
-        trials: In the order in which they finished.
+        trials: Trials in the order in which they finished.
     """
 
     values: dict[str, Any]
@@ -71,7 +71,7 @@ class TunedRole:
     results: dict[str, CohortResult]
 
     def choose(self, features: UserFeatures, fit: FitSettings) -> FitChoice:
-        """How the head of a user is to be fitted: as is best for the cohort, for everyone, or as settings say."""
+        """Choose how a user's head is fitted: as is best for the cohort, for everyone, or as settings say."""
         for name in (self.cohorts.of(features), FALLBACK):
             result = self.results.get(name)
             if result is not None and result.used:
@@ -80,7 +80,7 @@ class TunedRole:
 
 
 def tuned_file(model_dir: Path, version: str) -> Path:
-    """Where the tuned settings of a base are."""
+    """Return the path of a base's tuned settings."""
     return model_dir / f"tuned-{version}.json"
 
 

@@ -27,12 +27,12 @@ from hydra_ray.tasks import Task
 
 @dataclass(frozen=True, slots=True)
 class ProfileReport:
-    """What writing came to.
+    """Report of writing profiles.
 
     Attributes:
         written: Profiles that are in the store now.
-        kept: Those that still do: little history has come since, and settings are the same.
-        degraded: Of the written, those that had to do without what makes their kind.
+        kept: Profiles still of use: little history has come since, and settings are the same.
+        degraded: Written profiles that had to do without what makes their kind.
         dropped: Items left out because the LLM's answers about them could not be used.
         failed: Profiles that the LLM did not write, by what went wrong.
         left: Profiles that a budget did not allow.

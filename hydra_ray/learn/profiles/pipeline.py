@@ -35,13 +35,13 @@ _ROUNDS_A_BATCH = 3
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What became of one profile.
+    """Result of writing one profile.
 
     Attributes:
-        profile: None where there is none.
-        usage: What it cost.
-        failure: Why the LLM gave no answer.
-        stopped: Why nothing more can be asked: a budget is spent.
+        profile: The profile; None where none was written.
+        usage: Calls and tokens that it took.
+        failure: Why the LLM gave no answer; None where it did.
+        stopped: Why nothing more can be asked (a budget is spent); empty where more can.
     """
 
     profile: UserProfile | None = None
@@ -54,9 +54,9 @@ class ProfileStage:
     """One writer, with an LLM and others' histories of its own. Batches run side by side on one event loop.
 
     Args:
-        settings: How profiles are written.
-        task: Whose answers the histories hold.
-        generators: How to make the generator.
+        settings: Settings that say how profiles are written.
+        task: Task whose answers the histories hold.
+        generators: Pool that makes the generator.
         todo: Kinds and users; batches hold places in it.
         others: Histories of the tenant's users that may be read.
     """

@@ -1,4 +1,4 @@
-"""How well heads of some form would have served users: fitted on their earlier groups, judged by the later ones."""
+"""Measures how well heads would have served users: fitted on their earlier groups, scored on the later ones."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Holdout:
     """Users whose latest groups are held back.
 
     Attributes:
-        known: What heads are fitted on.
-        held: What they are judged by; the same users, in the same order.
+        known: Groups that heads are fitted on.
+        held: Groups that heads are scored on; the same users, in the same order.
     """
 
     known: tuple[Batch, ...]
@@ -30,8 +30,8 @@ class Holdout:
     def of(cls, users: Sequence[UserFeatures], share: float) -> Holdout:
         """Holds back the latest share of each user's groups; users with too few to hold one back are left out.
 
-        Where any user has groups of which the LLM gave candidates, only such groups judge: that is what will be
-        chosen among.
+        Where any user has held-back groups of which the LLM gave candidates, only such groups count: heads will
+        choose among candidates.
         """
         split = [(one, max(1, len(one.sizes) - max(1, round(share * len(one.sizes))))) for one in users]
         pairs = [(one.groups(0, at), one.groups(at, len(one.sizes))) for one, at in split if len(one.sizes) > 1]
@@ -83,7 +83,7 @@ def chosen_scores(
 
 
 def _asked(features: UserFeatures) -> UserFeatures:
-    """The groups of which the LLM, or the retriever, gave the candidates: they have priors."""
+    """Return the groups of which the LLM, or the retriever, gave the candidates: they have priors."""
     group = torch.arange(len(features.sizes)).repeat_interleave(features.sizes)
     has = torch.zeros(len(features.sizes)).index_add(0, group, (features.priors != 0).float()) > 0
     kept = has[group]

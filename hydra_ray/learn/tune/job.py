@@ -68,29 +68,29 @@ class Cohort:
 
     @property
     def unseen(self) -> list[UserFeatures]:
-        """Drawn by user, so that a user is unseen in every search or in none."""
+        """Users on whom the winner is compared; drawn by user, so that one is unseen in every search or in none."""
         drawn = sorted(self.users, key=lambda one: stable_seed(self.seed, "unseen", *one[0]))
         return [features for _, features in drawn[: max(1, round(self.share * len(drawn)))]]
 
     @property
     def seen(self) -> list[UserFeatures]:
-        """The others."""
+        """Users other than the unseen, on whom trials are compared."""
         drawn = sorted(self.users, key=lambda one: stable_seed(self.seed, "unseen", *one[0]))
         return [features for _, features in drawn[max(1, round(self.share * len(drawn))) :]]
 
 
 @dataclass(frozen=True, slots=True)
 class TrialJob:
-    """What a trial is given beside its values.
+    """Data and settings that every trial of a cohort shares.
 
     Attributes:
         model: Heads of the base, without its encoder.
         holdout: The cohort's users.
         fit: Settings that the values change.
-        loss: As the base was trained with.
-        default_weight: Of the prior where a trial has none of its own.
-        epochs: Longest fit.
-        steps: Of an epoch.
+        loss: Name of the loss that the base was trained with.
+        default_weight: Weight of the prior where a trial has none of its own.
+        epochs: Epochs of the longest fit.
+        steps: Steps of an epoch.
     """
 
     model: HeadModel
@@ -110,7 +110,7 @@ def run_trial(values: dict[str, Any], job: TrialJob) -> None:
 
 
 def course(values: Mapping[str, Any], job: TrialJob) -> Any:
-    """What a trial reports: its best score so far, and the steps that it took."""
+    """Yield a trial's report after each epoch: its score, its best score so far, and the steps that the best took."""
     fit = fit_with(job.fit, {**values, "steps": job.epochs * job.steps, "held_back": 0})
     weight = values.get(PRIOR_WEIGHT, job.default_weight)
     best, steps = -np.inf, 0

@@ -36,7 +36,7 @@ _AT_ONCE = 128
 
 
 class PromptSearch(BaseModel):
-    """What is tried, as `tune_configs/asked.yaml` says."""
+    """Ways to ask that are tried, as `tune_configs/asked.yaml` says."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -51,9 +51,9 @@ class PromptVariant:
 
     Attributes:
         shots: History items shown.
-        retriever: That finds them.
-        scores: One for each query asked so far; 0 where the LLM refused it.
-        unanswered: Those that it refused, by reason.
+        retriever: Name of the retriever that finds them.
+        scores: Score of each query asked so far; 0 where the LLM refused it.
+        unanswered: Number of queries that the LLM refused, by failure.
         out_at: Round in which it was given up; None for those that stayed.
     """
 
@@ -70,15 +70,15 @@ class PromptVariant:
 
 
 def search_prompts(settings: Settings, path: Path, listener: ProgressListener) -> list[PromptVariant]:
-    """Successive halving (Jamieson and Talwalkar, 2016) over ways to ask, on the chosen users' pseudo-queries.
+    """Searches ways to ask on the chosen users' pseudo-queries by successive halving (Jamieson and Talwalkar, 2016).
 
     In each round all ways that are left are asked the same new queries, greedily, and the worse half is
     given up; rounds share the calls evenly.
 
     Args:
-        settings: Whose pseudo-queries; the LLM.
-        path: Of the search.
-        listener: Is told how far it is.
+        settings: Name the users and the LLM.
+        path: File of the search.
+        listener: Shows how far the search is.
 
     Returns:
         The ways, best first: whoever stayed longer is better, then by mean score.
@@ -124,7 +124,7 @@ def search_prompts(settings: Settings, path: Path, listener: ProgressListener) -
 
 
 def prompt_table(variants: Sequence[PromptVariant]) -> Table:
-    """What each way scored, and on how many queries."""
+    """Return a table of what each way scored, and on how many queries."""
     unanswered = sum((variant.unanswered for variant in variants), Counter[Failure]())
     table = Table("retriever", "shots", "mean score", "queries", "given up", title="Ways to ask, best first")
     if unanswered:
@@ -152,7 +152,7 @@ async def _scores(
     task: Task,
     log: FailureLog,
 ) -> list[float]:
-    """Scores of the units; what is unfinished has none, which `log` tells."""
+    """Return the examples' scores; what is unfinished has none, and `log` counts it."""
     # An item has the same id in the history of everybody who has it.
     histories = {(example.query.user, example.query.id): example.history for example in examples}
     embed = make_embedder(settings)

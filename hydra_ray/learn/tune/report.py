@@ -1,4 +1,4 @@
-"""What a search found, as a table and as plots."""
+"""Shows what a search found, as a table and as plots."""
 
 from __future__ import annotations
 

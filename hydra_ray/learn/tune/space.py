@@ -1,4 +1,4 @@
-"""What a search may try, read from `tune_configs/*.yaml`; every error at once, with its path."""
+"""Reads what a search may try from `tune_configs/*.yaml`; tells every error at once, with its path."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Section(BaseModel):
 
 
 class CohortRules(_Section):
-    """How users are grouped: clusters of their tastes crossed with how much they have told."""
+    """Rules that group users: clusters of their tastes crossed with amounts of data."""
 
     clusters: int = Field(2, ge=1, description="k-means clusters of user vectors.")
     amounts: dict[str, int] = Field(

@@ -1,4 +1,4 @@
-"""Which user a chat completion request names."""
+"""Finds the user whom a chat completion request names."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from hydra_ray.serve.http.requests import ChatCompletionRequest
 
 
 def named_user(sources: Sequence[str], request: ChatCompletionRequest, headers: Headers) -> str | None:
-    """The user's id as the first source that was sent gives it; None where nobody is named.
+    """Return the user's id as the first source that was sent gives it; None where nobody is named.
 
     A blank value names nobody and ends the search: whoever set it meant that, and the sources after it are trusted
     less.
 
     Args:
-        sources: What may name the user, in the order and words of `serve.user_from`.
+        sources: Places that may name the user, in the order and words of `serve.user_from`.
         request: The parsed body of the request.
         headers: The HTTP headers of the request.
 
     Raises:
-        RequestError: What names the user is no text that can be an id.
+        RequestError: The value that names the user is no text that can be an id.
     """
     for source in sources:
         value = _sent(source, request, headers)

@@ -1,4 +1,4 @@
-"""What every request passes before its route: paths, other origins' pages, bodies, and a last catch."""
+"""Layers that every request passes before its route: paths, other origins' pages, bodies, and a last catch."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class JsonRoute(APIRoute):
     """A route whose body is read as `JsonRequest` reads it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """As FastAPI's."""
+        """Return FastAPI's handler, which reads the body as `JsonRequest` does."""
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
@@ -103,10 +103,10 @@ class JsonRequest(Request):
     """
 
     async def body(self) -> bytes:
-        """The body as it was sent.
+        """Return the body as it was sent.
 
         Raises:
-            RequestError: It is too large, compressed, empty, or says that it is something else than JSON.
+            RequestError: The body is too large, compressed or empty, or its Content-Type is not JSON.
         """
         if not hasattr(self, "_body"):
             self._body = await self._read(self.app.state.max_body)
@@ -121,10 +121,10 @@ class JsonRequest(Request):
         return self._body
 
     async def json(self) -> Any:
-        """The body's value.
+        """Return the body's value.
 
         Raises:
-            RequestError: It is no JSON, or a key is there twice.
+            RequestError: The body is no JSON, or a key is there twice.
         """
         if not hasattr(self, "_json"):
             self._json = parse_json(await self.body())
@@ -144,10 +144,10 @@ class JsonRequest(Request):
 
 
 def parse_json(body: bytes) -> Any:
-    """The value of a JSON text.
+    """Return the value of a JSON text.
 
     Raises:
-        RequestError: It is not UTF-8, no JSON by RFC 8259, nested too deeply, or has a key twice in one object.
+        RequestError: The text is not UTF-8, no JSON by RFC 8259, nested too deeply, or has a key twice in one object.
     """
     try:
         return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_once_each, parse_constant=_no_number)

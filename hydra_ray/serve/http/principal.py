@@ -1,4 +1,4 @@
-"""Who a request is from: decided once, before anything is done for it."""
+"""Decides who a request is from: once, before anything is done for it."""
 
 from __future__ import annotations
 

@@ -31,13 +31,13 @@ class AsciiJSON(JSONResponse):
 
 
 def completion(answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dict[str, Any]:
-    """The response: the n best candidates as choices, fewer when there are fewer, and at least the answer itself.
+    """Return the response: the n best candidates as choices, fewer if there are fewer, at least the answer itself.
 
     Args:
-        answer: What the method came to.
+        answer: The method's answer.
         model: The name that the client asked for.
         n: Most choices.
-        hydra: What `about` says.
+        hydra: The `hydra` object, from `about`.
     """
     return {
         **_envelope(model, "chat.completion"),
@@ -56,13 +56,13 @@ def completion(answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dic
 
 
 def stream(answer: Answer, model: str, n: int, hydra: dict[str, Any], include_usage: bool = False) -> Iterator[str]:
-    """The same as server-sent events, word by word; the last choice's finish carries `hydra`.
+    """Yield the response as server-sent events, word by word; the last choice's finish carries `hydra`.
 
     Args:
-        answer: What the method came to.
+        answer: The method's answer.
         model: The name that the client asked for.
         n: Most choices.
-        hydra: What `about` says.
+        hydra: The `hydra` object, from `about`.
         include_usage: Whether a chunk without choices tells the usage before the end.
     """
     envelope = _envelope(model, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
@@ -92,13 +92,13 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str]) -> dict[str, Any]:
-    """How the answer came about.
+    """Return the `hydra` object, which says how the answer came about.
 
     Args:
-        answer: What the method came to.
+        answer: The method's answer.
         method: The method's name.
         user: The user whom the answer is for; None for nobody.
-        ignored: What of the request changed nothing.
+        ignored: Parameters and messages of the request that changed nothing.
     """
     return {
         "method": method,
@@ -140,7 +140,7 @@ def refusal(
 
 
 def no_answer(error: GenerateError | StepError) -> JSONResponse:
-    """What the client gets where the LLM gave nothing, or a step that the method cannot do without."""
+    """Return the response where the LLM, or a step that the method cannot do without, gave nothing."""
     if isinstance(error, StepError):
         return refusal(503, f"{error}: ask again", "upstream_error", {"Retry-After": "1"})
     if error.kind == "busy":

@@ -1,4 +1,4 @@
-"""What Serve's HTTP proxy answers by itself (a queue is full, a replica died), in OpenAI's form.
+"""Gives OpenAI's form to what Serve's HTTP proxy answers by itself (a queue is full, a replica died).
 
 `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=hydra_ray.serve.http.proxy:middleware` in the environment of Ray's nodes has
 the proxies use it. They import this module, so it needs nothing that takes long.
@@ -49,7 +49,7 @@ class OpenAIErrors:
 
 
 def middleware() -> list[Middleware]:
-    """What Serve's proxies put around every request."""
+    """Return the middleware that Serve's proxies put around every request."""
     return [Middleware(OpenAIErrors)]
 
 

@@ -1,4 +1,4 @@
-"""What of an OpenAI chat completion request is used, what is refused, and what is ignored."""
+"""OpenAI's chat completion requests: what of one is used, what is refused, and what is ignored."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class ChatMessage(Lenient):
 
 
 class StreamOptions(Lenient):
-    """How an answer is streamed.
+    """Options of a streamed answer.
 
     Attributes:
         include_usage: Whether a chunk with the usage comes before the end.
@@ -106,7 +106,7 @@ class StreamOptions(Lenient):
 
 
 class HydraOptions(BaseModel):
-    """What a request may ask of hydra-ray itself; OpenAI's clients send it as `extra_body={"hydra": {...}}`.
+    """Options of hydra-ray itself; OpenAI's clients send them as `extra_body={"hydra": {...}}`.
 
     Attributes:
         method: A name of `METHODS`; None means the deployment's own.
@@ -170,14 +170,14 @@ class ChatCompletionRequest(Lenient):
             raise RequestError("stream_options: these are for stream: true only", "stream_options")
 
     def turns(self, task: Task, tell_system: bool) -> tuple[Message, ...]:
-        """What was said before the last user message, as far as the LLM is told.
+        """Return the turns before the last user message, as far as the LLM is told them.
 
         For a conversation that is all of it. Other tasks ask a question that is whole in itself. What a client sent
         before it (an earlier question, an answer) would stand where the user's history is shown, and be taken for it;
         instructions of the client's own are told where the operator says so.
 
         Args:
-            task: What is asked.
+            task: Task of the query.
             tell_system: Whether the LLM is told a client's instructions whatever the task.
 
         Raises:
@@ -195,12 +195,12 @@ class ChatCompletionRequest(Lenient):
         return tuple(Message(message.role, message.text) for message in shown)
 
     def ignored(self, task: Task, tell_system: bool, sources: Sequence[str]) -> tuple[str, ...]:
-        """Parameters that the client sent and that change nothing, and messages of which the LLM was not told.
+        """Return the parameters that were sent and change nothing, and the messages that the LLM is not told.
 
         Args:
-            task: What is asked.
+            task: Task of the query.
             tell_system: Whether system messages are told to the LLM for tasks other than chat, too.
-            sources: What names the user.
+            sources: Places of the request that may name the user, in the words of `serve.user_from`.
         """
         naming = {source.partition(".")[0] for source in sources}
         found: list[str] = [
@@ -219,7 +219,7 @@ class ChatCompletionRequest(Lenient):
         return tuple(found)
 
     def _shown(self, task: Task, tell_system: bool) -> list[int]:
-        """Places of the messages before the last one of the user that the LLM is told; blank ones say nothing."""
+        """Return the places of the messages before the user's last that the LLM is told; blank ones say nothing."""
         roles = ROLES if task.conversation else _INSTRUCTING if tell_system else ()
         before = enumerate(self.messages[: self._asking])
         return [place for place, message in before if message.role in roles and message.text.strip()]

@@ -1,4 +1,4 @@
-"""What every generator is to the rest of the system: OpenAI chat completions in and out."""
+"""The port of every generator: OpenAI chat completions in and out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class GenerateError(HydraError):
 
     @property
     def final(self) -> bool:
-        """Whether this is how the request ends, whenever it is asked; else it is unfinished, and no result."""
+        """Whether the request ends like this whenever it is asked; otherwise it is unfinished and has no result."""
         return self.kind in FINAL_KINDS
 
     def __reduce__(self) -> tuple[type[GenerateError], tuple[str, str, bool]]:
@@ -43,11 +43,11 @@ class RephraseError(GenerateError):
     Raised between a client and `SplittingGenerator`, so that a budget sees each request by itself.
 
     Attributes:
-        lessons: What was learnt now.
+        lessons: Values of the endpoint's `Dialect` that were learnt now.
         samples: Most samples that one request may ask for; None leaves their number.
         texts: Answers that came all the same.
         choices: How many of the samples were answered, with text or without.
-        usage: What it cost.
+        usage: Calls and tokens that the request took.
     """
 
     def __init__(

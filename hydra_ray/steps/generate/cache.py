@@ -26,12 +26,12 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS answer (ask TEXT PRIMARY KEY, reply TEXT N
 
 
 def tenant_file(folder: Path, tenant: str) -> Path:
-    """Where one tenant's answers are: another tenant's are never looked at."""
+    """Return the file of one tenant's answers: another tenant's are never looked at."""
     return folder / f"{quote(tenant, safe='')}.sqlite"
 
 
 def ask_key(identity: str, request: ChatRequest) -> str:
-    """What an answer is kept under. A greedy answer does not depend on the seed."""
+    """Return the key that an answer is kept under. A greedy answer does not depend on the seed."""
     asked = asdict(request if request.temperature > 0 else replace(request, seed=0))
     return sha256(json.dumps([identity, asked], sort_keys=True).encode()).hexdigest()
 
@@ -62,7 +62,7 @@ class AnswerCache:
         return self._db.execute("SELECT 1 FROM answer WHERE ask = ?", (ask,)).fetchone() is not None
 
     def get(self, ask: str) -> Generation | None:
-        """The answer, its usage counted as cached."""
+        """Return the answer, its usage counted as cached."""
         row = self._db.execute("SELECT reply, used FROM answer WHERE ask = ?", (ask,)).fetchone()
         if row is None:
             return None
@@ -109,9 +109,9 @@ class CachedGenerator:
     """Asks each distinct request once, also of those made at the same time; failures are not kept.
 
     Args:
-        generator: Asked for what is not known yet.
-        cache: What is known.
-        identity: What else the answers depend on: model, endpoint, arithmetic.
+        generator: LLM that is asked for what is not known yet.
+        cache: Known answers.
+        identity: Name of what else the answers depend on: model, endpoint, arithmetic.
     """
 
     def __init__(self, generator: Generator, cache: AnswerCache, identity: str) -> None:

@@ -1,4 +1,4 @@
-"""Where a local LLM's checkpoint is."""
+"""Finds a local LLM's checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DEMO_CHECKPOINT = Path(str(files("hydra_ray.data") / "demo_generator"))
 
 
 def checkpoint_folder(model: str) -> Path:
-    """The folder of a checkpoint; `demo` is the demo's own.
+    """Return the folder of a checkpoint; `demo` is the demo's own.
 
     Raises:
         HydraError: There is none.

@@ -23,7 +23,7 @@ class EmbeddedGenerator:
 
     Args:
         checkpoint: "demo" or the folder of a Hugging Face checkpoint with a chat template.
-        dtype: Of weights and arithmetic.
+        dtype: Name of torch's type for weights and arithmetic, e.g. "float32".
         max_batch_size: Most requests answered together.
 
     Raises:
@@ -49,7 +49,7 @@ class EmbeddedGenerator:
         return generation
 
     async def close(self) -> None:
-        """There is nothing to let go."""
+        """Does nothing: there is nothing to let go."""
 
     @torch.inference_mode()
     def generate(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:

@@ -1,4 +1,4 @@
-"""What becomes of requests that an LLM did not answer: one policy for every command that asks one.
+"""One policy for requests that an LLM did not answer, for every command that asks one.
 
 A failure is never a result. One that is final (`FINAL_KINDS`) is how its request ends: it is counted apart, and scored
 as a wrong answer where answers are scored. Any other leaves its request unfinished: nothing is scored or kept of it,
@@ -56,7 +56,7 @@ class Failure:
 
     @classmethod
     def of(cls, error: HydraError) -> Failure:
-        """What an error says."""
+        """Return the failure that an error says."""
         return cls(error.kind if isinstance(error, GenerateError) else STEP, str(error))
 
     @property
@@ -71,7 +71,7 @@ class Unanswered:
 
     Attributes:
         kind: The kind that all of these failures have.
-        count: How many.
+        count: Number of requests.
         reason: The most frequent one.
     """
 
@@ -90,7 +90,7 @@ def by_kind(failed: Mapping[Failure, int]) -> tuple[Unanswered, ...]:
 
 
 def listed(unanswered: Iterable[Unanswered]) -> str:
-    """In words, e.g. "3 refused (most often: HTTP 400: too long), 1 empty (...)"; "" where there are none."""
+    """Return the failures in words, e.g. "3 refused (most often: HTTP 400: too long), 1 empty (...)"; "" for none."""
     counted = [f"{one.count} {one.kind} ({'most often: ' if one.count > 1 else ''}{one.reason})" for one in unanswered]
     return ", ".join(counted)
 
@@ -169,7 +169,7 @@ class FailureLog:
             kept: What is kept of this run, as a sentence.
 
         Raises:
-            UnfinishedError: It stopped, requests are unfinished, or none was answered at all.
+            UnfinishedError: The run stopped, requests are unfinished, or none was answered at all.
         """
         if self.stop:
             raise UnfinishedError(f"stopped early: {_sentences(self.stop, kept, _GOES_ON)}")
@@ -216,9 +216,9 @@ async def ask_each(
     """Asks about each item, many at a time, until all are done or the log says stop.
 
     Args:
-        items: What is asked about, one request each.
+        items: Items to ask about, one request each.
         ask: Raises `GenerateError` where the LLM does not answer, `BudgetSpentError` where nothing more may be asked.
-        log: Told how each ended; where it stops since requests fail, what is under way is given up.
+        log: Counts how each ended; where it stops since requests fail, what is under way is given up.
         at_once: Most items under way.
         failing: Further errors that are a failure of their item alone.
 

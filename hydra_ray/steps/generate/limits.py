@@ -27,15 +27,15 @@ def most_tokens(request: ChatRequest) -> Usage:
 
 @dataclass(slots=True)
 class Budget:
-    """What one process may spend; None is no limit.
+    """Budget of one process; None is no limit.
 
     Attributes:
         calls: Most requests; never exceeded.
         tokens: Most tokens, in and out together. Exceeded only by what prompts have more than was estimated.
         cost: Most that tokens may cost; exceeded likewise.
-        price_in: Of a million prompt tokens.
-        price_out: Of a million completion tokens.
-        spent: What was used so far.
+        price_in: Price of a million prompt tokens.
+        price_out: Price of a million completion tokens.
+        spent: Calls and tokens used so far.
     """
 
     calls: int | None
@@ -50,7 +50,7 @@ class Budget:
         """Sets aside the most that the request can use; `settle` gives it back.
 
         Raises:
-            BudgetSpentError: Together with what is spent and set aside it would be too much.
+            BudgetSpentError: The request, with what is spent and set aside, would exceed a limit.
         """
         ask = most_tokens(request)
         for name, limit in (("calls", self.calls), ("tokens", self.tokens), ("cost", self.cost)):
@@ -106,8 +106,8 @@ class BudgetedGenerator:
     A request that fails is a call spent, and no tokens: endpoints do not say what failed requests cost.
 
     Args:
-        generator: Asked within the budget.
-        budget: Shared with whoever else spends it in this event loop.
+        generator: The LLM.
+        budget: Budget, shared with whoever else spends it in this event loop.
     """
 
     def __init__(self, generator: Generator, budget: Budget) -> None:
@@ -178,7 +178,7 @@ class _Allowance:
 
 
 def _charged(usage: Usage, reserved: Usage) -> Usage:
-    """What an answer is booked as."""
+    """Return the usage that an answer is booked with."""
     if usage.cached:
         return Usage()
     # An endpoint that tells no numbers would be free for ever.

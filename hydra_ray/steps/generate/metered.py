@@ -1,4 +1,4 @@
-"""What becomes of requests, told to whoever keeps count."""
+"""Tells whoever keeps count how each request ended."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Gener
 
 @dataclass(frozen=True, slots=True)
 class CallOutcome:
-    """How one request ended.
+    """End of one request.
 
     Attributes:
-        seconds: From the request to its end, all waiting and retrying included.
-        usage: What it cost; nothing where it failed.
+        seconds: Seconds from the request to its end, all waiting and retrying included.
+        usage: Calls and tokens that it took; none where it failed.
         error: The `kind` of its `GenerateError`, "other" for any other exception, None for an answer.
     """
 
@@ -29,11 +29,11 @@ class CallOutcome:
 class MeteredGenerator:
     """Tells how each request ended, once, whether it was answered or failed.
 
-    A request that a budget did not allow, or whose caller cancelled it, is not told: nobody answered or failed.
+    A request that a budget did not allow, or whose caller cancelled it, does not count: nobody answered or failed.
 
     Args:
-        generator: Asked.
-        observe: Told; it must not raise.
+        generator: The LLM.
+        observe: Called with the end of each request; it must not raise.
     """
 
     def __init__(self, generator: Generator, observe: Callable[[CallOutcome], None]) -> None:

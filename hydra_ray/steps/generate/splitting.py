@@ -22,11 +22,11 @@ class SplittingGenerator:
     samples that fail for good the others are the answer.
 
     Args:
-        generator: Asked, within a budget where there is one; may raise `RephraseError`.
+        generator: The LLM, within a budget where there is one; may raise `RephraseError`.
         most_samples: Tells how many samples one request may ask for; None is any number.
         cache: Keeps parts of requests; None keeps nothing.
-        identity: What else the answers depend on, as of `CachedGenerator`.
-        reasoning_tokens: Room for reasoning on top of each request's longest answer.
+        identity: Name of what else the answers depend on, the same as `CachedGenerator` has.
+        reasoning_tokens: Most tokens of reasoning, on top of each request's longest answer.
     """
 
     def __init__(
@@ -96,14 +96,14 @@ class SplittingGenerator:
 
 
 def parts_of(request: ChatRequest, most: int | None) -> list[ChatRequest]:
-    """The requests in which so many samples are asked for, where one may ask for `most` of them."""
+    """Return the requests that together ask for all samples, where one may ask for `most` of them."""
     if most is None or request.n <= most:
         return [request]
     return [replace(request, n=min(most, request.n - at), seed=_seed(request, at)) for at in range(0, request.n, most)]
 
 
 def _joined(ends: list[Generation | BaseException], some: bool) -> Generation:
-    """All parts as one; `some` says that answers of the same request are there already.
+    """Join the parts' answers; `some` says that answers of the same request are there already.
 
     Raises:
         GenerateError: A part failed for now, or all of them for good.

@@ -72,7 +72,7 @@ class VLLMGenerator:
         return await attempts(self._once, request)
 
     async def close(self) -> None:
-        """The engine lives on; it is not this object's."""
+        """Does nothing: the engine lives on, since it is not this object's."""
 
     async def _once(self, request: ChatRequest) -> Generation:
         payload = self._payload(request)

@@ -27,7 +27,7 @@ class FreshPools:
         self._making: dict[str, asyncio.Task[None]] = {}
 
     async def of(self, tenant: str) -> PeerPool:
-        """The tenant's pool; what its making raised, where there is none."""
+        """Return the tenant's pool; raise what its making raised where there is none."""
         is_due = tenant not in self._pools or monotonic() - self._begun[tenant] > self._refresh_s
         if is_due and tenant not in self._making:
             self._begun[tenant] = monotonic()

@@ -39,7 +39,7 @@ _THREADS = ThreadPoolExecutor(thread_name_prefix="dpl")
 
 
 class Difference(BaseModel):
-    """How a user differs from others on one item; other keys of the LLM's answer are ignored.
+    """Differences of a user from others on one item; other keys of the LLM's answer are ignored.
 
     Attributes:
         writing: Word choice, sentence structure.
@@ -185,7 +185,7 @@ def read_difference(answer: str) -> Difference:
 
 
 def _in_own_words(difference: Difference, own: str, others: Sequence[str]) -> Difference:
-    """As it is; a ValueError where it would carry somebody else's words into the user's profile."""
+    """Return the difference; raise ValueError where it would carry others' words into the user's profile."""
     theirs = {run for text in others for run in _runs(text)} - _runs(own)
     for name, text in difference:
         if _runs(text) & theirs:
@@ -203,7 +203,7 @@ def _runs(text: str) -> set[tuple[str, ...]]:
 
 
 def _as_compared(tools: ProfileTools, item: HistoryItem, peer: PeerItem) -> str:
-    """What the peer said; of what, only where it was something else than the user's item."""
+    """Return what the peer said, with its input only where that is another one than the user's."""
     if peer.item.input == item.input:
         return f"Answer: {first_words(peer.item.output, tools.options.words)}"
     return tools.shown(peer.item)

@@ -1,4 +1,4 @@
-"""What other users of the same tenant said: who is like a user, and how others answered the like."""
+"""Finds what other users of the same tenant said: who is like a user, and how others answered the like."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class PeerPool:
     the histories themselves (and as much on a GPU that faiss uses), so 1.6 GB for a million items. Any thread may ask.
 
     Args:
-        histories: By user, oldest first.
-        embed: Vectors of unit length, as an `Embedder` gives them.
-        tenants: Those that opted in; users of others are not kept.
+        histories: History of each user, oldest first.
+        embed: Gives vectors of length 1, as `Embedder` does.
+        tenants: Tenants that opted in; users of others are not kept.
     """
 
     def __init__(
@@ -47,20 +47,20 @@ class PeerPool:
         """Encodes a tenant's items, if it opted in, so that nobody has to wait for that.
 
         Raises:
-            HydraError: faiss is not installed; of the searches, too.
+            HydraError: faiss is not installed; the searches raise this, too.
         """
         if tenant in self._tenants:
             self._tenants[tenant].indexes()
 
     def similar(self, user: UserKey, history: Sequence[HistoryItem], most: int) -> list[UserKey]:
-        """The other users of the tenant whose taste is nearest, best first.
+        """Return the other users of the tenant whose taste is nearest, best first.
 
         A taste is the mean encoding of a user's inputs beside the mean encoding of their answers; tastes are
         compared by cosine.
 
         Args:
-            user: Who may be in the pool or not.
-            history: Theirs, as far as it may count; without any nobody is similar.
+            user: The user, in the pool or not.
+            history: The user's history, as far as it may count; without any nobody is similar.
             most: Most users returned.
         """
         tenant = self._tenants.get(user.tenant)
@@ -73,13 +73,13 @@ class PeerPool:
     def comparable(
         self, user: UserKey, item: HistoryItem, most: int, before: str | None, floor: float
     ) -> list[PeerItem]:
-        """What others said of the same thing or else of the like: the nearest item of each peer, best first.
+        """Return what others said of the same thing or else of the like: the nearest item of each peer, best first.
 
         Where others have items of the same `item_id`, only these count; else items whose inputs are near.
 
         Args:
-            user: Whose own items are left out.
-            item: With what others' items are compared.
+            user: The user; their own items are left out.
+            item: The item that others' items are compared with.
             most: Most items returned.
             before: Only items count that are surely of an earlier `ts`, as `surely_before`; None lets all count.
             floor: Least cosine of items that are about something else.
@@ -104,14 +104,14 @@ class PeerPool:
         before: str | None,
         keep: Callable[[PeerItem], bool] = lambda peer: True,
     ) -> list[Ranked]:
-        """What users similar to the query's said of the like, ranked by the cosine of input and query.
+        """Return what users similar to the query's said of the like, ranked by the cosine of input and query.
 
         Args:
-            query: Its input is the search text.
-            history: Of its user, as of `similar`.
+            query: The query, whose input is the search text.
+            history: The user's history, as far as it may count; without any nobody is similar.
             users_most: Most users whose items are ranked.
             k: Most items returned, best first.
-            before: As of `comparable`.
+            before: Only items count that are surely of an earlier `ts`, as in `comparable`; None lets all count.
             keep: Has the last word on each item, e.g. whether it still exists.
         """
         peers = self.similar(query.user, history, users_most)
@@ -172,7 +172,7 @@ class _Tenant:
                 self.about.setdefault(peer.item.item_id, []).append(row)
 
     def visible(self, rows: Iterable[int], user: UserKey, before: str | None) -> list[int]:
-        """Those of the rows that somebody may see, in the same order."""
+        """Return the rows that the user may see, in the same order."""
         return [row for row in rows if self.items[row].user != user and surely_before(self.items[row].item.ts, before)]
 
     def indexes(self) -> _Indexes:

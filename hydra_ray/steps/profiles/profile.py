@@ -25,7 +25,7 @@ Comparable = Callable[[UserKey, HistoryItem, str | None], Sequence[PeerItem]]
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
-    """How profiles are written.
+    """Options of writing profiles.
 
     Attributes:
         items: Most history items that are read; for dpl also most that are compared with others'.
@@ -35,9 +35,9 @@ class ProfileOptions:
         difference_words: Longest statement of a difference, in words.
         max_tokens: Longest profile, in the LLM's tokens.
         difference_tokens: Longest answer about one item's differences.
-        refresh_items: So many items more than a profile was made of, and it is written anew.
-        prompts: What is asked.
-        seed: Draws random items and starts k-means.
+        refresh_items: A profile is written anew when the history has grown by so many items.
+        prompts: Prompts that ask for profiles.
+        seed: Seed that draws random items and starts k-means.
     """
 
     items: int
@@ -54,11 +54,11 @@ class ProfileOptions:
 
 @dataclass(frozen=True, slots=True)
 class PeerSource:
-    """Where other users' texts come from.
+    """Source of other users' texts.
 
     Attributes:
-        comparable: Finds them.
-        embed: Texts as vectors, for choosing among them.
+        comparable: Finds other users' items that compare with one of the user's.
+        embed: Gives texts' vectors, for choosing among them.
     """
 
     comparable: Comparable
@@ -67,12 +67,12 @@ class PeerSource:
 
 @dataclass(frozen=True, slots=True)
 class ProfileRules:
-    """What profiles depend on besides histories: with other rules they are written anew.
+    """Rules that profiles depend on besides histories: with other rules they are written anew.
 
     Attributes:
-        task: Whose answers the histories hold.
+        task: Task whose answers the histories hold.
         options: Numbers and prompts.
-        others: How comparable texts of others are found; None where nobody opted in.
+        others: Limits and encoder of the search for comparable texts, as one text; None where nobody opted in.
     """
 
     task: Task
@@ -82,12 +82,12 @@ class ProfileRules:
 
 @dataclass(frozen=True, slots=True)
 class ProfileTools:
-    """What every kind of profile is written with.
+    """Tools that every kind of profile is written with.
 
     Attributes:
-        generator: Writes.
-        rules: How.
-        peers: None where nobody opted in.
+        generator: LLM that writes.
+        rules: Rules that it writes by.
+        peers: Source of others' texts; None where nobody opted in.
     """
 
     generator: Generator
@@ -96,14 +96,14 @@ class ProfileTools:
 
     @property
     def options(self) -> ProfileOptions:
-        """Of the rules."""
+        """Options of the rules."""
         return self.rules.options
 
     async def ask(self, *messages: Message, max_tokens: int) -> str:
-        """The LLM's greedy answer, fit to be stored; "" where it says nothing.
+        """Return the LLM's greedy answer, fit to be stored; "" where it says nothing.
 
         Raises:
-            GenerateError: There is none.
+            GenerateError: The LLM gave no answer.
         """
         answer = await self.generator(ChatRequest(messages, max_tokens=max_tokens))
         return storable(answer.texts[0]) if answer.texts else ""
@@ -124,7 +124,7 @@ class ProfileTools:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What a kind has written.
+    """A profile as its kind has written it.
 
     Attributes:
         text: The profile.
@@ -152,9 +152,9 @@ class ProfileKind(Protocol):
         """Writes a profile.
 
         Args:
-            tools: To write with.
-            user: Of whom.
-            history: What may be seen of the user, oldest first; not empty.
+            tools: Tools to write with.
+            user: The user whom the profile is of.
+            history: History items of the user that may be seen, oldest first; not empty.
             before: Only what others said before this is read; None where nothing is dated.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What an LLM is asked when it writes profiles, and how prompts tell of them: templates that settings may replace."""
+"""Prompts that ask for profiles, and the one that tells an LLM a profile: templates that settings may replace."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ class ProfilePrompts:
 
 
 def check_template(name: str, text: str) -> str:
-    """The template as it is.
+    """Return the template as it is, if it can be filled.
 
     Raises:
-        ValueError: It has a placeholder that nobody fills, or lacks one.
+        ValueError: The template has a placeholder that nobody fills, or lacks one.
     """
     template, wanted = Template(text), PLACEHOLDERS[name]
     if not template.is_valid():

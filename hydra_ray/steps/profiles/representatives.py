@@ -1,4 +1,4 @@
-"""Which few of many people's texts stand for all of them."""
+"""Chooses the few of many people's texts that stand for all of them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STEPS, _STARTS = 25, 3
 
 
 def representatives(own: str, peers: Sequence[PeerItem], k: int, embed: Embed, seed: int) -> list[PeerItem]:
-    """At most k peers, each the nearest to the centre of a group who answered alike, and unlike the user.
+    """Return at most k peers, each nearest to the centre of a cluster who answered alike, and unlike the user.
 
     k-means over the peers' outputs and the user's own, in k + 1 clusters (DPL, arXiv 2503.02450): the cluster that
     the user is in is dropped, of each other one the peer nearest its centroid stays. Where there are no more than k
@@ -25,8 +25,8 @@ def representatives(own: str, peers: Sequence[PeerItem], k: int, embed: Embed, s
         own: The user's output.
         peers: One item each of several users.
         k: Most peers returned.
-        embed: Texts as unit vectors.
-        seed: Starts k-means.
+        embed: Gives texts' vectors, of length 1.
+        seed: Seed that k-means starts from.
 
     Returns:
         Peers in their given order.

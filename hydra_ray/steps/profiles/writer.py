@@ -35,19 +35,19 @@ class ProfileFingerprints:
     rules: ProfileRules
 
     def __call__(self, kind: str, history: Sequence[HistoryItem], asked_at: str | None = None) -> ProfileFingerprint:
-        """What tells profiles apart that may differ: how they are written, of what, and until when others are read.
+        """Return a profile's fingerprint: how it is written, of which history, and until when others' texts are read.
 
         Args:
-            kind: Of `KINDS`.
-            history: What may be seen of the user, oldest first.
-            asked_at: When the query is asked that the profile is for.
+            kind: Kind of the profile, a name of `KINDS`.
+            history: History items of the user that may be seen, oldest first.
+            asked_at: Date of the query that the profile is for; None where it has none.
         """
         how = fingerprint(kind, self.rules.task.kind, KINDS[kind].basis(self.rules), size=_SIZE)
         seen = [(item.id, item.output) for item in history]
         return ProfileFingerprint(how, fingerprint(how, cut_off(history, asked_at), seen, size=_SIZE), len(history))
 
     def is_fresh(self, mark: ProfileFingerprint | None, kind: str, history: Sequence[HistoryItem]) -> bool:
-        """Whether a profile still does: it is written as it would be now, and little history has come since."""
+        """Return whether a profile is still of use: written as it would be now, with little history since."""
         if mark is None:
             return False
         now = self(kind, history)
@@ -63,7 +63,7 @@ class ProfileWriter:
 
     @property
     def marks(self) -> ProfileFingerprints:
-        """What its profiles are known by."""
+        """Fingerprints of the profiles that these tools write."""
         return ProfileFingerprints(self.tools.rules)
 
     async def __call__(
@@ -72,10 +72,10 @@ class ProfileWriter:
         """Writes a profile; an empty one, which costs no call, of a user without history.
 
         Args:
-            kind: Of `KINDS`.
-            user: Of whom.
-            history: As of `ProfileFingerprints`.
-            asked_at: As of `ProfileFingerprints`.
+            kind: Kind of the profile, a name of `KINDS`.
+            user: The user whom the profile is of.
+            history: History items of the user that may be seen, oldest first.
+            asked_at: Date of the query that the profile is for; None where it has none.
 
         Raises:
             GenerateError: The LLM gave no answer.

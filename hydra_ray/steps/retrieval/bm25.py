@@ -72,7 +72,7 @@ class _Segment:
 
     @property
     def nbytes(self) -> int:
-        """Of the arrays and, about, of the words."""
+        """Bytes of the arrays, and about those of the words."""
         arrays = self.starts, self.documents, self.counts, self.lengths
         return sum(one.nbytes for one in arrays) + _ENTRY_BYTES * len(self.ids)
 
@@ -124,7 +124,7 @@ class Bm25:
         return now
 
     def scores(self, words: Sequence[str]) -> Floats:
-        """How well each document fits a query of these words, shape (documents,); 0 where it has none of them."""
+        """Return each document's BM25 for a query of these words, shape (documents,), float32; 0 where it has none."""
         scores = np.zeros(len(self._kept), np.float32)
         for word in words:
             rows, counts = self._entries(word)
@@ -156,7 +156,7 @@ class Bm25:
 def _tidied(
     segments: tuple[_Segment, ...], kept: npt.NDArray[np.bool_]
 ) -> tuple[tuple[_Segment, ...], npt.NDArray[np.bool_]]:
-    """The same documents, in few segments and with few that are gone."""
+    """Return the same documents, in few segments and with few that are gone."""
     sizes = [len(segment.lengths) for segment in segments]
     is_stale = len(kept) - kept.sum() > max(_FEW, _SHARE * len(kept))
     last = len(sizes) if is_stale else 1
@@ -171,6 +171,6 @@ def _tidied(
 
 
 def _split(entries: npt.NDArray[np.int64], words: int) -> tuple[npt.NDArray[np.int64], Ints]:
-    """Where each word's entries begin, and the row of each entry, out of (word << 32 | row)."""
+    """Return where each word's entries begin, and the row of each entry, out of (word << 32 | row)."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(entries >> 32, minlength=words))])
     return starts, (entries & 0xFFFFFFFF).astype(np.int32)

@@ -46,7 +46,7 @@ class Embedder:
         self._encoding = ThreadPoolExecutor(1, thread_name_prefix="embed")
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """The vector of each text, shape (texts, width), float32; their inner products are cosines."""
+        """Return the vector of each text, shape (texts, width), float32; their inner products are cosines."""
         if not texts:
             # As wide as any, so that callers need not ask.
             return self([""])[:0]
@@ -94,7 +94,7 @@ class SharedEmbedder:
     precision: str
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
-        """As `Embedder`."""
+        """Return the vector of each text, shape (texts, width), float32; their inner products are cosines."""
         return _embedder(self)(texts)
 
     def load(self) -> TextsEncoder:

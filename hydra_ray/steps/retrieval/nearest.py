@@ -23,13 +23,13 @@ _GPU_LOCK = Lock()
 
 
 def load_faiss(purpose: str) -> Any:
-    """The module faiss.
+    """Import faiss and return the module.
 
     Args:
-        purpose: What it is wanted for, as the beginning of the message.
+        purpose: Beginning of the error's message, which says what faiss is wanted for.
 
     Raises:
-        HydraError: It is not installed.
+        HydraError: faiss is not installed.
     """
     try:
         import faiss
@@ -46,7 +46,7 @@ class NearestIndex:
 
     Args:
         vectors: Shape (vectors, width), float32.
-        purpose: As of `load_faiss`.
+        purpose: Beginning of the error's message, which says what faiss is wanted for.
 
     Raises:
         HydraError: faiss is not installed.
@@ -63,7 +63,7 @@ class NearestIndex:
                 self._on_gpu = faiss.index_cpu_to_gpu(_gpu_resources(), 0, self._index)
 
     def search(self, vector: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
-        """Cosines and rows of the k nearest, best first; of less than k where there are less, or on a GPU 2,048."""
+        """Return cosines and rows of the k nearest, best first; fewer where there are fewer, on a GPU 2,048 at most."""
         k = min(k, self._size, self._size if self._on_gpu is None else _GPU_MOST)
         if k < 1:
             return np.empty(0, np.float32), np.empty(0, np.int64)

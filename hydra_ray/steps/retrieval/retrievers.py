@@ -1,4 +1,4 @@
-"""Which of a user's history items concern a query: the first cut, before the reranker."""
+"""Finds the history items of a user that concern a query: the first cut, before the reranker."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class LexicalIndex:
         return self._index.nbytes
 
     def scores(self, query: str) -> npt.NDArray[np.float32]:
-        """How well each text fits the query, shape (texts,); zeros where nothing can be compared."""
+        """Return how well each text fits the query, shape (texts,), float32; zeros where nothing can be compared."""
         return self._index.scores(_words(query, self.stemmer))
 
     def changed(self, left: npt.NDArray[np.bool_] | None, added: Iterable[str]) -> LexicalIndex:
-        """The index without some of its texts and with others behind them, which costs as much as these do.
+        """Return the index without some of its texts and with others behind them; it costs as much as these do.
 
         Args:
             left: True for each text that stays, shape (texts,); None keeps all.
-            added: Those that come.
+            added: Texts to add at the end.
         """
         now = LexicalIndex((), self.stemmer)
         now._index = self._index.changed(left, [_words(text, self.stemmer) for text in added])
@@ -85,8 +85,8 @@ def lexical(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str |
     """Ranks one user's history by BM25 (Robertson and Zaragoza, 2009; scores as bm25s computes them).
 
     Args:
-        query: Its input is the search text.
-        history: Oldest first.
+        query: The query, whose input is the search text.
+        history: The user's history, oldest first.
         k: Most items returned.
         stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
 
@@ -116,10 +116,10 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) ->
     """Ranks one user's history by the cosine of encodings, an exact search with faiss.
 
     Args:
-        query: Its input is the search text.
-        history: Oldest first.
+        query: The query, whose input is the search text.
+        history: The user's history, oldest first.
         k: Most items returned.
-        embed: Gives vectors of unit length.
+        embed: Gives vectors of length 1.
 
     Returns:
         Best items first; ties keep the newer one; an empty history gives an empty list.
@@ -137,12 +137,12 @@ def dense(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed) ->
 
 
 def mixed(query: Query, history: Sequence[HistoryItem], k: int, stemmer: str | None) -> list[Ranked]:
-    """What has the query's words and is new; new items without any of its words are fills."""
+    """Ranks by the query's words and by age, fused; new items without any of the words are fills."""
     return _fused((partial(lexical, stemmer=stemmer), recent), query, history, k, fills=True)
 
 
 def hybrid(query: Query, history: Sequence[HistoryItem], k: int, embed: Embed, stemmer: str | None) -> list[Ranked]:
-    """What has the query's words, means the like and is new."""
+    """Ranks by the query's words, by its meaning and by age, fused."""
     retrievers = partial(lexical, stemmer=stemmer), partial(dense, embed=embed), recent
     return _fused(retrievers, query, history, k, fills=False)
 
@@ -168,11 +168,11 @@ def takes(by: str, option: str) -> bool:
 
 
 def retriever(by: str, embed: Embed | None, stemmer: str | None) -> Retriever:
-    """The retriever of a name.
+    """Return the retriever of a name.
 
     Args:
         by: One of `RETRIEVERS`.
-        embed: Gives vectors of unit length; None where only retrievers are used that compare none.
+        embed: Gives vectors of length 1; None where only retrievers are used that compare none.
         stemmer: Language whose endings are cut off words (`search_words`); None cuts none.
     """
     options: dict[str, Any] = {}

@@ -59,7 +59,7 @@ class OpenAIGenerator:
 
     Args:
         model: Name of the model, where the endpoint has no other.
-        endpoints: In order of preference, at least one.
+        endpoints: Endpoints in order of preference, at least one.
         concurrency: Most requests in flight, over all endpoints.
         timeout_s: Seconds one attempt may take, from request to last byte.
         retries: Further rounds after a failed one.
@@ -67,8 +67,8 @@ class OpenAIGenerator:
         requests_per_minute: Most attempts a minute, over all endpoints; None is no limit.
         tokens_per_minute: Most tokens a minute, in and out together; None is no limit.
         params: Further parameters of each request, by their names in `generator.params` and `extra_body`.
-        dialect: What is set of the endpoints' dialect, as of `Dialect`, and so never learnt.
-        known: What earlier processes learnt of endpoints' dialects.
+        dialect: Values of the endpoints' `Dialect` that are set, and so never learnt.
+        known: File of the dialects that earlier processes learnt; None keeps nothing.
 
     Raises:
         HydraError: A key file cannot be read, or what it holds is no key.
@@ -99,7 +99,7 @@ class OpenAIGenerator:
         self._pace = Pace(requests_per_minute, tokens_per_minute)
 
     def most_samples(self) -> int | None:
-        """How many samples one request may ask the preferred endpoint for; None is any number."""
+        """Return how many samples one request may ask the preferred endpoint for; None is any number."""
         return self.targets[0].dialect.samples
 
     async def __call__(self, request: ChatRequest) -> Generation:
@@ -210,7 +210,7 @@ class OpenAIGenerator:
     def _read(
         self, target: Target, spoken: Dialect, request: ChatRequest, sent: dict[str, Any], text: str
     ) -> Generation | GenerateError:
-        """What came with status 200."""
+        """Read the body that came with status 200: an answer or an error."""
         try:
             body = json.loads(text)
         except (ValueError, RecursionError) as error:

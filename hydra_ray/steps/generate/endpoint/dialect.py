@@ -1,4 +1,4 @@
-"""What an endpoint takes of OpenAI's chat completions, and how its refusals teach it."""
+"""Dialects: what an endpoint takes of OpenAI's chat completions, and how its refusals teach it."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Dialect:
 
     Attributes:
         samples: Most samples (`n`) of one request; None is any number.
-        max_tokens: What it calls the longest answer.
+        max_tokens: Name of the endpoint's parameter for the longest answer.
         temperature: "positive" sends a small one for zero; "omitted" leaves the endpoint its own.
         seed: Whether it takes a seed.
         system: "first" tells all system messages as one at the beginning, "user" in the user's first message.
@@ -80,7 +80,7 @@ class Dialect:
     alternate: bool = False
 
     def requests(self, n: int) -> int:
-        """How many requests n samples take."""
+        """Return how many requests n samples take."""
         return 1 if self.samples is None else -(-n // self.samples)
 
     def changed(self, lessons: Mapping[str, Any]) -> Dialect:
@@ -91,7 +91,7 @@ class Dialect:
         return replace(self, **learnt)
 
     def differs(self) -> dict[str, Any]:
-        """Where it is not OpenAI's own."""
+        """Return the values that are not OpenAI's own."""
         return {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
 
     def body(self, request: ChatRequest, model: str) -> dict[str, Any]:
@@ -124,7 +124,7 @@ class Dialect:
 
 
 def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
-    """What a refusal teaches: values of a `Dialect` that change the request which was refused; {} where nothing.
+    """Return what a refusal teaches: values of a `Dialect` that change the refused request; {} where nothing.
 
     Args:
         refusal: What the endpoint answered instead of a completion.
@@ -158,7 +158,7 @@ def _names_nothing(said: str) -> bool:
 
 
 def named_settings(refusal: Refusal, sent: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Which of these parameters of the body a refusal is about."""
+    """Return those of the body's parameters in `names` that a refusal is about."""
     refusal, said = _about(refusal, sent), _LIST_OF_KNOWN.sub(" ", refusal.said)
     return [name for name in names if _names(refusal, said, name)]
 
@@ -224,7 +224,7 @@ def _about_roles(refusal: Refusal, said: str, messages: Sequence[Mapping[str, st
 
 
 def _refused_roles(refusal: Refusal, said: str, roles: Sequence[str]) -> set[str]:
-    """Which of the roles that instruct a refusal may be about."""
+    """Return the instructing roles that a refusal may be about."""
     places = [int(place) for field in refusal.fields for place in re.findall(r"^messages\.(\d+)", field)]
     among = {roles[place] for place in places if place < len(roles)} or {role for role in roles if role in _INSTRUCTING}
     named = {role for role in among if role in said}

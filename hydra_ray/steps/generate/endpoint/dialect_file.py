@@ -1,4 +1,4 @@
-"""What was learnt of endpoints' dialects, kept on disk beside the answers, so that each refusal teaches once.
+"""Keeps what was learnt of endpoints' dialects on disk beside the answers, so that each refusal teaches once.
 
 One JSON object: under an endpoint's URL and a model's name the dialect, and under "answered" the forms of requests that
 were answered, each as the names of its fields.
@@ -30,14 +30,14 @@ class DialectFile:
     Processes that write at the same moment may lose what one of them learnt, which is then learnt again.
 
     Args:
-        path: None keeps nothing.
+        path: Path of the file; None keeps nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
 
     def get(self, endpoint: str, model: str) -> Dialect | None:
-        """What is known of an endpoint; None where it was never asked."""
+        """Return the dialect of an endpoint as far as it is known; None where none is kept or it cannot be read."""
         known = self._read().get(_name(endpoint, model))
         if known is None:
             return None

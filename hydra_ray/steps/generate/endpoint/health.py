@@ -1,4 +1,4 @@
-"""How an endpoint is: when it wants to be asked again, and whether it did well lately."""
+"""Health of an endpoint: when it wants to be asked again, and whether it did well lately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_CLOSED_S = 3600.0
 
 
 class Health:
-    """Whether one endpoint should be asked now, by what it said and how it did lately."""
+    """Says whether one endpoint should be asked now, by what it said and how it did lately."""
 
     def __init__(self) -> None:
         self._opens_at = 0.0
@@ -29,7 +29,7 @@ class Health:
         self._opens_at = max(self._opens_at, time.monotonic() + min(seconds, MAX_CLOSED_S))
 
     def reluctance(self) -> tuple[bool, bool]:
-        """Of several endpoints the one with the least is asked."""
+        """Return a sort key: of several endpoints the one with the least is asked."""
         return self.closed_for() > 0, self._rests_until > time.monotonic()
 
     def probe(self) -> None:

@@ -1,4 +1,4 @@
-"""What an endpoint says when it refuses a request: the reason in its own words, and what kind of refusal that is."""
+"""Reads an endpoint's refusals: the reason in its own words, and what kind of refusal that is."""
 
 from __future__ import annotations
 
@@ -146,10 +146,10 @@ def refusal_within(body: Any) -> Refusal | None:
 
 
 def refusal_beside(body: Any, answered: bool) -> Refusal | None:
-    """The refusal that stands beside choices: what came was cut off by it; None where there is none.
+    """Return the refusal that stands beside choices and cut them off; None where there is none.
 
     Args:
-        body: Of a reply with choices.
+        body: Body of a reply with choices.
         answered: Whether a choice has text. Words beside it may say that all went well; an object does not.
     """
     error = body.get("error") if isinstance(body, dict) else None
@@ -192,7 +192,7 @@ def _parsed(text: str) -> Any:
 
 
 def _sayings(body: Any, depth: int = 0) -> Iterator[str]:
-    """What the body says to people, outermost first."""
+    """Yield what the body says to people, outermost first."""
     if depth > _DEEPEST:
         return
     if isinstance(body, str):

@@ -1,4 +1,4 @@
-"""What a reply says: the answers among its choices, without the reasoning that came before them."""
+"""Reads a reply: the answers among its choices, without the reasoning that came before them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ UNFINISHED = (
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came of one request.
+    """Content of the reply to one request.
 
     Attributes:
         texts: Answers, in order; choices without one are left out.
@@ -170,7 +170,7 @@ def _parts(content: list[Any]) -> Iterator[str]:
 
 
 def _all(content: list[Any]) -> str | None:
-    """As the texts of the parts, where all of them are such; None where others are among them."""
+    """Return the texts of the parts, joined; None where a part is no text."""
     kinds = {part.get("type", "text") if isinstance(part, dict) else "text" for part in content}
     return None if kinds - {"text", "output_text"} else "".join(_parts(content))
 

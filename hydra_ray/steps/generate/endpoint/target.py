@@ -30,7 +30,7 @@ _MOST_REFUSED_ALONE = 8
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where the LLM is asked, and where the key for it is.
+    """Place where the LLM is asked, and where the key for it is.
 
     Attributes:
         base_url: None is the client's default.
@@ -49,10 +49,10 @@ class Target:
     """An endpoint with its client, its keys, its health and its dialect.
 
     Args:
-        endpoint: Where it is.
+        endpoint: Place of the endpoint, and of its key.
         model: Name of the model, where the endpoint has no other.
-        known: What earlier processes learnt of its dialect.
-        fixed: What settings say of its dialect; never learnt otherwise.
+        known: File of the dialects that earlier processes learnt.
+        fixed: Values of the dialect that settings say; never learnt otherwise.
 
     Raises:
         HydraError: The key file cannot be read, or what it holds is no key.
@@ -78,12 +78,12 @@ class Target:
 
     @property
     def dialect(self) -> Dialect:
-        """The form in which it is asked now."""
+        """Dialect in which the endpoint is asked now."""
         return replace(self._learnt, **self._fixed)
 
     @property
     def learnt(self) -> Dialect:
-        """What was found out of it, without what is set."""
+        """The dialect as it was learnt, without what is set."""
         return self._learnt
 
     def has_other_key(self, known: int) -> bool:
@@ -151,7 +151,7 @@ class Target:
         return self.takes(sent) and len(self._refused) <= _MOST_REFUSED_ALONE
 
     def takes(self, sent: Mapping[str, Any]) -> bool:
-        """Whether a request of this form was answered before."""
+        """Return whether a request of this form was answered before."""
         return frozenset(sent) in self._answered
 
     def forget_unconfirmed(self) -> None:
@@ -160,7 +160,7 @@ class Target:
 
 
 def place_of(base_url: str | None) -> str:
-    """What an endpoint's dialect is kept under: its URL, without what may be secret in it."""
+    """Return the name that an endpoint's dialect is kept under: its URL, without what may be secret in it."""
     url = urlsplit(base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1")
     return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path.rstrip('/')}"
 
