@@ -77,7 +77,7 @@ def test_a_base_is_trained_anew_where_settings_or_records_of_training_changed(tm
             for n in (1, 2)
             for m in (1, 2)
         ]
-        (tmp_path / "r.jsonl").write_text("".join(f"{json.records(row)}\n" for row in rows))
+        (tmp_path / "r.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
         return _fingerprint_of(parse_settings({"data": data, **sections}))
 
     first = mark()

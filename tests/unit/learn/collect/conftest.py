@@ -8,7 +8,7 @@ from hydra_ray.steps.generate import failures
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
-    monkeypatch.setattr(collect, "UNITS_PER_PART", 2)
+    monkeypatch.setattr(collect, "EXAMPLES_PER_PART", 2)
     monkeypatch.setattr(failures, "_MANY", 6)
 
 

@@ -63,7 +63,7 @@ def test_refusals_are_how_a_query_ends_where_others_are_answered(scripted, tag_t
 def test_equal_scores_of_the_first_queries_stop_before_more_is_spent(
     scripted, tag_task, query, item, store, monkeypatch
 ):
-    monkeypatch.setattr(collect, "UNITS_PER_PART", 256)
+    monkeypatch.setattr(collect, "EXAMPLES_PER_PART", 256)
     many = [
         Example(query(f"film {number}"), "comedy", (item("an old film", "drama"),), pseudo=False)
         for number in range(40)
