@@ -191,7 +191,7 @@ def read_run(path: Path) -> RunRecord:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes runs") from None
+        raise HydraError(f"{path}: no such file; hydra-ray evaluate writes dumps") from None
     except pa.ArrowInvalid as error:
         raise HydraError(f"{path}: not a Parquet file: {error}") from None
     about = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
@@ -214,14 +214,14 @@ def read_run(path: Path) -> RunRecord:
 
 
 def read_runs(folder: Path) -> list[RunRecord]:
-    """All runs in a folder, and in folders below it that are called `records`, in the order of their paths.
+    """All runs in a folder, and in folders below it that are called `dumps`, in the order of their paths.
 
     Raises:
         HydraError: There is none, or one cannot be read.
     """
     paths = sorted({*folder.glob("*.parquet"), *folder.rglob("dumps/*.parquet")})
     if not paths:
-        raise HydraError(f"{folder}: there are no runs; hydra-ray evaluate writes them")
+        raise HydraError(f"{folder}: there are no dumps; hydra-ray evaluate writes them")
     return [read_run(path) for path in paths]
 
 

@@ -24,7 +24,9 @@ def evaluated(monkeypatch):
     """Settings that evaluations were asked for."""
     found = []
     monkeypatch.setattr(
-        hydra_ray.evaluate.run, "evaluate", lambda settings, console: found.append(settings) or ComparisonResult((), None)
+        hydra_ray.evaluate.run,
+        "evaluate",
+        lambda settings, console: found.append(settings) or ComparisonResult((), None),
     )
     return found
 

@@ -46,7 +46,15 @@ from hydra_ray.store.shards import export_heads
 from hydra_ray.tasks import Task
 
 # Settings of which code below them has another name.
-OTHER_NAMES = {"checkpoint", "expected", "max_batch_size", "max_bytes", "most_history_answers", "most_samples", "resamples"}
+OTHER_NAMES = {
+    "checkpoint",
+    "expected",
+    "max_batch_size",
+    "max_bytes",
+    "most_history_answers",
+    "most_samples",
+    "resamples",
+}
 
 # Where a name of a setting stands for something else.
 MAY_HAVE_DEFAULTS = {

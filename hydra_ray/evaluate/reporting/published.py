@@ -124,14 +124,14 @@ def beside(result: ComparisonResult, paper: str, *, everything: bool = False) ->
         table.add_column(name, justify="right")
 
     def add(task: str, metric: str, measured: str, own: Sequence[Published]) -> None:
-        experiments = {_column(figure, shared): _printed(figure) for figure in own}
+        cells = {_column(figure, shared): _printed(figure) for figure in own}
         texts = [
             task,
             metric,
             own[0].method,
             own[0].ours or "-",
             measured,
-            *(experiments.get(name, "-") for name in columns),
+            *(cells.get(name, "-") for name in columns),
         ]
         # Cells are Text, since rich reads square brackets in a string as markup.
         table.add_row(*(Text(text, "bold" if own[0].ours == HYDRA else "") for text in texts))

@@ -95,13 +95,11 @@ def _task_table(task: TaskResult) -> Table:
         table.add_column(name, justify="right")
     # Cells are Text, since rich reads square brackets in a string as markup.
     for method in _competitors(task):
-        experiments = [Text(experiment, "bold" if best else "") for experiment, best in _cells(task, method)]
-        table.add_row(Text(method), *experiments, *_unanswered(task, method))
+        cells = [Text(cell, "bold" if best else "") for cell, best in _cells(task, method)]
+        table.add_row(Text(method), *cells, *_unanswered(task, method))
     table.add_section()
     for method in task.controls:
-        table.add_row(
-            Text(method), *(Text(experiment) for experiment, _ in _cells(task, method)), *_unanswered(task, method)
-        )
+        table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)), *_unanswered(task, method))
     return table
 
 
