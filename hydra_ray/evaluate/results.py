@@ -41,7 +41,7 @@ class Cost:
         calls: Number of LLM calls.
         prompt_tokens: Tokens of these calls' prompts.
         completion_tokens: Tokens of these calls' completions.
-        seconds: Seconds from query to answer in the evaluating process, where LLM answers may come from the cache.
+        seconds: Seconds from query to answer; LLM answers may come from the cache.
         failed: Share of requests without an answer.
         degraded: Share of requests that was answered without one of its steps, or by a profile that tells of no differences.
     """
@@ -73,7 +73,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class WinLoss:
-    """Shares of users that a method makes better, same or worse than zero-shot on the main metric; they add up to 1."""
+    """Shares of users with a better, equal or worse main metric than under zero-shot; they add up to 1."""
 
     better: float
     same: float
