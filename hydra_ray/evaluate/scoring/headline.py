@@ -42,7 +42,7 @@ class HeadlineRows:
         relative: Relative improvement, shape (1 + resamples,); infinite where the baseline is at 0.
         chosen: Number of folds that chose each prompt-based method.
         oracle_gap: Share of the oracle gap, shape (1 + resamples,), NaN in resamples without a gap; None where the data
-            has none.
+            has no gap.
         items: Number of items of the task.
     """
 
@@ -58,7 +58,7 @@ class HeadlineRows:
 
 
 def task_headline(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> HeadlineRows | None:
-    """Return one task's part of the headline on the data and on each resample.
+    """Return one task's part of the headline, on the data and on each resample.
 
     Args:
         scoreboard: Scoreboard of the task.
@@ -67,7 +67,7 @@ def task_headline(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, 
         seed: Seed that users are split into folds with.
 
     Returns:
-        The rows; None without hydra or baselines, and where prompting reaches 0, of which there are no shares.
+        The part; None without hydra or baselines, and where prompting reaches 0, of which there are no shares.
     """
     if METHOD not in scoreboard.values or not baselines:
         return None
@@ -107,7 +107,7 @@ def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
         best: Values for the best candidate, the same shape.
 
     Returns:
-        Shares, the same shape: 0 for no better than majority vote, 1 for as good as the oracle, NaN where there is no gap.
+        Shares, the same shape: 0 for no better than majority vote, 1 for as good as the oracle, NaN without a gap.
     """
     gap = np.asarray(best, float) - majority
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -115,7 +115,7 @@ def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
 
 
 def _prompted(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> tuple[Array, Counter[str]]:
-    """Return each user's statistics under the method that others chose for them, and how many folds chose which."""
+    """Return each user's statistics under the method that others chose, and the folds by method chosen."""
     by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in baselines}
     users = scoreboard.bootstrap.users
     shuffled = np.random.default_rng(seed).permutation(users)

@@ -25,7 +25,7 @@ class Samples:
     Attributes:
         texts: Texts of the candidates.
         votes: Number of samples that gave each candidate, shape (candidates,).
-        logits: Logits of the adapter, shape (candidates,); None where it scored none, and the most votes choose.
+        logits: Logits of the adapter, shape (candidates,); None where it scored none, and the most votes win.
         weight: Weight of the vote in a candidate's score.
         gains: Score of each candidate if another one were right, shape (candidates, candidates); None where the most
             preferred candidate answers, whatever the others are.
@@ -64,11 +64,11 @@ class Samples:
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:
         """Return how often each candidate is chosen when only n samples are drawn, over `DRAWS` draws.
 
-        Samples are drawn without replacement. The scores are made again from the drawn votes, as the adapter makes them.
+        Samples are drawn without replacement. Scores are made again from the drawn votes, as the adapter makes them.
 
         Args:
             n: Number of samples drawn; the LLM's greedy answer is one like others.
-            samples: Number of samples asked for; those that are no candidate's votes gave none.
+            samples: Number of samples asked for; those that are no candidate's votes gave no candidate.
             rng: Source of chance.
 
         Returns:

@@ -58,5 +58,5 @@ def gains_of(scoreboard: Scoreboard, baselines: Sequence[str]) -> tuple[UserGain
 
 
 def _scores(scoreboard: Scoreboard, method: str) -> Array:
-    """Return each user's main metric, sign turned for errors, in the order in which users first occur; shape (users,)."""
+    """Return each user's main metric, sign turned for errors, in the order of first occurrence; shape (users,)."""
     return scoreboard.score(scoreboard.bootstrap.by_user(scoreboard.statistics[method]))

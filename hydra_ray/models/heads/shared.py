@@ -15,8 +15,8 @@ class SharedHead(nn.Module):
     user's past answers that say the same is a prior that the rest is added to, as far as the data tells more.
 
     Args:
-        width: Of z.
-        hidden: Rows of W.
+        width: Width of z.
+        hidden: Number of rows of W.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -28,5 +28,5 @@ class SharedHead(nn.Module):
         self.lexical = nn.Parameter(torch.eye(LEXICAL)[0])
 
     def forward(self, z: Tensor) -> Tensor:
-        """Logits of features of shape (..., width), shape (...)."""
+        """Return logits, shape (...), of features of shape (..., width)."""
         return self.out(torch.tanh(self.dense(z))).squeeze(-1) + z[..., -LEXICAL:] @ self.lexical
