@@ -16,8 +16,8 @@ class UserFeatures:
     Attributes:
         z: Features of the decisions, group after group, shape (decisions, width).
         sizes: Number of decisions of each group, shape (groups,).
-        scores: How good each decision is, 0 to 1, shape (decisions,).
-        priors: What is known of each decision before any head scores it, shape (decisions,): the log of a
+        scores: Score of each decision, 0 to 1, shape (decisions,).
+        priors: Number for what is known of each decision before any head scores it, shape (decisions,): the log of a
             candidate's share of the LLM's votes, or minus the log of a history item's rank; zeros where no LLM
             was asked.
         observation_ids: Id that each group's observations are kept under: that of the history item asked again.

@@ -16,7 +16,7 @@ def listwise(logits: Tensor, scores: Tensor, group: Tensor, temperature: float) 
 
     Args:
         logits: Logit of each decision, shape (decisions,).
-        scores: How good each decision is, 0 to 1, shape (decisions,).
+        scores: Score of each decision, 0 to 1, shape (decisions,).
         group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
         temperature: Divides the scores; the smaller it is, the more the best counts than the next.
 

@@ -25,9 +25,9 @@ from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
 
-# Pairs by which the reranker is held against what it predicts; more would only take longer.
+# Pairs that the reranker's predictions are checked on; more would only take longer.
 _MOST_JUDGED = 5000
-# Queries whose pairs are judged at a time.
+# Queries whose pairs are scored at a time.
 _PIECE = 32
 
 

@@ -36,13 +36,13 @@ from hydra_ray.tasks import Task
 
 # Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
 _IN_FLIGHT = 128
-# Pairs by which the reranker is held against what it predicts; more would only take longer.
+# Pairs that the reranker's predictions are checked on; more would only take longer.
 _MOST_JUDGED = 5000
 
 # A query among those of one run.
 _Place = tuple[UserKey, str]
 
-# What the reranker's judgement of its own feedback is called where progress is told.
+# Name that the reranker's scoring of its own feedback has where progress is shown.
 JUDGING = "judging history"
 
 # Called for each answered query with the name of the run and how many queries it has.

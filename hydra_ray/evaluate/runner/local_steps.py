@@ -24,7 +24,7 @@ from hydra_ray.steps.retrieval.retrievers import retriever
 
 # Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
-# Methods and controls judge the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
+# Methods and controls score the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
 _REMEMBERED = 100_000
 
 

@@ -49,7 +49,7 @@ def taste(batch: Batch, temperature: float, counted: Tensor | None = None) -> Te
 
     Args:
         batch: Features of the users.
-        temperature: How much better the best of a group counts than the next.
+        temperature: Divides the scores; the smaller it is, the more the best of a group counts than the next.
         counted: Whether each group is looked at, shape (groups,); None looks at all.
     """
     share = group_log_softmax(batch.scores / temperature, batch.group).exp()
