@@ -210,7 +210,7 @@ class Answer:
         history: Items shown to the LLM, most useful first.
         candidates: Candidates that competed, best first.
         degraded: Names of what was done without: steps that failed, e.g. `("reranker",)`, or "differences" where the
-            profile tells of none.
+            profile names none.
         head: Head that the candidates were scored under: "user", "shared", "other" (of another user) or "none".
         usage: LLM calls and tokens that this answer cost.
         truncated: Number of texts that were cut to fit the prompt.

@@ -43,7 +43,7 @@ class Cost:
         completion_tokens: Tokens of these calls' completions.
         seconds: Seconds from query to answer; LLM answers may come from the cache.
         failed: Share of requests without an answer.
-        degraded: Share of requests answered without one of their steps, or by a profile that tells of no differences.
+        degraded: Share of requests answered without one of their steps, or by a profile that names no differences.
     """
 
     calls: float

@@ -18,7 +18,7 @@ class ProfileText:
     """A profile for the prompt.
 
     Attributes:
-        text: Text of the profile; "" where there is nothing to tell.
+        text: Text of the profile; "" where there is nothing to say.
         degraded: Whether it lacks what makes its kind, as dpl's does where there are no peers to compare with.
     """
 

@@ -1,4 +1,4 @@
-"""Figures of a comparison. Each takes its part of an outcome and gives a figure, or None without anything to draw.
+"""Figures of a comparison. Each function draws its part of the result, or returns None with nothing to draw.
 
 Figures are drawn under `svg.style()`. Colours are Okabe and Ito's, which colour-blind people tell apart, and no
 figure says anything by colour alone.

@@ -24,7 +24,7 @@ class ProfileBook:
     """Writes a profile when it is first asked for; those who ask meanwhile wait for the same one.
 
     A stored profile is taken only where it was made of exactly what the query may see: one that was made of later
-    history would tell of answers to come.
+    history would give away answers to come.
 
     Args:
         write: Writer that is asked for each profile that is lacking.

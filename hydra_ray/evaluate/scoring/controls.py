@@ -1,6 +1,6 @@
 """Controls: what simpler or impossible ways to choose among the LLM's same samples would have answered.
 
-They tell what a method's gain comes from. They are no competitors: an oracle sees the gold answer.
+They show what a method's gain comes from. They are not competitors: an oracle sees the gold answer.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ def recover_weight(candidates: Sequence[Candidate], default: float) -> float:
 
     Args:
         candidates: Candidates of one query.
-        default: Weight where no candidate tells it: none was scored, or one has all votes.
+        default: Weight where no candidate shows it: none was scored, or one has all votes.
     """
     total = sum(candidate.votes for candidate in candidates)
     # The smallest share tells it best: scores are stored in single precision.

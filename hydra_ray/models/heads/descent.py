@@ -46,7 +46,7 @@ def fit_by_descent(
 ) -> Tensors:
     """Return heads after `options.steps` steps, or each after the number that suits its user's held-back groups best.
 
-    With `options.held_back` the latest share of a user's groups first tells how many steps are right; then
+    With `options.held_back` the latest share of a user's groups first shows how many steps are right; then
     all groups are fitted with that many. Arguments as `HeadKind.fit`.
     """
     steps = torch.full_like(batch.counts, options.steps)

@@ -9,10 +9,11 @@ from hydra_ray.models.lexical import LEXICAL
 
 
 class SharedHead(nn.Module):
-    """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and what words alone tell.
+    """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and a weight for each lexical feature.
 
-    s are the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0) and w = 0: the log share of the
-    user's past answers that say the same is a prior that the rest is added to, as far as the data tells more.
+    s are the lexical features, the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0) and w = 0:
+    the log share of the user's past answers that say the same is a prior that the rest is added to, as far as the data
+    tells more.
 
     Args:
         width: Width of z.
