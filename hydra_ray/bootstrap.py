@@ -1,4 +1,4 @@
-"""How sure a measured number is: percentile bootstrap over users (Efron and Tibshirani, 1993, section 13.3)."""
+"""Intervals of measured numbers: percentile bootstrap over users (Efron and Tibshirani, 1993, section 13.3)."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Bootstrap:
     row by row, and the interval of the result is that of the paired comparison.
 
     Args:
-        users: The user of each item, in the items' order.
-        resamples: How many resamples; memory is 8 bytes a resample and user.
-        seed: Of the resampling.
+        users: User of each item, in the items' order.
+        resamples: Number of resamples; memory is 8 bytes a resample and user.
+        seed: Seed that the resampling draws with.
     """
 
     def __init__(self, users: Sequence[Hashable], resamples: int, seed: int) -> None:
@@ -48,45 +48,45 @@ class Bootstrap:
         self._draws: Array = np.vstack([np.ones(self.users), drawn])
 
     def by_user(self, statistics: Array) -> Array:
-        """Summed statistics of each user.
+        """Return summed statistics of each user.
 
         Args:
-            statistics: One row an item, shape (items, width).
+            statistics: One row for each item, shape (items, width).
 
         Returns:
-            Shape (users, width), users in the order in which they first occur.
+            Sums, shape (users, width), users in the order in which they first occur.
         """
         return np.add.reduceat(statistics[self._order], self._starts, axis=0)
 
     def resampled(self, by_user: Array) -> Array:
-        """Sums over users of the data and of each resample.
+        """Return sums over users of the data and of each resample.
 
         Args:
-            by_user: As `by_user` gives them, shape (users, width).
+            by_user: Summed statistics of each user, from `by_user`, shape (users, width).
 
         Returns:
-            Shape (1 + resamples, width); row 0 is the data itself.
+            Sums, shape (1 + resamples, width); row 0 is the data itself.
         """
         return self._draws @ by_user
 
     def sums(self, statistics: Array) -> Array:
-        """Summed statistics of the data and of each resample.
+        """Return summed statistics of the data and of each resample.
 
         Args:
-            statistics: One row an item, shape (items, width).
+            statistics: One row for each item, shape (items, width).
 
         Returns:
-            Shape (1 + resamples, width); row 0 is the data itself.
+            Sums, shape (1 + resamples, width); row 0 is the data itself.
         """
         return self.resampled(self.by_user(statistics))
 
 
 def interval(values: Array, n: int) -> Interval:
-    """The first value with the percentile interval of the others.
+    """Return the first value with the percentile interval of the others.
 
     Args:
-        values: The data's value, then the resamples' values, shape (1 + resamples,); infinite ones are allowed, and
-            those that are not a number say nothing and are left out. With none left the interval has no ends.
+        values: The data's value, then the resamples' values, shape (1 + resamples,). Infinite ones are allowed; those
+            that are not a number say nothing and are left out. With none left the interval has no ends.
         n: Number of items.
     """
     resampled = np.sort(values[1:][~np.isnan(values[1:])])
@@ -98,7 +98,7 @@ def interval(values: Array, n: int) -> Interval:
 
 
 def paired_difference(first: Array, second: Array, n: int, higher_is_better: bool = True) -> Interval:
-    """How much better the first method is than the second, over the same resamples of users.
+    """Return the gain of the first method over the second, over the same resamples of users.
 
     The first beats the second beyond chance when `low` is above 0. Whether the two methods' own intervals
     overlap says less: it ignores that both answered the same queries.
@@ -113,7 +113,7 @@ def paired_difference(first: Array, second: Array, n: int, higher_is_better: boo
 
 
 def relative_improvement(hydra: npt.ArrayLike, baseline: npt.ArrayLike, higher_is_better: bool = True) -> Array:
-    """How much better `hydra` is than `baseline`, as a share of the baseline: 0.1 is 10 % better.
+    """Return the gain of `hydra` over `baseline`, as a share of the baseline: 0.1 is 10 % better.
 
     Args:
         hydra: Values of the method, any shape.
@@ -121,7 +121,7 @@ def relative_improvement(hydra: npt.ArrayLike, baseline: npt.ArrayLike, higher_i
         higher_is_better: False turns the sign, so that more than 0 is better for errors too.
 
     Returns:
-        The same shape; infinite where only the baseline is 0, and 0 where both are.
+        Shares, the same shape; infinite where only the baseline is 0, and 0 where both are.
     """
     by, scale = gain(np.asarray(hydra, float), np.asarray(baseline, float), higher_is_better), np.abs(baseline)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -129,12 +129,12 @@ def relative_improvement(hydra: npt.ArrayLike, baseline: npt.ArrayLike, higher_i
 
 
 def gain(first: Array, second: Array, higher_is_better: bool) -> Array:
-    """How much better the first is: the difference, its sign turned for errors; any shape."""
+    """Return the gain of the first over the second: the difference, its sign turned for errors; any shape."""
     return first - second if higher_is_better else second - first
 
 
 def two_sided_p(differences: Array) -> float:
-    """How surprising a difference is if there is none: twice the smaller share of resamples on either side of 0.
+    """Return the two-sided p value of a difference: twice the smaller share of resamples on either side of 0.
 
     p = min(1, 2 * min(1 + #(d <= 0), 1 + #(d >= 0)) / (1 + resamples)). The data counts as a resample, so that no p is
     0 (Davison and Hinkley, 1997, section 4.2).
@@ -148,13 +148,13 @@ def two_sided_p(differences: Array) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values corrected for how many there are (Holm, 1979): the step-down Bonferroni method.
+    """Correct p values for how many there are (Holm, 1979): the step-down Bonferroni method.
 
     Args:
-        p_values: Of all comparisons, any order.
+        p_values: P values of all comparisons, in any order.
 
     Returns:
-        In the same order; all that are at most a level hold together at that level.
+        Corrected p values in the same order; all that are at most a level hold together at that level.
     """
     corrected = [0.0] * len(p_values)
     highest = 0.0

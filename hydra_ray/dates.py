@@ -73,7 +73,7 @@ class Span(NamedTuple):
 
 
 def span(ts: str) -> Span:
-    """The time that a date stands for: all of its year, month, day, hour, minute, second or fraction of a second.
+    """Return the time that a date stands for: its whole year, month, day, hour, minute, second or fraction of one.
 
     Years have four digits. Days are written with dashes or slashes, padded or not, or as eight digits; times follow
     behind "T" or blanks, with or without colons, a fraction and a zone; a time without a zone is in UTC. All other
@@ -82,7 +82,7 @@ def span(ts: str) -> Span:
     second before it.
 
     Raises:
-        ValueError: It is none of these, or no date of the calendar (years 1 to 9999).
+        ValueError: The text has none of these forms, or is no date of the calendar (years 1 to 9999).
     """
     found = _read(ts)
     if found is None:
@@ -91,31 +91,31 @@ def span(ts: str) -> Span:
 
 
 def is_date(ts: str) -> bool:
-    """Whether `span` can read it."""
+    """Return whether `span` can read the text."""
     return _read(ts) is not None
 
 
 def before(ts: str | None, than: str | None, *, same: bool = False) -> bool:
-    """Whether what is dated `ts` may be known at `than`: its time ends before, or just when, the other begins.
+    """Return whether what is dated `ts` may be known at `than`: it ends before, or just when, the other begins.
 
     So a year is not before its own months, nor a day before its own hours. An unknown date hides nothing.
 
     Args:
-        ts: When the thing happened that may be known.
-        than: When the one acts who may know it.
-        same: Whether what is of exactly the same date counts as known.
+        ts: Date of the thing that may be known; None when unknown.
+        than: Date at which it may be known; None when unknown.
+        same: Whether a thing of exactly the same date counts as known.
     """
     one, other = _known(ts), _known(than)
     return one is None or other is None or one.end <= other.start or (same and one == other)
 
 
 def surely_before(ts: str | None, than: str | None) -> bool:
-    """As `before`, for what is somebody else's: what has no date may only be known where there is no date to keep."""
+    """Return `before` for another user's things: one without a date may only be known where `than` has none either."""
     return _known(than) is None or (_known(ts) is not None and before(ts, than))
 
 
 def in_order(things: Iterable[T], ts_of: Callable[[T], str | None]) -> list[T]:
-    """Things by time, oldest first: by where their dates begin, then by where they end; equal ones as they came.
+    """Return things by time, oldest first: by where their dates begin, then by where they end; equal ones as they came.
 
     Things without a date keep their places, and the others are ordered around them.
     """
@@ -128,17 +128,17 @@ def in_order(things: Iterable[T], ts_of: Callable[[T], str | None]) -> list[T]:
 
 
 def latest(stamps: Iterable[str | None]) -> str | None:
-    """The date that begins last; None where nothing is dated."""
+    """Return the date that begins last; None where nothing is dated."""
     return max((ts for ts in stamps if _known(ts)), key=_known, default=None)  # type: ignore[arg-type]
 
 
 def earliest(stamps: Iterable[str | None]) -> str | None:
-    """The date that begins first; None where nothing is dated."""
+    """Return the date that begins first; None where nothing is dated."""
     return min((ts for ts in stamps if _known(ts)), key=_known, default=None)  # type: ignore[arg-type]
 
 
 def numbered_and_written(stamps: Sequence[str]) -> tuple[str, str] | None:
-    """A small number and a date of the calendar, where there are both.
+    """Return a small number and a date of the calendar, where there are both.
 
     One numbering, from 998 to 1002, say, would be read half as seconds and half as years.
     """
@@ -158,7 +158,7 @@ def _known(ts: str | None) -> Span | None:
 
 @lru_cache(maxsize=1 << 10)
 def _tell(ts: str) -> None:
-    """Logs, once, that a date cannot be read."""
+    """Log, once, that a date cannot be read."""
     log.warning("a date cannot be read and counts as unknown: %r", ts[:_LONGEST])
 
 
@@ -271,7 +271,7 @@ def _last_day(year: int, month: int) -> int:
 
 
 def _counts(ts: str) -> bool:
-    """Whether it is a number that counts from 1970."""
+    """Return whether the text is a number that counts from 1970."""
     text = ts.strip()
     found = _NUMBER.fullmatch(text)
     return found is not None and _packed(text) is None and not (len(found["whole"]) == 4 and not found["sign"])

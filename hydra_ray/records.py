@@ -1,4 +1,4 @@
-"""The few record types every package speaks."""
+"""The few record types that every package shares."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ NOBODY = UserKey("", "")
 
 
 def is_blank(text: str) -> bool:
-    """Whether nothing of a text is seen: it is empty, or of blanks and signs of no width."""
+    """Return whether nothing of a text is seen: it is empty, or of blanks and signs of no width."""
     return _UNSEEN.fullmatch(text) is not None
 
 
 def as_user_id(text: str) -> str:
-    """The id as it is known everywhere, in data and in requests alike: without blanks around it.
+    """Return the id as it is known everywhere, in data and in requests alike: without blanks around it.
 
     Blanks around an id come from padded columns and are lost in HTTP headers, and signs of no width are copied with
     it, so neither can tell two people apart.
 
     Raises:
-        ValueError: Nothing is left, or it holds what no store takes.
+        ValueError: Nothing is left, or the id holds what no store takes.
     """
     user = _BLANKS_AROUND.sub("", text)
     if is_blank(user):
@@ -63,11 +63,11 @@ class HistoryItem:
     """One thing a user did before: an input and the output this user preferred for it.
 
     Attributes:
-        id: Unique within the user's history.
-        input: The text the output answers (an article, a film's description, a message).
+        id: Id, unique within the user's history.
+        input: Text that the output answers (an article, a film's description, a message).
         output: The user's own answer (a tag, a score, a headline, an edited reply).
-        ts: A date as `hydra_ray.dates.span` reads it, as it was given; None when unknown.
-        item_id: What the item is about (a film, a product), shared between users.
+        ts: Date as the text that it was given as, which `hydra_ray.dates.span` reads; None when unknown.
+        item_id: Id of what the item is about (a film, a product), shared between users; None when unknown.
         context: More text to retrieve by, never shown to the LLM (a title, say).
     """
 
@@ -92,12 +92,12 @@ class Query:
     """One request of a user, without its answer: gold answers are kept apart, in `Dataset.golds`.
 
     Attributes:
-        id: Unique within the data.
-        user: Who asks; `NOBODY` where a request names no user.
-        input: The text to answer.
-        ts: As of a history item.
-        item_id: As of a history item.
-        turns: What was said before in the same conversation, oldest first.
+        id: Id, unique within the data.
+        user: The user who asks; `NOBODY` where a request names no user.
+        input: Text to answer.
+        ts: Date of the query, in the form of `HistoryItem.ts`; None when unknown.
+        item_id: Id of what the query is about, in the form of `HistoryItem.item_id`; None when unknown.
+        turns: Messages that were said before in the same conversation, oldest first.
     """
 
     id: str
@@ -114,8 +114,8 @@ class Ranked:
 
     Attributes:
         item: The item, from the user's own history or a peer's.
-        score: Higher is better; of one ranking only.
-        fill: Whether it shares nothing with the query and is there because it is new.
+        score: Score, higher is better; scores compare within one ranking only.
+        fill: Whether the item shares nothing with the query and is there because it is new.
     """
 
     item: HistoryItem
@@ -133,7 +133,7 @@ class PeerItem:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """What a generator is asked, in OpenAI chat completions' terms."""
+    """One request to a generator, in OpenAI chat completions' terms."""
 
     messages: tuple[Message, ...]
     n: int = 1
@@ -144,7 +144,7 @@ class ChatRequest:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and calls a piece of work cost; `cached` calls were answered from disk."""
+    """Tokens and calls that a piece of work cost; `cached` calls were answered from disk."""
 
     calls: int = 0
     prompt_tokens: int = 0
@@ -162,7 +162,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a generator answered: at most `n` texts, fewer when it returned fewer."""
+    """A generator's answers to one request: at most `n` texts, fewer when it returned fewer."""
 
     texts: tuple[str, ...]
     usage: Usage
@@ -174,10 +174,10 @@ class Candidate:
 
     Attributes:
         text: The answer as it is given to the user.
-        votes: How many of the samples gave it.
-        order: Its place among the distinct candidates as they were sampled, from 0.
-        logit: The adapter's preference logit; None when no adapter judged it.
-        score: What the candidates are ranked by: the logit plus the weighted log share of votes.
+        votes: Number of samples that gave the answer.
+        order: Place among the distinct candidates in the order in which they were sampled, from 0.
+        logit: Preference logit of the adapter; None when no adapter scored the candidate.
+        score: Score that candidates are ranked by: the logit plus the weighted log share of votes.
     """
 
     text: str
@@ -192,8 +192,8 @@ class Choice:
     """Candidates as the adapter orders them, best first.
 
     Attributes:
-        candidates: With their logits and scores.
-        personal: Whether the head that was asked for exists; else the shared one judged.
+        candidates: Candidates with their logits and scores.
+        personal: Whether the head that was asked for exists; else the shared one was used.
     """
 
     candidates: tuple[Candidate, ...]
@@ -205,16 +205,16 @@ class Answer:
     """A personalised answer and how it came about.
 
     Attributes:
-        query_id: The query's id.
-        text: The chosen answer; empty when the LLM gave none.
+        query_id: Id of the query.
+        text: Chosen answer; empty when the LLM gave none.
         history: Items shown to the LLM, most useful first.
-        candidates: Candidates, best first.
-        degraded: What was done without: steps that failed, e.g. `("reranker",)`, or "differences" where the profile
-            tells of none.
-        head: Which head judged the candidates: "user", "shared", "other" (of another user) or "none".
-        usage: What the LLM was asked for this answer.
-        truncated: Texts that were cut to fit the prompt.
-        prompt: What the LLM was asked.
+        candidates: Candidates that competed, best first.
+        degraded: Names of what was done without: steps that failed, e.g. `("reranker",)`, or "differences" where the
+            profile names none.
+        head: Head that the candidates were scored under: "user", "shared", "other" (of another user) or "none".
+        usage: LLM calls and tokens that this answer cost.
+        truncated: Number of texts that were cut to fit the prompt.
+        prompt: Messages that the LLM was asked with.
     """
 
     query_id: str
@@ -239,7 +239,7 @@ class User:
 
 @dataclass(slots=True)
 class LeftOut:
-    """What reading left out or changed: how many records by reason, with the first few places of each.
+    """Counts what reading left out or changed: the number of records by reason, with the first few places of each.
 
     Attributes:
         counts: Number of records by reason.
@@ -252,14 +252,14 @@ class LeftOut:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, reason: str, place: str) -> None:
-        """Counts one record; its place is kept if it is among the first of its reason."""
+        """Count one record; its place is kept if it is among the first of its reason."""
         self.counts[reason] += 1
         places = self.examples.setdefault(reason, [])
         if len(places) < self.KEPT:
             places.append(place)
 
     def add(self, other: LeftOut) -> None:
-        """Counts what another one counted as well."""
+        """Add the counts and places of another one."""
         self.counts.update(other.counts)
         for reason, places in other.examples.items():
             kept = self.examples.setdefault(reason, [])
@@ -275,10 +275,10 @@ class Dataset:
         golds: Preferred answer by query id; empty for data without answers.
         visible: Ids of the history items each query may see, by query id; a query that is not
             listed sees its user's whole history.
-        pairs: Whether history items are queries with the user's answers, which can be asked again; else they only tell
-            of the user.
-        same_time: Whether a query may see what is of its own date: where items are known to be earlier all the same.
-        left_out: What reading it left out or changed; it makes no difference between data sets.
+        pairs: Whether history items are queries with the user's answers, which can be asked again; else they only
+            describe the user.
+        same_time: Whether a query may see items of its own date, since they are known to be earlier all the same.
+        left_out: Records that reading left out or changed; data sets that differ in these only are equal.
     """
 
     users: tuple[User, ...]
@@ -289,7 +289,7 @@ class Dataset:
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
 
     def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:
-        """The part of the user's history that the query may see."""
+        """Return the part of the user's history that the query may see."""
         visible = self.visible.get(query.id)
         if visible is None:
             return user.history

@@ -1,4 +1,4 @@
-"""What a comparison came to: plain values, as `results.json` has them and the report shows them.
+"""Result of a comparison: plain values, as `results.json` has them and the report shows them.
 
 More is better in every difference here, for errors too: their signs are turned.
 """
@@ -14,14 +14,14 @@ from hydra_ray.steps.generate.failures import Unanswered
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two methods on the main metric.
+    """Comparison of two methods on the main metric.
 
     Attributes:
-        first: Its name.
-        second: Its name.
-        difference: How much better the first is, with its 95 % interval over users.
-        p: Two-sided, of the bootstrap.
-        p_holm: The same after Holm's correction for all pairs of the task.
+        first: Name of the better method.
+        second: Name of the other method.
+        difference: Gain of the first over the second, with its 95 % interval over users.
+        p: Two-sided p value of the bootstrap.
+        p_holm: The p value after Holm's correction for all pairs of the task.
     """
 
     first: str
@@ -33,15 +33,17 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one request costs on average; answers from the cache count as calls, and so do profiles, shared out evenly.
+    """Mean cost of one request.
+
+    Answers from the cache count as calls. So do profiles, shared out evenly over requests.
 
     Attributes:
-        calls: LLM calls.
-        prompt_tokens: Of these calls.
-        completion_tokens: Of these calls.
-        seconds: In the process that evaluated, where LLM answers may come from the cache.
+        calls: Number of LLM calls.
+        prompt_tokens: Tokens of these calls' prompts.
+        completion_tokens: Tokens of these calls' completions.
+        seconds: Seconds from query to answer; LLM answers may come from the cache.
         failed: Share of requests without an answer.
-        degraded: Share that was answered without one of its steps, or by a profile that tells of no differences.
+        degraded: Share of requests answered without one of their steps, or by a profile that names no differences.
     """
 
     calls: float
@@ -54,12 +56,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Some of a task's queries.
+    """Main metric on some of a task's queries.
 
     Attributes:
-        by: "history" (items), "cohort" or "item".
-        name: E.g. "6 to 20", a cohort's name, "unseen".
-        users: Whose queries they are.
+        by: Sort of slice: "history" (items), "cohort" or "item".
+        name: Name of the slice, e.g. "6 to 20", a cohort's name, "unseen".
+        users: Number of users whose queries they are.
         methods: Main metric by method; n is the number of queries.
     """
 
@@ -71,7 +73,7 @@ class Slice:
 
 @dataclass(frozen=True, slots=True)
 class WinLoss:
-    """What a method does to users, against zero-shot on the main metric: shares of users, which add up to 1."""
+    """Shares of users with a better, equal or worse main metric than under zero-shot; they add up to 1."""
 
     better: float
     same: float
@@ -80,7 +82,7 @@ class WinLoss:
 
 @dataclass(frozen=True, slots=True)
 class UserGain:
-    """What one user gains by hydra over the prompt-based method that is best for everybody."""
+    """Gain of one user by hydra over the prompt-based method that is best for everybody."""
 
     user: str
     gain: float
@@ -107,11 +109,11 @@ class CurvePoint:
 
 @dataclass(frozen=True, slots=True)
 class TaskHeadline:
-    """The headline's part of one task; docs/evaluation.md defines it.
+    """One task's part of the headline; docs/evaluation.md defines it.
 
     Attributes:
-        relative: How much better hydra is than the prompt-based method, as a share of the latter (0.1 is 10 %).
-        chosen: How often each prompt-based method was chosen over the folds of users.
+        relative: Gain of hydra over the prompt-based method, as a share of the latter (0.1 is 10 %).
+        chosen: Number of folds of users that chose each prompt-based method.
         oracle_gap: Share of the way from majority vote to the best of the candidates; None where there is no gap.
     """
 
@@ -122,30 +124,30 @@ class TaskHeadline:
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """One task.
+    """Result of one task.
 
     Attributes:
-        task: Its name.
-        split: Of the data.
-        metrics: Names, the main one first.
-        higher_is_better: By metric.
-        users: How many.
-        queries: How many a seed.
-        seeds: Of training.
+        task: Name of the task.
+        split: Split of the data that was evaluated.
+        metrics: Names of the metrics, the main one first.
+        higher_is_better: Whether more is better, by metric.
+        users: Number of users.
+        queries: Number of distinct queries, whatever the seed.
+        seeds: Training seeds.
         methods: Metrics by method, over all seeds.
-        controls: Those of `methods` that are controls, no competitors.
+        controls: Names of those of `methods` that are controls, not competitors.
         by_seed: Main metric by method and seed.
-        pairs: Every two methods, the better one first.
+        pairs: Every two competitors, and hydra with each control; the better one first.
         slices: Main metric on parts of the queries.
-        fates: By method.
-        costs: By method.
-        gains: A user each, smallest gain first.
-        calibration: Of the reranker, by predicted chance.
-        by_candidates: Metric of hydra with fewer candidates.
-        by_users: Metric of hydra with fewer users in training.
-        missing: Queries without an output, by method, where there are any.
-        unanswered: Those of them that the LLM refused, by method and kind.
-        headline: None where hydra or prompt-based methods are absent.
+        fates: Shares of users who win and lose, by method.
+        costs: Mean cost of a request, by method.
+        gains: Gain of each user, smallest first.
+        calibration: Calibration of the reranker, in bins of predicted chance.
+        by_candidates: Main metric of hydra with fewer candidates.
+        by_users: Main metric of hydra with fewer users in training.
+        missing: Number of queries without an output, by method; methods without any are left out.
+        unanswered: Number of queries that the LLM refused, by method and kind.
+        headline: The task's part of the headline; None where hydra or prompt-based methods are absent.
         own_heads: Share of hydra's answers that were chosen under a head of the user's own; None without hydra.
     """
 
@@ -175,11 +177,11 @@ class TaskResult:
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """Means over tasks.
+    """Headline of a comparison: means over tasks.
 
     Attributes:
-        relative: Of `TaskHeadline.relative`.
-        oracle_gap: Of `TaskHeadline.oracle_gap`, over tasks that have a gap.
+        relative: Mean of `TaskHeadline.relative`.
+        oracle_gap: Mean of `TaskHeadline.oracle_gap` over tasks that have a gap; None where none has.
     """
 
     relative: Interval
@@ -188,7 +190,7 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonResult:
-    """All tasks of a comparison; `headline` is None where no task has one."""
+    """Results of all tasks of a comparison; `headline` is None where no task has one."""
 
     tasks: tuple[TaskResult, ...]
     headline: Headline | None

@@ -1,5 +1,6 @@
-"""Compares methods over tasks and training seeds: same queries, generator and feedback, with controls that make a
-gain believable.
+"""Compares methods over tasks and training seeds.
+
+All methods have the same queries, generator and feedback, and controls make a gain believable.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from hydra_ray.settings import Settings
 
 
 def evaluate(settings: Settings, listener: ProgressListener) -> ComparisonResult:
-    """Runs the methods and controls over all experiments; writes results, report and runs to `out`.
+    """Run the methods and controls over all experiments; write results, report and run records to `out`.
 
-    What a killed evaluation has finished is kept: bases, heads, LLM answers and each method's run.
+    What a killed evaluation has finished is kept: bases, heads, LLM answers and each method's run record.
 
     Raises:
-        HydraError: Unknown methods, the split that a base was trained on, no base, data without answers, or data of
-            another task.
-        UnfinishedError: Not every query was answered: nothing is scored, and the next run asks just the rest.
+        HydraError: A method is unknown, the split is the one that a base was trained on, there is no base, or the data
+            has no answers or is of another task.
+        UnfinishedError: Not every query was answered; nothing is scored, and the next run asks just the rest.
     """
     wanted = settings.evaluate
     names = wanted.methods or tuple(METHODS)
@@ -75,10 +76,10 @@ def _check(settings: Settings, names: Sequence[str]) -> None:
 
 
 def score(records: Sequence[RunRecord], settings: Settings) -> ComparisonResult:
-    """Scores runs and writes results and report to `out`; no LLM is asked and no base is needed.
+    """Score run records and write results and report to `out`; no LLM is asked and no base is needed.
 
     Raises:
-        HydraError: The runs do not fit together.
+        HydraError: The run records do not fit together.
         UnfinishedError: Queries of a run are still to be asked.
     """
     check_whole(records)
@@ -93,7 +94,7 @@ def score(records: Sequence[RunRecord], settings: Settings) -> ComparisonResult:
 
 
 def _jobs(planned: Sequence[Experiment], names: Sequence[str], workers: int) -> Iterator[Job]:
-    """What is answered in one process each. What does not depend on training runs once a task."""
+    """Yield the jobs, each answered in one process; methods that do not depend on training run once a task."""
     judged = tuple(name for name in names if needs_base(name))
     prompted = tuple(name for name in names if not needs_base(name))
     answered: set[str] = set()
@@ -112,7 +113,7 @@ def _jobs(planned: Sequence[Experiment], names: Sequence[str], workers: int) -> 
 
 
 def _here(jobs: Sequence[Job], bar: ProgressBars) -> list[Path]:
-    """One job after the other in this process."""
+    """Run one job after the other in this process."""
     paths = []
     for job in jobs:
         name = job.experiment.settings.data.task
@@ -130,9 +131,9 @@ def _here(jobs: Sequence[Job], bar: ProgressBars) -> list[Path]:
 
 
 def _in_parallel(jobs: Sequence[Job], workers: int, bar: ProgressBars) -> list[Path]:
-    """As many jobs at once as settings allow, each a Ray task; a lost worker costs its job a retry."""
+    """Run as many jobs at once as settings allow, each a Ray task; a lost worker costs its job a retry."""
     line = bar.add_task("Answering", total=len(jobs), note="")
-    # On this node: dumps, base and the cache are files of it.
+    # On this node: run records, base and the cache are files of it.
     answer_elsewhere = _answer_elsewhere.options(
         label_selector={"ray.io/node-id": ray.get_runtime_context().get_node_id()}
     )

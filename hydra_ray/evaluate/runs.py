@@ -1,6 +1,6 @@
-"""What methods answered, with prompts, candidates and scores: enough to evaluate again without any LLM.
+"""Run records: answers with prompts, candidates and scores, enough to evaluate again without any LLM.
 
-One Parquet file a run: a task, split, training seed and method. Nothing in it needs hydra-ray to be read.
+Each run is one Parquet file, for one task, split, training seed and method. It can be read without hydra-ray.
 """
 
 from __future__ import annotations
@@ -71,15 +71,15 @@ _ROWS = pa.schema(
 
 @dataclass(frozen=True, slots=True)
 class EvalQuery:
-    """What is known of a query whatever the method: its row's part that methods share.
+    """A query as evaluation asks it, with what is known of it whatever the method.
 
     Attributes:
-        query: As it was asked.
+        query: The query as it was asked.
         gold: The user's own answer.
-        history_items: How much history it may see.
-        most_frequent: The answer that is most frequent in that history, the newest of equals; "" without history.
-        seen: Whether anybody in training has the item that it is about; None where the data tells no items.
-        cohort: Of the user, as a search found cohorts; "" without a search.
+        history_items: Number of history items that the query may see.
+        most_frequent: Most frequent answer in that history, the newest of equals; "" without history.
+        seen: Whether anybody in training has the item that the query is about; None where the data names no items.
+        cohort: Cohort of the user; "" where no search found cohorts.
     """
 
     query: Query
@@ -95,10 +95,10 @@ class Row:
     """One method's answer to one query.
 
     Attributes:
-        asked: The query and what is known of it.
-        answer: None where the LLM gave none.
-        seconds: From the query to the answer, in this process.
-        failure: Why there is no answer: one that is final counts as wrong, any other leaves the run unfinished.
+        asked: The query, with what is known of it.
+        answer: Answer of the method; None where there is none.
+        seconds: Seconds from the query to the answer, in this process.
+        failure: Reason why there is no answer; a final one counts as wrong, any other leaves the run unfinished.
     """
 
     asked: EvalQuery
@@ -108,12 +108,12 @@ class Row:
 
     @property
     def user(self) -> UserKey:
-        """Who asked."""
+        """The user who asked."""
         return self.asked.query.user
 
     @property
     def finished(self) -> bool:
-        """Whether asking again would end the same way."""
+        """Whether there is an answer or a final failure, so that asking again would end the same way."""
         return self.answer is not None or (self.failure is not None and self.failure.final)
 
     @property
@@ -124,22 +124,22 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run of one method.
+    """Answers of one method in one experiment.
 
     Attributes:
-        task: As the data defines it.
-        split: Of the data.
-        method: Its name; controls have names too.
-        seed: Of training.
-        vote_weight: Of the LLM's vote where a head has none of its own: candidates can be chosen again with it.
-        train_users: How many users the base was trained on; 0 for methods without a base.
-        rows: One a query.
-        judged: The reranker's scores of history items, each with whether the item helped the LLM; empty but for
-            the reranker's own runs.
-        fingerprint: Digest of all that the answers depend on: a run that is there already is not repeated.
-        beside: What the LLM was asked besides the answers: profiles, which are written once a user.
-        expected: Whether the candidate with the highest expected score answers, else the most preferred one.
-        allowed_answers: Of a closed answer set of at most so many all competed.
+        task: Task as the data defines it.
+        split: Split of the data that was evaluated.
+        method: Name of the method or control.
+        seed: Training seed.
+        vote_weight: Weight of the LLM's vote where a head has none of its own; candidates can be chosen again with it.
+        train_users: Number of users that the base was trained on; 0 for methods without a base, or if not known.
+        rows: One row for each query.
+        judged: Scores that the reranker gives history items, each with whether the item helped the LLM; only runs of
+            `hydra` and `hydra-reranker` have any.
+        fingerprint: Digest of all that the answers depend on; a finished run with an equal one is not repeated.
+        beside: Usage of the LLM besides the answers: for profiles, which are written once a user.
+        expected: Whether the candidate with the highest expected score answers; else the most preferred one does.
+        allowed_answers: Largest size of a closed answer set at which all its answers competed as candidates.
     """
 
     task: Task
@@ -157,12 +157,12 @@ class RunRecord:
 
     @property
     def whole(self) -> bool:
-        """Whether every query was answered, or ended otherwise."""
+        """Whether every query has an answer or a final failure."""
         return all(row.finished for row in self.rows)
 
 
 def write_run(path: Path, record: RunRecord) -> None:
-    """Writes a run as a whole or not at all."""
+    """Write a run record as a whole or not at all."""
     about = {
         "schema": SCHEMA,
         "task": record.task.to_json(),
@@ -183,10 +183,10 @@ def write_run(path: Path, record: RunRecord) -> None:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Reads a run.
+    """Read a run record.
 
     Raises:
-        HydraError: The file is missing, or is no run of this version.
+        HydraError: The file is missing, or holds no run record that this version reads.
     """
     try:
         table = pq.read_table(path)
@@ -214,7 +214,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def read_runs(folder: Path) -> list[RunRecord]:
-    """All runs in a folder, and in folders below it that are called `dumps`, in the order of their paths.
+    """Read all run records in a folder, and in folders below it that are called `dumps`, in the order of their paths.
 
     Raises:
         HydraError: There is none, or one cannot be read.
@@ -226,10 +226,10 @@ def read_runs(folder: Path) -> list[RunRecord]:
 
 
 def check_whole(records: Iterable[RunRecord]) -> None:
-    """Refuses runs of which something is still to be asked: they are no results.
+    """Refuse run records with queries still to be asked: they are no results.
 
     Raises:
-        UnfinishedError: Names the runs and what kept them from an answer.
+        UnfinishedError: Queries are still to be asked; the message names the runs and the reasons.
     """
     left = Counter(
         (record.method, row.failure or _UNKNOWN) for record in records for row in record.rows if not row.finished

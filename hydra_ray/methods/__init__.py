@@ -34,7 +34,7 @@ METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
 
 
 def needs_base(method: str) -> bool:
-    """Whether a method judges by a trained base, as its class says. The others only prompt."""
+    """Return whether a method needs a trained base, as its class says; the others only prompt."""
     made = METHODS.get(method)
     return getattr(made.func if isinstance(made, partial) else made, "needs_base", False)
 

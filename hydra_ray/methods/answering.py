@@ -1,4 +1,4 @@
-"""What methods without an adapter have in common: one prompt, the LLM's greedy answer or its vote."""
+"""Steps that methods share: retrieval, the profile's message, and one prompt with a greedy answer or a vote."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ async def ask(
     profile: str = "",
     vote: bool = False,
 ) -> Answer:
-    """Asks the LLM once, or for as many answers as hydra's, and takes what they agree on.
+    """Ask the LLM once, or for as many answers as hydra does, and take what they agree on.
 
     Args:
-        ports: Its generator is asked.
-        prompter: Writes the chat.
-        recipe: Candidates and temperature of a vote.
-        query: Answered.
-        shots: Shown, most useful first.
-        history: What of the shots the answer may tell of.
-        degraded: What was done without.
-        profile: As of the prompter.
+        ports: Ports of the method; the generator is asked.
+        prompter: Prompter that writes the chat.
+        recipe: Recipe with the seed, and with candidates and temperature of a vote.
+        query: Query to answer.
+        shots: History items that are shown, most useful first.
+        history: Those of the shots that the answer may name.
+        degraded: Names of what was done without.
+        profile: Message about the user, which the prompter takes; "" leaves it out.
         vote: Whether the LLM is sampled, so that a method that chooses is compared at equal LLM calls.
     """
     prompt, task = prompter(query, shots, profile), prompter.task
@@ -67,7 +67,7 @@ async def ask(
 
 
 async def retrieved(ports: Ports, query: Query, k: int, by: str, degraded: list[str]) -> list[Ranked]:
-    """The user's history as a retriever ranks it; none where the port fails, which `degraded` is told."""
+    """Return the user's history as a retriever ranks it; none where the port fails, which `degraded` then says."""
     try:
         return await ports.retrieve(query, k, by)
     except StepError as error:
@@ -77,14 +77,14 @@ async def retrieved(ports: Ports, query: Query, k: int, by: str, degraded: list[
 
 
 async def profile_message(ports: Ports, recipe: Recipe, query: Query, kind: str, degraded: list[str]) -> str:
-    """The user's profile in the words of the recipe's template; "" where there is none, or no kind is asked for.
+    """Return the user's profile in the words of the recipe's template; "" where there is none.
 
     Args:
-        ports: Its profile port is asked.
-        recipe: Has the template.
-        query: Whose user it is of.
-        kind: Who writes it; "" asks nobody.
-        degraded: Told where the port fails, and where the profile could not tell what sets the user apart.
+        ports: Ports of the method; the profile port is asked.
+        recipe: Recipe with the template.
+        query: Query whose user the profile is of.
+        kind: Kind of profile; "" asks for none.
+        degraded: Gets an entry where the port fails, and where the profile could not tell what sets the user apart.
     """
     if not kind:
         return ""

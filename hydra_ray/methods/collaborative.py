@@ -16,14 +16,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Collaborative:
-    """The user's own and their peers' nearest items as shots, one answer at temperature 0.
+    """Shows the user's own and their peers' nearest items as shots; one answer at temperature 0.
 
     CFRAG trains its user encoder and retriever on the LLM's feedback; here an untrained encoder finds
     users and items. What peers said stands in the prompt only: the answer's history is the user's own,
     so nobody is told whose words were used.
 
     Args:
-        by: The retriever of the user's own items.
+        by: Name of the retriever of the user's own items.
     """
 
     ports: Ports
@@ -49,9 +49,9 @@ class Collaborative:
 
 
 def _fused(own: Sequence[Ranked], of_peers: Sequence[Ranked]) -> list[tuple[Ranked, bool]]:
-    """Reciprocal rank fusion, with whether each is the user's own.
+    """Merge two rankings by reciprocal rank fusion; each item comes with whether it is the user's own.
 
-    Nobody's item stands in both lists, so that is by rank, the user's own first.
+    No item stands in both lists, so the order is by rank, the user's own first.
     """
     ranks = [(rank, ranked, True) for rank, ranked in enumerate(own)]
     ranks += [(rank, ranked, False) for rank, ranked in enumerate(of_peers)]

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hydra:
-    """The whole method, or with one of its two parts only.
+    """Runs the whole method, or with one of its two parts only.
 
     Without the adapter the LLM is asked once, at temperature 0. Any step but the LLM may fail: its
     work is then done without, and the answer says so.

@@ -1,4 +1,4 @@
-"""What a method is made of: ports. `evaluate/` plugs local steps into them, `serve/` deployment handles."""
+"""The ports that a method is made of. `evaluate/` plugs local steps into them, `serve/` deployment handles."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class StepError(HydraError):
 
 @dataclass(frozen=True, slots=True)
 class ProfileText:
-    """A profile as the prompt tells it.
+    """A profile for the prompt.
 
     Attributes:
-        text: "" where there is nothing to tell.
-        degraded: Whether it was written without what makes its kind, as dpl's where there is nobody to compare with.
+        text: Text of the profile; "" where there is nothing to say.
+        degraded: Whether it lacks what makes its kind, as dpl's does where there are no peers to compare with.
     """
 
     text: str = ""
@@ -30,10 +30,10 @@ class Retrieve(Protocol):
     """Finds history of the query's user."""
 
     async def __call__(self, query: Query, k: int, by: str) -> list[Ranked]:
-        """At most k items, best first; `by` names the retriever.
+        """Return at most k items, best first; `by` names the retriever.
 
         Raises:
-            StepError: The method goes on without history.
+            StepError: Retrieval failed; the method goes on without history.
         """
         ...
 
@@ -42,10 +42,10 @@ class Rerank(Protocol):
     """Orders history by how much it helps the LLM."""
 
     async def __call__(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
-        """The same items, most useful first, under the head of `head`; None is the shared head.
+        """Return the same items, most useful first, under the head of `head`; None is the shared head.
 
         Raises:
-            StepError: The method keeps the retriever's order.
+            StepError: Reranking failed; the method keeps the retriever's order.
         """
         ...
 
@@ -54,7 +54,7 @@ class Generate(Protocol):
     """Asks the LLM."""
 
     async def __call__(self, request: ChatRequest) -> Generation:
-        """Samples answers.
+        """Sample answers.
 
         Raises:
             GenerateError: There is no answer, and no method can do without one.
@@ -68,10 +68,10 @@ class Adapt(Protocol):
     async def __call__(
         self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
-        """The same candidates, best first, under the head of `head`; None is the shared head.
+        """Return the same candidates, best first, under the head of `head`; None is the shared head.
 
         Raises:
-            StepError: The method answers with the candidate that the LLM gave most often.
+            StepError: Adapting failed; the method answers with the candidate that the LLM gave most often.
         """
         ...
 
@@ -80,22 +80,22 @@ class Peers(Protocol):
     """Finds history of people like the query's user."""
 
     async def __call__(self, query: Query, k: int) -> list[Ranked]:
-        """At most k items of the nearest other users of the tenant, best first; none of a tenant that did not opt in.
+        """Return at most k items of the nearest other users of the tenant, best first; none unless the tenant opted in.
 
         Raises:
-            StepError: The method goes on with the user's own history.
+            StepError: Peers cannot be had; the method goes on with the user's own history.
         """
         ...
 
 
 class Profile(Protocol):
-    """What an LLM wrote of the query's user."""
+    """Finds the profile that an LLM wrote of the query's user."""
 
     async def __call__(self, query: Query, kind: str) -> ProfileText:
-        """The profile; `kind` names who writes it.
+        """Return the profile of one kind, e.g. pag or dpl.
 
         Raises:
-            StepError: The method goes on without.
+            StepError: The profile cannot be had; the method goes on without one.
         """
         ...
 
@@ -112,7 +112,7 @@ async def _no_profile(query: Query, kind: str) -> ProfileText:
 class Ports:
     """The steps as a method calls them. Methods of the papers' core need the first four only.
 
-    `rerank` and `adapt` judge by a trained base: they are there for methods whose class says `needs_base`.
+    `rerank` and `adapt` need a trained base: they are there for methods whose class says `needs_base`.
     """
 
     retrieve: Retrieve
@@ -125,7 +125,7 @@ class Ports:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The numbers of a method; their meaning stands in `settings.MethodSettings`."""
+    """The numbers of a method; `settings.MethodSettings` explains each."""
 
     retriever: str
     stemmer: str | None
@@ -151,10 +151,10 @@ class Method(Protocol):
     """
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
-        """Answers one query under the head of `head`, which is the query's own user but for controls.
+        """Answer one query under the head of `head`, which is the query's own user but for controls.
 
         Raises:
             GenerateError: The LLM gave no answer.
-            StepError: Another step did not, and the method does not go on without.
+            StepError: Another step failed, and the method does not go on without it.
         """
         ...

@@ -12,12 +12,12 @@ from hydra_ray.steps.prompt import Prompter
 
 @dataclass(frozen=True, slots=True)
 class Prompted:
-    """Retrieved history as shots, one answer at temperature 0 or what as many samples as hydra's agree on.
+    """Shows retrieved history as shots; one answer at temperature 0, or what as many samples as hydra's agree on.
 
     Args:
-        by: The retriever; None shows no history.
+        by: Name of the retriever; None shows no history.
         vote: Whether the LLM is sampled, so that a method that chooses is compared at equal LLM calls.
-        profile: Who writes the profile in the system's message; "" tells none.
+        profile: Kind of the profile in the system's message; "" leaves it out.
     """
 
     ports: Ports

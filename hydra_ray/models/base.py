@@ -23,10 +23,10 @@ class Base:
     """A trained base.
 
     Attributes:
-        version: Heads are fitted for one version and mean nothing to another.
-        task: As the training data defined it.
-        reranker: Scores (query, history item with its answer).
-        adapter: Scores (candidate with query, answers of retrieved history).
+        version: Version of the base; a head is fitted for one version and means nothing to another.
+        task: Task as the training data defined it.
+        reranker: Scorer of (query, history item with its answer).
+        adapter: Scorer of (candidate with query, history answers).
     """
 
     version: str
@@ -35,11 +35,11 @@ class Base:
     adapter: Scorer
 
     def scorer(self, role: str) -> Scorer:
-        """The scorer of a role."""
+        """Return the scorer of a role."""
         return {RERANKER: self.reranker, ADAPTER: self.adapter}[role]
 
     def save(self, folder: Path) -> None:
-        """Writes the base; a reader sees the old one or the new one, never half of one.
+        """Write the base; a reader sees the old one or the new one, never half of one.
 
         `folder` becomes a link to a folder of its own beside it: a link is replaced in one step.
         """
@@ -58,7 +58,7 @@ class Base:
 
     @classmethod
     def load(cls, folder: Path, precision: str) -> Base:
-        """Reads what `save` wrote.
+        """Read what `save` wrote.
 
         Args:
             folder: Folder that holds the base.
@@ -72,7 +72,7 @@ class Base:
 
 
 def read_about(folder: Path) -> tuple[str, Task]:
-    """Version and task of a published base, without its weights.
+    """Read version and task of a published base, without its weights.
 
     Raises:
         HydraError: The folder holds no base of a known schema.

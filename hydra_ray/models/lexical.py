@@ -1,4 +1,4 @@
-"""What words alone tell of a decision: numbers that encodings of texts blur."""
+"""Lexical features of a decision: numbers from its words alone, which encodings of texts blur."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _HALF_RANK = 10
 
 
 def lexical_features(candidate: str, query: str, answers: Sequence[str]) -> tuple[float, float, float]:
-    """How often and how nearly past answers say what is judged, and how much of it stands in another text.
+    """Return how often and how nearly past answers say the candidate, and how much of it stands in the query.
 
     Answer number i from 0 weighs w_i = 10 / (10 + i); W is the sum of all weights.
 
     Args:
-        candidate: A candidate, or a history item.
-        query: The query.
-        answers: The user's, nearest first.
+        candidate: Text of a candidate, or of a history item.
+        query: Text of the query.
+        answers: The user's past answers, nearest first.
 
     Returns:
-        log((E + 0.1) / (W + 0.1)) with E the weights of the answers that are exactly the judged text: 0 without
-        answers, about -5 for one of 24 never given. The same with E the sum of w_i * F1 of the words of both, which
-        is ROUGE-1: it knows a user's manner where no text comes twice. And the share of the judged text's words that
-        stand in `query`, 0 to 1.
+        Three numbers. First log((E + 0.1) / (W + 0.1)) with E the weights of the answers that are exactly the
+        candidate: 0 without answers, about -5 for one of 24 never given. Second the same with E the sum of w_i * F1
+        of the words of both, which is ROUGE-1: it knows a user's manner where no text comes twice. Third the share of
+        the candidate's words that stand in `query`, 0 to 1.
     """
     own, known = _words(candidate), _words(query)
     grounded = sum(count for word, count in own.items() if word in known) / max(1, own.total())
@@ -48,7 +48,7 @@ def lexical_features(candidate: str, query: str, answers: Sequence[str]) -> tupl
 
 
 def log_share(part: float, total: float) -> float:
-    """log((part + 0.1) / (total + 0.1)): how much of an LLM's votes, or of past answers, an answer has; may be none."""
+    """Return log((part + 0.1) / (total + 0.1)): an answer's share of an LLM's votes, or of past answers; may be 0."""
     return math.log((part + SMOOTHING) / (total + SMOOTHING))
 
 

@@ -33,12 +33,12 @@ _CLEAR = 2.5
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What was found out about a processor.
+    """Findings about a processor.
 
     Attributes:
-        chosen: float32 or bfloat16.
-        why: The reason for the choice, for the log.
-        seconds: Least time of the probe's layer, by precision; empty where nothing was timed.
+        chosen: Arithmetic that was chosen, float32 or bfloat16.
+        why: Reason for the choice, for the log.
+        seconds: Least seconds that the probe's layer took, by precision; empty where nothing was timed.
     """
 
     chosen: str
@@ -47,7 +47,7 @@ class Probe:
 
 
 def resolve(precision: str, device: str = "cpu") -> str:
-    """The arithmetic that a setting means here: float32 or bfloat16.
+    """Return the arithmetic that a setting means here: float32 or bfloat16.
 
     Args:
         precision: float32, bfloat16, or auto, which is what `HYDRA_PRECISION` says or else what the probe finds.
@@ -71,7 +71,7 @@ _probes: dict[str, Probe] = {}
 
 
 def probe(device: str = "cpu") -> Probe:
-    """Finds out, once a process, which arithmetic suits a device, and says so in the log."""
+    """Find out, once a process, which arithmetic suits a device, and say so in the log."""
     # Two threads that measured at once would measure each other.
     with _lock:
         if device not in _probes:
@@ -81,12 +81,12 @@ def probe(device: str = "cpu") -> Probe:
 
 
 def find_out(device: str) -> Probe:
-    """As `probe`, now: with the threads that there are now."""
+    """Find out again what `probe` keeps, with the threads that there are now."""
     return _of_cuda() if device == "cuda" else _of_cpu() if device == "cpu" else _of_another(device)
 
 
 def choose(seconds: dict[str, float]) -> str:
-    """The faster arithmetic; bfloat16, which is less exact, only where it is clearly faster."""
+    """Return the faster arithmetic; bfloat16, which is less exact, only where it is clearly faster."""
     return "bfloat16" if seconds["bfloat16"] * _MARGIN < seconds["float32"] else "float32"
 
 
@@ -113,7 +113,7 @@ def _of_cpu() -> Probe:
 
 
 def _time_in_turn(sides: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
-    """Least seconds of each side. They run in turn, so that whatever else the machine does meets both alike."""
+    """Return the least seconds of each side. They run in turn, so that the machine's other work meets both alike."""
     import torch
 
     least: dict[str, float] = {}
@@ -132,7 +132,7 @@ def _time_in_turn(sides: dict[str, Callable[[], Tensor]]) -> dict[str, float]:
 
 
 def _layer(dtype: Any) -> Callable[[], Tensor]:
-    """One encoder layer: attention, then the wide product there and back."""
+    """Make one encoder layer: attention, then the wide product there and back."""
     import torch
     from torch.nn import functional as F
 

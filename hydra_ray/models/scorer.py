@@ -17,8 +17,8 @@ class Scorer(nn.Module):
     """logit = shared(z) + delta_u(z) with z = encoder(texts).
 
     Args:
-        encoder: Makes z.
-        trained_in: float32 or bfloat16, which the encoder need not run in; None is what it runs in.
+        encoder: Encoder that makes z.
+        trained_in: Arithmetic of training, float32 or bfloat16; None is the one that the encoder runs in.
     """
 
     def __init__(self, encoder: TextsEncoder, trained_in: str | None = None) -> None:
@@ -29,11 +29,11 @@ class Scorer(nn.Module):
 
     @torch.inference_mode()
     def score(self, decisions: Sequence[Texts], heads: Sequence[Head | None]) -> Tensor:
-        """Logits of each decision under its own user's head; None gives the shared answer.
+        """Return the logit of each decision under its own user's head.
 
         Args:
-            decisions: What is judged, and what it is judged by.
-            heads: One a decision; those of one user share one object.
+            decisions: Texts to score, each with the texts that it is compared with.
+            heads: Head of each decision's user, None for the shared answer; those of one user share one object.
 
         Returns:
             Logits, shape (decisions,), float32, on the CPU.
@@ -41,7 +41,7 @@ class Scorer(nn.Module):
         return self.heads.logits(self.encoder.features(decisions), heads)
 
     def save(self, folder: Path) -> None:
-        """Writes encoder and heads; no pickle, and no user's head."""
+        """Write encoder and heads; no pickle, and no user's head."""
         self.encoder.save(folder / "encoder")
         self.heads.save(folder)
         read = self.encoder
@@ -51,12 +51,12 @@ class Scorer(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, precision: str) -> Scorer:
-        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one.
+        """Read what `save` wrote, in evaluation mode, onto the GPU where there is one.
 
         Args:
             folder: Folder that holds one role of a base.
-            precision: What the encoder runs in, whatever it was trained in: float32, bfloat16, or auto for what suits
-                the processor at hand.
+            precision: Arithmetic to run the encoder in, whatever it was trained in: float32, bfloat16, or auto for what
+                suits the processor at hand.
         """
         about = json.loads((folder / "scorer.json").read_text())["encoder"]
         encoder = TextsEncoder.load(str(folder / "encoder"), about["max_tokens"], precision, about["lexical"])

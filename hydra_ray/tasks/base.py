@@ -17,19 +17,19 @@ class Task:
     """A task as the data in hand defines it.
 
     Attributes:
-        name: Its key in the registry.
+        name: Key in the registry.
         kind: How answers are parsed and scored.
-        instruction: What stands before the query's own text in the prompt, without the marker.
-        marker: The word that ends the instruction, e.g. "article:"; empty when there is none.
+        instruction: Text before the query's own text in the prompt, without the marker.
+        marker: Word that ends the instruction, e.g. "article:"; empty when there is none.
         input_field: Field of a LaMP history item that holds its input.
         output_field: Field that holds the user's answer.
         context_field: Field that is only retrieved by; empty when there is none.
-        labels: The closed answer set; for ratings the scale, lowest first.
-        labels_marker: The word before the label list within a LaMP input, e.g. "tags:".
+        labels: Closed answer set; for ratings the scale, lowest first.
+        labels_marker: Word before the label list within a LaMP input, e.g. "tags:".
         max_tokens: Longest answer, in the LLM's tokens.
-        history_template: Where history items are no questions with answers, how the message tells them: a
-            format of {head} (instruction and marker), {items} (the user's texts) and {text}. Empty where items
-            are shown as earlier turns of the chat.
+        history_template: Format of the message where history items are no questions with answers, with {head}
+            (instruction and marker), {items} (the user's texts) and {text}. Empty where items are shown as earlier
+            turns of the chat.
         conversation: Whether what was said before in the same conversation is part of the question.
     """
 
@@ -57,7 +57,7 @@ class Task:
         return bool(self.labels)
 
     def question(self, text: str, history: Sequence[str] = ()) -> str:
-        """The prompt for one text: instruction, marker, text.
+        """Return the prompt for one text: instruction, marker, text.
 
         Args:
             text: The query's own text.
@@ -71,7 +71,7 @@ class Task:
         return self.history_template.format(head=head, items=items, text=text)
 
     def query_text(self, message: str) -> str:
-        """The query's own text: a message may carry the task's instruction or leave it out."""
+        """Return the query's own text: a message may carry the task's instruction or leave it out."""
         head = self.question("")
         rest = message.removeprefix(head)
         # Without a marker the instruction has to end where a word does; no blank follows on "。".
@@ -79,15 +79,15 @@ class Task:
         return (rest if head and len(rest) < len(message) and ends else message).strip()
 
     def parse(self, output: str) -> str | None:
-        """The answer an LLM's output gives, None when it gives none."""
+        """Return the answer that an LLM's output gives; None when it gives none."""
         return KINDS[self.kind].parse(output, self.labels)
 
     def score(self, output: str, gold: str) -> float:
-        """How good an output is against the gold answer, 0 to 1."""
+        """Return how good an output is against the gold answer, 0 (worst) to 1."""
         return KINDS[self.kind].score(output, gold, self.labels)
 
     def from_input(self, text: str) -> Task:
-        """This task with the instruction and labels that one LaMP input carries.
+        """Return this task with the instruction and labels that one LaMP input carries.
 
         Raises:
             ValueError: The input lacks the marker, or the list of labels.
@@ -104,10 +104,10 @@ class Task:
         return replace(task, labels=tuple(label.strip() for label in listed[1].split(",")))
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values, for a published model."""
+        """Return the task as plain JSON values, for a published model."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Task:
-        """The inverse of `to_json`; fields that older versions did not write keep their defaults."""
+        """Read what `to_json` wrote; fields that older versions did not write keep their defaults."""
         return cls(**{**values, "labels": tuple(values["labels"])})

@@ -36,14 +36,14 @@ _NUMBER = re.compile(r"\s*([-\u2212+]?)(\d+)(?:[.,\u066B](\d+))?\u20E3?[.\u3002\
 
 
 class AnswerKind(Protocol):
-    """What the answers of one kind of task mean."""
+    """Parses and scores the answers of one kind of task."""
 
     def parse(self, output: str, labels: Sequence[str]) -> str | None:
-        """The answer that an LLM's output gives, in its canonical form; None when it gives none."""
+        """Return the answer that an LLM's output gives, in its canonical form; None when it gives none."""
         ...
 
     def score(self, output: str, gold: str, labels: Sequence[str]) -> float:
-        """How good the output is against the gold answer, 0 (worst) to 1."""
+        """Return how good the output is against the gold answer, 0 (worst) to 1."""
         ...
 
 
@@ -97,7 +97,7 @@ KINDS: dict[str, AnswerKind] = {
 
 @cache
 def _spellings(labels: tuple[str, ...]) -> Sequence[tuple[Spelling, Mapping[str, str]]]:
-    """Ways to write an answer, strictest first, each with the labels that it tells apart from all others.
+    """Return ways to write an answer, strictest first, each with the labels that it tells apart from all others.
 
     Labels that differ in signs only ("c", "c++"), or in marks only, can only be told apart as they are written.
     """

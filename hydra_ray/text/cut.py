@@ -1,4 +1,4 @@
-"""Texts made shorter, in words or characters, between what readers take for one character."""
+"""Makes texts shorter, in words or characters, without cutting what readers take for one character."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _WORD = regex.compile(r"[\p{L}\p{N}\p{So}]")
 
 
 def count_words(text: str) -> int:
-    """Words as `first_words` counts them: what stands between blanks; of scripts without blanks, characters."""
+    """Count words as `first_words` does: what stands between blanks; in scripts without blanks, characters."""
     return sum(1 if not _WITHOUT_BLANKS.search(part) else len(_ends(part)) for part in text.split())
 
 
 def first_words(text: str, most: int, most_characters: int | None = None) -> str:
-    """The text's first words, white space made single.
+    """Return the text's first words, white space made single.
 
     Args:
         text: The text to shorten, in any language.
-        most: A word is what stands between blanks; of scripts without blanks each character is one, and so is what
-            stands between such characters if it has letters or digits.
-        most_characters: Besides, most code points; None is 40 a word, which only addresses and encoded files reach.
+        most: Most words. A word is what stands between blanks; in scripts without blanks each character is one, and so
+            is what stands between such characters if it has letters or digits.
+        most_characters: Most code points besides; None is 40 a word, which only addresses and encoded files reach.
     """
     kept, left = [], most
     for part in text.split():
@@ -40,7 +40,7 @@ def first_words(text: str, most: int, most_characters: int | None = None) -> str
 
 
 def first_characters(text: str, most: int) -> str:
-    """The text's beginning, at most so many code points, ending where a grapheme cluster does."""
+    """Return the text's beginning, at most `most` code points, ending where a grapheme cluster does."""
     if len(text) <= most or _apart(text[most - 1], text[most]):
         return text[:most]
     end = 0
@@ -52,7 +52,7 @@ def first_characters(text: str, most: int) -> str:
 
 
 def _ends(part: str) -> list[int]:
-    """Where each word of a part without blanks ends; signs alone count as none, but for a part of nothing else."""
+    """Return where each word of a part without blanks ends; signs alone are none, but for a part of nothing else."""
     return [unit.end() for unit in _UNIT.finditer(part) if _WORD.search(unit[0])] or [len(part)]
 
 

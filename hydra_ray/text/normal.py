@@ -1,4 +1,4 @@
-"""One way to write what people write in several: NFKC, case folding, and letters without the marks people leave out."""
+"""Normalises what people write in several ways: NFKC, case folding, and letters without marks people leave out."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LETTERS = str.maketrans(
 
 
 def normalised(text: str) -> str:
-    """The text in NFKC, case folded, its digits 0 to 9, without what is not seen.
+    """Return the text in NFKC, case folded, its digits 0 to 9, without what is not seen.
 
     ASCII text is in lower case and otherwise as it was.
     """
@@ -57,7 +57,7 @@ def normalised(text: str) -> str:
 
 
 def without_marks(text: str) -> str:
-    """Normalised text as people write it who leave marks out: "grusse" for "grüße", "سلام" for "سَلام"."""
+    """Return normalised text as people write it who leave marks out: "grusse" for "grüße", "سلام" for "سَلام"."""
     if text.isascii():
         return text
     apart = unicodedata.normalize("NFD", text)

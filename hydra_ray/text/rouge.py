@@ -1,4 +1,4 @@
-"""ROUGE of texts in any language; of ASCII text exactly what the package `rouge_score` gives.
+"""ROUGE of texts in any language; for ASCII text exactly what the package `rouge_score` gives.
 
 That package reads "[^a-z0-9]" as blanks, so every text in another script is empty to it, and fills a table of both
 texts' lengths for ROUGE-L (34 s for 512 by 20,000 words).
@@ -26,7 +26,7 @@ class Rouge(NamedTuple):
 
 
 def rouge(output: str, gold: str) -> Rouge:
-    """ROUGE-1 and ROUGE-L (Lin, 2004) of an output against the gold text, unstemmed; 0 where either has no words."""
+    """Return ROUGE-1 and ROUGE-L (Lin, 2004) of an output against gold, unstemmed; 0 where either has no words."""
     said, wanted = words(output), words(gold)
     if not said or not wanted:
         return Rouge(0.0, 0.0)
@@ -38,13 +38,13 @@ def rouge(output: str, gold: str) -> Rouge:
 
 
 def f_measure(shared: int, said: int, wanted: int) -> float:
-    """Harmonic mean of precision and recall, in the package's order of operations, so that no last digit differs."""
+    """Return the harmonic mean of precision and recall; the package's order of operations keeps the last digit."""
     precision, recall = shared / said, shared / wanted
     return 2 * precision * recall / (precision + recall) if shared else 0.0
 
 
 def longest_common_subsequence(one: Sequence[str], other: Sequence[str]) -> int:
-    """Length of the longest common subsequence, exact, by bit-parallel rows (Hyyrö, 2004).
+    """Return the exact length of the longest common subsequence, by bit-parallel rows (Hyyrö, 2004).
 
     One integer holds a whole row of the classic table: bit i is 0 where the row's length grows at word i. 512 by
     20,000 words take milliseconds, 20,000 by 20,000 a tenth of a second.

@@ -1,4 +1,4 @@
-"""Which scripts texts are written in."""
+"""The scripts that texts are written in."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LETTER = regex.compile(r"\p{L}")
 
 
 def script_shares(texts: Iterable[str]) -> dict[str, float]:
-    """The share of each script among all letters and emoji, largest first; empty where there are none.
+    """Return the share of each script among all letters and emoji, largest first; empty where there are none.
 
     Digits, punctuation and what combines with a letter belong to no script.
     """

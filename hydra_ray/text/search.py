@@ -1,4 +1,4 @@
-"""What BM25 searches by: words, and of scripts without blanks overlapping pairs of characters.
+"""Words that BM25 searches by; in scripts without blanks, overlapping pairs of characters.
 
 A single character of them means little, and where words end only a dictionary knows. Chinese characters stand for
 themselves besides, since many a word is one. Korean goes in pairs of syllables too: of eight queries about eight
@@ -23,7 +23,7 @@ _STEMMING = Lock()
 
 
 def search_words(text: str, stemmer: str | None) -> list[str]:
-    """The words by which a text is found and searched with, in their order, without English stop words.
+    """Return the words to index a text by or to search with, in their order, without English stop words.
 
     Args:
         text: The text to index or to search with, in any language.
@@ -41,7 +41,7 @@ def search_words(text: str, stemmer: str | None) -> list[str]:
 
 
 def stemmers() -> tuple[str, ...]:
-    """Languages that `search_words` can stem."""
+    """Return the languages that `search_words` can stem."""
     import snowballstemmer
 
     return tuple(snowballstemmer.algorithms())
@@ -61,7 +61,7 @@ def _stop_words() -> frozenset[str]:
 
 @cache
 def _stop_characters() -> frozenset[str]:
-    """Chinese characters that mean little alone: particles, pronouns. In a pair they count."""
+    """Return Chinese characters that mean little alone: particles, pronouns. In a pair they count."""
     from bm25s.stopwords import STOPWORDS_CHINESE
 
     return frozenset(word for word in STOPWORDS_CHINESE if len(word) == 1)

@@ -66,18 +66,18 @@ class Piece(NamedTuple):
 
 
 def pieces(text: str) -> Iterator[Piece]:
-    """The text's parts in their order; whatever is no word is left out."""
+    """Yield the text's parts in their order; whatever is no word is left out."""
     for found in _PIECE.finditer(text):
         yield Piece(found.lastgroup, found[0])
 
 
 def graphemes(text: str) -> list[str]:
-    """What a reader takes for one character each (UAX 29's extended grapheme clusters)."""
+    """Return the text's extended grapheme clusters (UAX 29): what a reader takes for one character each."""
     return regex.findall(r"\X", text)
 
 
 def signed_words(text: str) -> list[str]:
-    """What is another word without its signs: C++, C#, A+, .NET, $5; `words` has these without."""
+    """Return the words that signs make other words: C++, C#, A+, .NET, $5; `words` has them without the signs."""
     plain = normalised(text)
     found = _SIGN_BEFORE.findall(plain)
     # Few texts have any, and looking for words takes longer than looking for signs.
@@ -86,34 +86,34 @@ def signed_words(text: str) -> list[str]:
 
 
 def parted(text: str) -> str:
-    """The text with blanks around each character of scripts that put none between words, for whoever splits there."""
+    """Put blanks around each character of scripts that have none between words, for whoever splits at blanks."""
     return _ALONE.sub(r" \g<0> ", text) if _BLANKLESS.search(text) else text
 
 
 def letters(text: str) -> str:
-    """The normalised text's letters with their marks, and digits, without anything between them."""
+    """Return the normalised text's letters with their marks, and digits, without anything between them."""
     return _NO_LETTER.sub("", normalised(text))
 
 
 def letters_and_signs(text: str) -> str:
-    """As `letters`, with emoji and other signs that are not ASCII."""
+    """Return what `letters` does, with emoji and other signs that are not ASCII."""
     return _NO_SIGN.sub("", normalised(text))
 
 
 def without_skin_tones(text: str) -> str:
-    """The text with each emoji in the colour that it has by itself."""
+    """Return the text with each emoji in the colour that it has by itself."""
     return _SKIN_TONE.sub("", text)
 
 
 def is_character(word: str) -> bool:
-    """Whether a word is a single character of a script that puts no blanks between words, or of Korean."""
+    """Return whether a word is one character of a script that puts no blanks between words, or of Korean."""
     return _CHARACTER.match(word) is not None
 
 
 def words(text: str) -> list[str]:
-    """The text's words, normalised and without the marks that people leave out.
+    """Return the text's words, normalised and without the marks that people leave out.
 
-    Of ASCII text they are the tokens of `rouge_score`, which is what LaMP's metrics are computed by.
+    For ASCII text they are the tokens of `rouge_score`, which is what LaMP's metrics are computed by.
     """
     plain = without_marks(normalised(text))
     if plain.isascii():

@@ -1,4 +1,4 @@
-"""How much a gain costs: against LLM calls spent on a new user's fit, and against the length of their history."""
+"""Curves of gain against LLM calls spent on a new user's fit, and against the length of their history."""
 
 from __future__ import annotations
 
@@ -43,28 +43,28 @@ Outputs = dict[str, str]
 
 
 class GivenHeads:
-    """Heads that are nowhere stored; a stand-in for `Store` where heads are only read."""
+    """Holds heads in memory, in place of a `Store` that is only read."""
 
     def __init__(self, heads: Mapping[tuple[UserKey, str], Head]) -> None:
         self._heads = heads
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
-        """One user's head; there is one version only."""
+        """Return one user's head, None without one; there is one version only, so `version` is ignored."""
         return self._heads.get((key, role))
 
 
 class CurveMaker:
     """Fits and answers at each point; LLM calls are kept, so that a second run asks nothing again.
 
-    Its `log` tells how answering went: points say something only where nothing is unfinished.
+    `log` counts the requests that failed: points say something only where nothing is unfinished.
 
     Args:
-        settings: Split, budget, lengths; how heads are fitted.
-        task: Of the data.
-        base: Trained.
-        generator: The LLM, for answers.
-        runner: Of the one event loop that the generator's connections belong to.
-        listener: Is told how far it is.
+        settings: Settings that say how feedback is collected, heads are fitted and queries are answered.
+        task: Task that the data belongs to.
+        base: Trained base.
+        generator: LLM that answers the queries.
+        runner: Runner of the one event loop that the generator's connections belong to.
+        listener: Listener that progress is reported to.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class CurveMaker:
             base.scorer(role).encoder.remember(100_000)
 
     def by_calls(self, dataset: Dataset, budgets: Sequence[int]) -> tuple[Point, ...]:
-        """One point a budget of LLM calls a user."""
+        """Return one point for each budget of LLM calls a user."""
         self._collect(dataset, max(budgets), "calls")
         prompted, shared = self._answers(dataset, {}, "rag"), self._answers(dataset, {}, "hydra")
         points = []
@@ -96,7 +96,7 @@ class CurveMaker:
         return tuple(points)
 
     def by_history(self, dataset: Dataset, lengths: Sequence[int], budget: int) -> tuple[Point, ...]:
-        """One point a length of history, fitted within a budget of LLM calls a user."""
+        """Return one point for each length of history, fitted within a budget of LLM calls a user."""
         points = []
         for length in lengths:
             cut = replace(dataset, users=tuple(replace(u, history=_last(u.history, length)) for u in dataset.users))
@@ -109,7 +109,7 @@ class CurveMaker:
         return tuple(points)
 
     def _examples(self, dataset: Dataset, calls: int) -> list[Example]:
-        """As many pseudo-queries of each user as the budget allows; a larger one only adds some."""
+        """Return as many pseudo-queries of each user as the budget allows; a larger budget only adds some."""
         kept = []
         for user in dataset.users:
             left = calls
@@ -124,7 +124,7 @@ class CurveMaker:
         return calls_of(example, self._settings.feedback.items, self._candidate_calls)
 
     def _of(self, name: str) -> Settings:
-        """The same settings with feedback of its own: the same query has another history there."""
+        """Return the settings with a feedback folder of their own, since the same query has another history there."""
         settings = self._settings
         folder = settings.out / "curves" / name
         # Real queries of these users are never learnt from.
@@ -164,7 +164,7 @@ class CurveMaker:
         return dict(zip([q.id for q in queries], texts, strict=True))
 
     def check(self) -> None:
-        """Refuses curves of which answers are missing.
+        """Refuse curves with missing answers.
 
         Raises:
             UnfinishedError: The LLM did not answer everything.
@@ -195,10 +195,10 @@ class CurveMaker:
 
 
 def measure_curves(settings: Settings, listener: ProgressListener) -> Curves:
-    """Both curves on one split, written to `curves.json` and `curves.png` in `out`.
+    """Measure both curves on one split; write them to `curves.json` and `curves.png` in `out`.
 
     Raises:
-        HydraError: No base, data of another task or without answers, or the generator cannot be used.
+        HydraError: There is no base, the data is of another task or has no answers, or the generator cannot be used.
         UnfinishedError: The LLM did not answer everything; nothing is written.
     """
     task, dataset = load_data(settings)

@@ -18,13 +18,13 @@ class Point:
     """One point of a curve.
 
     Attributes:
-        x: Calls a user, or items a user.
-        calls: LLM calls that fitting cost, a user on average.
-        score: Of `hydra` under the heads of this point.
-        prompted: Of the LLM by its prompt alone: rag.
-        shared: Of `hydra` under the shared head.
-        over_prompted: What `hydra` gains over rag, paired.
-        over_shared: What the users' heads add, paired.
+        x: Budget of LLM calls a user, or number of history items a user.
+        calls: LLM calls that fitting cost, mean over users.
+        score: Main metric of `hydra` under the heads of this point.
+        prompted: Main metric of rag, which only prompts.
+        shared: Main metric of `hydra` under the shared head.
+        over_prompted: Gain of `hydra` over rag, paired.
+        over_shared: Gain of the users' own heads over the shared head, paired.
     """
 
     x: int
@@ -41,11 +41,11 @@ class Curves:
     """Both curves of one task.
 
     Attributes:
-        task: Its name.
-        metric: Of the scores.
-        users: How many.
-        by_calls: Heads fitted with so many LLM calls a user; 0 is mode zero-call.
-        by_history: Histories cut to their latest items, in fit and prompt alike.
+        task: Name of the task.
+        metric: Name of the metric of all scores.
+        users: Number of users.
+        by_calls: Points of heads fitted with so many LLM calls a user; 0 is mode zero-call.
+        by_history: Points of histories cut to their latest items, in fit and prompt alike.
         unanswered: Requests of all points that the LLM refused, which count as wrong.
     """
 
@@ -58,7 +58,7 @@ class Curves:
 
 
 def curve_tables(curves: Curves) -> list[Table]:
-    """Both curves as tables; the share kept is of the gain at the curve's last point."""
+    """Return both curves as tables; the last column is the share of the gain at the curve's last point."""
     tables = []
     for name, points in (("LLM calls a user", curves.by_calls), ("history items a user", curves.by_history)):
         table = Table(
@@ -90,7 +90,7 @@ def curve_tables(curves: Curves) -> list[Table]:
 
 
 def plot_curves(curves: Curves, path: Path) -> None:
-    """Both curves with their intervals."""
+    """Draw both curves, hydra's with its intervals, and write the picture to `path`."""
     # Here: it takes a second to import, and most commands draw nothing.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

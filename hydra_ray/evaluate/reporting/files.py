@@ -1,4 +1,4 @@
-"""What a comparison came to, as files: `results.json` whole, `results.csv` and `pairs.csv` as tables."""
+"""Files of a comparison's result: `results.json` has all of it, `results.csv` and `pairs.csv` are tables."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _PAIRS = ("task", "split", "metric", "first", "second", "difference", *_INTERVAL
 
 
 def write_result(folder: Path, result: ComparisonResult) -> None:
-    """Writes `results.json`, `results.csv` and `pairs.csv`, each as a whole or not at all.
+    """Write `results.json`, `results.csv` and `pairs.csv`, each as a whole or not at all.
 
     An interval without an end (a baseline at 0 in too many resamples) has null there, and an empty cell.
 
     Args:
-        folder: Made when it does not exist; files of an earlier run are replaced.
-        result: What `score_runs` gives.
+        folder: Folder to write to; made when it does not exist. Files of an earlier run are replaced.
+        result: The comparison, from `score_runs`.
     """
     # All are serialised before any is replaced: a failure leaves an earlier run's files as they are.
     texts = {
@@ -46,7 +46,10 @@ def write_result(folder: Path, result: ComparisonResult) -> None:
 
 
 def to_json(result: ComparisonResult) -> dict[str, Any]:
-    """As plain JSON values: no NaN, no infinity. What is about one task only says it at the top too."""
+    """Return the result as plain JSON values: no NaN, no infinity.
+
+    The figures of a single task stand at the top level too.
+    """
     alone = _at_the_top(result.tasks[0]) if len(result.tasks) == 1 else {}
     return {"schema": SCHEMA, **_plain(alone), **_plain(asdict(result))}
 
@@ -70,7 +73,7 @@ def _plain(value: Any) -> Any:
 
 
 def _results(result: ComparisonResult) -> Iterator[Sequence[Any]]:
-    """A row a task, method and metric; methods without runs of their own cost nothing of their own."""
+    """Yield a row for each task, method and metric; methods without runs of their own have no costs."""
     for task in result.tasks:
         for method, by_metric in task.methods.items():
             cost = astuple(task.costs[method]) if method in task.costs else [None] * len(_COSTS)

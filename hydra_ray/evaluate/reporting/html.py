@@ -27,9 +27,9 @@ class Picture:
     """A figure of the page.
 
     Attributes:
-        title: Above it.
-        svg: The figure; "" where there is nothing to draw.
-        caption: What it shows, or what setting would give it.
+        title: Heading of the figure.
+        svg: The figure as an `<svg>` element; "" where there is nothing to draw.
+        caption: Words that say what the figure shows, or which setting would give one.
     """
 
     title: str
@@ -38,11 +38,11 @@ class Picture:
 
 
 def write_report(folder: Path, result: ComparisonResult) -> Path:
-    """Writes `report.html`, as a whole or not at all.
+    """Write `report.html`, as a whole or not at all.
 
     Args:
-        folder: Made if it is not there.
-        result: What to show.
+        folder: Folder to write to; made if it is not there.
+        result: Comparison to show.
 
     Returns:
         The page's path.
@@ -53,7 +53,7 @@ def write_report(folder: Path, result: ComparisonResult) -> Path:
 
 
 def render(result: ComparisonResult) -> str:
-    """The page as HTML. Names of tasks and methods are escaped: they may come from a stranger's data."""
+    """Return the page as HTML. Names of tasks and methods are escaped: they may come from a stranger's data."""
     page = Environment(loader=PackageLoader("hydra_ray.evaluate"), autoescape=True, undefined=StrictUndefined)
     page.filters |= _by_name(views.number, views.signed, views.percent, views.probability, views.amount, views.count)
     page.globals |= _by_name(views.ranked, views.best, views.prompted, views.parts, views.against, views.spread)
@@ -90,7 +90,7 @@ def _overview(result: ComparisonResult) -> Picture | None:
 
 
 def _pictures(task: TaskResult, prefix: str) -> list[Picture]:
-    """A task's figures."""
+    """Return a task's figures."""
     metric, base = task.metrics[0], views.prompted(task)
     level = (base, task.methods[base][metric]) if base else None
     pair = "it takes hydra and prompt-based methods (evaluate.methods)."
@@ -167,13 +167,13 @@ def _arrow(task: TaskResult, metric: str) -> str:
 
 
 def _kinds(task: TaskResult, method: str) -> str:
-    """How many of a method's queries ended without an answer, in the order of the column's heading."""
+    """Return how many of a method's queries ended without an answer, in the order of the column's heading."""
     counts = {one.kind: one.count for one in task.unanswered.get(method, ())}
     return ", ".join(str(counts.get(kind, 0)) for kind in ("refused", "filtered", "empty"))
 
 
 def _compared(task: TaskResult) -> Sequence[str]:
-    """Competitors that are in pairs, the best first; controls are compared with hydra alone."""
+    """Return the competitors that are in pairs, the best first; controls are compared with hydra alone."""
     known = {name for pair in task.pairs for name in (pair.first, pair.second)}
     return [name for name in views.ranked(task)[0] if name in known]
 

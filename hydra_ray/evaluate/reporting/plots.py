@@ -1,4 +1,4 @@
-"""Figures of a comparison. Each takes its part of an outcome and gives a figure, or None without anything to draw.
+"""Figures of a comparison. Each function draws its part of the result, or returns None with nothing to draw.
 
 Figures are drawn under `svg.style()`. Colours are Okabe and Ito's, which colour-blind people tell apart, and no
 figure says anything by colour alone.
@@ -28,7 +28,7 @@ _WIDTH = 5.7
 
 
 def gain_by_task(result: ComparisonResult) -> Figure | None:
-    """The headline and its part of each task, in percent with intervals; None without a headline."""
+    """Draw the headline and each task's part of it, in percent with intervals; None without a headline."""
     if result.headline is None:
         return None
     rows = [(task.task, task.headline.relative) for task in result.tasks if task.headline is not None]
@@ -44,7 +44,7 @@ def gain_by_task(result: ComparisonResult) -> Figure | None:
 
 
 def methods(task: TaskResult) -> Figure | None:
-    """The main metric of each method with its interval, the best on top and controls below a rule."""
+    """Draw each method's main metric with its interval, the best on top and controls below a rule."""
     main = task.metrics[0]
     competitors, controls = ranked(task)
     rows = [*competitors, *controls]
@@ -61,11 +61,11 @@ def methods(task: TaskResult) -> Figure | None:
 
 
 def by_history(slices: Sequence[Slice], names: Sequence[str], metric: str) -> Figure | None:
-    """The metric of some methods, by how much history users have.
+    """Draw the metric of some methods by how much history users have.
 
     Args:
-        slices: Those by history, shortest first.
-        names: The methods to show, hydra first.
+        slices: Slices by length of history, shortest first.
+        names: Names of the methods to show, hydra first.
         metric: Name of the slices' metric.
     """
     names = [name for name in names if any(name in part.methods for part in slices)]
@@ -86,7 +86,7 @@ def by_history(slices: Sequence[Slice], names: Sequence[str], metric: str) -> Fi
 
 
 def user_gains(gains: Sequence[UserGain], metric: str) -> Figure | None:
-    """What each user gains, the biggest loss first; of many users as many as the eye can tell apart."""
+    """Draw each user's gain, the biggest loss first; of more than 240 users, 240 at even steps."""
     if not gains:
         return None
     heights = np.array([user.gain for user in gains])
@@ -105,7 +105,7 @@ def user_gains(gains: Sequence[UserGain], metric: str) -> Figure | None:
 
 
 def calibration(bins: Sequence[Bin]) -> Figure | None:
-    """How often items helped against how often the reranker expected it, and how many items there are of each."""
+    """Draw how often items helped against the reranker's predicted chance, and the number of items in each bin."""
     bins = [part for part in bins if part.n]
     if not bins:
         return None
@@ -126,13 +126,13 @@ def calibration(bins: Sequence[Bin]) -> Figure | None:
 
 
 def curve(points: Sequence[CurvePoint], x: str, metric: str, prompted: tuple[str, Interval] | None) -> Figure | None:
-    """hydra's metric as something doubles and doubles again.
+    """Draw hydra's metric against a count, on an axis where each doubling is one step.
 
     Args:
-        points: Smallest x first.
-        x: What is counted.
+        points: Points of the curve, smallest x first.
+        x: Label of the x axis, which says what is counted.
         metric: Name of the metric.
-        prompted: A prompt-based method to compare with, and what it reaches.
+        prompted: Name and value of a prompt-based method to compare with; None draws none.
     """
     if not points:
         return None
@@ -151,7 +151,7 @@ def curve(points: Sequence[CurvePoint], x: str, metric: str, prompted: tuple[str
 
 
 def look(method: str, control: bool) -> tuple[str, str, bool]:
-    """Colour, marker and whether the marker is filled: each tells the three groups apart without the others."""
+    """Return colour, marker and whether the marker is filled; each alone tells the three groups apart."""
     if method == "hydra":
         return HYDRA, "D", True
     return (CONTROL, "s", False) if control else (COMPETITOR, "o", True)
@@ -170,14 +170,14 @@ def _figure(width: float, height: float, rows: Sequence[float] = (1,)) -> tuple[
 
 
 def _whisker(axes: Axes, y: float, found: Interval, colour: str, marker: str, filled: bool = True) -> None:
-    """One row: its value, and a line from end to end of its interval."""
+    """Draw one row: its value, and a line from end to end of its interval."""
     low, high = np.nan_to_num([found.low, found.high], posinf=found.value, neginf=found.value)
     axes.plot([low, high], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
     axes.plot(found.value, y, marker=marker, markersize=6, color=colour, fillstyle="full" if filled else "none")
 
 
 def _curve(axes: Axes, x: Any, found: Sequence[Interval], colour: str, marker: str, filled: bool, label: str) -> None:
-    """Values joined by a line, each with its interval."""
+    """Draw values joined by a line, each with its interval."""
     axes.vlines(x, [one.low for one in found], [one.high for one in found], color=colour, linewidth=1.2, alpha=0.75)
     style: Mapping[str, Any] = {"color": colour, "marker": marker, "fillstyle": "full" if filled else "none"}
     axes.plot(x, [one.value for one in found], markersize=6, linewidth=1.4, label=label, **style)
@@ -196,5 +196,5 @@ def _percent(share: Interval) -> Interval:
 
 
 def _legend(axes: Axes) -> None:
-    """Above the axes, where it hides nothing."""
+    """Put the legend above the axes, where it hides nothing."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2)

@@ -1,4 +1,4 @@
-"""What each method answered, a line each, for those who score in ways of their own."""
+"""Writes each method's answers, one a line, for those who score in ways of their own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hydra_ray.evaluate.runs import RunRecord
 
 
 def write_predictions(path: Path, records: Sequence[RunRecord]) -> None:
-    """Writes `{id, user_id, method, output}` a line, as a whole or not at all.
+    """Write one line `{id, user_id, method, output}` for each answer, as a whole or not at all.
 
-    Of several tasks, training seeds or numbers of training users, lines also have `task`, `seed` and `train_users`.
+    Lines also have `task`, `seed` or `train_users` where the records differ in it.
     """
     several = {
         name: len({getattr(record, name) if name != "task" else record.task.name for record in records}) > 1

@@ -27,20 +27,20 @@ HEADLINE = "relative_improvement"
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One figure.
+    """One published figure.
 
     Attributes:
-        arxiv: Id of the paper that prints it.
-        table: Where in it.
-        source: The same in words, with what could not be found.
-        llm: The black box.
-        data: Data set and people.
-        method: As the paper calls it.
-        ours: The method here that is the same; None without one.
-        task: As `TaskResult.task`, or the data set's name.
-        metric: As in results; BLEU runs to 100.
-        value: As printed.
-        spread: What the paper prints behind ±; None without.
+        arxiv: arXiv id of the paper that prints it.
+        table: Table of the paper that has it.
+        source: Paper and table in words, with what could not be found.
+        llm: LLM that the paper asked.
+        data: Data set and people that the figure is about.
+        method: Name of the method in the paper.
+        ours: Name of the same method here; None without one.
+        task: Name of the task as in `TaskResult.task`, or of the data set.
+        metric: Name of the metric as in results; BLEU runs to 100.
+        value: Value as the paper prints it.
+        spread: Number that the paper prints behind ±; None without one.
     """
 
     arxiv: str
@@ -57,10 +57,10 @@ class Published:
 
 
 def published(paper: str) -> list[Published]:
-    """The figures that belong beside a reproduction of one paper, in the order of its tables.
+    """Return the figures that belong beside a reproduction of one paper, in the order of its tables.
 
     Args:
-        paper: "hydra", "dpl" or "mof".
+        paper: Short name of the paper: "hydra", "dpl" or "mof".
 
     Raises:
         HydraError: There are no figures of such a paper.
@@ -89,15 +89,15 @@ def published(paper: str) -> list[Published]:
 
 
 def beside(result: ComparisonResult, paper: str, *, everything: bool = False) -> Table:
-    """Measured values beside published ones, by task and metric, in the paper's order of methods.
+    """Return a table of measured values beside published ones, by task and metric, in the paper's order of methods.
 
     A task that the paper has too is beside its figures. Where it has none of the outcome's tasks, each is beside
     all the paper's data sets with that metric.
 
     Args:
-        result: What was measured; methods that the paper does not have are left out.
-        paper: "hydra", "dpl" or "mof".
-        everything: Also show published methods that were not measured.
+        result: Measured comparison; methods that the paper does not have are left out.
+        paper: Short name of the paper: "hydra", "dpl" or "mof".
+        everything: Whether published methods that were not measured are shown too.
 
     Raises:
         HydraError: There are no figures of such a paper.
@@ -155,7 +155,7 @@ def beside(result: ComparisonResult, paper: str, *, everything: bool = False) ->
 
 
 def _column(figure: Published, shared: Iterable[str]) -> str:
-    """What the figures of one column have in common."""
+    """Return a column's heading: what its figures have in common."""
     if figure.metric == HEADLINE:
         return f"arXiv {figure.arxiv}\n{figure.table}"
     return f"arXiv {figure.arxiv}\n{figure.table}\n{figure.llm if figure.task in shared else figure.task}"

@@ -1,4 +1,4 @@
-"""What a comparison came to, in words."""
+"""Sentences that say what a comparison came to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hydra_ray.evaluate.results import ComparisonResult, Cost
 
 
 def headline(result: ComparisonResult) -> str:
-    """How much better hydra is than prompting, and whether that may be chance."""
+    """Say how much better hydra is than prompting, and whether that may be chance."""
     if result.headline is None:
         return (
             f"There is no headline: it takes {HYDRA}, prompt-based methods (evaluate.methods) and a result of theirs "
@@ -32,18 +32,18 @@ def headline(result: ComparisonResult) -> str:
 
 
 def sentences(result: ComparisonResult) -> list[str]:
-    """What belongs beside the headline: single tasks, room left, who pays for it, and with what."""
+    """Return the sentences beside the headline: single tasks, oracle gap, users who gain and lose, cost."""
     said = [_tasks(result), _gap(result), _fates(result), _lost(result), _cost(result)]
     return [sentence for sentence in said if sentence]
 
 
 def improvement(relative: Interval) -> str:
-    """E.g. "8.7 % better"."""
+    """Say an improvement in percent, e.g. "8.7 % better"."""
     return f"{percent(abs(relative.value))} {'worse' if relative.value < 0 else 'better'}"
 
 
 def chance(difference: Interval) -> str:
-    """Whether the whole interval is on one side of 0."""
+    """Say whether a difference is beyond chance: its whole interval is on one side of 0."""
     return "is beyond chance" if difference.low > 0 or difference.high < 0 else "may be chance"
 
 

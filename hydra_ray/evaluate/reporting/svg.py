@@ -20,7 +20,7 @@ _XLINK = "http://www.w3.org/1999/xlink"
 
 
 def style() -> AbstractContextManager[None]:
-    """What figures of the page look like; holds while they are made and while they are written."""
+    """Return the style of the page's figures; it must hold while they are made and while they are written."""
     from matplotlib import rc_context
 
     return rc_context(
@@ -50,12 +50,12 @@ def style() -> AbstractContextManager[None]:
 
 
 def inline(figure: Figure, label: str, prefix: str) -> str:
-    """The figure as an `<svg>` element.
+    """Return the figure as an `<svg>` element.
 
     Args:
-        figure: Drawn under `style`.
-        label: What it shows, in words: for who cannot see it.
-        prefix: Unique on the page; ids of two figures must differ.
+        figure: The figure, drawn under `style`.
+        label: Words that say what the figure shows, for readers who cannot see it.
+        prefix: Prefix of the figure's ids, unique on the page.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -104,5 +104,5 @@ def _rename_ids(root: ElementTree.Element, prefix: str) -> None:
 
 
 def _target(pointer: str) -> str:
-    """The id in "#id" and "url(#id)", "" in anything else."""
+    """Return the id in "#id" and "url(#id)", "" in anything else."""
     return pointer.removeprefix("url(").removesuffix(")").removeprefix("#") if "#" in pointer else ""

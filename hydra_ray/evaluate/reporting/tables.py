@@ -1,4 +1,4 @@
-"""What a comparison came to as tables, on a terminal and in Markdown."""
+"""Tables of a comparison's result, for a terminal and for Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hydra_ray.steps.generate.failures import listed
 
 
 def result_tables(result: ComparisonResult) -> list[Table]:
-    """A table a task: methods by metrics as `value [low, high]`, competitors, a rule, controls.
+    """Return a table for each task: methods by metrics as `value [low, high]`; competitors, a rule, controls.
 
     The best competitor of each metric is bold. The last table's caption ends with the headline over tasks, where there
     are several.
@@ -27,7 +27,7 @@ def result_tables(result: ComparisonResult) -> list[Table]:
 
 
 def caption(task: TaskResult) -> str:
-    """What the numbers are about and what they come to, in plain words."""
+    """Say in plain words what the numbers are about and what they come to."""
     seeds = f" under {len(task.seeds)} training seeds" if len(task.seeds) > 1 else ""
     sentences = [f"{task.users} users, {task.queries} queries{seeds}; in brackets {LEVEL:.0%} intervals over users."]
     if task.headline:
@@ -50,7 +50,7 @@ def caption(task: TaskResult) -> str:
 
 
 def _overall(result: ComparisonResult) -> str:
-    """The headline over tasks; "" where one task's caption says it already."""
+    """Say the headline over tasks; "" where one task's caption says it already."""
     if result.headline is None or len(result.tasks) < 2:
         return ""
     found: Headline = result.headline
@@ -108,7 +108,7 @@ def _unanswered_heading(task: TaskResult) -> list[str]:
 
 
 def _unanswered(task: TaskResult, method: str) -> list[str]:
-    """How many of the method's queries the LLM refused, by kind; nothing where there were none of any method."""
+    """Return how many of the method's queries the LLM refused, by kind; empty where it refused no method's."""
     own = task.unanswered.get(method, ())
     return [", ".join(f"{one.count} {one.kind}" for one in own) or "-"] if task.unanswered else []
 
@@ -118,7 +118,7 @@ def _competitors(task: TaskResult) -> list[str]:
 
 
 def _cells(task: TaskResult, method: str) -> list[tuple[str, bool]]:
-    """The method's `value [low, high]` by metric, and whether no competitor's value is better."""
+    """Return the method's `value [low, high]` by metric, and whether it equals the best competitor's value."""
     found = task.methods[method]
     return [(_cell(metric, found[metric]), found[metric].value == _best(task, metric)) for metric in task.metrics]
 

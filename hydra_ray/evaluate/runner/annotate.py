@@ -1,4 +1,4 @@
-"""What is known of a data set's queries and users before anybody answers."""
+"""Gathers what is known of a data set's queries and users before any method answers."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
 
-# Pairs by which the reranker is held against what it predicts; more would only take longer.
+# Pairs that the reranker's predictions are checked on; more would only take longer.
 _MOST_JUDGED = 5000
-# Queries whose pairs are judged at a time.
+# Queries whose pairs are scored at a time.
 _PIECE = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What is known of each query, its gold answer for scoring included.
+    """Knows the facts about each query that no method changes, its gold answer for scoring included.
 
     Attributes:
-        dataset: Of the queries.
-        users: By key.
-        trained_items: Items that training users' records are about; None where they are not known.
-        cohorts: Of users, where a search found some.
+        dataset: Data set that the queries are from.
+        users: Users by key.
+        trained_items: Ids of the items that training users' records are about; None where they are not known.
+        cohorts: Cohort of each user; empty where no search found any.
     """
 
     dataset: Dataset
@@ -51,7 +51,7 @@ class Knowledge:
     def of(
         cls, settings: Settings, task: Task, dataset: Dataset, trained: Sequence[User], base: Base | None
     ) -> Knowledge:
-        """From data, those of training and, where there is a base, what a search found for it."""
+        """Gather facts from the data, the training users and, where there is a base, the cohorts found for it."""
         return cls(
             dataset,
             {user.key: user for user in dataset.users},
@@ -60,7 +60,7 @@ class Knowledge:
         )
 
     def about(self, query: Query) -> EvalQuery:
-        """What is known of one query."""
+        """Return one query with what is known of it."""
         visible = self.dataset.history(self.users[query.user], query)
         seen = None
         if query.item_id is not None and self.trained_items is not None:
@@ -83,7 +83,7 @@ def _most_frequent(history: Sequence[HistoryItem]) -> str:
 
 
 def training_users(settings: Settings) -> tuple[User, ...]:
-    """Users of split train beside those of the split that is evaluated; none where they are not at hand."""
+    """Return the users of split train; none where that split is itself evaluated, or is not at hand."""
     if settings.data.split == "train" or settings.data.format == "store":
         return ()
     try:
@@ -101,7 +101,7 @@ def _items(users: Sequence[User]) -> frozenset[str] | None:
 
 
 def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> dict[UserKey, str]:
-    """The users' cohorts, where a search found some."""
+    """Return the users' cohorts; empty where no search found any."""
     tuned = load_tuned(tuned_file(settings.model_dir, base.version)).get(ADAPTER)
     if tuned is None:
         return {}
@@ -118,13 +118,15 @@ def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> di
 def judged_history(
     settings: Settings, dataset: Dataset, base: Base, advance: Callable[[int], None] = lambda total: None
 ) -> tuple[tuple[float, bool], ...]:
-    """Scores of history items without anybody's head, and whether they helped the LLM; heads were fitted on these.
+    """Return the shared head's scores of history items, each with whether the item helped the LLM.
+
+    Users' heads were fitted on these same items.
 
     Args:
-        settings: Where feedback is; the weight of the retriever's order.
-        dataset: Of the users.
-        base: Its reranker judges.
-        advance: Told of each query whose items are judged how many there are.
+        settings: Settings that say where feedback is and how much the retriever's order weighs.
+        dataset: Data set of the users whose feedback is read.
+        base: Base whose reranker scores the items.
+        advance: Called for each query whose items are scored, with the number of queries.
     """
     rows = FeedbackStore(settings.feedback_dir).read(RerankerRow, [user.key for user in dataset.users])[:_MOST_JUDGED]
     # A query's rows come in one piece, in the retriever's order.

@@ -36,13 +36,13 @@ from hydra_ray.tasks import Task
 
 # Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
 _IN_FLIGHT = 128
-# Pairs by which the reranker is held against what it predicts; more would only take longer.
+# Pairs that the reranker's predictions are checked on; more would only take longer.
 _MOST_JUDGED = 5000
 
 # A query among those of one run.
 _Place = tuple[UserKey, str]
 
-# What the reranker's judgement of its own feedback is called where progress is told.
+# Name that the reranker's scoring of its own feedback has where progress is shown.
 JUDGING = "judging history"
 
 # Called for each answered query with the name of the run and how many queries it has.
@@ -54,9 +54,9 @@ class Job:
     """Some methods of one experiment, answered in one process.
 
     Attributes:
-        experiment: Prepared.
-        methods: Names; that of `hydra` stands for its controls too.
-        shared_by: Processes that share the generator's limits.
+        experiment: The experiment, prepared.
+        methods: Names of the methods; `hydra` stands for its controls too.
+        shared_by: Number of processes that share the generator's limits.
     """
 
     experiment: Experiment
@@ -70,17 +70,18 @@ class Job:
         return (*self.methods, *(HEAD_CONTROLS if controlled else ()))
 
     def path(self, run: str) -> Path:
-        """Where a run is kept."""
+        """Return the path of a run's record."""
         return self.experiment.records / f"{run}.parquet"
 
 
 def answer(job: Job, advance: Advance) -> list[Path]:
-    """Answers what is not answered yet, and keeps each run: also one of which queries failed for now, whose other
-    answers the next run goes on with.
+    """Answer the queries that are not answered yet, and keep each run.
+
+    A run in which queries failed for now is kept too: the next call goes on from its other answers.
 
     Raises:
-        HydraError: No base, data without answers, or data of another task.
-        UnfinishedError: The LLM was given up.
+        HydraError: There is no base, or the data has no answers or is of another task.
+        UnfinishedError: The LLM was given up, or answered nothing.
     """
     settings = job.experiment.settings
     task, dataset = load_data(settings)
@@ -121,7 +122,7 @@ def _answer_runs(
     store: Store | None,
     advance: Advance,
 ) -> None:
-    """Answers and keeps run after run; they share what is encoded, asked and written of users."""
+    """Answer and keep run after run; they share encodings, LLM answers and profiles."""
     settings = job.experiment.settings
     recipe, beside = make_recipe(settings), list[CallOutcome]()
     generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
@@ -167,7 +168,7 @@ def _answer_runs(
 
 
 def _train_users(experiment: Experiment, run: str, trained: Sequence[User]) -> int:
-    """How many users taught what a run depends on; 0 where that is nobody, or not known."""
+    """Return how many users taught what a run depends on; 0 where that is nobody, or not known."""
     if not needs_base(run) and run not in HEAD_CONTROLS:
         return 0
     return experiment.train_users or (len(trained) if experiment.prepared else 0)
@@ -181,7 +182,7 @@ async def _answer_all(
     log: FailureLog,
     advance: Callable[[], None],
 ) -> tuple[Row, ...]:
-    """One method's answers; a query whose LLM call, or a step that it cannot do without, failed has none."""
+    """Return one method's rows; a query whose LLM call, or another step that it needs, failed has no answer."""
 
     async def answered(one: EvalQuery) -> Row:
         start = time.perf_counter()
@@ -205,14 +206,14 @@ def _place(asked: EvalQuery) -> _Place:
 
 
 def _finished(record: RunRecord | None) -> dict[_Place, Row]:
-    """The rows of a run that need not be asked again."""
+    """Return the rows of a run that need not be asked again."""
     return {_place(row.asked): row for row in record.rows if row.finished} if record else {}
 
 
 def _methods(
     runs: Sequence[str], steps: LocalSteps, generator: Generator, settings: Settings, task: Task, dataset: Dataset
 ) -> dict[str, tuple[Method, Callable[[Query], UserKey | None]]]:
-    """What answers in each run, and whose head judges. Controls are hydra under a head that is not the user's."""
+    """Return each run's method and whose head it uses. Controls are hydra under a head that is not the user's."""
     others = other_users([user.key for user in dataset.users], settings.seed)
     heads: Mapping[str, Callable[[Query], UserKey | None]] = {
         "shared-head": lambda query: None,
@@ -229,7 +230,7 @@ def _methods(
 
 
 def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base | None, store: Store | None) -> str:
-    """Digest of what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
+    """Digest what a run depends on beside the records: settings of data and methods, the LLM, base and heads."""
     elsewhere = (
         "out",
         "users",
@@ -258,7 +259,7 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
 
 
 def no_answers(settings: Settings) -> str:
-    """Says that the split cannot be evaluated, and why that may be."""
+    """Say that the split cannot be evaluated, and why that may be."""
     data = settings.data
     return (
         f"data.split: no query of split {data.split} in {data.dir or data.path or data.format} has an answer. LaMP has "
@@ -267,7 +268,7 @@ def no_answers(settings: Settings) -> str:
 
 
 def _known(path: Path, fingerprint: str) -> RunRecord | None:
-    """What an earlier run answered, where it depended on the same."""
+    """Return the record of an earlier run that has the same fingerprint; None without one."""
     try:
         record = read_run(path)
     except HydraError:

@@ -1,4 +1,4 @@
-"""The runs of a comparison: each task under each training seed, with what it needs trained and fitted."""
+"""The experiments of a comparison: each task under each training seed, with what it needs trained and fitted."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Experiment:
     """One task under one training seed.
 
     Attributes:
-        settings: Its own: task, seed of training, folders.
-        prepared: Whether its base and heads are the evaluation's business; else they are where settings say.
-        train_users: How many users its base is trained on; None is all.
+        settings: Settings of this experiment: task, training seed, folders.
+        prepared: Whether the evaluation trains its base and fits its heads; else they are where settings say.
+        train_users: Number of users that its base is trained on; None is all.
     """
 
     settings: Settings
@@ -38,23 +38,23 @@ class Experiment:
 
     @property
     def seed(self) -> int:
-        """Of training."""
+        """The training seed."""
         own = self.settings.base.seed
         return self.settings.seed if own is None else own
 
     @property
     def records(self) -> Path:
-        """Where its methods' answers are kept."""
+        """Folder of its methods' run records."""
         return self.settings.out / "dumps"
 
 
 def experiments(settings: Settings) -> Iterator[Experiment]:
-    """The cells that `evaluate` names; without tasks, seeds and numbers of users the one that settings are about.
+    """Yield the experiments that `evaluate` names; without tasks, seeds and numbers of users, the settings' own.
 
-    All seeds of a task share its feedback and the LLM's answers: what differs is the training.
+    All seeds of a task share its feedback and the LLM's answers: only the training differs.
 
     Raises:
-        HydraError: Tasks are named and the data has none of its own.
+        HydraError: Tasks are named, and the data's format has no tasks of its own.
     """
     wanted = settings.evaluate
     if not (wanted.tasks or wanted.seeds or wanted.train_users):
@@ -71,12 +71,12 @@ def experiments(settings: Settings) -> Iterator[Experiment]:
 
 
 def prepare(experiment: Experiment, listener: ProgressListener) -> None:
-    """Collects, trains and fits what the experiment lacks; a killed preparation goes on where it was.
+    """Collect, train and fit what the experiment lacks; a killed preparation goes on where it was.
 
     A base that is there is trained anew where settings or training data have changed.
 
     Raises:
-        HydraError: As `collect`, `train` and `fit` do; or the generator's limits were reached.
+        HydraError: Collecting, training or fitting failed, or the generator's limits were reached.
     """
     settings = experiment.settings
     train = _with(settings, users="train")
@@ -95,7 +95,7 @@ def prepare(experiment: Experiment, listener: ProgressListener) -> None:
 
 
 def _fingerprint_of(train: Settings) -> str:
-    """Digest of all that a base depends on: the training users' records, how they are asked about and learnt from."""
+    """Digest all that a base depends on: the training users' records, how they are asked about and learnt from."""
     sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
     # A base decides alike whatever arithmetic it was trained in.
     elsewhere: Any = {"feedback": {"dir", "askers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
@@ -105,7 +105,7 @@ def _fingerprint_of(train: Settings) -> str:
 
 
 def _whole(report: CollectReport) -> None:
-    """Training on some of the feedback would look like training on all of it.
+    """Refuse feedback that is not whole: training on some of it would look like training on all.
 
     Raises:
         UnfinishedError: Collecting ended early.

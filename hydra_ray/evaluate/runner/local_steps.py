@@ -24,15 +24,15 @@ from hydra_ray.steps.retrieval.retrievers import retriever
 
 # Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
-# Methods and controls judge the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
+# Methods and controls score the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
 _REMEMBERED = 100_000
 
 
 class HeadSource(Protocol):
-    """Where users' heads are read from."""
+    """Source of users' heads."""
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
-        """As `Store.head`."""
+        """Return a user's head; None for a user without one."""
         ...
 
 
@@ -40,14 +40,14 @@ class LocalSteps:
     """Steps over one data set and one trained base.
 
     Args:
-        dataset: Gives each query the history that it may see.
-        base: Scores; None for methods that only prompt.
-        heads: Where users' heads are: a `Store`, or what has its `head`.
-        recipe: Weights of the priors.
-        similar_users: Most peers whose items are looked at.
-        peers: Histories of others; without them methods go on with the user's own.
-        profiles: Writes profiles; without it methods go on without.
-        embed: Gives the vectors that dense and hybrid retrieval compare.
+        dataset: Data set that gives each query the history that it may see.
+        base: Base that scores; None for methods that only prompt.
+        heads: Source of users' heads, such as a `Store`; None leaves the shared head alone.
+        recipe: Recipe of the methods, which has the weights of the priors.
+        similar_users: Number of most similar users whose items are looked at.
+        peers: Pool of other users' histories; without it methods go on with the user's own.
+        profiles: Book that writes profiles; without it methods go on without profiles.
+        embed: Embedder whose vectors dense and hybrid retrieval compare.
     """
 
     def __init__(
@@ -80,17 +80,17 @@ class LocalSteps:
             )
 
     def ports(self, generator: Generator) -> Ports:
-        """The ports of a method."""
+        """Return the ports of a method that asks this generator."""
         ports = Ports(self.retrieve, self.rerank, generator, self.adapt)
         ports = replace(ports, peers=self.peers) if self._peers else ports
         return replace(ports, profile=self.profile) if self._profiles else ports
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
-        """Ranks what the query may see of its user's history."""
+        """Rank what the query may see of its user's history."""
         return await asyncio.to_thread(retriever(by, self._embed, self._stemmer), query, self._history(query), k)
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
-        """Ranks what users similar to the query's said before it."""
+        """Rank what users similar to the query's said before it."""
         assert self._peers is not None, "the port is plugged only where there is a pool"
         history = self._history(query)
         # A query without a date, of a user whose history is dated, was asked no earlier than its newest item.
@@ -98,7 +98,7 @@ class LocalSteps:
         return await asyncio.to_thread(self._peers.concerning, query, history, self._similar_users, k, before)
 
     async def profile(self, query: Query, kind: str) -> ProfileText:
-        """What an LLM wrote of the query's user from what the query may see."""
+        """Return the profile of the query's user, written from what the query may see."""
         assert self._profiles is not None, "the port is plugged only where there is a book"
         try:
             profile = await self._profiles(kind, query.user, self._history(query), query.ts)
@@ -110,21 +110,21 @@ class LocalSteps:
         return ProfileText(profile.text, profile.degraded)
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
-        """Orders history under a user's head."""
+        """Order history under a user's head."""
         self._check_base()
         return await self._reranker(RerankRequest(query, tuple(ranked), self.head(head, RERANKER)))
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
-        """Orders candidates under a user's head."""
+        """Order candidates under a user's head."""
         self._check_base()
         own = self.head(head, ADAPTER)
         ordered = await self._adapter(AdaptRequest(query, tuple(candidates), tuple(history_answers), own))
         return Choice(tuple(ordered), personal=own is not None)
 
     def head(self, key: UserKey | None, role: str) -> Head | None:
-        """A user's head; None for nobody, or a user without one."""
+        """Return a user's head; None for nobody, or a user without one."""
         if key is None or self._base is None or self._store is None:
             return None
         if (key, role) not in self._heads:

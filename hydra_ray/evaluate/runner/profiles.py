@@ -13,10 +13,10 @@ from hydra_ray.store.types import UserProfile
 
 
 class StoredProfiles(Protocol):
-    """Where profiles may be already."""
+    """Source of profiles that were written before."""
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
-        """As `Store.profile`."""
+        """Return a user's profile of a kind; None for a user without one."""
         ...
 
 
@@ -24,11 +24,11 @@ class ProfileBook:
     """Writes a profile when it is first asked for; those who ask meanwhile wait for the same one.
 
     A stored profile is taken only where it was made of exactly what the query may see: one that was made of later
-    history would tell of answers to come.
+    history would give away answers to come.
 
     Args:
-        write: Writes.
-        stored: Looked at first; None where nothing is stored.
+        write: Writer that is asked for each profile that is lacking.
+        stored: Source that is looked at first; None where nothing is stored.
     """
 
     def __init__(self, write: ProfileWriter, stored: StoredProfiles | None = None) -> None:
@@ -39,7 +39,7 @@ class ProfileBook:
     async def __call__(
         self, kind: str, user: UserKey, history: Sequence[HistoryItem], asked_at: str | None
     ) -> UserProfile:
-        """As `ProfileWriter`. What failed for now is tried again by whoever asks next."""
+        """Return a profile, arguments as `ProfileWriter`; one that failed for now is tried again on the next call."""
         mark = self._write.marks(kind, history, asked_at)
         key = user, kind, mark.what
         if key not in self._profiles:

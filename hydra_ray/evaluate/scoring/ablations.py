@@ -1,4 +1,4 @@
-"""What hydra would score with less: with fewer candidates a query, or with fewer users in training."""
+"""Curves of hydra's score with less: with fewer candidates a query, or with fewer users in training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 
 
 def by_candidates(scoreboard: Scoreboard) -> tuple[CurvePoint, ...]:
-    """hydra's main metric if only n of the N samples of each query had been drawn: n is 1, 2, 4, ... and N.
+    """Return hydra's main metric as if only n of each query's N samples had been drawn: n is 1, 2, 4, ... and N.
 
     An item's statistics are the mean over draws (`redraw`). Samples that gave no candidate are drawn like others: N is
     the most votes that any query has. The last point is hydra itself.
@@ -43,7 +43,7 @@ def by_candidates(scoreboard: Scoreboard) -> tuple[CurvePoint, ...]:
 
 
 def by_users(scoreboard: Scoreboard) -> tuple[CurvePoint, ...]:
-    """hydra's main metric by how many users its base was trained on; empty without a run of fewer.
+    """Return hydra's main metric by how many users its base was trained on; empty without a run of fewer.
 
     A point is over the seeds that have such a run. The last one is that of the whole runs, where these say how many
     users they had.

@@ -22,16 +22,16 @@ class AlignedRuns:
     """Runs of one task, aligned: an item is one query under one training seed.
 
     Attributes:
-        task: As the data defines it.
-        split: Of the data.
-        seeds: Of training, ascending.
-        seed_of: Seed of each item.
+        task: Task as the data defines it.
+        split: Split of the data that was evaluated.
+        seeds: Training seeds, ascending.
+        seed_of: Training seed of each item.
         asked: Query of each item; items are in the order of seed, user and query id.
-        rows: By method, a row an item; None where the method has none.
-        besides: By method, what the LLM was asked besides the answers, and for how many requests.
-        hydra: hydra's run by seed: how its candidates were chosen.
-        smaller: hydra's runs with a base of fewer training users.
-        judged: The reranker's scores with whether the item helped.
+        rows: One row for each item, by method; None where the method has none.
+        besides: Usage of the LLM besides the answers, and the number of requests that it was for, by method.
+        hydra: Run record of hydra by seed, which says how its candidates were chosen.
+        smaller: Run records of hydra with a base of fewer training users.
+        judged: Scores that the reranker gives history items, each with whether the item helped.
     """
 
     task: Task
@@ -47,28 +47,28 @@ class AlignedRuns:
 
     @property
     def users(self) -> list[UserKey]:
-        """Who asked, an item each."""
+        """The user of each item."""
         return [asked.query.user for asked in self.asked]
 
     @property
     def golds(self) -> list[str]:
-        """The users' own answers, an item each."""
+        """The user's own answer to each item."""
         return [asked.gold for asked in self.asked]
 
     def outputs(self, method: str) -> list[str]:
-        """What a method answered, an item each; "" where it has no answer."""
+        """Return a method's output for each item; "" where it has no answer."""
         return [row.output if row else "" for row in self.rows[method]]
 
 
 def align_runs(records: Sequence[RunRecord]) -> AlignedRuns:
-    """Aligns the runs of one task.
+    """Align the run records of one task.
 
     The items are all queries that any method was asked under a seed. A method that does not depend on training may
-    have run under one seed only: its rows then stand for the task's other seeds too. Of a method's runs those with the
-    most training users count (0 is for all of them); hydra's others are kept for its curve.
+    have run under one seed only: its rows then stand for the task's other seeds too. The runs of a method with the most
+    training users count (0 is for all of them); hydra's others are kept for its curve.
 
     Args:
-        records: Of one task; their order does not matter.
+        records: Run records of one task; their order does not matter.
 
     Raises:
         HydraError: Runs are of several splits or of different data, two runs of one method differ though they should
@@ -121,7 +121,7 @@ def _one_task(records: Sequence[RunRecord]) -> tuple[Task, str]:
 
 
 def _by_size(records: Sequence[RunRecord]) -> tuple[dict[tuple[str, int], RunRecord], list[RunRecord]]:
-    """Each method's runs by seed with the most training users, and those with fewer."""
+    """Return each method's runs with the most training users by seed, and those with fewer."""
     found: dict[tuple[str, int, float], RunRecord] = {}
     for record in records:
         key = (record.method, record.seed, record.train_users or float("inf"))
@@ -138,7 +138,7 @@ def _by_size(records: Sequence[RunRecord]) -> tuple[dict[tuple[str, int], RunRec
 
 
 def _run(main: Mapping[tuple[str, int], RunRecord], method: str, seed: int) -> RunRecord:
-    """The method's run of the seed, or the one that stands for it."""
+    """Return the method's run under the seed, or the one that stands for it."""
     if (method, seed) in main:
         return main[method, seed]
     other = min((record for (name, _), record in main.items() if name == method), key=lambda record: record.seed)
@@ -152,13 +152,13 @@ def _run(main: Mapping[tuple[str, int], RunRecord], method: str, seed: int) -> R
 
 
 def _rank(method: str) -> tuple[bool, int, str]:
-    """Competitors as the registry has them, others by name, controls last."""
+    """Order competitors as the registry has them, others by name, controls last."""
     order = list(CONTROLS if method in CONTROLS else METHODS)
     return (method in CONTROLS, order.index(method) if method in order else len(order), method)
 
 
 def _judged(main: Mapping[tuple[str, int], RunRecord]) -> tuple[tuple[float, bool], ...]:
-    """Of hydra, or else of the first method that has some: methods with the same reranker have the same."""
+    """Return hydra's scores of history items, or those of the first method with any: one reranker, the same scores."""
     having = [record for _, record in sorted(main.items()) if record.judged]
     chosen = METHOD if any(record.method == METHOD for record in having) else (having[0].method if having else "")
     return tuple(pair for record in having if record.method == chosen for pair in record.judged)

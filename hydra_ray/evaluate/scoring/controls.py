@@ -1,6 +1,6 @@
 """Controls: what simpler or impossible ways to choose among the LLM's same samples would have answered.
 
-They tell what a method's gain comes from. They are no competitors: an oracle sees the gold answer.
+They show what a method's gain comes from. They are not competitors: an oracle sees the gold answer.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ CONTROLS = (*HEAD_CONTROLS, *CHOOSING_CONTROLS, *YARDSTICKS)
 
 
 def preferred_candidate(candidates: Sequence[Candidate], task: Task, expected: bool) -> str:
-    """What an adapter chooses among some of the candidates that it has judged.
+    """Return the text that an adapter chooses among some of the candidates that it has scored.
 
     Args:
-        candidates: With scores; none give an empty answer.
-        task: Scores candidates by each other.
-        expected: Whether the one with the highest expected score answers, else the most preferred.
+        candidates: Candidates with scores; none give an empty answer.
+        task: Task that scores candidates against each other.
+        expected: Whether the one with the highest expected score answers; else the most preferred one does.
     """
     ordered = by_expected_score(task, candidates) if expected else sorted(candidates, key=lambda c: -c.score)
     return ordered[0].text if ordered else ""
 
 
 def random_candidate(candidates: Sequence[Candidate], rng: random.Random) -> str:
-    """A candidate drawn in proportion to its votes: what one sample of the LLM would have been.
+    """Draw a candidate's text in proportion to its votes: what one sample of the LLM would have been.
 
     Args:
-        candidates: Any order; none give an empty answer. Without any votes all are equally likely.
+        candidates: Candidates in any order; none give an empty answer. Without any votes all are equally likely.
         rng: Source of chance.
     """
     if not candidates:
@@ -48,18 +48,18 @@ def random_candidate(candidates: Sequence[Candidate], rng: random.Random) -> str
 
 
 def best_candidate(candidates: Sequence[Candidate], gold: str, task: Task) -> str:
-    """The candidate that scores highest against the gold answer: an oracle, the most that choosing can reach.
+    """Return the candidate's text that scores highest against the gold answer: an oracle, the most choosing can reach.
 
     Args:
-        candidates: Ties go to the first; none give an empty answer.
+        candidates: Candidates to choose among; ties go to the first, and none give an empty answer.
         gold: The gold answer.
-        task: Scores the candidates.
+        task: Task that scores the candidates.
     """
     return max((candidate.text for candidate in candidates), key=lambda text: task.score(text, gold), default="")
 
 
 def yardsticks(task: Task, asked: Sequence[EvalQuery]) -> dict[str, list[str]]:
-    """What needs neither LLM nor gold answers, where answers are a closed set; an output for each query.
+    """Return outputs that need neither LLM nor gold answers, one for each query; empty unless answers are a closed set.
 
     `most-frequent` is the user's most frequent answer so far. `constant` (ratings only) is the same for everybody: the
     one that is most users' most frequent answer. A user without history gets that one as `most-frequent` too. Where
@@ -79,11 +79,11 @@ def yardsticks(task: Task, asked: Sequence[EvalQuery]) -> dict[str, list[str]]:
 
 
 def other_users(users: Iterable[UserKey], seed: int) -> dict[UserKey, UserKey]:
-    """For each user one other user, whose head answers in their place; each user is lent exactly once.
+    """Give each user one other user, whose head answers in their place; each user is lent exactly once.
 
     Args:
         users: The users that have a head; their order does not matter.
-        seed: Of the pairing.
+        seed: Seed that users are paired with.
 
     Returns:
         The other user by user; empty for fewer than two users.

@@ -39,10 +39,11 @@ class HeadlineRows:
     """A task's part of the headline, on the data and on each resample.
 
     Attributes:
-        relative: Shape (1 + resamples,); infinite where the baseline is at 0.
-        chosen: Folds by the prompt-based method they chose.
-        oracle_gap: Shape (1 + resamples,), NaN in resamples without a gap; None where the data has none.
-        items: How many the task has.
+        relative: Relative improvement, shape (1 + resamples,); infinite where the baseline is at 0.
+        chosen: Number of folds that chose each prompt-based method.
+        oracle_gap: Share of the oracle gap, shape (1 + resamples,), NaN in resamples without a gap; None where the data
+            has no gap.
+        items: Number of items of the task.
     """
 
     relative: Array
@@ -51,22 +52,22 @@ class HeadlineRows:
     items: int
 
     def summary(self) -> TaskHeadline:
-        """With intervals."""
+        """Return the task's part of the headline with intervals."""
         gap = None if self.oracle_gap is None else interval(self.oracle_gap, self.items)
         return TaskHeadline(interval(self.relative, self.items), self.chosen, gap)
 
 
 def task_headline(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> HeadlineRows | None:
-    """One task's rows.
+    """Return one task's part of the headline, on the data and on each resample.
 
     Args:
-        scoreboard: Of the task.
-        baselines: Prompt-based methods that are there; ties go to the first.
-        folds: Of users; fewer where there are fewer users.
-        seed: Of the folds.
+        scoreboard: Scoreboard of the task.
+        baselines: Names of the prompt-based methods that ran; ties go to the first.
+        folds: Number of folds of users; fewer where there are fewer users.
+        seed: Seed that users are split into folds with.
 
     Returns:
-        None without hydra or baselines, and where what prompting reaches is 0, of which there are no shares.
+        The part; None without hydra or baselines, and where prompting reaches 0, of which there are no shares.
     """
     if METHOD not in scoreboard.values or not baselines:
         return None
@@ -83,7 +84,7 @@ def task_headline(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, 
 
 
 def over_tasks(rows: Sequence[HeadlineRows]) -> Headline | None:
-    """The mean over tasks of equal weight, resample by resample; None without any."""
+    """Return the mean over tasks of equal weight, resample by resample; None without any."""
     if not rows:
         return None
     items = sum(one.items for one in rows)
@@ -98,15 +99,15 @@ def over_tasks(rows: Sequence[HeadlineRows]) -> Headline | None:
 
 
 def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
-    """Share of the way from majority vote to the oracle.
+    """Return the share of the way from majority vote to the oracle.
 
     Args:
-        hydra: Values of a metric, higher or lower may be better, any shape.
-        majority: Of majority vote, the same shape.
-        best: Of the best candidate, the same shape.
+        hydra: Values of a metric for hydra, where higher or lower may be better, any shape.
+        majority: Values for majority vote, the same shape.
+        best: Values for the best candidate, the same shape.
 
     Returns:
-        The same shape: 0 for no better than majority vote, 1 for as good as the oracle, NaN where there is no gap.
+        Shares, the same shape: 0 for no better than majority vote, 1 for as good as the oracle, NaN without a gap.
     """
     gap = np.asarray(best, float) - majority
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -114,7 +115,7 @@ def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
 
 
 def _prompted(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> tuple[Array, Counter[str]]:
-    """Statistics of each user under the method that others chose for them, and how many folds chose which."""
+    """Return each user's statistics under the method that others chose, and the folds by method chosen."""
     by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in baselines}
     users = scoreboard.bootstrap.users
     shuffled = np.random.default_rng(seed).permutation(users)

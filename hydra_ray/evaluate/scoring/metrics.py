@@ -28,11 +28,11 @@ class Metric:
     """One number for how good a method's outputs are.
 
     Attributes:
-        name: Its key in `METRICS` and in results.
-        kind: The kind of task it belongs to; `prepare` makes the statistics of that kind.
+        name: Key in `METRICS` and in results.
+        kind: Kind of task that the metric belongs to; `prepare` makes the statistics of that kind.
         higher_is_better: False for errors.
-        main: Whether methods of this kind are ranked by it.
-        value: From summed statistics, shape (..., width), to the metric, shape (...).
+        main: Whether methods are ranked by it in tasks of this kind.
+        value: Function from summed statistics, shape (..., width), to the metric, shape (...).
     """
 
     name: str
@@ -43,15 +43,15 @@ class Metric:
 
 
 def prepare(task: Task, outputs: Sequence[str], golds: Sequence[str]) -> Array:
-    """Additive statistics of each item, from which all metrics of the task's kind follow.
+    """Return additive statistics of each item, from which all metrics of the task's kind follow.
 
     Args:
         task: The task; classification and rating need its labels.
-        outputs: What a method answered; an empty output is a wrong one.
+        outputs: Outputs of a method; an empty output is a wrong one.
         golds: The gold answers, in the same order.
 
     Returns:
-        Shape (items, width); the first column is 1, so that a sum of rows knows its number of items.
+        Statistics, shape (items, width); the first column is 1, so that a sum of rows knows its number of items.
 
     Raises:
         HydraError: The task lacks the labels that its kind needs, or there are no metrics for its kind.
@@ -67,7 +67,7 @@ def prepare(task: Task, outputs: Sequence[str], golds: Sequence[str]) -> Array:
 
 
 def metrics_of(kind: Kind) -> tuple[Metric, ...]:
-    """The metrics of a kind of task, the main one first."""
+    """Return the metrics of a kind of task, the main one first."""
     return tuple(metric for metric in METRICS.values() if metric.kind == kind)
 
 

@@ -1,4 +1,4 @@
-"""Which differences between methods are beyond chance."""
+"""Differences between methods, and which of them are beyond chance."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 
 
 def pairs_of(scoreboard: Scoreboard) -> tuple[Pair, ...]:
-    """Every two competitors, and hydra with each control, on the main metric; the better one first.
+    """Compare every two competitors, and hydra with each control, on the main metric; the better one is first.
 
-    All are corrected together by Holm's method, so it costs power to compare much.
+    All p values are corrected together by Holm's method, so each further pair costs power.
     """
     chosen = list(combinations(scoreboard.competitors, 2))
     if METHOD in scoreboard.values:

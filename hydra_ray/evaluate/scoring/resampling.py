@@ -23,10 +23,10 @@ class Samples:
     """A query's distinct candidates, in the order in which they were sampled.
 
     Attributes:
-        texts: Of the candidates.
-        votes: How many samples gave each, shape (candidates,).
-        logits: The adapter's, shape (candidates,); None where none judged, and the most votes choose.
-        weight: Of the vote in a candidate's score.
+        texts: Texts of the candidates.
+        votes: Number of samples that gave each candidate, shape (candidates,).
+        logits: Logits of the adapter, shape (candidates,); None where it scored none, and the most votes win.
+        weight: Weight of the vote in a candidate's score.
         gains: Score of each candidate if another one were right, shape (candidates, candidates); None where the most
             preferred candidate answers, whatever the others are.
         unsaid: Whether candidates can be chosen that no sample gave.
@@ -41,12 +41,12 @@ class Samples:
 
     @classmethod
     def of(cls, candidates: Sequence[Candidate], task: Task, run: RunRecord) -> Samples:
-        """From the candidates of an answer.
+        """Make samples from the candidates of an answer.
 
         Args:
-            candidates: Any order; may be none.
-            task: Scores them by each other.
-            run: How they were chosen.
+            candidates: Candidates in any order; may be none.
+            task: Task that scores candidates against each other.
+            run: Run record that says how a candidate was chosen.
         """
         ordered = sorted(candidates, key=lambda candidate: candidate.order)
         texts = tuple(candidate.text for candidate in ordered)
@@ -62,17 +62,17 @@ class Samples:
         )
 
     def chosen(self, n: int, samples: int, rng: np.random.Generator) -> Array:
-        """How often each candidate is chosen when n of the samples are drawn without replacement, over `DRAWS` draws.
+        """Return how often each candidate is chosen when only n samples are drawn, over `DRAWS` draws.
 
-        The scores are made again from the drawn votes, as the adapter makes them.
+        Samples are drawn without replacement. Scores are made again from the drawn votes, as the adapter makes them.
 
         Args:
-            n: Samples drawn, the LLM's greedy answer being one like others.
-            samples: Asked for; those that are no candidate's votes gave none.
+            n: Number of samples drawn; the LLM's greedy answer is one like others.
+            samples: Number of samples asked for; those that are no candidate's votes gave no candidate.
             rng: Source of chance.
 
         Returns:
-            Shape (candidates + 1,), adding up to 1; the last is for no answer at all.
+            Shares, shape (candidates + 1,), adding up to 1; the last is for no answer at all.
         """
         colours = [*self.votes, samples - self.votes.sum()]
         # Where everything is drawn all draws are the same.
@@ -85,10 +85,10 @@ class Samples:
         return np.bincount(chosen, minlength=none + 1) / len(drawn)
 
     def _choose(self, drawn: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The chosen candidate of each draw, of equals the one sampled first.
+        """Return the chosen candidate of each draw; of equals, the one sampled first.
 
         Args:
-            drawn: Votes, shape (draws, candidates); each draw has some, or candidates need none.
+            drawn: Votes in each draw, shape (draws, candidates); each draw has some, or candidates need none.
 
         Returns:
             Places of candidates, shape (draws,).
@@ -109,13 +109,13 @@ class Samples:
 
 
 def recover_weight(candidates: Sequence[Candidate], default: float) -> float:
-    """Weight of the vote in stored scores: score = logit + weight * log_share.
+    """Recover the weight of the vote from stored scores: score = logit + weight * log_share.
 
     A user's head may have a weight of its own.
 
     Args:
-        candidates: Of one query.
-        default: Where no candidate tells it: none was judged, or one has all votes.
+        candidates: Candidates of one query.
+        default: Weight where no candidate shows it: none was scored, or one has all votes.
     """
     total = sum(candidate.votes for candidate in candidates)
     # The smallest share tells it best: scores are stored in single precision.

@@ -1,4 +1,4 @@
-"""Scores what methods answered: from runs to everything that results and report tell."""
+"""Scores run records: from answers to everything that results and report show."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def score_runs(
     baselines: Sequence[str],
     folds: int,
 ) -> ComparisonResult:
-    """Scores the runs of one or several tasks.
+    """Score the run records of one or several tasks.
 
     Within a task all methods are held to the same items: every query that any method was asked under a training seed. A
     method without an answer to one counts as wrong there, and in `missing`. A method that does not depend on training
@@ -49,12 +49,12 @@ def score_runs(
     a user is one unit of the bootstrap whatever the seed.
 
     Args:
-        records: In any order; the order changes nothing.
-        resamples: Of users, behind each interval.
-        seed: Of resampling, folds and the draws among candidates.
+        records: Run records; their order changes nothing.
+        resamples: Number of resamples of users behind each interval.
+        seed: Seed of the resampling, the folds and the draws among candidates.
         baselines: Prompt-based methods that the headline compares hydra with, as far as they ran; empty means all
             of `PROMPT_BASED`.
-        folds: Of users, by which the headline chooses among the baselines.
+        folds: Number of folds of users by which the headline chooses among the baselines.
 
     Raises:
         HydraError: There are no runs or no queries in them, runs do not fit together, or there are no metrics for a
@@ -79,12 +79,12 @@ def score_runs(
 
 
 def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
-    """Predicted chance to help against how many items helped, in ten bins of equal counts.
+    """Return the predicted chance to help and the share of items that helped, in ten bins of equal counts.
 
     The chance is the logistic function of the score.
 
     Args:
-        judged: A score and whether the item helped, any order; fewer than ten give as many bins.
+        judged: Scores, each with whether the item helped, in any order; fewer than ten give as many bins.
     """
     if not judged:
         return ()
@@ -96,7 +96,7 @@ def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
 
 
 def _outputs(aligned: AlignedRuns) -> dict[str, list[str]]:
-    """Outputs by method: of the runs, and of the controls that follow from them."""
+    """Return outputs by method: those of the runs, and of the controls that follow from them."""
     outputs = {method: aligned.outputs(method) for method in aligned.rows}
     if METHOD in aligned.rows:
         outputs |= _chosen_otherwise(aligned)
@@ -104,7 +104,7 @@ def _outputs(aligned: AlignedRuns) -> dict[str, list[str]]:
 
 
 def _chosen_otherwise(aligned: AlignedRuns) -> dict[str, list[str]]:
-    """What other ways to choose among the very samples that hydra had answer."""
+    """Return the outputs of other ways to choose among the very samples that hydra had."""
     answers = [row.answer if row else None for row in aligned.rows[METHOD]]
     competed = [answer.candidates if answer else () for answer in answers]
     offered = [tuple(candidate for candidate in own if candidate.votes) for own in competed]
@@ -162,7 +162,7 @@ def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows
 
 
 def _unanswered(aligned: AlignedRuns, method: str) -> tuple[Unanswered, ...]:
-    """Why the LLM gave no answer, as far as a method's runs say."""
+    """Count the reasons why the LLM gave no answer, as far as a method's runs say."""
     return by_kind(Counter(row.failure for row in aligned.rows[method] if row is not None and row.failure is not None))
 
 
@@ -172,9 +172,9 @@ def _own_heads(aligned: AlignedRuns) -> float | None:
 
 
 def _cost(aligned: AlignedRuns, method: str) -> Cost:
-    """Means over requests that were answered; those that were not are counted apart.
+    """Return mean costs of the requests that were answered; those that were not are counted apart.
 
-    What was asked besides the answers is shared out evenly.
+    The LLM's usage besides the answers is shared out evenly.
     """
     rows = aligned.rows[method]
     answered = [(row.answer, row.seconds) for row in rows if row is not None and row.answer is not None]

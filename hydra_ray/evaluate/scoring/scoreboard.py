@@ -1,4 +1,4 @@
-"""What the methods of one task score, on the data and on the same resamples of its users."""
+"""Scores of one task's methods, on the data and on the same resamples of its users."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ class Scoreboard:
     The bootstrap's unit is the user, over all training seeds: a user's items under several seeds are drawn together.
 
     Args:
-        aligned: The items.
-        outputs: By method, an output for each item; an empty one is wrong.
-        resamples: Of users.
-        seed: Of the resampling.
+        aligned: Aligned runs, whose items are scored.
+        outputs: Outputs by method, one for each item; an empty one is wrong.
+        resamples: Number of resamples of users.
+        seed: Seed that the resampling draws with.
 
     Attributes:
-        aligned: As given.
-        outputs: As given.
-        metrics: Of the task's kind, the main one first.
+        aligned: Aligned runs, whose items are scored.
+        outputs: Outputs by method, one for each item.
+        metrics: Metrics of the task's kind, the main one first.
         main: The metric that methods are ranked by.
-        resamples: As given.
-        seed: As given.
-        bootstrap: Over all items.
+        resamples: Number of resamples of users.
+        seed: Seed that the resampling draws with.
+        bootstrap: Bootstrap over all items.
         statistics: Additive statistics by method, shape (items, width).
-        values: By method and metric: the data's value, then those of the resamples, shape (1 + resamples,).
+        values: Values by method and metric: the data's, then those of the resamples, shape (1 + resamples,).
 
     Raises:
         HydraError: There are no metrics for the task, or it lacks its labels.
@@ -52,35 +52,35 @@ class Scoreboard:
 
     @property
     def competitors(self) -> list[str]:
-        """The methods that are no controls."""
+        """The methods that are not controls."""
         return [method for method in self.values if method not in CONTROLS]
 
     def mains(self, method: str) -> Array:
-        """The method's values of the main metric, shape (1 + resamples,)."""
+        """Return the method's values of the main metric, shape (1 + resamples,)."""
         return self.values[method][self.main.name]
 
     def better_by(self, first: str, second: str) -> Array:
-        """How much better the first method is on the main metric, shape (1 + resamples,)."""
+        """Return the gain of the first method over the second on the main metric, shape (1 + resamples,)."""
         return gain(self.mains(first), self.mains(second), self.main.higher_is_better)
 
     def score(self, statistics: Array) -> Array:
-        """The main metric with its sign turned for errors, so that more is better.
+        """Return the main metric with its sign turned for errors, so that more is better.
 
         Args:
-            statistics: Sums, shape (..., width).
+            statistics: Summed statistics, shape (..., width).
 
         Returns:
-            Shape (...).
+            Scores, shape (...).
         """
         value = self.main.value(statistics)
         return value if self.main.higher_is_better else -value
 
     def best(self, methods: Sequence[str]) -> str:
-        """The method that is best on the data; ties go to the first."""
+        """Return the method that is best on the data; ties go to the first."""
         return max(methods, key=lambda method: self.score(self.statistics[method].sum(axis=0)))
 
     def within(self, items: Sequence[int]) -> dict[str, Interval]:
-        """Main metric of every method on some of the items, with intervals over the users whose they are."""
+        """Return the main metric of every method on some of the items, with intervals over those items' users."""
         places = np.asarray(items)
         users = self.aligned.users
         bootstrap = Bootstrap([users[place] for place in items], self.resamples, self.seed)
@@ -90,7 +90,7 @@ class Scoreboard:
         }
 
     def by_seed(self) -> dict[str, dict[int, float]]:
-        """Main metric by method and training seed."""
+        """Return the main metric by method and training seed."""
         seed_of = np.array(self.aligned.seed_of)
         return {
             method: {

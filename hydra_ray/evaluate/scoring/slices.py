@@ -1,4 +1,4 @@
-"""On which queries methods are good: by length of history, by cohort, by whether training knew the item."""
+"""Main metric on slices of the queries: by length of history, by cohort, by whether training had the item."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LENGTHS = ((0, "0"), (5, "1 to 5"), (20, "6 to 20"), (None, "21 and more"))
 
 
 def slices_of(scoreboard: Scoreboard) -> tuple[Slice, ...]:
-    """The main metric on each slice that has queries.
+    """Return the main metric on each slice that has queries.
 
-    A query without a cohort, or whose data tells no items, is in no slice of that sort.
+    A query without a cohort, or whose data names no items, is in no slice of that sort.
     """
     found = []
     for by, name_of in _SORTS.items():

@@ -1,4 +1,4 @@
-"""What methods do to single users: an average gain may be many users' loss."""
+"""Gains and losses of single users: an average gain may be many users' loss."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SAME = 1e-9
 
 
 def fates_of(scoreboard: Scoreboard) -> dict[str, WinLoss]:
-    """Shares of users who are better, equally and worse off than with zero-shot, by method; empty without zero-shot.
+    """Return by method the shares of users better, equally and worse off than with zero-shot; empty without zero-shot.
 
-    A user is judged by their own main metric over all their queries and training seeds.
+    Each user's main metric is taken over all their queries and training seeds.
     """
     if ZERO_SHOT not in scoreboard.values:
         return {}
@@ -34,11 +34,11 @@ def fates_of(scoreboard: Scoreboard) -> dict[str, WinLoss]:
 
 
 def gains_of(scoreboard: Scoreboard, baselines: Sequence[str]) -> tuple[UserGain, ...]:
-    """What each user gains by hydra over the prompt-based method that is best for everybody, smallest gain first.
+    """Return each user's gain by hydra over the prompt-based method that is best for everybody, smallest first.
 
     Args:
-        scoreboard: Of the task.
-        baselines: Prompt-based methods that are there; without any, or without hydra, nobody has a gain.
+        scoreboard: Scoreboard of the task.
+        baselines: Names of the prompt-based methods that ran; without any, or without hydra, nobody has a gain.
     """
     if METHOD not in scoreboard.values or not baselines:
         return ()
@@ -58,5 +58,5 @@ def gains_of(scoreboard: Scoreboard, baselines: Sequence[str]) -> tuple[UserGain
 
 
 def _scores(scoreboard: Scoreboard, method: str) -> Array:
-    """Main metric of each user, sign turned for errors, in the order in which users first occur; shape (users,)."""
+    """Return each user's main metric, sign turned for errors, in the order of first occurrence; shape (users,)."""
     return scoreboard.score(scoreboard.bootstrap.by_user(scoreboard.statistics[method]))

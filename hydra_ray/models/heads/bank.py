@@ -16,17 +16,17 @@ NO_USER = -1
 def deltas(
     kind: HeadKind, heads: Mapping[str, Tensor], users: Tensor, z: Tensor, common: nn.Module | None = None
 ) -> Tensor:
-    """Deltas of each decision under its own user's head; only heads of users who are present are touched.
+    """Return the delta of each decision under its own user's head; only heads of users who are present are touched.
 
     Args:
-        kind: Of the heads.
-        heads: Stacked over users.
+        kind: Kind of the heads.
+        heads: Parameters by name, stacked over users.
         users: Row of each decision's user, -1 for none, shape (batch,).
         z: Features, shape (batch, width).
-        common: The kind's common part.
+        common: Part that all heads of the kind share.
 
     Returns:
-        Shape (batch,); zero where the user is none.
+        Deltas, shape (batch,); zero where the user is none.
     """
     # Row 0 stands in where there is no user and is masked out: shapes stay fixed.
     present, slot, place = _by_user(users.clamp(min=0))
@@ -39,10 +39,10 @@ class HeadBank(nn.Module):
     """Trainable heads of a fixed list of users, for a kind that is trained with the base.
 
     Args:
-        kind: Of the heads.
-        users: How many.
-        width: Of z.
-        rank: For kinds that have one.
+        kind: Kind of the heads.
+        users: Number of users.
+        width: Width of z.
+        rank: Rank of the heads, for kinds that have one.
     """
 
     def __init__(self, kind: GradientFitted, users: int, width: int, rank: int) -> None:
@@ -51,12 +51,12 @@ class HeadBank(nn.Module):
         self.heads = nn.ParameterDict(kind.fresh(users, width, rank))
 
     def forward(self, z: Tensor, users: Tensor) -> Tensor:
-        """Deltas, shape (batch,), of features of shape (batch, width); users as `deltas`."""
+        """Return deltas, shape (batch,), of features of shape (batch, width); users as in `deltas`."""
         return deltas(self.kind, dict(self.heads.items()), users, z)
 
 
 def _by_user(users: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distinct users; which of them each decision belongs to; its number among that one's decisions."""
+    """Return the distinct users, the row of each decision's user, and its number among that user's decisions."""
     present, slot, counts = users.unique(return_inverse=True, return_counts=True)
     order = slot.argsort(stable=True)
     starts = counts.cumsum(0) - counts

@@ -23,8 +23,8 @@ class BasisHeads(nn.Module):
     """phi(z) = scale * tanh(V z), shape (..., bases): in its space a user is a vector of weights.
 
     Args:
-        width: Of z.
-        bases: How many; a posterior over 16 takes 608 bytes.
+        width: Width of z.
+        bases: Number of bases; a posterior over 16 takes 608 bytes.
     """
 
     def __init__(self, width: int, bases: int = 16) -> None:
@@ -33,7 +33,7 @@ class BasisHeads(nn.Module):
         self.scale = nn.Parameter(torch.ones(bases))
 
     def forward(self, z: Tensor) -> Tensor:
-        """Basis values of features of shape (..., width)."""
+        """Return basis values, shape (..., bases), of features of shape (..., width)."""
         return self.scale * torch.tanh(z @ self.project.T)
 
 
@@ -41,7 +41,7 @@ class Bases(HeadKind):
     """delta_u(z) = mean_u . phi(z), with a Gaussian posterior over user u's weights.
 
     The prior is N(0, 1 / p) with p = pull / 0.05. The posterior is the Laplace approximation at the mode,
-    found by Newton's method on a convex objective: it depends on the observations, not on its order, so taking
+    found by Newton's method on a convex objective: it depends on the observations, not on their order, so taking
     an item away leaves exactly what fitting without it gives.
     """
 
@@ -66,7 +66,7 @@ class Bases(HeadKind):
 
 
 def observations(common: BasisHeads, z: Tensor, shared: Tensor, scores: Tensor) -> Tensor:
-    """All that a posterior depends on, as it is kept: shape (decisions, bases + 2), float16.
+    """Return all that a posterior depends on, as it is kept: shape (decisions, bases + 2), float16.
 
     Columns: basis values, what the delta is added to, the score.
     """
@@ -82,16 +82,16 @@ def posterior(
     loss: str,
     temperature: float,
 ) -> Tensors:
-    """Posteriors of users' weights: `mean` (users, bases) and `precision`, lower triangles row by row.
+    """Fit posteriors of users' weights: `mean` (users, bases) and `precision`, lower triangles row by row.
 
     Args:
-        observed: What `observations` gives.
+        observed: Observations, from `observations`, shape (decisions, bases + 2).
         group: Number of each decision's group, 0 to groups - 1, shape (decisions,).
         owner: Row of each group's user, shape (groups,).
-        users: How many.
+        users: Number of users.
         pull: Strength of the prior, as `FitOptions.pull`.
-        loss: As `LOSSES`; each group's loss is taken for a negative log-likelihood.
-        temperature: Of the listwise target.
+        loss: Key of `LOSSES`; each group's loss is taken for a negative log-likelihood.
+        temperature: Temperature of the listwise target.
     """
     # Few numbers, many digits: what converges to the same mode must agree with it.
     observed = observed.double()
@@ -137,12 +137,12 @@ class _Listwise:
         self._target = group_log_softmax(scores / temperature, group).exp()
 
     def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each group; and what `terms` goes on from: log probabilities."""
+        """Return the loss of each group, and the log probabilities that `terms` goes on from."""
         logp = group_log_softmax(logits, self._group)
         return logits.new_zeros(self._groups).index_add(0, self._group, -self._target * logp), logp
 
     def terms(self, logp: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of each decision: slope of the loss by its logit; weight and direction of its share of the curvature."""
+        """Return each decision's slope of the loss by its logit, and weight and direction of its curvature."""
         p = logp.exp()
         centre = phi.new_zeros(self._groups, phi.shape[1]).index_add(0, self._group, p.unsqueeze(1) * phi)
         return p - self._target, p, phi - centre[self._group]
@@ -156,11 +156,11 @@ class _Bce:
         self._sizes = torch.bincount(group)[group]
 
     def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Of each group; and what `terms` goes on from: the logits."""
+        """Return the loss of each group, and the logits that `terms` goes on from."""
         return LOSSES["bce"](logits, self._scores, self._group, self._temperature), logits
 
     def terms(self, logits: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_Listwise.terms`."""
+        """Return slope, weight and direction of each decision, in the form of `_Listwise.terms`."""
         p = logits.sigmoid()
         return (p - self._scores) / self._sizes, p * (1 - p) / self._sizes, phi
 
@@ -171,7 +171,7 @@ At = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 def _downhill(at: At, w: Tensor, value: Tensor, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A Newton step for each user, halved until it does not lead uphill; value and what is known at the new place."""
+    """Take each user's Newton step, halved until it leads not uphill; return place, value and what is known there."""
     share = torch.ones_like(value)
     for _ in range(_MOST_HALVINGS):
         tried = w - share.unsqueeze(1) * step

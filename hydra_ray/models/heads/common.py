@@ -24,13 +24,13 @@ Judges = list[tuple[Batch, Tensor]]
 
 
 def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> BasisHeads:
-    """Basis heads and every training user's weights together, then the scale by users held out.
+    """Fit basis heads and every training user's weights together, then the scale by users held out.
 
     Args:
-        users: Training users.
-        held: Other training users, who say when to stop.
-        offset: `HeadModel.offset` of the frozen base.
-        loss: As the base was trained with.
+        users: Features of the training users.
+        held: Features of other training users, who say when to stop.
+        offset: Function `HeadModel.offset` of the frozen base.
+        loss: Loss that the base was trained with, a key of `LOSSES`.
     """
     torch.manual_seed(0)
     common = BasisHeads(users[0].z.shape[1]).to(users[0].z.device)
@@ -71,9 +71,9 @@ def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offse
 
 
 def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> FacetHeads:
-    """Facets and router together: it reads half of a user's groups, drawn anew each time, the other half judges it.
+    """Fit facets and router together; arguments as `fit_bases`.
 
-    Arguments as `fit_bases`.
+    The router reads half of a user's groups, drawn anew each time; the other half gives the loss.
     """
     torch.manual_seed(0)
     common = FacetHeads(users[0].z.shape[1]).to(users[0].z.device)
@@ -110,7 +110,7 @@ def _fit(
     train_loss: Callable[[Batch, Tensor, Tensor], Tensor],
     held_loss: Callable[[Batch, Tensor], Tensor],
 ) -> None:
-    """Descends until users held out stop gaining; leaves the part as it served them best."""
+    """Descend until users held out stop gaining; leave the common part as it served them best."""
     best, kept, since = float("inf"), copy.deepcopy(common.state_dict()), 0
     for step in range(_STEPS):
         rows = torch.randperm(len(users))[:_USERS_PER_BATCH]
@@ -144,5 +144,5 @@ def _over(judges: Judges, held_loss: Callable[[Batch, Tensor], Tensor]) -> float
 
 
 def _earlier(batch: Batch) -> Tensor:
-    """The first half of each user's groups, shape (groups,)."""
+    """Return whether each group is in the first half of its user's, shape (groups,)."""
     return batch.place < batch.counts[batch.owner] / 2

@@ -22,10 +22,10 @@ class GradientFitted(HeadKind):
 
     @abstractmethod
     def fresh(self, users: int, width: int, rank: int) -> Tensors:
-        """Heads with a delta of zero, stacked over users."""
+        """Return heads with a delta of zero, stacked over users."""
 
     def penalty(self, heads: Mapping[str, Tensor]) -> Tensor:
-        """Squared distance of each head from the shared answer, shape (users,)."""
+        """Return the squared distance of each head from the shared answer, shape (users,)."""
         return (heads["out"] ** 2).flatten(1).sum(dim=1)
 
     def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
@@ -44,9 +44,9 @@ class GradientFitted(HeadKind):
 def fit_by_descent(
     kind: GradientFitted, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Tensors:
-    """Heads after `options.steps` steps, or each after as many as its user's held-back groups liked best.
+    """Return heads after `options.steps` steps, or each after the number that suits its user's held-back groups best.
 
-    With `options.held_back` the latest share of a user's groups first tells how many steps are right; then
+    With `options.held_back` the latest share of a user's groups first shows how many steps are right; then
     all groups are fitted with that many. Arguments as `HeadKind.fit`.
     """
     steps = torch.full_like(batch.counts, options.steps)
@@ -68,15 +68,15 @@ def fit_by_descent(
 def descend(
     kind: GradientFitted, batch: Batch, train: Tensor, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Iterator[Tensors]:
-    """The heads before the first step and after each one, without end.
+    """Yield the heads before the first step and after each one, without end.
 
     Args:
-        kind: Of the heads.
-        batch: The users' features.
-        train: Groups that are learnt from, shape (groups,).
-        shared: What deltas are added to, shape (users, places).
-        common: The kind's common part.
-        options: Rate, pull, dropout.
+        kind: Kind of the heads.
+        batch: Features of the users.
+        train: Whether each group is learnt from, shape (groups,).
+        shared: Logits that deltas are added to, shape (users, places).
+        common: Part that all heads of the kind share.
+        options: How the heads are fitted; `steps` and `held_back` are not looked at.
     """
     heads = {
         name: tensor.to(batch.z.device).requires_grad_()
@@ -107,7 +107,7 @@ def descend(
 
 
 def held_back_groups(batch: Batch, share: float) -> Tensor:
-    """The latest share of each user's groups, shape (groups,); none of a user with too few to spare one."""
+    """Return whether each group is in its user's latest share, shape (groups,); none is where there are too few."""
     kept = batch.counts - (batch.counts * share).floor().to(batch.counts.dtype)
     return batch.place >= kept[batch.owner]
 
@@ -115,7 +115,7 @@ def held_back_groups(batch: Batch, share: float) -> Tensor:
 def _best_steps(
     kind: GradientFitted, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions
 ) -> Tensor:
-    """How many steps each user's held-back groups liked best; all of them where none are held back."""
+    """Return the number of steps with the least loss on each user's held-back groups; all where none are held back."""
     held = held_back_groups(batch, options.held_back)
     rows = torch.arange(len(batch.counts), device=batch.z.device)
     offset = batch.pick(shared)

@@ -22,9 +22,9 @@ class FacetHeads(nn.Module):
     """F facets v_f . tanh(U_f z), and the router that mixes them for a user.
 
     Args:
-        width: Of z.
-        facets: F.
-        hidden: Rows of each U_f.
+        width: Width of z.
+        facets: Number of facets, F.
+        hidden: Number of rows of each U_f.
     """
 
     def __init__(self, width: int, facets: int = 6, hidden: int = 8) -> None:
@@ -34,23 +34,23 @@ class FacetHeads(nn.Module):
         self.router = nn.Linear(width, facets)
 
     def forward(self, z: Tensor) -> Tensor:
-        """Each facet's logit, shape (..., facets), of features of shape (..., width)."""
+        """Return each facet's logit, shape (..., facets), of features of shape (..., width)."""
         hidden = torch.tanh(self.project(z)).unflatten(-1, self.out.shape)
         return (hidden * self.out).sum(-1)
 
     def mix(self, taste: Tensor) -> Tensor:
-        """Weights of the facets, shape (users, facets): zero for a taste of zero, so that nothing known is shared."""
+        """Return weights of the facets, shape (users, facets); a taste of zero gives zeros: the shared answer."""
         nobody = torch.softmax(self.router.bias, dim=0)
         return torch.softmax(self.router(taste), dim=1) - nobody
 
 
 def taste(batch: Batch, temperature: float, counted: Tensor | None = None) -> Tensor:
-    """What sets what a user preferred apart from what they did not, shape (users, width).
+    """Return how the features that a user preferred differ from the others, shape (users, width).
 
     Args:
-        batch: The users' features.
-        temperature: How much better the best of a group counts than the next.
-        counted: Groups that are looked at, shape (groups,); None is all.
+        batch: Features of the users.
+        temperature: Divides the scores; the smaller it is, the more the best of a group counts than the next.
+        counted: Whether each group is looked at, shape (groups,); None looks at all.
     """
     share = group_log_softmax(batch.scores / temperature, batch.group).exp()
     sizes = torch.bincount(batch.group)[batch.group]

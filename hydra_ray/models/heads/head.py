@@ -15,9 +15,9 @@ class Head:
     """A user's parameters.
 
     Attributes:
-        kind: A key of `HEAD_KINDS`.
-        tensors: By name; their shapes are the kind's for one user.
-        about: Numbers that go with them: `prior_weight`, and what an update has to know.
+        kind: Kind of the head, a key of `HEAD_KINDS`.
+        tensors: Parameters by name, in the kind's shapes for one user.
+        about: Numbers kept with the parameters: `prior_weight`, and what an update has to know.
     """
 
     kind: str
@@ -26,21 +26,21 @@ class Head:
 
     @property
     def prior_weight(self) -> float | None:
-        """Weight of what is known before the head judges (votes, the retriever's rank); None: as settings say."""
+        """Weight of what is known before the head scores (votes, the retriever's rank); None leaves it to settings."""
         return self.about.get("prior_weight")
 
     @property
     def nbytes(self) -> int:
-        """Size in memory."""
+        """Size in memory, in bytes."""
         return sum(tensor.nbytes for tensor in self.tensors.values())
 
     def to_bytes(self) -> bytes:
-        """As safetensors, what is not a tensor among the metadata."""
+        """Return the head as safetensors; what is not a tensor is among the metadata."""
         return save(self.tensors, metadata={"kind": self.kind, "about": json.dumps(self.about)})
 
     @classmethod
     def from_bytes(cls, blob: bytes) -> Head:
-        """Reads what `to_bytes` wrote."""
+        """Read what `to_bytes` wrote."""
         (length,) = struct.unpack("<Q", blob[:8])
         metadata = json.loads(blob[8 : 8 + length])["__metadata__"]
         return cls(metadata["kind"], load(blob), json.loads(metadata["about"]))

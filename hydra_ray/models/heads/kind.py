@@ -1,4 +1,4 @@
-"""What a kind of head is, and what fitting one may depend on."""
+"""The interface of a kind of head, and the options that fitting one may depend on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """How heads are fitted on a frozen base; `settings.FitSettings` explains each."""
+    """Options of fitting heads on a frozen base; `settings.FitSettings` explains each."""
 
     loss: str
     rank: int
@@ -37,9 +37,9 @@ class HeadKind(ABC):
     """A form of delta_u(z). Every head starts as, and is pulled towards, a delta of exactly zero.
 
     Attributes:
-        name: In settings and in the store.
-        dtype: In which heads are kept.
-        scored_by: Parameters that scoring needs; empty is all of them.
+        name: Name in settings and in the store.
+        dtype: Number format that heads are kept in.
+        scored_by: Names of the parameters that scoring needs; empty is all of them.
     """
 
     name: ClassVar[str]
@@ -47,45 +47,45 @@ class HeadKind(ABC):
     scored_by: ClassVar[tuple[str, ...]] = ()
 
     def common(self, width: int) -> nn.Module | None:
-        """A fresh part that all heads of this kind share, fitted with the base; None where there is none."""
+        """Make a fresh part that all heads of this kind share, fitted with the base; None where there is none."""
         return None
 
     @abstractmethod
     def delta(self, heads: Mapping[str, Tensor], rows: Tensor, z: Tensor, common: nn.Module | None) -> Tensor:
-        """Deltas under some of the heads.
+        """Return deltas under some of the heads.
 
         Args:
-            heads: Stacked over all users there are.
-            rows: The heads that are wanted, distinct and ascending, shape (n,); only these are touched.
+            heads: Parameters by name, stacked over all users there are.
+            rows: Rows of the heads that are wanted, distinct and ascending, shape (n,); only these are touched.
             z: Features for each of them, shape (n, places, width).
-            common: The kind's common part.
+            common: Part that all heads of the kind share.
 
         Returns:
-            Shape (n, places).
+            Deltas, shape (n, places).
         """
 
     @abstractmethod
     def fit(self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions) -> Tensors:
-        """Heads of all users of a batch; none depends on another user's data.
+        """Fit heads of all users of a batch; none depends on another user's data.
 
         Args:
-            batch: The users' features.
-            shared: What deltas are added to, `HeadModel.offset`, shape (users, places).
-            common: The kind's common part.
-            options: How.
+            batch: Features of the users.
+            shared: Logits that deltas are added to, from `HeadModel.offset`, shape (users, places).
+            common: Part that all heads of the kind share.
+            options: How the heads are fitted.
         """
 
     def course(
         self, batch: Batch, shared: Tensor, common: nn.Module | None, options: FitOptions, every: int
     ) -> Iterator[Tensors]:
-        """Heads as they are on the way: after every so many steps, or once where there are no steps.
+        """Yield heads during a fit: after every `every` steps and at the end, or once for kinds without steps.
 
-        Arguments as `fit`; `options.held_back` is not looked at.
+        Other arguments as `fit`; `options.held_back` is not looked at.
         """
         yield self.fit(batch, shared, common, options)
 
     def apart(self, stacked: Mapping[str, Tensor], about: Mapping[str, float] | None = None) -> list[Head]:
-        """Each user's own head out of stacked parameters, as it is kept."""
+        """Return each user's own head out of stacked parameters, as it is kept."""
         kept = {name: tensor.detach().to("cpu", self.dtype) for name, tensor in stacked.items()}
         users = len(next(iter(kept.values())))
         return [
@@ -95,6 +95,6 @@ class HeadKind(ABC):
 
 
 def rows_of(heads: Mapping[str, Tensor], name: str, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    """Some users' rows of a parameter, distinct and ascending; all of them are not copied first."""
+    """Return some rows of a stacked parameter, distinct and ascending; where all are asked for, none is gathered."""
     stacked = heads[name]
     return (stacked if len(rows) == len(stacked) else stacked[rows]).to(dtype)

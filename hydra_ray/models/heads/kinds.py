@@ -1,4 +1,4 @@
-"""The kinds of head there are. A new one is one class, and one name here."""
+"""The kinds of head by name. A new kind is one class, and one entry here."""
 
 from hydra_ray.models.heads.bases import Bases
 from hydra_ray.models.heads.facets import Facets

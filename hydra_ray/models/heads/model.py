@@ -29,11 +29,11 @@ class HeadModel(nn.Module):
     """logit = shared(z) + delta_u(z). It holds no user's head, and users of one batch may have different kinds.
 
     Args:
-        width: Of z.
+        width: Width of z.
 
     Attributes:
-        prior: What a score adds to the logit: so many times what is known of a decision before any head judges it
-            (`UserFeatures.priors`).
+        prior: Learnt weight of what is known of a decision before any head scores it (`UserFeatures.priors`), which
+            is added to the logit.
     """
 
     def __init__(self, width: int) -> None:
@@ -49,11 +49,11 @@ class HeadModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the heads are computed."""
+        """Device that the heads are computed on."""
         return self.shared.out.weight.device
 
     def common(self, kind: str) -> nn.Module | None:
-        """What all heads of a kind share; None where that is nothing.
+        """Return the part that all heads of a kind share; None where there is none.
 
         Raises:
             HydraError: There is no such kind, or the base was trained before there was.
@@ -64,24 +64,24 @@ class HeadModel(nn.Module):
         return dict(self.commons.items()).get(kind)
 
     def offset(self, batch: Batch, prior_weight: float | None = None) -> Tensor:
-        """What a user's delta is added to: the shared logit with what is known before, shape (users, places).
+        """Return what users' deltas are added to: shared logit plus weighted priors, shape (users, places).
 
         Args:
-            batch: Users' features.
-            prior_weight: Of what is known before; None takes what the base has learnt.
+            batch: Features of the users.
+            prior_weight: Weight of the priors; None takes the weight that the base has learnt.
         """
         return self.shared(batch.z) + (self.prior if prior_weight is None else prior_weight) * batch.known
 
     @torch.inference_mode()
     def logits(self, z: Tensor, heads: Sequence[Head | None]) -> Tensor:
-        """Logits of each decision under its own user's head; None gives the shared answer.
+        """Return the logit of each decision under its own user's head.
 
         Args:
             z: Features, shape (decisions, width).
-            heads: One a decision; those of one user share one object.
+            heads: Head of each decision's user, None for the shared answer; those of one user share one object.
 
         Returns:
-            Shape (decisions,), float32, on the CPU.
+            Logits, shape (decisions,), float32, on the CPU.
         """
         z = z.to(self.device)
         logits = self.shared(z)
@@ -104,13 +104,13 @@ class HeadModel(nn.Module):
     def fit(
         self, kind: str, users: Sequence[UserFeatures], options: FitOptions, about: Mapping[str, float] | None = None
     ) -> list[Head]:
-        """Heads of some users, in their order, fitted together; none depends on another user's data.
+        """Fit heads of some users together, in the users' order; none depends on another user's data.
 
         Args:
-            kind: A key of `HEAD_KINDS`.
-            users: Their cached features.
-            options: How.
-            about: Kept with the heads; fitted around the `prior_weight` among them, which they are judged with.
+            kind: Kind of the heads, a key of `HEAD_KINDS`.
+            users: Cached features of each user.
+            options: How the heads are fitted.
+            about: Numbers kept with the heads; a `prior_weight` among them weighs the priors in the fit and in scoring.
         """
         batch = pad(users, self.device)
         self.requires_grad_(False)
@@ -119,15 +119,15 @@ class HeadModel(nn.Module):
         return form.apart(form.fit(batch, offset, self.common(kind), options), about)
 
     def save(self, folder: Path) -> None:
-        """Writes shared head and common parts to `heads.safetensors`."""
+        """Write shared head and common parts to `heads.safetensors`."""
         save_file(self.state_dict(), folder / "heads.safetensors", metadata={"width": str(self.width)})
 
     @classmethod
     def load(cls, folder: Path) -> HeadModel:
-        """Reads what `save` wrote, in evaluation mode, onto the GPU where there is one.
+        """Read what `save` wrote, in evaluation mode, onto the GPU where there is one.
 
-        What kinds share that have come since is lacking, and asking for it is an error. What kinds share that this
-        version does not know is left out.
+        A kind newer than the file has no common part, and asking for that part is an error. Common parts of kinds that
+        this version does not know are left out.
 
         Raises:
             HydraError: The file is damaged.
@@ -143,7 +143,7 @@ class HeadModel(nn.Module):
         return model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def _fitting(self, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-        """Takes away what a file does not have, and gives what it has of the rest."""
+        """Drop the common parts that a file does not have, and return the file's tensors for the rest."""
         has = {name.split(".")[1] for name in state if name.startswith(_COMMONS)}
         self._lacking = frozenset(name for name in self.commons if name not in has)
         for name in self._lacking:
@@ -155,11 +155,11 @@ class HeadModel(nn.Module):
 
 
 def check_kind(folder: Path, kind: str) -> None:
-    """Refuses a kind of head for which a saved model has no part; no weights are read.
+    """Refuse a kind of head for which a saved model has no part; no weights are read.
 
     Args:
-        folder: Where `HeadModel.save` wrote.
-        kind: A key of `HEAD_KINDS`.
+        folder: Folder that `HeadModel.save` wrote to.
+        kind: Kind of head, a key of `HEAD_KINDS`.
 
     Raises:
         HydraError: There is no such kind, the model was trained before there was, or the file is damaged.

@@ -1,4 +1,4 @@
-"""A posterior anew from all that is kept of its user: what feedback and forgetting come to, in milliseconds."""
+"""Makes a posterior anew from all kept observations of a user: after feedback or forgetting, in milliseconds."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from hydra_ray.models.losses import TEMPERATURE
 
 
 def pack(observed: Tensor) -> bytes:
-    """One group's observations, as `bases.observations` gives them, as they are kept."""
+    """Return one group's observations, from `bases.observations`, as the bytes that are kept."""
     return observed.cpu().contiguous().numpy().tobytes()
 
 
 def unpack(kept: Sequence[bytes], bases: int) -> tuple[Tensor, Tensor]:
-    """Evidence of several groups as `posterior` takes it.
+    """Return the observations of several groups as `posterior` takes them.
 
     Args:
-        kept: What `pack` gave, a group each.
-        bases: How many the observations were made with.
+        kept: Bytes from `pack`, one entry for each group.
+        bases: Number of bases that the observations were made with.
 
     Returns:
-        Evidence of all decisions, shape (decisions, bases + 2), float16, and each decision's group.
+        Observations of all decisions, shape (decisions, bases + 2), float16, and each decision's group,
+        shape (decisions,).
     """
     groups = [np.frombuffer(blob, np.float16).reshape(-1, bases + 2) for blob in kept]
     sizes = torch.tensor([len(group) for group in groups])
@@ -34,13 +35,13 @@ def unpack(kept: Sequence[bytes], bases: int) -> tuple[Tensor, Tensor]:
 
 
 def head_of(kept: Sequence[bytes], bases: int, loss: str, about: Mapping[str, float]) -> Head | None:
-    """The head that a user's observations gives; None without any, which is the shared answer.
+    """Return the head that a user's observations give; None without any, which is the shared answer.
 
     Args:
         kept: All of the user's observations, in any order.
-        bases: How many the observations were made with.
-        loss: As the base was trained with.
-        about: Kept with the head; its `pull` and `temperature` are fitted with.
+        bases: Number of bases that the observations were made with.
+        loss: Loss that the base was trained with, a key of `LOSSES`.
+        about: Numbers kept with the head; `pull` and `temperature` among them are those of the fit.
     """
     if not kept:
         return None

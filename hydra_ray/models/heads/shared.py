@@ -9,14 +9,15 @@ from hydra_ray.models.lexical import LEXICAL
 
 
 class SharedHead(nn.Module):
-    """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and what words alone tell.
+    """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and a weight for each lexical feature.
 
-    s are the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0) and w = 0: the log share of the
-    user's past answers that say the same is a prior that the rest is added to, as far as the data tells more.
+    s are the lexical features, the last of z's entries (`models.lexical`). Training starts at a = (1, 0, 0) and w = 0:
+    the log share of the user's past answers that say the same is a prior that the rest is added to, as far as the data
+    tells more.
 
     Args:
-        width: Of z.
-        hidden: Rows of W.
+        width: Width of z.
+        hidden: Number of rows of W.
     """
 
     def __init__(self, width: int, hidden: int) -> None:
@@ -28,5 +29,5 @@ class SharedHead(nn.Module):
         self.lexical = nn.Parameter(torch.eye(LEXICAL)[0])
 
     def forward(self, z: Tensor) -> Tensor:
-        """Logits of features of shape (..., width), shape (...)."""
+        """Return logits, shape (...), of features of shape (..., width)."""
         return self.out(torch.tanh(self.dense(z))).squeeze(-1) + z[..., -LEXICAL:] @ self.lexical
