@@ -142,7 +142,7 @@ class SqlStore:
         with self._database.reading() as db:
             for some in chunks(keys):
                 mine = (among(OBSERVATIONS, some), *of_base(OBSERVATIONS, version, role))
-                query = select(c.tenant, c.user, c.item, c.observed).where(*mine)
+                query = select(c.tenant, c.user, c.item, c.told).where(*mine)
                 for tenant, user, item, observed in db.execute(query):
                     found.setdefault(UserKey(tenant, user), {})[item] = observed
         return found
@@ -215,7 +215,7 @@ class SqlObservationUpdate:
     def all(self) -> list[bytes]:
         c = OBSERVATIONS.c
         mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
-        return list(self._db.execute(select(c.observed).where(*mine).order_by(c.item)).scalars())
+        return list(self._db.execute(select(c.told).where(*mine).order_by(c.item)).scalars())
 
     def head(self) -> Head | None:
         mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))

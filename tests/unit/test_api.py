@@ -86,9 +86,10 @@ def test_what_is_served_is_served_for_as_long_as_the_context_is_open(monkeypatch
         seen.append("over")
 
     monkeypatch.setattr(local, "serving", serving)
-    with api.serve(SETTINGS, port=8123) as url:
-        assert url == "http://127.0.0.1:8123/v1"
-        assert seen == [(SETTINGS, "127.0.0.1", 8123)]
+    port = 8123
+    with api.serve(SETTINGS, port=port) as url:
+        assert url == f"http://127.0.0.1:{port}/v1"
+        assert seen == [(SETTINGS, "127.0.0.1", port)]
     assert seen[1:] == ["over"]
 
 
