@@ -15,7 +15,7 @@ from running import free_port
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.models.base import ADAPTER, Base
+from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import SILENT
 from hydra_ray.records import Candidate, HistoryItem, Query, User
 from hydra_ray.runtime import vllm_app as engine
@@ -67,7 +67,6 @@ def ask(client: OpenAI, user: User, **options):
 
 def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, trees, users):
     settings = parse_settings(trees["hydra"])
-    base, store = Base.load(settings.model_dir / "base"), open_store(settings.store_url)
     base, store = load_base(settings.model_dir / "base"), open_store(settings.store_url)
     adapter = Adapter(base.adapter, settings.method.vote_weight)
     for user in users[:4]:

@@ -79,8 +79,8 @@ def test_the_cluster_fits_what_one_process_would(tree, kind):
         (alone,) = fitter([(user.key, features[0])])
         # Kept in bfloat16, and Adam enlarges rounding.
         assert_close(store.head(user.key, VERSION, ADAPTER).tensors, alone.head.tensors, atol=0.03, rtol=0.03)
-        data_of = store.history_answers([user.key], VERSION, ADAPTER).get(user.key, {})
-        assert len(data_of) == len(alone.history_answers) == (len(features[0].sizes) if kind == "bases" else 0)
+        data_of = store.observations([user.key], VERSION, ADAPTER).get(user.key, {})
+        assert len(data_of) == len(alone.observations) == (len(features[0].sizes) if kind == "bases" else 0)
     assert not list(Path(tree["out"]).glob("features-*")), "features of users stay no longer than they are needed"
 
 

@@ -7,6 +7,7 @@ import sys
 from contextlib import contextmanager
 
 import pytest
+from running import free_port
 
 from hydra_ray import api
 from hydra_ray.progress import SILENT, Silent
@@ -86,7 +87,7 @@ def test_what_is_served_is_served_for_as_long_as_the_context_is_open(monkeypatch
         seen.append("over")
 
     monkeypatch.setattr(local, "serving", serving)
-    port = 8123
+    port = free_port()
     with api.serve(SETTINGS, port=port) as url:
         assert url == f"http://127.0.0.1:{port}/v1"
         assert seen == [(SETTINGS, "127.0.0.1", port)]
