@@ -196,11 +196,14 @@ def _packed(text: str) -> Span | None:
     found = _PACKED.fullmatch(text)
     if found is None:
         return None
-    digits = found["day"]
+    digits, clock = found["day"], found["clock"]
     try:
         day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
-        return _with_clock(day, f"T{found['clock']}") if found["clock"] else _days(day, day)
+        return _with_clock(day, f"T{clock}") if clock else _days(day, day)
     except ValueError:
+        if clock:
+            # Read as milliseconds it were of the 26th century.
+            raise
         # Some other number.
         return None
 

@@ -8,6 +8,13 @@ from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import pyarrow as pa
+import regex
+
+# Around an id: blanks, and what is as little seen, as copied text has it (spaces of width zero, byte order marks,
+# directions). Joiners and variants of signs may be the end of an emoji.
+_AROUND = r"[\s\x1C-\x1F\xAD\u061C\u180E\u200B\u200E\u200F\u202A-\u202E\u2060-\u206F\uFEFF]+"
+_BLANKS_AROUND = regex.compile(rf"\A{_AROUND}|{_AROUND}\Z")
+_UNSEEN = regex.compile(r"[\s\p{Default_Ignorable_Code_Point}\u2800]*")
 
 
 class HydraError(Exception):
@@ -23,23 +30,29 @@ class UserKey(NamedTuple):
     @property
     def is_nobody(self) -> bool:
         """Whether this is no user's key: nothing is ever looked up for it."""
-        return not self.user.strip()
+        return is_blank(self.user)
 
 
 # Who asks where a request names no user. No data holds such a key, since ids are never blank.
 NOBODY = UserKey("", "")
 
 
+def is_blank(text: str) -> bool:
+    """Whether nothing of a text is seen: it is empty, or of blanks and signs of no width."""
+    return _UNSEEN.fullmatch(text) is not None
+
+
 def as_user_id(text: str) -> str:
     """The id as it is known everywhere, in data and in requests alike: without blanks around it.
 
-    Blanks around an id come from padded columns and are lost in HTTP headers, so they cannot tell two people apart.
+    Blanks around an id come from padded columns and are lost in HTTP headers, and signs of no width are copied with
+    it, so neither can tell two people apart.
 
     Raises:
         ValueError: Nothing is left, or it holds what no store takes.
     """
-    user = text.strip()
-    if not user:
+    user = _BLANKS_AROUND.sub("", text)
+    if is_blank(user):
         raise ValueError("is blank: nobody is not a user")
     if "\0" in user or any("\ud800" <= sign <= "\udfff" for sign in user):
         raise ValueError("holds a zero or half a surrogate pair")

@@ -9,7 +9,7 @@ from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.conversation import CHATS, conversation
 from hydra_ray.data.dated import read_date
 from hydra_ray.data.duplicates import AGAIN
-from hydra_ray.data.errors import DataError
+from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
@@ -42,7 +42,7 @@ def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
                 earlier, first = told[record.id]
                 if first != content:
                     raise fields.error(
-                        f'has the id "{record.id}" of {earlier}. Ids must be unique within the file.',
+                        f'has the id "{shown(record.id)}" of {earlier}. Ids must be unique within the file.',
                         "has the id of an earlier record",
                     )
                 if split.holds(name):
@@ -50,7 +50,7 @@ def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
                 continue
             if dated.setdefault(name, record.ts is not None) != (record.ts is not None):
                 raise fields.error(
-                    f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of user "{name}". '
+                    f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of user "{shown(name)}". '
                     "Date all conversations of a user, or none: those without dates are in the file's order.",
                     f'{"has a" if record.ts else "has no"} "ts", unlike earlier ones of its user',
                 )
@@ -64,7 +64,7 @@ def read_chat(path: Path | str, split: Split, skip_bad: float = 0) -> Dataset:
     ids.update(query.id for user in dataset.users for query in user.queries)
     if twice := [identity for identity, count in ids.items() if count > 1]:
         # Only an id that looks like those made here for records without one.
-        raise DataError(f'{path}: two records have the id "{twice[0]}". Give ids of their own to all, or none.')
+        raise DataError(f'{path}: two records have the id "{shown(twice[0])}". Give ids of their own to all, or none.')
     return dataset
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from hydra_ray.data.errors import shown
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.records import LeftOut, Message
 from hydra_ray.tasks.free import ROLES
@@ -36,10 +37,11 @@ class Conversation(NamedTuple):
 
 
 class _Turn(NamedTuple):
-    """One message as it is told to an LLM that has no tools."""
+    """One message as it is told to an LLM that has no tools; `told` is whether it has anything to tell."""
 
     message: Message
     calls: bool
+    told: bool
 
 
 def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
@@ -79,7 +81,7 @@ def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
         dropped.add("text of the assistant before the answer not told")
     for reason in sorted(dropped):
         left_out.note(reason, fields.place)
-    return Conversation(tuple(turn.message for turn in turns[:last]), turns[last].message.content, answer)
+    return Conversation(tuple(turn.message for turn in turns[:last] if turn.told), turns[last].message.content, answer)
 
 
 def _layout(fields: Fields) -> tuple[Fields, tuple[str, ...]]:
@@ -118,11 +120,12 @@ def _turns(fields: Fields, dropped: set[str]) -> list[_Turn]:
             continue
         if role not in ROLES:
             raise message.error(
-                f'has the role "{role}". Roles are {", ".join((*ROLES, *_TOOL_ROLES))}.', "has an unknown role"
+                f'has the role "{shown(role)}". Roles are {", ".join((*ROLES, *_TOOL_ROLES))}.', "has an unknown role"
             )
         content = _content(message, dropped, may_lack=calls)
-        if content is not None:
-            turns.append(_Turn(Message(role, content), calls))
+        # What the user said without words is kept until it is known not to be the question.
+        if content is not None or role == "user":
+            turns.append(_Turn(Message(role, content or ""), calls, told=content is not None))
     return turns
 
 
@@ -140,7 +143,7 @@ def _content(message: Fields, dropped: set[str], may_lack: bool) -> str | None:
         if kind in _TEXT_PARTS:
             texts.append(part.text("text"))
         else:
-            dropped.add(f'parts "{kind}" of messages not told')
+            dropped.add(f'parts "{shown(kind)}" of messages not told')
     # As requests to the server are read.
     return "".join(texts) if texts or not content else None
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hydra_ray.data.errors import DataError
+from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields
 from hydra_ray.dates import ACCEPTED, is_date, numbered_and_written
-
-_SHOWN = 40
 
 
 def read_date(fields: Fields, *names: str) -> str | None:
@@ -20,8 +18,7 @@ def read_date(fields: Fields, *names: str) -> str | None:
     for name in names:
         ts = (fields.optional(name) or "").strip()
         if ts and not is_date(ts):
-            shown = ts if len(ts) <= _SHOWN else f"{ts[:_SHOWN]}..."
-            raise fields.error(f'has a "{name}" that is no date. "{shown}" cannot be read: write {ACCEPTED}.')
+            raise fields.error(f'has a "{name}" that is no date. "{shown(ts)}" cannot be read: write {ACCEPTED}.')
         if ts:
             return ts
     return None
@@ -36,6 +33,6 @@ def check_numbers(user: str, stamps: Sequence[str | None]) -> None:
     if found := numbered_and_written([ts for ts in stamps if ts is not None]):
         number, written = found
         raise DataError(
-            f'user "{user}" has the dates "{number}", which counts seconds from 1970, and "{written}", which is of the '
-            f"calendar. Write all of a user's dates the same way: {ACCEPTED}."
+            f'user "{shown(user)}" has the dates "{number}", which counts seconds from 1970, and "{written}", which is '
+            f"of the calendar. Write all of a user's dates the same way: {ACCEPTED}."
         )

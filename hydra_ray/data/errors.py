@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from hydra_ray.records import HydraError
 
+_SHOWN = 40
+
+
+def shown(value: object) -> str:
+    """What was read as a message quotes it: its beginning, what is no plain sign escaped, so that a line stays one."""
+    text = str(value)
+    plain = "".join(sign if sign.isprintable() else repr(sign)[1:-1] for sign in text[:_SHOWN])
+    return plain if len(text) <= _SHOWN else f"{plain}..."
+
 
 class DataError(HydraError):
     """Outside data that cannot be used; the message names file, record, field and the way out."""

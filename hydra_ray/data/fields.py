@@ -10,7 +10,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from hydra_ray.data.errors import RecordError
+from hydra_ray.data.errors import RecordError, shown
 from hydra_ray.records import LeftOut, as_user_id
 
 # Whole numbers from here on share a float with their neighbours.
@@ -75,7 +75,7 @@ class Fields:
             complaint = f"is {kind_of(value)}, not an object."
             raise RecordError(f"{place} {complaint} {needs}".rstrip(), place, complaint[:-1])
         if isinstance(value, Repeated):
-            complaint = f'says "{value.key}" twice.'
+            complaint = f'says "{shown(value.key)}" twice.'
             raise RecordError(f"{place} {complaint} Leave one of them.", place, complaint[:-1])
         return cls(value, place, needs)
 
@@ -127,6 +127,10 @@ class Fields:
                 if isinstance(value, Rounded) or not value.is_integer() or abs(value) >= _EXACT:
                     raise self._lost(name, value)
                 return str(int(value))
+            if isinstance(value, Decimal) and value != int(value):
+                raise self.error(
+                    f'has {value:f} as "{name}". Ids are text or whole numbers.', f'has a fraction as "{name}"'
+                )
             text = self._as_text(value, name)
             if _EXPONENT.fullmatch(text.strip()):
                 raise self._lost(name, text)
@@ -200,7 +204,8 @@ class Fields:
         # bool is an int to Python, but neither an answer nor an id.
         if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
             raise self.error(f'has {kind_of(value)} as "{name}". Write it as text.')
-        return str(value) if value % 1 else str(int(value))
+        # Not by the remainder: of more than 28 digits decimals have none.
+        return str(int(value)) if value == int(value) else f"{value:f}" if isinstance(value, Decimal) else str(value)
 
     def _storable(self, text: str, name: str) -> str:
         # JSON can escape what neither files nor databases take.
@@ -212,7 +217,7 @@ class Fields:
 
     def _lost(self, name: str, value: object) -> RecordError:
         return self.error(
-            f'has {value} as "{name}", which went through floats, where ids lose digits. Write ids as text.',
+            f'has {shown(value)} as "{name}", which went through floats, where ids lose digits. Write ids as text.',
             f'has a "{name}" that went through floats, where ids lose digits',
         )
 
@@ -247,4 +252,4 @@ def kind_of(value: object) -> str:
     if isinstance(value, dict):
         return "an object"
     kinds = {list: "a list", str: "text", bytes: "bytes", bool: "true or false", type(None): "null"}
-    return kinds.get(type(value), "a number")
+    return kinds.get(type(value), "a number" if isinstance(value, int | float | Decimal) else type(value).__name__)

@@ -8,13 +8,14 @@ questions have a `user_id` and profile items a `date`. On top of that, questions
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hydra_ray.data.answers import check_answer
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.dated import check_numbers, read_date
 from hydra_ray.data.duplicates import AGAIN, SEEN, Repeats, is_own_answer
-from hydra_ray.data.errors import DataError
+from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, kind_of
 from hydra_ray.data.lamp_folder import OWN_NAMES, LampFolder, read_json
 from hydra_ray.data.sources.files import DataFile
@@ -147,7 +148,7 @@ def _question(fields: Fields, identity: str, task: Task, bad: BadRecords) -> _Qu
                 bad.left_out.note(AGAIN, row.place)
             else:
                 raise row.error(
-                    f'has the id "{item.id}" of an earlier item. Ids must be unique within a profile.',
+                    f'has the id "{shown(item.id)}" of an earlier item. Ids must be unique within a profile.',
                     "has the id of an earlier item of its profile",
                 )
     user = fields.user(bad.left_out) if fields.value("user_id") is not None else fields.user(bad.left_out, "id")
@@ -195,8 +196,25 @@ def _task(questions: Iterable[_Question], task: Task, bad: BadRecords) -> tuple[
                     "answers.",
                     "lists other answers than the first question",
                 )
-            kept.append(question)
+            kept.append(replace(question, profile=_with_answers(question, own, bad)))
     return own or task, kept
+
+
+def _with_answers(question: _Question, task: Task, bad: BadRecords) -> dict[str, HistoryItem]:
+    """The profile without the items whose answer cannot be learnt from."""
+    if not task.pairs:
+        return question.profile
+    kept = {}
+    for item in question.profile.values():
+        with bad.aside():
+            check_answer(_item_fields(question, item), task.output_field, item.output, task)
+            kept[item.id] = item
+    return kept
+
+
+def _item_fields(question: _Question, item: HistoryItem) -> Fields:
+    """The place of an item, for complaints."""
+    return question.fields.at(f'{question.fields.place}: profile item (id "{shown(item.id)}")')
 
 
 def _of_task(question: _Question, task: Task) -> Task:
@@ -219,11 +237,11 @@ def _union(questions: Sequence[_Question], bad: BadRecords, task: Task) -> tuple
             with bad.aside():
                 if items.setdefault(item.id, item) != item:
                     raise question.fields.error(
-                        f'has a profile item {number} (id "{item.id}") that differs from the item of this id in '
-                        f'another question of user "{question.user}". Give different items different ids.',
+                        f'has a profile item {number} (id "{shown(item.id)}") that differs from the item of this id in '
+                        f'another question of user "{shown(question.user)}". Give different items different ids.',
                         "has a profile item that differs from the item of its id in another question of its user",
                     )
-                places.setdefault(item.id, f'{question.fields.place}: profile item (id "{item.id}")')
+                places.setdefault(item.id, _item_fields(question, item).place)
     repeats, history, kept = Repeats[HistoryItem](not task.closed), [], {}
     for item in in_order(items.values(), lambda item: item.ts):
         if found := repeats.earlier(item):
@@ -245,7 +263,7 @@ def _seen(
         if not before(item.ts, question.ts, same=True):
             continue
         if gold is not None and is_own_answer(item, query.input, query.item_id, gold, task):
-            left_out.note(SEEN, f'{question.fields.place}: profile item (id "{item.id}")')
+            left_out.note(SEEN, _item_fields(question, item).place)
             continue
         seen.add(kept[item.id])
     return frozenset(seen)
@@ -255,7 +273,7 @@ def _answers(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> di
     """Answers by question id; None of one that cannot be used."""
     outputs = Fields.of(read_json(file), f"{file.name}: the file", 'It needs "task" and "golds".')
     if (name := outputs.text("task")) not in (task.name, OWN_NAMES.get(task.name)):
-        raise outputs.error(f'is of task "{name}", not "{task.name}". Choose the task that the files are of.')
+        raise outputs.error(f'is of task "{shown(name)}", not "{task.name}". Choose the task that the files are of.')
     answers: dict[str, str | None] = {}
     for row in _unique(_gold_rows(file, outputs, bad), bad):
         with bad.aside():
@@ -263,11 +281,7 @@ def _answers(file: DataFile, task: Task, bad: BadRecords, asked: set[str]) -> di
             if row.id not in asked:
                 raise row.fields.error("answers no question. Questions and outputs must be of the same split.")
             output = row.fields.text("output")
-            if task.closed and task.parse(output) is None:
-                raise row.fields.error(
-                    f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.',
-                    'has an "output" that is not among the answers',
-                )
+            check_answer(row.fields, "output", output, task)
             answers[row.id] = output
     return answers
 
@@ -296,7 +310,7 @@ def _answered(
 
 def _row(fields: Fields) -> _Row:
     identity = fields.needed_identity("id")
-    return _Row(fields.at(f'{fields.place} (id "{identity}")'), identity)
+    return _Row(fields.at(f'{fields.place} (id "{shown(identity)}")'), identity)
 
 
 def _unique(rows: Iterable[_Row], bad: BadRecords) -> list[_Row]:

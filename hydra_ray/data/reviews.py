@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ import numpy as np
 
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.duplicates import folded
-from hydra_ray.data.errors import DataError
+from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
+from hydra_ray.dates import is_date
 from hydra_ray.records import Dataset
 
 _REVIEW = Layout(
@@ -30,6 +32,11 @@ _ITEM = Layout(
     ("parent_asin", "title", "description"),
     ("parent_asin", "description"),
 )
+
+# A fraction of a millisecond orders nothing.
+_MILLISECONDS = re.compile(r"(-?\d+)(?:\.\d*)?", re.ASCII)
+# A column of times, as Parquet has them.
+_WRITTEN = re.compile(r"\d{4}[-/]", re.ASCII)
 
 Pair = tuple[str, str]
 
@@ -171,12 +178,22 @@ def _record(fields: Fields, asin: str, item: str, description: str) -> Record:
 
 
 def _moment(fields: Fields) -> str:
-    """The time of a review as ISO text, which tells milliseconds from seconds however few they are."""
-    stamp = fields.text("timestamp")
-    try:
-        return datetime.fromtimestamp(int(stamp) / 1000, UTC).isoformat(timespec="milliseconds")
-    except (ValueError, OverflowError, OSError):
+    """The time of a review as text that `dates` reads."""
+    stamp = fields.text("timestamp").strip()
+    number = _MILLISECONDS.fullmatch(stamp)
+    moment = _of_milliseconds(int(number[1])) if number else stamp if _WRITTEN.match(stamp) else None
+    if moment is None or not is_date(moment):
         raise fields.error(
-            f'has "{stamp}" as "timestamp", which is no number of milliseconds since 1970.',
+            f'has "{shown(stamp)}" as "timestamp", which is no number of milliseconds since 1970. '
+            "Write it as one, or as a date (2021-03-09T14:30:00Z).",
             'has a "timestamp" that is no number of milliseconds since 1970',
-        ) from None
+        )
+    return moment
+
+
+def _of_milliseconds(number: int) -> str | None:
+    """ISO text, which tells milliseconds from seconds however few they are; None where the calendar ends before."""
+    try:
+        return datetime.fromtimestamp(number / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):
+        return None

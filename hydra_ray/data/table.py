@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hydra_ray.data.answers import check_answer
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.dated import read_date
 from hydra_ray.data.fields import Fields, Layout
@@ -44,9 +45,5 @@ def _record(fields: Fields, task: Task) -> Record:
     if ts is None:
         raise fields.missing("ts")
     output = fields.text("output")
-    if task.closed and task.parse(output) is None:
-        raise fields.error(
-            f'has "{output}" as "output", which is not among the answers: {", ".join(task.labels)}.',
-            'has an "output" that is not among the answers',
-        )
+    check_answer(fields, "output", output, task)
     return Record(fields.text("input"), output, ts, fields.identity("item_id"), place=fields.place)

@@ -15,7 +15,14 @@ class YAMLFileError(ValueError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's, which keeps the last of two values without a word."""
+    """PyYAML's, which keeps the last of two values, and half a surrogate pair, without a word."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        if isinstance(value, str) and any("\ud800" <= sign <= "\udfff" for sign in value):
+            line = node.start_mark.line + 1
+            raise YAMLFileError(f"half a surrogate pair is in a text of line {line}, which no file takes. Take it out.")
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         # Here and not where values are made: "<<" has not yet brought in the keys of other mappings.
@@ -58,7 +65,10 @@ def parse_yaml(text: str) -> Any:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise YAMLFileError(f"not valid YAML{at}: {error.problem or error.context}.") from None
+        # A glob is no alias, but begins like one.
+        alias = error.context == "while scanning an alias" or str(error.problem).startswith("found undefined alias")
+        way_out = ' Put a text that begins with "*" in quotes.' if alias else ""
+        raise YAMLFileError(f"not valid YAML{at}: {error.problem or error.context}.{way_out}") from None
     except YAMLFileError:
         raise
     except (ValueError, yaml.YAMLError, RecursionError) as error:

@@ -66,6 +66,17 @@ def test_other_unicode_encodings_are_named(tmp_path, encoding):
         ("a: b: c", "not valid YAML at line 1, column 5: mapping values are not allowed here."),
         ("a: 2026-02-31", "not valid YAML: day is out of range for month."),
         ("a: 1\n---\nb: 2", "not valid YAML at line 2, column 1: but found another document."),
+        (
+            "a: *.jsonl",
+            "not valid YAML at line 1, column 5: expected alphabetic or numeric character, but found '.'. Put a ",
+        ),
+        (
+            "a: **/*.gz",
+            "not valid YAML at line 1, column 5: expected alphabetic or numeric character, but found '*'. Put a ",
+        ),
+        ("a: *gone", "not valid YAML at line 1, column 4: found undefined alias 'gone'. Put a text that begins with "),
+        ('a:\n- "\\ud800"', "half a surrogate pair is in a text of line 2, which no file takes. Take it out."),
+        ('"\\udfff": 1', "half a surrogate pair is in a text of line 1, which no file takes. Take it out."),
         ("a: !!python/none", "not valid YAML at line 1, column 4: could not determine a constructor for the tag"),
     ],
 )

@@ -5,13 +5,17 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
-from itertools import count
+from itertools import chain, count
+from typing import TYPE_CHECKING
 
 from hydra_ray.data.bad_records import BadRecords
-from hydra_ray.data.errors import DataError, RecordError
+from hydra_ray.data.errors import DataError, RecordError, shown
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.sources.files import DataFile
 from hydra_ray.data.sources.streams import head_of, opened
+
+if TYPE_CHECKING:
+    from _csv import Reader
 
 # CSV has no numbers and no null: what pandas and numpy write where a value is missing.
 _MISSING = frozenset({"", "nan", "NaN", "NaT", "<NA>"})
@@ -36,33 +40,34 @@ def read_csv_records(file: DataFile, layout: Layout, bad: BadRecords) -> Iterato
     csv.field_size_limit(_LONGEST_CELL)
     with opened(file) as stream:
         head_of(stream, file)
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        first = text.readline()
-        if not first.strip():
+        lines = enumerate(io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline=""))
+        above, first = next(((number, line) for number, line in lines if line.strip()), (0, ""))
+        if not first:
             # Without a header there is no record, whatever else there is not.
             return
-        delimiter = max(_DELIMITERS, key=first.count)
-        names = _header(next(csv.reader([first], delimiter=delimiter)), file, layout)
-        yield from _rows(text, delimiter, names, file, layout.needs, bad)
+        rows = csv.reader(
+            chain([first], (line for _, line in lines)), delimiter=max(_DELIMITERS, key=first.count), strict=True
+        )
+        yield from _rows(rows, above, _header(rows, above + 1, file, layout), file, layout.needs, bad)
 
 
-def _header(cells: list[str], file: DataFile, layout: Layout) -> list[str]:
-    names = [cell.strip() for cell in cells]
+def _header(rows: Reader, line: int, file: DataFile, layout: Layout) -> list[str]:
+    try:
+        names = [cell.strip() for cell in next(rows)]
+    except csv.Error as error:
+        raise DataError(f"{file.name}, line {line}: the names of the columns are not CSV ({error}).") from None
     if twice := [name for name in names if name and names.count(name) > 1]:
-        raise DataError(f'{file.name}, line 1: two columns are called "{twice[0]}". Rename one.')
+        raise DataError(f'{file.name}, line {line}: two columns are called "{shown(twice[0])}". Rename one.')
     for name in layout.required:
         if name not in names and name not in file.partition:
-            raise DataError(f'{file.name}: no column "{name}". {layout.needs} The file has: {", ".join(names)}.')
+            found = ", ".join(map(shown, names))
+            raise DataError(f'{file.name}: no column "{name}". {layout.needs} The file has: {found}.')
     return names
 
 
-def _rows(
-    text: io.TextIOWrapper, delimiter: str, names: list[str], file: DataFile, needs: str, bad: BadRecords
-) -> Iterator[Fields]:
-    rows = csv.reader(text, delimiter=delimiter, strict=True)
+def _rows(rows: Reader, above: int, names: list[str], file: DataFile, needs: str, bad: BadRecords) -> Iterator[Fields]:
     for _ in count():
-        # The header is not the reader's.
-        place = f"{file.name}, line {rows.line_num + 2}"
+        place = f"{file.name}, line {above + rows.line_num + 1}"
         try:
             cells = next(rows)
         except StopIteration:
@@ -73,7 +78,8 @@ def _rows(
             bad.read += 1
             bad.add(RecordError(f"{place}: not CSV ({error}).", place, f"is not CSV ({error})"))
             continue
-        if cells:
+        # A line of blanks is as good as an empty one.
+        if len(cells) > 1 or "".join(cells).strip():
             bad.read += 1
             with bad.aside():
                 yield _fields(cells, names, place, needs)

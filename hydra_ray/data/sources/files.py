@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import islice
 from os import fspath
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -81,7 +83,7 @@ def find_files(place: str | Path, setting: str) -> list[DataFile]:
     try:
         base, found = _matching(filesystem, path)
         files = [file for one in found for file in _below(filesystem, one)]
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeEncodeError) as error:
         raise DataError(f"{shown}: cannot be looked up ({one_line(error)}).") from None
     if not found:
         raise DataError(f"{shown}: no such file. Point {setting} at a file, a folder of files or a glob.")
@@ -126,11 +128,12 @@ def _matching(filesystem: fs.FileSystem, path: str) -> tuple[str, list[fs.FileIn
 
 def _expand(filesystem: fs.FileSystem, folder: str, parts: list[str]) -> Iterator[fs.FileInfo]:
     head, *rest = parts
-    below = filesystem.get_file_info(fs.FileSelector(folder, recursive=head == "**", allow_not_found=True))
+    below = _listed(filesystem, folder, recursive=head == "**")
     if head == "**":
-        folders = [folder, *(one.path for one in below if not one.is_file and not _hidden(one.path, folder))]
+        seen = [one for one in below if not _hidden(one.path, folder)]
+        folders = [folder, *(one.path for one in seen if one.type == fs.FileType.Directory)]
         if not rest:
-            yield from (one for one in below if one.is_file and not _hidden(one.path, folder))
+            yield from (one for one in seen if one.type != fs.FileType.Directory)
         for one in folders if rest else ():
             yield from _expand(filesystem, one, rest)
         return
@@ -145,10 +148,25 @@ def _expand(filesystem: fs.FileSystem, folder: str, parts: list[str]) -> Iterato
 
 
 def _below(filesystem: fs.FileSystem, info: fs.FileInfo) -> list[str]:
-    if info.is_file:
-        return [info.path]
-    inside = filesystem.get_file_info(fs.FileSelector(info.path, recursive=True))
-    return [one.path for one in inside if one.is_file and not _hidden(one.path, info.path)]
+    inside = [info]
+    if info.type == fs.FileType.Directory:
+        inside = [one for one in _listed(filesystem, info.path, recursive=True) if not _hidden(one.path, info.path)]
+    for one in inside:
+        if one.type == fs.FileType.NotFound:
+            raise DataError(f"{one.path}: a link to a file that is not there. Mend the link, or take it away.")
+    return [one.path for one in inside if one.is_file]
+
+
+def _listed(filesystem: fs.FileSystem, folder: str, recursive: bool) -> list[fs.FileInfo]:
+    """What is in a folder, with the links to nothing, which pyarrow leaves out."""
+    found: list[fs.FileInfo] = filesystem.get_file_info(
+        fs.FileSelector(folder, recursive=recursive, allow_not_found=True)
+    )
+    if not isinstance(filesystem, fs.LocalFileSystem):
+        return found
+    paths = [Path(at, name) for at, _, names in islice(os.walk(folder), None if recursive else 1) for name in names]
+    lost = [path for path in paths if path.is_symlink() and not path.exists()]
+    return found + [fs.FileInfo(str(path), fs.FileType.NotFound) for path in lost]
 
 
 def _hidden(path: str, folder: str) -> bool:

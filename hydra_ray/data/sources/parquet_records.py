@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.data.bad_records import BadRecords
-from hydra_ray.data.errors import DataError
+from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, Layout, Rounded
 from hydra_ray.data.sources.files import DataFile, one_line
 from hydra_ray.data.sources.streams import COMPRESSED, opened
@@ -39,8 +39,10 @@ def read_parquet_records(file: DataFile, layout: Layout, bad: BadRecords) -> Ite
             names = parquet.schema_arrow.names
             for name in layout.required:
                 if name not in names and name not in file.partition:
-                    told = f'no column "{name}". {layout.needs} The file has: {", ".join(names)}.'
+                    told = f'no column "{name}". {layout.needs} The file has: {", ".join(map(shown, names))}.'
                     raise DataError(f"{file.name}: {told}")
+            if twice := [name for name in layout.fields if names.count(name) > 1]:
+                raise DataError(f'{file.name}: two columns are called "{twice[0]}". Rename one.')
             for batch in parquet.iter_batches(columns=[name for name in layout.fields if name in names]):
                 columns = {name: _values(batch.column(name)) for name in batch.schema.names}
                 for row in range(batch.num_rows):
@@ -78,6 +80,8 @@ def _values(column: pa.Array) -> list[Any]:
         ]
     if pa.types.is_temporal(kind):
         return column.cast(pa.string()).to_pylist()
+    if isinstance(kind, pa.UuidType):
+        return [None if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_floating(kind):
         exact = _EXACT[kind.bit_width]
         return [Rounded(v) if v is not None and abs(v) >= exact else v for v in column.to_pylist()]

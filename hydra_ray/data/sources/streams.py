@@ -16,6 +16,7 @@ from hydra_ray.utf8 import EncodingError, check_utf8
 # By what a file's name ends in, and by what it begins with.
 COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\x04\x22\x4d\x18": "lz4"}
+_PARQUET = b"PAR1"
 _ARCHIVES = {b"PK\x03\x04": "a zip archive or a spreadsheet", b"\xd0\xcf\x11\xe0": "an old Office file"}
 _HEAD = 1024
 
@@ -44,9 +45,13 @@ def head_of(stream: io.BufferedReader, file: DataFile) -> bytes:
     """The first bytes of a text file, which stay to be read.
 
     Raises:
-        DataError: The text is of UTF-16.
+        DataError: The text is of UTF-16, or it is no text but Parquet or packed once more.
     """
     head = stream.peek(_HEAD)[:_HEAD]
+    if head.startswith(_PARQUET):
+        raise DataError(f"{file.name}: the file is Parquet. Mend the ending of its name.")
+    if codec := next((codec for magic, codec in _MAGIC.items() if head.startswith(magic)), None):
+        raise DataError(f"{file.name}: what is in it is {codec} once more. Unpack it once.")
     try:
         check_utf8(head)
     except EncodingError as error:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 
-from hydra_ray.records import as_user_id
+from hydra_ray.records import as_user_id, is_blank
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 
@@ -31,7 +31,7 @@ def named_user(sources: Sequence[str], request: ChatCompletionRequest, headers: 
             continue
         if not isinstance(value, str):
             raise RequestError(f"{source}: a user is named by text", source)
-        if not value.strip():
+        if is_blank(value):
             return None
         try:
             return as_user_id(value)

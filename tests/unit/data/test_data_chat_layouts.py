@@ -163,3 +163,16 @@ def test_what_is_not_told_is_counted_by_record(tmp_path):
     data = read_chat(path, EVERYBODY)
     assert data.left_out.counts == {TOOLS_LEFT_OUT: 3}
     assert data.left_out.examples[TOOLS_LEFT_OUT][0] == "c.jsonl, line 1"
+
+
+@pytest.mark.parametrize("answered", [{"output": "a cat"}, {"edited": "a cat"}, {"accepted": "a cat"}, {}])
+def test_a_question_without_text_is_not_that_before_it(answered):
+    end = [] if answered else [said("assistant", "a cat")]
+    with pytest.raises(DataError, match=r'^c\.jsonl, line 1 has "messages" without a last one of the user with text'):
+        read(messages=[HI, said("assistant", "hello"), said("user", [PICTURE]), *end], **answered)
+
+
+def test_pictures_before_the_question_are_left_out():
+    found, counts = read(messages=[said("user", [PICTURE]), said("assistant", "a cat"), ASK], output="late")
+    assert turns(found) == [("assistant", "a cat")]
+    assert counts == {'parts "image_url" of messages not told': 1}

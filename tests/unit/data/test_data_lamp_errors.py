@@ -178,6 +178,42 @@ def test_a_rating_outside_the_scale_is_named(tmp_path):
         read_lamp(tmp_path, TASKS["LaMP_3"], "dev")
 
 
+def rated(*scores: Any) -> list[dict[str, Any]]:
+    items = [{"id": str(number), "text": f"text {number}", "score": score} for number, score in enumerate(scores)]
+    return [{"id": "q", "input": "Rate it. review: good", "profile": items}]
+
+
+@pytest.mark.parametrize("score", ["6", "great", 4.5, "0"])
+def test_a_profile_item_with_an_answer_that_there_is_not_is_named(tmp_path, score):
+    write(tmp_path, rated("4", score))
+    with pytest.raises(DataError) as caught:
+        read_lamp(tmp_path, TASKS["LaMP_3"], "dev")
+    assert str(caught.value) == (
+        f'dev_questions.json, record 1 (id "q"): profile item (id "1") has "{score}" as "score", which is not among '
+        "the answers: 1, 2, 3, 4, 5."
+    )
+    _, data = read_lamp(tmp_path, TASKS["LaMP_3"], "dev", skip_bad=1)
+    assert [item.output for item in data.users[0].history] == ["4"]
+    assert data.left_out.counts == {'has a "score" that is not among the answers': 1}
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\u200b"])
+def test_a_profile_item_with_a_blank_answer_costs_the_item(tmp_path, blank):
+    mails = [{"id": "1", "text": "t", "title": blank}, {"id": "2", "text": "s", "title": "hi"}]
+    write(tmp_path, [{"id": "q", "input": "Write a subject. email: hello", "profile": mails}])
+    with pytest.raises(DataError, match=r'profile item \(id "1"\) has a blank "title"\.'):
+        read_lamp(tmp_path, TASKS["LaMP_6"], "dev")
+    _, data = read_lamp(tmp_path, TASKS["LaMP_6"], "dev", skip_bad=1)
+    assert [item.output for item in data.users[0].history] == ["hi"]
+
+
+def test_ids_in_messages_stay_on_their_line(tmp_path):
+    write(tmp_path, [without(question("a\nb"), "input")])
+    with pytest.raises(DataError) as caught:
+        read_lamp(tmp_path, TAGS, "dev")
+    assert str(caught.value).startswith(r'dev_questions.json, record 1 (id "a\nb") has no "input".')
+
+
 def test_a_missing_questions_file_is_named_with_its_folder(tmp_path):
     with pytest.raises(DataError) as caught:
         read_lamp(tmp_path, TAGS, "test")

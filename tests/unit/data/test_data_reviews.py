@@ -182,6 +182,28 @@ def test_a_bad_item_is_named_with_line_and_field(tmp_path, changes, message):
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("stamp", "ts"),
+    [
+        (1588687728923.5, "2020-05-05T14:08:48.923+00:00"),
+        ("1588687728923.0", "2020-05-05T14:08:48.923+00:00"),
+        ("2021-03-09T14:30:00+01:00", "2021-03-09T14:30:00+01:00"),
+        ("2021/3/9", "2021/3/9"),
+    ],
+)
+def test_times_are_milliseconds_or_written_dates(tmp_path, stamp, ts):
+    data = read(tmp_path, [review("u", "a", 1, timestamp=stamp), review("u", "b", 365 * 60)], [item("a"), item("b")])
+    assert data.users[0].history[0].ts == ts
+
+
+@pytest.mark.parametrize("stamp", ["1.5e12", "2021-02-30", "1.588687728923E12", "-", "9" * 40])
+def test_a_time_that_is_neither_is_named(tmp_path, stamp):
+    with pytest.raises(
+        DataError, match=r"which is no number of milliseconds since 1970\. Write it as one, or as a date"
+    ):
+        read(tmp_path, [review("u", "a", 1, timestamp=stamp)], [item("a")])
+
+
 def test_a_review_without_text_is_short(tmp_path):
     data = read(tmp_path, [review("u", "a", 1), review("u", "a", 2, text=None)], [item("a")])
     assert len(data.users[0].history) + len(data.users[0].queries) == 1

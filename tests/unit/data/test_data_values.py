@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pyarrow as pa
@@ -229,7 +231,9 @@ def test_times_of_day_are_text(tmp_path):
     assert only(read(parquet(tmp_path, input=pa.array([time(9, 30)]))))[1].input.startswith("09:30")
 
 
-@pytest.mark.parametrize("blank", ["", " ", "\t\n", "\u3000", "\u00a0"])
+@pytest.mark.parametrize(
+    "blank", ["", " ", "\t\n", "\u3000", "\u00a0", "\u200b", " \ufeff\u200f", "\u200d", "\u3164", "\u2800"]
+)
 def test_a_blank_user_is_nobody(tmp_path, blank):
     with pytest.raises(DataError) as caught:
         read(line(tmp_path, json.dumps(GOOD | {"user_id": blank})))
@@ -242,6 +246,87 @@ def test_blanks_around_an_id_are_taken_away_and_counted(tmp_path):
     assert only(data)[0] == "ann"
     assert data.left_out.counts == {'blanks around "user_id" taken away': 2}
     assert data.left_out.examples == {'blanks around "user_id" taken away': ["r.jsonl, line 1", "r.jsonl, line 3"]}
+
+
+@pytest.mark.parametrize("unseen", ["\u200b", "\ufeff", "\u200e", "\u202c", "\u2060", "\u00ad", "\x1f"])
+def test_what_is_not_seen_around_an_id_makes_no_other_user(tmp_path, unseen):
+    records = [GOOD | {"user_id": user, "ts": ts} for ts, user in (("2001", "ann"), ("2002", f"{unseen}ann{unseen}"))]
+    data = read(line(tmp_path, "\n".join(map(json.dumps, records))))
+    assert only(data)[0] == "ann"
+    assert data.left_out.counts == {'blanks around "user_id" taken away': 1}
+
+
+@pytest.mark.parametrize(
+    "user", ["❤\ufe0f", "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f", "a\u200bb"]
+)
+def test_what_belongs_to_an_id_stays(tmp_path, user):
+    assert only(read(line(tmp_path, json.dumps(GOOD | {"user_id": user}))))[0] == user
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n", "\u200b", "\ufeff "])
+def test_a_blank_answer_is_none(tmp_path, blank):
+    with pytest.raises(DataError, match=r'^r\.jsonl, line 1 has a blank "output"\. Write the answer'):
+        read(line(tmp_path, json.dumps(GOOD | {"output": blank})))
+
+
+def test_what_messages_quote_stays_on_their_line(tmp_path):
+    labels = replace(TEXT_TASK, kind="classification", labels=("yes", "no"))
+    path = line(tmp_path, json.dumps(GOOD | {"output": "yes\nor \x1b[31mno\u2028" + "really " * 1000}))
+    with pytest.raises(DataError) as caught:
+        read_records(path, labels, EVERYBODY)
+    told = r'r.jsonl, line 1 has "yes\nor \x1b[31mno\u2028really really really real..." as "output", which is not among'
+    assert str(caught.value).startswith(told)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (r'{"a\nb": 1, "a\nb": 2}', r'r.jsonl, line 1 says "a\nb" twice.'),
+        (r'{"\ud800": 1, "\ud800": 2}', r'r.jsonl, line 1 says "\ud800" twice.'),
+        (json.dumps(GOOD | {"ts": "20\n21"}), r'r.jsonl, line 1 has a "ts" that is no date. "20\n21" cannot be read'),
+    ],
+)
+def test_keys_and_dates_stay_on_the_line_too(tmp_path, text, told):
+    with pytest.raises(DataError) as caught:
+        read(line(tmp_path, text))
+    assert str(caught.value).startswith(told)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("number", "scale", "text"),
+    [
+        ("1" * 38, 0, "1" * 38),
+        ("1" * 32 + ".250000", 6, "1" * 32 + ".250000"),
+        ("0.00000010", 8, "0.00000010"),
+        ("7", 2, "7"),
+    ],
+)
+def test_decimals_of_any_length_are_read_as_they_are_written(tmp_path, number, scale, text):
+    column = pa.array([Decimal(number)], pa.decimal128(38, scale))
+    assert only(read(parquet(tmp_path, output=column)))[1].output == text
+
+
+def test_long_decimals_without_fraction_are_ids_and_others_are_not(tmp_path):
+    assert only(read(parquet(tmp_path, user_id=pa.array([Decimal("9" * 60)], pa.decimal256(70, 0)))))[0] == "9" * 60
+    with pytest.raises(
+        DataError, match=r'^r\.parquet, row 1 has 1\.50 as "user_id"\. Ids are text or whole numbers\.$'
+    ):
+        read(parquet(tmp_path, user_id=pa.array([Decimal("1.50")], pa.decimal128(10, 2))))
+
+
+def test_uuids_are_text(tmp_path):
+    column = pa.array([UUID(int=5).bytes], pa.uuid())
+    assert only(read(parquet(tmp_path, user_id=column)))[0] == "00000000-0000-0000-0000-000000000005"
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    columns = [*GOOD.items(), ("ts", "2027")]
+    table = pa.Table.from_arrays([pa.array([value]) for _, value in columns], names=[name for name, _ in columns])
+    pq.write_table(table, tmp_path / "r.parquet")
+    with pytest.raises(DataError, match=r'^r\.parquet: two columns are called "ts"\. Rename one\.$'):
+        read(tmp_path / "r.parquet")
 
 
 def test_a_record_that_says_a_key_twice_is_refused(tmp_path):

@@ -144,3 +144,58 @@ def test_cells_longer_than_a_library_likes_are_read(tmp_path):
     (tmp_path / "r.csv").write_text(f"user_id,input,output,ts\nu,{text},ho,2026\n", encoding="utf-8")
     (user,) = read_records(tmp_path / "r.csv", TEXT_TASK, EVERYBODY).users
     assert user.history[0].input == text
+
+
+@pytest.mark.parametrize("above", ["\n", "  \n\n", "\r\n"])
+def test_blank_lines_above_a_header_are_none_of_it(tmp_path, above):
+    path = tmp_path / "r.csv"
+    path.write_text(f"{above}user_id,input,output,ts\nu,hi,ho,2026\nu,hi,ho,soon\n", encoding="utf-8", newline="")
+    line = 3 + above.count("\n")
+    assert f'r.csv, line {line} has a "ts" that is no date.' in complaint_of_bad(path)
+
+
+def complaint_of_bad(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_records(path, TEXT_TASK, EVERYBODY)
+    return str(caught.value)
+
+
+def test_a_name_in_a_header_may_go_over_lines(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text('user_id,"a\nnote",input,output,ts\nu,x,hi,ho,2026\nu,x,hi,ho,soon\n', encoding="utf-8")
+    assert complaint_of_bad(path).startswith('r.csv, line 4 has a "ts" that is no date.')
+    path.write_text('"user_id"s,input,output,ts\nu,hi,ho,2026\n', encoding="utf-8")
+    assert complaint(path).startswith("r.csv, line 1: the names of the columns are not CSV (")
+
+
+def test_lines_of_blanks_are_no_rows(tmp_path):
+    path = tmp_path / "r.csv"
+    path.write_text("user_id,input,output,ts\nu,hi,ho,2026\n   \n\t\n", encoding="utf-8")
+    assert len(read_records(path, TEXT_TASK, EVERYBODY).users) == 1
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json", "r.csv"])
+def test_a_parquet_file_by_another_name_is_named(parquet, name):
+    path = parquet.rename(parquet.parent / name)
+    assert complaint(path) == f"{name}: the file is Parquet. Mend the ending of its name."
+
+
+def test_a_file_that_was_packed_twice_is_named(tmp_path):
+    (tmp_path / "r.jsonl.gz").write_bytes(gzip.compress(gzip.compress(TEXT)))
+    assert complaint(tmp_path / "r.jsonl.gz") == "r.jsonl.gz: what is in it is gzip once more. Unpack it once."
+
+
+@pytest.mark.parametrize("place", ["logs", "logs/*", "logs/**", "logs/**/*.jsonl", "logs/b.json*"])
+def test_a_link_to_nothing_is_named_and_not_passed_over(tmp_path, place):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "a.jsonl").write_bytes(TEXT)
+    (tmp_path / "logs" / "b.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    told = complaint(tmp_path / place)
+    assert told == f"{tmp_path}/logs/b.jsonl: a link to a file that is not there. Mend the link, or take it away."
+
+
+@pytest.mark.parametrize("name", [".b.jsonl", "_b.jsonl"])
+def test_hidden_links_to_nothing_are_passed_over(tmp_path, name):
+    (tmp_path / "a.jsonl").write_bytes(TEXT)
+    (tmp_path / name).symlink_to(tmp_path / "gone.jsonl")
+    assert len(read_records(tmp_path, TEXT_TASK, EVERYBODY).users) == 7
