@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -318,10 +319,18 @@ def _say(line: str) -> None:
     Console(stderr=True, soft_wrap=True).print(line)
 
 
+def _print_what_terminals_lack() -> None:
+    """People's words may be in any script, terminals and pipes of any encoding: what one lacks is printed escaped."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Entry point of `hydra-ray`."""
     # Each command shows progress of its own.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     wait_passively()
+    _print_what_terminals_lack()
     with stopped_by_signals(), _plain_errors():
         app()

@@ -1,5 +1,7 @@
 """What commands hand on beyond the settings that they are given."""
 
+import io
+import json
 import os
 import signal
 import sys
@@ -102,3 +104,18 @@ def test_handlers_are_as_they_were_after_a_command(tmp_path, monkeypatch):
     with pytest.raises(SystemExit):
         main()
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_words_that_a_terminal_lacks_are_printed_escaped(tmp_path, monkeypatch):
+    answers = ["süß", "悲しい"] * 4
+    records = [{"user_id": "u", "input": "how?", "output": answer, "ts": n} for n, answer in enumerate(answers)]
+    (tmp_path / "r.jsonl").write_text("\n".join(map(json.dumps, records)))
+    data = {"format": "records", "path": str(tmp_path / "r.jsonl"), "labels": answers[:2], "dev_share": 1e-9}
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"data": data}))
+    printed = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(printed, encoding="ascii", write_through=True))
+    monkeypatch.setattr(sys, "argv", ["hydra-ray", "data", "describe", str(tmp_path / "s.yaml")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert rb"s\xfc\xdf (" in printed.getvalue()
