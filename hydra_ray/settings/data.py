@@ -70,7 +70,11 @@ class DataSettings(Section):
     @field_validator("skip_bad", mode="before")
     @classmethod
     def _a_count_or_a_share(cls, value: Any) -> Any:
-        if isinstance(value, bool):
+        try:
+            number = None if isinstance(value, bool) else float(value)
+        except (TypeError, ValueError, OverflowError):
+            number = None
+        if number is None:
             raise ValueError("write a count, e.g. 100, or a share below 1, e.g. 0.01")
         return value
 

@@ -80,3 +80,11 @@ def test_places_may_be_paths_in_python_but_not_empty():
     assert parse_settings({"data": {"dir": Path("a/b")}}).data.dir == "a/b"
     with pytest.raises(SettingsError, match=r"data\.dir"):
         parse_settings({"data": {"dir": ""}})
+
+
+@pytest.mark.parametrize("value", ["5%", "many", None, True, [1], {"share": 1}])
+def test_what_is_no_number_of_bad_records_is_one_setting_to_mend(value):
+    with pytest.raises(SettingsError) as caught:
+        parse_settings({"data": {"skip_bad": value}})
+    told = "settings: 1 setting(s) to mend:\n  data.skip_bad: Value error, write a count, e.g. 100, or a share below 1"
+    assert str(caught.value).startswith(told)
