@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
 import openai
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
@@ -191,7 +190,7 @@ class OpenAIGenerator:
                     messages=sent["messages"],
                     extra_body={name: value for name, value in sent.items() if name not in ("model", "messages")},
                 )
-            text = _text(raw.http_response)
+            text = _text(raw.http_response.content, raw.http_response.text)
         except TimeoutError:
             return GenerateError(f"timed out: no whole reply within {self._timeout_s:g} s", "timeout", transient=True)
         except openai.APIStatusError as error:
@@ -302,12 +301,12 @@ class OpenAIGenerator:
         return re.sub(r"(?i)\b(bearer) +\S+", r"\1 ***", message)[:_LONGEST_MESSAGE]
 
 
-def _text(response: httpx.Response) -> str:
-    """A body as JSON has it, which is UTF-8 whatever a header says; else as the header says."""
+def _text(body: bytes, as_told: str) -> str:
+    """A body as JSON has it, which is UTF-8 whatever its header tells; where it is not, as that tells."""
     try:
-        return response.content.decode("utf-8-sig")
+        return body.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return response.text
+        return as_told
 
 
 def _with(told: str, way_out: str) -> str:

@@ -139,10 +139,9 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
         thought = thought or answer is None or answer != said.strip()
         if answer:
             return answer, ("", ""), thought
-    elif said is not None or "content" not in message:
+    elif (said is not None or "content" not in message) and not message.get("refusal"):
         # A reply of another shape was hardly an LLM's.
-        if not message.get("refusal"):
-            return "", ("malformed", ""), thought
+        return "", ("malformed", ""), thought
     if refusal := message.get("refusal"):
         return "", ("filtered", f"the LLM declined: {refusal}"), thought
     if thought:
