@@ -272,8 +272,7 @@ class OpenAIGenerator:
         if kind in ("setting", ""):
             target.forget_unconfirmed()
         if not kind:
-            # Where others of the same form are answered it is this request; else hardly any will be.
-            own = target.takes(sent)
+            own = target.refuses_alone(request, sent)
             return GenerateError(told if own else _with(told, _FORM), "refused" if own else "setting")
         if transient := kind in ("busy", "server", "timeout"):
             target.health.close_for(retry_after(headers))
