@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
+from hydra_ray.records import HydraError
 from hydra_ray.serve.http.protocol import refusal
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _wrong_fields)
     app.add_exception_handler(HTTPException, _by_status)
     app.add_exception_handler(SQLAlchemyError, _store_down)
+    # What else it says is one of these, and methods' errors are handled where they are called.
+    app.add_exception_handler(HydraError, _store_down)
 
 
 def param_of(place: Sequence[Any]) -> str:

@@ -70,6 +70,11 @@ class SplittingGenerator:
                     texts += error.texts
                     request = replace(request, n=request.n - error.choices, seed=_seed(request, error.choices))
                 most = error.samples or most
+            except GenerateError as error:
+                if not (texts and error.final):
+                    raise
+                log.warning("%d samples have no answer: %s", request.n, error)
+                return Generation(texts, spent + Usage(1))
             else:
                 return Generation((*texts, *answer.texts), spent + answer.usage)
         parts = map(self._part, parts_of(request, most))

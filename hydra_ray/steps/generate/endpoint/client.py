@@ -18,7 +18,7 @@ from hydra_ray.steps.generate.base import GenerateError, RephraseError
 from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 from hydra_ray.steps.generate.endpoint.health import retry_after
-from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_within
+from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_beside, refusal_within
 from hydra_ray.steps.generate.endpoint.reply import Reply, read_reply
 from hydra_ray.steps.generate.endpoint.target import NO_KEY, Endpoint, Target
 from hydra_ray.steps.generate.limits import Pace
@@ -32,9 +32,11 @@ FIRST_WAIT_S = 0.5
 # An endpoint that asks for a longer wait is given up until then.
 MAX_WAIT_S = 60.0
 _LONGEST_MESSAGE = 300
+# Of a reply in which nothing is an answer, so many characters are shown.
+_SHOWN_OF_REPLY = 200
 
 # Causes of a connection error that no retry mends, by the names of the HTTP client's exceptions.
-_WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError")
+_WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError", "TooManyRedirects")
 # Kinds of refusal that another form of the request could not mend.
 _NOT_OF_FORM = frozenset({"refused", "filtered", "quota", "key", "busy", "timeout"})
 _WAYS_OUT = {
@@ -188,7 +190,7 @@ class OpenAIGenerator:
                     messages=sent["messages"],
                     extra_body={name: value for name, value in sent.items() if name not in ("model", "messages")},
                 )
-            text = raw.http_response.text
+            text = _text(raw.http_response.content, raw.http_response.text)
         except TimeoutError:
             return GenerateError(f"timed out: no whole reply within {self._timeout_s:g} s", "timeout", transient=True)
         except openai.APIStatusError as error:
@@ -217,8 +219,10 @@ class OpenAIGenerator:
         if refusal := refusal_within(body):
             return self._refused(target, request, sent, refusal, {})
         reply = read_reply(body)
+        if refusal := refusal_beside(body, bool(reply.texts)):
+            return self._refused(target, request, sent, refusal, {})
         if not reply.texts or any(kind == "server" for kind, _ in reply.lost):
-            failure = self._nothing(reply)
+            failure = self._nothing(reply, text)
             if not failure.final:
                 return failure
         target.note_answer(spoken, sent, reply)
@@ -234,17 +238,19 @@ class OpenAIGenerator:
                 usage=reply.usage,
             )
         if not reply.texts:
-            return self._nothing(reply)
+            return self._nothing(reply, text)
         for kind, why in reply.lost:
             log.warning("%s: a sample has no answer (%s)", self._model, why or kind)
-        return Generation(reply.texts, reply.usage)
+        # More than were asked for would have more votes than others.
+        return Generation(reply.texts[: request.n], reply.usage)
 
-    def _nothing(self, reply: Reply) -> GenerateError:
+    def _nothing(self, reply: Reply, text: str) -> GenerateError:
         """Why a reply without texts has none."""
         kinds = [kind for kind, _ in reply.lost]
         # An LLM that said nothing would say it again; a reply of another shape was hardly an LLM's.
         kind = next((kind for kind in ("server", "filtered", "empty") if kind in kinds), "malformed")
         why = next((why for one, why in reply.lost if one == kind and why), "")
+        why = why or (text[:_SHOWN_OF_REPLY] if kind == "malformed" else "")
         told = f"the reply has no choices with text{f': {plain(why)}' if why else ''}"
         return GenerateError(self._masked(told), kind, transient=kind in ("server", "malformed"))
 
@@ -266,8 +272,7 @@ class OpenAIGenerator:
         if kind in ("setting", ""):
             target.forget_unconfirmed()
         if not kind:
-            # Where others of the same form are answered it is this request; else hardly any will be.
-            own = target.takes(sent)
+            own = target.refuses_alone(request, sent)
             return GenerateError(told if own else _with(told, _FORM), "refused" if own else "setting")
         if transient := kind in ("busy", "server", "timeout"):
             target.health.close_for(retry_after(headers))
@@ -293,6 +298,14 @@ class OpenAIGenerator:
         for key in sorted(keys, key=len, reverse=True):
             message = message.replace(key, "***")
         return re.sub(r"(?i)\b(bearer) +\S+", r"\1 ***", message)[:_LONGEST_MESSAGE]
+
+
+def _text(body: bytes, as_told: str) -> str:
+    """A body as JSON has it, which is UTF-8 whatever its header tells; where it is not, as that tells."""
+    try:
+        return body.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return as_told
 
 
 def _with(told: str, way_out: str) -> str:

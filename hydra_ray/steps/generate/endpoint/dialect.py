@@ -19,7 +19,8 @@ _INSTRUCTING = ("system", "developer")
 # Requests are refused in many words. Those that say "I do not know this" or "not like this":
 _NOT_KNOWN = re.compile(
     r"unsupported|not support|n't support|unrecogni[sz]ed|unknown|unexpected|\bextra|forbid|disallow|no such|deprecated"
-    r"|not (permitted|allowed|enabled|implemented|available|accepted|valid|recogni[sz]ed|a valid)|must not|cannot be"
+    r"|not (permitted|allowed|enabled|implemented|available|accepted|valid|recogni[sz]ed|a valid|one of)|must not"
+    r"|cannot be"
     r"|(cannot|can't|could not) find|additional propert|不支持"
 )
 _NOT_SO = re.compile(
@@ -28,7 +29,7 @@ _NOT_SO = re.compile(
 )
 _RANGE = re.compile(r"between|range|less than|greater than|<=|>=|[<>] ?\d|at (most|least)|maximum|minimum|[\[(] ?-?\d")
 _POSITIVE = re.compile(
-    r"positive|greater than|larger than|above|more than|> ?0|non-?zero|(not|n't) be (0|zero)|[\[(] ?0"
+    r"positive|greater than|larger than|above|more than|> ?0|>= ?0?\.\d|non-?zero|(not|n't) be (0|zero)|[\[(] ?0"
 )
 _SAMPLES = re.compile(
     r"(multiple|several|many) (candidates|choices|completions|samples|generations|responses|outputs|sequences)"
@@ -42,7 +43,7 @@ _UNKNOWN_FIELDS = re.compile(
 # What it would take: not what it refuses.
 _LIST_OF_KNOWN = re.compile(
     r"(supported|allowed|valid|permitted|accepted|expected|known|available) "
-    r"(values|parameters|params|fields|arguments|options|keys|properties|inputs)\b[^.;]*"
+    r"(values|parameters|params|fields|arguments|options|keys|properties|inputs)\b[^.;]*|\bexpected one of\b[^.;]*"
 )
 _ALTERNATE = re.compile(
     r"alternat|consecutive|in a row|same role|(start|begin) with (a |an |the )?['\"`]?user|first (non-system )?"
@@ -52,6 +53,8 @@ _AT_THE_BEGINNING = re.compile(
     r"beginning|at the start|be (the )?first|(only|at most|more than|multiple|single) ?(one|1|a)? ?(['\"`]?system)"
 )
 _ROLE = re.compile(r"\broles?\b|unexpected message")
+# However it was sent, some call it theirs.
+_INSTRUCTION = re.compile(r"(system|developer).?(role|message|prompt|instruction)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,10 +215,10 @@ def _about_roles(refusal: Refusal, said: str, messages: Sequence[Mapping[str, st
         return {"system": "user"} if systems else {}
     if "developer" in refused and (about_role or "developer" in said) and (refusal.fields or _NOT_SO.search(said)):
         return {"developer": False}
-    if "system" in refused and ("system" in said or about_role):
+    if "system" in refused and ("system" in said or about_role or _INSTRUCTION.search(said)):
         if _AT_THE_BEGINNING.search(said) and systems != [0]:
             return {"system": "first"}
-        if (about_role and _NOT_SO.search(said)) or re.search(r"system.?(role|message|prompt|instruction)", said):
+        if (about_role and _NOT_SO.search(said)) or _INSTRUCTION.search(said):
             return {"system": "user"}
     return {}
 

@@ -44,12 +44,20 @@ class Health:
 
 def retry_after(headers: Mapping[str, str]) -> float:
     """Seconds that a response asks to wait; 0 where it does not say, or nothing that makes sense."""
-    milliseconds, text = headers.get("retry-after-ms"), headers.get("retry-after", "")
+    text = headers.get("retry-after", "")
+    waits = (_number(headers.get("retry-after-ms", "")) / 1000, _number(text), _until(text))
+    return next((seconds for seconds in waits if math.isfinite(seconds) and seconds > 0), 0.0)
+
+
+def _number(text: str) -> float:
     try:
-        seconds = float(milliseconds) / 1000 if milliseconds else float(text)
+        return float(text)
     except ValueError:
-        try:
-            seconds = parsedate_to_datetime(text).timestamp() - time.time()
-        except ValueError:
-            return 0.0
-    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
+        return math.nan
+
+
+def _until(date: str) -> float:
+    try:
+        return parsedate_to_datetime(date).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return math.nan

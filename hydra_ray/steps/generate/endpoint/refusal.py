@@ -19,6 +19,8 @@ _CODES = ("code", "type", "status", "error_type", "error_code")
 # A body in which nobody says anything to people is shown whole up to so many characters: longer ones repeat requests.
 _SHOWN_WHOLE = 200
 _DEEPEST = 8
+# Codes of errors that are none.
+_WELL = frozenset({"0", "200", "ok", "success"})
 
 _KINDS = {401: "key", 402: "quota", 403: "key", 404: "setting", 405: "setting", 408: "timeout", 409: "busy"}
 _KINDS |= {410: "setting", 413: "refused", 415: "setting", 425: "busy", 429: "busy", 501: "setting"}
@@ -27,6 +29,7 @@ _FILTERED = re.compile(
     r"content.?(filter|polic|management|moderation|safety)|responsible.?ai.?polic|data.?inspection.?failed"
     r"|moderation.?(block|fail|reject|flag)|safety (system|setting|filter|polic)|(inappropriate|sensitive) content"
     r"|violat.{0,60}polic|(input|prompt|content|request|message|text|output|response)\b.{0,40}\bflagged"
+    r"|content exists risk|(input|output).{0,5}new_sensitive"
 )
 _QUOTA = re.compile(
     r"insufficient.?(quota|balance|credit|fund)|exceeded your current quota"
@@ -35,14 +38,23 @@ _QUOTA = re.compile(
 )
 # A limit that time heals.
 _PACE = re.compile(
-    r"rate.?limit|per.?(minute|min|second|sec)\b|too many requests|(retry|try again) (in|after)|retrydelay"
+    r"rate.?limit|per.?(minute|min|second|sec)\b|too many requests|(retry|try again) (in|after)|retrydelay|throttl"
+)
+# Said by servers that call it a bad request, or let a proxy call it a missing page.
+_OVERLOADED = re.compile(
+    r"overloaded|(server|service|model|engine|system)\b.{0,20}\b(is|are|too|currently) busy"
+    r"|(try|retry)( your request)?( again)? later"
+    r"|(temporarily|currently) (unavailable|out of capacity)|(over|at|out of|exceed\w*) capacity|high (demand|load)"
 )
 _TOO_LONG = re.compile(
     r"context.?(length|window|size)|max_model_len|maximum (input|prompt|sequence) length|string_above_max_length"
     r"|(prompt|input|messages?|conversation|content|text|tokens?)\b.{0,60}(too (large|many)|exceeds?|longer than)"
     r"|(request|body|payload|entity)\b.{0,30}too (long|large)|(?<!took )too long|too many (input |prompt )?tokens"
     r"|token limit|reduce (the|your) (length|prompt|input|message)|inputs?`? tokens ?\+|less than \d+ tokens"
+    r"|range of input length"
 )
+# In no words of a server that failed.
+_OVER_CONTEXT = re.compile(r"exceed.{0,40}context.?(length|size|window)|context.?(length|size|window).{0,20}exceed")
 # The answer was asked too long, not the prompt: a setting's fault.
 _ANSWER_TOO_LONG = re.compile(r"max_(completion_)?tokens.{0,80}(too (large|big)|at most|less than|exceeds?|between)")
 _OF_THE_PROMPT = re.compile(r"context|prompt|input")
@@ -52,6 +64,7 @@ _NO_MODEL = re.compile(
 )
 _KEY = re.compile(
     r"invalid.?api.?key|incorrect api key|authentication|unauthori[sz]ed|unauthenticated|permission_denied"
+    r"|api.?key\b.{0,20}(not valid|invalid|expired|missing|not found|incorrect|required)"
 )
 
 
@@ -86,10 +99,17 @@ class Refusal:
             if _QUOTA.search(said) and not (self.status == 429 and _PACE.search(said)):
                 return "quota"
             # A limit on tokens a minute is no prompt that is too long, nor is a server that took too long.
-            if self.status != 429 and self.status < 500 and _is_too_long(said):
+            if self.status != 429 and (_is_too_long(said) if self.status < 500 else _OVER_CONTEXT.search(said)):
                 return "refused"
+            # A key that is refused for now would else end the command, and a bad request be kept as an outcome.
+            if self.status in (400, 403, 404, 422) and _PACE.search(said):
+                return "busy"
+            if self.status in (400, 404, 422) and _OVERLOADED.search(said):
+                return "busy"
             if self.status != 429 and _NO_MODEL.search(said):
                 return "setting"
+        if 300 <= self.status < 400:
+            return "setting"
         if self.status in _KINDS:
             return _KINDS[self.status]
         if self.status in (0, 400, 500) and _KEY.search(said):
@@ -122,8 +142,29 @@ def refusal_within(body: Any) -> Refusal | None:
     # An `error` beside choices is how some say that there was none.
     if not isinstance(one, dict) or one.get("choices") or not any(_sayings(one)):
         return None
-    numbers = [int(code) for code in _found(one, _CODES) if str(code).isdecimal() and 400 <= int(code) < 600]
-    return read_refusal(numbers[0] if numbers else 0, json.dumps(one))
+    return _within(one)
+
+
+def refusal_beside(body: Any, answered: bool) -> Refusal | None:
+    """The refusal that stands beside choices: what came was cut off by it; None where there is none.
+
+    Args:
+        body: Of a reply with choices.
+        answered: Whether a choice has text. Words beside it may say that all went well; an object does not.
+    """
+    error = body.get("error") if isinstance(body, dict) else None
+    if not (isinstance(error, dict) or not answered) or not any(map(str.strip, _sayings({"error": error}))):
+        return None
+    if isinstance(error, dict) and not _WELL.isdisjoint(
+        str(code).lower() for code in _found(error, ("code", "status"))
+    ):
+        return None
+    return _within({"error": error})
+
+
+def _within(body: dict[str, Any]) -> Refusal:
+    numbers = [int(code) for code in _found(body, _CODES) if str(code).isdecimal() and 400 <= int(code) < 600]
+    return read_refusal(numbers[0] if numbers else 0, json.dumps(body))
 
 
 def plain(text: str) -> str:

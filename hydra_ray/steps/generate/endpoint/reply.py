@@ -9,6 +9,7 @@ from typing import Any
 
 from hydra_ray.records import Usage
 
+_ANY_CASE = re.IGNORECASE | re.DOTALL
 _TAG = r"think|thinking|thought|reasoning|seed:think"
 _OPENED = re.compile(rf"\s*(?:<({_TAG})\b[^<>]*>|\[(think)\]|◁(think)▷|<\|(begin_of_thought)\|>)", re.IGNORECASE)
 # Without an opening tag: chat templates that write it themselves leave the closing one to the LLM.
@@ -17,6 +18,15 @@ _CLOSED = re.compile(rf"</(?:{_TAG})\s*>|\[/think\]|◁/think▷", re.IGNORECASE
 _CHANNEL = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>\s*(?:analysis|commentary|final)\b")
 _FINAL = re.compile(r"<\|channel\|>\s*final\b.*?<\|message\|>(.*?)(?:<\|(?:end|return|start)\|>|\Z)", re.DOTALL)
 _BARE_CHANNEL = re.compile(r"\s*analysis.*?assistantfinal", re.DOTALL)
+# Reasons to finish by which an answer was broken off or taken away, in the words of those who have more than OpenAI's.
+_BROKEN_OFF = re.compile(
+    r"error|abort|cancel|time.?out|timed.?out|unavailable|overload|insufficient.?system.?resource", re.IGNORECASE
+)
+_TAKEN = re.compile(
+    r"content.?filter|safety|sensitive|prohibited|blocklist|recitation|spii|guardrail|moderation|refusal", re.IGNORECASE
+)
+# Above it is no count, and nothing that stores take.
+_MOST_TOKENS = 2**53
 _REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 UNFINISHED = (
@@ -74,17 +84,40 @@ def without_reasoning(text: str) -> str | None:
         return text[bare.end() :].strip()
     if (closed := _CLOSED.search(text)) and not _OPENED.search(text, 0, closed.start()):
         text = text[closed.end() :]
+    tag = ""
     while opened := _OPENED.match(text):
         tag = next(filter(None, opened.groups())).lower()
-        closing = re.compile(_closing(tag), re.IGNORECASE).search(text, opened.end())
-        if closing is None:
+        text = text[opened.end() :]
+        end = _end_of_reasoning(text, tag)
+        if end is None:
             return None
-        text = text[closing.end() :]
-    return text.strip()
+        text = text[end:]
+    # Who thought before the answer may go on to think within it.
+    return (re.sub(_opening(tag) + ".*?" + _closing(tag), "", text, flags=_ANY_CASE) if tag else text).strip()
+
+
+def _end_of_reasoning(text: str, tag: str) -> int | None:
+    """Where the answer begins in what follows an opening tag; None where nothing closes it."""
+    closing = re.compile(_closing(tag), _ANY_CASE)
+    # Some LLMs close what they opened by another name.
+    closed = closing.search(text) or _CLOSED.search(text)
+    # Reasoning may hold reasoning.
+    while closed and len(re.findall(_opening(tag), text[: closed.start()], _ANY_CASE)) > len(
+        closing.findall(text, 0, closed.start())
+    ):
+        further = closing.search(text, closed.end())
+        if further is None:
+            break
+        closed = further
+    return closed.end() if closed else None
+
+
+def _opening(tag: str) -> str:
+    return rf"(?:<{tag}\b[^<>]*>|\[{tag}\]|◁{tag}▷)"
 
 
 def _closing(tag: str) -> str:
-    return rf"</{tag}\s*>|\[/{tag}\]|◁/{tag}▷|<\|end_of_thought\|>"
+    return rf"(?:</{tag}\s*>|\[/{tag}\]|◁/{tag}▷|<\|end_of_thought\|>)"
 
 
 def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
@@ -95,8 +128,10 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
     content = message.get("content")
     said = "".join(_parts(content)) if isinstance(content, list) else content
     thought = any(message.get(name) for name in _REASONING) or (isinstance(content, list) and said != _all(content))
-    if finish == "content_filter":
-        return "", ("filtered", "the endpoint's content filter took the answer (finish_reason content_filter)"), thought
+    if _TAKEN.search(finish):
+        return "", ("filtered", f"the endpoint's content filter took the answer (finish_reason {finish})"), thought
+    if failed := _failed(choice, finish):
+        return "", ("server", f"the endpoint failed at this answer: {failed}"), thought
     if isinstance(said, str):
         # Half of a surrogate pair is valid in JSON, and nowhere that texts go from here.
         said = said.encode(errors="replace").decode()
@@ -104,23 +139,22 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
         thought = thought or answer is None or answer != said.strip()
         if answer:
             return answer, ("", ""), thought
-    elif said is not None or "content" not in message:
+    elif (said is not None or "content" not in message) and not message.get("refusal"):
         # A reply of another shape was hardly an LLM's.
-        error = choice.get("error") or message.get("refusal")
-        if not error:
-            return "", ("malformed", ""), thought
+        return "", ("malformed", ""), thought
     if refusal := message.get("refusal"):
         return "", ("filtered", f"the LLM declined: {refusal}"), thought
-    if finish == "error" or choice.get("error"):
-        return (
-            "",
-            ("server", f"the endpoint failed at this answer: {choice.get('error') or 'it does not say why'}"),
-            thought,
-        )
     if thought:
         ended = finish not in ("length", "max_tokens") and (answer is not None if isinstance(said, str) else True)
         return "", ("empty", "there was reasoning and no answer" if ended else UNFINISHED), thought
     return "", ("empty", "nothing was said within max_tokens" if finish in ("length", "max_tokens") else ""), thought
+
+
+def _failed(choice: dict[str, Any], finish: str) -> str:
+    """Why a choice was broken off; "" where it was not. Half an answer is none."""
+    if error := choice.get("error"):
+        return str(error)
+    return f"it does not say why (finish_reason {finish})" if _BROKEN_OFF.search(finish) else ""
 
 
 def _parts(content: list[Any]) -> Iterator[str]:
@@ -142,4 +176,4 @@ def _all(content: list[Any]) -> str | None:
 
 
 def _count(tokens: object) -> int:
-    return tokens if isinstance(tokens, int) and tokens > 0 else 0
+    return tokens if isinstance(tokens, int) and 0 < tokens < _MOST_TOKENS else 0

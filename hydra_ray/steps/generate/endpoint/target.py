@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from openai import AsyncOpenAI
 
-from hydra_ray.records import HydraError
+from hydra_ray.records import ChatRequest, HydraError
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 from hydra_ray.steps.generate.endpoint.health import Health
@@ -24,6 +24,8 @@ from hydra_ray.steps.generate.endpoint.reply import Reply
 log = logging.getLogger(__name__)
 
 NO_KEY = "no-key-set"
+# So many prompts in turn may each be refused for what is in them.
+_MOST_REFUSED_ALONE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Target:
         self._learnt = self._confirmed = self._kept or Dialect()
         self._answered = known.answered(self.place, self.model)
         self._unproven, self._one_at_a_time = False, asyncio.Lock()
+        # Prompts, since the last answer.
+        self._refused = set[int]()
 
     @property
     def dialect(self) -> Dialect:
@@ -123,6 +127,7 @@ class Target:
 
     def note_answer(self, spoken: Dialect, sent: Mapping[str, Any], reply: Reply) -> None:
         """Takes that a request was answered, in what form: what was learnt holds, and is kept."""
+        self._refused.clear()
         if not self.takes(sent):
             self._answered.add(frozenset(sent))
             self._known.put_answered(self.place, self.model, self._answered)
@@ -135,6 +140,15 @@ class Target:
         if self._confirmed != (self._kept or Dialect()) or (self._kept is None and "n" in sent):
             self._known.put(self.place, self.model, self._confirmed)
             self._kept = self._confirmed
+
+    def refuses_alone(self, request: ChatRequest, sent: Mapping[str, Any]) -> bool:
+        """Takes that a request was refused in words that nobody knows; whether that is the request's own fault.
+
+        Where others of the same form are answered it is; else hardly any will be. Nor will they where many prompts in
+        turn are refused: an endpoint may come to want another form.
+        """
+        self._refused.add(hash(request.messages))
+        return self.takes(sent) and len(self._refused) <= _MOST_REFUSED_ALONE
 
     def takes(self, sent: Mapping[str, Any]) -> bool:
         """Whether a request of this form was answered before."""

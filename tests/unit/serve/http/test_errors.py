@@ -1,5 +1,6 @@
 """Errors of every route: OpenAI's form, a status that says whose fault it is, and no cause that is not for clients."""
 
+import gzip
 import json
 import logging
 
@@ -80,6 +81,8 @@ def test_every_path_and_verb_fails_in_openais_form(app, verb, path, status, code
         (json.dumps(ASKED).encode(), {"Content-Type": "text/plain"}, "application/json"),
         (b"model=hydra", {"Content-Type": "application/x-www-form-urlencoded"}, "application/json"),
         (json.dumps(ASKED).encode(), {}, "application/json"),
+        (gzip.compress(json.dumps(ASKED).encode()), {**JSON, "Content-Encoding": "gzip"}, "Content-Encoding gzip"),
+        (json.dumps(ASKED).encode(), {**JSON, "Content-Encoding": "br"}, "Content-Encoding br"),
     ],
 )
 def test_what_is_no_json_object_is_refused(app, path, body, headers, told):
@@ -118,6 +121,9 @@ def test_a_body_that_is_too_large_is_refused_whether_its_length_was_said_or_not(
     assert app.client.post(CHAT, content=fits, headers=JSON).status_code == 200
     assert error_of(app.client.post(CHAT, content=fits + b" ", headers=JSON), 413)["code"] == "too_large"
 
+    said = {**JSON, "Content-Length": "9" * 5000}
+    assert error_of(app.client.post(CHAT, content=body, headers=said), 413)["code"] == "too_large"
+
     def chunks():
         for _ in range(100):
             yield b" " * 100
@@ -149,6 +155,16 @@ def test_a_store_that_is_down_is_told_and_logged(app, caplog, monkeypatch):
     assert error_of(reply, 503)["type"] == "upstream_error"
     assert "disk I/O error" in caplog.text
     assert "disk" not in reply.text
+
+
+def test_a_store_that_another_process_holds_is_told_and_logged(app, caplog, monkeypatch):
+    monkeypatch.setattr("hydra_ray.store.database.BUSY_S", 0.05)
+    database = app.ingress._store._database
+    with database.writing():
+        reply = app.client.delete("/v1/users/ann")
+    assert error_of(reply, 503)["type"] == "upstream_error"
+    assert "another process has been writing" in caplog.text
+    assert "users.db" not in reply.text
 
 
 def test_openais_client_knows_the_errors(app):

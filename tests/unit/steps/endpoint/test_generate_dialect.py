@@ -283,6 +283,27 @@ async def test_an_odd_refusal_of_one_request_is_its_own_where_others_like_it_are
         assert (caught.value.kind, caught.value.final) == ("setting", False)
 
 
+async def test_odd_refusals_of_many_prompts_in_turn_are_no_faults_of_theirs(endpoint):
+    is_odd = [False]
+    endpoint.replies = [
+        lambda body: (400, {"error": "No."}) if is_odd[0] else {"choices": [{"message": {"content": "fine"}}]}
+    ]
+
+    async def kind(generator, text):
+        with pytest.raises(GenerateError, match="HTTP 400: No") as caught:
+            await generator(ChatRequest((Message("user", text),)))
+        return caught.value.kind
+
+    async with asking(endpoint.url) as generator:
+        for _ in range(2):
+            is_odd[0] = False
+            await generator(ChatRequest(TURNS))
+            is_odd[0] = True
+            # One prompt may be refused as often as it has samples.
+            kinds = [await kind(generator, str(number // 2)) for number in range(18)]
+            assert kinds == ["refused"] * 16 + ["setting"] * 2
+
+
 @pytest.mark.parametrize("message", ["top_p is not supported", "Unrecognized request argument supplied: top_p"])
 async def test_a_parameter_that_was_set_and_is_refused_is_the_settings_fault(endpoint, message):
     endpoint.replies = [(400, {"error": {"message": message}})]

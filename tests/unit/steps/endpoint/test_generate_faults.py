@@ -1,6 +1,7 @@
 """Faults of endpoints and networks, against servers that misbehave over real sockets."""
 
 import asyncio
+import json
 import random
 import time
 from collections import Counter
@@ -65,6 +66,23 @@ async def test_an_llm_that_says_nothing_is_not_asked_again(start):
     server = await start(f.says(f.http(f.completion(" "))))
     error = await failure(start.ask(server))
     assert (error.kind, error.transient, len(server.asked)) == ("empty", False, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "content_type"), [(b"\xef\xbb\xbf", "application/json"), (b"", "text/plain; charset=iso-8859-1")]
+)
+async def test_json_is_utf_8_whatever_stands_before_it_or_in_the_header(start, before, content_type):
+    body = before + json.dumps(json.loads(f.completion("Grüße")), ensure_ascii=False).encode()
+    server = await start(f.says(f.http(body, content_type=content_type)))
+    assert (await start.ask(server)(request())).texts == ("Grüße",)
+
+
+async def test_an_endpoint_that_sends_on_for_ever_is_set_wrongly(start):
+    server = await start()
+    server.behave = lambda _: f.says(f.http(b"", 307, location=f"{server.url}/chat/completions"))
+    error = await failure(start.ask(server))
+    assert (error.kind, error.transient) == ("setting", False)
+    assert "check generator.base_url" in str(error)
 
 
 async def test_a_drip_of_bytes_ends_at_the_deadline(start):

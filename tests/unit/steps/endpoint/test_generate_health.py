@@ -20,6 +20,7 @@ from hydra_ray.steps.generate.endpoint.health import Health, retry_after
         ({"retry-after-ms": "nan"}, 0),
         ({"retry-after": "soon"}, 0),
         ({"retry-after-ms": "soon"}, 0),
+        ({"retry-after-ms": "soon", "retry-after": "9"}, 9),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
     ],
 )

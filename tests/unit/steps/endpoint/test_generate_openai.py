@@ -54,7 +54,26 @@ async def test_choices_that_are_empty_are_left_out(client, endpoint, offered, te
 @pytest.mark.parametrize("body", [completion(), completion(None, ""), {}, {"choices": None}])
 async def test_a_reply_without_any_text_is_an_error(client, endpoint, body):
     endpoint.replies = [body]
-    assert await refused(client()) == "tiny: the reply has no choices with text"
+    assert (await refused(client())).startswith("tiny: the reply has no choices with text")
+
+
+@pytest.mark.parametrize("body", ['"overloaded"', '["overloaded"]', '{"status": "overloaded"}'])
+async def test_what_a_reply_of_no_known_form_holds_is_shown(client, endpoint, body):
+    endpoint.replies = [body]
+    assert await refused(client()) == f"tiny: the reply has no choices with text: {body}"
+
+
+async def test_more_answers_than_were_asked_for_are_not_taken(client, endpoint):
+    endpoint.replies = [completion("one", "two", "three")]
+    assert (await client()(TWO)).texts == ("one", "two")
+
+
+@pytest.mark.parametrize("text", ["fine", ""])
+async def test_an_error_beside_choices_is_no_answer(client, endpoint, text):
+    endpoint.replies = [{**completion(text), "error": {"code": 503, "message": "overloaded"}}]
+    with pytest.raises(GenerateError, match="HTTP 503: overloaded") as caught:
+        await client()(REQUEST)
+    assert (caught.value.kind, caught.value.final) == ("server", False)
 
 
 async def test_a_reply_without_usage_counts_the_call(client, endpoint):

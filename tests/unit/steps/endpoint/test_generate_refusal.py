@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hydra_ray.records import ChatRequest, Message
 from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
-from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_within
+from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_beside, refusal_within
 
 TURNS = (Message("system", "Be brief."), Message("user", "Hello?"))
 ASKED = ChatRequest(TURNS, n=4, temperature=0.7, max_tokens=32, seed=5)
@@ -16,6 +16,7 @@ SENT = Dialect().body(ASKED, "m")
 GREEDY = Dialect().body(ChatRequest(TURNS, n=1, temperature=0.0), "m")
 CHAT = Dialect().body(ChatRequest((*TURNS, Message("user", "Again?"))), "m")
 LATE = Dialect().body(ChatRequest((*TURNS, Message("assistant", "Yes?"), Message("system", "Be kind."))), "m")
+TOLD_BY_DEVELOPER = Dialect().body(ChatRequest((Message("developer", "Be brief."), Message("user", "Hello?"))), "m")
 OTHER = {**SENT, "max_completion_tokens": 32}
 del OTHER["max_tokens"]
 
@@ -144,6 +145,19 @@ def test_any_text_becomes_one_line(text):
         (400, {"error": {"message": "I would rather not"}}, ""),
         (500, {"error": {"message": "it took too long"}}, "server"),
         (503, {"error": {"message": "content filter is down"}}, "server"),
+        (400, {"error": {"message": "Content Exists Risk"}}, "filtered"),
+        (400, {"error": {"message": "API key not valid. Please pass a valid API key."}}, "key"),
+        (400, {"code": "InvalidParameter", "message": "Range of input length should be [1, 30720]"}, "refused"),
+        (500, {"error": {"message": "the request exceeds the available context size."}}, "refused"),
+        # What passes is no outcome, whatever status it comes with.
+        (400, {"error": {"message": "Rate limit exceeded"}}, "busy"),
+        (400, {"__type": "ThrottlingException", "message": "Too many requests, please wait."}, "busy"),
+        (403, {"error": {"message": "no", "code": "rateLimitExceeded"}}, "busy"),
+        (400, {"error": {"message": "The model is currently overloaded. You can retry your request."}}, "busy"),
+        (422, {"error": "Server is busy, please try again later"}, "busy"),
+        (404, "<html><title>503 Service Temporarily Unavailable</title></html>", "busy"),
+        (404, {"error": {"message": "Model m is not available right now, try again later"}}, "busy"),
+        (302, "", "setting"),
         (408, "", "timeout"),
     ],
 )
@@ -171,6 +185,29 @@ def test_an_error_may_come_as_a_success(body, status, kind):
 )
 def test_what_is_no_error_is_none(body):
     assert refusal_within(body) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "answered", "kind"),
+    [
+        ({"code": 503, "message": "overloaded"}, False, "server"),
+        ({"code": 503, "message": "overloaded"}, True, "server"),
+        ({"message": "overloaded"}, True, "server"),
+        ({"message": "no", "code": "content_filter"}, True, "filtered"),
+        ("overloaded", False, "server"),
+        ("none", True, None),
+        ("", False, None),
+        (None, False, None),
+        ({}, False, None),
+        ({"message": ""}, True, None),
+        ({"code": 0, "message": "success"}, True, None),
+        ({"code": "OK", "message": "fine"}, False, None),
+        (5, True, None),
+    ],
+)
+def test_an_error_may_come_beside_choices(error, answered, kind):
+    refusal = refusal_beside({"choices": [{}], "error": error}, answered)
+    assert (refusal.kind if refusal else None) == kind
 
 
 def said(message, **more):
@@ -213,8 +250,10 @@ def said(message, **more):
         ("Unsupported value: 'messages[0].role' does not support 'system' with this model.", {"system": "user"}),
         ('messages: Unexpected role "system".', {"system": "user"}),
         ("Conversation roles must alternate user/assistant/user/assistant/...", {"system": "user"}),
+        ("Developer instruction is not enabled for this model", {"system": "user"}),
         # What it would take is not what it refuses.
         ("Unknown parameter: top_p. Supported parameters are: model, messages, n, seed, temperature", {}),
+        ("unknown field `seed`, expected one of `model`, `messages`, `n`, `max_tokens`", {"seed": False}),
         ("'temperature' must be between 0 and 0.5", {}),
         ("temperature: Input should be less than or equal to 0.5", {}),
         ("'max_tokens' must be at most 16", {}),
@@ -249,6 +288,16 @@ def test_each_wording_teaches_what_it_says(message, learnt):
         (Refusal(422, "Input should be 'user' or 'assistant'", "", ("messages.0.role",)), SENT, {"system": "user"}),
         (Refusal(400, "'temperature' must be strictly positive"), GREEDY, {"temperature": "positive"}),
         (Refusal(400, "temperature must be in (0, 1]"), GREEDY, {"temperature": "positive"}),
+        (
+            Refusal(400, "Invalid 'temperature': below minimum. Expected a value >= 0.01, but got 0."),
+            GREEDY,
+            {"temperature": "positive"},
+        ),
+        (
+            Refusal(400, "'developer' is not one of ['system', 'user'] - 'messages.0.role'"),
+            TOLD_BY_DEVELOPER,
+            {"developer": False},
+        ),
         (Refusal(400, "Conversation roles must alternate"), CHAT, {"alternate": True}),
         (Refusal(400, 'roles must alternate, found multiple "user" roles in a row'), CHAT, {"alternate": True}),
         (Refusal(400, "System message must be at the beginning."), LATE, {"system": "first"}),

@@ -20,6 +20,11 @@ CHANNELS = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>
         ("<reasoning>hm</reasoning>fine", "fine"),
         ("<think></think>fine", "fine"),
         ("<think>a</think><think>b</think>fine", "fine"),
+        ("<think>a</think>fine <think>b</think>and well", "fine and well"),
+        ("<think>a <think>b</think> c</think>fine", "fine"),
+        ("<think>what is <think>?</think>fine", "fine"),
+        ("<think>a</thinking>fine", "fine"),
+        ('<think about="it">a</think>fine', "fine"),
         ("[THINK]hm[/THINK]fine", "fine"),
         ("◁think▷hm◁/think▷fine", "fine"),
         ("<|begin_of_thought|>hm<|end_of_thought|>fine", "fine"),
@@ -86,6 +91,14 @@ def test_the_answer_is_found_whatever_the_form(one, texts):
         (choice([THOUGHT]), "empty", "there was reasoning and no answer"),
         (choice(None, refusal="I will not."), "filtered", "the LLM declined: I will not."),
         (choice("so far", "content_filter"), "filtered", "content filter"),
+        (choice("so far", "SAFETY"), "filtered", "SAFETY"),
+        (choice("", "sensitive"), "filtered", "sensitive"),
+        # Half an answer is none.
+        (choice("so far", "error"), "server", "failed"),
+        (choice("so far", "abort"), "server", "abort"),
+        (choice("so far", "insufficient_system_resource"), "server", "insufficient_system_resource"),
+        (choice("", "network_error"), "server", "network_error"),
+        ({**choice("so far"), "error": {"code": 502, "message": "gone"}}, "server", "gone"),
         ({"message": {"role": "assistant"}, "finish_reason": "error", "error": {"message": "x"}}, "server", "failed"),
         ({"message": None}, "malformed", ""),
         ({}, "malformed", ""),
@@ -98,6 +111,23 @@ def test_why_there_is_no_answer(one, kind, why):
     assert reply.lost[0][0] == kind
     assert why in reply.lost[0][1]
     assert bool(why) == bool(reply.lost[0][1])
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ({"prompt_tokens": 9, "completion_tokens": 3}, (9, 3)),
+        ({"prompt_tokens": "many", "completion_tokens": -3}, (0, 0)),
+        ({"prompt_tokens": 10**30, "completion_tokens": None}, (0, 0)),
+        ([9], (0, 0)),
+        ("9", (0, 0)),
+        (None, (0, 0)),
+    ],
+)
+def test_tokens_are_counted_where_they_are_told(told, counted):
+    reply = read_reply({"choices": [choice("fine")], "usage": told})
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == counted
+    assert reply.told_usage == any(counted)
 
 
 @given(

@@ -43,6 +43,15 @@ async def test_a_filter_refuses_one_sample_of_those_asked_one_by_one(endpoint):
     assert caught.value.kind == "filtered"
 
 
+async def test_a_filter_refuses_what_is_asked_after_too_few_samples_came(endpoint):
+    few = {"choices": [{"message": {"content": f"text {i}"}} for i in range(3)]}
+    endpoint.replies = [lambda body: few if body.get("n", 1) > 1 else FILTERED]
+    async with asking(endpoint.url) as generator:
+        for _ in range(2):
+            answer = await generator(ASKED)
+            assert (answer.texts, answer.usage.calls) == (("text 0", "text 1", "text 2"), 2)
+
+
 async def test_samples_that_were_paid_for_are_not_asked_again_when_another_fails(endpoint):
     failing = {7: DOWN}
     endpoint.replies = [by_seed(failing)]
