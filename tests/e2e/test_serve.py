@@ -8,6 +8,7 @@ import httpx
 import openai
 import pytest
 from openai import OpenAI
+from running import free_port
 
 from hydra_ray.data.simulated import simulate
 from hydra_ray.demo import ask, find_contrast
@@ -21,13 +22,11 @@ from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.users import UserStore
 
-PORT = 18431
-
 
 @pytest.fixture(scope="module")
 def url(demo_results, demo_settings: Settings) -> Iterator[str]:
     """The demo's model, served."""
-    with serving(demo_settings, "127.0.0.1", PORT) as url:
+    with serving(demo_settings, "127.0.0.1", free_port()) as url:
         yield url
 
 

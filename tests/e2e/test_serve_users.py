@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from openai import OpenAI
+from running import free_port
 from torch.testing import assert_close
 
 from hydra_ray.data.simulated import labels_in, simulate
@@ -19,7 +20,6 @@ from hydra_ray.serve.local import serving
 from hydra_ray.settings import HeadSettings, Settings
 from hydra_ray.store.users import UserStore
 
-PORT = 18432
 # What breaks naive paths: a slash, a sub-path, an escape, other scripts.
 STRANGE = "équipe/history/王 100%2F?#"
 
@@ -34,7 +34,7 @@ def settings(demo_settings: Settings) -> Settings:
 @pytest.fixture(scope="module")
 def url(demo_results, settings: Settings) -> Iterator[str]:
     """The demo's model, served."""
-    with serving(settings, "127.0.0.1", PORT) as url:
+    with serving(settings, "127.0.0.1", free_port()) as url:
         yield url
 
 
