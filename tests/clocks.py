@@ -35,6 +35,16 @@ class Clock:
         self.now = max(self.now, wakes_at)
 
 
+class TickingClock(Clock):
+    """A second passes with each look at it."""
+
+    def time(self) -> float:
+        self.now += 1
+        return self.now
+
+    monotonic = perf_counter = time
+
+
 class _SkippingSelector(selectors.DefaultSelector):
     """Where a loop would wait for its next timer, counts the wait and returns at once."""
 
