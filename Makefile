@@ -12,13 +12,27 @@ export RAY_USAGE_STATS_ENABLED := 0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check bench-heads install lock format clean
+.PHONY: demo test test-unit test-system test-fast check bench-heads install lock format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
 
+# Both halves at once, one to a core: that of Ray waits for processes to start half of the time. What each says is
+# shown when it ends.
 test: install
-	$(BIN)/python -m pytest
+	$(MAKE) --jobs 2 --output-sync=target --keep-going test-unit test-system
+
+# Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings.
+test-unit: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit
+
+# One Ray cluster for all of it.
+test-system: install
+	$(BIN)/python -m pytest tests/ray tests/e2e
+
+# What needs neither Ray nor torch, before every commit.
+test-fast: install
+	$(BIN)/python -m pytest --fast -rfE tests/unit
 
 check: install
 	$(BIN)/ruff format --check .

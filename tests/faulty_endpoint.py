@@ -15,7 +15,7 @@ class Asked:
     """One request as it came.
 
     Attributes:
-        at: `time.monotonic()` when its last byte was there.
+        at: What the endpoint's clock showed when its last byte was there.
         key: The bearer token.
         body: The JSON of the request.
     """
@@ -37,6 +37,10 @@ Behaviour = Callable[["FaultyEndpoint", Asked, asyncio.StreamWriter], Awaitable[
 class FaultyEndpoint:
     """Behaves as `behave` says of each request; `async with` starts and stops it.
 
+    Args:
+        behaviours: Towards the first request, the second and so on; the last towards all further ones.
+        clock: Gives the time of a request.
+
     Attributes:
         asked: All requests, in the order they came.
         served: Good replies that went out whole.
@@ -44,8 +48,9 @@ class FaultyEndpoint:
         most_in_flight: The most there ever were.
     """
 
-    def __init__(self, *behaviours: Behaviour) -> None:
+    def __init__(self, *behaviours: Behaviour, clock: Callable[[], float] = time.monotonic) -> None:
         self.asked: list[Asked] = []
+        self._clock = clock
         self.served = self.in_flight = self.most_in_flight = 0
         self.behave: Callable[[Asked], Behaviour] = lambda _: behaviours[min(len(self.asked), len(behaviours)) - 1]
         self._writers: set[asyncio.StreamWriter] = set()
@@ -74,7 +79,7 @@ class FaultyEndpoint:
             headers = dict(line.lower().split(": ", 1) for line in head[1:] if line)
             key = next(line.split()[-1] for line in head if line.lower().startswith("authorization:"))
             body = json.loads(await reader.readexactly(int(headers["content-length"])))
-            self.asked.append(Asked(time.monotonic(), key, body))
+            self.asked.append(Asked(self._clock(), key, body))
             await self.behave(self.asked[-1])(self, self.asked[-1], writer)
             await writer.drain()
         except (ConnectionError, asyncio.IncompleteReadError):

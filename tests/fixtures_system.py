@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
 
-from hydra_ray.demo import demo_settings as load_demo_settings
-from hydra_ray.evaluate.outcome import TaskOutcome
-from hydra_ray.evaluate.run import evaluate
-from hydra_ray.learn.cluster import cluster
-from hydra_ray.learn.fit import fit_users
-from hydra_ray.learn.run import collect_feedback, train_base
 from hydra_ray.settings import RaySettings, Settings
+
+if TYPE_CHECKING:
+    from hydra_ray.evaluate.outcome import TaskOutcome
 
 
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """The one Ray cluster of all tests: two at once do not fit on two cores."""
+    from hydra_ray.learn.cluster import cluster
+
     with cluster(RaySettings(num_cpus=6)):
         logging.getLogger("ray").setLevel(logging.ERROR)
         yield
@@ -28,12 +28,18 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """The demo as users get it."""
+    from hydra_ray.demo import demo_settings as load_demo_settings
+
     return load_demo_settings(tmp_path_factory.mktemp("demo"))
 
 
 @pytest.fixture(scope="session")
 def demo_results(ray_cluster: None, demo_settings: Settings) -> TaskOutcome:
     """The demo's collect, train, fit and evaluate, once for all tests."""
+    from hydra_ray.evaluate.run import evaluate
+    from hydra_ray.learn.fit import fit_users
+    from hydra_ray.learn.run import collect_feedback, train_base
+
     quiet = Console(quiet=True)
     collect_feedback(demo_settings, quiet)
     train_base(demo_settings, quiet)

@@ -1,6 +1,7 @@
-"""Servers of tests, in threads of this process."""
+"""Servers of tests: in threads of this process, or on a port that nobody else has."""
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from socketserver import BaseServer
@@ -20,3 +21,9 @@ def running(server: AnyServer) -> Iterator[AnyServer]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def free_port() -> int:
+    """A port of this machine that is free now, for servers that must be told theirs."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return listening.getsockname()[1]

@@ -14,14 +14,10 @@ from threading import Lock
 from typing import Any
 
 import regex
-from bm25s.stopwords import STOPWORDS_CHINESE, STOPWORDS_EN
 
 from hydra_ray.text.normal import normalised, without_marks
 from hydra_ray.text.words import Piece, graphemes, pieces, signed_words, words
 
-_STOP_WORDS = frozenset(STOPWORDS_EN)
-# Chinese characters that mean little alone: particles, pronouns. In a pair they count.
-_STOP_CHARACTERS = frozenset(word for word in STOPWORDS_CHINESE if len(word) == 1)
 _HAN = regex.compile(r"\p{Script=Han}")
 _STEMMING = Lock()
 
@@ -34,7 +30,8 @@ def search_words(text: str, stemmer: str | None = None) -> list[str]:
         stemmer: Language whose endings are cut off, a name of `snowballstemmer`; None leaves words as they are.
     """
     if text.isascii():
-        plain = (word for word in words(text) if len(word) > 1 and word not in _STOP_WORDS)
+        stop_words = _stop_words()
+        plain = (word for word in words(text) if len(word) > 1 and word not in stop_words)
         found = [_stem(stemmer, word) for word in plain] if stemmer else list(plain)
     else:
         found = [word for piece in pieces(normalised(text)) for word in _words_of(piece, stemmer)]
@@ -51,7 +48,23 @@ def stemmers() -> tuple[str, ...]:
 
 
 def _tells(word: str) -> bool:
-    return word not in _STOP_WORDS and word not in _STOP_CHARACTERS
+    return word not in _stop_words() and word not in _stop_characters()
+
+
+# bm25s loads a compiler, which most processes that know of a search have no use for: imported with the first one.
+@cache
+def _stop_words() -> frozenset[str]:
+    from bm25s.stopwords import STOPWORDS_EN
+
+    return frozenset(STOPWORDS_EN)
+
+
+@cache
+def _stop_characters() -> frozenset[str]:
+    """Chinese characters that mean little alone: particles, pronouns. In a pair they count."""
+    from bm25s.stopwords import STOPWORDS_CHINESE
+
+    return frozenset(word for word in STOPWORDS_CHINESE if len(word) == 1)
 
 
 def _words_of(piece: Piece, stemmer: str | None) -> Iterator[str]:

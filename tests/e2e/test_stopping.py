@@ -11,6 +11,7 @@ import uuid
 from pathlib import Path
 
 import pytest
+from killing import PATIENCE_S
 from openai_endpoint import completion, serving
 
 TAG = "HYDRA_RAY_TEST_TAG"
@@ -69,7 +70,7 @@ def running(tag: str) -> list[str]:
     return found
 
 
-def left_behind(tag: str, patience_s: float = 10) -> list[str]:
+def left_behind(tag: str, patience_s: float = 60) -> list[str]:
     until = time.monotonic() + patience_s
     while (found := running(tag)) and time.monotonic() < until:
         time.sleep(0.1)
@@ -87,10 +88,10 @@ def test_ctrl_c_ends_a_collection_in_one_line_and_leaves_no_process_behind(setti
 
         server.replies = [slowly]
         command = start(settings(server.url), tag)
-        assert asked.wait(120), "it asked nothing"
+        assert asked.wait(PATIENCE_S), "it asked nothing"
         assert len(running(tag)) > 3, "Ray's processes are among those that are looked for"
         command.send_signal(signal.SIGINT)
-        _, said = command.communicate(timeout=60)
+        _, said = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 130, said
     assert said.strip().splitlines() == ["Stopped. The same command goes on where it was."]
     assert left_behind(tag) == []
@@ -101,7 +102,7 @@ def test_a_collection_that_stops_by_itself_says_why_in_one_line(settings):
     with serving() as server:
         server.replies = [(503, {"error": {"message": "out of order"}})]
         command = start(settings(server.url), tag)
-        _, said = command.communicate(timeout=180)
+        _, said = command.communicate(timeout=PATIENCE_S)
     assert command.returncode == 3, said
     *logged, last = said.strip().splitlines()
     assert last.startswith("error: stopped early: the LLM answered none of the first")

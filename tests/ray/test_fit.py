@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import ray
-from killing import kill_when
+from killing import PATIENCE_S, kill_when
 from rich.console import Console
 from torch.testing import assert_close
 
@@ -159,7 +159,7 @@ def test_a_killed_fit_goes_on_where_it_was(tree, tmp_path):
     before = stamps(settings)
     assert 3 <= len(before) < USERS
 
-    last = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    last = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert last.returncode == 0, last.stderr
     after = stamps(settings)
     assert len(after) == USERS

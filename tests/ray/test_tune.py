@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import ray
 import yaml
-from killing import kill_when
+from killing import PATIENCE_S, kill_when
 from rich.console import Console
 
 from hydra_ray.learn.fit import fit_users
@@ -102,7 +102,7 @@ def test_a_killed_search_goes_on_where_it_was(tree, tmp_path):
     before = saved_trials(tmp_path)
     assert 4 <= len(before) < 12
 
-    last = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    last = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
     assert last.returncode == 0, last.stderr
     (result,) = load_tuned(tuned_file(tmp_path / "model", VERSION))[ADAPTER].results.values()
     assert len(result.trials) == 12

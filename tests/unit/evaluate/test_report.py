@@ -210,7 +210,7 @@ def test_a_gain_that_is_rounding_is_no_loss():
     ],
 )
 def test_the_headline_is_as_good_as_it_is(relative, words):
-    assert words in Page(render(Outcome((made_task(),), Headline(relative, None)))).words
+    assert words in Page(render(Outcome((bare_task(),), Headline(relative, None)))).words
 
 
 def test_figures_are_there_with_words_for_who_cannot_see_them(page, outcome):
@@ -263,7 +263,7 @@ def test_names_from_strangers_do_not_become_markup():
         missing={evil: 2},
         headline=replace(task.headline, chosen={evil: 5}),
     )
-    page = Page(render(made_outcome(task, made_task())))
+    page = Page(render(made_outcome(task, bare_task())))
 
     assert not [tag for tag, about in page.elements if tag in ("script", "img") or "onerror" in about]
     assert page.words.count(evil) >= 6
@@ -286,14 +286,14 @@ def test_an_outcome_of_nothing_is_a_page_too():
 def test_no_gap_is_no_share():
     task = made_task()
     task = replace(task, headline=replace(task.headline, oracle_gap=None))
-    page = Page(render(Outcome((task, task), Headline(Interval(0.1, 0.0, 0.2, 5), None))))
+    page = Page(render(Outcome((task, bare_task()), Headline(Interval(0.1, 0.0, 0.2, 5), None))))
 
     assert "there was nothing to choose" in page.words
     assert "no gap" in page.table("task")["LaMP_2M"]
 
 
-def test_the_page_is_written_as_a_whole_or_not_at_all(tmp_path, outcome, monkeypatch):
-    path = write_report(tmp_path / "new", outcome)
+def test_the_page_is_written_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = write_report(tmp_path / "new", Outcome((bare_task(),), None))
     whole = path.read_text(encoding="utf-8")
     assert [one.name for one in path.parent.iterdir()] == ["report.html"]
 

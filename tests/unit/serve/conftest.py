@@ -1,9 +1,7 @@
 """An app for tests of what is served."""
 
 import pytest
-from made_app import Served
 
-from hydra_ray.models.base import Base
 from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 
@@ -11,6 +9,8 @@ from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 @pytest.fixture(scope="session")
 def bases(scorer, tmp_path_factory):
     """Folders of models by task."""
+    from hydra_ray.models.base import Base
+
     made = {task.name: tmp_path_factory.mktemp("model") for task in (TEXT_TASK, CHAT_TASK)}
     for task in (TEXT_TASK, CHAT_TASK):
         Base("v1", task, scorer(seed=1), scorer(seed=2)).save(made[task.name] / "base")
@@ -20,6 +20,7 @@ def bases(scorer, tmp_path_factory):
 @pytest.fixture(scope="session")
 def served(bases):
     """Makes apps from settings of `serve`."""
+    from made_app import Served
 
     def make(task=TEXT_TASK, **serve):
         return Served(parse_settings({"model": {"dir": str(bases[task.name])}, "tenant": "acme", "serve": serve}))

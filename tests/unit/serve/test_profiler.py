@@ -115,7 +115,13 @@ async def test_who_cannot_wait_goes_without_and_the_next_request_has_it(tag_task
 
 
 async def test_after_a_failure_the_llm_is_left_alone_for_a_while(tag_task, settings, store, monkeypatch):
-    monkeypatch.setattr(hosted, "_RETRY_S", 0.2)
+    loop, later = asyncio.get_running_loop(), []
+    call_later = loop.call_later
+
+    def note(delay, *told):
+        return later.append(told) if delay == hosted._RETRY_S else call_later(delay, *told)
+
+    monkeypatch.setattr(loop, "call_later", note)
     handle = Handle()
     handle.error = GenerateError("busy", "busy", transient=True)
     profiler = make(tag_task, settings, handle)
@@ -124,7 +130,8 @@ async def test_after_a_failure_the_llm_is_left_alone_for_a_while(tag_task, setti
             await profiler(ask(), "pag")
     assert len(handle.asked) == 1
     handle.error = None
-    await asyncio.sleep(0.3)
+    ((forget, *what),) = later
+    forget(*what)
     assert (await profiler(ask(), "pag")).text == "profile 2"
 
 

@@ -1,12 +1,17 @@
 """Endpoints that tests of generators ask: a well-mannered one, and any number of faulty ones."""
 
+import asyncio
 from contextlib import AsyncExitStack
+from types import SimpleNamespace
 
 import pytest
 from asking import KEY
+from clocks import Clock
 from faulty_endpoint import FaultyEndpoint
 from openai_endpoint import serving
 
+from hydra_ray.steps.generate.endpoint import client as client_module
+from hydra_ray.steps.generate.endpoint import health as health_module
 from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
 from hydra_ray.steps.generate.splitting import SplittingGenerator
 
@@ -36,14 +41,23 @@ async def client(endpoint, monkeypatch):
 
 
 @pytest.fixture
-async def start(monkeypatch):
+def clock(monkeypatch):
+    """The time of endpoints' health: what an endpoint asks to wait passes at once. Deadlines go by the real clock."""
+    clock = Clock()
+    monkeypatch.setattr(health_module, "time", clock)
+    monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+    return clock
+
+
+@pytest.fixture
+async def start(monkeypatch, clock):
     """Starts servers and makes generators that ask them, in the order of the servers."""
-    # Waits that the generator chooses itself are short; those that a server asks for stay.
-    monkeypatch.setattr("hydra_ray.steps.generate.endpoint.client.FIRST_WAIT_S", 0.02)
+    # Waits that the generator chooses itself are real and short.
+    monkeypatch.setattr(client_module, "FIRST_WAIT_S", 0.02)
     async with AsyncExitStack() as stack:
 
         async def start(*behaviours):
-            return await stack.enter_async_context(FaultyEndpoint(*behaviours))
+            return await stack.enter_async_context(FaultyEndpoint(*behaviours, clock=clock.monotonic))
 
         def ask(*servers, keys=(), **options):
             keys = [*keys, *["HYDRA_TEST_NO_KEY"] * len(servers)]

@@ -1,22 +1,30 @@
 import asyncio
 
 import pytest
+from clocks import Clock
 
 from hydra_ray.records import ChatRequest, Generation, Message, Usage
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError
+from hydra_ray.steps.generate import BudgetSpentError, GenerateError, metered
 from hydra_ray.steps.generate.metered import MeteredGenerator
 
 REQUEST = ChatRequest((Message("user", "Which tag?"),))
 
 
-class Ending:
-    """Ends every request as it is told, after some time."""
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(metered, "time", clock)
+    return clock
 
-    def __init__(self, end, seconds=0.0):
-        self.end, self.seconds, self.closed = end, seconds, False
+
+class Ending:
+    """Ends every request as it is told, after what the sleep waits for."""
+
+    def __init__(self, end, sleep=lambda: asyncio.sleep(0)):
+        self.end, self.sleep, self.closed = end, sleep, False
 
     async def __call__(self, request):
-        await asyncio.sleep(self.seconds)
+        await self.sleep()
         if isinstance(self.end, BaseException):
             raise self.end
         return self.end
@@ -25,12 +33,12 @@ class Ending:
         self.closed = True
 
 
-async def test_an_answer_is_told_once_with_what_it_cost():
+async def test_an_answer_is_told_once_with_what_it_cost(clock):
     told, answer = [], Generation(("fine",), Usage(1, 7, 3))
-    assert await MeteredGenerator(Ending(answer, seconds=0.05), told.append)(REQUEST) is answer
+    assert await MeteredGenerator(Ending(answer, lambda: clock.sleep(7)), told.append)(REQUEST) is answer
     (outcome,) = told
     assert (outcome.usage, outcome.error) == (Usage(1, 7, 3), None)
-    assert outcome.seconds >= 0.04
+    assert outcome.seconds == 7
 
 
 @pytest.mark.parametrize(
@@ -41,14 +49,14 @@ async def test_an_answer_is_told_once_with_what_it_cost():
         (RuntimeError("a bug"), "other"),
     ],
 )
-async def test_a_failure_is_told_once_by_its_kind_and_raised(error, kind):
+async def test_a_failure_is_told_once_by_its_kind_and_raised(clock, error, kind):
     told = []
     with pytest.raises(type(error)) as caught:
-        await MeteredGenerator(Ending(error, seconds=0.05), told.append)(REQUEST)
+        await MeteredGenerator(Ending(error, lambda: clock.sleep(7)), told.append)(REQUEST)
     assert caught.value is error
     (outcome,) = told
     assert (outcome.usage, outcome.error) == (Usage(), kind)
-    assert outcome.seconds >= 0.04
+    assert outcome.seconds == 7
 
 
 async def test_a_request_beyond_the_budget_is_not_told():
@@ -60,7 +68,7 @@ async def test_a_request_beyond_the_budget_is_not_told():
 
 async def test_a_cancelled_request_is_not_told():
     told = []
-    task = asyncio.create_task(MeteredGenerator(Ending(None, seconds=60), told.append)(REQUEST))
+    task = asyncio.create_task(MeteredGenerator(Ending(None, asyncio.Event().wait), told.append)(REQUEST))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

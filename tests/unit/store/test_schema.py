@@ -183,23 +183,23 @@ def test_an_upgrade_is_said_and_a_second_opening_is_none(old_url, caplog):
     assert not caplog.text
 
 
-OPENED = """
+OPENED_IN_TURN = """
 import sys
 from hydra_ray.store.users import UserStore
-UserStore({url!r}).close()
-print("alembic" in sys.modules)
+for url in sys.argv[1:]:
+    UserStore(url).close()
+    print("alembic" in sys.modules)
 """
 
 
 def test_opening_takes_alembic_only_where_tables_change(old_url, tmp_path):
-    def opened(url):
-        done = subprocess.run(
-            [sys.executable, "-c", OPENED.format(url=url)], capture_output=True, text=True, check=True
-        )
-        return done.stdout.strip()
+    def opened(*urls):
+        command = [sys.executable, "-c", OPENED_IN_TURN, *urls]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
     fresh = f"sqlite:///{tmp_path / 'fresh.db'}"
-    assert [opened(fresh), opened(fresh), opened(old_url), opened(old_url)] == ["False", "False", "True", "False"]
+    assert opened(fresh, fresh, old_url) == ["False", "False", "True"]
+    assert opened(old_url) == ["False"]
 
 
 def open_at_once(url, number):
@@ -232,8 +232,19 @@ def test_an_old_database_may_be_opened_by_many_at_once(old_url):
     store.close()
 
 
+# As `UserStore` does it, without the heads that make its import long.
+BROUGHT_UP_TO_DATE = """
+import sys
+from hydra_ray.store.database import Database
+from hydra_ray.store.schema import bring_up_to_date
+database = Database(sys.argv[1])
+bring_up_to_date(database)
+database.close()
+"""
+
+
 def test_processes_open_an_old_database_at_once(old_url):
-    command = [sys.executable, "-c", OPENED.format(url=old_url)]
+    command = [sys.executable, "-c", BROUGHT_UP_TO_DATE, old_url]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     told = [one.communicate() for one in running]
     assert [one.returncode for one in running] == [0] * 3, told

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import bm25s
@@ -61,3 +63,9 @@ def test_a_stemmer_may_be_asked_in_several_threads():
 
 def test_stemmers_are_known_by_name():
     assert {"english", "german", "russian", "arabic", "hindi"} <= set(stemmers())
+
+
+def test_who_reads_settings_loads_nothing_to_search_with():
+    """Each process that Ray starts reads them, and most search nothing."""
+    code = "import sys; import hydra_ray.settings; sys.exit(bool({'bm25s', 'numba', 'scipy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

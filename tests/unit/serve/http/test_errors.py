@@ -200,7 +200,7 @@ bodies = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 @given(body=bodies | values)
 def test_whatever_json_is_sent_there_is_an_answer_or_an_error_in_openais_form(app, body):
     reply = app.client.post(CHAT, content=json.dumps(body), headers=JSON)
@@ -214,7 +214,7 @@ told = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
 @given(body=told | values)
 def test_whatever_feedback_is_sent_it_is_kept_or_an_error_in_openais_form(app, body):
     reply = app.client.post("/v1/users/ann/feedback", content=json.dumps(body), headers=JSON)
@@ -230,7 +230,7 @@ def test_feedback_that_is_null_was_not_given(app, nulls):
     assert app.adapter.learn.asked[-1][0] == UserKey("acme", "ann")
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(body=st.binary(max_size=60), kind=st.sampled_from(["application/json", "text/plain", ""]))
 def test_whatever_bytes_are_sent_there_is_an_error_in_openais_form(app, body, kind):
     error_of(app.client.post(CHAT, content=body, headers={"Content-Type": kind}), 400)

@@ -81,7 +81,7 @@ HARMLESS = ["think", "parts", "nousage", "reasoning", "zh", "e200"]
 FORMS = ["edetail", "estring", "eobject", "enested", "egoogle", "eraw"]
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     quirks=st.lists(st.sampled_from([*REPHRASED, *HARMLESS]), unique=True),
     form=st.sampled_from([None, *FORMS]),

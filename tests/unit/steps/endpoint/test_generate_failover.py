@@ -1,42 +1,34 @@
 """Endpoints and keys that stand in for each other."""
 
 import asyncio
-import time
-from types import SimpleNamespace
 
 import faulty_endpoint as f
 import pytest
 from asking import failure, request
 
-from hydra_ray.steps.generate.endpoint import health as health_module
 from hydra_ray.steps.generate.endpoint.client import Endpoint, OpenAIGenerator
+from hydra_ray.steps.generate.endpoint.health import COOL_DOWN_S
 
 
-def pass_time(monkeypatch, seconds):
-    """Only endpoints' health feels it; the event loop's clock goes on as it was."""
-    later = SimpleNamespace(monotonic=lambda: time.monotonic() + seconds, time=time.time)
-    monkeypatch.setattr(health_module, "time", later)
-
-
-async def test_another_endpoint_stands_in_at_once_and_for_a_while(start, monkeypatch):
+async def test_another_endpoint_stands_in_at_once_and_for_a_while(start, clock):
     ill, well = await start(f.fails(500)), await start(f.good)
     generator = start.ask(ill, well, retries=0)
     for i in range(3):
         assert (await generator(request(str(i)))).texts == (f"echo {i}",)
     assert (len(ill.asked), len(well.asked)) == (1, 3)
     # After its rest the first is asked again, and stays in use when it is well.
-    pass_time(monkeypatch, health_module.COOL_DOWN_S + 1)
+    clock.now += COOL_DOWN_S + 1
     ill.behave = lambda _: f.good
     for i in range(2):
         assert (await generator(request(str(i)))).texts == (f"echo {i}",)
     assert (len(ill.asked), len(well.asked)) == (3, 3)
 
 
-async def test_after_its_rest_an_endpoint_is_tried_by_one_request_alone(start, monkeypatch):
+async def test_after_its_rest_an_endpoint_is_tried_by_one_request_alone(start, clock):
     ill, well = await start(f.fails(500)), await start(f.good)
     generator = start.ask(ill, well, retries=0)
     await generator(request())
-    pass_time(monkeypatch, health_module.COOL_DOWN_S + 1)
+    clock.now += COOL_DOWN_S + 1
     others_done = asyncio.Event()
     ill.behave = lambda _: f.after(others_done.wait(), f.fails(500))
     tasks = [asyncio.create_task(generator(request(str(i)))) for i in range(8)]

@@ -4,7 +4,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from clocks import Clock
 
+from hydra_ray.steps.generate.endpoint import health
 from hydra_ray.steps.generate.endpoint.health import Health, retry_after
 
 
@@ -28,18 +30,26 @@ def test_what_retry_after_says(headers, seconds):
     assert retry_after(headers) == seconds
 
 
-def test_retry_after_may_be_a_date():
-    later = datetime.now(UTC) + timedelta(hours=1)
-    # Dates have whole seconds, and a slow machine takes its time between the lines.
-    assert 3500 < retry_after({"retry-after": format_datetime(later, usegmt=True)}) <= 3600
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock(1_800_000_000.0)
+    monkeypatch.setattr(health, "time", clock)
+    return clock
 
 
-def test_an_endpoint_is_left_alone_for_as_long_as_it_said_last_and_longest():
-    health = Health()
-    assert health.closed_for() == 0
-    health.close_for(50)
-    health.close_for(1)
-    assert 40 < health.closed_for() <= 50
+def test_retry_after_may_be_a_date(clock):
+    later = datetime.fromtimestamp(clock.now, UTC) + timedelta(hours=1)
+    assert retry_after({"retry-after": format_datetime(later, usegmt=True)}) == 3600
+
+
+def test_an_endpoint_is_left_alone_for_as_long_as_it_said_last_and_longest(clock):
+    endpoint = Health()
+    assert endpoint.closed_for() == 0
+    endpoint.close_for(50)
+    endpoint.close_for(1)
+    assert endpoint.closed_for() == 50
+    clock.now += 20
+    assert endpoint.closed_for() == 30
     # Nobody is left alone for ever.
-    health.close_for(1e9)
-    assert 3500 < health.closed_for() <= 3600
+    endpoint.close_for(1e9)
+    assert endpoint.closed_for() == health.MAX_CLOSED_S

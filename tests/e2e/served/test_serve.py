@@ -1,13 +1,11 @@
 """The Serve application over HTTP, asked by the official client."""
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import replace
 
 import httpx
 import openai
 import pytest
-from openai import OpenAI
 
 from hydra_ray.data.simulated import simulate
 from hydra_ray.demo import ask, find_contrast
@@ -16,24 +14,9 @@ from hydra_ray.learn.assembly import make_generator, make_prompter, make_recipe
 from hydra_ray.methods import METHODS
 from hydra_ray.models.base import Base
 from hydra_ray.records import Answer, Dataset, Query, User, UserKey
-from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.users import UserStore
-
-PORT = 18431
-
-
-@pytest.fixture(scope="module")
-def url(demo_results, demo_settings: Settings) -> Iterator[str]:
-    """The demo's model, served."""
-    with serving(demo_settings, "127.0.0.1", PORT) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> OpenAI:
-    return OpenAI(base_url=url, api_key="none", max_retries=0)
 
 
 @pytest.fixture(scope="module")

@@ -15,32 +15,11 @@ from hydra_ray.demo import ask
 from hydra_ray.models.base import ADAPTER, ROLES, read_about
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
-from hydra_ray.serve.local import serving
-from hydra_ray.settings import HeadSettings, Settings
+from hydra_ray.settings import Settings
 from hydra_ray.store.users import UserStore
 
-PORT = 18432
 # What breaks naive paths: a slash, a sub-path, an escape, other scripts.
 STRANGE = "équipe/history/王 100%2F?#"
-
-
-@pytest.fixture(scope="module")
-def settings(demo_settings: Settings) -> Settings:
-    """The demo, where newcomers learn online."""
-    fit = demo_settings.fit.model_copy(update={"head": HeadSettings(kind="bases")})
-    return demo_settings.model_copy(update={"fit": fit})
-
-
-@pytest.fixture(scope="module")
-def url(demo_results, settings: Settings) -> Iterator[str]:
-    """The demo's model, served."""
-    with serving(settings, "127.0.0.1", PORT) as url:
-        yield url
-
-
-@pytest.fixture(scope="module")
-def client(url: str) -> OpenAI:
-    return OpenAI(base_url=url, api_key="none", max_retries=0)
 
 
 @pytest.fixture(scope="module")
