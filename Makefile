@@ -17,10 +17,8 @@ export TOKENIZERS_PARALLELISM := false
 demo: install
 	$(BIN)/hydra-ray demo
 
-# Both halves at once, one to a core: that of Ray waits for processes to start half of the time. What each says is
-# shown when it ends.
-test: install
-	$(MAKE) --jobs 2 --output-sync=target --keep-going test-unit test-system
+# The halves are processes of their own: a cluster that some tests leave running is not there for the others.
+test: test-unit test-system
 
 # Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings.
 test-unit: install
