@@ -10,7 +10,7 @@ import pytest
 from hydra_ray.learn.base_fit import fit_base
 from hydra_ray.learn.groups import Group
 from hydra_ray.learn.progress import TrainState
-from hydra_ray.models.precision import resolve
+from hydra_ray.models.precision import PRECISIONS
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import BaseSettings
 
@@ -56,9 +56,10 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
         show=lambda state, steps: None,
     )
 
-    # What suits the first worker is what all compute in; what the driver has may be something else.
-    assert {epoch["precision"] for epoch in fitted.state.epochs} == {resolve("auto")}
-    assert fitted.roles["adapter"].scorer.trained_in == resolve("auto")
+    # What suits the first worker is what all compute in; what the driver finds out may be something else.
+    (precision,) = {epoch["precision"] for epoch in fitted.state.epochs}
+    assert precision in PRECISIONS
+    assert fitted.roles["adapter"].scorer.trained_in == precision
     assert fitted.roles["adapter"].scorer.encoder.precision == "auto"
     assert sorted(fitted.state.pids) == [0, 1], "two workers took part"
     assert len(set(fitted.state.pids.values())) == 2
