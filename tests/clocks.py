@@ -25,7 +25,7 @@ class Clock:
     def time(self) -> float:
         return self.now
 
-    monotonic = perf_counter = time
+    monotonic = perf_counter = process_time = time
 
     async def sleep(self, seconds: float) -> None:
         """Lets everybody else run first; those who sleep at once wake at their own moments."""
@@ -42,7 +42,7 @@ class TickingClock(Clock):
         self.now += 1
         return self.now
 
-    monotonic = perf_counter = time
+    monotonic = perf_counter = process_time = time
 
 
 class _SkippingSelector(selectors.DefaultSelector):

@@ -1,5 +1,6 @@
 """The arithmetic of encoders: found out once, forced where somebody wants it, and without effect on decisions."""
 
+import itertools
 import logging
 import subprocess
 import sys
@@ -64,10 +65,38 @@ def test_the_probe_times_both_and_says_what_it_chose_once(caplog, monkeypatch):
     with caplog.at_level(logging.INFO, precision.__name__):
         found = [probe(), probe()]
     assert found[0] is found[1]
-    assert found[0].seconds == dict.fromkeys(PRECISIONS, 1)
+    # Of the four looks in a turn two lie between those by the clock.
+    assert found[0].seconds == dict.fromkeys(PRECISIONS, 3)
     assert found[0].chosen == choose(found[0].seconds) == resolve("auto")
     (said,) = caplog.messages
     assert said.startswith(f"encoders run in {found[0].chosen}: a layer takes ")
+
+
+class BusyMachine:
+    """Stands in for the module `time`: by the clock, bfloat16's turns are those that other processes take.
+
+    Args:
+        cpu: Seconds of CPU time that a layer takes in float32 and in bfloat16, which run in turn.
+    """
+
+    def __init__(self, cpu):
+        self.perf_counter = self._counter((0.001, 0.1)).__next__
+        self.process_time = self._counter(cpu).__next__
+
+    @staticmethod
+    def _counter(sides):
+        now = 0.0
+        for spent in itertools.cycle(sides):
+            yield now
+            now += spent
+            yield now
+
+
+@pytest.mark.usefixtures("unforced")
+@pytest.mark.parametrize(("cpu", "chosen"), [((0.004, 0.001), "bfloat16"), ((0.001, 0.01), "float32")])
+def test_other_work_on_the_machine_does_not_choose(monkeypatch, cpu, chosen):
+    monkeypatch.setattr(precision, "time", BusyMachine(cpu))
+    assert probe().chosen == chosen
 
 
 @pytest.mark.usefixtures("unforced")
