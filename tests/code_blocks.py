@@ -20,7 +20,7 @@ def code_blocks(page: str, below: str = "", language: str = "python") -> list[st
         page: Path from the project's root, e.g. "docs/methods.md".
         below: Heading of the section that is looked at, e.g. "## A method of your own", without its sub-sections'
             siblings; empty for the whole page.
-        language: As behind the fence.
+        language: Language of the blocks, the word behind the opening fence.
     """
     text = (ROOT / page).read_text(encoding="utf-8")
     if below:

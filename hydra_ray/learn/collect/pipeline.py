@@ -137,10 +137,10 @@ def asking(pool: GeneratorPool) -> dict[str, Any]:
     else:
         # It waits for the LLM most of the time, and stays beside the file of its cache.
         place = {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
-    pool = ray.data.ActorPoolStrategy(
+    strategy = ray.data.ActorPoolStrategy(
         size=pool.count,
         max_tasks_in_flight_per_actor=2 * _BATCHES_IN_FLIGHT,
         max_concurrent_calls_per_actor=_BATCHES_IN_FLIGHT,
         enable_true_multi_threading=True,
     )
-    return {"compute": pool, **place}
+    return {"compute": strategy, **place}

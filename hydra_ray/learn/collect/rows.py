@@ -24,7 +24,7 @@ class ExampleKey:
 
     Attributes:
         tenant: The user's tenant.
-        user: Whose query it is.
+        user: Id of the user who has the query, within the tenant.
         query_id: The query's id; a pseudo-query's is made by `of_item`.
         pseudo: Whether it is a history item.
     """
@@ -67,6 +67,16 @@ class ExampleKey:
 
 
 _KEY = tuple(field.name for field in fields(ExampleKey))
+
+
+# The first columns of all rows of feedback.
+_ABOUT_THE_QUERY = (
+    ("tenant", pa.string()),
+    ("user", pa.string()),
+    ("query_id", pa.string()),
+    ("query", pa.string()),
+    ("pseudo", pa.bool_()),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +124,7 @@ class RerankerRow(_FeedbackRow):
     NAME: ClassVar[str] = "reranker"
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
-            ("tenant", pa.string()),
-            ("user", pa.string()),
-            ("query_id", pa.string()),
-            ("query", pa.string()),
-            ("pseudo", pa.bool_()),
+            *_ABOUT_THE_QUERY,
             ("item_id", pa.string()),
             ("item_input", pa.string()),
             ("item_output", pa.string()),
@@ -159,11 +165,7 @@ class AdapterRow(_FeedbackRow):
     NAME: ClassVar[str] = "adapter"
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [
-            ("tenant", pa.string()),
-            ("user", pa.string()),
-            ("query_id", pa.string()),
-            ("query", pa.string()),
-            ("pseudo", pa.bool_()),
+            *_ABOUT_THE_QUERY,
             ("gold", pa.string()),
             ("history", pa.list_(pa.string())),
             ("candidates", pa.list_(pa.string())),
@@ -185,7 +187,7 @@ class ExampleRow:
 
     Attributes:
         tenant: The user's tenant.
-        user: Whose query it is.
+        user: Id of the user who has the query, within the tenant.
         query_id: The query's id; whether it is a pseudo-query's is not kept here.
         failed_calls: Calls that gave no answer.
     """

@@ -45,7 +45,7 @@ class RankingGroup:
 
     @property
     def user(self) -> UserKey:
-        """Whose query it is."""
+        """The user who has the query."""
         return self.key.owner
 
 
