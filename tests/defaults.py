@@ -132,7 +132,7 @@ def own_answer_groups(
     from hydra_ray.learn.examples import groups
 
     method = SETTINGS.method
-    how = {"retrieve": retriever(method.retriever, None), "most_history_answers": method.evidence}
+    how = {"retrieve": retriever(method.retriever, None), "most_history_answers": method.history_answers}
     return groups.own_answer_groups(examples, task, seed, others, **{**how, **other})
 
 

@@ -40,12 +40,12 @@ def make_recipe(settings: Settings) -> Recipe:
         temperature=m.temperature,
         greedy=m.greedy,
         expected=m.decide == "expected",
-        history_answers=m.evidence,
+        history_answers=m.history_answers,
         allowed_answers=m.allowed_answers,
         vote_weight=m.vote_weight,
         rank_weight=m.rank_weight,
         profile=m.profile,
-        profile_template=settings.profile.prompts.told,
+        profile_template=settings.profile.prompts.telling,
         seed=settings.seed,
     )
 

@@ -79,7 +79,7 @@ class Profiler:
         if not history:
             return history, ProfileText()
         known = self._store.profile(user, kind)
-        if known is None or not self._write.marks.is_fresh(known.mark, kind, history):
+        if known is None or not self._write.fingerprints.is_fresh(known.fingerprint, kind, history):
             return history, None
         return history, ProfileText(known.text, known.degraded)
 

@@ -192,7 +192,7 @@ class UserEndpoints:
 
     async def _history_answers(self, query: Query) -> tuple[str, ...]:
         """Answers of retrieved history as the method reads them, but for the one that the feedback is about."""
-        count = self._settings.method.evidence
+        count = self._settings.method.history_answers
         found = await self._steps.retrieve(query, count + 1, self._settings.method.retriever)
         return tuple(ranked.item.output for ranked in found if ranked.item.id != query.id)[:count]
 

@@ -56,7 +56,7 @@ class MethodSettings(Section):
         description="Of -log(the retriever's rank) in a history item's score; null: as the base learns it. Set it "
         "before training: the rest is learnt around it.",
     )
-    evidence: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
+    history_answers: int = Field(24, ge=0, description="Retrieved history answers that the adapter reads.")
     max_input_chars: int = Field(4000, ge=1, description="Longer queries and history inputs are cut, and counted.")
     shot_words: int = Field(
         50,
@@ -123,7 +123,7 @@ class ProfilePromptSettings(Section):
     )
     again: str = Field(_PROMPTS.again, description="dpl, after an answer that cannot be used; $error says why.")
     summary: str = Field(_PROMPTS.summary, description="dpl: a profile of $differences and own items, $history.")
-    told: str = Field(_PROMPTS.told, description="The system's message that tells the LLM the $profile.")
+    telling: str = Field(_PROMPTS.telling, description="The system's message that tells the LLM the $profile.")
 
     @field_validator("*")
     @classmethod

@@ -26,11 +26,11 @@ def find(db: Connection, key: UserKey, kind: str) -> UserProfile | None:
     )
 
 
-def marks(db: Connection, kind: str) -> dict[UserKey, ProfileFingerprint]:
+def fingerprints(db: Connection, kind: str) -> dict[UserKey, ProfileFingerprint]:
     """Return by user the fingerprint of their profile of one kind."""
     c = PROFILES.c
     query = select(c.tenant, c.user, c.how, c.what, c.seen).where(c.kind == kind)
-    return {UserKey(tenant, user): ProfileFingerprint(*mark) for tenant, user, *mark in db.execute(query)}
+    return {UserKey(tenant, user): ProfileFingerprint(*digests) for tenant, user, *digests in db.execute(query)}
 
 
 def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
@@ -48,7 +48,7 @@ def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
     if set(db.execute(there).scalars()) != users:
         return False
     observed = {"text": profile.text, "degraded": profile.degraded, "dropped": profile.dropped}
-    db.execute(insert(PROFILES), [{**about, **profile.mark._asdict(), **observed}])
+    db.execute(insert(PROFILES), [{**about, **profile.fingerprint._asdict(), **observed}])
     if profile.peers:
         db.execute(insert(PROFILE_PEERS), [{**about, "peer": peer.user} for peer in profile.peers])
     return True

@@ -70,16 +70,20 @@ class Store(Protocol):
     # Heads, by version of the base and role (reranker or adapter).
 
     def put_heads(
-        self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
+        self,
+        version: str,
+        role: str,
+        heads: Mapping[UserKey, Head | None],
+        fingerprints: Mapping[UserKey, str] | None = None,
     ) -> None:
         """Write users' heads, replacing those of the same version and role.
 
         Args:
             version: Version of the base.
             role: Reranker or adapter.
-            heads: Heads by user. None removes the user's head and keeps the mark, so that nobody fits it again before
-                the user has more history.
-            marks: Digest by user of what the head was fitted from; empty text for users who are not named.
+            heads: Heads by user. None removes the user's head and keeps the fingerprint, so that nobody fits it again
+                before the user has more history.
+            fingerprints: Fingerprint by user of what the head was fitted from; empty text for users who are not named.
         """
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
@@ -91,8 +95,8 @@ class Store(Protocol):
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         """Return the stamp of each user's head; it changes on every write. Users without a head are left out."""
 
-    def marks(self, version: str, role: str) -> dict[UserKey, str]:
-        """Return the mark of every user with a head or a mark, users in order of their keys."""
+    def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
+        """Return the fingerprint of every user with a head, or of whom nothing else is kept, in order of their keys."""
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Return all users with a head, in order of their keys."""
@@ -126,7 +130,7 @@ class Store(Protocol):
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         """Return a user's profile of a kind; None for a user without one."""
 
-    def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
+    def profile_fingerprints(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
         """Return by user the fingerprint of their profile of a kind."""
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
@@ -171,4 +175,4 @@ class ObservationUpdate(Protocol):
         """Return the user's head; None for a user without one."""
 
     def put_head(self, head: Head | None) -> None:
-        """Write the user's head with an empty mark, so that the next fit starts from history; None removes both."""
+        """Write the user's head with an empty fingerprint, so that the next fit starts anew; None removes it."""

@@ -33,14 +33,14 @@ def export_heads(store: Store, version: str, role: str, folder: Path, users_per_
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*folder.glob(f"{role}-*.safetensors"), *folder.glob(f"{role}-*.evidence.parquet")):
         stale.unlink()
-    marks, keys = store.marks(version, role), store.users_with_head(version, role)
+    fingerprints, keys = store.head_fingerprints(version, role), store.users_with_head(version, role)
     written, shard = 0, 0
     for start in range(0, len(keys), users_per_shard):
         found = store.heads(keys[start : start + users_per_shard], version, role)
         heads = sorted(((_form(head), key, head) for key, (_, head) in found.items()), key=lambda one: one[:2])
         for (kind, numbers, _), members in groupby(heads, key=lambda one: one[0]):
             same = [(key, head) for _, key, head in members]
-            users = [[*key, marks[key]] for key, _ in same]
+            users = [[*key, fingerprints[key]] for key, _ in same]
             about = {"schema": _SCHEMA, "version": version, "role": role, "kind": kind, "numbers": json.loads(numbers)}
             stacked = {name: torch.stack([head.tensors[name] for _, head in same]) for name in same[0][1].tensors}
             path = folder / f"{role}-{shard:05d}.safetensors"
@@ -61,11 +61,11 @@ def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
         raise HydraError(f"{folder}: there is no {role}-*.safetensors; `hydra-ray heads export` writes them")
     read = 0
     for path in paths:
-        heads, marks = _read(path, version, role)
+        heads, fingerprints = _read(path, version, role)
         # Observations first: a head without them would not be known to be wrong.
         observed = _read_observations(path)
         store.put_observations(version, role, {key: observed.get(key, {}) for key in heads})
-        store.put_heads(version, role, heads, marks)
+        store.put_heads(version, role, heads, fingerprints)
         read += len(heads)
     return read
 
@@ -120,8 +120,8 @@ def _read_observations(shard: Path) -> dict[UserKey, dict[str, bytes]]:
 def _users(users: list[list[str]], tensors: dict[str, torch.Tensor], path: Path) -> Iterator[tuple[UserKey, str]]:
     if not tensors or any(len(tensor) != len(users) for tensor in tensors.values()):
         raise HydraError(f"{path}: damaged: it names {len(users)} users, and has parameters of another number")
-    for tenant, user, mark in users:
-        yield UserKey(tenant, user), mark
+    for tenant, user, fingerprint in users:
+        yield UserKey(tenant, user), fingerprint
 
 
 def _form(head: Head) -> tuple[str, str, str]:

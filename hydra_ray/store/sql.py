@@ -84,10 +84,14 @@ class SqlStore:
             return stored_histories.of_tenant(db, tenant)
 
     def put_heads(
-        self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
+        self,
+        version: str,
+        role: str,
+        heads: Mapping[UserKey, Head | None],
+        fingerprints: Mapping[UserKey, str] | None = None,
     ) -> None:
         for keys in self._in_turn(_batches(heads, lambda key: _nbytes(heads[key]), _BYTES_AT_ONCE)):
-            rows = [_head_row(key, version, role, heads[key], (marks or {}).get(key, "")) for key in keys]
+            rows = [_head_row(key, version, role, heads[key], (fingerprints or {}).get(key, "")) for key in keys]
             with self._database.writing() as db:
                 db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, keys)))
                 db.execute(insert(HEADS), rows)
@@ -117,11 +121,11 @@ class SqlStore:
                 found |= {UserKey(tenant, user): stamp for tenant, user, stamp in db.execute(query)}
         return found
 
-    def marks(self, version: str, role: str) -> dict[UserKey, str]:
+    def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
         c = HEADS.c
         query = select(c.tenant, c.user, c.mark).where(*of_base(HEADS, version, role)).order_by(c.tenant, c.user)
         with self._database.reading() as db:
-            return {UserKey(tenant, user): mark for tenant, user, mark in db.execute(query)}
+            return {UserKey(tenant, user): made_from for tenant, user, made_from in db.execute(query)}
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         c = HEADS.c
@@ -163,9 +167,9 @@ class SqlStore:
         with self._database.reading() as db:
             return stored_profiles.find(db, key, kind)
 
-    def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
+    def profile_fingerprints(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
         with self._database.reading() as db:
-            return stored_profiles.marks(db, kind)
+            return stored_profiles.fingerprints(db, kind)
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
         kept = 0
@@ -239,8 +243,8 @@ def _put_observations(
         db.execute(insert(OBSERVATIONS), [{**about, "item": item, "told": blob} for item, blob in observed.items()])
 
 
-def _head_row(key: UserKey, version: str, role: str, head: Head | None, mark: str) -> dict[str, object]:
-    about = {**key._asdict(), "version": version, "role": role, "mark": mark}
+def _head_row(key: UserKey, version: str, role: str, head: Head | None, fingerprint: str) -> dict[str, object]:
+    about = {**key._asdict(), "version": version, "role": role, "mark": fingerprint}
     return {**about, "stamp": uuid.uuid4().hex, "head": None if head is None else head.to_bytes()}
 
 

@@ -36,8 +36,8 @@ HISTORY_VERSIONS = Table(
     Column("removed", Integer, nullable=False),
 )
 
-# `mark` tells what the head was fitted from, `stamp` changes with every write. A user who taught too little for a
-# head has a mark all the same, so that nobody tries again before they have told more.
+# `mark` is the fingerprint of what the head was fitted from, `stamp` changes with every write. A user who taught too
+# little for a head has one all the same, so that nobody tries again before they have told more.
 HEADS = Table(
     "heads",
     METADATA,

@@ -64,7 +64,7 @@ class UserProfile:
     Attributes:
         kind: Kind of the profile, e.g. "dpl".
         text: Text as prompts tell it; empty where there is nothing to tell.
-        mark: Fingerprint of what it was made of.
+        fingerprint: Fingerprint of what it was made of.
         peers: Users of the same tenant whose texts were read for it, in order.
         degraded: Whether it had to do without what makes its kind.
         dropped: Items that were left out because the LLM's answer about them could not be used.
@@ -72,7 +72,7 @@ class UserProfile:
 
     kind: str
     text: str
-    mark: ProfileFingerprint
+    fingerprint: ProfileFingerprint
     peers: tuple[UserKey, ...] = ()
     degraded: bool = False
     dropped: int = 0

@@ -78,14 +78,14 @@ def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, 
         assert 1 <= sum(c["votes"] for c in candidates) <= settings.method.candidates == 8
         # The same candidates judged here, in whatever order.
         query = Query("q", user.key, user.queries[0].input)
-        history_answers = lexical(query, user.history, max(settings.method.retrieve, settings.method.evidence))
+        history_answers = lexical(query, user.history, max(settings.method.retrieve, settings.method.history_answers))
         shuffled = sorted((Candidate(c["text"], c["votes"]) for c in candidates), key=lambda c: c.text)
         (judged,) = adapter(
             [
                 AdaptRequest(
                     query,
                     tuple(shuffled),
-                    tuple(ranked.item.output for ranked in history_answers[: settings.method.evidence]),
+                    tuple(ranked.item.output for ranked in history_answers[: settings.method.history_answers]),
                     store.head(user.key, base.version, ADAPTER),
                 )
             ]

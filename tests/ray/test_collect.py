@@ -164,8 +164,8 @@ def test_a_budget_stops_the_job_and_the_next_run_goes_on(llm, tree):
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_several_askers_share_the_work_and_lose_none_of_it(llm, tree):
-    tree["feedback"]["askers"] = 2
+def test_several_labelers_share_the_work_and_lose_none_of_it(llm, tree):
+    tree["feedback"]["labelers"] = 2
     settings = parse_settings(tree)
     ahead = estimate_feedback(settings)
     report = quiet(settings)

@@ -60,7 +60,7 @@ def stamps(settings: Settings, role: str = ADAPTER):
 def plan(settings: Settings):
     task, dataset = chosen_users(settings)
     data = load_training_data(settings, task, dataset, [])
-    return data, make_shards(ADAPTER, {user.key: data.mark(ADAPTER, user) for user in dataset.users}, 2)
+    return data, make_shards(ADAPTER, {user.key: data.fingerprint(ADAPTER, user) for user in dataset.users}, 2)
 
 
 @pytest.mark.usefixtures("ray_cluster")

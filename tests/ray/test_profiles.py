@@ -76,7 +76,7 @@ def test_profiles_are_written_once_from_the_right_texts_and_again_when_settings_
         profile = store.profile(key, "dpl")
         assert profile.text == f"apart: {[f'colour{other}' for other in range(USERS)]}"
         assert profile.peers == tuple(other for other in keys if other != key)
-        assert profile.mark.seen == FILMS
+        assert profile.fingerprint.seen == FILMS
     again = write(tree, "pag", "dpl")
     assert (again.written, again.kept) == (0, 2 * USERS)
     asked = len(server.asked)

@@ -26,6 +26,7 @@ from hydra_ray.runtime.factory import make_peers, make_profile_writer, make_prom
 from hydra_ray.runtime.generators import generator_identity, make_generator, open_cache
 from hydra_ray.runtime.loading import check_task, load_data, records_digest
 from hydra_ray.settings import Settings
+from hydra_ray.settings.renamed import with_first_names
 from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import FailureLog, ask_each
@@ -96,8 +97,8 @@ def answer(job: Job, advance: Advance) -> list[Path]:
         check_task(base.task, task)
         store = open_store(settings.store_url)
     fingerprints = {run: fingerprint(data, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
-    known = {run: _known(job.path(run), mark) for run, mark in fingerprints.items()}
-    left = {run: mark for run, mark in fingerprints.items() if not (kept := known[run]) or not kept.whole}
+    known = {run: _known(job.path(run), wanted) for run, wanted in fingerprints.items()}
+    left = {run: wanted for run, wanted in fingerprints.items() if not (kept := known[run]) or not kept.whole}
     for run in fingerprints:
         for _ in queries if run not in left else _finished(known[run]):
             advance(run, len(queries))
@@ -247,7 +248,11 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
     )
     # In which arithmetic texts are encoded differs by processor, and is no reason to ask again.
     excluded: Any = {**dict.fromkeys(elsewhere, True), "embedder": {"precision"}}
-    parts: list[Any] = [settings.model_dump(mode="json", exclude=excluded), generator_identity(settings), run]
+    parts: list[Any] = [
+        with_first_names(settings.model_dump(mode="json", exclude=excluded)),
+        generator_identity(settings),
+        run,
+    ]
     if base is not None and store is not None and (needs_base(run) or run in HEAD_CONTROLS):
         keys = [user.key for user in dataset.users]
         stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]

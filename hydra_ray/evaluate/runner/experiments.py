@@ -19,6 +19,7 @@ from hydra_ray.runtime.embedding import ranked_by
 from hydra_ray.runtime.generators import generator_identity
 from hydra_ray.runtime.loading import load_data, records_digest
 from hydra_ray.settings import Settings
+from hydra_ray.settings.renamed import with_first_names
 from hydra_ray.steps.generate.failures import UnfinishedError
 
 
@@ -98,8 +99,8 @@ def _fingerprint_of(train: Settings) -> str:
     """Digest all that a base depends on: the training users' records, how they are asked about and learnt from."""
     sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
     # A base decides alike whatever arithmetic it was trained in.
-    elsewhere: Any = {"feedback": {"dir", "askers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
-    how = train.model_dump(mode="json", include=sections, exclude=elsewhere)
+    elsewhere: Any = {"feedback": {"dir", "labelers", "stop_when_alike"}, "base": {"encoder": {"precision"}}}
+    how = with_first_names(train.model_dump(mode="json", include=sections, exclude=elsewhere))
     _, dataset = load_data(train, "train")
     return fingerprint(how, ranked_by(train), generator_identity(train), records_digest(dataset.users, dataset.golds))
 

@@ -40,11 +40,11 @@ class ProfileBook:
         self, kind: str, user: UserKey, history: Sequence[HistoryItem], asked_at: str | None
     ) -> UserProfile:
         """Return a profile, arguments as `ProfileWriter`; one that failed for now is tried again on the next call."""
-        mark = self._write.marks(kind, history, asked_at)
-        key = user, kind, mark.what
+        wanted = self._write.fingerprints(kind, history, asked_at)
+        key = user, kind, wanted.what
         if key not in self._profiles:
             known = self._stored.profile(user, kind) if self._stored else None
-            if known is not None and known.mark == mark:
+            if known is not None and known.fingerprint == wanted:
                 return known
             self._profiles[key] = asyncio.ensure_future(self._write(kind, user, history, asked_at))
         writing = self._profiles[key]

@@ -127,7 +127,7 @@ def collect_planned(
     if not todo:
         return report
     settings = with_less(settings, report.usage)
-    check_generator(settings.generator, settings.feedback.askers)
+    check_generator(settings.generator, settings.feedback.labelers)
     with cluster(settings.ray), engine_running(settings.generator), listener.bars() as bar:
         line = bar.add_task("Asking the LLM", total=len(examples), completed=report.kept, note="")
 

@@ -29,7 +29,7 @@ def make_request_writer(settings: Settings, task: Task) -> RequestWriter:
 def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
     """Return the settings, by path, that feedback depends on: with others it is other feedback."""
     method = (
-        *("stemmer", "shots", "candidates", "temperature", "greedy", "evidence"),
+        *("stemmer", "shots", "candidates", "temperature", "greedy", "history_answers"),
         *("max_input_chars", "shot_words", "shot_chars"),
     )
     return {
@@ -56,7 +56,7 @@ def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
         partial(_make_asking_generator, settings.anchored()),
         make_request_writer(settings, task),
         settings.generator.concurrency,
-        settings.feedback.askers,
+        settings.feedback.labelers,
         cpus,
         gpus,
     )

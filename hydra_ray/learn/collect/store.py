@@ -15,6 +15,7 @@ from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleRow, RerankerRow
 from hydra_ray.records import HydraError, UserKey
+from hydra_ray.settings.renamed import RENAMED
 
 _Row = TypeVar("_Row", RerankerRow, AdapterRow, ExampleRow)
 
@@ -37,6 +38,7 @@ class FeedbackStore:
         path = self._folder / "asked_with.json"
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
+            before = {RENAMED.get(name, name): value for name, value in before.items()}
             changed = [
                 f"{name} was {before.get(name)!r} and is {value!r}"
                 for name, value in collection_settings.items()

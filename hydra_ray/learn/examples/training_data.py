@@ -102,8 +102,8 @@ class TrainingData:
         retrieve = retriever(self.retriever, self.embed, self.stemmer)
         return groups + own_answer_groups(unasked, self.task, self.seed, others, retrieve, self.history_answers)
 
-    def mark(self, role: str, user: User) -> str:
-        """Changes whenever what the user teaches may have changed."""
+    def fingerprint(self, role: str, user: User) -> str:
+        """Return the fingerprint of what a user teaches; it changes whenever that may have changed."""
         values = [
             [astuple(item) for item in user.history],
             [row.to_columns() for row in self.rows.of(role, user.key)],
@@ -166,7 +166,7 @@ def load_training_data(
         settings.method.retriever,
         ranked_by(settings),
         make_embedder(settings),
-        settings.method.evidence,
+        settings.method.history_answers,
         all_compete(task, settings.method.allowed_answers),
         settings.method.stemmer,
     )

@@ -94,12 +94,12 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
             how = encoding(settings, base, folder)
             stack.enter_context(watch(how.progress, encoded.show))
             for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, data, how, fit))):
-                marks = dict(shard.users)
+                fingerprints = dict(shard.users)
                 data_of = {one.user: one.observations for one in heads}
-                store.put_observations(version, shard.role, {key: data_of.get(key, {}) for key in marks})
-                # Heads last: their marks say that all is there. Who teaches too little goes back to the shared answer.
+                store.put_observations(version, shard.role, {key: data_of.get(key, {}) for key in fingerprints})
+                # Heads last: their fingerprints say that all is there. Who teaches too little gets the shared answer.
                 found = {one.user: one.head for one in heads}
-                store.put_heads(version, shard.role, {key: found.get(key) for key in marks}, marks)
+                store.put_heads(version, shard.role, {key: found.get(key) for key in fingerprints}, fingerprints)
                 fitted[shard.role] += len(heads)
                 bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
         store.close()
@@ -109,14 +109,14 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
 
 
 def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
-    """Users whose head is missing or was fitted from something else, with the marks of what they teach now."""
+    """Users whose head is missing or was fitted from something else, with the fingerprints of what they teach now."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
     how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
-    had = store.marks(version, role)
-    marks = {user.key: fingerprint(data.mark(role, user), how) for user in data.dataset.users}
-    return {key: mark for key, mark in marks.items() if had.get(key) != mark}
+    had = store.head_fingerprints(version, role)
+    fingerprints = {user.key: fingerprint(data.fingerprint(role, user), how) for user in data.dataset.users}
+    return {key: now for key, now in fingerprints.items() if had.get(key) != now}
 
 
 def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:

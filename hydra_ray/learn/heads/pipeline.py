@@ -36,7 +36,7 @@ class Shard:
 
     Attributes:
         role: Role whose heads are fitted.
-        users: Users, each with the mark of what they teach.
+        users: Users, each with the fingerprint of what they teach.
     """
 
     role: str
@@ -48,9 +48,9 @@ class Shard:
         return records_fingerprint([(self.role, self.users)], size=8)
 
 
-def make_shards(role: str, marks: dict[UserKey, str], users_per_shard: int) -> list[Shard]:
+def make_shards(role: str, fingerprints: dict[UserKey, str], users_per_shard: int) -> list[Shard]:
     """Return shards of users in the order of their keys."""
-    users = sorted(marks.items())
+    users = sorted(fingerprints.items())
     return [Shard(role, tuple(users[at : at + users_per_shard])) for at in range(0, len(users), users_per_shard)]
 
 

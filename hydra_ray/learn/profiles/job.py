@@ -120,7 +120,7 @@ def write_profiles(
     todo = out_of_date(settings, task, dataset, store, kinds)
     report = ProfileReport(kept=len(kinds) * sum(bool(user.history) for user in dataset.users) - len(todo))
     if todo:
-        check_generator(settings.generator, settings.feedback.askers)
+        check_generator(settings.generator, settings.feedback.labelers)
         with cluster(settings.ray), engine_running(settings.generator), listener.bars() as bar:
             line = bar.add_task("Writing profiles", total=len(todo), note="")
 
@@ -146,13 +146,13 @@ def out_of_date(
     settings: Settings, task: Task, dataset: Dataset, store: Store, kinds: Sequence[str]
 ) -> list[tuple[str, User]]:
     """Kinds and users whose profile is missing or was made otherwise; nothing is written of who has no history."""
-    marks, todo = ProfileFingerprints(make_profile_rules(settings, task)), []
+    fingerprints, todo = ProfileFingerprints(make_profile_rules(settings, task)), []
     for kind in kinds:
-        had = store.profile_marks(kind)
+        had = store.profile_fingerprints(kind)
         todo += [
             (kind, user)
             for user in dataset.users
-            if user.history and not marks.is_fresh(had.get(user.key), kind, user.history)
+            if user.history and not fingerprints.is_fresh(had.get(user.key), kind, user.history)
         ]
     return todo
 

@@ -165,8 +165,8 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
 def _features(
     data: TrainingData, role: str, base: Path, folder: Path, settings: Settings, listener: ProgressListener
 ) -> Users:
-    marks = {user.key: data.mark(role, user) for user in data.dataset.users}
-    shards = make_shards(role, marks, settings.fit.users_per_shard)
+    fingerprints = {user.key: data.fingerprint(role, user) for user in data.dataset.users}
+    shards = make_shards(role, fingerprints, settings.fit.users_per_shard)
     how = encoding(settings, base, folder)
     with (
         listener.bars() as bar,

@@ -13,7 +13,7 @@ PLACEHOLDERS = {
     "difference": ("own", "others"),
     "again": ("error",),
     "summary": ("differences", "history"),
-    "told": ("profile",),
+    "telling": ("profile",),
 }
 
 
@@ -28,7 +28,7 @@ class ProfilePrompts:
         difference: One item of the user and what others said of it; $own, $others.
         again: After an answer that could not be read; $error.
         summary: A profile from differences and the user's own history; $differences, $history.
-        told: How a prompt tells the profile; $profile.
+        telling: How a prompt tells the profile; $profile.
     """
 
     classification: str = (
@@ -66,7 +66,7 @@ class ProfilePrompts:
         "Describe this person in at most five sentences, so that somebody else could answer as they would: first what "
         "sets them apart, then what they do most often."
     )
-    told: str = "What is known of this user:\n$profile\nAnswer as this user would."
+    telling: str = "What is known of this user:\n$profile\nAnswer as this user would."
 
 
 def check_template(name: str, text: str) -> str:

@@ -12,7 +12,7 @@ from hydra_ray.steps.profiles.differences import Dpl
 from hydra_ray.steps.profiles.profile import Pag, ProfileKind, ProfileRules, ProfileTools
 from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
-# Bytes of a mark, as stores hold them.
+# Bytes of a fingerprint, as stores hold them.
 _SIZE = 16
 
 KINDS: dict[str, ProfileKind] = {"pag": Pag(), "dpl": Dpl()}
@@ -46,13 +46,13 @@ class ProfileFingerprints:
         seen = [(item.id, item.output) for item in history]
         return ProfileFingerprint(how, fingerprint(how, cut_off(history, asked_at), seen, size=_SIZE), len(history))
 
-    def is_fresh(self, mark: ProfileFingerprint | None, kind: str, history: Sequence[HistoryItem]) -> bool:
+    def is_fresh(self, kept: ProfileFingerprint | None, kind: str, history: Sequence[HistoryItem]) -> bool:
         """Return whether a profile is still of use: written as it would be now, with little history since."""
-        if mark is None:
+        if kept is None:
             return False
         now = self(kind, history)
-        grown = now.seen - mark.seen
-        return mark == now or (mark.how == now.how and 0 <= grown < self.rules.options.refresh_items)
+        grown = now.seen - kept.seen
+        return kept == now or (kept.how == now.how and 0 <= grown < self.rules.options.refresh_items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ProfileWriter:
     tools: ProfileTools
 
     @property
-    def marks(self) -> ProfileFingerprints:
+    def fingerprints(self) -> ProfileFingerprints:
         """Fingerprints of the profiles that these tools write."""
         return ProfileFingerprints(self.tools.rules)
 
@@ -80,11 +80,11 @@ class ProfileWriter:
         Raises:
             GenerateError: The LLM gave no answer.
         """
-        mark = self.marks(kind, history, asked_at)
+        made_from = self.fingerprints(kind, history, asked_at)
         if not history:
-            return UserProfile(kind, "", mark)
+            return UserProfile(kind, "", made_from)
         draft = await KINDS[kind](self.tools, user, history, cut_off(history, asked_at))
-        return UserProfile(kind, draft.text, mark, draft.peers, draft.degraded, draft.dropped)
+        return UserProfile(kind, draft.text, made_from, draft.peers, draft.degraded, draft.dropped)
 
 
 def cut_off(history: Sequence[HistoryItem], asked_at: str | None = None) -> str | None:

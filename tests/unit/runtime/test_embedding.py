@@ -89,7 +89,7 @@ def _everything_kept(own, people, tag_task):
     return {
         "answers": generator_identity(own),
         "feedback": collection_settings(own, tag_task),
-        "heads": [told.mark(role, user) for role in ("reranker", "adapter")],
+        "heads": [told.fingerprint(role, user) for role in ("reranker", "adapter")],
         "profiles": make_profile_rules(own, tag_task).others,
         "runs": answers_fingerprint(own, "hydra", people, None, None),
         "base": base_fingerprint(own),
@@ -145,4 +145,4 @@ def test_a_users_mark_depends_on_the_encoder_only_where_it_ranks_for_them(people
     own = settings(method={"retriever": "dense"}, out=str(tmp_path))
     told = load_training_data(own, tag_task, people, [])
     other = replace(told, ranked_by="dense by another of 64 tokens")
-    assert told.mark("adapter", people.users[0]) != other.mark("adapter", people.users[0])
+    assert told.fingerprint("adapter", people.users[0]) != other.fingerprint("adapter", people.users[0])

@@ -24,8 +24,8 @@ def test_the_methods_numbers_are_those_of_the_settings(preset):
     told = {field.name: getattr(recipe, field.name) for field in fields(recipe) if field.name not in OTHERWISE}
     assert told == {name: getattr(settings.method, name) for name in told}
     assert recipe.expected == (preset == "")
-    assert (recipe.seed, recipe.profile_template) == (3, settings.profile.prompts.told)
-    assert recipe.history_answers == settings.method.evidence
+    assert (recipe.seed, recipe.profile_template) == (3, settings.profile.prompts.telling)
+    assert recipe.history_answers == settings.method.history_answers
     assert recipe.allowed_answers == (64 if preset == "" else 0)
 
 

@@ -95,11 +95,15 @@ class MemoryStore:
         return HistoryChange(now, False, added, frozenset(p for p in items if p < since.next_place) if lost else None)
 
     def put_heads(
-        self, version: str, role: str, heads: Mapping[UserKey, Head | None], marks: Mapping[UserKey, str] | None = None
+        self,
+        version: str,
+        role: str,
+        heads: Mapping[UserKey, Head | None],
+        fingerprints: Mapping[UserKey, str] | None = None,
     ) -> None:
         with self._writing() as state:
             for key, head in heads.items():
-                state.heads[key, version, role] = (marks or {}).get(key, ""), uuid.uuid4().hex, head
+                state.heads[key, version, role] = (fingerprints or {}).get(key, ""), uuid.uuid4().hex, head
 
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         return _head(self._state, (key, version, role))
@@ -111,7 +115,7 @@ class MemoryStore:
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         return {key: stamp for key, (stamp, _) in self.heads(keys, version, role).items()}
 
-    def marks(self, version: str, role: str) -> dict[UserKey, str]:
+    def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
         heads = self._state.heads
         return {key: heads[key, *of][0] for key, *of in sorted(heads) if of == [version, role]}
 
@@ -139,8 +143,8 @@ class MemoryStore:
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         return self._state.profiles.get((key, kind))
 
-    def profile_marks(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
-        return {key: profile.mark for (key, of), profile in self._state.profiles.items() if of == kind}
+    def profile_fingerprints(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
+        return {key: profile.fingerprint for (key, of), profile in self._state.profiles.items() if of == kind}
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
         written, kept = list(profiles), 0

@@ -70,7 +70,7 @@ def test_heads_of_all_kinds_move_to_another_store(store, make_store, heads, tmp_
     assert export_heads(store, *ABOUT, tmp_path / "heads", users_per_shard) == len(heads)
     target = make_store("to")
     assert import_heads(target, *ABOUT, tmp_path / "heads") == len(heads)
-    assert target.marks(*ABOUT) == store.marks(*ABOUT)
+    assert target.head_fingerprints(*ABOUT) == store.head_fingerprints(*ABOUT)
     for key, (_, found) in target.heads(heads, *ABOUT).items():
         assert (found.kind, found.about) == (heads[key].kind, heads[key].about)
         assert_close(found.tensors, heads[key].tensors, atol=0, rtol=0)

@@ -12,7 +12,7 @@ NAMESAKE = UserKey("zeta", "bob")
 MARK = ProfileFingerprint("how", "what", 3)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
-marks = st.builds(ProfileFingerprint, texts, texts, st.integers(0, 2**31))
+fingerprints = st.builds(ProfileFingerprint, texts, texts, st.integers(0, 2**31))
 
 
 @pytest.fixture
@@ -29,13 +29,19 @@ def lasting(lasting, item):
 
 @given(
     st.builds(
-        UserProfile, texts, texts, marks, st.sampled_from([(), (BOB,), (BOB, CLEO)]), st.booleans(), st.integers(0, 99)
+        UserProfile,
+        texts,
+        texts,
+        fingerprints,
+        st.sampled_from([(), (BOB,), (BOB, CLEO)]),
+        st.booleans(),
+        st.integers(0, 99),
     )
 )
 def test_any_profile_comes_back_as_it_was(lasting, profile):
     assert lasting.put_profiles([(ANN, profile)]) == 1
     assert lasting.profile(ANN, profile.kind) == profile
-    assert lasting.profile_marks(profile.kind)[ANN] == profile.mark
+    assert lasting.profile_fingerprints(profile.kind)[ANN] == profile.fingerprint
 
 
 def test_each_kind_and_user_has_a_profile_of_its_own_and_a_new_one_replaces_it(store):
@@ -45,7 +51,7 @@ def test_each_kind_and_user_has_a_profile_of_its_own_and_a_new_one_replaces_it(s
     store.put_profiles([(ANN, new)])
     assert (store.profile(ANN, "dpl"), store.profile(ANN, "pag"), store.profile(BOB, "dpl").text) == (new, other, "his")
     assert store.profile(CLEO, "dpl") is None
-    assert store.profile_marks("dpl") == {ANN: new.mark, BOB: MARK}
+    assert store.profile_fingerprints("dpl") == {ANN: new.fingerprint, BOB: MARK}
 
 
 def test_deleting_a_user_takes_their_profiles_and_those_made_with_their_texts(store):

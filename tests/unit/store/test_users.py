@@ -172,16 +172,16 @@ def test_heads_come_with_a_stamp_that_changes_with_every_write(store):
 def test_marks_say_what_heads_were_fitted_from(store):
     store.put_heads("v1", "adapter", {BOB: HEAD, ANN: HEAD}, {ANN: "a history"})
     store.put_heads("v1", "reranker", {ANN: HEAD}, {ANN: "another"})
-    assert list(store.marks("v1", "adapter").items()) == [(ANN, "a history"), (BOB, "")]
+    assert list(store.head_fingerprints("v1", "adapter").items()) == [(ANN, "a history"), (BOB, "")]
     store.put_heads("v1", "adapter", {ANN: HEAD}, {ANN: "a longer history"})
-    assert store.marks("v1", "adapter")[ANN] == "a longer history"
+    assert store.head_fingerprints("v1", "adapter")[ANN] == "a longer history"
 
 
 def test_who_got_no_head_has_a_mark_and_nothing_else(store):
     for version, role in (("v1", "adapter"), ("v1", "reranker")):
         store.put_heads(version, role, {ANN: HEAD, BOB: HEAD})
     store.put_heads("v1", "adapter", {ANN: None}, {ANN: "too little"})
-    assert store.marks("v1", "adapter") == {ANN: "too little", BOB: ""}
+    assert store.head_fingerprints("v1", "adapter") == {ANN: "too little", BOB: ""}
     assert store.users_with_head("v1", "adapter") == [BOB]
     assert store.head(ANN, "v1", "adapter") is None
     assert set(store.stamps([ANN, BOB], "v1", "adapter")) == set(store.heads([ANN, BOB], "v1", "adapter")) == {BOB}

@@ -152,6 +152,6 @@ def test_it_teaches_what_it_taught(settings, dataset):
     assert [group.scores for group in found[RERANKER]["ann"]] == [(0.0, 1.0), pytest.approx((0.1, 0.7))]
     assert [group.scores for group in found[ADAPTER]["ann"]][-1] == pytest.approx((0.1, 1.0, 0.7))
     # Heads whose marks are the same are not fitted again, nor is a base's training begun anew on the same groups.
-    marks = {role: [feedback.mark(role, user) for user in dataset.users] for role in ROLES}
+    marks = {role: [feedback.fingerprint(role, user) for user in dataset.users] for role in ROLES}
     rows = {role: group_rows([one for own in found[role].values() for one in own], [ANN, BOB]) for role in ROLES}
     assert (marks, {role: fingerprint(rows[role]) for role in ROLES}) == (MARKS, GROUP_DIGESTS)

@@ -62,7 +62,7 @@ def told(data, tag_task):
         retriever=method.retriever,
         ranked_by=method.retriever,
         embed=None,
-        history_answers=method.evidence,
+        history_answers=method.history_answers,
         unsaid=all_compete(tag_task, method.allowed_answers),
         stemmer=method.stemmer,
     )
@@ -152,8 +152,8 @@ def test_a_user_of_whom_nothing_is_known_teaches_nothing(told):
 def test_the_mark_is_the_same_for_what_is_the_same(told, ann, data):
     again = replace(told, dataset=replace(data, users=tuple(make_user(user.key) for user in reversed(data.users))))
     for role in ROLES:
-        assert told.mark(role, ann) == again.mark(role, make_user(ANN))
-        assert told.mark(role, ann) != told.mark(role, data.users[1])
+        assert told.fingerprint(role, ann) == again.fingerprint(role, make_user(ANN))
+        assert told.fingerprint(role, ann) != told.fingerprint(role, data.users[1])
 
 
 @pytest.mark.parametrize(
@@ -170,43 +170,43 @@ def test_the_mark_is_the_same_for_what_is_the_same(told, ann, data):
 )
 def test_the_mark_changes_with_history(told, ann, history):
     changed = replace(ann, history=history(ann.history))
-    assert all(told.mark(role, changed) != told.mark(role, ann) for role in ROLES)
+    assert all(told.fingerprint(role, changed) != told.fingerprint(role, ann) for role in ROLES)
 
 
 def test_the_mark_changes_with_the_users_own_feedback_of_its_role(told, ann):
     hers = replace(told, rows=FeedbackRows({}, {ANN: [adapt_row(ann, "ann-f9@pseudo")]}))
-    assert hers.mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
-    assert hers.mark(RERANKER, ann) == told.mark(RERANKER, ann)
+    assert hers.fingerprint(ADAPTER, ann) != told.fingerprint(ADAPTER, ann)
+    assert hers.fingerprint(RERANKER, ann) == told.fingerprint(RERANKER, ann)
     his = replace(told, rows=FeedbackRows({}, {BOB: [adapt_row(make_user(BOB), "bob-f1@pseudo")]}))
-    assert his.mark(ADAPTER, ann) == told.mark(ADAPTER, ann)
+    assert his.fingerprint(ADAPTER, ann) == told.fingerprint(ADAPTER, ann)
 
 
 def test_the_mark_changes_with_golds_where_they_are_used(told, ann, data):
     other = replace(data, golds={**data.golds, "ann-q": "comedy"})
     using = replace(told, with_golds=True)
-    assert using.mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
-    assert replace(using, dataset=other).mark(ADAPTER, ann) != using.mark(ADAPTER, ann)
-    assert replace(told, dataset=other).mark(ADAPTER, ann) == told.mark(ADAPTER, ann)
+    assert using.fingerprint(ADAPTER, ann) != told.fingerprint(ADAPTER, ann)
+    assert replace(using, dataset=other).fingerprint(ADAPTER, ann) != using.fingerprint(ADAPTER, ann)
+    assert replace(told, dataset=other).fingerprint(ADAPTER, ann) == told.fingerprint(ADAPTER, ann)
 
 
 def test_the_mark_changes_with_queries_and_what_they_may_see_where_they_are_used(told, ann, data):
     other = replace(ann, queries=(replace(ann.queries[0], input="a king in love"),))
     narrow = replace(told, dataset=replace(data, visible={"ann-q": frozenset({"ann-f9"})}))
     for changed, user in ((told, other), (narrow, ann)):
-        assert changed.mark(ADAPTER, user) == told.mark(ADAPTER, ann)
+        assert changed.fingerprint(ADAPTER, user) == told.fingerprint(ADAPTER, ann)
         with_golds = replace(changed, with_golds=True)
         assert with_golds.groups(ADAPTER, user) != replace(told, with_golds=True).groups(ADAPTER, ann)
-        assert with_golds.mark(ADAPTER, user) != replace(told, with_golds=True).mark(ADAPTER, ann)
+        assert with_golds.fingerprint(ADAPTER, user) != replace(told, with_golds=True).fingerprint(ADAPTER, ann)
 
 
 @pytest.mark.parametrize("change", [{"loss": "bce"}, {"seed": 1}, {"own_answers": 9}, {"zero_call": True}])
 def test_the_mark_changes_with_what_is_made_of_history(told, ann, change):
-    assert replace(told, **change).mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
+    assert replace(told, **change).fingerprint(ADAPTER, ann) != told.fingerprint(ADAPTER, ann)
 
 
 def test_the_mark_changes_with_the_task(told, ann, tag_task):
     fewer = replace(tag_task, labels=tag_task.labels[1:])
-    assert replace(told, task=fewer).mark(ADAPTER, ann) != told.mark(ADAPTER, ann)
+    assert replace(told, task=fewer).fingerprint(ADAPTER, ann) != told.fingerprint(ADAPTER, ann)
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def test_a_fitted_head_goes_on_with_its_own_numbers(learner, store, judging, tag
     store.put_heads("v1", "adapter", {ANN: tuned}, {ANN: "as it was fitted"})
     assert learner.learn(ANN, accepted(2), ()).head == "updated"
     assert head(store).about == tuned.about
-    assert store.marks("v1", "adapter") == {ANN: ""}, "the next fit takes it up again"
+    assert store.head_fingerprints("v1", "adapter") == {ANN: ""}, "the next fit takes it up again"
 
 
 def test_forgetting_reaches_every_role_and_version_that_was_told(learner, store, judging, tag_task):

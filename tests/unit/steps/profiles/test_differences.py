@@ -87,7 +87,7 @@ async def test_two_users_of_opposite_styles_get_opposite_profiles(llm, films):
     assert short.text == "0 times more, 2 times less than others; [2, 2, 2] words"
     assert long.peers == (BOB, CLEO, DAN)
     assert short.peers == (ANN, CLEO, DAN)
-    assert (long.degraded, long.dropped, long.mark.seen) == (False, 0, 3)
+    assert (long.degraded, long.dropped, long.fingerprint.seen) == (False, 0, 3)
     assert len(llm.requests) == 2 * (2 + 1)
     assert {request.temperature for request in llm.requests} == {0.0}
 

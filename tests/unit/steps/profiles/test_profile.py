@@ -36,7 +36,7 @@ async def test_pag_reads_the_newest_items_in_one_greedy_call(llm, tag_task, hist
     assert shown == [9, 10, 11]
     assert message.content.index("film 9") < message.content.index("film 11")
     assert (request.n, request.temperature, request.max_tokens) == (1, 0.0, 77)
-    assert (profile.kind, profile.text, profile.mark.seen) == ("pag", "Likes comedy.", 12)
+    assert (profile.kind, profile.text, profile.fingerprint.seen) == ("pag", "Likes comedy.", 12)
     assert (profile.peers, profile.degraded, profile.dropped) == ((), False, 0)
 
 
@@ -73,7 +73,7 @@ async def test_an_item_without_input_is_its_output_alone(llm, item):
 @pytest.mark.parametrize("kind", list(KINDS))
 async def test_nothing_is_asked_or_told_of_a_user_without_history(llm, tag_task, kind):
     profile = await writer(llm, tag_task)(kind, ANN, [])
-    assert (profile.text, profile.mark.seen, llm.requests) == ("", 0, [])
+    assert (profile.text, profile.fingerprint.seen, llm.requests) == ("", 0, [])
 
 
 def test_an_unknown_kind_names_the_setting():
@@ -112,7 +112,7 @@ def test_a_mark_changes_with_all_that_a_profile_is_made_of(tag_task, history, it
     ]
     assert len(set(marks)) == len(marks)
     # Neither is how it is told, or when it is refreshed, or a query's own date where the history has one.
-    same = what(asked_at="2050", refresh_items=1, prompts=replace(ProfilePrompts(), told="Know: $profile"))
+    same = what(asked_at="2050", refresh_items=1, prompts=replace(ProfilePrompts(), telling="Know: $profile"))
     assert same == what()
 
 

@@ -32,17 +32,17 @@ def test_what_fills_a_template_is_taken_as_it_is():
 
 
 def test_settings_refuse_wrong_templates_with_their_paths():
-    wrong = {"profile": {"items": 0, "prompts": {"difference": "Compare $own", "told": "$profile $user"}}}
+    wrong = {"profile": {"items": 0, "prompts": {"difference": "Compare $own", "telling": "$profile $user"}}}
     with pytest.raises(SettingsError) as caught:
         parse_settings(wrong)
     told = str(caught.value)
     assert "3 setting(s) to mend" in told
     assert "profile.prompts.difference: Value error, $others is missing" in told
-    assert "profile.prompts.told: Value error, nobody fills $user" in told
+    assert "profile.prompts.telling: Value error, nobody fills $user" in told
     assert "profile.items: " in told
 
 
 def test_settings_begin_with_the_same_templates():
-    prompts = parse_settings({"profile": {"prompts": {"told": "Know: $profile"}}}).profile.prompts
-    assert ProfilePrompts(**prompts.model_dump()) == replace(ProfilePrompts(), told="Know: $profile")
+    prompts = parse_settings({"profile": {"prompts": {"telling": "Know: $profile"}}}).profile.prompts
+    assert ProfilePrompts(**prompts.model_dump()) == replace(ProfilePrompts(), telling="Know: $profile")
     assert {field.name for field in fields(ProfilePrompts)} == set(type(prompts).model_fields)

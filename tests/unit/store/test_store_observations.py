@@ -80,7 +80,7 @@ def test_evidence_and_head_change_together(store):
     assert_close(store.head(ANN, *ABOUT).tensors, head(13).tensors)
     assert store.stamps([ANN], *ABOUT) != before
     # The next fit must not take it for one of what was fitted from.
-    assert store.marks(*ABOUT)[ANN] == ""
+    assert store.head_fingerprints(*ABOUT)[ANN] == ""
 
 
 def test_an_update_that_leaves_nothing_removes_the_head(store):
