@@ -30,6 +30,20 @@ def revisions() -> list[str]:
     return sorted(found[1] for name in names if (found := _FILE.fullmatch(name)))
 
 
+def open_database(url: str) -> Database:
+    """Open a database with the tables of this version, which are made or brought up to date.
+
+    Args:
+        url: SQLAlchemy URL.
+
+    Raises:
+        HydraError: It cannot be opened, or a newer version of hydra-ray made it.
+    """
+    database = Database(url)
+    bring_up_to_date(database)
+    return database
+
+
 def bring_up_to_date(database: Database) -> None:
     """Creates the tables of a new database, and those that a database of an older version lacks.
 

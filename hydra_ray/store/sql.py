@@ -14,9 +14,9 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
-from hydra_ray.store.database import POLL_S, Database
+from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
-from hydra_ray.store.schema import bring_up_to_date
+from hydra_ray.store.schema import open_database
 from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
 from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
@@ -42,8 +42,7 @@ class SqlStore:
     """
 
     def __init__(self, url: str) -> None:
-        self._database = Database(url)
-        bring_up_to_date(self._database)
+        self._database = open_database(url)
 
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
         for key, items in histories.items():
