@@ -20,7 +20,7 @@ def ray_cluster() -> Iterator[None]:
     """The one Ray cluster of all tests: two at once do not fit on two cores."""
     from hydra_ray.runtime.cluster import cluster
 
-    with cluster(RaySettings(num_cpus=6)):
+    with cluster(RaySettings(num_cpus=int(__import__("os").environ.get("NC", "6")))):
         logging.getLogger("ray").setLevel(logging.ERROR)
         yield
 

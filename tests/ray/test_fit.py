@@ -35,13 +35,13 @@ VERSION = "v1"
 
 @pytest.fixture
 def tree(scorer, tmp_path):
-    """Settings of a fit without LLM calls on an untrained base, two users a shard."""
+    """Settings of a fit without LLM calls on an untrained base."""
     Base(VERSION, TASKS["demo"], scorer(seed=1), scorer(seed=2)).save(tmp_path / "model" / "base")
     return {
         "out": str(tmp_path),
         "users": "dev",
         "data": {"format": "simulated", "task": "demo", "dev_users": USERS, "history": 8},
-        "fit": {"mode": "zero-call", "steps": 5, "users_per_shard": 2},
+        "fit": {"mode": "zero-call", "steps": 5},
     }
 
 
@@ -64,9 +64,10 @@ def plan(settings: Settings):
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("kind", ["lowrank", "bases"])
-def test_the_cluster_fits_what_one_process_would(tree, kind):
-    tree["fit"]["head"] = {"kind": kind}
+@pytest.mark.parametrize(("kind", "users_per_shard"), [("lowrank", 2), ("bases", USERS)])
+def test_the_cluster_fits_what_one_process_would(tree, kind, users_per_shard):
+    """With a process for each stage, where there are many shards, and with one for all."""
+    tree["fit"] |= {"head": {"kind": kind}, "users_per_shard": users_per_shard}
     settings = parse_settings(tree)
     report = fit(tree)
     assert report.heads == {ADAPTER: USERS, RERANKER: 0}, "what helps the LLM only the LLM can tell"

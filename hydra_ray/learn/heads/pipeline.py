@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,10 @@ from hydra_ray.settings import Settings
 
 # Told the base's folder and the role.
 MakeFit = Callable[[Path, str], FitUsers]
+# A batch in, a batch out.
+Stage = Callable[[dict[str, Any]], dict[str, Any]]
+# So few shards go through one process: to start one takes seconds, which is more than a second one would save them.
+_FEW_SHARDS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,14 @@ class GroupStage:
     """Makes the groups of a shard's users: retrieval and texts.
 
     Args:
-        load_training_data: Reference to the training data of the shards' users.
+        training_data: Reference to the training data of the shards' users.
         shards: The plan; batches hold places in it.
         features: Folder of features; nothing is made again for a shard that has its file.
     """
 
-    def __init__(self, load_training_data: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
+    def __init__(self, training_data: ray.ObjectRef, shards: Sequence[Shard], features: Path) -> None:
         use_given_cpus()
-        self._training_data: TrainingData = ray.get(load_training_data)
+        self._training_data: TrainingData = ray.get(training_data)
         self._users = {user.key: user for user in self._training_data.dataset.users}
         self._shards, self._features = shards, features
 
@@ -167,38 +171,38 @@ def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
     return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 
 
-def encode_shards(shards: Sequence[Shard], load_training_data: TrainingData, how: Encoding) -> ray.data.Dataset:
+class StagesInTurn:
+    """Runs stages one after the other in one process.
+
+    Args:
+        stages: Classes of the stages in their order, each with its arguments.
+    """
+
+    def __init__(self, *stages: tuple[Callable[..., Stage], tuple[Any, ...]]) -> None:
+        self._stages = [make(*arguments) for make, arguments in stages]
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """What the first stage takes in; what the last one gives out."""
+        for stage in self._stages:
+            batch = stage(batch)
+        return batch
+
+
+def encode_shards(shards: Sequence[Shard], data: TrainingData, how: Encoding) -> ray.data.Dataset:
     """Leaves the features of shards as files; rows hold the places of those that are finished.
 
     A shard whose file is there already is not encoded again. Wants a running Ray cluster.
 
     Args:
         shards: Shards, at least one.
-        load_training_data: Training data of the shards' users.
+        data: Training data of the shards' users.
         how: Folders of base and features, and the precision to encode in.
     """
-    gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
-    # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
-    made = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))]).map_batches(
-        GroupStage,
-        fn_constructor_args=(ray.put(load_training_data), shards, how.features),
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
-        num_cpus=0,
-    )
-    return made.map_batches(
-        EncodeStage,
-        fn_constructor_args=(how, shards),
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=how.encoders),
-        # One is left for a stage that fits.
-        num_cpus=1 if gpus else max(1, cores_of_a_node() - 1),
-        num_gpus=gpus,
-    )
+    return _run(shards, _encoding_stages(shards, data, how))
 
 
 def fit_shards(
-    shards: Sequence[Shard], load_training_data: TrainingData, how: Encoding, fit: MakeFit
+    shards: Sequence[Shard], data: TrainingData, how: Encoding, fit: MakeFit
 ) -> Generator[tuple[Shard, list[FittedHead]], None, None]:
     """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
 
@@ -206,16 +210,48 @@ def fit_shards(
     """
     if not shards:
         return
-    fitted = encode_shards(shards, load_training_data, how).map_batches(
-        FitStage,
-        fn_constructor_args=(fit, how.base, shards, how.features),
-        batch_size=None,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, cores_of_a_node() - 1)),
-        num_cpus=1,
-    )
-    with contextlib.closing(rows(fitted)) as found:
+    fitters = max(1, cores_of_a_node() - 1)
+    fitting = _Placed(FitStage, (fit, how.base, shards, how.features), fitters, {"num_cpus": 1})
+    with contextlib.closing(rows(_run(shards, [*_encoding_stages(shards, data, how), fitting]))) as found:
         for row in found:
             yield shards[row["shard"]], pickle.loads(row["heads"])
+
+
+class _Placed(NamedTuple):
+    """A stage, in how many processes it runs at most, and what each of them takes of a node."""
+
+    stage: Callable[..., Stage]
+    arguments: tuple[Any, ...]
+    processes: int
+    resources: dict[str, float]
+
+
+def _encoding_stages(shards: Sequence[Shard], data: TrainingData, how: Encoding) -> list[_Placed]:
+    gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
+    # One is left for a stage that fits.
+    encoding: dict[str, float] = {"num_gpus": gpus, "num_cpus": 1 if gpus else max(1, cores_of_a_node() - 1)}
+    return [
+        _Placed(GroupStage, (ray.put(data), shards, how.features), how.encoders, {"num_cpus": 0}),
+        _Placed(EncodeStage, (how, shards), how.encoders, encoding),
+    ]
+
+
+def _run(shards: Sequence[Shard], stages: Sequence[_Placed]) -> ray.data.Dataset:
+    if len(shards) <= _FEW_SHARDS and not any(stage.resources.get("num_gpus") for stage in stages):
+        each = [(stage.stage, stage.arguments) for stage in stages]
+        widest = max(stage.resources["num_cpus"] for stage in stages)
+        stages = [_Placed(StagesInTurn, tuple(each), 1, {"num_cpus": widest})]
+    # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
+    dataset = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))])
+    for placed in stages:
+        dataset = dataset.map_batches(
+            placed.stage,
+            fn_constructor_args=placed.arguments,
+            batch_size=None,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=placed.processes),
+            **placed.resources,
+        )
+    return dataset
 
 
 def rows(dataset: ray.data.Dataset) -> Generator[dict[str, Any], None, None]:
