@@ -24,9 +24,9 @@ test: test-unit test-system
 test-unit: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit
 
-# One Ray cluster for all of it.
+# One Ray cluster for all of it. What takes long is named.
 test-system: install
-	$(BIN)/python -m pytest tests/ray tests/e2e
+	$(BIN)/python -m pytest --durations=25 --durations-min=15 tests/ray tests/e2e
 
 # What needs neither Ray nor torch, before every commit.
 test-fast: install

@@ -20,7 +20,8 @@ def ray_cluster() -> Iterator[None]:
     """The one Ray cluster of all tests: two at once do not fit on two cores."""
     from hydra_ray.runtime.cluster import cluster
 
-    with cluster(RaySettings(num_cpus=int(__import__("os").environ.get("NC", "6")))):
+    # As many as Ray is told of on two cores: each process that it starts for one more takes seconds to import torch.
+    with cluster(RaySettings(num_cpus=3)):
         logging.getLogger("ray").setLevel(logging.ERROR)
         yield
 

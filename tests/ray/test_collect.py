@@ -141,8 +141,7 @@ def test_killed_again_and_again_nothing_is_missing_there_twice_or_asked_twice(ll
         assert victim.returncode == -signal.SIGKILL, output.decode()
         kills += 1
     llm.on_request = lambda count: None
-    last = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
-    assert last.returncode == 0, last.stderr
+    quiet(settings)
 
     assert len(llm.asked) == distinct
     assert llm.asked.total() - distinct <= kills * CONCURRENCY, "only what was in flight is asked again"
