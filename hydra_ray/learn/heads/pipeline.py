@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
@@ -73,9 +72,9 @@ class GroupStage:
         self._users = {user.key: user for user in self._training_data.dataset.users}
         self._shards, self._features = shards, features
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`shard` (places in the plan) in; the same with its users' `groups` out."""
-        places = batch["shard"].tolist()
+        places = [int(place) for place in batch["shard"]]
         # Between two processes of one job, as all that Ray moves.
         return {"shard": places, "groups": [pickle.dumps(self._groups(self._shards[place])) for place in places]}
 
@@ -119,9 +118,9 @@ class EncodeStage:
         self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in {one.role for one in shards}}
         self._shards, self._features, self._progress = shards, how.features, how.progress
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`shard` and `groups` in; `shard` out, its file written."""
-        places = batch["shard"].tolist()
+        places = [int(place) for place in batch["shard"]]
         for place, pickled in zip(places, batch["groups"], strict=True):
             shard, groups = self._shards[place], pickle.loads(pickled)
             if groups is not None:
@@ -151,9 +150,9 @@ class FitStage:
         self._fit = {role: fit(base, role) for role in {shard.role for shard in shards}}
         self._shards, self._features = shards, features
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """`shard` in; the same with its users' `heads` out."""
-        places = batch["shard"].tolist()
+        places = [int(place) for place in batch["shard"]]
         return {"shard": places, "heads": [pickle.dumps(self._heads(self._shards[place])) for place in places]}
 
     def _heads(self, shard: Shard) -> list[FittedHead]:
