@@ -134,7 +134,7 @@ class UserEndpoints:
 
     def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, authenticate: Authenticate) -> None:
         self._settings, self._task, self._steps, self._authenticate = settings, task, steps, authenticate
-        self._store = open_store(settings.store_url)
+        self._store = open_store(settings.store_target)
 
     def user_routes(self) -> APIRouter:
         """Return a router with the routes of the methods below."""

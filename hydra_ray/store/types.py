@@ -12,6 +12,10 @@ class StoreError(HydraError):
     """The store did not answer, or another writer did not end in time; the same call may succeed later."""
 
 
+class LostError(StoreError):
+    """A transaction was cut off, or was in another's way: run again as a whole it is likely to succeed."""
+
+
 class HistoryVersion(NamedTuple):
     """Version of a user's history; it changes with every write and tells what is left of what was read before.
 
