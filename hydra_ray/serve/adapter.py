@@ -44,9 +44,11 @@ class Adapter:
         """Best candidate first."""
         return await asyncio.to_thread(self._adapt, asks)
 
-    async def learn(self, user: UserKey, event: FeedbackEvent, history_answers: tuple[str, ...]) -> Learnt:
-        """Learns from what a user said of an answer."""
-        return await asyncio.to_thread(self._learner.learn, user, event, history_answers)
+    async def learn(
+        self, user: UserKey, event: FeedbackEvent, history_answers: tuple[str, ...], deletions: int
+    ) -> Learnt:
+        """Learns from what a user said of an answer, unless they were deleted more often than so."""
+        return await asyncio.to_thread(self._learner.learn, user, event, history_answers, deletions)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Forgets an item of a user's history."""

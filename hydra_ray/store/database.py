@@ -69,10 +69,11 @@ class Database:
             reason = getattr(error, "orig", None) or error
             raise HydraError(f"store.url: {self.shown} cannot be opened: {reason}") from error
         self._reader: Engine = self._engine
-        if self._engine.dialect.name == "postgresql":
-            # Several statements of one reader see one state, as they do in SQLite.
-            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = self._engine.execution_options(**{_WRITES: True})
+        if self._engine.dialect.name == "postgresql":
+            # Several statements of one reader see one state, as they do in SQLite; writers see what those before left.
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+            self._writer = self._writer.execution_options(isolation_level="READ COMMITTED")
 
     @property
     def dialect(self) -> str:

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import chain, zip_longest
 from pathlib import Path
 
 from hydra_ray.records import HydraError
@@ -59,7 +60,7 @@ def _move(former: Path, place: Path) -> None:
         if source is None:
             return
         if place.exists():
-            if _content(former) != _content(place):
+            if not _are_equal(former, place):
                 raise HydraError(
                     f"store.url: users are in {place} and, as earlier versions kept them, in {former}, and not the same "
                     f"ones. Take away the one that is not wanted, or set store.url; `hydra-ray store migrate` with "
@@ -77,10 +78,9 @@ def _move(former: Path, place: Path) -> None:
             finally:
                 partial.unlink(missing_ok=True)
             log.warning("the store of users was moved from %s to %s, where it outlives models", former, place)
-    # Closed first, which takes away the files beside it. No copy stays that deletions would not reach.
-    former.unlink(missing_ok=True)
-    for end in ("-wal", "-shm"):
-        former.with_name(former.name + end).unlink(missing_ok=True)
+        # No copy stays that deletions would not reach. Who waits for the lock sees that the file is gone.
+        for end in ("", "-wal", "-shm"):
+            former.with_name(former.name + end).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -112,11 +112,16 @@ def _opened(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, isolation_level=None)
 
 
-def _content(path: Path) -> dict[str, list[tuple[object, ...]]]:
-    """All rows of a database by table, apart from what says only when they were written."""
-    with closing(_opened(path)) as db:
-        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-        return {name: sorted(db.execute(f'SELECT * FROM "{name}"'), key=repr) for name in tables}
+def _are_equal(one: Path, other: Path) -> bool:
+    """Whether two databases hold the same rows, as the two of a move that was cut off do."""
+    with closing(_opened(one)) as left, closing(_opened(other)) as right:
+        named = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        tables = left.execute(named).fetchall()
+        if tables != right.execute(named).fetchall():
+            return False
+        queries = [f'SELECT * FROM "{name}"' for (name,) in tables]
+        pairs = chain.from_iterable(zip_longest(left.execute(query), right.execute(query)) for query in queries)
+        return all(row == same for row, same in pairs)
 
 
 def _flush(path: Path) -> None:
