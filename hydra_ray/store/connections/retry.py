@@ -47,6 +47,12 @@ def again_where_lost(work: Callable[[], Result]) -> Result:
         work: Transaction as a whole. It may be run twice although the first one was written: the second must then
             change nothing.
     """
+    try:
+        return work()
+    except Exception as error:
+        if not passes(error):
+            raise
+        log.info("run again: %s", error)
     retrying = Retrying(
         retry=retry_if_exception(passes),
         stop=stop_after_delay(RETRY_S),

@@ -23,7 +23,8 @@ from hydra_ray.store.types import StoreError
 
 # Who gets no connection for so long is told so.
 WAIT_S = 30.0
-# One in so many connections is a door: that many hosts may have somebody waiting at once.
+# One in so many connections is a door, so that many hosts may have somebody waiting at once. Two at least: a server
+# frees the slot of a connection that ends a moment before it counts it as gone.
 _A_DOOR_IN = 8
 # Any number that other programs are not likely to lock.
 _LOCKS = 0x68796472
@@ -41,7 +42,7 @@ class Slots:
 
     def __init__(self, place: str, most: int) -> None:
         self._most = most
-        self.count = most - max(1, most // _A_DOOR_IN)
+        self.count = most - max(2, most // _A_DOOR_IN)
         digest = sha256(place.encode()).hexdigest()[:16]
         self._door = Path(tempfile.gettempdir()) / f"hydra-ray-{os.getuid()}-{digest}.door"
 
