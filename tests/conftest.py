@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hydra_ray.store.protocol import Store
 
 # What imports torch or Ray is imported inside fixtures: `--fast` leaves out the tests that use them.
-pytest_plugins = ["fast", "fixtures_system"]
+pytest_plugins = ["fast", "fixtures_system", "postgres"]
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("tests")

@@ -17,7 +17,7 @@ def move_heads(settings: Settings, folder: Path, *, out: bool) -> str:
         HydraError: There is no base, or the shards are not of it.
     """
     version, _ = read_about(settings.model_dir / "base")
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     move = export_heads if out else import_heads
     roles = [role for role in ROLES if out or any(folder.glob(f"{role}-*.safetensors"))]
     counts = {role: move(store, version, role, folder) for role in roles or ROLES}

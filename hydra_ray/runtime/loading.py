@@ -75,12 +75,12 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
 
 def _stored(settings: Settings, task: Task) -> Dataset:
     """Load everybody of the tenant from the store, with history and without queries."""
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     histories = store.histories(settings.tenant)
     store.close()
     if not histories:
         raise HydraError(
-            f"model.store: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
+            f"store.url: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
             "puts it there"
         )
     users = (User(key, tuple(in_order(items, lambda item: item.ts))) for key, items in histories.items())

@@ -32,7 +32,7 @@ class Adapter:
         set_up_logging(settings.logging)
         use_given_cpus()
         version, task = read_about(base_dir)
-        store, scorer = open_store(settings.store_url), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
+        store, scorer = open_store(settings.store_target), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
         self._step = AdaptStep(
             scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None
@@ -44,9 +44,11 @@ class Adapter:
         """Best candidate first."""
         return await asyncio.to_thread(self._adapt, asks)
 
-    async def learn(self, user: UserKey, event: FeedbackEvent, history_answers: tuple[str, ...]) -> Learnt:
-        """Learns from what a user said of an answer."""
-        return await asyncio.to_thread(self._learner.learn, user, event, history_answers)
+    async def learn(
+        self, user: UserKey, event: FeedbackEvent, history_answers: tuple[str, ...], deletions: int
+    ) -> Learnt:
+        """Learns from what a user said of an answer, unless they were deleted more often than so."""
+        return await asyncio.to_thread(self._learner.learn, user, event, history_answers, deletions)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Forgets an item of a user's history."""

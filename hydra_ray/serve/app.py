@@ -42,7 +42,7 @@ def build_app(settings: Settings) -> Application:
     return Ingress.bind(
         settings,
         Retriever.bind(
-            settings.store_url,
+            settings.store_target,
             settings.peers,
             make_embedder(settings),
             settings.serve.index_cache_mb,
@@ -50,7 +50,7 @@ def build_app(settings: Settings) -> Application:
         ),
         Reranker.bind(
             base_dir,
-            settings.store_url,
+            settings.store_target,
             settings.method.rank_weight,
             settings.serve.head_cache_mb,
             settings.base.encoder.precision,

@@ -80,9 +80,11 @@ class RemoteSteps:
         ask = query, tuple(candidates), tuple(history_answers), _head_for(query, head)
         return await self._step("adapter", self.adapter.remote(ask))
 
-    async def learn(self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str]) -> Learnt:
-        """Has the adapter learn from what a user said."""
-        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history_answers)))
+    async def learn(
+        self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str], deletions: int
+    ) -> Learnt:
+        """Has the adapter learn from what a user said, unless they were deleted more often than so."""
+        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history_answers), deletions))
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""

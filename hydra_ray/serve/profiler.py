@@ -43,7 +43,7 @@ class Profiler:
     def __init__(self, task: Task, settings: Settings, generator: Any) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
-        self._store = open_store(settings.store_url)
+        self._store = open_store(settings.store_target)
         self._embed = make_embedder(settings)
         self._tenants = settings.peers.tenants
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)

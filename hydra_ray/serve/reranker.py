@@ -14,6 +14,7 @@ from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps.rerank import Reranker as RerankStep
 from hydra_ray.steps.rerank import RerankRequest
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.cache import HeadCache
 
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
@@ -25,11 +26,11 @@ class Reranker:
     """Orders histories under their users' heads, many requests at a time."""
 
     def __init__(
-        self, base_dir: Path, store_url: str, rank_weight: float | None, head_cache_mb: int, precision: str
+        self, base_dir: Path, store: StoreTarget | str, rank_weight: float | None, head_cache_mb: int, precision: str
     ) -> None:
         use_given_cpus()
         version, _ = read_about(base_dir)
-        self._heads = HeadCache(open_store(store_url), version, RERANKER, head_cache_mb << 20)
+        self._heads = HeadCache(open_store(store), version, RERANKER, head_cache_mb << 20)
         self._step = RerankStep(Scorer.load(base_dir / RERANKER, precision), rank_weight)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)

@@ -16,6 +16,7 @@ from hydra_ray.steps.profiles.peers import PeerPool
 from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.connections.target import StoreTarget
 
 
 # A ranking takes milliseconds: 32 in threads keep a core busy, and 256 wait under a second.
@@ -27,7 +28,7 @@ class Retriever:
     stands in the store, so what somebody deleted is gone at once.
 
     Args:
-        store_url: URL of the store that keeps the users' histories.
+        store: Store that keeps the users' histories.
         peers: Settings that say which tenants opted in.
         embed: Gives the vectors that dense retrieval and the search for peers compare.
         index_cache_mb: Most memory of the histories and indexes that are kept, in MiB.
@@ -35,10 +36,10 @@ class Retriever:
     """
 
     def __init__(
-        self, store_url: str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None
+        self, store: StoreTarget | str, peers: PeerSettings, embed: Embed, index_cache_mb: int, stemmer: str | None
     ) -> None:
         use_given_cpus()
-        self._store = open_store(store_url)
+        self._store = open_store(store)
         self._histories = IndexedHistories(self._store, index_cache_mb << 20, stemmer)
         self._settings = peers
         self._embed, self._stemmer = embed, stemmer

@@ -134,7 +134,7 @@ class UserEndpoints:
 
     def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, authenticate: Authenticate) -> None:
         self._settings, self._task, self._steps, self._authenticate = settings, task, steps, authenticate
-        self._store = open_store(settings.store_url)
+        self._store = open_store(settings.store_target)
 
     def user_routes(self) -> APIRouter:
         """Return a router with the routes of the methods below."""
@@ -153,13 +153,15 @@ class UserEndpoints:
         except ValueError as error:
             # The message begins with the first wrong field.
             return protocol.refusal(400, str(error), "invalid_request_error", param=str(error).partition(":")[0])
+        # Looked up first: who is deleted while the rest goes on does not come back by it.
+        deletions = await asyncio.to_thread(self._store.deletions, key)
         try:
             history_answers = await self._history_answers(Query(event.item_id, key, event.input))
-            learnt = await self._steps.learn(key, event, history_answers)
+            learnt = await self._steps.learn(key, event, history_answers, deletions)
         except StepError:
             # A time-out does not tell whether the work was done; with the id it can be done again.
             return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
-        reply = {"id": event.item_id, "object": "feedback", "history": event.item is not None}
+        reply = {"id": event.item_id, "object": "feedback", "history": event.item is not None and learnt.kept}
         return protocol.AsciiJSON({**reply, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
 
     async def history(self, user: UserId, request: Request) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from hydra_ray.settings.method import (
     RetrieverName,
 )
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
+from hydra_ray.settings.storage import StoreSettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "ServeSettings",
     "Settings",
     "SettingsError",
+    "StoreSettings",
     "VLLMSettings",
     "load_settings",
     "parse_settings",

@@ -38,7 +38,7 @@ class DataSettings(Section):
     """Where users' records come from."""
 
     format: Literal["lamp", "records", "reviews", "chat", "simulated", "store"] = Field(
-        "lamp", description="store: the histories that model.store holds, with what was said while serving."
+        "lamp", description="store: the histories that the store holds, with what was said while serving."
     )
     dir: Place | None = Field(
         None, description="Folder or URI of LaMP's <split>_questions.json and <split>_outputs.json."

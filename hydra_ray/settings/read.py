@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from hydra_ray.records import HydraError
-from hydra_ray.settings.renamed import with_new_names
+from hydra_ray.settings.renamed import AmbiguousSettingError, with_new_names
 from hydra_ray.settings.tree import Settings
 from hydra_ray.settings.yaml_file import YAMLFileError, parse_yaml, read_yaml
 
@@ -41,6 +41,8 @@ def parse_settings(tree: dict[str, Any], source: str = "settings") -> Settings:
         tree = _over(_preset(tree["preset"]), tree)
     try:
         return Settings.model_validate(with_new_names(tree, source))
+    except AmbiguousSettingError as error:
+        raise SettingsError(f"{source}: {error}") from None
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc'])) or '(top)'}: {_reason(e)}" for e in error.errors()]
         raise SettingsError(f"{source}: {len(lines)} setting(s) to mend:\n" + "\n".join(lines)) from None

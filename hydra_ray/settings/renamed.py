@@ -1,4 +1,4 @@
-"""Settings that got other names: the old ones still work, and fingerprints do not change with a name."""
+"""Settings that got other names or sections: the old ones still work, and fingerprints do not change with a name."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ RENAMED = {
     "profile.prompts.told": "profile.prompts.telling",
 }
 FIRST_NAMES = {new: old for old, new in RENAMED.items()}
+# What went to another section. No fingerprint is made of these.
+MOVED = {"model.store": "store.url"}
+
+
+class AmbiguousSettingError(ValueError):
+    """A setting is given under its old path and under its new one; the message names both."""
 
 
 def with_new_names(tree: dict[str, Any], source: str) -> dict[str, Any]:
@@ -22,9 +28,16 @@ def with_new_names(tree: dict[str, Any], source: str) -> dict[str, Any]:
     Args:
         tree: Plain values, as in a settings file.
         source: Where they come from, for the warning.
+
+    Raises:
+        AmbiguousSettingError: A setting that went to another section is given in both.
     """
     for old, new in RENAMED.items():
         tree, found = _renamed(tree, old.split("."), new.rpartition(".")[2])
+        if found:
+            log.warning("%s: %s is called %s now; the old name still works", source, old, new)
+    for old, new in MOVED.items():
+        tree, found = _moved(tree, old, new)
         if found:
             log.warning("%s: %s is called %s now; the old name still works", source, old, new)
     return tree
@@ -49,3 +62,16 @@ def _renamed(tree: dict[str, Any], path: list[str], name: str) -> tuple[dict[str
         # Which of both counts is the user's to say: the old one is then refused like any unknown name.
         return tree, False
     return {name if one == key else one: value for one, value in tree.items()}, True
+
+
+def _moved(tree: dict[str, Any], old: str, new: str) -> tuple[dict[str, Any], bool]:
+    """Return the tree with a setting of one section in another one, and whether it was there."""
+    (section, name), (target, target_name) = old.split("."), new.split(".")
+    had, has = tree.get(section), tree.get(target)
+    if not isinstance(had, dict) or name not in had or not isinstance(has, dict | None):
+        # What is no section is for the check of settings to say.
+        return tree, False
+    if target_name in (has or {}):
+        raise AmbiguousSettingError(f"{old} and {new} are the same setting: take out {old}, which is its old name")
+    left = {key: value for key, value in had.items() if key != name}
+    return {**tree, section: left, target: {**(has or {}), target_name: had[name]}}, True

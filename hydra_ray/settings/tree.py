@@ -13,6 +13,8 @@ from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.section import Section
+from hydra_ray.settings.storage import StoreSettings
+from hydra_ray.store.connections.target import StoreTarget
 
 # A header's name is a token of RFC 9110.
 _USER_SOURCE = re.compile(r"user|safety_identifier|metadata\.\S(.*\S)?|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -20,10 +22,9 @@ _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#]+")
 
 
 class ModelSettings(Section):
-    """Where the trained base and the users' heads are."""
+    """Where the trained base is."""
 
     dir: Path | None = Field(None, description="Folder of the base; null means <out>/model.")
-    store: str | None = Field(None, description="SQLAlchemy URL of histories and heads; null: <model.dir>/users.db.")
 
 
 class EvaluateSettings(Section):
@@ -133,6 +134,7 @@ class Settings(Section):
     peers: PeerSettings = PeerSettings()
     profile: ProfileSettings = ProfileSettings()
     model: ModelSettings = ModelSettings()
+    store: StoreSettings = StoreSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
     ray: RaySettings = RaySettings()
@@ -162,12 +164,13 @@ class Settings(Section):
         keys = [one.model_copy(update={"api_key_file": _absolute(one.api_key_file)}) for one in files]
         # Not the model's: kept answers are known by its name as it is written.
         generator = keys[0].model_copy(update={"fallbacks": tuple(keys[1:]), "cache": self.answers_dir.resolve()})
-        model = self.model.model_copy(
-            update={"dir": self.model_dir.resolve(), "store": _absolute_store(self.store_url)}
-        )
+        model = self.model.model_copy(update={"dir": self.model_dir.resolve()})
+        # A URL that is not told stays so, since only then a store of an earlier layout is looked for.
+        url = self.store.url and _absolute_store(self.store.url)
+        store = self.store.model_copy(update={"url": url, "password_file": _absolute(self.store.password_file)})
         feedback = self.feedback.model_copy(update={"dir": self.feedback_dir.resolve()})
-        anchored = {"out": self.out.resolve(), "generator": generator, "model": model, "feedback": feedback}
-        return self.model_copy(update=anchored)
+        anchored = {"generator": generator, "model": model, "store": store, "feedback": feedback}
+        return self.model_copy(update={"out": self.out.resolve(), **anchored})
 
     @property
     def model_dir(self) -> Path:
@@ -186,8 +189,15 @@ class Settings(Section):
 
     @property
     def store_url(self) -> str:
-        """SQLAlchemy URL of the users' histories and heads."""
-        return self.model.store or f"sqlite:///{self.model_dir / 'users.db'}"
+        """SQLAlchemy URL of the users' store, without what `store_target` adds."""
+        return self.store.url or f"sqlite:///{self.out / 'users.db'}"
+
+    @property
+    def store_target(self) -> StoreTarget:
+        """The users' store, as `open_store` and `open_database` take it."""
+        store = self.store
+        former = self.model_dir / "users.db" if store.url is None else None
+        return StoreTarget(self.store_url, store.password_file, store.password_env, store.max_connections, former)
 
 
 def _absolute(path: Path | None) -> Path | None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.sql import SqlStore
 
 # By scheme, without a driver ("postgresql", not "postgresql+psycopg"). SQLAlchemy is asked about any other scheme.
-BACKENDS: dict[str, Callable[[str], Store]] = {
+BACKENDS: dict[str, Callable[[StoreTarget], Store]] = {
     "sqlite": SqlStore,
     "postgresql": SqlStore,
 }
 
 
-def open_store(url: str) -> Store:
-    """Open the store of a URL, and create it where there is none.
+def open_store(target: str | StoreTarget) -> Store:
+    """Open a store, and create it where there is none.
 
     Args:
-        url: Value of the setting `model.store`, e.g. `sqlite:///runs/model/users.db`.
+        target: `Settings.store_target`, or a URL alone, e.g. `sqlite:///runs/users.db`.
 
     Raises:
         HydraError: The store cannot be opened, or a newer version of hydra-ray made it.
     """
-    scheme = url.partition(":")[0].partition("+")[0]
-    return BACKENDS.get(scheme, SqlStore)(url)
+    target = StoreTarget.of(target)
+    return BACKENDS.get(target.scheme, SqlStore)(target)

@@ -7,10 +7,10 @@ import os
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, QueuePool, create_engine, event, make_url
@@ -18,7 +18,10 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError, SQLA
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 
 from hydra_ray.records import HydraError
-from hydra_ray.store.types import StoreError
+from hydra_ray.store.connections.retry import again_where_lost, passes
+from hydra_ray.store.connections.server import release_engine, share_engine
+from hydra_ray.store.connections.target import StoreTarget
+from hydra_ray.store.types import LostError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ BUSY_S = 30.0
 POLL_S = 0.005
 _WRITES = "hydra_ray_writes"
 
+Result = TypeVar("Result")
+
 
 class Database:
     """Connections to SQLite, PostgreSQL or another database that SQLAlchemy speaks to.
@@ -37,8 +42,10 @@ class Database:
     the write lock when it begins: one that read first would be refused, however long it waited, once somebody else had
     written.
 
+    All who open the same server's database in one process share its connections.
+
     Args:
-        url: SQLAlchemy URL.
+        target: SQLAlchemy URL, or a target that says more.
 
     Attributes:
         shown: The URL without its password.
@@ -47,24 +54,26 @@ class Database:
         HydraError: The URL is none, or the database cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, target: str | StoreTarget) -> None:
+        self._target, self._is_open = StoreTarget.of(target), True
         try:
-            parsed = make_url(url)
+            parsed = make_url(self._target.url)
             self.shown = parsed.render_as_string(hide_password=True)
         except (SQLAlchemyError, ValueError):
             # Not quoted: what is no URL may still hold a password.
-            raise HydraError("model.store: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
+            raise HydraError("store.url: write it as an SQLAlchemy URL, e.g. sqlite:///users.db") from None
         self.is_read_only = False
         try:
             self._engine = self._connected(parsed)
         except (SQLAlchemyError, sqlite3.Error, ImportError) as error:
             reason = getattr(error, "orig", None) or error
-            raise HydraError(f"model.store: {self.shown} cannot be opened: {reason}") from error
+            raise HydraError(f"store.url: {self.shown} cannot be opened: {reason}") from error
         self._reader: Engine = self._engine
-        if self._engine.dialect.name == "postgresql":
-            # Several statements of one reader see one state, as they do in SQLite.
-            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = self._engine.execution_options(**{_WRITES: True})
+        if self._engine.dialect.name == "postgresql":
+            # Several statements of one reader see one state, as they do in SQLite; writers see what those before left.
+            self._reader = self._engine.execution_options(isolation_level="REPEATABLE READ")
+            self._writer = self._writer.execution_options(isolation_level="READ COMMITTED")
 
     @property
     def dialect(self) -> str:
@@ -96,29 +105,75 @@ class Database:
             HydraError: The database is read-only.
         """
         if self.is_read_only:
-            raise HydraError(f"model.store: {self.shown} is read-only: nothing can be written there")
+            raise HydraError(f"store.url: {self.shown} is read-only: nothing can be written there")
         with self._in_one_line(done), self._writer.begin() as connection:
             yield connection
 
+    def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run a function in a transaction of `reading`, and again where the connection was lost.
+
+        Args:
+            work: Reads. It may be run several times.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+
+        def once() -> Result:
+            with self.reading() as connection:
+                return work(connection)
+
+        return again_where_lost(once)
+
+    def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run a function in a transaction of `writing`, and again where it was cut off or in another's way.
+
+        Args:
+            work: Writes. It may be run several times, at worst once more after it was written: what it does must then
+                come to the same.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            StoreError: The database does not answer, or another writer does not end.
+            HydraError: The database is read-only.
+        """
+
+        def once() -> Result:
+            with self.writing() as connection:
+                return work(connection)
+
+        return again_where_lost(once)
+
     def close(self) -> None:
-        """Lets all connections go."""
-        self._engine.dispose()
+        """Lets all connections go that nobody else in this process uses."""
+        if self._is_open and self._is_shared:
+            release_engine(self._target)
+        elif self._is_open:
+            self._engine.dispose()
+        self._is_open = False
 
     @contextmanager
     def _in_one_line(self, done: str) -> Iterator[None]:
         try:
             yield
         except (DatabaseError, InterfaceError, NoConnectionError) as error:
-            if not _is_outage(error):
+            if not (_is_outage(error) or passes(error)):
                 raise
             reason = str(getattr(error, "orig", error))
             if _is_busy(error):
                 reason = f"another process has been writing for {BUSY_S:g} s; try again"
-            raise StoreError(f"model.store: {self.shown} cannot be {done}: {reason}") from error
+            kind = LostError if passes(error) else StoreError
+            raise kind(f"store.url: {self.shown} cannot be {done}: {' '.join(reason.split())}") from error
 
     def _connected(self, url: URL) -> Engine:
-        if url.get_backend_name() != "sqlite":
-            return create_engine(url)
+        self._is_shared = url.get_backend_name() != "sqlite"
+        if self._is_shared:
+            return share_engine(url, self._target)
         arguments: dict[str, Any] = {"connect_args": {"timeout": BUSY_S, "check_same_thread": False}}
         if url.database in (None, "", ":memory:"):
             # One connection for all threads: another one would be another database.
@@ -144,7 +199,7 @@ class Database:
         wal = path.with_name(f"{path.name}-wal")
         if wal.exists() and wal.stat().st_size:
             raise HydraError(
-                f"model.store: {self.shown} stands in a read-only place, and its last writer did not close it: open it "
+                f"store.url: {self.shown} stands in a read-only place, and its last writer did not close it: open it "
                 "once where it may be written"
             )
         return True

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
+
+if TYPE_CHECKING:
+    # It takes torch, which who opens a store may not need.
+    from hydra_ray.models.heads import Head
 
 
 class Store(Protocol):
@@ -118,11 +121,23 @@ class Store(Protocol):
     def observed_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
         """Return the (version, role) pairs that have observations of an item of a user, in order."""
 
-    def updating_observations(self, key: UserKey, version: str, role: str) -> AbstractContextManager[ObservationUpdate]:
+    def updating_observations(
+        self, key: UserKey, version: str, role: str, deletions: int | None = None
+    ) -> AbstractContextManager[ObservationUpdate]:
         """Open a transaction in which a user's observations change, and with it history and head.
 
         Others see all of it or nothing, once the `with` block ends. An exception inside undoes it. Two updates of one
-        user follow each other.
+        user follow each other, the very first two as well.
+
+        Args:
+            key: User.
+            version: Version of the base.
+            role: Reranker or adapter.
+            deletions: What `deletions` gave when that began which is written now; None writes it in any case.
+
+        Raises:
+            DeletedMeanwhileError: The user was deleted since.
+            LostError: The transaction was cut off; the block may be run again, with another one.
         """
 
     # Profiles, by kind.
@@ -145,6 +160,9 @@ class Store(Protocol):
 
     def delete(self, key: UserKey) -> None:
         """Remove all that is known of exactly this user, and everybody's profiles that were made with their texts."""
+
+    def deletions(self, key: UserKey) -> int:
+        """Return how often a user was deleted: more than before means that what was read before is to be dropped."""
 
     def close(self) -> None:
         """Let connections and files go. Nothing may be asked of the store afterwards."""

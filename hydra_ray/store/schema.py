@@ -9,6 +9,8 @@ from importlib.resources import files
 from sqlalchemy import Column, Connection, MetaData, String, Table, func, insert, inspect, select
 
 from hydra_ray.records import HydraError
+from hydra_ray.store.connections.former import placed
+from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import Database
 from hydra_ray.store.tables import METADATA
 
@@ -30,17 +32,21 @@ def revisions() -> list[str]:
     return sorted(found[1] for name in names if (found := _FILE.fullmatch(name)))
 
 
-def open_database(url: str) -> Database:
+def open_database(target: str | StoreTarget) -> Database:
     """Open a database with the tables of this version, which are made or brought up to date.
 
     Args:
-        url: SQLAlchemy URL.
+        target: SQLAlchemy URL, or `Settings.store_target`.
 
     Raises:
         HydraError: It cannot be opened, or a newer version of hydra-ray made it.
     """
-    database = Database(url)
-    bring_up_to_date(database)
+    database = Database(placed(StoreTarget.of(target)))
+    try:
+        bring_up_to_date(database)
+    except BaseException:
+        database.close()
+        raise
     return database
 
 
@@ -58,7 +64,7 @@ def bring_up_to_date(database: Database) -> None:
             return
     if database.is_read_only:
         raise HydraError(
-            f"model.store: {database.shown} is read-only and older than this version: open it once writable"
+            f"store.url: {database.shown} is read-only and older than this version: open it once writable"
         )
     with database.writing("opened") as connection:
         if database.dialect == "postgresql":
@@ -83,14 +89,14 @@ def _found(connection: Connection, database: Database) -> str | None:
         found = connection.execute(select(ALEMBIC_VERSION.c.version_num)).scalar()
         if found is not None and found not in revisions():
             raise HydraError(
-                f"model.store: {database.shown} was made by a newer version of hydra-ray (revision {found}, this one "
+                f"store.url: {database.shown} was made by a newer version of hydra-ray (revision {found}, this one "
                 f"knows {revisions()[-1]}): update hydra-ray, or use another store"
             )
         if found is not None:
             return str(found)
     if tables.has_table("heads") and {column["name"] for column in tables.get_columns("heads")} != _BASELINE_HEADS:
         raise HydraError(
-            f"model.store: {database.shown} was made by another version of hydra-ray; fit into a new store"
+            f"store.url: {database.shown} was made by another version of hydra-ray; fit into a new store"
         )
     return None
 

@@ -6,19 +6,29 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Column, ColumnElement, Connection, Table, delete, insert, select
 
-from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
+from hydra_ray.store import turns
+from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
+from hydra_ray.store.types import (
+    DeletedMeanwhileError,
+    HistoryChange,
+    HistoryVersion,
+    ProfileFingerprint,
+    UserProfile,
+)
+
+if TYPE_CHECKING:
+    from hydra_ray.models.heads import Head
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
@@ -32,55 +42,51 @@ class SqlStore:
     """Tables of a database as a `Store`, which documents the methods.
 
     Writes for many users at once are several transactions, each whole for its own users, so that others can write
-    meanwhile.
+    meanwhile. A transaction that is cut off is run again.
 
     Args:
-        url: SQLAlchemy URL, e.g. `sqlite:///runs/model/users.db`.
+        target: Store to open, or its SQLAlchemy URL, e.g. `sqlite:///runs/users.db`.
 
     Raises:
         HydraError: The database cannot be opened, or a newer version of hydra-ray made it.
     """
 
-    def __init__(self, url: str) -> None:
-        self._database = open_database(url)
+    def __init__(self, target: StoreTarget | str) -> None:
+        self._database = open_database(target)
 
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
         for key, items in histories.items():
             if len({item.id for item in items}) < len(items):
                 raise ValueError(f"{key}: two items of the history have the same id")
         for keys in self._in_turn(_batches(histories, lambda key: len(histories[key]), _ROWS_AT_ONCE)):
-            with self._database.writing() as db:
-                stored_histories.replace(db, {key: histories[key] for key in keys})
+            some = {key: histories[key] for key in keys}
+            self._write_of(keys, lambda db, some=some: stored_histories.replace(db, some))  # type: ignore[misc]
 
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        with self._database.writing() as db:
-            stored_histories.append(db, key, item)
+        self._write_of([key], lambda db: stored_histories.append(db, key, item))
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
-        with self._database.writing() as db:
+        def work(db: Connection) -> bool:
             found = stored_histories.remove(db, key, item_id)
             stored_profiles.forget(db, key)
             return found
 
+        return self._write_of([key], work)
+
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
-        with self._database.reading() as db:
-            return stored_histories.find(db, key)
+        return self._database.read(lambda db: stored_histories.find(db, key))
 
     def history_item(self, key: UserKey, item_id: str) -> HistoryItem | None:
-        with self._database.reading() as db:
-            return stored_histories.item(db, key, item_id)
+        return self._database.read(lambda db: stored_histories.item(db, key, item_id))
 
     def history_version(self, key: UserKey) -> HistoryVersion | None:
-        with self._database.reading() as db:
-            return stored_histories.version(db, key)
+        return self._database.read(lambda db: stored_histories.version(db, key))
 
     def history_change(self, key: UserKey, since: HistoryVersion | None) -> HistoryChange:
-        with self._database.reading() as db:
-            return stored_histories.change(db, key, since)
+        return self._database.read(lambda db: stored_histories.change(db, key, since))
 
     def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
-        with self._database.reading() as db:
-            return stored_histories.of_tenant(db, tenant)
+        return self._database.read(lambda db: stored_histories.of_tenant(db, tenant))
 
     def put_heads(
         self,
@@ -91,102 +97,127 @@ class SqlStore:
     ) -> None:
         for keys in self._in_turn(_batches(heads, lambda key: _nbytes(heads[key]), _BYTES_AT_ONCE)):
             rows = [_head_row(key, version, role, heads[key], (fingerprints or {}).get(key, "")) for key in keys]
-            with self._database.writing() as db:
+
+            def work(db: Connection, keys: list[UserKey] = keys, rows: list[dict[str, object]] = rows) -> None:
                 db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, keys)))
                 db.execute(insert(HEADS), rows)
 
+            self._write_of(keys, work)
+
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         query = select(HEADS.c.head).where(*of(HEADS, key), *of_base(HEADS, version, role))
-        with self._database.reading() as db:
-            blob = db.execute(query).scalar()
-        return None if blob is None else Head.from_bytes(blob)
+        blob = self._database.read(lambda db: db.execute(query).scalar())
+        return None if blob is None else _head(blob)
 
     def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
-        c, found = HEADS.c, dict[UserKey, tuple[str, Head]]()
-        with self._database.reading() as db:
-            for some in chunks(keys):
-                mine = (among(HEADS, some), *of_base(HEADS, version, role), c.head.is_not(None))
-                query = select(c.tenant, c.user, c.stamp, c.head).where(*mine)
-                for tenant, user, stamp, blob in db.execute(query):
-                    found[UserKey(tenant, user)] = (stamp, Head.from_bytes(blob))
-        return found
+        c = HEADS.c
+        rows = self._of_users(HEADS, keys, (c.stamp, c.head), *of_base(HEADS, version, role), c.head.is_not(None))
+        return {key: (stamp, _head(blob)) for key, stamp, blob in rows}
 
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
-        c, found = HEADS.c, dict[UserKey, str]()
-        with self._database.reading() as db:
-            for some in chunks(keys):
-                mine = (among(HEADS, some), *of_base(HEADS, version, role), c.head.is_not(None))
-                query = select(c.tenant, c.user, c.stamp).where(*mine)
-                found |= {UserKey(tenant, user): stamp for tenant, user, stamp in db.execute(query)}
-        return found
+        c = HEADS.c
+        rows = self._of_users(HEADS, keys, (c.stamp,), *of_base(HEADS, version, role), c.head.is_not(None))
+        return {key: stamp for key, stamp in rows}  # noqa: C416
 
     def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
         c = HEADS.c
         query = select(c.tenant, c.user, c.mark).where(*of_base(HEADS, version, role)).order_by(c.tenant, c.user)
-        with self._database.reading() as db:
-            return {UserKey(tenant, user): made_from for tenant, user, made_from in db.execute(query)}
+        rows = self._database.read(lambda db: db.execute(query).all())
+        return {UserKey(tenant, user): made_from for tenant, user, made_from in rows}
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         c = HEADS.c
         query = select(c.tenant, c.user).where(*of_base(HEADS, version, role), c.head.is_not(None))
-        with self._database.reading() as db:
-            return [UserKey(*row) for row in db.execute(query.order_by(c.tenant, c.user))]
+        rows = self._database.read(lambda db: db.execute(query.order_by(c.tenant, c.user)).all())
+        return [UserKey(*row) for row in rows]
 
     def put_observations(self, version: str, role: str, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
         for keys in self._in_turn(
             _batches(observed, lambda key: 64 + sum(map(len, observed[key].values())), _BYTES_AT_ONCE)
         ):
-            with self._database.writing() as db:
+
+            def work(db: Connection, keys: list[UserKey] = keys) -> None:
                 for key in keys:
                     _put_observations(db, key, version, role, observed[key], replace=True)
 
+            self._write_of(keys, work)
+
     def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
         c, found = OBSERVATIONS.c, dict[UserKey, dict[str, bytes]]()
-        with self._database.reading() as db:
-            for some in chunks(keys):
-                mine = (among(OBSERVATIONS, some), *of_base(OBSERVATIONS, version, role))
-                query = select(c.tenant, c.user, c.item, c.told).where(*mine)
-                for tenant, user, item, observed in db.execute(query):
-                    found.setdefault(UserKey(tenant, user), {})[item] = observed
+        for key, item, observed in self._of_users(
+            OBSERVATIONS, keys, (c.item, c.told), *of_base(OBSERVATIONS, version, role)
+        ):
+            found.setdefault(key, {})[item] = observed
         return found
 
     def observed_by(self, key: UserKey, item_id: str) -> list[tuple[str, str]]:
         c = OBSERVATIONS.c
         query = select(c.version, c.role).where(*of(OBSERVATIONS, key), c.item == item_id).order_by(c.version, c.role)
-        with self._database.reading() as db:
-            return [(version, role) for version, role in db.execute(query)]
+        return [(version, role) for version, role in self._database.read(lambda db: db.execute(query).all())]
 
     @contextmanager
-    def updating_observations(self, key: UserKey, version: str, role: str) -> Iterator[SqlObservationUpdate]:
+    def updating_observations(
+        self, key: UserKey, version: str, role: str, deletions: int | None = None
+    ) -> Iterator[SqlObservationUpdate]:
         with self._database.writing() as db:
-            stored_histories.lock(db, key)
+            turns.take(db, [key])
+            if deletions is not None and turns.deletions(db, key) != deletions:
+                raise DeletedMeanwhileError(f"user {key.user} of tenant {key.tenant} was deleted meanwhile")
             yield SqlObservationUpdate(db, key, version, role)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
-        with self._database.reading() as db:
-            return stored_profiles.find(db, key, kind)
+        return self._database.read(lambda db: stored_profiles.find(db, key, kind))
 
     def profile_fingerprints(self, kind: str) -> dict[UserKey, ProfileFingerprint]:
-        with self._database.reading() as db:
-            return stored_profiles.fingerprints(db, kind)
+        return self._database.read(lambda db: stored_profiles.fingerprints(db, kind))
 
     def put_profiles(self, profiles: Iterable[tuple[UserKey, UserProfile]]) -> int:
         kept = 0
         # Taken out before the transaction begins: they may be written while they are asked for.
         for some in self._in_turn(_batches(list(profiles), lambda _: 1, _PROFILES_AT_ONCE)):
-            with self._database.writing() as db:
-                kept += sum(stored_profiles.put(db, key, profile) for key, profile in some)
+
+            def work(db: Connection, some: list[tuple[UserKey, UserProfile]] = some) -> int:
+                return sum(stored_profiles.put(db, key, profile) for key, profile in some)
+
+            kept += self._write_of([one for key, profile in some for one in (key, *profile.peers)], work)
         return kept
 
     def delete(self, key: UserKey) -> None:
-        with self._database.writing() as db:
+        def work(db: Connection) -> None:
             # History goes first: profiles that are being written with it are then refused.
             for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS):
                 db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
+            turns.count_deletion(db, key)
+
+        self._write_of([key], work)
+
+    def deletions(self, key: UserKey) -> int:
+        return self._database.read(lambda db: turns.deletions(db, key))
 
     def close(self) -> None:
         self._database.close()
+
+    def _write_of(self, keys: Sequence[UserKey], work: Callable[[Connection], One]) -> One:
+        """Run a transaction that writes of these users, once nobody else does."""
+
+        def in_turn(db: Connection) -> One:
+            turns.take(db, keys)
+            return work(db)
+
+        return self._database.write(in_turn)
+
+    def _of_users(
+        self, table: Table, keys: Iterable[UserKey], columns: Sequence[Column], *which: ColumnElement[bool]
+    ) -> list[tuple[Any, ...]]:
+        """Each row as its user and the columns, all of one state of the database."""
+        parts, c = list(chunks(keys)), table.c
+
+        def work(db: Connection) -> list[tuple[Any, ...]]:
+            queries = [select(c.tenant, c.user, *columns).where(among(table, some), *which) for some in parts]
+            return [(UserKey(row[0], row[1]), *row[2:]) for query in queries for row in db.execute(query)]
+
+        return self._database.read(work)
 
     def _in_turn(self, batches: Iterable[list[One]]) -> Iterator[list[One]]:
         """The batches of a bulk write, with pauses in which others write."""
@@ -223,7 +254,7 @@ class SqlObservationUpdate:
     def head(self) -> Head | None:
         mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
         blob = self._db.execute(select(HEADS.c.head).where(*mine)).scalar()
-        return None if blob is None else Head.from_bytes(blob)
+        return None if blob is None else _head(blob)
 
     def put_head(self, head: Head | None) -> None:
         mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
@@ -245,6 +276,13 @@ def _put_observations(
 def _head_row(key: UserKey, version: str, role: str, head: Head | None, fingerprint: str) -> dict[str, object]:
     about = {**key._asdict(), "version": version, "role": role, "mark": fingerprint}
     return {**about, "stamp": uuid.uuid4().hex, "head": None if head is None else head.to_bytes()}
+
+
+def _head(blob: bytes) -> Head:
+    # Imported here: it takes torch, which most who open a store do not need.
+    from hydra_ray.models.heads.head import Head
+
+    return Head.from_bytes(blob)
 
 
 def _nbytes(head: Head | None) -> int:

@@ -87,3 +87,12 @@ PROFILE_PEERS = Table(
     Column("peer", String, primary_key=True),
     Index("profile_peers_by_peer", "tenant", "peer"),
 )
+
+# A row a user: writers of one user lock it. It outlasts the user, whose name is not in it, so that what was under way
+# while they were deleted is known to come too late.
+DELETIONS = Table(
+    "deletions",
+    METADATA,
+    Column("digest", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+)

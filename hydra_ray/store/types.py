@@ -12,6 +12,14 @@ class StoreError(HydraError):
     """The store did not answer, or another writer did not end in time; the same call may succeed later."""
 
 
+class LostError(StoreError):
+    """A transaction was cut off, or was in another's way: run again as a whole it is likely to succeed."""
+
+
+class DeletedMeanwhileError(HydraError):
+    """The user was deleted while something about them was under way: it comes too late."""
+
+
 class HistoryVersion(NamedTuple):
     """Version of a user's history; it changes with every write and tells what is left of what was read before.
 

@@ -95,7 +95,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     if any(map(needs_base, job.methods)):
         base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
         check_task(base.task, task)
-        store = open_store(settings.store_url)
+        store = open_store(settings.store_target)
     fingerprints = {run: fingerprint(data, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
     known = {run: _known(job.path(run), wanted) for run, wanted in fingerprints.items()}
     left = {run: wanted for run, wanted in fingerprints.items() if not (kept := known[run]) or not kept.whole}
@@ -241,6 +241,7 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
         "base",
         "fit",
         "model",
+        "store",
         "evaluate",
         "serve",
         "ray",

@@ -77,7 +77,7 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
-    users = open_store(settings.store_url)
+    users = open_store(settings.store_target)
     for role in ROLES:
         users.put_heads(base.version, role, fitted.roles[role].heads)
     put_histories(users, dataset)

@@ -70,7 +70,7 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
             examples, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
         data = load_training_data(settings, task, dataset, examples)
-        store = open_store(settings.store_url)
+        store = open_store(settings.store_target)
         if settings.data.format != "store":
             # What is read from the store may have grown meanwhile.
             put_histories(store, dataset)

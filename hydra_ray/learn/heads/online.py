@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from hydra_ray.learn.examples.features import encode_all
@@ -16,7 +17,9 @@ from hydra_ray.models.heads.online import head_of
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
+from hydra_ray.store.connections.retry import again_where_lost
 from hydra_ray.store.protocol import ObservationUpdate, Store
+from hydra_ray.store.types import DeletedMeanwhileError
 from hydra_ray.tasks import Task
 
 Change = Literal["created", "updated", "removed", "unchanged", "at_next_fit"]
@@ -30,11 +33,13 @@ class Learnt:
         head: What became of the adapter's head.
         learnt: Whether the head knows the event now.
         note: Why it does not; empty where it does.
+        kept: Whether the event is kept at all.
     """
 
     head: Change
     learnt: bool
     note: str = ""
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +72,33 @@ class OnlineLearner:
         self._numbers = head_numbers(FitChoice(settings.fit))
         self._loss, self._seed = settings.base.loss, settings.seed
 
-    def learn(self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str]) -> Learnt:
+    def learn(
+        self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str], deletions: int | None = None
+    ) -> Learnt:
         """Keeps a feedback event and learns from it what can be learnt now: all of it in one transaction.
 
         Args:
             user: Who said it.
             event: The event, with texts as the task's `parse` gives them.
             history_answers: Answers of history retrieved for the event's input, the item itself not among them.
+            deletions: `Store.deletions` of the user when the event came in; None: it comes in now. An event of a user
+                who was deleted since is dropped.
         """
+        if deletions is None:
+            deletions = self._store.deletions(user)
         group = event_group(user, event, history_answers, self._task, self._seed)
         observed = None
         if group is not None and self._learns(self._store.head(user, self._version, ADAPTER)):
             # Encoded before the transaction, which others wait for.
             (observations_of,) = observations_by_item(self._scorer.heads, encode_all(self._scorer, [[group]]))
             observed = observations_of[event.item_id]
-        with self._store.updating_observations(user, self._version, ADAPTER) as update:
-            # A write goes first, so that nobody else's comes between what is read and what follows from it.
+        try:
+            return again_where_lost(lambda: self._update(user, event, observed, deletions))
+        except DeletedMeanwhileError:
+            return Learnt("unchanged", False, "the user was deleted meanwhile: nothing of it is kept", kept=False)
+
+    def _update(self, user: UserKey, event: FeedbackEvent, observed: bytes | None, deletions: int) -> Learnt:
+        with self._store.updating_observations(user, self._version, ADAPTER, deletions) as update:
             if event.item is None:
                 update.delete_item(event.item_id)
             else:
@@ -110,13 +126,17 @@ class OnlineLearner:
         """
         changed: dict[tuple[str, str], Change] = {}
         for version, role in self._store.observed_by(user, item_id):
-            with self._store.updating_observations(user, version, role) as update:
-                update.remove(item_id)
-                old = update.head()
-                if old is not None and old.kind == Bases.name:
-                    changed[version, role] = self._refit(update, old)
+            change = again_where_lost(partial(self._unlearn, user, version, role, item_id))
+            if change is not None:
+                changed[version, role] = change
         found = self._store.delete_item(user, item_id) or bool(changed)
         return Forgotten(found, {role: changed.get((self._version, role)) or self._kept(user, role) for role in ROLES})
+
+    def _unlearn(self, user: UserKey, version: str, role: str, item_id: str) -> Change | None:
+        with self._store.updating_observations(user, version, role) as update:
+            update.remove(item_id)
+            old = update.head()
+            return self._refit(update, old) if old is not None and old.kind == Bases.name else None
 
     def _kept(self, user: UserKey, role: str) -> Change:
         head = self._store.head(user, self._version, role)

@@ -110,10 +110,7 @@ def write_profiles(
     for kind in kinds:
         check_kind(kind, "kind")
     task, dataset = chosen_users(settings)
-    if settings.model.store is None:
-        # Profiles need no trained base, whose folder this is.
-        settings.model_dir.mkdir(parents=True, exist_ok=True)
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     if settings.data.format != "store":
         # What is read from the store may have grown meanwhile.
         put_histories(store, dataset)

@@ -1,28 +1,14 @@
-"""Stores that tests use: SQL (a SQLite file, or a PostgreSQL that HYDRA_RAY_TEST_POSTGRES names) and memory.
+"""Stores that tests use: a SQLite file, a database of a PostgreSQL server that tests start themselves, and memory.
 
 What a store of users must do is tested with each backend by the fixtures `store`, `store_url` and `lasting`.
 """
 
-import os
 import uuid
 
 import pytest
 from memory_store import MemoryStore
-from sqlalchemy import create_engine, text
 
 from hydra_ray.store.backends import BACKENDS, open_store
-
-POSTGRES = os.environ.get("HYDRA_RAY_TEST_POSTGRES", "")
-
-
-def emptied(url):
-    """The URL, once nothing is left there."""
-    engine = create_engine(url)
-    with engine.begin() as db:
-        db.execute(text("drop schema public cascade"))
-        db.execute(text("create schema public"))
-    engine.dispose()
-    return url
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -33,10 +19,10 @@ def memory_backend():
         yield
 
 
-@pytest.fixture(params=["sql", "memory"])
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
 def store_url(request):
     """URL of an empty store of each backend."""
-    return request.getfixturevalue("url") if request.param == "sql" else f"memory://{uuid.uuid4()}"
+    return f"memory://{uuid.uuid4()}" if request.param == "memory" else request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture
@@ -56,18 +42,10 @@ def lasting(request):
     store.close()
 
 
-@pytest.fixture
-def url(tmp_path):
-    return emptied(POSTGRES) if POSTGRES else f"sqlite:///{tmp_path / 'users.db'}"
-
-
-@pytest.fixture
-def postgres_url():
-    if not POSTGRES:
-        pytest.skip(
-            "HYDRA_RAY_TEST_POSTGRES names no database, e.g. postgresql+psycopg://localhost/test; it is emptied"
-        )
-    return emptied(POSTGRES)
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request):
+    """URL of an empty database of each kind."""
+    return request.getfixturevalue(f"{request.param}_url")
 
 
 @pytest.fixture

@@ -6,12 +6,19 @@ import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from threading import Lock
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
+from hydra_ray.store.connections.target import StoreTarget
+from hydra_ray.store.types import (
+    DeletedMeanwhileError,
+    HistoryChange,
+    HistoryVersion,
+    ProfileFingerprint,
+    UserProfile,
+)
 
 Histories = dict[UserKey, tuple[HistoryVersion, dict[int, HistoryItem]]]
 HeadKey = tuple[UserKey, str, str]
@@ -25,9 +32,10 @@ class State:
     heads: dict[HeadKey, tuple[str, str, Head | None]] = field(default_factory=dict)
     observations: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
     profiles: dict[tuple[UserKey, str], UserProfile] = field(default_factory=dict)
+    deletions: dict[UserKey, int] = field(default_factory=dict)
 
     def copy(self) -> State:
-        return State(dict(self.histories), dict(self.heads), dict(self.observations), dict(self.profiles))
+        return State(*(dict(getattr(self, one.name)) for one in fields(self)))
 
 
 class Memory:
@@ -43,8 +51,8 @@ MEMORIES: dict[str, Memory] = defaultdict(Memory)
 class MemoryStore:
     """A dictionary as a `Store`: readers see the state that was there, a writer puts another one in its place."""
 
-    def __init__(self, url: str) -> None:
-        self._memory = MEMORIES[url]
+    def __init__(self, target: StoreTarget) -> None:
+        self._memory = MEMORIES[target.url]
 
     @property
     def _state(self) -> State:
@@ -136,8 +144,12 @@ class MemoryStore:
         return sorted((version, role) for (user, version, role), items in known if user == key and item_id in items)
 
     @contextmanager
-    def updating_observations(self, key: UserKey, version: str, role: str) -> Iterator[MemoryObservationUpdate]:
+    def updating_observations(
+        self, key: UserKey, version: str, role: str, deletions: int | None = None
+    ) -> Iterator[MemoryObservationUpdate]:
         with self._writing() as state:
+            if deletions is not None and state.deletions.get(key, 0) != deletions:
+                raise DeletedMeanwhileError(f"user {key.user} of tenant {key.tenant} was deleted meanwhile")
             yield MemoryObservationUpdate(state, key, version, role)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
@@ -163,6 +175,10 @@ class MemoryStore:
                 for of in [of for of in rows if of[0] == key]:
                     del rows[of]
             _forget(state, key)
+            state.deletions[key] = state.deletions.get(key, 0) + 1
+
+    def deletions(self, key: UserKey) -> int:
+        return self._state.deletions.get(key, 0)
 
     def close(self) -> None:
         """Other stores of the URL go on with what is there."""

@@ -139,7 +139,7 @@ def test_a_writer_waits_for_the_one_before_it(held):
 def test_a_writer_that_waited_too_long_says_so_in_one_line(held, monkeypatch):
     store, gate = held
     monkeypatch.setattr(database, "BUSY_S", 0.05)
-    with pytest.raises(StoreError, match=r"^model\.store: \S+ cannot be written: another process has been writing for"):
+    with pytest.raises(StoreError, match=r"^store\.url: \S+ cannot be written: another process has been writing for"):
         store.append_history(BOB, film(2))
     gate.lets_go.set()
     monkeypatch.undo()
@@ -277,7 +277,7 @@ def test_a_store_in_a_read_only_place_can_be_read(place, stored, caplog):
 
 
 def test_a_store_in_a_read_only_place_that_nobody_closed_is_refused_in_one_line(place, stored):
-    observed = r"^model\.store: \S+ .* its last writer did not close it: open it once where it may be written$"
+    observed = r"^store\.url: \S+ .* its last writer did not close it: open it once where it may be written$"
     with who_may_only_read(place), pytest.raises(HydraError, match=observed):
         open_store(stored[0])
 
@@ -289,7 +289,7 @@ def test_an_old_store_in_a_read_only_place_is_refused_in_one_line(place, stored)
     db.execute("update alembic_version set version_num = '0001'")
     db.commit()
     db.close()
-    observed = r"^model\.store: \S+ is read-only and older than this version: open it once writable$"
+    observed = r"^store\.url: \S+ is read-only and older than this version: open it once writable$"
     with who_may_only_read(place), pytest.raises(HydraError, match=observed):
         open_store(url)
 

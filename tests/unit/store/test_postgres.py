@@ -58,6 +58,6 @@ def test_a_database_of_0_1_0_is_brought_up_by_one_of_many_who_open_it(postgres_u
 
 
 def test_a_server_that_does_not_answer_is_named_in_one_line(postgres_url):
-    with pytest.raises(HydraError, match=r"^model\.store: postgresql\S+ cannot be opened: ") as caught:
+    with pytest.raises(HydraError, match=r"^store\.url: postgresql\S+ cannot be opened: ") as caught:
         open_store("postgresql+psycopg://nobody:secret@localhost:1/none")
     assert "secret" not in str(caught.value)

@@ -170,7 +170,7 @@ def test_a_failed_upgrade_leaves_the_old_database(old_url):
 def test_a_database_of_a_newer_version_is_refused_in_one_line(sqlite_url):
     open_store(sqlite_url).close()
     write(sqlite_url, "update alembic_version set version_num = '9999'")
-    observed = r"^model\.store: \S+users\.db was made by a newer version of hydra-ray \(revision 9999.*update hydra-ray"
+    observed = r"^store\.url: \S+users\.db was made by a newer version of hydra-ray \(revision 9999.*update hydra-ray"
     with pytest.raises(HydraError, match=observed) as caught:
         open_store(sqlite_url)
     assert "\n" not in str(caught.value)
@@ -259,5 +259,5 @@ def test_processes_open_an_old_database_at_once(old_url):
 def test_what_is_no_database_is_refused_in_one_line(sqlite_url):
     with open(path_of(sqlite_url), "w") as file:
         file.write("user,item\n" * 1000)
-    with pytest.raises(HydraError, match=r"^model\.store: .*users\.db cannot be opened: file is not a database$"):
+    with pytest.raises(HydraError, match=r"^store\.url: .*users\.db cannot be opened: file is not a database$"):
         open_store(sqlite_url)

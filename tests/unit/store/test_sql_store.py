@@ -45,7 +45,7 @@ def test_a_database_of_another_version_is_refused_with_a_way_out(sqlite_url, col
     with sqlite3.connect(url.removeprefix("sqlite:///")) as db:
         db.execute(f"create table heads ({columns})")
     db.close()
-    with pytest.raises(HydraError, match=rf"^model\.store: {url} was made by another version.*fit into a new store"):
+    with pytest.raises(HydraError, match=rf"^store\.url: {url} was made by another version.*fit into a new store"):
         open_store(url)
 
 
@@ -57,7 +57,7 @@ def test_a_database_of_another_version_is_refused_with_a_way_out(sqlite_url, col
     ],
 )
 def test_a_database_that_cannot_be_opened_is_named(url, message):
-    with pytest.raises(HydraError, match=rf"^model\.store: {message}"):
+    with pytest.raises(HydraError, match=rf"^store\.url: {message}"):
         open_store(url)
 
 
@@ -69,7 +69,7 @@ def test_a_password_is_never_in_an_error():
 
 @pytest.mark.parametrize("url", ["", "users.db", "postgresql://ann:secret@host:port/users"])
 def test_a_malformed_url_is_named(url):
-    with pytest.raises(HydraError, match=r"^model\.store: ") as caught:
+    with pytest.raises(HydraError, match=r"^store\.url: ") as caught:
         open_store(url)
     assert "secret" not in str(caught.value)
 

@@ -151,7 +151,7 @@ def test_what_nobody_foresaw_is_the_servers_fault_and_its_cause_is_in_the_log(se
 
 def test_a_store_that_is_down_is_told_and_logged(app, caplog, monkeypatch):
     def down(key):
-        raise StoreError("model.store: sqlite:///users.db cannot be read: disk I/O error")
+        raise StoreError("store.url: sqlite:///users.db cannot be read: disk I/O error")
 
     monkeypatch.setattr(app.ingress._store, "history", down)
     reply = app.client.get("/v1/users/ann/history")
