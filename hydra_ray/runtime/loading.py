@@ -16,10 +16,12 @@ from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
+from hydra_ray.runtime.deleted import without_deleted
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.types import MergeReport
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.utf8 import EncodingError, decode
 
@@ -33,6 +35,8 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
 
     Raises:
         HydraError: The task is unknown or the data is not well-formed.
+
+    What was deleted from the store is left out, whatever the records hold.
     """
     data, split = settings.data, split or settings.data.split
     if data.task not in TASKS:
@@ -70,6 +74,8 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
             split=split,
             tenant=settings.tenant,
         )
+    if data.format != "store":
+        dataset = without_deleted(dataset, settings)
     return task, replace(dataset, users=_sample(dataset.users, data.max_users, settings.seed))
 
 
@@ -168,6 +174,6 @@ def check_task(known: Task, task: Task) -> None:
         )
 
 
-def put_histories(users: Store, dataset: Dataset) -> None:
-    """Stores the histories of a data set's users."""
-    users.put_histories({user.key: user.history for user in dataset.users})
+def put_histories(users: Store, dataset: Dataset, replace: bool = False) -> MergeReport:
+    """Merges the histories of a data set's users into the store's, or with `replace` puts them in their place."""
+    return users.merge_histories({user.key: user.history for user in dataset.users}, replace)

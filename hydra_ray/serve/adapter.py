@@ -7,18 +7,18 @@ from pathlib import Path
 
 from ray import serve
 
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER, read_about
 from hydra_ray.models.scorer import Scorer
-from hydra_ray.records import Candidate, Choice, Query, UserKey
+from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
 from hydra_ray.steps.adapt import AdaptRequest
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
+from hydra_ray.store.types import FeedbackEvent
 
 AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
 
@@ -44,9 +44,9 @@ class Adapter:
         """Best candidate first."""
         return await asyncio.to_thread(self._adapt, asks)
 
-    async def learn(self, user: UserKey, event: FeedbackEvent, history_answers: tuple[str, ...]) -> Learnt:
+    async def learn(self, user: UserKey, event: FeedbackEvent, history: tuple[HistoryItem, ...]) -> Learnt:
         """Learns from what a user said of an answer."""
-        return await asyncio.to_thread(self._learner.learn, user, event, history_answers)
+        return await asyncio.to_thread(self._learner.learn, user, event, history)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Forgets an item of a user's history."""

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText, StepError
-from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey
+from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Query, Ranked, UserKey
 from hydra_ray.steps.generate import GenerateError
+from hydra_ray.store.types import FeedbackEvent
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +80,9 @@ class RemoteSteps:
         ask = query, tuple(candidates), tuple(history_answers), _head_for(query, head)
         return await self._step("adapter", self.adapter.remote(ask))
 
-    async def learn(self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str]) -> Learnt:
-        """Has the adapter learn from what a user said."""
-        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history_answers)))
+    async def learn(self, user: UserKey, event: FeedbackEvent, history: Sequence[HistoryItem]) -> Learnt:
+        """Has the adapter learn from what a user said, with the items whose answers it reads beside the query."""
+        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history)))
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""

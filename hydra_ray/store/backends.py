@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.sql import SqlStore
@@ -25,3 +29,16 @@ def open_store(url: str) -> Store:
     """
     scheme = url.partition(":")[0].partition("+")[0]
     return BACKENDS.get(scheme, SqlStore)(url)
+
+
+def is_there(url: str) -> bool:
+    """Return whether something may be in the store of a URL: a SQLite file that is missing holds nothing.
+
+    Args:
+        url: As `open_store` takes it.
+    """
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):
+        return True
+    return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).exists()

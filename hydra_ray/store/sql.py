@@ -17,8 +17,22 @@ from hydra_ray.store import profiles as stored_profiles
 from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
+from hydra_ray.store.tables import FEEDBACK_EVENTS, HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
+from hydra_ray.store.types import (
+    WHOLE_USER,
+    FeedbackEvent,
+    FittedUser,
+    HistoryChange,
+    HistoryVersion,
+    MergeReport,
+    ProfileFingerprint,
+    Seen,
+    Tombstone,
+    UserProfile,
+    is_as_seen,
+)
+from hydra_ray.store.user_rows import events as stored_events
+from hydra_ray.store.user_rows import merging, tombstones
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
@@ -45,21 +59,32 @@ class SqlStore:
         self._database = open_database(url)
 
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
-        for key, items in histories.items():
-            if len({item.id for item in items}) < len(items):
-                raise ValueError(f"{key}: two items of the history have the same id")
+        _check_ids(histories)
         for keys in self._in_turn(_batches(histories, lambda key: len(histories[key]), _ROWS_AT_ONCE)):
             with self._database.writing() as db:
                 stored_histories.replace(db, {key: histories[key] for key in keys})
 
+    def merge_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]], replace: bool = False) -> MergeReport:
+        _check_ids(histories)
+        report = MergeReport()
+        for keys in self._in_turn(_batches(sorted(histories), lambda key: len(histories[key]), _ROWS_AT_ONCE)):
+            with self._database.writing() as db:
+                _lock(db, keys)
+                report += merging.merge(db, {key: histories[key] for key in keys}, replace)
+        return report
+
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
         with self._database.writing() as db:
-            stored_histories.append(db, key, item)
+            _append(db, key, item)
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         with self._database.writing() as db:
-            found = stored_histories.remove(db, key, item_id)
+            # History first: updates of this user wait for each other there.
+            item = stored_histories.remove(db, key, item_id)
+            found = stored_events.remove(db, key, item_id) or item
             stored_profiles.forget(db, key)
+            if found and item_id != WHOLE_USER:
+                tombstones.leave(db, key, item_id)
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
@@ -140,6 +165,21 @@ class SqlStore:
                 for key in keys:
                     _put_observations(db, key, version, role, observed[key], replace=True)
 
+    def put_fitted(self, version: str, role: str, fitted: Mapping[UserKey, FittedUser]) -> set[UserKey]:
+        stale = set[UserKey]()
+        for keys in self._in_turn(_batches(sorted(fitted), lambda key: _nbytes(fitted[key].head), _BYTES_AT_ONCE)):
+            with self._database.writing() as db:
+                now, events = _lock(db, keys), stored_events.seen(db, keys)
+                same = [key for key in keys if is_as_seen(fitted[key].seen, Seen(now[key], events.get(key, ())))]
+                stale |= set(keys).difference(same)
+                for key in same:
+                    _put_observations(db, key, version, role, fitted[key].observations, replace=True)
+                rows = [_head_row(key, version, role, fitted[key].head, fitted[key].fingerprint) for key in same]
+                if rows:
+                    db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, same)))
+                    db.execute(insert(HEADS), rows)
+        return stale
+
     def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
         c, found = OBSERVATIONS.c, dict[UserKey, dict[str, bytes]]()
         with self._database.reading() as db:
@@ -162,6 +202,22 @@ class SqlStore:
             stored_histories.lock(db, key)
             yield SqlObservationUpdate(db, key, version, role)
 
+    def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
+        with self._database.reading() as db:
+            return stored_events.find(db, keys)
+
+    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
+        with self._database.reading() as db:
+            return stored_events.of_tenant(db, tenant)
+
+    def tombstones(self, tenant: str) -> list[Tombstone]:
+        with self._database.reading() as db:
+            return tombstones.of_tenant(db, tenant)
+
+    def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
+        with self._database.writing() as db:
+            return tombstones.lift(db, key, item_id)
+
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         with self._database.reading() as db:
             return stored_profiles.find(db, key, kind)
@@ -181,9 +237,10 @@ class SqlStore:
     def delete(self, key: UserKey) -> None:
         with self._database.writing() as db:
             # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS):
+            for table in (HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, HEADS, OBSERVATIONS):
                 db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
+            tombstones.leave(db, key, WHOLE_USER)
 
     def close(self) -> None:
         self._database.close()
@@ -209,8 +266,11 @@ class SqlObservationUpdate:
         mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
         return bool(self._db.execute(delete(OBSERVATIONS).where(*mine, OBSERVATIONS.c.item == item_id)).rowcount)
 
+    def put_event(self, event: FeedbackEvent) -> None:
+        stored_events.put(self._db, self._key, event)
+
     def append_history(self, item: HistoryItem) -> None:
-        stored_histories.append(self._db, self._key, item)
+        _append(self._db, self._key, item)
 
     def delete_item(self, item_id: str) -> bool:
         return stored_histories.remove(self._db, self._key, item_id)
@@ -230,6 +290,24 @@ class SqlObservationUpdate:
         self._db.execute(delete(HEADS).where(*mine))
         if head is not None:
             self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
+
+
+def _check_ids(histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
+    for key, items in histories.items():
+        if len({item.id for item in items}) < len(items):
+            raise ValueError(f"{key}: two items of the history have the same id")
+
+
+def _lock(db: Connection, keys: Iterable[UserKey]) -> dict[UserKey, HistoryVersion | None]:
+    """Return the versions of users' histories, in the order of keys; whoever else would write of them waits."""
+    return {key: stored_histories.lock(db, key) for key in keys}
+
+
+def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
+    stored_histories.append(db, key, item)
+    # Who says it again wants it there.
+    if item.id != WHOLE_USER:
+        tombstones.lift(db, key, item.id)
 
 
 def _put_observations(

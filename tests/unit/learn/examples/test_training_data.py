@@ -54,6 +54,7 @@ def told(data, tag_task):
         tag_task,
         data,
         rows=FeedbackRows({}, {}),
+        events={},
         loss=base.loss,
         seed=SETTINGS.seed,
         own_answers=10,
