@@ -43,15 +43,10 @@ def fit_lines(
 
 
 def merge_lines(merged: MergeReport) -> Iterator[str]:
-    """Give what is to be said of records that met the store; first what was removed, if anything was."""
+    """Give what is to be said of records that met the store."""
     if merged.losers:
-        some = sorted(merged.losers, key=lambda key: (-merged.losers[key], key))
-        named = ", ".join(f"{key.user} ({merged.losers[key]})" for key in some[:_NAMED])
-        more = f" and {len(some) - _NAMED} more" if len(some) > _NAMED else ""
-        yield (
-            f"--replace removed {merged.removed} history items and {merged.events} feedback events of {len(some)} "
-            f"users: {named}{more}."
-        )
+        lost = f"{merged.removed} history items and {merged.events} feedback events"
+        yield f"Records replaced {lost} of {len(merged.losers)} users."
     yield (
         f"Histories: {merged.added} items added, {merged.updated} updated, {merged.kept} kept that the records do not "
         f"have; {merged.users} users changed."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,11 @@ from hydra_ray.store.protocol import Store
 from hydra_ray.store.types import MergeReport
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.utf8 import EncodingError, decode
+
+log = logging.getLogger(__name__)
+
+# Users that a message names.
+_NAMED = 5
 
 
 def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Dataset]:
@@ -175,5 +181,19 @@ def check_task(known: Task, task: Task) -> None:
 
 
 def put_histories(users: Store, dataset: Dataset, replace: bool = False) -> MergeReport:
-    """Merges the histories of a data set's users into the store's, or with `replace` puts them in their place."""
-    return users.merge_histories({user.key: user.history for user in dataset.users}, replace)
+    """Merges the histories of a data set's users into the store's, or with `replace` puts them in their place.
+
+    What is removed by that is said in the log, with those who lost most.
+    """
+    report = users.merge_histories({user.key: user.history for user in dataset.users}, replace)
+    if report.losers:
+        most = sorted(report.losers, key=lambda key: (-report.losers[key], key))[:_NAMED]
+        log.warning(
+            "%d history items and %d feedback events were replaced by records, of %d users: %s%s",
+            report.removed,
+            report.events,
+            len(report.losers),
+            ", ".join(f"{key.user} ({report.losers[key]})" for key in most),
+            ", ..." if len(report.losers) > len(most) else "",
+        )
+    return report

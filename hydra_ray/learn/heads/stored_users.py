@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from hydra_ray.dates import in_order
-from hydra_ray.learn.heads.fitter import FittedHead
 from hydra_ray.records import User, UserKey
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.types import FeedbackEvent, FittedUser, Seen
+
+if TYPE_CHECKING:
+    # It takes torch, which who reads users may not need.
+    from hydra_ray.learn.heads.fitter import FittedHead
 
 
 @dataclass(frozen=True, slots=True)
