@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hydra_ray.records import Dataset, HydraError, UserKey, as_user_id
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import is_there, open_store
-from hydra_ray.store.types import WHOLE_USER, Tombstone
+from hydra_ray.store.types import WHOLE_USER
+from hydra_ray.store.user_rows.together import Deleted, deleted_by_user
 from hydra_ray.utf8 import EncodingError, decode
 
 log = logging.getLogger(__name__)
@@ -33,27 +34,20 @@ def without_deleted(dataset: Dataset, settings: Settings) -> Dataset:
         return dataset
     store = open_store(settings.store_url)
     try:
-        deleted = _by_user(store.tombstones(settings.tenant))
+        deleted = deleted_by_user(store.tombstones(settings.tenant))
     finally:
         store.close()
     return _without(dataset, deleted) if deleted else dataset
 
 
-def _by_user(tombstones: Iterable[Tombstone]) -> dict[UserKey, set[str]]:
-    found = dict[UserKey, set[str]]()
-    for one in tombstones:
-        found.setdefault(one.key, set()).add(one.item)
-    return found
-
-
-def _without(dataset: Dataset, deleted: Mapping[UserKey, Set[str]]) -> Dataset:
+def _without(dataset: Dataset, deleted: Mapping[UserKey, Deleted]) -> Dataset:
     users, left_out, items = [], [], 0
     for user in dataset.users:
-        gone = deleted.get(user.key, frozenset())
-        if WHOLE_USER in gone:
+        gone = deleted.get(user.key)
+        if gone is not None and gone.whole:
             left_out.append(user)
             continue
-        kept = tuple(item for item in user.history if item.id not in gone)
+        kept = tuple(item for item in user.history if gone is None or not gone.holds(user.key, item))
         items += len(user.history) - len(kept)
         users.append(user if len(kept) == len(user.history) else replace(user, history=kept))
     if not left_out and not items:

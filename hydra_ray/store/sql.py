@@ -33,6 +33,7 @@ from hydra_ray.store.types import (
 )
 from hydra_ray.store.user_rows import events as stored_events
 from hydra_ray.store.user_rows import merging, tombstones
+from hydra_ray.store.user_rows.together import content_digest
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
@@ -80,11 +81,12 @@ class SqlStore:
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         with self._database.writing() as db:
             # History first: updates of this user wait for each other there.
-            item = stored_histories.remove(db, key, item_id)
-            found = stored_events.remove(db, key, item_id) or item
+            item = stored_histories.item(db, key, item_id)
+            stored_histories.remove(db, key, item_id)
+            found = stored_events.remove(db, key, item_id) or item is not None
             stored_profiles.forget(db, key)
             if found and item_id != WHOLE_USER:
-                tombstones.leave(db, key, item_id)
+                tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:

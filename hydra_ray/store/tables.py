@@ -118,4 +118,5 @@ TOMBSTONES = Table(
     Column("user", String, primary_key=True),
     Column("item", String, primary_key=True),
     Column("at", String, nullable=False),
+    Column("digest", String, nullable=False),
 )

@@ -175,11 +175,13 @@ class Tombstone(NamedTuple):
         key: The user.
         item: Id of the history item that was deleted; empty text for the whole user.
         at: When, ISO 8601 in UTC.
+        digest: Digest of what the item said, by which it is known under another id; empty where nothing is known.
     """
 
     key: UserKey
     item: str
     at: str
+    digest: str
 
 
 WHOLE_USER = ""

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
 from hydra_ray.records import UserKey
-from hydra_ray.store.rows import among, chunks, of
+from hydra_ray.store.rows import among, of
 from hydra_ray.store.tables import TOMBSTONES
 from hydra_ray.store.types import Tombstone
 from hydra_ray.store.user_rows.events import now
 
 
-def leave(db: Connection, key: UserKey, item: str) -> None:
-    """Marks an item, or with `WHOLE_USER` a user, as deleted now."""
+def leave(db: Connection, key: UserKey, item: str, digest: str = "") -> None:
+    """Marks an item, or with `WHOLE_USER` a user, as deleted now; the digest is of what the item said."""
     lift(db, key, item)
-    db.execute(insert(TOMBSTONES), [{**key._asdict(), "item": item, "at": now()}])
+    db.execute(insert(TOMBSTONES), [{**key._asdict(), "item": item, "at": now(), "digest": digest}])
 
 
 def lift(db: Connection, key: UserKey, item: str) -> bool:
@@ -26,16 +26,17 @@ def lift(db: Connection, key: UserKey, item: str) -> bool:
 
 
 def of_tenant(db: Connection, tenant: str) -> list[Tombstone]:
-    """Return all tombstones of a tenant, users and items in order."""
+    """Return all tombstones of a tenant."""
+    return _read(db, TOMBSTONES.c.tenant == tenant)
+
+
+def find(db: Connection, keys: Sequence[UserKey]) -> list[Tombstone]:
+    """Return the tombstones of some users, as many as one statement takes."""
+    return _read(db, among(TOMBSTONES, keys))
+
+
+def _read(db: Connection, which: ColumnElement[bool]) -> list[Tombstone]:
     c = TOMBSTONES.c
-    query = select(c.user, c.item, c.at).where(c.tenant == tenant).order_by(c.user, c.item)
-    return [Tombstone(UserKey(tenant, user), item, at) for user, item, at in db.execute(query)]
-
-
-def find(db: Connection, keys: Iterable[UserKey]) -> dict[UserKey, set[str]]:
-    """Return the deleted items of some users, `WHOLE_USER` among them for a deleted user; others are left out."""
-    c, found = TOMBSTONES.c, dict[UserKey, set[str]]()
-    for some in chunks(keys):
-        for tenant, user, item in db.execute(select(c.tenant, c.user, c.item).where(among(TOMBSTONES, some))):
-            found.setdefault(UserKey(tenant, user), set()).add(item)
-    return found
+    query = select(c.tenant, c.user, c.item, c.at, c.digest).where(which)
+    # Databases order texts in ways of their own.
+    return sorted(Tombstone(UserKey(tenant, user), *about) for tenant, user, *about in db.execute(query))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from threading import Lock
@@ -25,7 +25,7 @@ from hydra_ray.store.types import (
     is_as_seen,
 )
 from hydra_ray.store.user_rows.events import now
-from hydra_ray.store.user_rows.merging import brought_together
+from hydra_ray.store.user_rows.together import brought_together, content_digest, deleted_by_user
 
 Histories = dict[UserKey, tuple[HistoryVersion, dict[int, HistoryItem]]]
 HeadKey = tuple[UserKey, str, str]
@@ -40,7 +40,7 @@ class State:
     observations: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
     profiles: dict[tuple[UserKey, str], UserProfile] = field(default_factory=dict)
     events: dict[tuple[UserKey, str], FeedbackEvent] = field(default_factory=dict)
-    tombstones: dict[tuple[UserKey, str], str] = field(default_factory=dict)
+    tombstones: dict[tuple[UserKey, str], tuple[str, str]] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(*(dict(getattr(self, one.name)) for one in fields(self)))
@@ -85,7 +85,7 @@ class MemoryStore:
         with self._writing() as state:
             for key, records in histories.items():
                 events = {item for user, item in state.events if user == key}
-                deleted = {item for user, item in state.tombstones if user == key}
+                deleted = deleted_by_user(_tombstones(state, lambda one, key=key: one == key)).get(key)
                 had = list(_items(state, key).values())
                 merged = brought_together(key, had, records, events, deleted, replace)
                 report += merged.report
@@ -102,9 +102,10 @@ class MemoryStore:
         with self._writing() as state:
             _forget(state, key)
             event = state.events.pop((key, item_id), None)
-            found = _remove(state, key, item_id) is not None or event is not None
+            item = _remove(state, key, item_id)
+            found = item is not None or event is not None
             if found and item_id != WHOLE_USER:
-                state.tombstones[key, item_id] = now()
+                state.tombstones[key, item_id] = now(), "" if item is None else content_digest(key, item)
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
@@ -194,8 +195,7 @@ class MemoryStore:
         return _events(self._state, {key for key, _ in self._state.events if key.tenant == tenant})
 
     def tombstones(self, tenant: str) -> list[Tombstone]:
-        known = self._state.tombstones
-        return [Tombstone(key, item, known[key, item]) for key, item in sorted(known) if key.tenant == tenant]
+        return _tombstones(self._state, lambda key: key.tenant == tenant)
 
     def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
         with self._writing() as state:
@@ -226,7 +226,7 @@ class MemoryStore:
             for of in [of for of in state.events if of[0] == key]:
                 del state.events[of]
             _forget(state, key)
-            state.tombstones[key, WHOLE_USER] = now()
+            state.tombstones[key, WHOLE_USER] = now(), ""
 
     def close(self) -> None:
         """Other stores of the URL go on with what is there."""
@@ -282,6 +282,10 @@ def _events(state: State, keys: set[UserKey]) -> dict[UserKey, list[FeedbackEven
         if key in keys:
             found.setdefault(key, []).append(state.events[key, item])
     return found
+
+
+def _tombstones(state: State, which: Callable[[UserKey], bool]) -> list[Tombstone]:
+    return [Tombstone(key, item, *about) for (key, item), about in sorted(state.tombstones.items()) if which(key)]
 
 
 def _items(state: State, key: UserKey) -> dict[int, HistoryItem]:

@@ -80,7 +80,7 @@ def test_who_was_deleted_stays_so_whatever_the_records_hold(store, item):
         assert (report.deleted_users, report.deleted_items) == (1, 1)
         assert (store.history(ANN), store.history(BOB)) == ((), (item("a"),))
         assert store.history(NAMESAKE) == (item("a"),)
-    assert [(key, name) for key, name, _ in store.tombstones("acme")] == [(ANN, ""), (BOB, "b")]
+    assert [(key, name) for key, name, *_ in store.tombstones("acme")] == [(ANN, ""), (BOB, "b")]
     assert store.undelete(ANN) is store.undelete(BOB, "b") is True
     assert store.undelete(ANN) is store.undelete(BOB, "b") is False
     store.merge_histories(records)
@@ -114,6 +114,54 @@ def test_nobody_knows_what_was_never_there(store):
     assert store.tombstones("zeta") == []
 
 
+def numbered(*films, first=0):
+    """Records without ids of their own: places number them."""
+    return [
+        HistoryItem(f"ann-{place}", f"a film about {film}", "drama", f"2026-01-{day:02d}")
+        for place, (day, film) in enumerate(films, first)
+    ]
+
+
+def films(store, key=ANN):
+    return [one.input.removeprefix("a film about ") for one in store.history(key)]
+
+
+CATS, DOGS, BIRDS, FISH = (1, "cats"), (3, "dogs"), (5, "birds"), (7, "fish")
+
+
+def test_records_that_places_number_are_not_there_twice_however_they_are_numbered(store):
+    store.merge_histories({ANN: numbered(CATS, BIRDS)})
+    say(store, ANN, FeedbackEvent("said", "a film", "accepted", "drama", ts="2026-01-06"))
+    store.merge_histories({ANN: numbered(CATS, DOGS, BIRDS, FISH)})
+    assert [one.id for one in store.history(ANN)] == ["ann-0", "ann-1", "ann-2", "said", "ann-3"]
+    # The first ones are not in the records any more.
+    store.merge_histories({ANN: numbered(BIRDS, FISH)})
+    assert sorted(film for film in films(store) if film != "a film") == ["birds", "fish"]
+
+
+def test_an_item_that_was_deleted_stays_away_under_another_number(store):
+    store.merge_histories({ANN: numbered(CATS, BIRDS, FISH)})
+    assert store.delete_item(ANN, "ann-1")
+    for records in (numbered(CATS, BIRDS, FISH), numbered(CATS, DOGS, BIRDS, FISH), numbered(BIRDS, FISH)):
+        store.merge_histories({ANN: records})
+        assert "birds" not in films(store)
+    store.merge_histories({ANN: numbered(CATS, DOGS, BIRDS, FISH)})
+    assert sorted(films(store)) == ["cats", "dogs", "fish"], "no other item is taken for it"
+
+
+@pytest.mark.parametrize("ts", [None, "2026-01-03"])
+def test_what_was_said_online_and_is_in_the_records_too_is_one_item(store, ts):
+    store.merge_histories({ANN: numbered(CATS)})
+    say(store, ANN, FeedbackEvent("said", "a film about dogs", "accepted", "drama", ts=ts))
+    for _ in range(2):
+        store.merge_histories({ANN: numbered(CATS, DOGS)})
+        assert [one.id for one in store.history(ANN)] == ["ann-0", "said"]
+    # Said on another day it is another one.
+    again = HistoryItem("7", "a film about dogs", "drama", "2026-02-02")
+    store.merge_histories({ANN: [*numbered(CATS, DOGS), again]})
+    assert [one.id for one in store.history(ANN)] == ["ann-0", "said", "7"]
+
+
 def test_replacing_says_what_goes_and_takes_feedback_events_with_it(store, item):
     store.merge_histories({key: [item("a"), item("b")] for key in (ANN, BOB, NAMESAKE)})
     for number in range(3):
@@ -140,7 +188,7 @@ unique = st.lists(items, max_size=5, unique_by=lambda item: item.id)
 @given(first=unique, online=st.lists(items, max_size=3), deleted=st.lists(ids, max_size=2), second=unique)
 def test_a_merge_is_the_union_without_what_was_deleted(lasting, first, online, deleted, second):
     lasting.delete(ANN)
-    for key, name, _ in lasting.tombstones("acme"):
+    for key, name, *_ in lasting.tombstones("acme"):
         lasting.undelete(key, name)
     lasting.merge_histories({ANN: first})
     truth = {one.id: one for one in first}

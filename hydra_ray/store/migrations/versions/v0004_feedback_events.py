@@ -32,4 +32,5 @@ def upgrade() -> None:
         sa.Column("user", sa.String(), primary_key=True),
         sa.Column("item", sa.String(), primary_key=True),
         sa.Column("at", sa.String(), nullable=False),
+        sa.Column("digest", sa.String(), nullable=False),
     )
