@@ -64,12 +64,14 @@ def train(settings: Settings, listener: ProgressListener = SILENT) -> TrainRepor
     return train_base(settings, listener)
 
 
-def fit(settings: Settings, listener: ProgressListener = SILENT) -> FitReport:
+def fit(settings: Settings, listener: ProgressListener = SILENT, replace_histories: bool = False) -> FitReport:
     """Fits heads of the users that `users` names, whom the base need not have seen.
 
     Args:
         settings: All of them.
         listener: Shows how far the job is.
+        replace_histories: Whether records take the place of what the store has of these users, history and feedback
+            events; else they are merged into it.
 
     Returns:
         How many heads were fitted and kept, and what was collected for it.
@@ -80,7 +82,7 @@ def fit(settings: Settings, listener: ProgressListener = SILENT) -> FitReport:
     """
     from hydra_ray.learn.heads.job import fit_users
 
-    return fit_users(settings, listener)
+    return fit_users(settings, listener, replace_histories)
 
 
 def tune(settings: Settings, search: SearchSettings, listener: ProgressListener = SILENT) -> Mapping[str, TunedRole]:

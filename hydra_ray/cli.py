@@ -137,14 +137,26 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def fit(settings: SettingsFile, overrides: Overrides = None) -> None:
-    """Fits heads of users that the base has never seen, e.g. users=dev, from their history alone."""
-    report = api.fit(_load(settings, overrides), progress)
-    heads = ", ".join(f"{n} {role} heads fitted, {report.kept[role]} kept" for role, n in report.heads.items())
-    calls = report.collected.usage.calls if report.collected else 0
-    if report.collected and report.collected.stopped:
-        console.print(str(report.collected), markup=False)
-    console.print(f"{report.users} users: {heads}; {calls} LLM calls. Users without a head get the shared one.")
+def fit(
+    settings: SettingsFile,
+    overrides: Overrides = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Records replace history and feedback of these users in the store.")
+    ] = False,
+    undelete: Annotated[
+        Path | None,
+        typer.Option(help="Take back what was deleted: a file of users, one a line; for an item user, tab, item."),
+    ] = None,
+) -> None:
+    """Fits heads of users that the base has never seen, e.g. users=dev, from history and what they said of answers.
+
+    Records are merged into the histories of the store by the ids of items: what came online stays, and what was deleted
+    stays away.
+    """
+    from hydra_ray.commands.fit import fit_lines
+
+    for line in fit_lines(_load(settings, overrides), progress, replace, undelete):
+        console.print(line, markup=False)
 
 
 @app.command()

@@ -85,7 +85,7 @@ class Split:
         people = []
         for name, unordered in users.items():
             records = _distinct(name, unordered, left_out, texts)
-            ids = [record.id or f"{name}-{position}" for position, record in enumerate(records)]
+            ids = [record.id or _id_of_place(name, position) for position, record in enumerate(records)]
             first_query = max(1, len(records) - self.queries_per_user)
             key = UserKey(self.tenant, name)
             history = tuple(
@@ -101,6 +101,15 @@ class Split:
                 queries.append(Query(id_, key, record.input, record.ts, record.item_id, record.turns))
             people.append(User(key, history, tuple(queries)))
         return Dataset(tuple(people), golds, visible, same_time=False, left_out=left_out)
+
+
+def is_id_of_place(item_id: str, user: str) -> bool:
+    """Return whether an id may have been made of user and place: another record may have it tomorrow."""
+    return item_id.startswith(f"{user}-") and item_id[len(user) + 1 :].isdecimal()
+
+
+def _id_of_place(user: str, position: int) -> str:
+    return f"{user}-{position}"
 
 
 def _distinct(user: str, records: Sequence[Record], left_out: LeftOut, texts: bool) -> list[Record]:

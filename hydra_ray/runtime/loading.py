@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,19 @@ from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
+from hydra_ray.runtime.deleted import without_deleted
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.types import MergeReport
 from hydra_ray.tasks import TASKS, Task
 from hydra_ray.utf8 import EncodingError, decode
+
+log = logging.getLogger(__name__)
+
+# Users that a message names.
+_NAMED = 5
 
 
 def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Dataset]:
@@ -33,6 +41,8 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
 
     Raises:
         HydraError: The task is unknown or the data is not well-formed.
+
+    What was deleted from the store is left out, whatever the records hold.
     """
     data, split = settings.data, split or settings.data.split
     if data.task not in TASKS:
@@ -70,6 +80,8 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
             split=split,
             tenant=settings.tenant,
         )
+    if data.format != "store":
+        dataset = without_deleted(dataset, settings)
     return task, replace(dataset, users=_sample(dataset.users, data.max_users, settings.seed))
 
 
@@ -168,6 +180,20 @@ def check_task(known: Task, task: Task) -> None:
         )
 
 
-def put_histories(users: Store, dataset: Dataset) -> None:
-    """Stores the histories of a data set's users."""
-    users.put_histories({user.key: user.history for user in dataset.users})
+def put_histories(users: Store, dataset: Dataset, replace: bool = False) -> MergeReport:
+    """Merges the histories of a data set's users into the store's, or with `replace` puts them in their place.
+
+    What is removed by that is said in the log, with those who lost most.
+    """
+    report = users.merge_histories({user.key: user.history for user in dataset.users}, replace)
+    if report.losers:
+        most = sorted(report.losers, key=lambda key: (-report.losers[key], key))[:_NAMED]
+        log.warning(
+            "%d history items and %d feedback events were replaced by records, of %d users: %s%s",
+            report.removed,
+            report.events,
+            len(report.losers),
+            ", ".join(f"{key.user} ({report.losers[key]})" for key in most),
+            ", ..." if len(report.losers) > len(most) else "",
+        )
+    return report

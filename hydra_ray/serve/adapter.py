@@ -7,18 +7,18 @@ from pathlib import Path
 
 from ray import serve
 
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER, read_about
 from hydra_ray.models.scorer import Scorer
-from hydra_ray.records import Candidate, Choice, Query, UserKey
+from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
 from hydra_ray.steps.adapt import AdaptRequest
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
+from hydra_ray.store.types import FeedbackEvent
 
 AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
 
@@ -32,7 +32,10 @@ class Adapter:
         set_up_logging(settings.logging)
         use_given_cpus()
         version, task = read_about(base_dir)
-        store, scorer = open_store(settings.store_target), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
+        store, scorer = (
+            open_store(settings.store_target),
+            Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision),
+        )
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
         self._step = AdaptStep(
             scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None
@@ -45,10 +48,10 @@ class Adapter:
         return await asyncio.to_thread(self._adapt, asks)
 
     async def learn(
-        self, user: UserKey, event: FeedbackEvent, history_answers: tuple[str, ...], deletions: int
+        self, user: UserKey, event: FeedbackEvent, history: tuple[HistoryItem, ...], deletions: int
     ) -> Learnt:
         """Learns from what a user said of an answer, unless they were deleted more often than so."""
-        return await asyncio.to_thread(self._learner.learn, user, event, history_answers, deletions)
+        return await asyncio.to_thread(self._learner.learn, user, event, history, deletions)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Forgets an item of a user's history."""

@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText, StepError
-from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Query, Ranked, UserKey
+from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Query, Ranked, UserKey
 from hydra_ray.steps.generate import GenerateError
+from hydra_ray.store.types import FeedbackEvent
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,13 @@ class RemoteSteps:
         return await self._step("adapter", self.adapter.remote(ask))
 
     async def learn(
-        self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str], deletions: int
+        self, user: UserKey, event: FeedbackEvent, history: Sequence[HistoryItem], deletions: int
     ) -> Learnt:
-        """Has the adapter learn from what a user said, unless they were deleted more often than so."""
-        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history_answers), deletions))
+        """Has the adapter learn from what a user said, with the items whose answers it reads beside the query.
+
+        Nothing is learnt of a user who was deleted more often than `deletions` says.
+        """
+        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history), deletions))
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""

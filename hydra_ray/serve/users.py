@@ -14,9 +14,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError
 
 from hydra_ray.dates import in_order, span
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent, Said
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import Query, UserKey, as_user_id
+from hydra_ray.records import HistoryItem, Query, UserKey, as_user_id
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Authenticate
@@ -24,6 +23,7 @@ from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.types import FeedbackEvent, Said
 from hydra_ray.tasks import Task
 
 
@@ -73,22 +73,41 @@ class Feedback(Lenient):
     Attributes:
         input: The query, as it was asked.
         candidates: Texts on offer, as `hydra.candidates` of the answer lists them.
+        votes: Samples that gave each candidate, as `hydra.candidates` has them too; empty when they are not known.
         accepted: The text that the user took as it is.
         edited: The text that the user made of an answer.
         rejected: The text that the user would not have.
         id: Id of the history item; sent again it replaces what was said before.
         ts: When it was said: a date as `hydra_ray.dates.span` reads it.
+        completion_id: Id of the completion that it is about.
+        method: Method that answered, as `hydra.method` of the answer says.
+        propensity: Probability with which the answer was chosen.
     """
 
     model_config = ConfigDict(extra="forbid")
 
     input: StoredText
     candidates: list[StoredText] = Field([], max_length=64)
+    # Checked against the candidates, which come first.
+    votes: list[Annotated[int, Field(ge=0, le=1_000_000)]] = Field([], max_length=64)
     id: StoredText = Field(default_factory=lambda: uuid.uuid4().hex)
     ts: Annotated[StoredText, AfterValidator(_dated)] | None = None
+    completion_id: StoredText | None = None
+    method: StoredText | None = None
+    propensity: float | None = Field(None, ge=0, le=1)
     accepted: StoredText | None = None
     edited: StoredText | None = None
     rejected: StoredText | None = Field(None, validate_default=True)
+
+    @field_validator("votes")
+    @classmethod
+    def _is_one_for_each(cls, votes: list[int], info: ValidationInfo) -> list[int]:
+        # Candidates that are wrong in themselves are not among the data, and have an error of their own.
+        candidates = info.data.get("candidates")
+        if votes and candidates is not None and len(votes) != len(candidates):
+            numbers = {"votes": len(votes), "candidates": len(candidates)}
+            raise PydanticCustomError("votes", "{votes} numbers for {candidates} candidates", numbers)
+        return votes
 
     @field_validator("rejected")
     @classmethod
@@ -119,7 +138,18 @@ class Feedback(Lenient):
         if wrong:
             raise ValueError("; ".join(wrong))
         texts = [task.parse(one) or one for one in (text, *self.candidates)]
-        return FeedbackEvent(self.id, question, said, texts[0], tuple(texts[1:]), self.ts)
+        return FeedbackEvent(
+            self.id,
+            question,
+            said,
+            texts[0],
+            tuple(texts[1:]),
+            self.ts,
+            tuple(self.votes),
+            self.completion_id,
+            self.method,
+            self.propensity,
+        )
 
 
 class UserEndpoints:
@@ -156,8 +186,8 @@ class UserEndpoints:
         # Looked up first: who is deleted while the rest goes on does not come back by it.
         deletions = await asyncio.to_thread(self._store.deletions, key)
         try:
-            history_answers = await self._history_answers(Query(event.item_id, key, event.input))
-            learnt = await self._steps.learn(key, event, history_answers, deletions)
+            history = await self._read_history(Query(event.item_id, key, event.input))
+            learnt = await self._steps.learn(key, event, history, deletions)
         except StepError:
             # A time-out does not tell whether the work was done; with the id it can be done again.
             return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
@@ -192,11 +222,11 @@ class UserEndpoints:
         assert caller.user is not None, "a request that names a user is for nobody else"
         return caller.user
 
-    async def _history_answers(self, query: Query) -> tuple[str, ...]:
-        """Answers of retrieved history as the method reads them, but for the one that the feedback is about."""
+    async def _read_history(self, query: Query) -> tuple[HistoryItem, ...]:
+        """Retrieved items whose answers the method reads, but for the one that the feedback is about."""
         count = self._settings.method.history_answers
         found = await self._steps.retrieve(query, count + 1, self._settings.method.retriever)
-        return tuple(ranked.item.output for ranked in found if ranked.item.id != query.id)[:count]
+        return tuple(ranked.item for ranked in found if ranked.item.id != query.id)[:count]
 
 
 def _try_again(message: str) -> JSONResponse:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
 
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.protocol import Store
@@ -26,3 +30,16 @@ def open_store(target: str | StoreTarget) -> Store:
     """
     target = StoreTarget.of(target)
     return BACKENDS.get(target.scheme, SqlStore)(target)
+
+
+def is_there(target: str | StoreTarget) -> bool:
+    """Return whether something may be in a store: a SQLite file that is missing holds nothing.
+
+    Args:
+        target: As `open_store` takes it.
+    """
+    try:
+        parsed = make_url(StoreTarget.of(target).url)
+    except (SQLAlchemyError, ValueError):
+        return True
+    return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).exists()

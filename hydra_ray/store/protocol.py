@@ -7,7 +7,17 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
+from hydra_ray.store.types import (
+    WHOLE_USER,
+    FeedbackEvent,
+    FittedUser,
+    HistoryChange,
+    HistoryVersion,
+    MergeReport,
+    ProfileFingerprint,
+    Tombstone,
+    UserProfile,
+)
 
 if TYPE_CHECKING:
     # It takes torch, which who opens a store may not need.
@@ -28,7 +38,8 @@ class Store(Protocol):
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
         """Replace users' histories, each user's as a whole; users who are not named keep theirs.
 
-        A history that only grew keeps the epoch of its version, and an equal one its whole version.
+        A history that only grew keeps the epoch of its version, and an equal one its whole version. Whether somebody
+        was deleted is not looked at: records come in by `merge_histories`.
 
         Args:
             histories: Items by user, oldest first. An empty sequence removes the user's history.
@@ -37,16 +48,34 @@ class Store(Protocol):
             ValueError: Two items of one user have the same id; nothing is written.
         """
 
+    def merge_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]], replace: bool = False) -> MergeReport:
+        """Bring histories of records together with those that are there, by the ids of items.
+
+        Items are added or updated, and nothing is there twice. What the records do not have stays, and what a feedback
+        event says of an item counts more than the records. New items stand where their dates say. A history that only
+        grew keeps the epoch of its version, and one that did not change its whole version. Users and items with a
+        tombstone are left out.
+
+        Args:
+            histories: Items of the records by user, oldest first.
+            replace: Whether the records take the place of the histories that are there; feedback events of these users
+                go, too. What has a tombstone is left out all the same.
+
+        Raises:
+            ValueError: Two items of one user have the same id; nothing is written.
+        """
+
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        """Add an item at the end of a user's history, whatever its date.
+        """Add an item at the end of a user's history, whatever its date; a tombstone of the item goes.
 
         An item of the same id is removed first. If its texts were others, so are all profiles that may tell of them.
         """
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
-        """Remove an item of a user's history; return whether there was one.
+        """Remove an item of a user's history and the feedback event of its id; return whether there was any.
 
-        All profiles that may tell of it go in any case: they may be of a time when the item was there.
+        If there was, a tombstone stays. All profiles that may tell of it go in any case: they may be of a time when the
+        item was there.
         """
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
@@ -104,6 +133,21 @@ class Store(Protocol):
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Return all users with a head, in order of their keys."""
 
+    def put_fitted(self, version: str, role: str, fitted: Mapping[UserKey, FittedUser]) -> set[UserKey]:
+        """Write what a fit gave, heads with their observations, of those who are still as the fit saw them.
+
+        A fit takes a while. Who was deleted meanwhile must not come back by it, and what was said or deleted meanwhile
+        must not be forgotten: of such users everything stays as it is.
+
+        Args:
+            version: Version of the base.
+            role: Reranker or adapter.
+            fitted: What the fit gave, by user.
+
+        Returns:
+            The users of whom nothing was written.
+        """
+
     # Observations: what the posteriors of heads of kind `bases` depend on, as bytes by history item.
 
     def put_observations(self, version: str, role: str, observed: Mapping[UserKey, Mapping[str, bytes]]) -> None:
@@ -140,6 +184,14 @@ class Store(Protocol):
             LostError: The transaction was cut off; the block may be run again, with another one.
         """
 
+    # Feedback events: what users said; `ObservationUpdate.put_event` writes them.
+
+    def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
+        """Return users' feedback events in the order in which they were said; who said nothing is left out."""
+
+    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
+        """Return what `feedback_events` does, of all users of a tenant who said something, in order of their keys."""
+
     # Profiles, by kind.
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
@@ -159,7 +211,16 @@ class Store(Protocol):
     # All of it.
 
     def delete(self, key: UserKey) -> None:
-        """Remove all that is known of exactly this user, and everybody's profiles that were made with their texts."""
+        """Remove all that is known of exactly this user, and everybody's profiles that were made with their texts.
+
+        A tombstone of the user stays, also where nothing was known: their records are left out from then on.
+        """
+
+    def tombstones(self, tenant: str) -> list[Tombstone]:
+        """Return what was deleted of a tenant and stays so, users and items in order."""
+
+    def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
+        """Remove the tombstone of an item, or of a user; return whether there was one. Nothing comes back by itself."""
 
     def deletions(self, key: UserKey) -> int:
         """Return how often a user was deleted: more than before means that what was read before is to be dropped."""
@@ -183,11 +244,14 @@ class ObservationUpdate(Protocol):
     def all(self) -> list[bytes]:
         """Return all of the user's observations, in the order of item ids."""
 
+    def put_event(self, event: FeedbackEvent) -> None:
+        """Write a feedback event with the server's time, unless it has one; it replaces the former one of its id."""
+
     def append_history(self, item: HistoryItem) -> None:
         """Do what `Store.append_history` does, within the transaction."""
 
     def delete_item(self, item_id: str) -> bool:
-        """Remove an item of the history and, if there was one, all profiles that may tell of it."""
+        """Remove an item of the history and, if there was one, all profiles that may tell of it; leave no tombstone."""
 
     def head(self) -> Head | None:
         """Return the user's head; None for a user without one."""

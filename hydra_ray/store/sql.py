@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, insert, select
@@ -18,14 +19,24 @@ from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
+from hydra_ray.store.tables import FEEDBACK_EVENTS, HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
 from hydra_ray.store.types import (
+    WHOLE_USER,
     DeletedMeanwhileError,
+    FeedbackEvent,
+    FittedUser,
     HistoryChange,
     HistoryVersion,
+    MergeReport,
     ProfileFingerprint,
+    Seen,
+    Tombstone,
     UserProfile,
+    is_as_seen,
 )
+from hydra_ray.store.user_rows import events as stored_events
+from hydra_ray.store.user_rows import merging, tombstones
+from hydra_ray.store.user_rows.together import content_digest
 
 if TYPE_CHECKING:
     from hydra_ray.models.heads import Head
@@ -55,20 +66,30 @@ class SqlStore:
         self._database = open_database(target)
 
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
-        for key, items in histories.items():
-            if len({item.id for item in items}) < len(items):
-                raise ValueError(f"{key}: two items of the history have the same id")
+        _check_ids(histories)
         for keys in self._in_turn(_batches(histories, lambda key: len(histories[key]), _ROWS_AT_ONCE)):
             some = {key: histories[key] for key in keys}
             self._write_of(keys, lambda db, some=some: stored_histories.replace(db, some))  # type: ignore[misc]
 
+    def merge_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]], replace: bool = False) -> MergeReport:
+        _check_ids(histories)
+        report = MergeReport()
+        for keys in self._in_turn(_batches(sorted(histories), lambda key: len(histories[key]), _ROWS_AT_ONCE)):
+            some = {key: histories[key] for key in keys}
+            report += self._write_of(keys, partial(merging.merge, histories=some, replace=replace))
+        return report
+
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        self._write_of([key], lambda db: stored_histories.append(db, key, item))
+        self._write_of([key], lambda db: _append(db, key, item))
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         def work(db: Connection) -> bool:
-            found = stored_histories.remove(db, key, item_id)
+            item = stored_histories.item(db, key, item_id)
+            stored_histories.remove(db, key, item_id)
+            found = stored_events.remove(db, key, item_id) or item is not None
             stored_profiles.forget(db, key)
+            if found and item_id != WHOLE_USER:
+                tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))
             return found
 
         return self._write_of([key], work)
@@ -142,6 +163,13 @@ class SqlStore:
 
             self._write_of(keys, work)
 
+    def put_fitted(self, version: str, role: str, fitted: Mapping[UserKey, FittedUser]) -> set[UserKey]:
+        stale = set[UserKey]()
+        for keys in self._in_turn(_batches(sorted(fitted), lambda key: _nbytes(fitted[key].head), _BYTES_AT_ONCE)):
+            some = {key: fitted[key] for key in keys}
+            stale |= self._write_of(keys, partial(_put_fitted, version=version, role=role, fitted=some))
+        return stale
+
     def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
         c, found = OBSERVATIONS.c, dict[UserKey, dict[str, bytes]]()
         for key, item, observed in self._of_users(
@@ -165,6 +193,19 @@ class SqlStore:
                 raise DeletedMeanwhileError(f"user {key.user} of tenant {key.tenant} was deleted meanwhile")
             yield SqlObservationUpdate(db, key, version, role)
 
+    def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
+        wanted = list(keys)
+        return self._database.read(lambda db: stored_events.find(db, wanted))
+
+    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
+        return self._database.read(lambda db: stored_events.of_tenant(db, tenant))
+
+    def tombstones(self, tenant: str) -> list[Tombstone]:
+        return self._database.read(lambda db: tombstones.of_tenant(db, tenant))
+
+    def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
+        return self._write_of([key], lambda db: tombstones.lift(db, key, item_id))
+
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         return self._database.read(lambda db: stored_profiles.find(db, key, kind))
 
@@ -185,10 +226,11 @@ class SqlStore:
     def delete(self, key: UserKey) -> None:
         def work(db: Connection) -> None:
             # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS):
+            for table in (HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, HEADS, OBSERVATIONS):
                 db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
             turns.count_deletion(db, key)
+            tombstones.leave(db, key, WHOLE_USER)
 
         self._write_of([key], work)
 
@@ -240,8 +282,11 @@ class SqlObservationUpdate:
         mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
         return bool(self._db.execute(delete(OBSERVATIONS).where(*mine, OBSERVATIONS.c.item == item_id)).rowcount)
 
+    def put_event(self, event: FeedbackEvent) -> None:
+        stored_events.put(self._db, self._key, event)
+
     def append_history(self, item: HistoryItem) -> None:
-        stored_histories.append(self._db, self._key, item)
+        _append(self._db, self._key, item)
 
     def delete_item(self, item_id: str) -> bool:
         return stored_histories.remove(self._db, self._key, item_id)
@@ -261,6 +306,34 @@ class SqlObservationUpdate:
         self._db.execute(delete(HEADS).where(*mine))
         if head is not None:
             self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
+
+
+def _check_ids(histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
+    for key, items in histories.items():
+        if len({item.id for item in items}) < len(items):
+            raise ValueError(f"{key}: two items of the history have the same id")
+
+
+def _put_fitted(db: Connection, version: str, role: str, fitted: Mapping[UserKey, FittedUser]) -> set[UserKey]:
+    """Write what was fitted of users who are as they were then; return the others."""
+    keys = list(fitted)
+    events = stored_events.seen(db, keys)
+    now = {key: Seen(stored_histories.version(db, key), events.get(key, ())) for key in keys}
+    same = [key for key in keys if is_as_seen(fitted[key].seen, now[key])]
+    for key in same:
+        _put_observations(db, key, version, role, fitted[key].observations, replace=True)
+    rows = [_head_row(key, version, role, fitted[key].head, fitted[key].fingerprint) for key in same]
+    if rows:
+        db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, same)))
+        db.execute(insert(HEADS), rows)
+    return set(keys).difference(same)
+
+
+def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
+    stored_histories.append(db, key, item)
+    # Who says it again wants it there.
+    if item.id != WHOLE_USER:
+        tombstones.lift(db, key, item.id)
 
 
 def _put_observations(

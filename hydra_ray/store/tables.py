@@ -5,7 +5,7 @@ A change of them also takes a revision in `migrations/versions`, for databases t
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA = MetaData()
 
@@ -95,4 +95,37 @@ DELETIONS = Table(
     METADATA,
     Column("digest", String, primary_key=True),
     Column("number", Integer, nullable=False),
+)
+
+# What users said of answers, as they said it: `store.types.FeedbackEvent`. `candidates` is JSON, pairs of a text and
+# its votes or null; `history` is a JSON array of item ids.
+FEEDBACK_EVENTS = Table(
+    "feedback_events",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("input", Text, nullable=False),
+    Column("said", String, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("candidates", Text, nullable=False),
+    Column("history", Text, nullable=False),
+    Column("ts", String),
+    Column("completion_id", String),
+    Column("method", String),
+    Column("propensity", Float),
+    Column("version", String, nullable=False),
+    Column("said_at", String, nullable=False),
+)
+
+# What was deleted and stays so whatever records hold; an empty `item` is the whole user. The one table that
+# `Store.delete` leaves a row in.
+TOMBSTONES = Table(
+    "tombstones",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("item", String, primary_key=True),
+    Column("at", String, nullable=False),
+    Column("digest", String, nullable=False),
 )

@@ -18,7 +18,6 @@ from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.worker import _Resumed
 from hydra_ray.learn.collect.estimate import Estimate
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.learn.heads.fitter import FittedHead
 from hydra_ray.learn.profiles.pipeline import Written
 from hydra_ray.learn.tune.prompting import PromptSearch
@@ -43,6 +42,7 @@ from hydra_ray.steps.profiles.prompts import ProfilePrompts
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.store.profiles import UserProfile
 from hydra_ray.store.shards import export_heads
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
 
 # Settings of which code below them has another name.

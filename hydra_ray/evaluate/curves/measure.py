@@ -18,7 +18,7 @@ from hydra_ray.learn.collect.job import collect_planned
 from hydra_ray.learn.collect.plan import Example, calls_of, user_examples
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import load_training_data
-from hydra_ray.learn.heads.job import make_fitter
+from hydra_ray.learn.heads.todo import make_fitter
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base

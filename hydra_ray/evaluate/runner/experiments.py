@@ -90,7 +90,8 @@ def prepare(experiment: Experiment, listener: ProgressListener) -> None:
         note.unlink(missing_ok=True)
         train_base(train, listener)
         write_text(note, wanted)
-    fitted = fit_users(_with(settings, users=_fitted_users(settings)), listener)
+    # An experiment is about its records: what a former run of it left in its store is none of them.
+    fitted = fit_users(_with(settings, users=_fitted_users(settings)), listener, replace_histories=True)
     if fitted.collected is not None:
         _whole(fitted.collected)
 

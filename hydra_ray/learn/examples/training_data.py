@@ -10,6 +10,7 @@ from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Example, user_examples
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.learn.examples.feedback_events import event_group, history_answers_of, what_teaches
 from hydra_ray.learn.examples.groups import (
     AnswersOfOthers,
     RankingGroup,
@@ -17,13 +18,14 @@ from hydra_ray.learn.examples.groups import (
     own_answer_groups,
     reranker_groups,
 )
-from hydra_ray.models.base import RERANKER
+from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.records import Dataset, Query, User, UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import all_compete
 from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
 
 _Row = TypeVar("_Row", RerankerRow, AdapterRow)
@@ -49,6 +51,7 @@ class TrainingData:
         task: Scores answers.
         dataset: The users.
         rows: Feedback from the LLM's answers.
+        events: What users said of answers that were served, by user; they teach the adapter.
         loss: Name of the loss that the base is trained with.
         seed: Seed that other answers are drawn with.
         own_answers: Most history items of a user that teach without an LLM call.
@@ -66,6 +69,7 @@ class TrainingData:
     task: Task
     dataset: Dataset
     rows: FeedbackRows
+    events: Mapping[UserKey, Sequence[FeedbackEvent]]
     loss: str
     seed: int
     own_answers: int
@@ -81,16 +85,31 @@ class TrainingData:
 
     def groups(self, role: str, user: User) -> list[RankingGroup]:
         """A user's groups for a role, oldest query first."""
-        if role == RERANKER:
-            groups = reranker_groups(self.rows.reranker.get(user.key, ()), self.loss)
-        else:
-            groups = self._adapter_groups(user)
-        # Real queries are newer than all of the history.
+        # Real queries, and what was rejected, are newer than all of the history.
         place: dict[str | None, int] = {item.id: place for place, item in enumerate(user.history)}
+        if role == RERANKER:
+            rows = [row for row in self.rows.reranker.get(user.key, ()) if _is_there(row.key, place)]
+            groups = reranker_groups(rows, self.loss)
+        else:
+            groups = self._adapter_groups(user, place)
         return sorted(groups, key=lambda group: place.get(group.key.item_id, len(place)))
 
-    def _adapter_groups(self, user: User) -> list[RankingGroup]:
-        rows = self.rows.adapter.get(user.key, ())
+    def _adapter_groups(self, user: User, place: Mapping[str | None, int]) -> list[RankingGroup]:
+        said = self._event_groups(user)
+        # What the user said of the texts on offer tells more than what is made up beside their answer.
+        named = {group.key for group in said}
+        return [group for group in self._collected_and_own(user, place) if group.key not in named] + said
+
+    def _event_groups(self, user: User) -> list[RankingGroup]:
+        history = {item.id: item for item in user.history}
+        made = (
+            event_group(user.key, event, history_answers_of(event, history), self.task, self.seed)
+            for event in self.events.get(user.key, ())
+        )
+        return [group for group in made if group is not None]
+
+    def _collected_and_own(self, user: User, place: Mapping[str | None, int]) -> list[RankingGroup]:
+        rows = [row for row in self.rows.adapter.get(user.key, ()) if _is_there(row.key, place)]
         groups = adapter_groups(rows, self.task, self.seed, self.unsaid)
         if not self.task.closed and not self.zero_call:
             # Beside texts of the LLM, people's own would only teach to tell people from LLMs.
@@ -122,6 +141,10 @@ class TrainingData:
             ],
             [self._real(user, query) for query in user.queries if self.with_golds],
         ]
+        if role == ADAPTER and (events := self.events.get(user.key)):
+            # Only of who said something, so that heads of all others stay what they are.
+            history = {item.id: item for item in user.history}
+            values.append([what_teaches(event, history) for event in sorted(events, key=lambda one: one.item_id)])
         return fingerprint(values)
 
     def _real(self, user: User, query: Query) -> tuple[Any, ...]:
@@ -136,7 +159,11 @@ class TrainingData:
 
 
 def load_training_data(
-    settings: Settings, task: Task, dataset: Dataset, examples: Sequence[Example] | None
+    settings: Settings,
+    task: Task,
+    dataset: Dataset,
+    examples: Sequence[Example] | None,
+    events: Mapping[UserKey, Sequence[FeedbackEvent]] | None = None,
 ) -> TrainingData:
     """Load what the users of a data set teach.
 
@@ -145,6 +172,7 @@ def load_training_data(
         task: Scores answers.
         dataset: The users.
         examples: Only the feedback of these examples counts, none when the list is empty; None takes all there is.
+        events: What users said of answers that were served, by user; None is nothing.
     """
     keys = [user.key for user in dataset.users]
     wanted = None if examples is None else {example.key for example in examples}
@@ -158,6 +186,7 @@ def load_training_data(
         task,
         dataset,
         rows,
+        events or {},
         settings.base.loss,
         settings.seed,
         settings.feedback.own_answers,
@@ -170,6 +199,11 @@ def load_training_data(
         all_compete(task, settings.method.allowed_answers),
         settings.method.stemmer,
     )
+
+
+def _is_there(key: ExampleKey, place: Mapping[str | None, int]) -> bool:
+    """Whether a query may teach: a history item that was asked again and is gone, since it was deleted, may not."""
+    return not key.pseudo or key.item_id in place
 
 
 def _by_user(rows: Iterable[_Row], wanted: set[ExampleKey] | None) -> Mapping[UserKey, Sequence[_Row]]:

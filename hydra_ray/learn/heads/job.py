@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.examples.training_data import TrainingData, load_training_data
-from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
+from hydra_ray.learn.examples.training_data import load_training_data
+from hydra_ray.learn.heads.fitter import HeadFitter
 from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.heads.progress import EncodeLines
-from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
+from hydra_ray.learn.heads.stored_users import read_users
+from hydra_ray.learn.heads.todo import changed_users, make_fitter
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES, read_about
-from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import UserKey
+from hydra_ray.records import Dataset
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
 from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.types import MergeReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +37,36 @@ class FitReport:
     """Report of a fit: for how many users heads were fitted, by role, and what was collected for it.
 
     Attributes:
-        users: Number of chosen users.
+        users: Number of users whose heads were looked at: the chosen ones, and those with feedback events.
         heads: Number of heads fitted now, by role.
         kept: Number of users, by role, whose history and settings are those of their last fit.
         collected: Report of the collection; None in mode zero-call.
+        merged: What became of the records in the store; None where users were read from there.
+        events: Number of feedback events that were joined.
+        left: Number of heads, by role, that were left as they are, since their users said or deleted something
+            meanwhile: the next fit takes them up.
     """
 
     users: int
     heads: dict[str, int]
     kept: dict[str, int]
     collected: CollectReport | None
+    merged: MergeReport | None = None
+    events: int = 0
+    left: Mapping[str, int] = field(default_factory=dict)
 
 
-def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
-    """Fits heads of the chosen users on the trained base, from their history alone, and stores both.
+def fit_users(settings: Settings, listener: ProgressListener, replace_histories: bool = False) -> FitReport:
+    """Fits heads of the chosen users on the trained base, from history and from what they said of answers.
 
-    Users whose history, feedback and settings are those of their last fit keep their heads.
+    Records are merged into the store's histories first. With the splits `train` and `dev`, everybody of the tenant who
+    said something of an answer is fitted as well, whether the records have them or not. Users whose history, feedback
+    and settings are those of their last fit keep their heads.
+
+    Args:
+        settings: All of them.
+        listener: Shows how far the job is.
+        replace_histories: Whether records take the place of histories and feedback events of the chosen users.
 
     Raises:
         HydraError: There is no base, or the data does not fit it.
@@ -65,16 +80,22 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
         # Before anything is asked of an LLM.
         check_kind(base / role, settings.fit.head.kind)
     with cluster(settings.ray):
+        store, merged = open_store(settings.store_target), None
+        if settings.data.format != "store":
+            # What is read from the store may have grown meanwhile.
+            merged = put_histories(store, dataset, replace_histories)
+        if settings.users in ("train", "dev"):
+            dataset = _with_who_said_something(dataset, store, settings.tenant)
         examples, collected = list[Example](), None
         if settings.fit.mode == "llm":
             examples, collected = collect_plan(settings, task, dataset, listener)
             collected.check()
-        data = load_training_data(settings, task, dataset, examples)
-        store = open_store(settings.store_target)
-        if settings.data.format != "store":
-            # What is read from the store may have grown meanwhile.
-            put_histories(store, dataset)
+        stored = read_users(store, [user.key for user in dataset.users])
+        # The LLM was asked about the records alone, so that nothing that is said changes what it is asked.
+        dataset = replace(dataset, users=tuple(map(stored.whole, dataset.users)))
+        data = load_training_data(settings, task, dataset, examples, stored.events)
         fitted, kept = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+        left = dict.fromkeys(ROLES, 0)
         shards = []
         for role in ROLES:
             changed = changed_users(data, role, store, version, settings)
@@ -94,40 +115,21 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
             how = encoding(settings, base, folder)
             stack.enter_context(watch(how.progress, encoded.show))
             for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, data, how, fit))):
-                fingerprints = dict(shard.users)
-                data_of = {one.user: one.observations for one in heads}
-                store.put_observations(version, shard.role, {key: data_of.get(key, {}) for key in fingerprints})
-                # Heads last: their fingerprints say that all is there. Who teaches too little gets the shared answer.
-                found = {one.user: one.head for one in heads}
-                store.put_heads(version, shard.role, {key: found.get(key) for key in fingerprints}, fingerprints)
-                fitted[shard.role] += len(heads)
+                stale = store.put_fitted(version, shard.role, stored.fitted(dict(shard.users), heads))
+                left[shard.role] += len(stale)
+                fitted[shard.role] += sum(one.user not in stale for one in heads)
                 bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
         store.close()
         # Features are the users' data: they stay only for as long as a killed fit may want them.
         shutil.rmtree(folder, ignore_errors=True)
-    return FitReport(len(dataset.users), fitted, kept, collected)
+    events = sum(map(len, stored.events.values()))
+    return FitReport(len(dataset.users), fitted, kept, collected, merged, events, left)
 
 
-def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
-    """Users whose head is missing or was fitted from something else, with the fingerprints of what they teach now."""
-    # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
-    path = tuned_file(settings.model_dir, version)
-    tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
-    how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
-    had = store.head_fingerprints(version, role)
-    fingerprints = {user.key: fingerprint(data.fingerprint(role, user), how) for user in data.dataset.users}
-    return {key: now for key, now in fingerprints.items() if had.get(key) != now}
-
-
-def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -> HeadFitter:
-    """Make what fits heads: as settings say, or as a search found for the user's cohort where there was one."""
-    tuned = load_tuned(tuned_file(settings.model_dir, version)).get(role) if settings.fit.tuned else None
-    default = FitChoice(settings.fit)
-
-    def choose(features: UserFeatures) -> FitChoice:
-        return tuned.choose(features, settings.fit) if tuned else default
-
-    return HeadFitter(model, choose, settings.base.loss)
+def _with_who_said_something(dataset: Dataset, store: Store, tenant: str) -> Dataset:
+    there = {user.key for user in dataset.users}
+    others = read_users(store, (key for key in store.feedback_events_of_tenant(tenant) if key not in there))
+    return replace(dataset, users=(*dataset.users, *others.users.values()))
 
 
 def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
+from hydra_ray.learn.examples.feedback_events import event_group
 from hydra_ray.learn.heads.fitter import FitChoice, head_numbers, observations_by_item
 from hydra_ray.models.base import ADAPTER, ROLES
-from hydra_ray.models.heads import Head
+from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.heads.bases import Bases, BasisHeads
+from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.heads.online import head_of
 from hydra_ray.models.scorer import Scorer
-from hydra_ray.records import UserKey
+from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.connections.retry import again_where_lost
 from hydra_ray.store.protocol import ObservationUpdate, Store
-from hydra_ray.store.types import DeletedMeanwhileError
+from hydra_ray.store.types import DeletedMeanwhileError, FeedbackEvent
 from hydra_ray.tasks import Task
+
+_NOTHING_TO_COMPARE = "there is nothing to compare the text with: send the candidates on offer"
+# Kinds whose heads need `fit.min_groups`.
+_NEED_GROUPS = {name for name, kind in HEAD_KINDS.items() if isinstance(kind, GradientFitted)}
 
 Change = Literal["created", "updated", "removed", "unchanged", "at_next_fit"]
 
@@ -71,53 +76,62 @@ class OnlineLearner:
         self._kind = settings.fit.head.kind
         self._numbers = head_numbers(FitChoice(settings.fit))
         self._loss, self._seed = settings.base.loss, settings.seed
+        self._least_groups = settings.fit.min_groups
+        # What has no candidates teaches the next fit as all of history does there.
+        self._history_teaches = settings.fit.mode == "zero-call" or settings.data.format == "store"
 
     def learn(
-        self, user: UserKey, event: FeedbackEvent, history_answers: Sequence[str], deletions: int | None = None
+        self, user: UserKey, event: FeedbackEvent, history: Sequence[HistoryItem], deletions: int | None = None
     ) -> Learnt:
         """Keeps a feedback event and learns from it what can be learnt now: all of it in one transaction.
 
         Args:
             user: Who said it.
             event: The event, with texts as the task's `parse` gives them.
-            history_answers: Answers of history retrieved for the event's input, the item itself not among them.
+            history: Items retrieved for the event's input, most relevant first, the event's own not among them.
             deletions: `Store.deletions` of the user when the event came in; None: it comes in now. An event of a user
                 who was deleted since is dropped.
         """
         if deletions is None:
             deletions = self._store.deletions(user)
-        group = event_group(user, event, history_answers, self._task, self._seed)
+        event = replace(event, history=tuple(item.id for item in history), version=self._version)
+        group = event_group(user, event, [item.output for item in history], self._task, self._seed)
         observed = None
         if group is not None and self._learns(self._store.head(user, self._version, ADAPTER)):
             # Encoded before the transaction, which others wait for.
             (observations_of,) = observations_by_item(self._scorer.heads, encode_all(self._scorer, [[group]]))
             observed = observations_of[event.item_id]
         try:
-            return again_where_lost(lambda: self._update(user, event, observed, deletions))
+            return again_where_lost(lambda: self._update(user, event, group is not None, observed, deletions))
         except DeletedMeanwhileError:
             return Learnt("unchanged", False, "the user was deleted meanwhile: nothing of it is kept", kept=False)
 
-    def _update(self, user: UserKey, event: FeedbackEvent, observed: bytes | None, deletions: int) -> Learnt:
+    def _update(
+        self, user: UserKey, event: FeedbackEvent, has_group: bool, observed: bytes | None, deletions: int
+    ) -> Learnt:
         with self._store.updating_observations(user, self._version, ADAPTER, deletions) as update:
             if event.item is None:
                 update.delete_item(event.item_id)
             else:
                 update.append_history(event.item)
+            update.put_event(event)
             old = update.head()
             if not self._learns(old):
-                kind = self._kind if old is None else old.kind
-                note = f"heads of kind {kind} learn from history, by hydra-ray fit"
-                return Learnt("unchanged" if event.item is None else "at_next_fit", False, note)
+                return self._at_next_fit(old, event, has_group)
             replaced = update.remove(event.item_id)
             if observed is not None:
                 update.put(event.item_id, observed)
             head: Change = self._refit(update, old) if replaced or observed is not None else "unchanged"
-            note = (
-                ""
-                if observed is not None
-                else "there is nothing to compare the text with: send the candidates on offer"
-            )
-            return Learnt(head, observed is not None, note)
+            return Learnt(head, observed is not None, "" if observed is not None else _NOTHING_TO_COMPARE)
+
+    def _at_next_fit(self, old: Head | None, event: FeedbackEvent, has_group: bool) -> Learnt:
+        kind = self._kind if old is None else old.kind
+        if not has_group and (event.item is None or not self._history_teaches):
+            return Learnt("unchanged", False, _NOTHING_TO_COMPARE)
+        note = f"heads of kind {kind} learn at the next hydra-ray fit"
+        if kind in _NEED_GROUPS:
+            note += f", of users who taught at least {self._least_groups} queries (fit.min_groups)"
+        return Learnt("at_next_fit", False, note)
 
     def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Removes an item of a user's history with all observations of it, in whatever version and role.

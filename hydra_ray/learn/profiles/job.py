@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from hydra_ray.learn.collect.setup import make_generator_pool
+from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.profiles.pipeline import Written, write_all
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, Usage, User
@@ -114,6 +115,9 @@ def write_profiles(
     if settings.data.format != "store":
         # What is read from the store may have grown meanwhile.
         put_histories(store, dataset)
+        # With what came online.
+        stored = read_users(store, [user.key for user in dataset.users])
+        dataset = replace(dataset, users=tuple(map(stored.whole, dataset.users)))
     todo = out_of_date(settings, task, dataset, store, kinds)
     report = ProfileReport(kept=len(kinds) * sum(bool(user.history) for user in dataset.users) - len(todo))
     if todo:

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent
 from hydra_ray.serve.http.middleware import EncodedPaths
 from hydra_ray.serve.users import Feedback, Id, UserId
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 BODY = {"input": "a heist on the moon", "candidates": ["drama", "sci-fi"], "accepted": "drama"}
@@ -38,6 +38,13 @@ def test_texts_are_read_as_the_task_reads_answers(tag_task):
     assert verdict(TEXT_TASK, edited=" Dear Bob\n").text == "Dear Bob"
 
 
+def test_what_is_known_of_the_answer_is_kept_with_what_is_said(tag_task):
+    more = {"completion_id": "chatcmpl-7", "method": "hydra", "propensity": 0.25}
+    found = verdict(tag_task, candidates=["drama", " Drama."], votes=[3, 1], accepted="drama", **more)
+    assert (found.votes, found.candidates) == ((3, 1), ("drama", "drama"))
+    assert (found.completion_id, found.method, found.propensity) == ("chatcmpl-7", "hydra", 0.25)
+
+
 def test_the_instruction_may_be_sent_along(tag_task):
     assert verdict(tag_task, input=tag_task.question("a heist"), accepted="drama").input == "a heist"
 
@@ -58,6 +65,12 @@ def test_an_id_is_made_where_none_is_sent():
         ({"accepted": 7, "input": None, "candidates": ["drama", " "]}, {"accepted", "input", "candidates.1"}),
         ({"input": " ", "accepted": None, "id": "", "ts": 5}, {"input", "rejected", "id", "ts"}),
         ({"ts": "next Tuesday"}, {"ts"}),
+        ({"votes": [3]}, {"votes"}),
+        ({"votes": [3, -1]}, {"votes.1"}),
+        (
+            {"votes": [3, 1, 1], "propensity": 1.5, "method": "", "completion_id": 7},
+            {"votes", "propensity", "method", "completion_id"},
+        ),
         ({"candidates": ["drama"] * 65}, {"candidates"}),
         ({"acepted": "drama"}, {"acepted"}),
         ({"accepted": "half a \ud83d sign", "id": "\0"}, {"accepted", "id"}),

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from threading import Lock
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.types import (
+    WHOLE_USER,
     DeletedMeanwhileError,
+    FeedbackEvent,
+    FittedUser,
     HistoryChange,
     HistoryVersion,
+    MergeReport,
     ProfileFingerprint,
+    Seen,
+    Tombstone,
     UserProfile,
+    is_as_seen,
 )
+from hydra_ray.store.user_rows.events import now
+from hydra_ray.store.user_rows.together import brought_together, content_digest, deleted_by_user
 
 Histories = dict[UserKey, tuple[HistoryVersion, dict[int, HistoryItem]]]
 HeadKey = tuple[UserKey, str, str]
@@ -33,6 +42,8 @@ class State:
     observations: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
     profiles: dict[tuple[UserKey, str], UserProfile] = field(default_factory=dict)
     deletions: dict[UserKey, int] = field(default_factory=dict)
+    events: dict[tuple[UserKey, str], FeedbackEvent] = field(default_factory=dict)
+    tombstones: dict[tuple[UserKey, str], tuple[str, str]] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(*(dict(getattr(self, one.name)) for one in fields(self)))
@@ -66,20 +77,39 @@ class MemoryStore:
             self._memory.state = draft
 
     def put_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
-        if any(len({item.id for item in items}) < len(items) for items in histories.values()):
-            raise ValueError("two items of a history have the same id")
+        _check_ids(histories)
         with self._writing() as state:
             for key, items in histories.items():
                 _replace(state, key, items)
 
+    def merge_histories(self, histories: Mapping[UserKey, Sequence[HistoryItem]], replace: bool = False) -> MergeReport:
+        _check_ids(histories)
+        report = MergeReport()
+        with self._writing() as state:
+            for key, records in histories.items():
+                events = {item for user, item in state.events if user == key}
+                deleted = deleted_by_user(_tombstones(state, lambda one, key=key: one == key)).get(key)
+                had = list(_items(state, key).values())
+                merged = brought_together(key, had, records, events, deleted, replace)
+                report += merged.report
+                _replace(state, key, merged.items)
+                for item in events if merged.report.events else ():
+                    del state.events[key, item]
+        return report
+
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
         with self._writing() as state:
-            _append(state, key, item)
+            _append_again(state, key, item)
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         with self._writing() as state:
             _forget(state, key)
-            return _remove(state, key, item_id) is not None
+            event = state.events.pop((key, item_id), None)
+            item = _remove(state, key, item_id)
+            found = item is not None or event is not None
+            if found and item_id != WHOLE_USER:
+                state.tombstones[key, item_id] = now(), "" if item is None else content_digest(key, item)
+            return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
         return tuple(_items(self._state, key).values())
@@ -135,6 +165,19 @@ class MemoryStore:
             for key, by_item in observed.items():
                 state.observations[key, version, role] = dict(by_item)
 
+    def put_fitted(self, version: str, role: str, fitted: Mapping[UserKey, FittedUser]) -> set[UserKey]:
+        stale = set()
+        with self._writing() as state:
+            for key, one in fitted.items():
+                known, _ = state.histories.get(key, (None, {}))
+                events = sorted((item, event.said_at) for (user, item), event in state.events.items() if user == key)
+                if not is_as_seen(one.seen, Seen(known, tuple(events))):
+                    stale.add(key)
+                    continue
+                state.observations[key, version, role] = dict(one.observations)
+                state.heads[key, version, role] = one.fingerprint, uuid.uuid4().hex, one.head
+        return stale
+
     def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
         known = ((key, self._state.observations.get((key, version, role))) for key in keys)
         return {key: dict(by_item) for key, by_item in known if by_item}
@@ -151,6 +194,19 @@ class MemoryStore:
             if deletions is not None and state.deletions.get(key, 0) != deletions:
                 raise DeletedMeanwhileError(f"user {key.user} of tenant {key.tenant} was deleted meanwhile")
             yield MemoryObservationUpdate(state, key, version, role)
+
+    def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
+        return _events(self._state, set(keys))
+
+    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
+        return _events(self._state, {key for key, _ in self._state.events if key.tenant == tenant})
+
+    def tombstones(self, tenant: str) -> list[Tombstone]:
+        return _tombstones(self._state, lambda key: key.tenant == tenant)
+
+    def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
+        with self._writing() as state:
+            return state.tombstones.pop((key, item_id), None) is not None
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         return self._state.profiles.get((key, kind))
@@ -174,8 +230,11 @@ class MemoryStore:
             for rows in (state.heads, state.observations):
                 for of in [of for of in rows if of[0] == key]:
                     del rows[of]
+            for of in [of for of in state.events if of[0] == key]:
+                del state.events[of]
             _forget(state, key)
             state.deletions[key] = state.deletions.get(key, 0) + 1
+            state.tombstones[key, WHOLE_USER] = now(), ""
 
     def deletions(self, key: UserKey) -> int:
         return self._state.deletions.get(key, 0)
@@ -202,8 +261,11 @@ class MemoryObservationUpdate:
     def all(self) -> list[bytes]:
         return [observed for _, observed in sorted(self._state.observations.get(self._of, {}).items())]
 
+    def put_event(self, event: FeedbackEvent) -> None:
+        self._state.events[self._key, event.item_id] = replace(event, said_at=event.said_at or now())
+
     def append_history(self, item: HistoryItem) -> None:
-        _append(self._state, self._key, item)
+        _append_again(self._state, self._key, item)
 
     def delete_item(self, item_id: str) -> bool:
         found = _remove(self._state, self._key, item_id) is not None
@@ -218,6 +280,23 @@ class MemoryObservationUpdate:
         self._state.heads.pop(self._of, None)
         if head is not None:
             self._state.heads[self._of] = "", uuid.uuid4().hex, head
+
+
+def _check_ids(histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
+    if any(len({item.id for item in items}) < len(items) for items in histories.values()):
+        raise ValueError("two items of a history have the same id")
+
+
+def _events(state: State, keys: set[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
+    found = dict[UserKey, list[FeedbackEvent]]()
+    for key, item in sorted(state.events, key=lambda of: (of[0], state.events[of].said_at, of[1])):
+        if key in keys:
+            found.setdefault(key, []).append(state.events[key, item])
+    return found
+
+
+def _tombstones(state: State, which: Callable[[UserKey], bool]) -> list[Tombstone]:
+    return [Tombstone(key, item, *about) for (key, item), about in sorted(state.tombstones.items()) if which(key)]
 
 
 def _items(state: State, key: UserKey) -> dict[int, HistoryItem]:
@@ -245,6 +324,12 @@ def _append(state: State, key: UserKey, item: HistoryItem) -> None:
     version, items = state.histories.get(key, (HistoryVersion(uuid.uuid4().hex, 0, 0), {}))
     place = version.next_place
     state.histories[key] = version._replace(next_place=place + 1), {**items, place: item}
+
+
+def _append_again(state: State, key: UserKey, item: HistoryItem) -> None:
+    _append(state, key, item)
+    if item.id != WHOLE_USER:
+        state.tombstones.pop((key, item.id), None)
 
 
 def _remove(state: State, key: UserKey, item_id: str) -> HistoryItem | None:

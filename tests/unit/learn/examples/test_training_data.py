@@ -12,6 +12,7 @@ from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
 from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.adapt import all_compete
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -54,6 +55,7 @@ def told(data, tag_task):
         tag_task,
         data,
         rows=FeedbackRows({}, {}),
+        events={},
         loss=base.loss,
         seed=SETTINGS.seed,
         own_answers=10,
@@ -245,3 +247,77 @@ def test_no_units_means_no_calls_and_no_feedback(settings, data, tag_task):
 def test_answers_of_real_queries_are_of_training_users_only(settings, data, tag_task, users, with_golds):
     told = load_training_data(settings.model_copy(update={"users": users}), tag_task, data, None)
     assert (told.with_golds, told.loss, told.seed, told.own_answers) == (with_golds, "listwise", 3, 5)
+
+
+def said(user, item_id, said, text, *candidates, **more):
+    return FeedbackEvent(item_id, f"a film about {item_id}", said, text, candidates, **more)
+
+
+@pytest.fixture
+def events(ann):
+    """What Ann said: of an item of her history, of one that is none, and that she would not have one."""
+    return {
+        ANN: [
+            said(ann, "ann-f9", "accepted", "drama", "comedy", "drama", history=("ann-f2", "gone")),
+            said(ann, "no", "rejected", "comedy", "comedy", "drama", "sci-fi"),
+        ]
+    }
+
+
+def test_what_was_said_teaches_beside_history_and_in_the_place_of_its_own_item(told, ann, events):
+    groups = replace(told, events=events).groups(ADAPTER, ann)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo", "no@pseudo"]
+    offered = [{text: score for (text, _, _), score in zip(g.decisions, g.scores, strict=True)} for g in groups]
+    assert offered[1] == {"drama": 1, "comedy": 0}, "what was on offer, not labels that were drawn"
+    assert offered[3] == {"comedy": 0, "drama": 1, "sci-fi": 1}
+    assert groups[1].decisions[0][2] == ("comedy",), "as the item reads now; of one that is gone nothing is left"
+    assert offered[::2] == [
+        {text: score for (text, _, _), score in zip(g.decisions, g.scores, strict=True)}
+        for g in told.groups(ADAPTER, ann)[::2]
+    ]
+
+
+def test_what_was_said_of_an_item_counts_more_than_what_the_llm_was_asked_about_it(told, ann, events):
+    rows = FeedbackRows({}, {ANN: [adapt_row(ann, "ann-f9@pseudo", gold="sci-fi")]})
+    groups = replace(told, rows=rows, events=events).groups(ADAPTER, ann)
+    assert good(groups[1]) == ["drama"]
+
+
+def test_free_text_learns_from_what_was_said_too(told, ann, events):
+    letters = replace(told, task=TEXT_TASK, events=events, unsaid=False)
+    assert queries(letters.groups(ADAPTER, ann)) == ["ann-f9@pseudo", "no@pseudo"]
+
+
+def test_what_nobody_said_keeps_all_fingerprints(told, data, events):
+    for user in data.users:
+        with_events = replace(told, events=events)
+        for role in ROLES:
+            same = with_events.fingerprint(role, user) == told.fingerprint(role, user)
+            assert same is ((user.key, role) != (ANN, ADAPTER))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"said": "edited"}, {"text": "comedy"}, {"candidates": ("drama",)}, {"votes": (1, 2)}, {"history": ()}],
+)
+def test_a_fingerprint_changes_with_what_was_said(told, ann, events, changes):
+    before = replace(told, events=events).fingerprint(ADAPTER, ann)
+    now = {ANN: [replace(events[ANN][0], **changes), events[ANN][1]]}
+    assert replace(told, events=now).fingerprint(ADAPTER, ann) != before
+
+
+def test_a_fingerprint_does_not_change_with_order_and_what_teaches_nothing(told, ann, events):
+    before = replace(told, events=events).fingerprint(ADAPTER, ann)
+    first, second = events[ANN]
+    now = [replace(second, said_at="2026"), replace(first, completion_id="7", propensity=0.5, version="v2")]
+    assert replace(told, events={ANN: now}).fingerprint(ADAPTER, ann) == before
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_an_item_that_is_gone_teaches_no_more_though_it_was_asked_about(told, ann, role):
+    rows = FeedbackRows(
+        {ANN: rerank_rows(ann, "gone@pseudo") + rerank_rows(ann, "ann-f9@pseudo")},
+        {ANN: [adapt_row(ann, "gone@pseudo"), adapt_row(ann, "ann-f9@pseudo")]},
+    )
+    assert "gone@pseudo" not in queries(replace(told, rows=rows).groups(role, ann))
+    assert "ann-f9@pseudo" in queries(replace(told, rows=rows).groups(role, ann))

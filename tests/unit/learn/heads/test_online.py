@@ -1,19 +1,20 @@
 """Feedback and forgetting move heads of kind bases, at once and exactly; other heads stay."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
+from hydra_ray.learn.examples.feedback_events import event_group
 from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.store.types import ProfileFingerprint, UserProfile
+from hydra_ray.store.types import FeedbackEvent, ProfileFingerprint, UserProfile
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -139,14 +140,51 @@ def test_what_was_accepted_before_it_was_rejected_is_no_history_any_more(learner
 def test_heads_of_other_kinds_wait_for_the_next_fit(learner, store, said):
     store.put_heads("v1", "adapter", {ANN: LOWRANK})
     learnt = learner.learn(ANN, FeedbackEvent("item-1", "a film", said, "drama", LABELS), ())
-    assert learnt.head == {"accepted": "at_next_fit", "rejected": "unchanged"}[said]
-    assert not learnt.learnt
+    assert (learnt.head, learnt.learnt) == ("at_next_fit", False)
     assert "lowrank" in learnt.note
     assert len(store.history(ANN)) == (said == "accepted")
     assert_close(head(store).tensors, LOWRANK.tensors)
     assert store.observed_by(ANN, "item-1") == []
     if said == "accepted":
         assert learner.forget(ANN, "item-1") == Forgotten(True, {**SHARED, "adapter": "at_next_fit"})
+
+
+@pytest.mark.parametrize("kind", ["bases", "lowrank"])
+@pytest.mark.parametrize("said", ["accepted", "edited", "rejected"])
+def test_what_was_said_is_kept_as_it_was_said_whatever_kind_the_head_is(learner, store, kind, said):
+    if kind == "lowrank":
+        store.put_heads("v1", "adapter", {ANN: LOWRANK})
+    event = FeedbackEvent("1", "a film", said, "drama", ("drama", "sci-fi"), "2026", (3, 1), "chat-7", "hydra", 0.5)
+    learner.learn(ANN, event, (HistoryItem("before", "a heist", "comedy"),))
+    (found,) = store.feedback_events([ANN])[ANN]
+    assert found.said_at
+    assert replace(found, said_at="") == replace(event, history=("before",), version="v1")
+    assert learner.forget(ANN, "1").found
+    assert store.feedback_events([ANN]) == {}
+
+
+def test_the_votes_are_what_the_head_corrects(learner, store, judging):
+    learner.learn(ANN, accepted(1, votes=(1, 1, 1, 1)), ())
+    learner.learn(BOB, accepted(1, votes=(0, 0, 0, 7)), ())
+    gained = [(logits(judging, head(store, user)) - logits(judging, None))[3] for user in (ANN, BOB)]
+    assert gained[0] > gained[1] > 0, "that the LLM says it most often is known without a head"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "head"),
+    [
+        ({}, "accepted", "unchanged"),
+        ({"fit": {"mode": "zero-call"}}, "accepted", "at_next_fit"),
+        ({"data": {"format": "store"}}, "accepted", "at_next_fit"),
+        ({"data": {"format": "store"}}, "rejected", "unchanged"),
+    ],
+)
+def test_what_has_nothing_beside_it_teaches_where_history_alone_does(store, judging, changes, said, head):
+    settings = Settings.model_validate({"data": {"format": "records", "path": "none.jsonl"}, **changes})
+    learner = OnlineLearner(store, "v1", TEXT_TASK, judging, settings)
+    learnt = learner.learn(ANN, FeedbackEvent("1", "a letter", said, "Dear Bob"), ())
+    assert (learnt.head, learnt.learnt) == (head, False)
+    assert ("fit.min_groups" in learnt.note) is (head == "at_next_fit")
 
 
 def test_newcomers_get_a_head_only_where_settings_say_bases(store, judging, tag_task):
@@ -181,6 +219,7 @@ def test_what_fails_leaves_nothing_behind(learner, store, monkeypatch):
         learner.learn(ANN, accepted(2), ())
     assert [item.id for item in store.history(ANN)] == ["item-1"]
     assert store.observed_by(ANN, "item-2") == []
+    assert [event.item_id for event in store.feedback_events([ANN])[ANN]] == ["item-1"]
     assert_close(head(store).tensors, before.tensors, rtol=0, atol=0)
 
 

@@ -5,11 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
 from sqlalchemy import create_engine, text
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
 from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.models.heads.online import head_of
 from hydra_ray.records import UserKey
@@ -97,7 +97,9 @@ def test_two_writers_of_a_new_user_lose_nothing_and_the_head_is_a_fresh_fit(data
     observed, head = store.observations([ANN], "v1", "adapter")[ANN], store.head(ANN, "v1", "adapter")
     assert observed.keys() == dict(fresh_fit.observations).keys()
     # None that either has read is missing in the last head.
-    again = head_of([observed[item] for item in sorted(observed)], len(head.tensors["mean"]), BASES.base.loss, head.about)
+    again = head_of(
+        [observed[item] for item in sorted(observed)], len(head.tensors["mean"]), BASES.base.loss, head.about
+    )
     assert_close(head.tensors, again.tensors, rtol=1e-5, atol=1e-6)
     # Encoded together texts come out a little otherwise than alone, and are kept in float16.
     assert (head.kind, head.about) == (fresh_fit.head.kind, fresh_fit.head.about)

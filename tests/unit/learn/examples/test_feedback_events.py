@@ -6,8 +6,9 @@ import pytest
 from defaults import own_answer_groups
 
 from hydra_ray.learn.collect.plan import Example
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
+from hydra_ray.learn.examples.feedback_events import event_group
 from hydra_ray.records import HistoryItem, Query, UserKey
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import RankingGroup, answer_group, other_labels, own_among, telling
+from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
-
-Said = Literal["accepted", "edited", "rejected"]
-
-
-@dataclass(frozen=True, slots=True)
-class FeedbackEvent:
-    """One thing that a user said of one answer that was served.
-
-    Attributes:
-        item_id: Id of the event; a later event of the same id takes its place.
-        input: What was asked.
-        said: What became of `text`.
-        text: The answer that was accepted or rejected, or what the user made of one.
-        candidates: Texts on offer, `text` among them or not; empty when they are not known.
-        ts: Date of the event, in the form of `HistoryItem.ts`; None where there is none.
-    """
-
-    item_id: str
-    input: str
-    said: Said
-    text: str
-    candidates: tuple[str, ...] = ()
-    ts: str | None = None
-
-    @property
-    def item(self) -> HistoryItem | None:
-        """History item of what the user preferred; None for a rejection, which does not say that."""
-        return None if self.said == "rejected" else HistoryItem(self.item_id, self.input, self.text, self.ts)
 
 
 def event_group(
@@ -54,8 +28,38 @@ def event_group(
     """
     # Named as the fit names the item asked again, for which it would draw the same labels.
     key = ExampleKey.of_item(user, event.item_id)
-    groups = telling([answer_group(key, event.input, _scores(event, key.query_id, task, seed), history_answers)])
+    scores = _scores(event, key.query_id, task, seed)
+    group = replace(answer_group(key, event.input, scores, history_answers), priors=_priors(event, scores))
+    groups = telling([group])
     return groups[0] if groups else None
+
+
+def history_answers_of(event: FeedbackEvent, history: Mapping[str, HistoryItem]) -> tuple[str, ...]:
+    """Return the answers that the adapter reads beside an event's query; those of items that are gone are left out.
+
+    Args:
+        event: The event.
+        history: The user's history as it is now, by id.
+    """
+    return tuple(history[item].output for item in event.history if item in history)
+
+
+def what_teaches(event: FeedbackEvent, history: Mapping[str, HistoryItem]) -> list[Any]:
+    """Return all that the ranking group of an event depends on, for fingerprints."""
+    about = [event.item_id, event.input, event.said, event.text, list(event.candidates), list(event.votes)]
+    return [*about, list(history_answers_of(event, history))]
+
+
+def _priors(event: FeedbackEvent, scores: Mapping[str, float]) -> tuple[float, ...]:
+    """The LLM's own vote, as where candidates are chosen; nothing where it is not known."""
+    if not event.votes:
+        return ()
+    votes = dict.fromkeys(scores, 0)
+    for text, count in zip(event.candidates, event.votes, strict=True):
+        # Two that the task reads alike are one.
+        votes[text] = votes.get(text, 0) + count
+    total = sum(votes[text] for text in scores)
+    return tuple(log_share(votes[text], total) for text in scores)
 
 
 def _scores(event: FeedbackEvent, query_id: str, task: Task, seed: int) -> dict[str, float]:

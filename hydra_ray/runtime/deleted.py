@@ -1,0 +1,128 @@
+"""What was deleted stays away: records are read without it, until it is undeleted by name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hydra_ray.records import Dataset, HydraError, UserKey, as_user_id
+from hydra_ray.settings import Settings
+from hydra_ray.store.backends import is_there, open_store
+from hydra_ray.store.types import WHOLE_USER
+from hydra_ray.store.user_rows.together import Deleted, deleted_by_user
+from hydra_ray.utf8 import EncodingError, decode
+
+log = logging.getLogger(__name__)
+
+
+def without_deleted(dataset: Dataset, settings: Settings) -> Dataset:
+    """Return the data set without the users and items that were deleted from the store; the log says how many.
+
+    This is the one place where records meet tombstones: what is left out here is not asked about, learnt from,
+    profiled, shown to others or evaluated.
+
+    Args:
+        dataset: Users as the records have them.
+        settings: Say where the store is; where there is none yet, nothing was deleted.
+
+    Raises:
+        HydraError: The store cannot be opened.
+    """
+    if not is_there(settings.store_target):
+        return dataset
+    store = open_store(settings.store_target)
+    try:
+        deleted = deleted_by_user(store.tombstones(settings.tenant))
+    finally:
+        store.close()
+    return _without(dataset, deleted) if deleted else dataset
+
+
+def _without(dataset: Dataset, deleted: Mapping[UserKey, Deleted]) -> Dataset:
+    users, left_out, items = [], [], 0
+    for user in dataset.users:
+        gone = deleted.get(user.key)
+        if gone is not None and gone.whole:
+            left_out.append(user)
+            continue
+        kept = tuple(item for item in user.history if gone is None or not gone.holds(user.key, item))
+        items += len(user.history) - len(kept)
+        users.append(user if len(kept) == len(user.history) else replace(user, history=kept))
+    if not left_out and not items:
+        return dataset
+    log.warning(
+        "%d users and %d further history items of the records were deleted from the store and are left out; "
+        "`hydra-ray fit --undelete` takes them back",
+        len(left_out),
+        items,
+    )
+    queries = {query.id for user in left_out for query in user.queries} - {
+        query.id for user in users for query in user.queries
+    }
+    return replace(
+        dataset,
+        users=tuple(users),
+        golds={query: gold for query, gold in dataset.golds.items() if query not in queries},
+        visible={query: seen for query, seen in dataset.visible.items() if query not in queries},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Undeleted:
+    """Result of undeleting.
+
+    Attributes:
+        users: Number of users who may come back with the records.
+        items: Number of items that may.
+        unknown: What was named and was not deleted, as it stands in the file.
+    """
+
+    users: int
+    items: int
+    unknown: Sequence[str]
+
+
+def undelete(settings: Settings, path: Path) -> Undeleted:
+    """Removes the tombstones that a file names, so that records bring back what they hold of it.
+
+    Args:
+        settings: Say where the store is, and of which tenant the users are.
+        path: One a line: a user's id, or a user's id and an item's id with a tab between them.
+
+    Raises:
+        HydraError: The file cannot be read, or names nobody; nothing is undeleted.
+    """
+    named, found, unknown = _named(path, settings.tenant), [], list[str]()
+    store = open_store(settings.store_target)
+    try:
+        for key, item in named:
+            if store.undelete(key, item):
+                found.append(item)
+            else:
+                unknown.append(f"{key.user}\t{item}" if item else key.user)
+    finally:
+        store.close()
+    users = found.count(WHOLE_USER)
+    return Undeleted(users, len(found) - users, unknown)
+
+
+def _named(path: Path, tenant: str) -> list[tuple[UserKey, str]]:
+    try:
+        lines = decode(path.read_bytes()).splitlines()
+    except OSError as error:
+        raise HydraError(f"--undelete: {path} is not a readable file: {error.strerror}") from None
+    except EncodingError as error:
+        raise HydraError(f"--undelete: {path}: {error}") from None
+    named = []
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            user, _, item = line.partition("\t")
+            try:
+                named.append((UserKey(tenant, as_user_id(user)), item.strip()))
+            except ValueError as error:
+                raise HydraError(f"--undelete: {path}, line {number}: the user id {error}.") from None
+    if not named:
+        raise HydraError(f"--undelete: {path} names nobody: write a user's id, or user, tab and item, on each line")
+    return named
