@@ -5,16 +5,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from hydra_ray.learn.heads.feedback_events import FeedbackEvent, event_group
 from sqlalchemy import create_engine, text
 from torch.testing import assert_close
 
 from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.feedback_events import event_group
 from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.models.heads.online import head_of
 from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
 
 ANN = UserKey("acme", "ann")
