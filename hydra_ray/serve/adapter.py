@@ -32,7 +32,10 @@ class Adapter:
         set_up_logging(settings.logging)
         use_given_cpus()
         version, task = read_about(base_dir)
-        store, scorer = open_store(settings.store_target), Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision)
+        store, scorer = (
+            open_store(settings.store_target),
+            Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision),
+        )
         self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
         self._step = AdaptStep(
             scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None

@@ -14,8 +14,8 @@ from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps.rerank import Reranker as RerankStep
 from hydra_ray.steps.rerank import RerankRequest
 from hydra_ray.store.backends import open_store
-from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.cache import HeadCache
+from hydra_ray.store.connections.target import StoreTarget
 
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
 

@@ -63,9 +63,7 @@ def bring_up_to_date(database: Database) -> None:
         if _found(connection, database) == head:
             return
     if database.is_read_only:
-        raise HydraError(
-            f"store.url: {database.shown} is read-only and older than this version: open it once writable"
-        )
+        raise HydraError(f"store.url: {database.shown} is read-only and older than this version: open it once writable")
     with database.writing("opened") as connection:
         if database.dialect == "postgresql":
             # Until the transaction ends. In SQLite the write lock is as good.
@@ -95,9 +93,7 @@ def _found(connection: Connection, database: Database) -> str | None:
         if found is not None:
             return str(found)
     if tables.has_table("heads") and {column["name"] for column in tables.get_columns("heads")} != _BASELINE_HEADS:
-        raise HydraError(
-            f"store.url: {database.shown} was made by another version of hydra-ray; fit into a new store"
-        )
+        raise HydraError(f"store.url: {database.shown} was made by another version of hydra-ray; fit into a new store")
     return None
 
 

@@ -62,8 +62,8 @@ def _move(former: Path, place: Path) -> None:
         if place.exists():
             if not _are_equal(former, place):
                 raise HydraError(
-                    f"store.url: users are in {place} and, as earlier versions kept them, in {former}, and not the same "
-                    f"ones. Take away the one that is not wanted, or set store.url; `hydra-ray store migrate` with "
+                    f"store.url: users are in {place} and, as earlier versions kept them, in {former}, and not the "
+                    "same ones. Take away the one that is not wanted, or set store.url; `hydra-ray store migrate` with "
                     f"store.url=sqlite:///{former} brings the users of one into another store"
                 )
         else:

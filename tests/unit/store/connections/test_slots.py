@@ -47,7 +47,11 @@ def test_twenty_processes_write_within_the_cap_and_without_an_error(postgres_url
 def test_the_threads_of_one_process_keep_to_the_cap_too(postgres_url):
     store = open_store(capped(postgres_url, 4))
     with counted_connections(postgres_url) as seen, ThreadPoolExecutor(16) as threads:
-        list(threads.map(lambda n: store.append_history(UserKey("acme", "ann"), HistoryItem(str(n), "a", "b")), range(64)))
+        list(
+            threads.map(
+                lambda n: store.append_history(UserKey("acme", "ann"), HistoryItem(str(n), "a", "b")), range(64)
+            )
+        )
     assert max(seen) <= 4
     assert len(store.history(UserKey("acme", "ann"))) == 64
     store.close()
@@ -80,7 +84,9 @@ def test_who_waits_for_a_connection_in_vain_is_told_the_setting_in_one_line(post
 
 
 def test_a_process_that_is_killed_leaves_its_slots_to_others(postgres_url):
-    killed = "import os, signal; store = open_store(target); store.histories('acme'); os.kill(os.getpid(), signal.SIGKILL)"
+    killed = (
+        "import os, signal; store = open_store(target); store.histories('acme'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
     with pytest.raises(AssertionError):
         run_at_once(2, killed, postgres_url, most=4)
     assert run_at_once(1, "print(open_store(target).histories('acme'))", postgres_url, most=4) == ["{}"]
