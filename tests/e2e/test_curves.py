@@ -28,7 +28,7 @@ def settings(demo_settings: Settings, tmp_path_factory) -> Settings:
 
 
 def test_curves_tell_what_calls_and_history_bring(demo_results: TaskResult, settings: Settings):
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     stored = store.histories(settings.tenant)
     curves = measure_curves(settings, SILENT)
     assert store.histories(settings.tenant) == stored, "nothing is stored"

@@ -67,7 +67,7 @@ def ask(client: OpenAI, user: User, **options):
 
 def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, trees, users):
     settings = parse_settings(trees["hydra"])
-    base, store = load_base(settings.model_dir / "base"), open_store(settings.store_url)
+    base, store = load_base(settings.model_dir / "base"), open_store(settings.store_target)
     adapter = Adapter(base.adapter, settings.method.vote_weight)
     for user in users[:4]:
         reply = ask(client, user).model_dump()

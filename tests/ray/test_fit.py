@@ -49,7 +49,7 @@ def fit(tree):
 
 
 def stamps(settings: Settings, role: str = ADAPTER):
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     _, dataset = chosen_users(settings)
     found = store.stamps([user.key for user in dataset.users], VERSION, role)
     store.close()
@@ -71,7 +71,7 @@ def test_the_cluster_fits_what_one_process_would(tree, kind, users_per_shard):
     report = fit(tree)
     assert report.heads == {ADAPTER: USERS, RERANKER: 0}, "what helps the LLM only the LLM can tell"
     task, dataset = chosen_users(settings)
-    data, store = load_training_data(settings, task, dataset, []), open_store(settings.store_url)
+    data, store = load_training_data(settings, task, dataset, []), open_store(settings.store_target)
     base = load_base(settings.model_dir / "base")
     fitter = HeadFitter(base.adapter.heads, lambda features: FitChoice(settings.fit), settings.base.loss)
     for user in dataset.users[:3]:
@@ -94,7 +94,7 @@ def test_only_users_who_changed_are_fitted_again(tree):
     assert stamps(settings) == before
 
     assert (again.heads[RERANKER], again.kept[RERANKER]) == (0, USERS), "who taught nothing is not tried again"
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     lost = next(iter(before))
     store.put_heads(VERSION, ADAPTER, {lost: None})
     third = fit(tree)
@@ -109,7 +109,7 @@ def test_only_users_who_changed_are_fitted_again(tree):
 @pytest.mark.usefixtures("ray_cluster")
 def test_who_is_in_the_store_only_is_fitted_from_there(tree, item):
     settings = parse_settings({**tree, "data": {"format": "store"}})
-    store, history = open_store(settings.store_url), chosen_users(parse_settings(tree))[1].users[0].history
+    store, history = open_store(settings.store_target), chosen_users(parse_settings(tree))[1].users[0].history
     ann, stranger = UserKey("default", "ann"), UserKey("another", "ann")
     for key in (ann, stranger):
         store.put_histories({key: history})

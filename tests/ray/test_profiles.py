@@ -69,7 +69,7 @@ def test_profiles_are_written_once_from_the_right_texts_and_again_when_settings_
     assert (report.written, report.kept, report.failed, report.degraded) == (2 * USERS, 0, {}, 0)
     # One call for pag; for dpl one an item and a summary.
     assert report.usage.calls == len(server.asked) == USERS * (1 + FILMS + 1)
-    store = open_store(parse_settings(tree).store_url)
+    store = open_store(parse_settings(tree).store_target)
     keys = [UserKey("default", f"u{user}") for user in range(USERS)]
     for user, key in enumerate(keys):
         assert store.profile(key, "pag").text == f"alone: ['colour{user}']"

@@ -75,7 +75,7 @@ def test_what_a_search_finds_is_recorded_and_used(tree, tmp_path):
     sure = {name: replace(result, used=True) for name, result in tuned.results.items()}
     save_tuned(tuned_file(settings.model_dir, VERSION), {ADAPTER: TunedRole(tuned.cohorts, sure)})
     fit_users(settings, quiet)
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     users = store.users_with_head(VERSION, ADAPTER)
     weights = {store.head(key, VERSION, ADAPTER).prior_weight for key in users}
     assert users

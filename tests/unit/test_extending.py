@@ -135,11 +135,11 @@ def test_a_store_backend_opens_by_its_url_keeps_and_tells(shown, monkeypatch, tm
     module, line = shown("## A store backend", "hydra_ray.store.audited")
     name, backend = entry(line, vars(module))
     monkeypatch.setitem(BACKENDS, name, backend)
-    settings = parse_settings({"model": {"store": f"{name}+sqlite:///{tmp_path / 'users.db'}"}}).anchored()
-    store = open_store(settings.store_url)
+    settings = parse_settings({"store": {"url": f"{name}+sqlite:///{tmp_path / 'users.db'}"}}).anchored()
+    store = open_store(settings.store_target)
     store.put_histories({ANN: [item("a robot", "sci-fi")]})
     # Another process opens it anew.
-    again = open_store(settings.store_url)
+    again = open_store(settings.store_target)
     assert again.history(ANN) == (item("a robot", "sci-fi"),)
     with caplog.at_level(logging.WARNING, logger="hydra_ray"):
         store.delete(ANN)

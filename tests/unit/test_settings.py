@@ -6,6 +6,7 @@ import yaml
 
 from hydra_ray.methods import METHODS
 from hydra_ray.settings import Settings, SettingsError, load_settings, parse_settings, settings_table
+from hydra_ray.store.connections.target import StoreTarget
 
 DEMO = Path(__file__).parents[2] / "hydra_ray" / "demo.yaml"
 
@@ -26,10 +27,11 @@ def test_without_anything_there_are_defaults():
 def test_places_follow_the_output_folder_unless_told():
     settings = load_settings(None, ["out=runs/a"])
     assert (settings.model_dir, settings.feedback_dir) == (Path("runs/a/model"), Path("runs/a/feedback"))
-    assert settings.store_url == "sqlite:///runs/a/model/users.db"
-    told = load_settings(None, ["out=runs/a", "model.dir=m", "feedback.dir=f", "model.store=postgresql://db/users"])
+    assert settings.store_url == "sqlite:///runs/a/users.db"
+    assert settings.store_target.former == Path("runs/a/model/users.db")
+    told = load_settings(None, ["out=runs/a", "model.dir=m", "feedback.dir=f", "store.url=postgresql://db/users"])
     assert (told.model_dir, told.feedback_dir) == (Path("m"), Path("f"))
-    assert told.store_url == "postgresql://db/users"
+    assert told.store_target == StoreTarget("postgresql://db/users", None, None, 32, None)
 
 
 def test_overrides_are_typed_as_yaml_and_win_over_the_file(tmp_path):
@@ -217,14 +219,27 @@ def test_further_parameters_are_of_endpoints_and_named_once():
 def test_anchored_settings_mean_the_same_files_wherever_they_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     generator = {"backend": "openai", "api_key_file": "key", "fallbacks": [{"api_key_file": "other"}, {}], "model": "m"}
-    settings = parse_settings({"out": "runs", "generator": generator, "model": {"store": "sqlite:///users.db"}})
+    settings = parse_settings(
+        {"out": "runs", "generator": generator, "store": {"url": "sqlite:///users.db", "password_file": "p"}}
+    )
     anchored = settings.anchored()
     monkeypatch.chdir("/")
     assert (anchored.out, anchored.answers_dir) == (tmp_path / "runs", tmp_path / "runs/answers")
     assert (anchored.model_dir, anchored.feedback_dir) == (tmp_path / "runs/model", tmp_path / "runs/feedback")
     assert anchored.store_url == f"sqlite:///{tmp_path}/users.db"
+    assert anchored.store.password_file == tmp_path / "p"
     keys = [one.api_key_file for one in (anchored.generator, *anchored.generator.fallbacks)]
     assert keys == [tmp_path / "key", tmp_path / "other", None]
     assert anchored.anchored() == anchored
-    elsewhere = parse_settings({"model": {"store": "postgresql://db/users"}}).anchored()
+    elsewhere = parse_settings({"store": {"url": "postgresql://db/users"}}).anchored()
     assert elsewhere.store_url == "postgresql://db/users"
+    # Where no URL is told, an earlier store is looked for wherever the settings are read.
+    assert Settings().anchored().store_target.former == Path("/runs/default/model/users.db")
+
+
+def test_a_password_is_told_in_one_place():
+    url = "postgresql+psycopg://ann:secret@db/users"
+    for store in ({"url": url, "password_env": "P"}, {"password_file": "p", "password_env": "P"}):
+        with pytest.raises(SettingsError, match=r"the password is told by .* one of them is enough") as caught:
+            parse_settings({"store": store})
+        assert "secret" not in str(caught.value)

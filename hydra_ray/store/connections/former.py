@@ -58,12 +58,13 @@ def _move(former: Path, place: Path) -> None:
     with _locked(former) as source:
         # Whoever was first may be done by now, and is then followed.
         if source is None:
+            _remove(former)
             return
         if place.exists():
             if not _are_equal(former, place):
                 raise HydraError(
-                    f"store.url: users are in {place} and, as earlier versions kept them, in {former}, and not the same "
-                    f"ones. Take away the one that is not wanted, or set store.url; `hydra-ray store migrate` with "
+                    f"store.url: users are in {place} and, as earlier versions kept them, in {former}, and not the "
+                    "same ones. Take away the one that is not wanted, or set store.url; `hydra-ray store migrate` with "
                     f"store.url=sqlite:///{former} brings the users of one into another store"
                 )
         else:
@@ -79,8 +80,7 @@ def _move(former: Path, place: Path) -> None:
                 partial.unlink(missing_ok=True)
             log.warning("the store of users was moved from %s to %s, where it outlives models", former, place)
         # No copy stays that deletions would not reach. Who waits for the lock sees that the file is gone.
-        for end in ("", "-wal", "-shm"):
-            former.with_name(former.name + end).unlink(missing_ok=True)
+        _remove(former)
 
 
 @contextmanager
@@ -100,11 +100,15 @@ def _locked(path: Path) -> Iterator[sqlite3.Connection | None]:
                 connection.execute("BEGIN IMMEDIATE")
                 break
             except sqlite3.OperationalError as error:
-                if "locked" not in str(error) or time.monotonic() > until:
+                # Also where it was taken away meanwhile, of which SQLite says that it cannot be written.
+                if path.exists() and ("locked" not in str(error) or time.monotonic() > until):
                     raise
+                if not path.exists():
+                    break
                 time.sleep(0.01)
         yield connection if path.exists() else None
-        connection.rollback()
+        if connection.in_transaction:
+            connection.rollback()
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -122,6 +126,11 @@ def _are_equal(one: Path, other: Path) -> bool:
         queries = [f'SELECT * FROM "{name}"' for (name,) in tables]
         pairs = chain.from_iterable(zip_longest(left.execute(query), right.execute(query)) for query in queries)
         return all(row == same for row, same in pairs)
+
+
+def _remove(path: Path) -> None:
+    for end in ("", "-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -105,8 +105,8 @@ class Slots:
     def _wait(self, until: float) -> None:
         if time.monotonic() > until:
             raise StoreError(
-                f"store.max_connections: none of the {self._most} connections came free for {WAIT_S:g} s; try again, or "
-                "allow more"
+                f"store.max_connections: none of the {self._most} connections came free for {WAIT_S:g} s; try again, "
+                "or allow more"
             )
         time.sleep(random.uniform(0.005, 0.02))
 

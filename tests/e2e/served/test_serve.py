@@ -30,7 +30,7 @@ def people(demo_settings: Settings):
 def local_answer(settings: Settings, user: User, text: str) -> Answer:
     """The same request answered in this process."""
     base = load_base(settings.model_dir / "base")
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     steps = LocalSteps(Dataset((user,)), base, store, make_recipe(settings), settings.peers.similar_users)
     method = METHODS["hydra"](
         steps.ports(make_generator(settings)), make_prompter(settings, base.task), make_recipe(settings)
@@ -131,7 +131,7 @@ def test_the_instruction_may_be_sent_along(client, demo_settings, people):
 def test_history_written_while_it_serves_counts_at_once(client, demo_settings, people):
     known = people[0].users[0]
     newcomer = UserKey(demo_settings.tenant, "arrived a moment ago")
-    store = open_store(demo_settings.store_url)
+    store = open_store(demo_settings.store_target)
     store.put_histories({newcomer: [replace(item, id=f"new-{item.id}") for item in known.history]})
     reply = ask(client, "hydra", known.queries[0].input, newcomer.user)
     store.delete(newcomer)

@@ -26,7 +26,7 @@ STRANGE = "équipe/history/王 100%2F?#"
 
 @pytest.fixture(scope="module")
 def store(demo_results, settings: Settings) -> Iterator[Store]:
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     yield store
     store.close()
 

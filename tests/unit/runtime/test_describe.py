@@ -104,7 +104,7 @@ def test_a_store_is_described_in_order_of_time(tmp_path, monkeypatch, tag_task):
         store.append_history(key, HistoryItem(str(number), f"film {number}", "sea", ts))
     store.close()
     monkeypatch.setattr("hydra_ray.runtime.loading.read_about", lambda folder: (None, tag_task))
-    settings = {"data": {"format": "store"}, "model": {"store": f"sqlite:///{tmp_path / 'users.db'}"}}
+    settings = {"data": {"format": "store"}, "store": {"url": f"sqlite:///{tmp_path / 'users.db'}"}}
     (user,) = load_data(parse_settings(settings))[1].users
     assert [item.id for item in user.history] == ["2", "1", "0"]
     console = Console(width=80, record=True)

@@ -40,12 +40,12 @@ class Handle:
 
 @pytest.fixture
 def settings(tmp_path):
-    return parse_settings({"out": str(tmp_path), "model": {"store": f"sqlite:///{tmp_path / 'users.db'}"}})
+    return parse_settings({"out": str(tmp_path), "store": {"url": f"sqlite:///{tmp_path / 'users.db'}"}})
 
 
 @pytest.fixture
 def store(settings, item):
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     store.put_histories({ANN: [item("a robot", "sci-fi")]})
     yield store
     store.close()

@@ -55,9 +55,9 @@ def test_a_scheme_that_is_not_registered_is_sqlalchemys_to_know():
 
 def test_a_backend_that_is_registered_is_opened_wherever_settings_name_it(scorer, tmp_path, item):
     Base("v1", TEXT_TASK, scorer(seed=1), scorer(seed=2)).save(tmp_path / "base")
-    model = {"dir": str(tmp_path), "store": "memory://worked-example"}
-    settings = parse_settings({"tenant": "acme", "data": {"format": "store"}, "model": model})
+    tree = {"model": {"dir": str(tmp_path)}, "store": {"url": "memory://worked-example"}}
+    settings = parse_settings({"tenant": "acme", "data": {"format": "store"}, **tree})
     assert BACKENDS["memory"] is MemoryStore
-    open_store(settings.anchored().store_url).put_histories({ANN: [item("a robot", "sci-fi")]})
+    open_store(settings.anchored().store_target).put_histories({ANN: [item("a robot", "sci-fi")]})
     _, dataset = load_data(settings)
     assert [(user.key, user.history) for user in dataset.users] == [(ANN, (item("a robot", "sci-fi"),))]

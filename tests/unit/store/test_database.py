@@ -1,6 +1,5 @@
 """Transactions wait for each other and for nothing else, and what stops a process leaves a store that can be read."""
 
-import os
 import signal
 import sqlite3
 import subprocess
@@ -9,11 +8,11 @@ import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from read_only import who_may_only_read
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
@@ -228,23 +227,6 @@ def test_a_database_that_was_written_before_is_put_into_wal_mode(sqlite_url):
     with store._database.reading() as connection:
         assert connection.exec_driver_sql("pragma journal_mode").scalar() == "wal"
     store.close()
-
-
-@contextmanager
-def who_may_only_read(folder):
-    """Takes away the right to write a folder, and from root what makes that meaningless to it."""
-    for path in folder.iterdir():
-        path.chmod(0o444)
-    folder.chmod(0o555)
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.setresuid(65534, 65534, 0)
-    try:
-        yield
-    finally:
-        if is_root:
-            os.setresuid(0, 0, 0)
-        folder.chmod(0o755)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Tables come into being and change by revisions, whoever opens the database first and however many do at once."""
 
 import logging
-import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from stores_of_0_1_0 import PROFILES_OF_0_1_0, TABLES_OF_0_1_0, path_of, write
 from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
@@ -25,47 +25,6 @@ from hydra_ray.store.types import ProfileFingerprint, UserProfile
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HEAD = Head("facets", {"mix": torch.tensor([1.0, 2.0])})
 FILM = HistoryItem("film", "a robot", "sci-fi", "2003", "f1", "title")
-
-# As `create_all` of 0.1.0 wrote it.
-TABLES_OF_0_1_0 = """
-CREATE TABLE history (
-    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, id VARCHAR NOT NULL, place INTEGER NOT NULL, input TEXT NOT NULL,
-    output TEXT NOT NULL, ts VARCHAR, item_id VARCHAR, context TEXT NOT NULL, PRIMARY KEY (tenant, user, id)
-);
-CREATE TABLE heads (
-    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, version VARCHAR NOT NULL, role VARCHAR NOT NULL,
-    mark VARCHAR NOT NULL, stamp VARCHAR NOT NULL, head BLOB, PRIMARY KEY (tenant, user, version, role)
-);
-CREATE TABLE evidence (
-    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, version VARCHAR NOT NULL, role VARCHAR NOT NULL,
-    item VARCHAR NOT NULL, told BLOB NOT NULL, PRIMARY KEY (tenant, user, version, role, item)
-);
-"""
-PROFILES_OF_0_1_0 = """
-CREATE TABLE profiles (
-    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, kind VARCHAR NOT NULL, how VARCHAR NOT NULL, what VARCHAR NOT NULL,
-    seen INTEGER NOT NULL, text TEXT NOT NULL, degraded BOOLEAN NOT NULL, dropped INTEGER NOT NULL,
-    PRIMARY KEY (tenant, user, kind)
-);
-CREATE TABLE profile_peers (
-    tenant VARCHAR NOT NULL, user VARCHAR NOT NULL, kind VARCHAR NOT NULL, peer VARCHAR NOT NULL,
-    PRIMARY KEY (tenant, user, kind, peer)
-);
-CREATE INDEX profile_peers_by_peer ON profile_peers (tenant, peer);
-"""
-
-
-def path_of(url):
-    return url.removeprefix("sqlite:///")
-
-
-def write(url, script, *statements):
-    db = sqlite3.connect(path_of(url))
-    db.executescript(script)
-    for statement, rows in statements:
-        db.executemany(statement, rows)
-    db.commit()
-    db.close()
 
 
 @pytest.fixture

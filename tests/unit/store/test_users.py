@@ -7,6 +7,7 @@ from torch.testing import assert_close
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.types import DeletedMeanwhileError
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 HER_NAMESAKE = UserKey("zeta", "ann")
@@ -228,3 +229,20 @@ def test_histories_of_many_users_are_replaced_together_and_nobody_elses(store, i
     assert store.history(ANN) == (item("c"),)
     assert store.history(HER_NAMESAKE) == (item("a", "another's"),)
     assert (len(store.histories("acme")), len(store.histories("zeta"))) == (1_500, 1)
+
+
+def test_an_update_that_began_before_its_user_was_deleted_is_refused(store, item):
+    store.put_histories({ANN: [item("a robot", "sci-fi")]})
+    seen = store.deletions(ANN)
+    store.delete(ANN)
+    with pytest.raises(DeletedMeanwhileError, match="ann of tenant acme"):  # noqa: SIM117
+        with store.updating_observations(ANN, "v1", "adapter", seen) as update:
+            update.append_history(item("cats", "drama"))
+    assert store.history(ANN) == ()
+    assert store.history_version(ANN) is None
+    assert store.deletions(ANN) == seen + 1
+    # What begins now, and others' updates, go on.
+    for key, number in ((ANN, store.deletions(ANN)), (ANN, None), (BOB, 0)):
+        with store.updating_observations(key, "v1", "adapter", number) as update:
+            update.append_history(item("dogs", "drama"))
+    assert len(store.history(ANN)) == 1

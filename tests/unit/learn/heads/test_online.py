@@ -248,3 +248,15 @@ def test_a_rejection_takes_back_what_peers_profiles_tell_of_the_item(learner, st
     learner.learn(ANN, FeedbackEvent("item-1", "a film about 1 heists", "rejected", "drama", LABELS), ())
     assert store.profile(BOB, "dpl") is None
     assert [item.id for item in store.history(ANN)] == ["item-2"]
+
+
+def test_feedback_that_came_in_before_its_user_was_deleted_does_not_make_them_anew(learner, store):
+    learner.learn(ANN, accepted(1), ())
+    came_in = store.deletions(ANN)
+    store.delete(ANN)
+    learnt = learner.learn(ANN, accepted(2), (), came_in)
+    assert (learnt.kept, learnt.learnt, learnt.head) == (False, False, "unchanged")
+    assert "deleted meanwhile" in learnt.note
+    assert (store.history(ANN), head(store)) == ((), None)
+    # What the user says now is another matter.
+    assert learner.learn(ANN, accepted(3), ()) == Learnt("created", True)

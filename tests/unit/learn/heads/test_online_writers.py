@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from postgres import new_database
 from sqlalchemy import create_engine, text
 from torch.testing import assert_close
 
@@ -24,7 +25,7 @@ BASES = Settings.model_validate({"fit": {"head": {"kind": "bases"}, "pull": 0.02
 TAGS = Task("tags", "classification", "Which tag fits this film?", "description:", labels=LABELS, max_tokens=16)
 EACH = 500
 
-# The first process imports and loads what both use, which takes longer than learning.
+# The first process imports and loads what all use; two write each database.
 LEARNS = """
 import os, sys, traceback
 sys.path[:0] = sys.argv[1:3]
@@ -36,15 +37,15 @@ from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.store.backends import open_store
 scorer = load_scorer(Path(sys.argv[3]))
 all_there, begin = os.pipe()
-for writer in range(2):
+for writer in range(4):
     if os.fork() == 0:
         code = 1
         try:
             os.close(begin)
             os.read(all_there, 1)
-            store = open_store(sys.argv[4])
+            store = open_store(sys.argv[4 + writer // 2])
             learner = OnlineLearner(store, "v1", TAGS, scorer, BASES)
-            for number in range(writer, 2 * EACH, 2):
+            for number in range(writer % 2, 2 * EACH, 2):
                 assert learner.learn(ANN, accepted(number), ()).learnt
             store.close()
             code = 0
@@ -52,7 +53,7 @@ for writer in range(2):
             traceback.print_exc()
         os._exit(code)
 os.close(begin)
-sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(2)))
+sys.exit(max(os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(4)))
 """
 
 
@@ -62,32 +63,43 @@ def accepted(number):
 
 
 @pytest.fixture(scope="module")
-def judging(scorer, tmp_path_factory):
-    """A scorer, and the folder that the writers load it from."""
-    made, folder = scorer(), tmp_path_factory.mktemp("adapter")
-    made.save(folder)
-    return made, folder
+def float32():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HYDRA_PRECISION", "float32")
+        yield
+
+
+@pytest.fixture(scope="module")
+def judging(float32, scorer):
+    return scorer()
 
 
 @pytest.fixture(scope="module")
 def fresh_fit(judging):
     """The head of everything that both say, fitted at once."""
     groups = [event_group(ANN, accepted(number), (), TAGS, BASES.seed) for number in range(2 * EACH)]
-    features = encode_all(judging[0], [groups])[0]
-    (fitted,) = HeadFitter(judging[0].heads, lambda _: FitChoice(BASES.fit), BASES.base.loss)([(ANN, features)])
+    features = encode_all(judging, [groups])[0]
+    (fitted,) = HeadFitter(judging.heads, lambda _: FitChoice(BASES.fit), BASES.base.loss)([(ANN, features)])
     return fitted
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request, tmp_path):
-    return f"sqlite:///{tmp_path}/users.db" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+@pytest.fixture(scope="module")
+def written(judging, postgres_server, tmp_path_factory):
+    """Databases of both kinds, by name, once two processes each have learnt."""
+    folder, here = tmp_path_factory.mktemp("writers"), Path(__file__).parent
+    judging.save(folder / "adapter")
+    paths = [str(here), str(here.parents[2]), str(folder / "adapter")]
+    with new_database(postgres_server) as postgres:
+        databases = {"sqlite": f"sqlite:///{folder}/users.db", "postgres": postgres}
+        command = [sys.executable, "-c", LEARNS, *paths, *databases.values()]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=900)
+        assert ran.returncode == 0, ran.stderr
+        yield databases
 
 
-def test_two_writers_of_a_new_user_lose_nothing_and_the_head_is_a_fresh_fit(database, judging, fresh_fit):
-    here = Path(__file__).parent
-    paths = [str(here), str(here.parents[2]), str(judging[1])]
-    ran = subprocess.run([sys.executable, "-c", LEARNS, *paths, database], capture_output=True, text=True, timeout=600)
-    assert ran.returncode == 0, ran.stderr
+@pytest.mark.parametrize("name", ["sqlite", "postgres"])
+def test_two_writers_of_a_new_user_lose_nothing_and_the_head_is_a_fresh_fit(name, written, fresh_fit):
+    database = written[name]
     store = open_store(database)
     assert sorted(item.id for item in store.history(ANN)) == [f"item-{number:04d}" for number in range(2 * EACH)]
     assert store.history_version(ANN).next_place == 2 * EACH
