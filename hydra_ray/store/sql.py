@@ -32,7 +32,8 @@ from hydra_ray.store.types import (
     is_as_seen,
 )
 from hydra_ray.store.user_rows import events as stored_events
-from hydra_ray.store.user_rows import merging, tombstones
+from hydra_ray.store.user_rows import merging
+from hydra_ray.store.user_rows import tombstones as stored_tombstones
 from hydra_ray.store.user_rows.together import content_digest
 
 # A bulk write lets others in after so much: some 0.1 s of work.
@@ -86,7 +87,7 @@ class SqlStore:
             found = stored_events.remove(db, key, item_id) or item is not None
             stored_profiles.forget(db, key)
             if found and item_id != WHOLE_USER:
-                tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))
+                stored_tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))
             return found
 
     def history(self, key: UserKey) -> tuple[HistoryItem, ...]:
@@ -214,11 +215,15 @@ class SqlStore:
 
     def tombstones(self, tenant: str) -> list[Tombstone]:
         with self._database.reading() as db:
-            return tombstones.of_tenant(db, tenant)
+            return stored_tombstones.of_tenant(db, tenant)
+
+    def put_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
+        with self._database.writing() as db:
+            stored_tombstones.put(db, tombstones)
 
     def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
         with self._database.writing() as db:
-            return tombstones.lift(db, key, item_id)
+            return stored_tombstones.lift(db, key, item_id)
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         with self._database.reading() as db:
@@ -242,7 +247,7 @@ class SqlStore:
             for table in (HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, HEADS, OBSERVATIONS):
                 db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
-            tombstones.leave(db, key, WHOLE_USER)
+            stored_tombstones.leave(db, key, WHOLE_USER)
 
     def close(self) -> None:
         self._database.close()
@@ -309,7 +314,7 @@ def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
     stored_histories.append(db, key, item)
     # Who says it again wants it there.
     if item.id != WHOLE_USER:
-        tombstones.lift(db, key, item.id)
+        stored_tombstones.lift(db, key, item.id)
 
 
 def _put_observations(
