@@ -82,7 +82,7 @@ def fit(settings: Settings, listener: ProgressListener = SILENT, replace_histori
     """
     from hydra_ray.learn.heads.job import fit_users
 
-    return fit_users(settings, listener, replace_histories)
+    return fit_users(settings, listener, replace_histories=replace_histories)
 
 
 def tune(settings: Settings, search: SearchSettings, listener: ProgressListener = SILENT) -> Mapping[str, TunedRole]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from hydra_ray.records import Dataset, HydraError, UserKey, as_user_id
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import is_there, open_store
-from hydra_ray.store.types import WHOLE_USER
+from hydra_ray.store.protocol import Store
+from hydra_ray.store.types import WHOLE_USER, Tombstone
 from hydra_ray.store.user_rows.together import Deleted, deleted_by_user
 from hydra_ray.utf8 import EncodingError, decode
 
@@ -38,6 +39,42 @@ def without_deleted(dataset: Dataset, settings: Settings) -> Dataset:
     finally:
         store.close()
     return _without(dataset, deleted) if deleted else dataset
+
+
+def keep_deleted(settings: Settings, other: Settings) -> None:
+    """Has another store know of the same deletions, e.g. that of an experiment, and no others.
+
+    Args:
+        settings: Say where the store is whose deletions count.
+        other: Say where the other store is; it is made where something was deleted. What was deleted goes there, too.
+    """
+    if settings.store_url == other.store_url or not (is_there(settings.store_target) or is_there(other.store_target)):
+        return
+    store = open_store(settings.store_target) if is_there(settings.store_target) else None
+    wanted = [] if store is None else store.tombstones(settings.tenant)
+    if store is not None:
+        store.close()
+    if not wanted and not is_there(other.store_target):
+        return
+    other.model_dir.mkdir(parents=True, exist_ok=True)
+    copy = open_store(other.store_target)
+    had = {(one.key, one.item): one for one in copy.tombstones(settings.tenant)}
+    for one in wanted:
+        if (one.key, one.item) not in had:
+            _delete(copy, one)
+    copy.put_tombstones(wanted)
+    for key, item in had.keys() - {(one.key, one.item) for one in wanted}:
+        copy.undelete(key, item)
+    copy.close()
+
+
+def _delete(store: Store, one: Tombstone) -> None:
+    if one.item == WHOLE_USER:
+        store.delete(one.key)
+        return
+    item = store.history_item(one.key, one.item)
+    if item is not None and Deleted(ids={one.item}, digests={one.digest}).holds(one.key, item):
+        store.delete_item(one.key, one.item)
 
 
 def _without(dataset: Dataset, deleted: Mapping[UserKey, Deleted]) -> Dataset:

@@ -219,6 +219,9 @@ class Store(Protocol):
     def tombstones(self, tenant: str) -> list[Tombstone]:
         """Return what was deleted of a tenant and stays so, users and items in order."""
 
+    def put_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
+        """Write tombstones of another store, replacing those of the same users and items; nothing else is removed."""
+
     def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
         """Remove the tombstone of an item, or of a user; return whether there was one. Nothing comes back by itself."""
 

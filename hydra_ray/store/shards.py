@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.user_rows.gone import who_is_gone
 
 _SCHEMA = "hydra-ray/heads/v1"
 _OBSERVATIONS = pa.schema(
@@ -51,7 +52,7 @@ def export_heads(store: Store, version: str, role: str, folder: Path, users_per_
 
 
 def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
-    """Puts the heads that `export_heads` wrote into a store; gives their number.
+    """Puts the heads that `export_heads` wrote into a store; gives their number. Who was deleted since is left out.
 
     Raises:
         HydraError: A shard is damaged, of another base or role, or there is none.
@@ -63,7 +64,8 @@ def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
     for path in paths:
         heads, fingerprints = _read(path, version, role)
         # Observations first: a head without them would not be known to be wrong.
-        observed = _read_observations(path)
+        observed, gone = _read_observations(path), who_is_gone(store, heads)
+        heads = {key: head for key, head in heads.items() if key not in gone}
         store.put_observations(version, role, {key: observed.get(key, {}) for key in heads})
         store.put_heads(version, role, heads, fingerprints)
         read += len(heads)

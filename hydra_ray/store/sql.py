@@ -35,7 +35,8 @@ from hydra_ray.store.types import (
     is_as_seen,
 )
 from hydra_ray.store.user_rows import events as stored_events
-from hydra_ray.store.user_rows import merging, tombstones
+from hydra_ray.store.user_rows import merging
+from hydra_ray.store.user_rows import tombstones as stored_tombstones
 from hydra_ray.store.user_rows.together import content_digest
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class SqlStore:
             found = stored_events.remove(db, key, item_id) or item is not None
             stored_profiles.forget(db, key)
             if found and item_id != WHOLE_USER:
-                tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))
+                stored_tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))
             return found
 
         return self._write_of([key], work)
@@ -201,10 +202,14 @@ class SqlStore:
         return self._database.read(lambda db: stored_events.of_tenant(db, tenant))
 
     def tombstones(self, tenant: str) -> list[Tombstone]:
-        return self._database.read(lambda db: tombstones.of_tenant(db, tenant))
+        return self._database.read(lambda db: stored_tombstones.of_tenant(db, tenant))
+
+    def put_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
+        put = list(tombstones)
+        self._write_of(sorted({one.key for one in put}), lambda db: stored_tombstones.put(db, put))
 
     def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
-        return self._write_of([key], lambda db: tombstones.lift(db, key, item_id))
+        return self._write_of([key], lambda db: stored_tombstones.lift(db, key, item_id))
 
     def profile(self, key: UserKey, kind: str) -> UserProfile | None:
         return self._database.read(lambda db: stored_profiles.find(db, key, kind))
@@ -230,7 +235,7 @@ class SqlStore:
                 db.execute(delete(table).where(*of(table, key)))
             stored_profiles.forget(db, key)
             turns.count_deletion(db, key)
-            tombstones.leave(db, key, WHOLE_USER)
+            stored_tombstones.leave(db, key, WHOLE_USER)
 
         self._write_of([key], work)
 
@@ -333,7 +338,7 @@ def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
     stored_histories.append(db, key, item)
     # Who says it again wants it there.
     if item.id != WHOLE_USER:
-        tombstones.lift(db, key, item.id)
+        stored_tombstones.lift(db, key, item.id)
 
 
 def _put_observations(

@@ -21,7 +21,7 @@ SEARCH = object()
 JOBS = {
     "collect": ("hydra_ray.learn.collect.job.collect_feedback", (), ()),
     "train": ("hydra_ray.learn.base.job.train_base", (), ()),
-    "fit": ("hydra_ray.learn.heads.job.fit_users", (), ()),
+    "fit": ("hydra_ray.learn.heads.job.fit_users", (), (False,)),
     "tune": ("hydra_ray.learn.tune.job.tune_users", (SEARCH,), (SEARCH,)),
     "write_profiles": ("hydra_ray.learn.profiles.job.write_profiles", (("pag",),), (("pag",),)),
     "evaluate": ("hydra_ray.evaluate.run.evaluate", (), ()),

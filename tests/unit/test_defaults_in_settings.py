@@ -42,7 +42,7 @@ from hydra_ray.steps.profiles.prompts import ProfilePrompts
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.store.profiles import UserProfile
 from hydra_ray.store.shards import export_heads
-from hydra_ray.store.types import FeedbackEvent
+from hydra_ray.store.types import FeedbackEvent, MergeReport
 from hydra_ray.tasks import Task
 
 # Settings of which code below them has another name.
@@ -66,6 +66,7 @@ MAY_HAVE_DEFAULTS = {
         User,
         FeedbackEvent,
         Feedback,
+        MergeReport,
         AdaptRequest,
         Draft,
         Written,

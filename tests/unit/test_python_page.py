@@ -46,7 +46,7 @@ def asked(monkeypatch, tmp_path):
     for place, report in reports.items():
         module, _, function = f"hydra_ray.{place}".rpartition(".")
 
-        def job(settings, *args, function=function, report=report):
+        def job(settings, *args, function=function, report=report, **options):
             *more, listener = args
             given[function] = settings, *more
             listener.heading(f"{function} begins")

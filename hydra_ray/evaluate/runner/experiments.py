@@ -15,6 +15,7 @@ from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.deleted import keep_deleted
 from hydra_ray.runtime.embedding import ranked_by
 from hydra_ray.runtime.generators import generator_identity
 from hydra_ray.runtime.loading import load_data, records_digest
@@ -127,7 +128,10 @@ def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> 
         "store": _with(settings.store, url=None),
     }
     about = {"data": _with(settings.data, task=task), "base": _with(settings.base, seed=seed), "out": out}
-    return Experiment(_with(settings, **about, **folders), True, train_users)
+    cell = _with(settings, **about, **folders)
+    # Its store is its own, but who was deleted stays so.
+    keep_deleted(settings, cell)
+    return Experiment(cell, True, train_users)
 
 
 def _fitted_users(settings: Settings) -> str:

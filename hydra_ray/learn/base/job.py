@@ -18,6 +18,7 @@ from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
 from hydra_ray.settings import BaseSettings, Settings
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.user_rows.gone import who_is_gone
 
 # Of the time that a step takes in which a frozen encoder reads texts; measured on the demo's data.
 _STEP_WITHOUT_READING = 0.1
@@ -78,9 +79,11 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     base.save(settings.model_dir / "base")
     users = open_store(settings.store_target)
-    for role in ROLES:
-        users.put_heads(base.version, role, fitted.roles[role].heads)
     put_histories(users, dataset)
+    for role in ROLES:
+        # Training takes long: who was deleted meanwhile must not come back by it.
+        heads, gone = fitted.roles[role].heads, who_is_gone(users, fitted.roles[role].heads)
+        users.put_heads(base.version, role, {key: head for key, head in heads.items() if key not in gone})
     users.close()
     counts = {role: len(groups[role]) for role in ROLES}
     return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts)

@@ -114,8 +114,8 @@ class _Replay:
         stale = set[UserKey]()
         for some in _batches(list(groups), self.settings.fit.users_per_batch):
             # Who teaches nothing gets no head, and so the shared answer.
-            teaching = [key for key in some if groups[key]]
-            heads = fit(teaching) if fit is not None and teaching else []
+            with_groups = [key for key in some if groups[key]]
+            heads = fit(with_groups) if fit is not None and with_groups else []
             fitted = stored.fitted({key: changed[key] for key in some}, heads)
             unwritten = self.store.put_fitted(self.report.version, role, fitted)
             stale |= unwritten

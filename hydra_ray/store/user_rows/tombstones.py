@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sqlalchemy import ColumnElement, Connection, delete, insert, select
 
@@ -15,8 +15,14 @@ from hydra_ray.store.user_rows.events import now
 
 def leave(db: Connection, key: UserKey, item: str, digest: str = "") -> None:
     """Marks an item, or with `WHOLE_USER` a user, as deleted now; the digest is of what the item said."""
-    lift(db, key, item)
-    db.execute(insert(TOMBSTONES), [{**key._asdict(), "item": item, "at": now(), "digest": digest}])
+    put(db, [Tombstone(key, item, now(), digest)])
+
+
+def put(db: Connection, tombstones: Iterable[Tombstone]) -> None:
+    """Writes tombstones of another store, replacing those of the same users and items."""
+    for one in tombstones:
+        lift(db, one.key, one.item)
+        db.execute(insert(TOMBSTONES), [{**one.key._asdict(), "item": one.item, "at": one.at, "digest": one.digest}])
 
 
 def lift(db: Connection, key: UserKey, item: str) -> bool:

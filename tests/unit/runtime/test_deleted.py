@@ -8,7 +8,7 @@ import pytest
 from hydra_ray.commands.fit import merge_lines
 from hydra_ray.learn.collect.job import estimate_feedback
 from hydra_ray.records import HistoryItem, HydraError, UserKey
-from hydra_ray.runtime.deleted import undelete
+from hydra_ray.runtime.deleted import keep_deleted, undelete
 from hydra_ray.runtime.loading import chosen_users, load_data, put_histories
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
@@ -122,3 +122,24 @@ def test_what_records_replace_is_said_before_anything_else_is_done(settings, sto
 def test_a_merge_that_removes_nothing_says_what_it_added():
     (line,) = merge_lines(MergeReport(users=2, added=3, updated=1, kept=4))
     assert line == "Histories: 3 items added, 1 updated, 4 kept that the records do not have; 2 users changed."
+
+
+def test_an_experiments_own_store_knows_of_the_same_deletions(settings, store):
+    cell = settings.model_copy(update={"out": settings.out / "seed-1"})
+    keep_deleted(settings, cell)
+    assert not cell.model_dir.exists(), "nothing was deleted"
+    for split in ("train", "dev"):
+        put_histories(store, load_data(settings, split)[1])
+    store.delete(key("ann"))
+    store.delete_item(key("bob"), "bob-2")
+    keep_deleted(settings, cell)
+    assert read(cell) == read(settings) == {"bob": ["0", "1", "3"], "eve": EVERYTHING["eve"]}
+    own = open_store(cell.store_url)
+    own.put_histories({key("eve"): [HistoryItem("eve-0", "film 1", "good")]})
+    store.undelete(key("ann"))
+    store.delete(key("eve"))
+    keep_deleted(settings, cell)
+    assert read(cell) == read(settings) == {"ann": EVERYTHING["ann"], "bob": ["0", "1", "3"]}
+    assert own.history(key("eve")) == ()
+    assert own.tombstones("default") == store.tombstones("default")
+    own.close()

@@ -204,6 +204,11 @@ class MemoryStore:
     def tombstones(self, tenant: str) -> list[Tombstone]:
         return _tombstones(self._state, lambda key: key.tenant == tenant)
 
+    def put_tombstones(self, tombstones: Iterable[Tombstone]) -> None:
+        with self._writing() as state:
+            for one in tombstones:
+                state.tombstones[one.key, one.item] = one.at, one.digest
+
     def undelete(self, key: UserKey, item_id: str = WHOLE_USER) -> bool:
         with self._writing() as state:
             return state.tombstones.pop((key, item_id), None) is not None

@@ -191,3 +191,13 @@ def test_a_shard_whose_metadata_lack_something_is_named(store, tmp_path, about):
     save_file({"mean": torch.zeros(1, 2)}, tmp_path / "adapter-00000.safetensors", metadata={"about": about})
     with pytest.raises(HydraError, match="adapter-00000"):
         import_heads(store, "v1", "adapter", tmp_path)
+
+
+def test_who_was_deleted_does_not_come_back_with_old_heads(folder, heads, make_store, item):
+    target = make_store("to")
+    gone, back, *_ = sorted(heads)
+    for key in (gone, back):
+        target.delete(key)
+    target.append_history(back, item("a"))
+    assert import_heads(target, *ABOUT, folder) == len(heads) - 1
+    assert set(target.users_with_head(*ABOUT)) == heads.keys() - {gone}
