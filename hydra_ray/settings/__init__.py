@@ -1,6 +1,7 @@
 """One tree of settings, read from YAML plus `key=value` overrides."""
 
 from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.identity import AuthSettings, QuotaSettings, RateLimitSettings, TenantSettings
 from hydra_ray.settings.learning import (
     BaseHeadSettings,
     BaseSettings,
@@ -24,6 +25,7 @@ from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
+    "AuthSettings",
     "BaseHeadSettings",
     "BaseSettings",
     "DataSettings",
@@ -43,11 +45,14 @@ __all__ = [
     "PeerSettings",
     "ProfilePromptSettings",
     "ProfileSettings",
+    "QuotaSettings",
+    "RateLimitSettings",
     "RaySettings",
     "RetrieverName",
     "ServeSettings",
     "Settings",
     "SettingsError",
+    "TenantSettings",
     "VLLMSettings",
     "load_settings",
     "parse_settings",
