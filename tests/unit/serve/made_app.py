@@ -6,7 +6,7 @@ from inspect import isawaitable
 
 from fastapi.testclient import TestClient
 
-from hydra_ray.learn.heads.online import Learnt
+from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress
@@ -49,6 +49,7 @@ class Served:
         self.reranker = Handle(lambda ask: list(ask[1]))
         self.adapter = Handle(lambda ask: Choice(ask[1], personal=ask[-1] is not None))
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
+        self.adapter.forget = Handle(lambda *_: Forgotten(True, {}))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
         self.ingress = PLAIN(settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter)
