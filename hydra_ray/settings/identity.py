@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from hydra_ray.settings.section import Section
 
@@ -40,6 +40,12 @@ class AuthSettings(Section):
         "`hydra-ray serve` on a loopback address, else keys.",
     )
     limits: RateLimitSettings = RateLimitSettings()
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _off_is_a_word(cls, mode: object) -> object:
+        # Of YAML 1.1, which most files are read as, it is a truth value.
+        return "off" if mode is False else mode
 
 
 class TenantSettings(Section):
