@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray import api, stopping
+from hydra_ray.commands import audit, keys
 from hydra_ray.commands.store import store_app
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
@@ -40,6 +41,8 @@ app.add_typer(data_app, name="data")
 heads_app = typer.Typer(no_args_is_help=True, help="Move users' heads in bulk.")
 app.add_typer(heads_app, name="heads")
 app.add_typer(store_app, name="store")
+app.add_typer(keys.app, name="keys")
+app.add_typer(audit.app, name="audit")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 

@@ -1,1 +1,1 @@
-"""Groups of commands, each a Typer application that `cli.py` adds."""
+"""Groups of commands, a file each: they read settings, call one function and print what came of it."""

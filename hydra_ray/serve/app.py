@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from ray.serve import Application
@@ -12,8 +13,10 @@ from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
-from hydra_ray.serve.http.principal import TrustEveryone
+from hydra_ray.serve.http.keys import KeyAuthenticate
+from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
 from hydra_ray.serve.ingress import Ingress
+from hydra_ray.serve.limits.limiter import Limiter
 from hydra_ray.serve.profiler import Profiler
 from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
@@ -34,8 +37,7 @@ def build(args: dict[str, Any]) -> Application:
 
 def build_app(settings: Settings) -> Application:
     """Build the application from checked settings."""
-    if settings.serve.method not in METHODS:
-        raise HydraError(f"serve.method: there is no {settings.serve.method!r}; there are {', '.join(METHODS)}")
+    _check_methods(settings)
     base_dir = (settings.model_dir / "base").resolve()
     _, task = read_about(base_dir)
     generator = Generator.bind(settings)
@@ -43,7 +45,7 @@ def build_app(settings: Settings) -> Application:
         settings,
         Retriever.bind(
             settings.store_target,
-            settings.peers,
+            settings.of_tenant(settings.tenant).peers,
             make_embedder(settings),
             settings.serve.index_cache_mb,
             settings.method.stemmer,
@@ -58,5 +60,29 @@ def build_app(settings: Settings) -> Application:
         generator,
         Adapter.bind(base_dir, settings),
         Profiler.bind(task, settings, generator),
-        TrustEveryone(settings.tenant),
+        _authenticate(settings),
+        Limiter.bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,
     )
+
+
+def _check_methods(settings: Settings) -> None:
+    named = {"serve.method": settings.serve.method}
+    named |= {f"tenants.{name}.method": own.method for name, own in settings.tenants.items() if own.method is not None}
+    wrong = [f"{place}: there is no {method!r}" for place, method in named.items() if method not in METHODS]
+    if wrong:
+        raise HydraError(f"{'; '.join(wrong)}; there are {', '.join(METHODS)}")
+
+
+def _authenticate(settings: Settings) -> Authenticate:
+    if settings.auth.mode != "off":
+        return KeyAuthenticate(settings.store_target, frozenset(settings.served_tenants), settings.serve.key_cache_s)
+    if os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":
+        raise HydraError(
+            "auth.mode: off answers this machine alone, and behind Serve's HAProxy (RAY_SERVE_ENABLE_HA_PROXY) nobody "
+            "knows where a request is from: use keys"
+        )
+    return TrustThisMachine(settings.tenant)
+
+
+def _limits_anything(settings: Settings) -> bool:
+    return any(settings.of_tenant(tenant).auth.limits.limits_anything for tenant in settings.served_tenants)

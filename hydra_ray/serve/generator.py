@@ -26,8 +26,7 @@ class Generator:
     def __init__(self, settings: Settings) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
-        # A full queue of vLLM is the client's to wait out: trying again here would only hide it.
-        retries = 0 if settings.generator.backend == "vllm" else None
+        self._settings = settings
         self._calls = metrics.Counter(
             "hydra_generator_calls", "Requests to the LLM, by how they ended.", tag_keys=("outcome",)
         )
@@ -35,13 +34,28 @@ class Generator:
         self._seconds = metrics.Histogram(
             "hydra_generator_seconds", "From request to answer, retries included.", _LATENCIES_S
         )
-        self._generator: GeneratorStep = MeteredGenerator(make_backend(settings, retries=retries), self._observe)
-        if settings.generator.cache:
-            self._generator = CachedGenerator(self._generator, open_cache(settings), generator_identity(settings))
+        self._backend = self._metered(settings)
+        self._of_tenants = {settings.tenant: self._for_tenant(settings, self._backend)}
 
-    async def __call__(self, request: ChatRequest) -> Generation:
+    async def __call__(self, request: ChatRequest, tenant: str) -> Generation:
         """Up to `request.n` answers; raises `GenerateError` when the LLM gives none."""
-        return await self._generator(request)
+        if tenant not in self._of_tenants:
+            settings = self._settings.of_tenant(tenant)
+            # Of vLLM, which keeps prefixes of prompts by tenant, each tenant has an asker of its own.
+            backend = self._metered(settings) if settings.generator.backend == "vllm" else self._backend
+            self._of_tenants[tenant] = self._for_tenant(settings, backend)
+        return await self._of_tenants[tenant](request)
+
+    def _metered(self, settings: Settings) -> GeneratorStep:
+        # A full queue of vLLM is the client's to wait out: trying again here would only hide it.
+        retries = 0 if settings.generator.backend == "vllm" else None
+        return MeteredGenerator(make_backend(settings, retries=retries), self._observe)
+
+    def _for_tenant(self, settings: Settings, backend: GeneratorStep) -> GeneratorStep:
+        """The LLM behind the tenant's own answers, where they are kept."""
+        if not settings.generator.cache:
+            return backend
+        return CachedGenerator(backend, open_cache(settings), generator_identity(settings))
 
     def _observe(self, outcome: CallOutcome) -> None:
         self._calls.inc(tags={"outcome": outcome.error or "answered"})

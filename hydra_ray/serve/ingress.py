@@ -3,11 +3,13 @@
 # Without postponed annotations: Serve sends the class by value, and FastAPI would look in vain for the types' names.
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 from ray import serve
+from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
 from starlette.middleware import Middleware
 
@@ -17,19 +19,28 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import read_about
 from hydra_ray.records import NOBODY, Message, Query
 from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.serve.admin import AdminEndpoints
+from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
+from hydra_ray.serve.http.guard import Guard
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.requests import ChatCompletionRequest
+from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.users import Id, UserEndpoints
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.store.audit import AuditLog
+from hydra_ray.store.identity.key_store import SqlKeyStore
+from hydra_ray.store.schema import open_database
 
 log = logging.getLogger(__name__)
+
+_TOLD, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -51,6 +62,7 @@ class Ingress(UserEndpoints):
         adapter: Handle.
         profiler: Handle.
         authenticate: Decides who a request is from.
+        limiter: Handle of the limiter; None where there are no quotas.
     """
 
     def __init__(
@@ -62,6 +74,7 @@ class Ingress(UserEndpoints):
         adapter: Any,
         profiler: Any,
         authenticate: Authenticate,
+        limiter: Any,
     ) -> None:
         set_up_logging(settings.logging)
         _, task = read_about(settings.model_dir / "base")
@@ -73,10 +86,22 @@ class Ingress(UserEndpoints):
             settings.serve.step_timeout_s,
             settings.serve.generator_timeout_s,
             profiler,
+            settings.tenant,
         )
-        super().__init__(settings, task, steps, authenticate)
-        ports, prompter, recipe = steps.ports(), make_prompter(settings, task), make_recipe(settings)
-        self._methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
+        self._authenticate = authenticate
+        self._unanswered: metrics.Counter | None = None
+        self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
+        database = open_database(settings.store_target)
+        admit = Admit(self._tenants, None if limiter is None else Gate(limiter.count.remote, self._count_alone))
+        super().__init__(settings, task, steps, admit, AuditLog(database))
+        self._admin = AdminEndpoints(SqlKeyStore(database), admit)
+        prompter, recipe = make_prompter(settings, task), make_recipe(settings)
+        # What methods ask for is a tenant's: answers that are kept, and prefixes that vLLM keeps, are no other's.
+        self._methods = {
+            (tenant, name): make(replace(steps, tenant=tenant).ports(), prompter, recipe)
+            for tenant in self._tenants
+            for name, make in METHODS.items()
+        }
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the application that answers HTTP; Serve calls this when the replica is there."""
@@ -90,35 +115,40 @@ class Ingress(UserEndpoints):
         router.add_api_route("/healthz", self.healthz, methods=["GET"])
         app.include_router(router)
         app.include_router(self.user_routes())
+        app.include_router(self._admin.routes())
         return app
 
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
         """The user's own answer; `hydra` in the response says how it came about."""
-        serve = self._settings.serve
         self._check_model(asked.model)
         asked.refuse_unsupported()
-        caller = await self._authenticate(request.headers, named_user(serve.user_from, asked, request.headers))
-        query = self.as_query(asked.query, caller, asked.turns(self._task, serve.tell_system))
+        user_from = self._settings.serve.user_from
+        caller = await self._admit(request, named_user(user_from, asked, request.headers))
+        tenant = self._tenants[caller.tenant]
+        serve = tenant.serve
+        whose = caller if tenant.personal else replace(caller, user=None)
+        query = self.as_query(asked.query, whose, asked.turns(self._task, serve.tell_system))
         method = asked.hydra.method or serve.method
         try:
-            answer = await self._methods[method](query, caller.user)
+            answer = await self._methods[caller.tenant, method](query, whose.user)
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
-        ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
-        reply = answer, serve.model_name, asked.n, protocol.about(answer, method, caller.user_id, ignored)
+        self._admit.charge(caller, answer.usage)
+        ignored = asked.ignored(self._task, serve.tell_system, user_from)
+        reply = answer, serve.model_name, asked.n, protocol.about(answer, method, whose.user_id, ignored)
         if asked.stream:
             return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*reply))
 
     async def models(self, request: Request) -> dict[str, Any]:
         """Answers with the list of models, which has one."""
-        await self._authenticate(request.headers, None)
+        await self._admit(request, None)
         return {"object": "list", "data": [self._model()]}
 
     async def model(self, model: Id, request: Request) -> dict[str, Any]:
         """Answers with the one model there is, if it has this name."""
-        await self._authenticate(request.headers, None)
+        await self._admit(request, None)
         self._check_model(model)
         return self._model()
 
@@ -140,9 +170,16 @@ class Ingress(UserEndpoints):
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After"],
+            expose_headers=["Retry-After", *(f"x-ratelimit-{told}-{what}" for told in _TOLD for what in _COUNTED)],
         )
-        return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors)]
+        guard = Middleware(Guard, self._authenticate)
+        return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
+
+    def _count_alone(self) -> None:
+        """Counts a call that the limiter did not answer."""
+        if self._unanswered is None:
+            self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")
+        self._unanswered.inc()
 
     def _check_model(self, asked: str) -> None:
         name = self._settings.serve.model_name

@@ -12,15 +12,22 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
+from hydra_ray.records import HydraError
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.serve.app import build_app
+from hydra_ray.serve.http.principal import is_loopback
 from hydra_ray.settings import Settings
 
 
 @contextlib.contextmanager
 def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
-    """Serves for as long as the body runs; gives the base URL that OpenAI clients take."""
+    """Serves for as long as the body runs; gives the base URL that OpenAI clients take.
+
+    Raises:
+        HydraError: Others than this machine are to be served, and no keys are wanted of them.
+    """
+    settings = with_auth(settings, host)
     with cluster(settings.ray):
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=LoggingConfig(log_level="WARNING"))
@@ -30,6 +37,18 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
                 yield f"http://{host}:{port}/v1"
         finally:
             serve.shutdown()
+
+
+def with_auth(settings: Settings, host: str) -> Settings:
+    """Return settings that say whether keys are wanted: by default of everybody but this machine.
+
+    Raises:
+        HydraError: Settings say that none are, and others than this machine could ask.
+    """
+    mode = settings.auth.mode or ("off" if is_loopback(host) else "keys")
+    if mode == "off" and not is_loopback(host):
+        raise HydraError(f"auth.mode: off is for this machine alone: with --host {host} set it to keys")
+    return settings.model_copy(update={"auth": settings.auth.model_copy(update={"mode": mode})})
 
 
 def serve_until_interrupted(settings: Settings, host: str, port: int, started: Callable[[str], None]) -> None:

@@ -37,6 +37,7 @@ class RemoteSteps:
         step_timeout_s: Longest wait for any step but the generator, in seconds.
         generator_timeout_s: Longest wait for the generator, in seconds.
         profiler: Handle of the profiler's deployment.
+        tenant: Tenant whose requests these are, whoever the user is.
     """
 
     retriever: Any
@@ -46,6 +47,7 @@ class RemoteSteps:
     step_timeout_s: float
     generator_timeout_s: float
     profiler: Any
+    tenant: str
 
     def ports(self) -> Ports:
         """Return the ports of a method."""
@@ -95,7 +97,7 @@ class RemoteSteps:
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
-        return await RemoteGenerator(self.generator, self.generator_timeout_s)(request)
+        return await RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant)(request)
 
     async def _step(self, name: str, reply: Awaitable[Reply]) -> Reply:
         try:
@@ -116,15 +118,17 @@ class RemoteGenerator:
     Args:
         handle: Handle of the deployment.
         timeout_s: Longest wait for an answer, in seconds; a later one is a failure.
+        tenant: Tenant for whom it is asked.
     """
 
     handle: Any
     timeout_s: float
+    tenant: str
 
     async def __call__(self, request: ChatRequest) -> Generation:
         """Asks the deployment; what goes wrong there becomes a `GenerateError`."""
         try:
-            return await asyncio.wait_for(self.handle.remote(request), self.timeout_s)
+            return await asyncio.wait_for(self.handle.remote(request, self.tenant), self.timeout_s)
         except BackPressureError as error:
             raise GenerateError("the generator's queue is full", "busy", transient=True) from error
         except GenerateError as error:

@@ -45,10 +45,18 @@ class Profiler:
         use_given_cpus()
         self._store = open_store(settings.store_target)
         self._embed = make_embedder(settings)
-        self._tenants = settings.peers.tenants
+        self._tenants = settings.of_tenant(settings.tenant).peers.tenants
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)
-        llm = RemoteGenerator(generator, settings.serve.generator_timeout_s)
-        self._write = make_profile_writer(settings, task, llm, self._comparable)
+        # Each tenant says whether its users' texts may be read for each other's profiles.
+        self._writers = {
+            tenant: make_profile_writer(
+                settings.of_tenant(tenant),
+                task,
+                RemoteGenerator(generator, settings.serve.generator_timeout_s, tenant),
+                self._comparable,
+            )
+            for tenant in settings.served_tenants
+        }
         self._writing: dict[tuple[UserKey, str], asyncio.Task[ProfileText]] = {}
 
     async def __call__(self, query: Query, kind: str) -> ProfileText:
@@ -79,13 +87,13 @@ class Profiler:
         if not history:
             return history, ProfileText()
         known = self._store.profile(user, kind)
-        if known is None or not self._write.fingerprints.is_fresh(known.fingerprint, kind, history):
+        if known is None or not self._writers[user.tenant].fingerprints.is_fresh(known.fingerprint, kind, history):
             return history, None
         return history, ProfileText(known.text, known.degraded)
 
     async def _write_and_keep(self, user: UserKey, kind: str, history: Sequence[HistoryItem]) -> ProfileText:
         self._loop = asyncio.get_running_loop()
-        profile = await self._write(kind, user, history)
+        profile = await self._writers[user.tenant](kind, user, history)
         if not await asyncio.to_thread(self._store.put_profiles, [(user, profile)]):
             raise StepError("somebody whose texts the profile tells of was deleted while it was written")
         return ProfileText(profile.text, profile.degraded)

@@ -16,12 +16,15 @@ from pydantic_core import PydanticCustomError
 from hydra_ray.dates import in_order, span
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HistoryItem, Query, UserKey, as_user_id
+from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
+from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.middleware import JsonRoute
-from hydra_ray.serve.http.principal import Authenticate
+from hydra_ray.serve.http.principal import Principal
 from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.settings import Settings
+from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.types import FeedbackEvent, Said
 from hydra_ray.tasks import Task
@@ -159,11 +162,12 @@ class UserEndpoints:
         settings: Settings that say where the store is, and how many answers the adapter reads.
         task: Task that the base was trained for.
         steps: Steps that learn, forget, and retrieve what the adapter reads.
-        authenticate: Decides who a request is from.
+        admit: Makes the principals of requests.
+        audit: Log of what was deleted.
     """
 
-    def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, authenticate: Authenticate) -> None:
-        self._settings, self._task, self._steps, self._authenticate = settings, task, steps, authenticate
+    def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, admit: Admit, audit: AuditLog) -> None:
+        self._settings, self._task, self._steps, self._admit, self._audit = settings, task, steps, admit, audit
         self._store = open_store(settings.store_target)
 
     def user_routes(self) -> APIRouter:
@@ -178,6 +182,8 @@ class UserEndpoints:
     async def give_feedback(self, user: UserId, feedback: Feedback, request: Request) -> Response:
         """Learns from what the user said of an answer."""
         key = await self._owner(request, user)
+        if not self._settings.of_tenant(key.tenant).personal:
+            raise RequestError("nothing is learnt of this tenant's users", code="not_personal", status=403)
         try:
             event = feedback.event(self._task)
         except ValueError as error:
@@ -202,25 +208,37 @@ class UserEndpoints:
 
     async def forget_item(self, user: UserId, item: Id, request: Request) -> Response:
         """Removes an item, and what was learnt from it."""
-        key = await self._owner(request, user)
+        principal, key = await self._for(request, user)
         try:
             forgotten = await self._steps.forget(key, item)
         except StepError:
             return _try_again("the item may not have been removed: ask again")
         if not forgotten.found:
             return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error", param="item")
+        await self._record(principal, "item.delete", {"item": item})
         return protocol.AsciiJSON({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
 
     async def forget_user(self, user: UserId, request: Request) -> Response:
         """Removes all that is known of exactly this user."""
-        await asyncio.to_thread(self._store.delete, await self._owner(request, user))
+        principal, key = await self._for(request, user)
+        await asyncio.to_thread(self._store.delete, key)
+        await self._record(principal, "user.delete", {})
         return Response(status_code=204)
 
     async def _owner(self, request: Request, user: str) -> UserKey:
         """Key of the user whom the path names, once the caller may act for them."""
-        caller = await self._authenticate(request.headers, user)
-        assert caller.user is not None, "a request that names a user is for nobody else"
-        return caller.user
+        return (await self._for(request, user))[1]
+
+    async def _for(self, request: Request, user: str) -> tuple[Principal, UserKey]:
+        """The principal of a request about the user whom the path names, and that user's key."""
+        principal = await self._admit(request, user)
+        assert principal.user is not None, "a request that names a user is for nobody else"
+        return principal, principal.user
+
+    async def _record(self, principal: Principal, action: str, detail: dict[str, Any]) -> None:
+        """Adds to the audit log what was done to the request's user."""
+        target = principal.user_id or ""
+        await asyncio.to_thread(self._audit.record, principal.tenant, principal.actor, action, target, detail)
 
     async def _read_history(self, query: Query) -> tuple[HistoryItem, ...]:
         """Retrieved items whose answers the method reads, but for the one that the feedback is about."""

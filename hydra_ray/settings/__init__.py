@@ -1,6 +1,7 @@
 """One tree of settings, read from YAML plus `key=value` overrides."""
 
 from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.identity import AuthSettings, QuotaSettings, RateLimitSettings, TenantSettings
 from hydra_ray.settings.learning import (
     BaseHeadSettings,
     BaseSettings,
@@ -25,6 +26,7 @@ from hydra_ray.settings.storage import StoreSettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
+    "AuthSettings",
     "BaseHeadSettings",
     "BaseSettings",
     "DataSettings",
@@ -44,12 +46,15 @@ __all__ = [
     "PeerSettings",
     "ProfilePromptSettings",
     "ProfileSettings",
+    "QuotaSettings",
+    "RateLimitSettings",
     "RaySettings",
     "RetrieverName",
     "ServeSettings",
     "Settings",
     "SettingsError",
     "StoreSettings",
+    "TenantSettings",
     "VLLMSettings",
     "load_settings",
     "parse_settings",

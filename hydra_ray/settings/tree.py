@@ -7,7 +7,9 @@ from pathlib import Path
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
+from hydra_ray.records import as_user_id
 from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.identity import AuthSettings, TenantSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
 from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
@@ -18,6 +20,8 @@ from hydra_ray.store.connections.target import StoreTarget
 
 # A header's name is a token of RFC 9110.
 _USER_SOURCE = re.compile(r"user|safety_identifier|metadata\.\S(.*\S)?|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# Files are named after tenants.
+_LONGEST_TENANT = 64
 _ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^\s/?#]+")
 
 
@@ -84,6 +88,9 @@ class ServeSettings(Section):
         (), description="Origins whose pages browsers let ask, e.g. https://app.example.com; [*] is every page."
     )
     max_body_mb: float = Field(8, gt=0, description="Requests with a larger body are refused.")
+    key_cache_s: float = Field(
+        1, ge=0, description="For so long a replica remembers an API key: a revocation holds that much later."
+    )
 
     @field_validator("user_from")
     @classmethod
@@ -137,6 +144,10 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
+    auth: AuthSettings = AuthSettings()
+    tenants: dict[str, TenantSettings] = Field(
+        {}, description="Tenants that are served beside `tenant`, and what differs for each: {acme: {method: rag}}."
+    )
     ray: RaySettings = RaySettings()
     logging: LoggingSettings = LoggingSettings()
 
@@ -151,6 +162,49 @@ class Settings(Section):
         if self.data.format == "reviews" and self.data.items is None:
             raise ValueError("data.format=reviews needs data.items: the metadata of what was reviewed")
         return self
+
+    @field_validator("tenants")
+    @classmethod
+    def _tenants_have_names(cls, tenants: dict[str, TenantSettings]) -> dict[str, TenantSettings]:
+        for name in tenants:
+            try:
+                is_id = as_user_id(name) == name
+            except ValueError:
+                is_id = False
+            if not is_id or len(name) > _LONGEST_TENANT:
+                raise ValueError(
+                    f"{name!r} is no name: write 1 to {_LONGEST_TENANT} letters without blanks around them"
+                )
+        return tenants
+
+    @property
+    def served_tenants(self) -> tuple[str, ...]:
+        """Names of all tenants that are served: the deployment's own, and those of `tenants`."""
+        return (self.tenant, *(name for name in self.tenants if name != self.tenant))
+
+    @property
+    def personal(self) -> bool:
+        """Whether users of `tenant` get answers of their own."""
+        return self.tenants.get(self.tenant, TenantSettings()).personal
+
+    def of_tenant(self, tenant: str) -> Settings:
+        """Return the settings as they are for one tenant."""
+        own = self.tenants.get(tenant, TenantSettings())
+        serve = {name: told for name in ("method", "tell_system") if (told := getattr(own, name)) is not None}
+        sharing = [name for name in self.served_tenants if self._shares(name)]
+        sharing += [name for name in self.peers.tenants if name not in self.served_tenants]
+        return self.model_copy(
+            update={
+                "tenant": tenant,
+                "serve": self.serve.model_copy(update=serve),
+                "peers": self.peers.model_copy(update={"tenants": tuple(sharing)}),
+                "auth": self.auth.model_copy(update={"limits": own.limits or self.auth.limits}),
+            }
+        )
+
+    def _shares(self, tenant: str) -> bool:
+        told = self.tenants.get(tenant, TenantSettings()).share_with_peers
+        return tenant in self.peers.tenants if told is None else told
 
     @property
     def of_training_users(self) -> bool:

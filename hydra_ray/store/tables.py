@@ -1,4 +1,4 @@
-"""The tables of the user store; every one begins with the user's key, so that a user can be deleted whole.
+"""The tables of the database. Those of the user store begin with the user's key, so that a user is deleted whole.
 
 A change of them also takes a revision in `migrations/versions`, for databases that are there already.
 """
@@ -128,4 +128,50 @@ TOMBSTONES = Table(
     Column("item", String, primary_key=True),
     Column("at", String, nullable=False),
     Column("digest", String, nullable=False),
+)
+
+# API keys; of the key itself there is only a hash. Times are seconds since 1970. After a rotation the key before holds
+# until `old_until`.
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("tenant", String, nullable=False),
+    Column("user", String),
+    Column("name", String, nullable=False),
+    Column("prefix", String, nullable=False),
+    Column("hash", String, nullable=False, unique=True),
+    Column("scopes", String, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("rotated", Float),
+    Column("revoked", Float),
+    Column("old_hash", String),
+    Column("old_until", Float),
+    Index("api_keys_by_tenant", "tenant", "created"),
+    Index("api_keys_by_old_hash", "old_hash"),
+)
+
+# What was used of quotas a day; `store.identity.usage` says what a subject is. No user's name is in it.
+USAGE = Table(
+    "usage_counts",
+    METADATA,
+    Column("day", String, primary_key=True),
+    Column("subject", String, primary_key=True),
+    Column("requests", Integer, nullable=False),
+    Column("tokens", Integer, nullable=False),
+)
+
+# Who changed what; rows are only ever added. `detail` is JSON and holds no text of a user.
+AUDIT_LOG = Table(
+    "audit_log",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("tenant", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("target", String, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("audit_log_by_time", "at"),
 )

@@ -14,7 +14,7 @@ from hydra_ray.serve.ingress import Ingress
 from hydra_ray.serve.profiler import Profiler
 from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
-from hydra_ray.settings import EvaluateSettings, parse_settings
+from hydra_ray.settings import AuthSettings, EvaluateSettings, parse_settings
 
 DEPLOYMENTS = Path(__file__).parents[2] / "deployments"
 
@@ -23,8 +23,16 @@ def test_the_local_file_serves_what_the_demo_trains():
     config = ServeDeploySchema.model_validate(yaml.safe_load((DEPLOYMENTS / "local.yaml").read_text()))
     (application,) = config.applications
     assert application.import_path == "hydra_ray.serve.app:build"
-    served = demo_settings(Path("runs/demo")).model_copy(update={"evaluate": EvaluateSettings()})
-    assert parse_settings(application.args) == served
+    here = {"evaluate": EvaluateSettings(), "auth": AuthSettings(mode="off")}
+    assert parse_settings(application.args) == demo_settings(Path("runs/demo")).model_copy(update=here)
+    assert config.http_options.host == "127.0.0.1"
+
+
+@pytest.mark.parametrize("name", ["vllm-cpu.yaml", "vllm-gpu.yaml", "vllm-cluster.yaml"])
+def test_all_others_want_keys(name):
+    config = ServeDeploySchema.model_validate(yaml.safe_load((DEPLOYMENTS / name).read_text()))
+    served = parse_settings(next(one.args for one in config.applications if one.name == "hydra"))
+    assert served.auth.mode in (None, "keys")
 
 
 def test_through_vllm_the_demos_users_are_answered_as_they_were_learnt():

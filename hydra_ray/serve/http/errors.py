@@ -28,11 +28,22 @@ class RequestError(Exception):
         param: The parameter that is wrong, e.g. `messages[0].content`.
         code: A word for programs, e.g. "model_not_found".
         status: HTTP status of the response.
+        kind: OpenAI's `type`.
+        headers: Further headers of the response.
     """
 
-    def __init__(self, message: str, param: str | None = None, code: str | None = None, status: int = 400) -> None:
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        status: int = 400,
+        *,
+        kind: str = "invalid_request_error",
+        headers: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.param, self.code, self.status = param, code, status
+        self.param, self.code, self.status, self.kind, self.headers = param, code, status, kind, headers
 
 
 def add_error_handlers(app: FastAPI) -> None:
@@ -51,9 +62,20 @@ def param_of(place: Sequence[Any]) -> str:
     return text
 
 
+def as_response(error: RequestError) -> JSONResponse:
+    """Return the response to a request that cannot be answered as it is."""
+    return refusal(error.status, str(error), error.kind, error.headers, param=error.param, code=error.code)
+
+
+def store_down(method: str, path: str, error: Exception) -> JSONResponse:
+    """Return the response where the store of users did not answer; why is in the log only."""
+    log.warning("the store of users did not answer %s %s", method, path, exc_info=error)
+    return refusal(503, "the store of users did not do as asked: ask again", "upstream_error")
+
+
 async def _as_said(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestError)
-    return refusal(error.status, str(error), "invalid_request_error", param=error.param, code=error.code)
+    return as_response(error)
 
 
 async def _wrong_fields(request: Request, error: Exception) -> JSONResponse:
@@ -74,5 +96,4 @@ async def _by_status(request: Request, error: Exception) -> Response:
 
 
 async def _store_down(request: Request, error: Exception) -> JSONResponse:
-    log.warning("the store of users did not answer %s %s", request.method, request.scope["path"], exc_info=error)
-    return refusal(503, "the store of users did not do as asked: ask again", "upstream_error")
+    return store_down(request.method, request.scope["path"], error)

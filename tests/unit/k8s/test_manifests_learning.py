@@ -10,7 +10,7 @@ import yaml
 from manifests import ROOT, SETTINGS, commands, container, cpus, render, serve_config, served
 
 from hydra_ray.demo import demo_settings
-from hydra_ray.settings import EvaluateSettings
+from hydra_ray.settings import AuthSettings, EvaluateSettings, parse_settings
 
 
 def deployments_file(name: str) -> dict[str, Any]:
@@ -25,6 +25,10 @@ def test_the_dev_service_runs_the_local_file_where_a_kubernetes_service_reaches_
     expected = deployments_file("local.yaml")
     assert expected["http_options"] == {"host": "127.0.0.1", "port": 8000}
     expected["http_options"]["host"] = "0.0.0.0"
+    # Of others than this machine keys are wanted.
+    args = expected["applications"][0]["args"]
+    assert parse_settings(args).auth.mode == "off"
+    args["auth"] = {"mode": "keys"}
     assert serve_config(render("overlays/dev")) == expected
 
 
@@ -34,7 +38,9 @@ def test_the_dev_job_learns_what_the_demo_learns_and_the_dev_service_serves(tmp_
     assert given.ray.address == "auto"
     # The job compares no methods.
     demo = demo_settings(Path("runs/demo")).model_copy(update={"evaluate": EvaluateSettings()})
-    assert given.model_copy(update={"ray": demo.ray}) == demo == served(manifests, "hydra")
+    service = served(manifests, "hydra")
+    assert service.auth.mode == "keys"
+    assert given.model_copy(update={"ray": demo.ray}) == demo == service.model_copy(update={"auth": AuthSettings()})
 
 
 def test_a_relative_place_is_on_the_volume_in_every_pod_of_both():
@@ -118,3 +124,8 @@ def test_the_job_ends_and_cleans_up(manifests):
     assert spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
     assert spec["backoffLimit"] > 0
     assert spec["submitterPodTemplate"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_every_service_wants_keys_whose_database_the_job_leaves(with_gpus):
+    for manifests in (with_gpus, render("overlays/dev")):
+        assert served(manifests, "hydra").auth.mode != "off"

@@ -19,11 +19,12 @@ def bases(scorer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def served(bases):
-    """Makes apps from settings of `serve`."""
+    """Makes apps from settings of `serve`, and of other sections."""
     from made_app import Served
 
-    def make(task=TEXT_TASK, authenticate=None, **serve):
-        settings = parse_settings({"model": {"dir": str(bases[task.name])}, "tenant": "acme", "serve": serve})
-        return Served(settings, authenticate)
+    def make(task=TEXT_TASK, authenticate=None, limiter=None, more=None, **serve):
+        tree = {"tenant": "acme", "serve": serve, **(more or {})}
+        settings = parse_settings({**tree, "model": {"dir": str(bases[task.name]), **tree.get("model", {})}})
+        return Served(settings, authenticate, limiter)
 
     return make

@@ -6,11 +6,11 @@ from inspect import isawaitable
 
 from fastapi.testclient import TestClient
 
-from hydra_ray.learn.heads.online import Learnt
+from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress
-from hydra_ray.serve.http.principal import Authenticate, TrustEveryone
+from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
 from hydra_ray.settings import Settings
 
 SAID = [
@@ -43,16 +43,21 @@ class Handle:
 class Served:
     """The ingress over HTTP, of one task and without Ray."""
 
-    def __init__(self, settings: Settings, authenticate: Authenticate | None = None):
+    def __init__(self, settings: Settings, authenticate: Authenticate | None = None, limiter=None):
         self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
-        self.generator = Handle(lambda request: Generation(("Calm.",), Usage(1, 5, 1)))
+        self.generator = Handle(lambda request, tenant: Generation(("Calm.",), Usage(1, 5, 1)))
         self.reranker = Handle(lambda ask: list(ask[1]))
         self.adapter = Handle(lambda ask: Choice(ask[1], personal=ask[-1] is not None))
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
+        self.adapter.forget = Handle(lambda *_: Forgotten(True, {}))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
-        self.ingress = PLAIN(settings, *steps, authenticate or TrustEveryone(settings.tenant))
-        self.client = TestClient(self.ingress.__serve_build_asgi_app__())
+        self.ingress = PLAIN(settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter)
+        self.client = self.client_at("127.0.0.1")
+
+    def client_at(self, peer: str) -> TestClient:
+        """A client whose connections come from an address."""
+        return TestClient(self.ingress.__serve_build_asgi_app__(), client=(peer, 50_000))
 
     def ask(self, messages, **more):
         return self.client.post("/v1/chat/completions", json={"model": "hydra", "messages": messages, **more})

@@ -4,6 +4,7 @@ import pytest
 from clocks import TickingClock
 
 from hydra_ray.records import ChatRequest, Message
+from hydra_ray.runtime import generators
 from hydra_ray.serve import generator as hosted
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate import GenerateError, metered
@@ -40,7 +41,7 @@ def ask(text: str) -> ChatRequest:
 
 async def test_calls_tokens_and_seconds_are_counted(generator, monkeypatch):
     monkeypatch.setattr(metered, "time", TickingClock())
-    answer = await generator(ask("Name the film"))
+    answer = await generator(ask("Name the film"), "default")
     assert BY_NAME["hydra_generator_calls"].noted == [(1, {"outcome": "answered"})]
     assert BY_NAME["hydra_generator_tokens"].noted == [
         (answer.usage.prompt_tokens, {"direction": "in"}),
@@ -51,7 +52,7 @@ async def test_calls_tokens_and_seconds_are_counted(generator, monkeypatch):
 
 async def test_a_failure_is_counted_by_its_kind_and_costs_no_tokens(generator):
     with pytest.raises(GenerateError) as caught:
-        await generator(ask("film " * 5000))
+        await generator(ask("film " * 5000), "default")
     assert caught.value.kind == "refused"
     assert BY_NAME["hydra_generator_calls"].noted == [(1, {"outcome": "refused"})]
     assert BY_NAME["hydra_generator_tokens"].noted == []
@@ -61,10 +62,38 @@ async def test_answers_are_cached_while_serving_only_if_a_folder_is_named(monkey
     monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
     monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
     plain = hosted.Generator.func_or_class(parse_settings({"out": str(tmp_path)}))
-    await plain(ask("Name the film"))
-    assert (await plain(ask("Name the film"))).usage.cached == 0
+    await plain(ask("Name the film"), "default")
+    assert (await plain(ask("Name the film"), "default")).usage.cached == 0
     assert not list(tmp_path.iterdir())
     cached = hosted.Generator.func_or_class(parse_settings({"generator": {"cache": str(tmp_path)}}))
-    await cached(ask("Name the film"))
-    assert (await cached(ask("Name the film"))).usage.cached == 1
+    await cached(ask("Name the film"), "default")
+    assert (await cached(ask("Name the film"), "default")).usage.cached == 1
     assert BY_NAME["hydra_generator_calls"].noted == [(1, {"outcome": "answered"})]
+
+
+async def test_kept_answers_are_one_tenants(monkeypatch, tmp_path):
+    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
+    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    settings = parse_settings({"generator": {"cache": str(tmp_path)}, "tenants": {"zeta": {}}})
+    cached = hosted.Generator.func_or_class(settings)
+    found = [(await cached(ask("Name the film"), tenant)).usage.cached for tenant in ("default", "zeta", "zeta")]
+    assert found == [0, 0, 1]
+
+
+async def test_vllms_prefixes_are_one_tenants(monkeypatch):
+    payloads = []
+
+    async def engine(payload):
+        payloads.append(payload)
+        return {"choices": [{"message": {"content": "Calm."}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
+
+    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
+    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    monkeypatch.setattr(generators, "ask_engine", lambda app: engine)
+    monkeypatch.setenv("HYDRA_SALT_KEY", "s3cret")
+    settings = parse_settings({"generator": {"backend": "vllm"}, "tenants": {"zeta": {}}})
+    generator = hosted.Generator.func_or_class(settings)
+    for tenant in ("default", "zeta", "default"):
+        await generator(ask("Name the film"), tenant)
+    default, zeta, again = [payload["cache_salt"] for payload in payloads]
+    assert default == again != zeta

@@ -132,7 +132,7 @@ def test_a_conversation_that_ends_with_an_answer_is_refused(served):
 def test_the_same_words_after_another_conversation_sample_anew_and_every_response_has_its_own_id(served):
     app = served(CHAT_TASK, method="zero-shot")
     ids = {app.ask(messages).json()["id"] for messages in (SAID, SAID, SAID[-1:], SAID[1:])}
-    seeds = [request.seed for (request,) in app.generator.asked]
+    seeds = [request.seed for (request, _) in app.generator.asked]
     assert len(ids) == 4
     assert all(re.fullmatch("chatcmpl-[0-9a-f]{32}", one) for one in ids)
     assert seeds[0] == seeds[1]
@@ -150,7 +150,7 @@ def test_for_nobody_nothing_is_looked_up(served, user):
         told = app.ask(SAID[-1:], hydra={"method": method}, **user).json()["hydra"]
         assert (told["user"], told["history"], told["degraded"]) == (None, [], []), method
     assert app.retriever.asked == app.profiler.asked == app.reranker.asked == []
-    assert {request.messages for (request,) in app.generator.asked} == {(Message("user", "And now?"),)}
+    assert {request.messages for (request, _) in app.generator.asked} == {(Message("user", "And now?"),)}
     assert app.adapter.asked
     for ((query, *_, head),) in app.adapter.asked:
         assert (query.user, head) == (NOBODY, None)

@@ -27,7 +27,7 @@ class Handle:
         self.go.set()
         self.asked, self.contexts, self.error = [], [], None
 
-    async def remote(self, request):
+    async def remote(self, request, tenant):
         self.asked.append(request.messages[0].content)
         self.contexts.append(REQUEST.get())
         await self.go.wait()

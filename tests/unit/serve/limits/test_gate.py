@@ -1,0 +1,64 @@
+"""A replica asks the limiter for all requests that came meanwhile, and counts by itself where it is down."""
+
+import asyncio
+import logging
+
+from clocks import Clock
+
+from hydra_ray.serve.limits.gate import Gate
+from hydra_ray.serve.limits.quotas import NO_LIMIT, Limited, Quotas
+
+ACME = Limited("tenant:acme", "tenant", NO_LIMIT._replace(requests_per_minute=5, tokens_per_minute=1_000))
+
+
+class Counting:
+    """The limiter in this process."""
+
+    def __init__(self):
+        self.quotas, self.calls, self.broken = Quotas(Clock().time, {}), [], False
+
+    async def __call__(self, asked, answered):
+        self.calls.append((len(asked), len(answered)))
+        await asyncio.sleep(0)
+        if self.broken:
+            raise RuntimeError("down")
+        for limited, tokens in answered:
+            self.quotas.charge(limited, tokens)
+        return [self.quotas.admit(limited) for limited in asked]
+
+
+async def test_requests_that_come_together_are_one_call():
+    count = Counting()
+    gate = Gate(count, lambda: None)
+    admissions = await asyncio.gather(*(gate.admit([ACME]) for _ in range(50)))
+    assert sum(one.refused is None for one in admissions) == 5
+    assert count.calls == [(50, 0)]
+
+
+async def test_what_an_answer_took_is_told_without_waiting():
+    count = Counting()
+    gate = Gate(count, lambda: None)
+    gate.charge([ACME], 400)
+    assert (await gate.admit([ACME])).levels["tokens"].left == 600
+    assert sum(answered for _, answered in count.calls) == 1
+
+
+async def test_where_the_limiter_is_down_the_replica_counts_by_itself(caplog):
+    count, failures = Counting(), []
+    gate = Gate(count, lambda: failures.append(1))
+    count.broken = True
+    with caplog.at_level(logging.WARNING):
+        admissions = [await gate.admit([ACME]) for _ in range(8)]
+    assert sum(one.refused is None for one in admissions) == 5
+    assert len(failures) == 8
+    assert "limiter did not answer" in caplog.text
+    count.broken = False
+    assert (await gate.admit([ACME])).refused is None
+
+
+async def test_who_left_meanwhile_holds_up_nobody():
+    gate = Gate(Counting(), lambda: None)
+    left = asyncio.ensure_future(gate.admit([ACME]))
+    await asyncio.sleep(0)
+    left.cancel()
+    assert (await gate.admit([ACME])).refused is None
