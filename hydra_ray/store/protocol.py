@@ -8,6 +8,7 @@ from typing import Protocol
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.store.rights.protocol import UserRecords
 from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
 
@@ -143,8 +144,17 @@ class Store(Protocol):
 
     # All of it.
 
-    def delete(self, key: UserKey) -> None:
-        """Remove all that is known of exactly this user, and everybody's profiles that were made with their texts."""
+    def delete(self, key: UserKey) -> dict[str, int]:
+        """Remove all that is known of exactly this user, and everybody's profiles that were made with their texts.
+
+        Returns:
+            Number of rows removed, by table; `profiles_of_others` are others' that were made with the user's texts. All
+            are 0 where there was nobody.
+        """
+
+    @property
+    def records(self) -> UserRecords:
+        """What a user may ask of their own rows, whatever table they are in."""
 
     def close(self) -> None:
         """Let connections and files go. Nothing may be asked of the store afterwards."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,15 +16,20 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
 from hydra_ray.store.database import POLL_S
+from hydra_ray.store.rights.sql import SqlUserRecords
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
+from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS, USER_PREFERENCES
 from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
 # A bulk write lets others in after so much: some 0.1 s of work.
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
 # SQLite's writers look for the lock rather than queue: without a pause they would find it taken.
 _PAUSE_S = 2 * POLL_S
+# A deletion waits so long for readers before what was deleted leaves the write-ahead log.
+_LOG_S = 1.0
+
+log = logging.getLogger(__name__)
 
 One = TypeVar("One")
 
@@ -178,12 +184,20 @@ class SqlStore:
                 kept += sum(stored_profiles.put(db, key, profile) for key, profile in some)
         return kept
 
-    def delete(self, key: UserKey) -> None:
+    def delete(self, key: UserKey) -> dict[str, int]:
+        counts = dict[str, int]()
         with self._database.writing() as db:
             # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS):
-                db.execute(delete(table).where(*of(table, key)))
-            stored_profiles.forget(db, key)
+            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS, USER_PREFERENCES):
+                counts[table.name] = db.execute(delete(table).where(*of(table, key))).rowcount
+            counts["profiles"], counts["profiles_of_others"] = stored_profiles.forget(db, key)
+        if any(counts.values()) and not self._database.empty_wal(_LOG_S):
+            log.warning("others read the store: what was deleted stays in its write-ahead log until they are done")
+        return counts
+
+    @property
+    def records(self) -> SqlUserRecords:
+        return SqlUserRecords(self._database)
 
     def close(self) -> None:
         self._database.close()
@@ -244,7 +258,8 @@ def _put_observations(
 
 def _head_row(key: UserKey, version: str, role: str, head: Head | None, fingerprint: str) -> dict[str, object]:
     about = {**key._asdict(), "version": version, "role": role, "mark": fingerprint}
-    return {**about, "stamp": uuid.uuid4().hex, "head": None if head is None else head.to_bytes()}
+    blob = None if head is None else head.to_bytes()
+    return {**about, "stamp": uuid.uuid4().hex, "head": blob, "written_at": time.time()}
 
 
 def _nbytes(head: Head | None) -> int:
