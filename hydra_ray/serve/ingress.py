@@ -3,6 +3,7 @@
 # Without postponed annotations: Serve sends the class by value, and FastAPI would look in vain for the types' names.
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -20,11 +21,13 @@ from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
+from hydra_ray.serve.http.ids import Id
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.ports import RemoteSteps
-from hydra_ray.serve.users import Id, UserEndpoints
+from hydra_ray.serve.user_rights import personalised
+from hydra_ray.serve.users import UserEndpoints
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
@@ -98,15 +101,21 @@ class Ingress(UserEndpoints):
         self._check_model(asked.model)
         asked.refuse_unsupported()
         caller = await self._authenticate(request.headers, named_user(serve.user_from, asked, request.headers))
-        query = self.as_query(asked.query, caller, asked.turns(self._task, serve.tell_system))
+        own, unknown = await personalised(self._store, caller.user)
+        # Who does not want to be personalised is answered as nobody: nothing is looked up for them.
+        asker = caller if own else replace(caller, user=None)
+        query = self.as_query(asked.query, asker, asked.turns(self._task, serve.tell_system))
         method = asked.hydra.method or serve.method
         try:
-            answer = await self._methods[method](query, caller.user)
+            answer = await self._methods[method](query, asker.user)
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
         ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
-        reply = answer, serve.model_name, asked.n, protocol.about(answer, method, caller.user_id, ignored)
+        answer = replace(answer, degraded=(*unknown, *answer.degraded))
+        # Whether the caller may see the user's history and the candidates.
+        hydra = protocol.about(answer, method, caller.user_id, ignored, personalised=own, detail=True)
+        reply = answer, serve.model_name, asked.n, hydra
         if asked.stream:
             return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*reply))
@@ -138,7 +147,7 @@ class Ingress(UserEndpoints):
         cors = Middleware(
             Origins,
             allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=["Retry-After"],
         )

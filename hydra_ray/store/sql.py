@@ -19,7 +19,7 @@ from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rights.sql import SqlUserRecords
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS, USER_PREFERENCES
+from hydra_ray.store.tables import HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS, PROFILE_PEERS, USER_PREFERENCES
 from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
 
 # A bulk write lets others in after so much: some 0.1 s of work.
@@ -188,7 +188,7 @@ class SqlStore:
         counts = dict[str, int]()
         with self._database.writing() as db:
             # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS, USER_PREFERENCES):
+            for table in (HISTORY_VERSIONS, HISTORY, HEADS, OBSERVATIONS, USER_PREFERENCES, PROFILE_PEERS):
                 counts[table.name] = db.execute(delete(table).where(*of(table, key))).rowcount
             counts["profiles"], counts["profiles_of_others"] = stored_profiles.forget(db, key)
         if any(counts.values()) and not self._database.empty_wal(_LOG_S):

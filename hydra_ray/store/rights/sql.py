@@ -65,10 +65,8 @@ class SqlUserRecords:
         with self._database.writing() as db:
             for table in user_tables():
                 if db.execute(select(table.c.user).where(*of(table, key)).limit(1)).first() is not None:
-                    raise HydraError(
-                        f"user {key.user!r} of tenant {key.tenant!r}: something is known of them already ({table.name}):"
-                        " delete them first"
-                    )
+                    who = f"user {key.user!r} of tenant {key.tenant!r}"
+                    raise HydraError(f"{who}: something is known of them already ({table.name}): delete them first")
             for table in user_tables():
                 rows = [{**row, **key._asdict()} for row in tables.get(table.name, ())]
                 if table.name in _NEW:

@@ -8,8 +8,9 @@ from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
 from hydra_ray.learn.heads.feedback_events import FeedbackEvent
+from hydra_ray.serve.http.ids import Id, UserId
 from hydra_ray.serve.http.middleware import EncodedPaths
-from hydra_ray.serve.users import Feedback, Id, UserId
+from hydra_ray.serve.users import Feedback
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 BODY = {"input": "a heist on the moon", "candidates": ["drama", "sci-fi"], "accepted": "drama"}
