@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray import api, stopping
+from hydra_ray.commands.users import users_app
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.threads import wait_passively
@@ -38,6 +39,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at the users' records.")
 app.add_typer(data_app, name="data")
 heads_app = typer.Typer(no_args_is_help=True, help="Move users' heads in bulk.")
 app.add_typer(heads_app, name="heads")
+app.add_typer(users_app, name="users")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 

@@ -13,6 +13,7 @@ from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.section import Section
+from hydra_ray.settings.storage import StoreSettings
 
 # A header's name is a token of RFC 9110.
 _USER_SOURCE = re.compile(r"user|safety_identifier|metadata\.\S(.*\S)?|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -133,6 +134,7 @@ class Settings(Section):
     peers: PeerSettings = PeerSettings()
     profile: ProfileSettings = ProfileSettings()
     model: ModelSettings = ModelSettings()
+    store: StoreSettings = StoreSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
     ray: RaySettings = RaySettings()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from hydra_ray.records import UserKey
@@ -26,11 +26,11 @@ class HeadEntry(NamedTuple):
 
 
 class StoredItem(NamedTuple):
-    """Date of a history item, as retention needs it.
+    """Date of something that a user did or said, as retention needs it.
 
     Attributes:
         key: The user.
-        item_id: Id of the item.
+        item_id: Id of the history item or feedback event.
         ts: Date that it came with; None where it has none.
         stored_at: Seconds since 1970 at which it was first written; None where that was before times were kept.
     """
@@ -39,6 +39,22 @@ class StoredItem(NamedTuple):
     item_id: str
     ts: str | None
     stored_at: float | None
+
+
+class StoredText(NamedTuple):
+    """One text of one row.
+
+    Attributes:
+        key: The user whom the row belongs to.
+        table: Name of the table.
+        column: Name of the column.
+        text: The text.
+    """
+
+    key: UserKey
+    table: str
+    column: str
+    text: str
 
 
 class UserRecords(Protocol):
@@ -76,7 +92,10 @@ class UserRecords(Protocol):
         """Return all users of whom any row is known, of all tenants, in order of their keys."""
 
     def stored_items(self) -> list[StoredItem]:
-        """Return the dates of all history items of all tenants, in order of user and place."""
+        """Return the dates of all that users of all tenants did or said, in order of their keys."""
+
+    def texts(self) -> Iterator[StoredText]:
+        """Yield every text of every row of all tenants, but for users' keys."""
 
     def compact(self) -> None:
         """Have nothing of what was deleted left in the store's files, as far as the database can.

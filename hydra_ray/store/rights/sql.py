@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 
-from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy import String, Table, delete, func, insert, null, select
 
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.store.database import Database
-from hydra_ray.store.rights.protocol import HeadEntry, Row, StoredItem
+from hydra_ray.store.rights.protocol import HeadEntry, Row, StoredItem, StoredText
 from hydra_ray.store.rows import of
-from hydra_ray.store.tables import HEADS, HISTORY, METADATA, USER_PREFERENCES
+from hydra_ray.store.tables import HEADS, METADATA, USER_PREFERENCES
 from hydra_ray.store.types import StoreError
 
 _KEY = ("tenant", "user")
 # Values that say "this was just written" to those who keep what they read: as new as the row.
 _NEW = {"history_versions": "epoch", "heads": "stamp"}
+# Columns that say when a row was written, in seconds since 1970 or as ISO 8601.
+_WRITTEN_AT = ("stored_at", "said_at")
+_ROWS = 1_000
 # Whoever reads the store is waited for so long.
 _COMPACT_S = 30.0
 
@@ -102,15 +106,35 @@ class SqlUserRecords:
         return sorted(found)
 
     def stored_items(self) -> list[StoredItem]:
-        c = HISTORY.c
-        query = select(c.tenant, c.user, c.id, c.ts, c.stored_at).order_by(c.tenant, c.user, c.place)
+        found = list[StoredItem]()
         with self._database.reading() as db:
-            return [
-                StoredItem(UserKey(tenant, user), item_id, ts, stored_at)
-                for tenant, user, item_id, ts, stored_at in db.execute(query)
-            ]
+            for table in user_tables():
+                if not {"id", "ts"} <= set(table.c.keys()):
+                    continue
+                c = table.c
+                written = next((c[name] for name in _WRITTEN_AT if name in c), null())
+                for tenant, user, item_id, ts, at in db.execute(select(c.tenant, c.user, c.id, c.ts, written)):
+                    found.append(StoredItem(UserKey(tenant, user), item_id, ts, _seconds(at)))
+        return sorted(found, key=lambda one: (one.key, one.item_id))
+
+    def texts(self) -> Iterator[StoredText]:
+        for table in user_tables():
+            columns = [one for one in table.c if one.name not in _KEY and isinstance(one.type, String)]
+            if not columns:
+                continue
+            with self._database.reading() as db:
+                query = select(table.c.tenant, table.c.user, *columns).execution_options(yield_per=_ROWS)
+                for tenant, user, *values in db.execute(query):
+                    for column, text in zip(columns, values, strict=True):
+                        if text:
+                            yield StoredText(UserKey(tenant, user), table.name, column.name, text)
 
     def compact(self) -> None:
         self._database.compact()
         if not self._database.empty_wal(_COMPACT_S):
             raise StoreError("others read the store: what was deleted stays in its write-ahead log; try again")
+
+
+def _seconds(at: float | str | None) -> float | None:
+    """Return seconds since 1970 of a time that a table keeps as such or as ISO 8601."""
+    return datetime.fromisoformat(at).timestamp() if isinstance(at, str) else at

@@ -9,7 +9,7 @@ CHAT = (Message("user", "Which tag?"),)
 
 
 def asked(count, greedy):
-    return [(r.n, r.temperature) for r in candidate_requests(CHAT, count, 0.9, greedy, 16, 7)]
+    return [(r.n, r.temperature) for r in candidate_requests(CHAT, count, 0.9, greedy, 16, 7, ())]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_the_requests_bring_as_many_answers_as_wanted(count, greedy, requests):
 
 
 def test_all_requests_are_of_the_same_chat():
-    for request in candidate_requests(CHAT, 8, 0.9, True, 16, 7):
+    for request in candidate_requests(CHAT, 8, 0.9, True, 16, 7, (ANN,)):
         assert (request.messages, request.max_tokens, request.seed) == (CHAT, 16, 7)
 
 
