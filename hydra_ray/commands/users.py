@@ -20,6 +20,7 @@ users_app = typer.Typer(no_args_is_help=True, help="Users' rights: export, impor
 console = Console()
 
 SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Single settings, e.g. tenant=acme.", metavar="KEY=VALUE")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A single setting, e.g. tenant=acme.", metavar="KEY=VALUE")
 ]

@@ -174,11 +174,13 @@ def _versions(
 
 def _score_again(settings: Settings, report: ErasureReport) -> None:
     """Has results of a comparison, which count everybody, computed from what is left of its run records."""
-    dumps = (settings.out / "dumps").resolve()
-    if not any(one.path.parent == dumps for one in report.erased) or not (settings.out / "results.json").exists():
+    if (
+        not any(one.path.parent.name == "dumps" for one in report.erased)
+        or not (settings.out / "results.json").exists()
+    ):
         return
     try:
-        records = read_runs(dumps)
+        records = read_runs(settings.out)
         if all(record.rows for record in records):
             score(records, settings)
             return
