@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Lock
 
+from memory_records import MemoryRecords
+
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.types import HistoryChange, HistoryVersion, ProfileFingerprint, UserProfile
@@ -25,9 +27,11 @@ class State:
     heads: dict[HeadKey, tuple[str, str, Head | None]] = field(default_factory=dict)
     observations: dict[HeadKey, dict[str, bytes]] = field(default_factory=dict)
     profiles: dict[tuple[UserKey, str], UserProfile] = field(default_factory=dict)
+    switched_off: set[UserKey] = field(default_factory=set)
 
     def copy(self) -> State:
-        return State(dict(self.histories), dict(self.heads), dict(self.observations), dict(self.profiles))
+        kept = dict(self.histories), dict(self.heads), dict(self.observations), dict(self.profiles)
+        return State(*kept, set(self.switched_off))
 
 
 class Memory:
@@ -156,13 +160,21 @@ class MemoryStore:
                     kept += 1
         return kept
 
-    def delete(self, key: UserKey) -> None:
+    def delete(self, key: UserKey) -> dict[str, int]:
         with self._writing() as state:
+            counts = self.records.counts(key)
             state.histories.pop(key, None)
+            state.switched_off.discard(key)
             for rows in (state.heads, state.observations):
                 for of in [of for of in rows if of[0] == key]:
                     del rows[of]
+            before = len(state.profiles)
             _forget(state, key)
+            return {**counts, "profiles_of_others": before - len(state.profiles) - counts["profiles"]}
+
+    @property
+    def records(self) -> MemoryRecords:
+        return MemoryRecords(lambda: self._state, self._writing)
 
     def close(self) -> None:
         """Other stores of the URL go on with what is there."""
