@@ -43,6 +43,10 @@ def test_a_database_of_0_1_0_is_brought_up_by_one_of_many_who_open_it(postgres_u
         # As 0.1.0 leaves it.
         db.execute(text("drop table alembic_version"))
         db.execute(text("drop table history_versions"))
+        db.execute(text("drop index history_by_place"))
+        db.execute(text("drop table user_preferences"))
+        db.execute(text("alter table history drop column stored_at"))
+        db.execute(text("alter table heads drop column written_at"))
         row = "('acme', 'ann', 'a', 3, 'a robot', 'sci-fi', null, null, '')"
         db.execute(text(f"insert into history values {row}"))
 
