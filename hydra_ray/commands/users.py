@@ -90,7 +90,7 @@ def expire(settings: SettingsFile, overrides: Overrides = None) -> None:
 @users_app.command("erase")
 def erase(
     settings: SettingsFile,
-    users: Annotated[list[str] | None, typer.Argument(help="Ids of the users.", metavar="USER...")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(help="Ids of the users.", metavar="USER...")] = None,
     file: Annotated[Path | None, typer.Option(help="File of more ids, one a line.")] = None,
     folder: Annotated[list[Path] | None, typer.Option(help="One more folder to clean; again for another.")] = None,
     overrides: Set = None,
@@ -104,7 +104,7 @@ def erase(
     from hydra_ray.runtime.loading import listed_users
 
     tree = _load(settings, overrides)
-    wanted = [*(users or []), *(listed_users(file) if file else [])]
+    wanted = [*(ids or []), *(listed_users(file) if file else [])]
     if not wanted:
         raise HydraError("nobody is named: give ids of users, or a file of them with --file")
     report = erase_users(tree, [_key(tree, user) for user in wanted], folder or [])

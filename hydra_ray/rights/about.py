@@ -68,8 +68,8 @@ def teaches_most(store: Store, key: UserKey, version: str) -> list[dict[str, Any
         return None
     bases = len(head.tensors["mean"])
     weights = dict[str, float]()
-    for item_id, told in store.observations([key], version, ADAPTER).get(key, {}).items():
-        observed, _ = unpack([told], bases)
+    for item_id, kept in store.observations([key], version, ADAPTER).get(key, {}).items():
+        observed, _ = unpack([kept], bases)
         phi = observed[:, :-2].double().numpy()
         weights[item_id] = float(np.square(phi - phi.mean(0)).sum())
     total = sum(weights.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -120,5 +120,4 @@ def _values(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def summary(counts: Mapping[str, int]) -> str:
     """Return counts by table in words, without those that are 0."""
-    told: Sequence[str] = [f"{count} of {name}" for name, count in counts.items() if count]
-    return ", ".join(told) or "nothing"
+    return ", ".join(f"{count} of {name}" for name, count in counts.items() if count) or "nothing"

@@ -24,16 +24,16 @@ class RetentionReport:
 
     Attributes:
         days: Age in days from which on things are forgotten.
-        users: Number of users of whom something was forgotten.
-        items: Number of items and feedback events that were forgotten.
+        changed: Number of users of whom something was forgotten.
+        forgotten: Number of items and feedback events that were forgotten.
         refitted: Number of heads that were computed anew from what is left, or have nothing left.
         removed: Number of heads that were removed: they do not tell what they were fitted from.
         undated: Number of items that are kept since nobody knows how old they are.
     """
 
     days: int
-    users: int = 0
-    items: int = 0
+    changed: int = 0
+    forgotten: int = 0
     refitted: int = 0
     removed: int = 0
     undated: int = 0
@@ -41,7 +41,9 @@ class RetentionReport:
     def __str__(self) -> str:
         heads = f"{self.refitted} heads fitted anew, {self.removed} removed until the next fit"
         undated = f" {self.undated} item(s) without a known age were kept." if self.undated else ""
-        return f"{self.items} item(s) of {self.users} users older than {self.days} days forgotten; {heads}.{undated}"
+        return (
+            f"{self.forgotten} item(s) of {self.changed} users older than {self.days} days forgotten; {heads}.{undated}"
+        )
 
 
 def expire(settings: Settings, now: float | None = None) -> RetentionReport:
@@ -103,5 +105,5 @@ def _forget(store: Store, key: UserKey, items: Sequence[str], loss: str, report:
                 report.removed += 1
     for item_id in items:
         store.delete_item(key, item_id)
-    report.users += 1
-    report.items += len(items)
+    report.changed += 1
+    report.forgotten += len(items)

@@ -104,9 +104,9 @@ def _in_parquet(path: Path, users: Collection[UserKey], telltale: Telltale) -> l
         rows = batch.to_pylist()
         kept = [row for row in rows if not (keyed and UserKey(row["tenant"], row["user"]) in users)]
         dropped += len(rows) - len(kept)
-        told = [telltale.in_value(row) for row in kept]
-        blanked += sum(told)
-        kept = [telltale.blanked(row) if is_told else row for row, is_told in zip(kept, told, strict=True)]
+        holding = [telltale.in_value(row) for row in kept]
+        blanked += sum(holding)
+        kept = [telltale.blanked(row) if holds_it else row for row, holds_it in zip(kept, holding, strict=True)]
         batches.append(pa.RecordBatch.from_pylist(kept, schema=schema))
     if not dropped and not blanked:
         return []

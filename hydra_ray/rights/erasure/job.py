@@ -19,6 +19,7 @@ from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.rights.protocol import OUTLIVE
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 _WRITTEN = ("input", "output", "context", "text")
 # What an LLM wrote of a user may be what it wrote of another.
 _BY_LLM = "profiles"
-# Rows that outlive a user: they say that there is nothing, and hold no text.
-_OUTLIVE = ("tombstones",)
 
 
 @dataclass(slots=True)
@@ -154,7 +153,7 @@ def _search(store: Store, places: Sequence[Path], telltale: Telltale, gone: Coll
     found = [str(path) for path in files_below(places) if holds(path, telltale)]
     tables = {one.table for one in store.records.texts() if telltale.in_text(one.text)}
     for key in gone:
-        tables |= {name for name, count in store.records.counts(key).items() if count and name not in _OUTLIVE}
+        tables |= {name for name, count in store.records.counts(key).items() if count and name not in OUTLIVE}
     return [*found, *(f"the store's table {name}" for name in sorted(tables))]
 
 

@@ -71,19 +71,19 @@ class AnswerCache:
     def __contains__(self, ask: str) -> bool:
         return self._db.execute("SELECT 1 FROM answer WHERE ask = ?", (ask,)).fetchone() is not None
 
-    def get(self, ask: str, users: Iterable[UserKey] = ()) -> Generation | None:
+    def get(self, ask: str, whose: Iterable[UserKey] = ()) -> Generation | None:
         """Return the answer, its usage counted as cached; it is noted for whose texts it was asked."""
         row = self._db.execute("SELECT reply, used FROM answer WHERE ask = ?", (ask,)).fetchone()
         if row is None:
             return None
         if time.time() - row[1] > _NOTE_USE_S:
             self._db.execute("UPDATE answer SET used = ? WHERE ask = ?", (time.time(), ask))
-        self._note(ask, users)
+        self._note(ask, whose)
         reply = json.loads(row[0])
         usage = Usage(0, reply["prompt"], reply["completion"], cached=reply.get("calls", 1))
         return Generation(tuple(reply["texts"]), usage)
 
-    def put(self, ask: str, answer: Generation, users: Iterable[UserKey] = ()) -> None:
+    def put(self, ask: str, answer: Generation, whose: Iterable[UserKey] = ()) -> None:
         """Keeps an answer, and for whose texts it was asked."""
         usage = answer.usage
         reply = {"texts": answer.texts, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
@@ -91,7 +91,7 @@ class AnswerCache:
         if (calls := usage.calls + usage.cached) > 1:
             reply["calls"] = calls
         self._db.execute("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", (ask, json.dumps(reply), time.time()))
-        self._note(ask, users)
+        self._note(ask, whose)
         self._puts += 1
         if self._puts % _LOOK_EVERY == 0:
             self._keep_within_bound()
@@ -129,8 +129,8 @@ class AnswerCache:
         """Closes the file."""
         self._db.close()
 
-    def _note(self, ask: str, users: Iterable[UserKey]) -> None:
-        for key in users:
+    def _note(self, ask: str, whose: Iterable[UserKey]) -> None:
+        for key in whose:
             # Looked up first, so that hits seldom write.
             known = self._db.execute("SELECT 1 FROM asked_for WHERE tenant = ? AND user = ? AND ask = ?", (*key, ask))
             if known.fetchone() is None:

@@ -11,6 +11,10 @@ from hydra_ray.records import UserKey
 Row = Mapping[str, Any]
 
 
+# Tables whose rows outlive their user: they say that there is nothing, and keep it so.
+OUTLIVE = frozenset({"tombstones"})
+
+
 class HeadEntry(NamedTuple):
     """What is known of a head without a look into it.
 
@@ -71,6 +75,8 @@ class UserRecords(Protocol):
 
     def put_rows(self, key: UserKey, tables: Mapping[str, Sequence[Row]]) -> dict[str, int]:
         """Write what `rows` gave, for a user of whom nothing is there; whoever reads sees all of it or nothing.
+
+        Who was deleted is not any more.
 
         Returns:
             Number of rows written by table.

@@ -11,7 +11,7 @@ from sqlalchemy import String, Table, delete, func, insert, null, select
 
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.store.database import Database
-from hydra_ray.store.rights.protocol import HeadEntry, Row, StoredItem, StoredText
+from hydra_ray.store.rights.protocol import OUTLIVE, HeadEntry, Row, StoredItem, StoredText
 from hydra_ray.store.rows import of
 from hydra_ray.store.tables import HEADS, METADATA, USER_PREFERENCES
 from hydra_ray.store.types import StoreError
@@ -68,7 +68,9 @@ class SqlUserRecords:
                 raise HydraError(f"{what}: this store has none; the rows may be of a newer version of hydra-ray")
         with self._database.writing() as db:
             for table in user_tables():
-                if db.execute(select(table.c.user).where(*of(table, key)).limit(1)).first() is not None:
+                if table.name in OUTLIVE:
+                    db.execute(delete(table).where(*of(table, key)))
+                elif db.execute(select(table.c.user).where(*of(table, key)).limit(1)).first() is not None:
                     who = f"user {key.user!r} of tenant {key.tenant!r}"
                     raise HydraError(f"{who}: something is known of them already ({table.name}): delete them first")
             for table in user_tables():

@@ -15,12 +15,14 @@ from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import Head
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Message, Usage, UserKey
 from hydra_ray.rights.erasure.files import erase_in
+from hydra_ray.rights.erasure.job import erase_users
 from hydra_ray.rights.erasure.telltale import Telltale
 from hydra_ray.rights.erasure.versions import user_digest, versions_fitted_with
-from hydra_ray.settings import parse_settings
+from hydra_ray.settings import load_settings, parse_settings
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
-from hydra_ray.store.backends import open_store
+from hydra_ray.store.backends import BACKENDS, open_store
 from hydra_ray.store.shards import export_heads, import_heads
+from hydra_ray.store.sql import SqlStore
 from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 ANN, BOB, NAMESAKE = UserKey("acme", "ann"), UserKey("acme", "bob"), UserKey("zeta", "ann")
@@ -197,3 +199,18 @@ def test_the_command_ends_with_a_search_and_fails_where_something_is_left(store,
     place.unlink()
     assert CliRunner().invoke(app, command).exit_code == 0
     assert "nobody is named" in str(CliRunner().invoke(app, command[:3]).exception)
+
+
+def test_the_store_deletes_last_and_as_it_deletes_anybody(store, settings_file, monkeypatch):
+    """What makes a deletion last, whatever records hold, is the store's own."""
+    deleted, file = [], settings_file.parent / "predictions.jsonl"
+    file.write_text(json.dumps({"user_id": "ann", "output": "x"}) + "\n")
+
+    class Watched(SqlStore):
+        def delete(self, key):
+            deleted.append((key, file.read_text()))
+            return super().delete(key)
+
+    monkeypatch.setitem(BACKENDS, "sqlite", Watched)
+    erase_users(load_settings(settings_file, []), [ANN, BOB, ANN])
+    assert deleted == [(ANN, ""), (BOB, "")]

@@ -31,10 +31,10 @@ def test_of_all_tenants_what_is_too_old_goes_and_the_rest_stays(store, settings)
     store.put_histories({ANN: [OLD[0], *NEW], BOB: OLD, EVE: NEW})
     version = store.history_version(EVE)
     report = expire(settings, NOW)
-    assert (report.users, report.items, report.undated) == (2, 3, 0)
+    assert (report.changed, report.forgotten, report.undated) == (2, 3, 0)
     assert (store.history(ANN), store.history(BOB), store.history(EVE)) == (tuple(NEW), (), tuple(NEW))
     assert store.history_version(EVE) == version
-    assert expire(settings, NOW).items == 0
+    assert expire(settings, NOW).forgotten == 0
 
 
 def test_heads_are_as_if_what_is_forgotten_had_never_been_there(store, settings):
@@ -68,7 +68,7 @@ def test_without_a_date_an_item_is_as_old_as_its_row_and_else_it_is_kept_and_cou
         db.exec_driver_sql("UPDATE history SET stored_at = NULL WHERE user = 'eve'")
     engine.dispose()
     report = expire(settings, NOW)
-    assert (report.items, report.undated) == (2, 1)
+    assert (report.forgotten, report.undated) == (2, 1)
     assert store.history(ANN) == ()
     assert store.history(BOB)
     assert store.history(EVE)
