@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from glob import glob
 from pathlib import Path
 
 from hydra_ray.evaluate.run import score
@@ -78,9 +79,9 @@ def erase_users(settings: Settings, users: Sequence[UserKey], folders: Sequence[
         report.pieces = len(telltale.found)
         report.found_before = _search(store, places, telltale, frozenset())
         report.versions = _versions(settings, report.users, data)
-        own = _files_of_store(settings)
+        kept = _files_of_store(settings) | _files_of_records(settings)
         for path in files_below(places):
-            if path not in own:
+            if path not in kept:
                 report.erased += erase_in(path, erased, telltale)
         for key in report.users:
             report.counts.update(store.delete(key))
@@ -106,6 +107,12 @@ def _files_of_store(settings: Settings) -> set[Path]:
         return set()
     file = Path(path).resolve()
     return {file, *(file.with_name(f"{file.name}{end}") for end in ("-wal", "-shm", "-journal"))}
+
+
+def _files_of_records(settings: Settings) -> set[Path]:
+    """Return the files of the records on this machine: somebody else's, even where they stand below `out`."""
+    named = [place for place in (settings.data.path, settings.data.dir, settings.data.items) if place is not None]
+    return set(files_below(Path(found) for place in named for found in glob(str(place), recursive=True)))
 
 
 def _records(settings: Settings, report: ErasureReport) -> dict[str, Dataset]:

@@ -214,3 +214,16 @@ def test_the_store_deletes_last_and_as_it_deletes_anybody(store, settings_file, 
     monkeypatch.setitem(BACKENDS, "sqlite", Watched)
     erase_users(load_settings(settings_file, []), [ANN, BOB, ANN])
     assert deleted == [(ANN, ""), (BOB, "")]
+
+
+def test_records_are_named_and_not_touched_even_below_out(store, settings_file, tmp_path):
+    records = tmp_path / "out" / "records.jsonl"
+    records.parent.mkdir()
+    records.write_text(json.dumps({"user_id": "ann", "input": SAID, "output": "x", "ts": "2026"}) + "\n")
+    before = records.read_bytes()
+    data = [f"data.{name}" for name in ("format=records", f"path={records}", "instruction=x", "split=train")]
+    report = erase_users(load_settings(settings_file, data), [ANN])
+    assert records.read_bytes() == before
+    assert report.left == [str(records.resolve())]
+    assert "still have ann" in report.notes[0]
+    assert store.history(ANN) == ()
