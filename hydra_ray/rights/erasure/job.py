@@ -90,6 +90,12 @@ def erase_users(settings: Settings, users: Sequence[UserKey], folders: Sequence[
         except HydraError as error:
             report.notes.append(str(error))
         _score_again(settings, report)
+        checkpoints = settings.model_dir / "training"
+        if files_below([checkpoints]):
+            report.notes.append(
+                f"{checkpoints} holds checkpoints of a training that was killed; they may have been fitted with their "
+                "data: remove the folder if it is not to go on"
+            )
         report.left = _search(store, places, telltale, erased)
     finally:
         store.close()
