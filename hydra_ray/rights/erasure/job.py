@@ -71,6 +71,9 @@ def erase_users(settings: Settings, users: Sequence[UserKey], folders: Sequence[
         StoreError: The store does not answer; nothing in it was changed.
     """
     report, erased = ErasureReport(tuple(dict.fromkeys(users))), frozenset(users)
+    if settings.out.is_dir():
+        # Who has only collected has no store yet.
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
     store = open_store(settings.store_url)
     try:
         places = _places(settings, folders)
