@@ -20,6 +20,7 @@ from rich.table import Table
 from hydra_ray import api, stopping
 from hydra_ray.commands import audit, keys
 from hydra_ray.commands.store import store_app
+from hydra_ray.commands.users import users_app
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.threads import wait_passively
@@ -43,6 +44,7 @@ app.add_typer(heads_app, name="heads")
 app.add_typer(store_app, name="store")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
+app.add_typer(users_app, name="users")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 

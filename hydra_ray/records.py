@@ -107,6 +107,11 @@ class Query:
     item_id: str | None = None
     turns: tuple[Message, ...] = ()
 
+    @property
+    def whose(self) -> tuple[UserKey, ...]:
+        """The user, as `ChatRequest.users` tells of them; nobody is not told of."""
+        return () if self.user.is_nobody else (self.user,)
+
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
@@ -133,13 +138,24 @@ class PeerItem:
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """One request to a generator, in OpenAI chat completions' terms."""
+    """One request to a generator, in OpenAI chat completions' terms.
+
+    Attributes:
+        messages: The chat.
+        n: Samples wanted.
+        temperature: Temperature of the samples.
+        max_tokens: Most tokens of an answer.
+        seed: Seed of the samples.
+        users: Users whose texts the messages hold, who asks among them, as far as that is known. No answer depends on
+            it: answers that are kept are removed with them.
+    """
 
     messages: tuple[Message, ...]
     n: int = 1
     temperature: float = 0.0
     max_tokens: int = 64
     seed: int = 0
+    users: tuple[UserKey, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ async def ask(
         recipe.greedy or not vote,
         task.max_tokens,
         stable_seed(recipe.seed, query.user, query.id),
+        query.whose,
     )
     generation = joined(tuple(await asyncio.gather(*map(ports.generate, requests))))
     candidates = consensus(task, distinct_candidates(task, generation.texts))

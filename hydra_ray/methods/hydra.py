@@ -53,6 +53,7 @@ class Hydra:
             self.recipe.greedy or not self.adapt,
             self.prompter.task.max_tokens,
             stable_seed(self.recipe.seed, query.user, query.id),
+            query.whose,
         )
         generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
         candidates = distinct_candidates(self.prompter.task, generation.texts)

@@ -112,7 +112,7 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     """
     if settings.users in ("train", "dev"):
         return load_data(settings, settings.users)
-    wanted = _listed(Path(settings.users))
+    wanted = listed_users(Path(settings.users))
     task, dataset = load_data(settings)
     found = {user.key.user: user for user in dataset.users}
     absent = [user for user in wanted if user not in found]
@@ -123,7 +123,7 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     return task, replace(dataset, users=tuple(found[user] for user in wanted))
 
 
-def _listed(path: Path) -> list[str]:
+def listed_users(path: Path) -> list[str]:
     """Return the user ids of a file, one a line, each once; blank lines are left out."""
     try:
         lines = decode(path.read_bytes()).split("\n")

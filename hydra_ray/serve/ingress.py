@@ -25,12 +25,14 @@ from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
 from hydra_ray.serve.http.guard import Guard
+from hydra_ray.serve.http.ids import Id
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.ports import RemoteSteps
-from hydra_ray.serve.users import Id, UserEndpoints
+from hydra_ray.serve.user_rights import personalised
+from hydra_ray.serve.users import UserEndpoints
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
@@ -126,17 +128,23 @@ class Ingress(UserEndpoints):
         caller = await self._admit(request, named_user(user_from, asked, request.headers))
         tenant = self._tenants[caller.tenant]
         serve = tenant.serve
-        whose = caller if tenant.personal else replace(caller, user=None)
-        query = self.as_query(asked.query, whose, asked.turns(self._task, serve.tell_system))
+        own, unknown = (False, ()) if not tenant.personal else await personalised(self._store, caller.user)
+        # Who is not to be personalised is answered as nobody: nothing is looked up for them.
+        asker = caller if own else replace(caller, user=None)
+        query = self.as_query(asked.query, asker, asked.turns(self._task, serve.tell_system))
         method = asked.hydra.method or serve.method
         try:
-            answer = await self._methods[caller.tenant, method](query, whose.user)
+            answer = await self._methods[caller.tenant, method](query, asker.user)
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
         self._admit.charge(caller, answer.usage)
         ignored = asked.ignored(self._task, serve.tell_system, user_from)
-        reply = answer, serve.model_name, asked.n, protocol.about(answer, method, whose.user_id, ignored)
+        answer = replace(answer, degraded=(*unknown, *answer.degraded))
+        # The user's history and the candidates are for who may see the user's data.
+        detail = "users" in caller.scopes
+        hydra = protocol.about(answer, method, caller.user_id, ignored, personalised=own, detail=detail)
+        reply = answer, serve.model_name, asked.n, hydra
         if asked.stream:
             return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*reply))
@@ -168,7 +176,7 @@ class Ingress(UserEndpoints):
         cors = Middleware(
             Origins,
             allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
             expose_headers=["Retry-After", *(f"x-ratelimit-{told}-{what}" for told in _TOLD for what in _COUNTED)],
         )

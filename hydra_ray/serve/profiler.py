@@ -23,6 +23,7 @@ from hydra_ray.steps.index.pools import FreshPools
 from hydra_ray.steps.profiles.peers import PeerPool
 from hydra_ray.steps.profiles.writer import KINDS
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.rights.peers import is_open_to_peers
 from hydra_ray.tasks import Task
 
 # After a failure a profile is tried again no sooner: each of a user's requests would ask the LLM in vain.
@@ -106,13 +107,13 @@ class Profiler:
     def _comparable(
         self, user: UserKey, item: HistoryItem, most: int, before: str | None, floor: float
     ) -> list[PeerItem]:
-        """Return what `PeerPool.comparable` does, of items that still stand in the store.
+        """Return what `PeerPool.comparable` does, of items that others may still be shown.
 
         It waits for asyncio's own threads, which make the pool, so it must be called in another.
         """
         pool = asyncio.run_coroutine_threadsafe(self._pools.of(user.tenant), self._loop).result()
         found = pool.comparable(user, item, most, before, floor)
-        return [peer for peer in found if self._store.history_item(peer.user, peer.item.id) == peer.item]
+        return [peer for peer in found if is_open_to_peers(self._store, peer)]
 
     def _make_pool(self, tenant: str) -> PeerPool:
         pool = PeerPool(self._store.histories(tenant), self._embed, self._tenants)

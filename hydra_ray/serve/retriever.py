@@ -17,6 +17,7 @@ from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.connections.target import StoreTarget
+from hydra_ray.store.rights.peers import is_open_to_peers
 
 
 # A ranking takes milliseconds: 32 in threads keep a core busy, and 256 wait under a second.
@@ -25,7 +26,7 @@ class Retriever:
     """Ranks histories as they are in the store when a request comes, so what a user did a moment ago counts.
 
     Who is similar to whom is as old as `peers.refresh_s` says. What peers said is returned only as it still
-    stands in the store, so what somebody deleted is gone at once.
+    stands in the store, and of those who are personalised themselves, so what somebody deleted is gone at once.
 
     Args:
         store: Store that keeps the users' histories.
@@ -68,6 +69,6 @@ class Retriever:
 
     def _of_peers(self, pool: PeerPool, query: Query, history: Sequence[HistoryItem], k: int) -> list[Ranked]:
         def still_there(peer: PeerItem) -> bool:
-            return self._store.history_item(peer.user, peer.item.id) == peer.item
+            return is_open_to_peers(self._store, peer)
 
         return pool.concerning(query, history, self._settings.similar_users, k, query.ts, still_there)

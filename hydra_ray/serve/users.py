@@ -1,4 +1,4 @@
-"""Users' own data over HTTP: feedback on answers, history, and the deletion of both."""
+"""Users' own data over HTTP: feedback on answers, and history; rights on all of it are in `user_rights.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import uuid
 from dataclasses import asdict
 from typing import Annotated, Any
-from urllib.parse import unquote
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -15,26 +14,25 @@ from pydantic_core import PydanticCustomError
 
 from hydra_ray.dates import in_order, span
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import HistoryItem, Query, UserKey, as_user_id
+from hydra_ray.models.base import read_about
+from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
+from hydra_ray.serve.http.ids import Id, UserId, storable
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Principal
 from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.serve.ports import RemoteSteps
+from hydra_ray.serve.user_rights import UserRights
 from hydra_ray.settings import Settings
 from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.types import FeedbackEvent, Said
 from hydra_ray.tasks import Task
 
-
-def _storable(text: str) -> str:
-    # JSON can hold what UTF-8 and databases cannot.
-    if "\0" in text or any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise PydanticCustomError("signs", "holds a zero or half a surrogate pair")
-    return text
+# Kept, it would teach at the next fit what the user does not want to be known.
+_SWITCHED_OFF = "user: personalisation is switched off for this user: nothing is kept or learnt; PATCH switches it on"
 
 
 def _not_blank(text: str) -> str:
@@ -51,23 +49,7 @@ def _dated(text: str) -> str:
     return text
 
 
-def _decoded(segment: str) -> str:
-    try:
-        return _storable(unquote(segment, errors="strict"))
-    except UnicodeDecodeError:
-        raise PydanticCustomError("id", "not the percent-encoding of UTF-8") from None
-
-
-def _known(user: str) -> str:
-    try:
-        return as_user_id(user)
-    except ValueError as error:
-        raise PydanticCustomError("user", f"{error}") from None
-
-
-Id = Annotated[str, AfterValidator(_decoded)]
-UserId = Annotated[Id, AfterValidator(_known)]
-StoredText = Annotated[str, AfterValidator(_storable), AfterValidator(_not_blank)]
+StoredText = Annotated[str, AfterValidator(storable), AfterValidator(_not_blank)]
 
 
 class Feedback(Lenient):
@@ -169,6 +151,9 @@ class UserEndpoints:
     def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, admit: Admit, audit: AuditLog) -> None:
         self._settings, self._task, self._steps, self._admit, self._audit = settings, task, steps, admit, audit
         self._store = open_store(settings.store_target)
+        self._rights = UserRights(
+            self._store, self._for, self._record, lambda: read_about(settings.model_dir / "base")[0]
+        )
 
     def user_routes(self) -> APIRouter:
         """Return a router with the routes of the methods below."""
@@ -176,7 +161,7 @@ class UserEndpoints:
         router.add_api_route("/feedback", self.give_feedback, methods=["POST"])
         router.add_api_route("/history", self.history, methods=["GET"])
         router.add_api_route("/history/{item}", self.forget_item, methods=["DELETE"])
-        router.add_api_route("", self.forget_user, methods=["DELETE"], status_code=204)
+        self._rights.add_to(router)
         return router
 
     async def give_feedback(self, user: UserId, feedback: Feedback, request: Request) -> Response:
@@ -184,6 +169,8 @@ class UserEndpoints:
         key = await self._owner(request, user)
         if not self._settings.of_tenant(key.tenant).personal:
             raise RequestError("nothing is learnt of this tenant's users", code="not_personal", status=403)
+        if not await asyncio.to_thread(self._store.records.is_personalised, key):
+            return protocol.refusal(409, _SWITCHED_OFF, "invalid_request_error", param="user")
         try:
             event = feedback.event(self._task)
         except ValueError as error:
@@ -217,13 +204,6 @@ class UserEndpoints:
             return protocol.refusal(404, f"item: this user has no {item!r}", "invalid_request_error", param="item")
         await self._record(principal, "item.delete", {"item": item})
         return protocol.AsciiJSON({"id": item, "object": "history.item", "deleted": True, "heads": forgotten.heads})
-
-    async def forget_user(self, user: UserId, request: Request) -> Response:
-        """Removes all that is known of exactly this user."""
-        principal, key = await self._for(request, user)
-        await asyncio.to_thread(self._store.delete, key)
-        await self._record(principal, "user.delete", {})
-        return Response(status_code=204)
 
     async def _owner(self, request: Request, user: str) -> UserKey:
         """Key of the user whom the path names, once the caller may act for them."""

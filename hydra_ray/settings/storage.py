@@ -13,7 +13,7 @@ from hydra_ray.settings.section import Section
 
 
 class StoreSettings(Section):
-    """Where users' histories, heads, observations and profiles are, whichever base is served."""
+    """Where users' histories, heads, observations and profiles are, whichever base is served, and for how long."""
 
     url: str | None = Field(
         None, description="SQLAlchemy URL of the users' store, without a password; null: users.db in out (SQLite)."
@@ -26,6 +26,9 @@ class StoreSettings(Section):
         32,
         ge=4,
         description="Most connections to a PostgreSQL, of all processes of the application together; null: no limit.",
+    )
+    retention_days: int | None = Field(
+        None, ge=1, description="Age in days at which `hydra-ray users expire` forgets; null: nothing is too old."
     )
 
     @model_validator(mode="after")

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hydra_ray.records import ChatRequest, Generation, Message, Usage
+from hydra_ray.records import ChatRequest, Generation, Message, Usage, UserKey
 
 
 def candidate_requests(
-    messages: tuple[Message, ...], count: int, temperature: float, greedy: bool, max_tokens: int, seed: int
+    messages: tuple[Message, ...],
+    count: int,
+    temperature: float,
+    greedy: bool,
+    max_tokens: int,
+    seed: int,
+    users: tuple[UserKey, ...],
 ) -> tuple[ChatRequest, ...]:
     """Return requests that together bring `count` candidates.
 
@@ -19,10 +25,11 @@ def candidate_requests(
         greedy: Whether one of the answers is the LLM's greedy one: samples of a small LM are worse than that.
         max_tokens: Most tokens of an answer.
         seed: Seed of the samples.
+        users: Users whose texts the chat holds.
     """
-    first = (ChatRequest(messages, 1, 0.0, max_tokens, seed),) if greedy else ()
+    first = (ChatRequest(messages, 1, 0.0, max_tokens, seed, users),) if greedy else ()
     left = count - len(first)
-    return (*first, ChatRequest(messages, left, temperature, max_tokens, seed)) if left else first
+    return (*first, ChatRequest(messages, left, temperature, max_tokens, seed, users)) if left else first
 
 
 def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> int:

@@ -149,6 +149,44 @@ class Database:
 
         return again_where_lost(once)
 
+    def empty_wal(self, within_s: float) -> bool:
+        """Writes SQLite's write-ahead log into the database and empties it; tells whether that was possible.
+
+        Until then the log holds pages as they were before something was deleted. Other databases have none of ours.
+
+        Args:
+            within_s: Seconds in which readers who still need the log are waited for.
+        """
+        if self.dialect != "sqlite" or self.is_read_only:
+            return True
+        with self._engine.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA busy_timeout = {1000 * within_s:.0f}")
+            try:
+                (busy, *_) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout = {1000 * BUSY_S:.0f}")
+        return not busy
+
+    def compact(self) -> None:
+        """Writes a SQLite database anew, without the pages that deletions of before `secure_delete` left.
+
+        PostgreSQL is asked for `VACUUM`, after which rows that were deleted are read by nobody.
+
+        Raises:
+            StoreError: Others write or read for too long.
+        """
+        if self.is_read_only:
+            return
+        with self._in_one_line("compacted"):
+            if self.dialect == "sqlite":
+                with self._engine.connect() as connection:
+                    driver: Any = connection.connection.driver_connection
+                    driver.execute("VACUUM")
+            elif self.dialect == "postgresql":
+                with self._engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                    connection.exec_driver_sql("VACUUM")
+
     def close(self) -> None:
         """Lets all connections go that nobody else in this process uses."""
         if self._is_open and self._is_shared:
@@ -235,6 +273,8 @@ def _journal_mode(connection: Any, statement: str) -> str:
 def _leave_transactions_to_us(connection: Any, _: object) -> None:
     # Python's driver would begin transactions late, and only those that write.
     connection.isolation_level = None
+    # What is deleted is overwritten with zeros, not only given free.
+    connection.execute("PRAGMA secure_delete = ON")
 
 
 def _begin(connection: Connection) -> None:

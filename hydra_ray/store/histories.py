@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -72,13 +73,14 @@ def replace(db: Connection, histories: Mapping[UserKey, Sequence[HistoryItem]]) 
     # Who only gained items keeps the version's epoch, and with it what was made of the history.
     grown = {key for key in keys if key in known and had.get(key, []) == list(histories[key][: len(had.get(key, ()))])}
     renewed = [key for key in keys if key not in grown and (histories[key] or key in had)]
+    stored_at = _stored_at(db, renewed) if renewed else {}
     if renewed:
         for table in (HISTORY, HISTORY_VERSIONS):
             db.execute(delete(table).where(among(table, renewed)))
         known |= {key: HistoryVersion(uuid.uuid4().hex, 0, 0) for key in renewed}
         db.execute(insert(HISTORY_VERSIONS), [{**key._asdict(), **known[key]._asdict()} for key in renewed])
     added = {key: histories[key][len(had.get(key, ())) :] for key in grown} | {key: histories[key] for key in renewed}
-    _insert(db, known, {key: items for key, items in added.items() if items})
+    _insert(db, known, {key: items for key, items in added.items() if items}, stored_at)
 
 
 def append(db: Connection, key: UserKey, item: HistoryItem) -> None:
@@ -142,10 +144,14 @@ def _remove(db: Connection, key: UserKey, known: HistoryVersion | None, item_id:
 
 
 def _insert(
-    db: Connection, known: Mapping[UserKey, HistoryVersion], added: Mapping[UserKey, Sequence[HistoryItem]]
+    db: Connection,
+    known: Mapping[UserKey, HistoryVersion],
+    added: Mapping[UserKey, Sequence[HistoryItem]],
+    stored_at: Mapping[tuple[UserKey, str], float | None] | None = None,
 ) -> None:
     if not added:
         return
+    now = time.time()
     rows = [
         {
             "tenant": key.tenant,
@@ -157,6 +163,7 @@ def _insert(
             "ts": item.ts,
             "item_id": item.item_id,
             "context": item.context,
+            "stored_at": (stored_at or {}).get((key, item.id), now),
         }
         for key, items in added.items()
         for place, item in enumerate(items, known[key].next_place)
@@ -169,6 +176,13 @@ def _insert(
         for key, items in added.items()
     ]
     db.execute(update(HISTORY_VERSIONS).where(*mine).values(next_place=bindparam("next_place")), grown)
+
+
+def _stored_at(db: Connection, keys: Sequence[UserKey]) -> dict[tuple[UserKey, str], float | None]:
+    """Return when items were first written: an item does not grow younger because the history is written anew."""
+    c = HISTORY.c
+    rows = db.execute(select(c.tenant, c.user, c.id, c.stored_at).where(among(HISTORY, keys)))
+    return {(UserKey(tenant, user), item_id): stored_at for tenant, user, item_id, stored_at in rows}
 
 
 def _versions(db: Connection, keys: Sequence[UserKey]) -> dict[UserKey, HistoryVersion]:

@@ -54,13 +54,15 @@ def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
     return True
 
 
-def forget(db: Connection, key: UserKey) -> None:
-    """Removes a user's profiles, and everybody's that were made with this user's texts."""
+def forget(db: Connection, key: UserKey) -> tuple[int, int]:
+    """Removes a user's profiles, and everybody's that were made with this user's texts; gives the numbers of both."""
     c, p = PROFILES.c, PROFILE_PEERS.c
     own = select(c.user, c.kind).where(c.tenant == key.tenant, c.user == key.user)
     made_with = select(p.user, p.kind).where(p.tenant == key.tenant, p.peer == key.user)
     doomed = {tuple(row) for query in (own, made_with) for row in db.execute(query)}
     _delete(db, [{"t": key.tenant, "u": user, "k": kind} for user, kind in sorted(doomed)])
+    mine = sum(user == key.user for user, _ in doomed)
+    return mine, len(doomed) - mine
 
 
 def _delete(db: Connection, about: Iterable[Mapping[str, str]]) -> None:

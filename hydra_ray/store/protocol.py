@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.store.rights.protocol import UserRecords
 from hydra_ray.store.types import (
     WHOLE_USER,
     FeedbackEvent,
@@ -210,11 +211,19 @@ class Store(Protocol):
 
     # All of it.
 
-    def delete(self, key: UserKey) -> None:
+    def delete(self, key: UserKey) -> dict[str, int]:
         """Remove all that is known of exactly this user, and everybody's profiles that were made with their texts.
 
         A tombstone of the user stays, also where nothing was known: their records are left out from then on.
+
+        Returns:
+            Number of rows removed, by table; `profiles_of_others` are others' that were made with the user's texts. All
+            are 0 where there was nobody.
         """
+
+    @property
+    def records(self) -> UserRecords:
+        """What a user may ask of their own rows, whatever table they are in."""
 
     def tombstones(self, tenant: str) -> list[Tombstone]:
         """Return what was deleted of a tenant and stays so, users and items in order."""

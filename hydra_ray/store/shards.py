@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from hydra_ray.atomic import replacing
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.store.protocol import Store
@@ -70,6 +71,33 @@ def import_heads(store: Store, version: str, role: str, folder: Path) -> int:
         store.put_heads(version, role, heads, fingerprints)
         read += len(heads)
     return read
+
+
+def drop_from_shard(path: Path, users: Collection[UserKey]) -> int:
+    """Rewrites a shard of heads without some users; gives the number of their heads, 0 for files that are no shard.
+
+    What lies beside it as Parquet is left as it is.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {}).get("about", "{}"))
+            if not isinstance(about, dict) or about.get("schema") != _SCHEMA:
+                return 0
+            rows = [row for row, (tenant, user, _) in enumerate(about["users"]) if UserKey(tenant, user) not in users]
+            gone = len(about["users"]) - len(rows)
+            if not gone:
+                return 0
+            tensors = {name: file.get_tensor(name)[rows].clone() for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, KeyError, OSError):
+        # Not one of ours, or damaged.
+        return 0
+    if not rows:
+        path.unlink()
+        return gone
+    about["users"] = [about["users"][row] for row in rows]
+    with replacing(path) as partial:
+        save_file(tensors, partial, metadata={"about": json.dumps(about)})
+    return gone
 
 
 def _read(path: Path, version: str, role: str) -> tuple[dict[UserKey, Head], dict[UserKey, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,9 +18,18 @@ from hydra_ray.store import profiles as stored_profiles
 from hydra_ray.store import turns
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import POLL_S
+from hydra_ray.store.rights.sql import SqlUserRecords
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.tables import FEEDBACK_EVENTS, HEADS, HISTORY, HISTORY_VERSIONS, OBSERVATIONS
+from hydra_ray.store.tables import (
+    FEEDBACK_EVENTS,
+    HEADS,
+    HISTORY,
+    HISTORY_VERSIONS,
+    OBSERVATIONS,
+    PROFILE_PEERS,
+    USER_PREFERENCES,
+)
 from hydra_ray.store.types import (
     WHOLE_USER,
     DeletedMeanwhileError,
@@ -46,6 +56,10 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE, _BYTES_AT_ONCE, _PROFILES_AT_ONCE = 2_000, 4 << 20, 64
 # SQLite's writers look for the lock rather than queue: without a pause they would find it taken.
 _PAUSE_S = 2 * POLL_S
+# A deletion waits so long for readers before what was deleted leaves the write-ahead log.
+_LOG_S = 1.0
+
+log = logging.getLogger(__name__)
 
 One = TypeVar("One")
 
@@ -228,16 +242,25 @@ class SqlStore:
             kept += self._write_of([one for key, profile in some for one in (key, *profile.peers)], work)
         return kept
 
-    def delete(self, key: UserKey) -> None:
-        def work(db: Connection) -> None:
-            # History goes first: profiles that are being written with it are then refused.
-            for table in (HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, HEADS, OBSERVATIONS):
-                db.execute(delete(table).where(*of(table, key)))
-            stored_profiles.forget(db, key)
+    def delete(self, key: UserKey) -> dict[str, int]:
+        # History goes first: profiles that are being written with it are then refused.
+        theirs = HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, HEADS, OBSERVATIONS, USER_PREFERENCES, PROFILE_PEERS
+
+        def work(db: Connection) -> dict[str, int]:
+            counts = {table.name: db.execute(delete(table).where(*of(table, key))).rowcount for table in theirs}
+            counts["profiles"], counts["profiles_of_others"] = stored_profiles.forget(db, key)
             turns.count_deletion(db, key)
             stored_tombstones.leave(db, key, WHOLE_USER)
+            return counts
 
-        self._write_of([key], work)
+        counts = self._write_of([key], work)
+        if any(counts.values()) and not self._database.empty_wal(_LOG_S):
+            log.warning("others read the store: what was deleted stays in its write-ahead log until they are done")
+        return counts
+
+    @property
+    def records(self) -> SqlUserRecords:
+        return SqlUserRecords(self._database)
 
     def deletions(self, key: UserKey) -> int:
         return self._database.read(lambda db: turns.deletions(db, key))
@@ -353,7 +376,8 @@ def _put_observations(
 
 def _head_row(key: UserKey, version: str, role: str, head: Head | None, fingerprint: str) -> dict[str, object]:
     about = {**key._asdict(), "version": version, "role": role, "mark": fingerprint}
-    return {**about, "stamp": uuid.uuid4().hex, "head": None if head is None else head.to_bytes()}
+    blob = None if head is None else head.to_bytes()
+    return {**about, "stamp": uuid.uuid4().hex, "head": blob, "written_at": time.time()}
 
 
 def _head(blob: bytes) -> Head:

@@ -21,6 +21,8 @@ HISTORY = Table(
     Column("ts", String),
     Column("item_id", String),
     Column("context", Text, nullable=False),
+    # Seconds since 1970 at which the item was first written; null for items of before v0007.
+    Column("stored_at", Float),
     # What was added to a long history is found without a look at the rest.
     Index("history_by_place", "tenant", "user", "place"),
 )
@@ -48,6 +50,8 @@ HEADS = Table(
     Column("mark", String, nullable=False),
     Column("stamp", String, nullable=False),
     Column("head", LargeBinary),
+    # Seconds since 1970; null for heads of before v0007.
+    Column("written_at", Float),
 )
 
 # What posteriors of kind `bases` depend on, by item: `models.heads.bases.observations` as its bytes.
@@ -174,4 +178,14 @@ AUDIT_LOG = Table(
     Column("target", String, nullable=False),
     Column("detail", Text, nullable=False),
     Index("audit_log_by_time", "at"),
+)
+
+# What a user wants; who never said anything has no row, and is answered in their own way.
+USER_PREFERENCES = Table(
+    "user_preferences",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("personalisation", Boolean, nullable=False),
+    Column("said_at", Float, nullable=False),
 )

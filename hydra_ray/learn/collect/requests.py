@@ -72,8 +72,9 @@ class RequestWriter:
         nearest = [ranked.item for ranked in found]
         items = nearest[: self.items]
         seed, longest = stable_seed(recipe.seed, example.query.user, example.query.id), self.prompter.task.max_tokens
+        whose = example.query.whose
         alone = [
-            ChatRequest(self.prompter(example.query, shots).messages, 1, 0.0, longest, seed)
+            ChatRequest(self.prompter(example.query, shots).messages, 1, 0.0, longest, seed, whose)
             for shots in ([], *([item] for item in items))
         ]
         # Texts cut above are cut again, and counted, in the candidates' prompt.
@@ -85,6 +86,8 @@ class RequestWriter:
             tuple(items),
             tuple(item.output for item in nearest[: recipe.history_answers]),
             tuple(alone),
-            candidate_requests(several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed),
+            candidate_requests(
+                several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed, whose
+            ),
             several.truncated,
         )

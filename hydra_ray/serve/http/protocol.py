@@ -91,7 +91,9 @@ def pieces(text: str) -> Iterator[str]:
         yield blanks
 
 
-def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str]) -> dict[str, Any]:
+def about(
+    answer: Answer, method: str, user: str | None, ignored: Sequence[str], *, personalised: bool, detail: bool
+) -> dict[str, Any]:
     """Return the `hydra` object, which says how the answer came about.
 
     Args:
@@ -99,10 +101,10 @@ def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str])
         method: The method's name.
         user: The user whom the answer is for; None for nobody.
         ignored: Parameters and messages of the request that changed nothing.
+        personalised: Whether the answer is made for the user; it is not for nobody, nor for who switched it off.
+        detail: Whether the caller may see what is known of the user: history and candidates. Else both are left out.
     """
-    return {
-        "method": method,
-        "user": user,
+    known = {
         "history": [
             {"id": r.item.id, "input": r.item.input, "output": r.item.output, "score": r.score, "fill": r.fill}
             for r in answer.history
@@ -110,6 +112,12 @@ def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str])
         "candidates": [
             {"text": c.text, "votes": c.votes, "logit": c.logit, "score": c.score} for c in answer.candidates
         ],
+    }
+    return {
+        "method": method,
+        "user": user,
+        "personalised": personalised,
+        **(known if detail else {}),
         "head": answer.head,
         "degraded": list(answer.degraded),
         "truncated": answer.truncated,

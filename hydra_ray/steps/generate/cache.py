@@ -7,12 +7,13 @@ import json
 import logging
 import sqlite3
 import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from hydra_ray.records import ChatRequest, Generation, Usage
+from hydra_ray.records import ChatRequest, Generation, Usage, UserKey
 from hydra_ray.steps.generate.base import Generator
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,12 @@ _NOTE_USE_S = 3600
 # Answers between two looks at the file's size.
 _LOOK_EVERY = 64
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS answer (ask TEXT PRIMARY KEY, reply TEXT NOT NULL, used REAL NOT NULL)"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS answer (ask TEXT PRIMARY KEY, reply TEXT NOT NULL, used REAL NOT NULL)",
+    # Whose texts were asked about; answers of before it was kept have no row.
+    "CREATE TABLE IF NOT EXISTS asked_for (tenant TEXT, user TEXT, ask TEXT, PRIMARY KEY (tenant, user, ask))"
+    " WITHOUT ROWID",
+)
 
 
 def tenant_file(folder: Path, tenant: str) -> Path:
@@ -33,6 +39,7 @@ def tenant_file(folder: Path, tenant: str) -> Path:
 def ask_key(identity: str, request: ChatRequest) -> str:
     """Return the key that an answer is kept under. A greedy answer does not depend on the seed."""
     asked = asdict(request if request.temperature > 0 else replace(request, seed=0))
+    del asked["users"]
     return sha256(json.dumps([identity, asked], sort_keys=True).encode()).hexdigest()
 
 
@@ -56,33 +63,60 @@ class AnswerCache:
         self._db.execute("PRAGMA journal_mode=WAL")
         # Enough against a killed process; only a crash of the machine may lose the last answers.
         self._db.execute("PRAGMA synchronous=NORMAL")
-        self._db.execute(_SCHEMA)
+        # What is removed is overwritten.
+        self._db.execute("PRAGMA secure_delete=ON")
+        for table in _SCHEMA:
+            self._db.execute(table)
 
     def __contains__(self, ask: str) -> bool:
         return self._db.execute("SELECT 1 FROM answer WHERE ask = ?", (ask,)).fetchone() is not None
 
-    def get(self, ask: str) -> Generation | None:
-        """Return the answer, its usage counted as cached."""
+    def get(self, ask: str, whose: Iterable[UserKey] = ()) -> Generation | None:
+        """Return the answer, its usage counted as cached; it is noted for whose texts it was asked."""
         row = self._db.execute("SELECT reply, used FROM answer WHERE ask = ?", (ask,)).fetchone()
         if row is None:
             return None
         if time.time() - row[1] > _NOTE_USE_S:
             self._db.execute("UPDATE answer SET used = ? WHERE ask = ?", (time.time(), ask))
+        self._note(ask, whose)
         reply = json.loads(row[0])
         usage = Usage(0, reply["prompt"], reply["completion"], cached=reply.get("calls", 1))
         return Generation(tuple(reply["texts"]), usage)
 
-    def put(self, ask: str, answer: Generation) -> None:
-        """Keeps an answer."""
+    def put(self, ask: str, answer: Generation, whose: Iterable[UserKey] = ()) -> None:
+        """Keeps an answer, and for whose texts it was asked."""
         usage = answer.usage
         reply = {"texts": answer.texts, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
         # Samples that were asked for one by one took several; some of them may have been known.
         if (calls := usage.calls + usage.cached) > 1:
             reply["calls"] = calls
         self._db.execute("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", (ask, json.dumps(reply), time.time()))
+        self._note(ask, whose)
         self._puts += 1
         if self._puts % _LOOK_EVERY == 0:
             self._keep_within_bound()
+
+    def forget(self, users: Sequence[UserKey], is_theirs: Callable[[str], bool]) -> int:
+        """Removes the answers that were asked for users' texts, and those that say them; gives their number.
+
+        Args:
+            users: Users who are forgotten.
+            is_theirs: Tells of a text whether it says what only these users said. Answers that were kept before it was
+                noted whom they are about are known by that alone.
+        """
+        about = "SELECT ask FROM asked_for WHERE tenant = ? AND user = ?"
+        doomed = {ask for key in users for (ask,) in self._db.execute(about, key)}
+        for ask, reply in self._db.execute("SELECT ask, reply FROM answer"):
+            if ask not in doomed and any(map(is_theirs, json.loads(reply)["texts"])):
+                doomed.add(ask)
+        self._db.execute("BEGIN IMMEDIATE")
+        count = sum(self._db.execute("DELETE FROM answer WHERE ask = ?", (ask,)).rowcount for ask in doomed)
+        self._db.executemany("DELETE FROM asked_for WHERE ask = ?", [(ask,) for ask in doomed])
+        self._db.executemany("DELETE FROM asked_for WHERE tenant = ? AND user = ?", users)
+        self._db.execute("COMMIT")
+        self._db.execute("VACUUM")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return count
 
     def size(self) -> int:
         """Bytes in use."""
@@ -95,12 +129,20 @@ class AnswerCache:
         """Closes the file."""
         self._db.close()
 
+    def _note(self, ask: str, whose: Iterable[UserKey]) -> None:
+        for key in whose:
+            # Looked up first, so that hits seldom write.
+            known = self._db.execute("SELECT 1 FROM asked_for WHERE tenant = ? AND user = ? AND ask = ?", (*key, ask))
+            if known.fetchone() is None:
+                self._db.execute("INSERT OR IGNORE INTO asked_for VALUES (?, ?, ?)", (*key, ask))
+
     def _keep_within_bound(self) -> None:
         while self.size() > self._max_bytes:
             oldest = "SELECT ask FROM answer ORDER BY used LIMIT max(1, (SELECT count(*) / 10 FROM answer))"
             dropped = self._db.execute(f"DELETE FROM answer WHERE ask IN ({oldest})").rowcount
             if dropped == 0:
                 return
+            self._db.execute("DELETE FROM asked_for WHERE ask NOT IN (SELECT ask FROM answer)")
             log.info("%d answers were dropped from the cache, which is full (generator.cache_max_mb)", dropped)
         self._db.execute("PRAGMA incremental_vacuum").fetchall()
 
@@ -122,11 +164,12 @@ class CachedGenerator:
 
     async def __call__(self, request: ChatRequest) -> Generation:
         ask = ask_key(self._identity, request)
-        known = self._cache.get(ask)
+        known = self._cache.get(ask, request.users)
         if known is not None:
             return known
         if ask in self._under_way:
             answer = await asyncio.shield(self._under_way[ask])
+            self._cache.get(ask, request.users)
             return replace(
                 answer, usage=replace(answer.usage, calls=0, cached=answer.usage.calls + answer.usage.cached)
             )
@@ -138,7 +181,7 @@ class CachedGenerator:
     async def _ask(self, ask: str, request: ChatRequest) -> Generation:
         try:
             answer = await self._generator(request)
-            self._cache.put(ask, answer)
+            self._cache.put(ask, answer, request.users)
             return answer
         finally:
             del self._under_way[ask]

@@ -82,7 +82,7 @@ class SplittingGenerator:
         return Generation((*texts, *rest.texts), spent + rest.usage)
 
     async def _part(self, part: ChatRequest) -> Generation:
-        known = self._cache.get(ask_key(self._identity, part)) if self._cache else None
+        known = self._cache.get(ask_key(self._identity, part), part.users) if self._cache else None
         if known is not None:
             return known
         answer = await self._ask(part)
@@ -92,7 +92,7 @@ class SplittingGenerator:
     def _keep(self, part: ChatRequest, answer: Generation) -> None:
         # It is what the part would be answered with if somebody asked for it alone.
         if self._cache and answer.texts:
-            self._cache.put(ask_key(self._identity, part), answer)
+            self._cache.put(ask_key(self._identity, part), answer, part.users)
 
 
 def parts_of(request: ChatRequest, most: int | None) -> list[ChatRequest]:

@@ -82,7 +82,7 @@ class Dpl:
             compared = await asyncio.get_running_loop().run_in_executor(
                 _THREADS, compare, tools, tools.peers, user, history, before
             )
-        found = await asyncio.gather(*(extract(tools, one) for one in compared))
+        found = await asyncio.gather(*(extract(tools, user, one) for one in compared))
         differences = [one for one in found if one is not None]
         dropped = len(found) - len(differences)
         if not differences:
@@ -94,9 +94,9 @@ class Dpl:
             differences="\n\n".join(_as_text(one, tools.options.difference_words) for one in differences),
             history="\n\n".join(tools.shown(item) for item in tools.picked(user, history)),
         )
-        text = await tools.ask(Message("user", asked), max_tokens=tools.options.max_tokens)
-        peers = {peer.user for one in compared for peer in one.peers}
-        return Draft(text, tuple(sorted(peers)), dropped=dropped)
+        peers = tuple(sorted({peer.user for one in compared for peer in one.peers}))
+        text = await tools.ask(Message("user", asked), max_tokens=tools.options.max_tokens, users=(user, *peers))
+        return Draft(text, peers, dropped=dropped)
 
 
 def compare(
@@ -130,7 +130,7 @@ def _allowed(found: Sequence[PeerItem], user: UserKey, before: str | None) -> li
     return list(by_user.values())
 
 
-async def extract(tools: ProfileTools, one: Comparison) -> Difference | None:
+async def extract(tools: ProfileTools, user: UserKey, one: Comparison) -> Difference | None:
     """The differences as the LLM names them; None where it cannot be brought to do so in two attempts.
 
     Raises:
@@ -141,9 +141,10 @@ async def extract(tools: ProfileTools, one: Comparison) -> Difference | None:
     numbered = "\n\n".join(f"{number}.\n{text}" for number, text in enumerate(others, 1))
     asked = fill(options.prompts.difference, own=tools.shown(one.item), others=numbered)
     messages, why = [Message("user", asked)], ValueError()
+    whose = (user, *(peer.user for peer in one.peers))
     for _ in range(2):
         try:
-            answer = await tools.ask(*messages, max_tokens=options.difference_tokens)
+            answer = await tools.ask(*messages, max_tokens=options.difference_tokens, users=whose)
         except GenerateError as error:
             if not error.final:
                 raise

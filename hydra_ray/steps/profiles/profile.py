@@ -99,13 +99,18 @@ class ProfileTools:
         """Options of the rules."""
         return self.rules.options
 
-    async def ask(self, *messages: Message, max_tokens: int) -> str:
+    async def ask(self, *messages: Message, max_tokens: int, users: tuple[UserKey, ...]) -> str:
         """Return the LLM's greedy answer, fit to be stored; "" where it says nothing.
+
+        Args:
+            messages: The chat.
+            max_tokens: Longest answer, in the LLM's tokens.
+            users: Users whose texts the chat holds.
 
         Raises:
             GenerateError: The LLM gave no answer.
         """
-        answer = await self.generator(ChatRequest(messages, max_tokens=max_tokens))
+        answer = await self.generator(ChatRequest(messages, max_tokens=max_tokens, users=users))
         return storable(answer.texts[0]) if answer.texts else ""
 
     def picked(self, user: UserKey, history: Sequence[HistoryItem]) -> list[HistoryItem]:
@@ -175,7 +180,7 @@ class Pag:
     ) -> Draft:
         shown = "\n\n".join(tools.shown(item) for item in tools.picked(user, history))
         asked = Message("user", fill(self._template(tools.rules), history=shown))
-        return Draft(await tools.ask(asked, max_tokens=tools.options.max_tokens))
+        return Draft(await tools.ask(asked, max_tokens=tools.options.max_tokens, users=(user,)))
 
     def _template(self, rules: ProfileRules) -> str:
         return getattr(rules.options.prompts, rules.task.kind)

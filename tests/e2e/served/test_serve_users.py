@@ -16,6 +16,7 @@ from hydra_ray.demo import ask
 from hydra_ray.models.base import ADAPTER, ROLES, read_about
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
+from hydra_ray.rights.document import export_user, import_user
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
@@ -221,10 +222,37 @@ def test_deleting_a_user_leaves_all_others_as_they_were(person, films):
     for user in (leaving, namesake, other):
         user.tell(input=text, candidates=labels_in(text), accepted=labels_in(text)[0], id="1")
     before = [(user.ask(text), user.history()) for user in (namesake, other)]
-    assert [leaving.leave().status_code for _ in range(2)] == [204, 204]
+    assert [leaving.leave().status_code for _ in range(2)] == [200, 200]
     assert leaving.history() == []
     assert leaving.ask(text) == blank
     assert [(user.ask(text), user.history()) for user in (namesake, other)] == before
+
+
+def test_who_is_exported_deleted_and_imported_is_answered_as_before(person, store, settings, films):
+    user, text, key = person("mover"), films[0], UserKey(settings.tenant, "mover")
+    user.tell(input=text, candidates=labels_in(text), accepted=labels_in(text)[0], id="1")
+    known, before, document = httpx.get(user.url).json(), user.ask(text), export_user(store, key, others=True)
+    assert (before["head"], known["counts"]["history"], known["teaches_most"][0]["id"]) == ("user", 1, "1")
+    deleted = user.leave().json()
+    assert (deleted["deleted"], deleted["counts"]["history"]) == (True, 1)
+    assert user.ask(text)["head"] == "shared"
+    import_user(store, document)
+    assert user.ask(text) == before
+
+
+def test_who_switches_personalisation_off_is_answered_as_nobody_at_the_next_request(person, films):
+    user, other, text = person("private"), person("open"), films[0]
+    blank = user.ask(text)
+    for one in (user, other):
+        one.tell(input=text, candidates=labels_in(text), accepted=labels_in(text)[0], id="1")
+    own, others = user.ask(text), other.ask(text)
+    assert (own["personalised"], own["head"]) == (True, "user")
+    assert httpx.patch(user.url, json={"personalisation": False}).status_code == 200
+    assert user.ask(text) == {**blank, "personalised": False}
+    assert httpx.post(f"{user.url}/feedback", json={"input": text, "accepted": labels_in(text)[0]}).status_code == 409
+    assert other.ask(text) == others
+    assert httpx.patch(user.url, json={"personalisation": True}).status_code == 200
+    assert user.ask(text) == own
 
 
 def test_two_users_who_teach_at_the_same_time_stay_apart(person, store, settings, version, films):

@@ -7,8 +7,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from pydantic import ValidationError
 
+from hydra_ray.serve.http.ids import Id, UserId
 from hydra_ray.serve.http.middleware import EncodedPaths
-from hydra_ray.serve.users import Feedback, Id, UserId
+from hydra_ray.serve.users import Feedback
 from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import TASKS, TEXT_TASK
 

@@ -66,6 +66,16 @@ async def test_what_a_peer_deleted_or_changed_is_gone_at_once(retriever, store, 
     assert await serving.peers(query("robot"), 5) == []
 
 
+async def test_who_switched_personalisation_off_is_not_shown_to_peers(retriever, store, query, item):
+    store.put_histories({ANN: [item("a robot")], BOB: [item("a robot sings")]})
+    serving = retriever()
+    assert inputs(await serving.peers(query("robot"), 5)) == ["a robot sings"]
+    store.records.personalise(BOB, False)
+    assert await serving.peers(query("robot"), 5) == []
+    store.records.personalise(BOB, True)
+    assert inputs(await serving.peers(query("robot"), 5)) == ["a robot sings"]
+
+
 async def test_who_is_similar_is_found_anew_after_a_while(retriever, store, query, item, monkeypatch):
     now = 0.0
     monkeypatch.setattr(pools, "monotonic", lambda: now)

@@ -2,14 +2,15 @@
 
 import pytest
 
-from hydra_ray.records import Generation, Message, Usage
+from hydra_ray.records import Generation, Message, Usage, UserKey
 from hydra_ray.steps.candidates import candidate_requests, joined
 
+ANN = UserKey("acme", "ann")
 CHAT = (Message("user", "Which tag?"),)
 
 
 def asked(count, greedy):
-    return [(r.n, r.temperature) for r in candidate_requests(CHAT, count, 0.9, greedy, 16, 7)]
+    return [(r.n, r.temperature) for r in candidate_requests(CHAT, count, 0.9, greedy, 16, 7, ())]
 
 
 @pytest.mark.parametrize(
@@ -21,8 +22,8 @@ def test_the_requests_bring_as_many_answers_as_wanted(count, greedy, requests):
 
 
 def test_all_requests_are_of_the_same_chat():
-    for request in candidate_requests(CHAT, 8, 0.9, True, 16, 7):
-        assert (request.messages, request.max_tokens, request.seed) == (CHAT, 16, 7)
+    for request in candidate_requests(CHAT, 8, 0.9, True, 16, 7, (ANN,)):
+        assert (request.messages, request.max_tokens, request.seed, request.users) == (CHAT, 16, 7, (ANN,))
 
 
 def test_answers_are_joined_in_the_order_of_the_requests_and_cost_adds_up():

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from threading import Lock
 
+from memory_records import MemoryRecords
+
 from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.connections.target import StoreTarget
@@ -44,9 +46,10 @@ class State:
     deletions: dict[UserKey, int] = field(default_factory=dict)
     events: dict[tuple[UserKey, str], FeedbackEvent] = field(default_factory=dict)
     tombstones: dict[tuple[UserKey, str], tuple[str, str]] = field(default_factory=dict)
+    switched_off: set[UserKey] = field(default_factory=set)
 
     def copy(self) -> State:
-        return State(*(dict(getattr(self, one.name)) for one in fields(self)))
+        return State(*(type(value)(value) for value in (getattr(self, one.name) for one in fields(self))))
 
 
 class Memory:
@@ -229,17 +232,27 @@ class MemoryStore:
                     kept += 1
         return kept
 
-    def delete(self, key: UserKey) -> None:
+    def delete(self, key: UserKey) -> dict[str, int]:
         with self._writing() as state:
+            counts = self.records.counts(key)
             state.histories.pop(key, None)
+            state.switched_off.discard(key)
             for rows in (state.heads, state.observations):
                 for of in [of for of in rows if of[0] == key]:
                     del rows[of]
-            for of in [of for of in state.events if of[0] == key]:
+            events = [of for of in state.events if of[0] == key]
+            for of in events:
                 del state.events[of]
+            before = len(state.profiles)
             _forget(state, key)
             state.deletions[key] = state.deletions.get(key, 0) + 1
             state.tombstones[key, WHOLE_USER] = now(), ""
+            others = before - len(state.profiles) - counts["profiles"]
+            return {**counts, "feedback_events": len(events), "profiles_of_others": others}
+
+    @property
+    def records(self) -> MemoryRecords:
+        return MemoryRecords(lambda: self._state, self._writing)
 
     def deletions(self, key: UserKey) -> int:
         return self._state.deletions.get(key, 0)

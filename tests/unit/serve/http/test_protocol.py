@@ -11,7 +11,7 @@ from hydra_ray.serve.http.protocol import AsciiJSON, about, completion, no_answe
 from hydra_ray.steps.generate import GenerateError
 
 ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("quite loud")), usage=Usage(1, 10, 3))
-HYDRA = about(ANSWER, "rag", "ann", ["temperature"])
+HYDRA = about(ANSWER, "rag", "ann", ["temperature"], personalised=True, detail=True)
 USAGE = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
 
 
@@ -38,6 +38,12 @@ def test_the_answer_says_for_whom_and_how_it_came_about():
         "ann",
         ["temperature"],
     )
+
+
+def test_history_and_candidates_are_left_out_for_who_may_not_see_them():
+    less = about(ANSWER, "rag", "ann", ["temperature"], personalised=True, detail=False)
+    assert HYDRA.keys() - less.keys() == {"history", "candidates"}
+    assert {**HYDRA, **less} == HYDRA
 
 
 def test_the_last_finish_carries_hydra_and_every_chunk_has_a_choice():

@@ -1,0 +1,1 @@
+"""Erasure of users: the store, and every file below `out` and the configured folders."""
