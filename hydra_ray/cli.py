@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hydra_ray import api, stopping
+from hydra_ray.commands.model import model_app
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.threads import wait_passively
@@ -38,6 +39,7 @@ data_app = typer.Typer(no_args_is_help=True, help="Look at the users' records.")
 app.add_typer(data_app, name="data")
 heads_app = typer.Typer(no_args_is_help=True, help="Move users' heads in bulk.")
 app.add_typer(heads_app, name="heads")
+app.add_typer(model_app, name="model")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 
@@ -133,7 +135,9 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
         role, number = epoch["role"], str(int(epoch["epoch"]) + 1)
         table.add_row(role, str(report.groups[role]), number, f"{epoch['loss']:.3f}", *valid)
     console.print(table)
-    console.print(f"Base {report.version} of {report.users} users is in {tree.model_dir / 'base'}")
+    console.print(f"Base {report.version} of {report.users} users is in {tree.registry_url}; it is the {report.alias}.")
+    if report.alias == "candidate":
+        console.print("What is served stays. `fit` and `evaluate` work on the candidate; `model promote` serves it.")
 
 
 @app.command()

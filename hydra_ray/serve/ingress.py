@@ -2,7 +2,11 @@
 
 # Without postponed annotations: Serve sends the class by value, and FastAPI would look in vain for the types' names.
 
+import asyncio
 import logging
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -12,11 +16,12 @@ from ray.serve.config import BackpressureConfig
 from starlette.middleware import Middleware
 
 from hydra_ray.logs import set_up_logging
-from hydra_ray.methods import METHODS
+from hydra_ray.methods import METHODS, Method
 from hydra_ray.methods.ports import StepError
-from hydra_ray.models.base import read_about
 from hydra_ray.records import NOBODY, Message, Query
+from hydra_ray.registry import Manifest
 from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
@@ -25,11 +30,31 @@ from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.users import Id, UserEndpoints
+from hydra_ray.serve.versions.names import ServedNames, UnknownModelError
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
+
+# Methods are made anew for versions that nobody asked for lately.
+_BASES_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _ServedBase:
+    """A version of the base, as requests are answered with it.
+
+    Attributes:
+        version: Name of the version.
+        task: Task that it was trained for.
+        methods: Methods by name, whose steps all answer by this version.
+    """
+
+    version: str
+    task: Task
+    methods: Mapping[str, Method]
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -64,7 +89,7 @@ class Ingress(UserEndpoints):
         authenticate: Authenticate,
     ) -> None:
         set_up_logging(settings.logging)
-        _, task = read_about(settings.model_dir / "base")
+        self._names = ServedNames(open_catalog(settings), settings.serve.model_name, settings.registry.poll_s)
         steps = RemoteSteps(
             retriever,
             reranker,
@@ -73,10 +98,10 @@ class Ingress(UserEndpoints):
             settings.serve.step_timeout_s,
             settings.serve.generator_timeout_s,
             profiler,
+            None,
         )
-        super().__init__(settings, task, steps, authenticate)
-        ports, prompter, recipe = steps.ports(), make_prompter(settings, task), make_recipe(settings)
-        self._methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
+        super().__init__(settings, self._names.production.task, steps, authenticate)
+        self._bases: OrderedDict[str, _ServedBase] = OrderedDict()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the application that answers HTTP; Serve calls this when the replica is there."""
@@ -95,40 +120,46 @@ class Ingress(UserEndpoints):
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
         """The user's own answer; `hydra` in the response says how it came about."""
         serve = self._settings.serve
-        self._check_model(asked.model)
         asked.refuse_unsupported()
         caller = await self._authenticate(request.headers, named_user(serve.user_from, asked, request.headers))
-        query = self.as_query(asked.query, caller, asked.turns(self._task, serve.tell_system))
+        try:
+            # Once: a promotion while the request is under way is for the next one.
+            base = await self._base_of(asked.model)
+        except StepError as error:
+            return protocol.no_answer(error)
+        query = self.as_query(asked.query, caller, base.task, asked.turns(base.task, serve.tell_system))
         method = asked.hydra.method or serve.method
         try:
-            answer = await self._methods[method](query, caller.user)
+            answer = await base.methods[method](query, caller.user)
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
-        ignored = asked.ignored(self._task, serve.tell_system, serve.user_from)
-        reply = answer, serve.model_name, asked.n, protocol.about(answer, method, caller.user_id, ignored)
+        ignored = asked.ignored(base.task, serve.tell_system, serve.user_from)
+        about = protocol.about(answer, method, caller.user_id, ignored, base.version)
+        reply = answer, self._names.name_of(base.version), asked.n, about
         if asked.stream:
             return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*reply))
 
     async def models(self, request: Request) -> dict[str, Any]:
-        """Answers with the list of models, which has one."""
+        """Answers with the list of models: what is served, the candidate, and every version of the same task."""
         await self._authenticate(request.headers, None)
-        return {"object": "list", "data": [self._model()]}
+        found = await asyncio.to_thread(self._names.all)
+        return {"object": "list", "data": [_model(name, created) for name, created in found]}
 
     async def model(self, model: Id, request: Request) -> dict[str, Any]:
-        """Answers with the one model there is, if it has this name."""
+        """Answers with the model of this name, if there is one."""
         await self._authenticate(request.headers, None)
-        self._check_model(model)
-        return self._model()
+        manifest = await self._find(model)
+        return _model(model, manifest.created_s)
 
     async def healthz(self) -> dict[str, str]:
         """Answers while this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
-    def as_query(self, message: str, caller: Principal, turns: tuple[Message, ...] = ()) -> Query:
+    def as_query(self, message: str, caller: Principal, task: Task, turns: tuple[Message, ...] = ()) -> Query:
         """Return the request as a query. Its id depends on what was said only, so the same request samples alike."""
-        text = self._task.query_text(message)
+        text = task.query_text(message)
         seed = stable_seed(text, *(said for turn in turns for said in (turn.role, turn.content)))
         return Query(f"{seed:08x}", caller.user or NOBODY, text, turns=turns)
 
@@ -144,10 +175,35 @@ class Ingress(UserEndpoints):
         )
         return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors)]
 
-    def _check_model(self, asked: str) -> None:
-        name = self._settings.serve.model_name
-        if asked != name:
-            raise RequestError(f"there is no model {asked!r}; this is {name!r}", "model", "model_not_found", 404)
+    async def _base_of(self, asked: str) -> _ServedBase:
+        """The version that a request names, once reranker and adapter hold it."""
+        manifest = await self._find(asked)
+        version = manifest.version
+        if not self._names.is_held(version):
+            await self._steps.at(version).prepare(self._settings.serve.generator_timeout_s)
+        if version not in self._bases:
+            ports, task = self._steps.at(version).ports(), manifest.task
+            prompter, recipe = make_prompter(self._settings, task), make_recipe(self._settings)
+            methods = {name: make(ports, prompter, recipe) for name, make in METHODS.items()}
+            self._bases[version] = _ServedBase(version, task, methods)
+        self._bases.move_to_end(version)
+        if len(self._bases) > _BASES_KEPT:
+            self._bases.popitem(last=False)
+        return self._bases[version]
 
-    def _model(self) -> dict[str, Any]:
-        return {"id": self._settings.serve.model_name, "object": "model", "created": 0, "owned_by": "hydra-ray"}
+    async def _find(self, asked: str) -> Manifest:
+        at_hand = self._names.at_hand(asked)
+        if at_hand is not None:
+            return at_hand
+        try:
+            return await asyncio.to_thread(self._names.find, asked)
+        except UnknownModelError as error:
+            raise RequestError(str(error), "model", "model_not_found", 404) from None
+
+    def __del__(self) -> None:
+        if hasattr(self, "_names"):
+            self._names.close()
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "hydra-ray"}

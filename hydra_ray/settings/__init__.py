@@ -21,6 +21,7 @@ from hydra_ray.settings.method import (
     RetrieverName,
 )
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
+from hydra_ray.settings.registry import RegistrySettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "ProfilePromptSettings",
     "ProfileSettings",
     "RaySettings",
+    "RegistrySettings",
     "RetrieverName",
     "ServeSettings",
     "Settings",

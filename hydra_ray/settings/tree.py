@@ -12,6 +12,7 @@ from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSetti
 from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
+from hydra_ray.settings.registry import RegistrySettings, absolute_url, user_cache
 from hydra_ray.settings.section import Section
 
 # A header's name is a token of RFC 9110.
@@ -24,6 +25,10 @@ class ModelSettings(Section):
 
     dir: Path | None = Field(None, description="Folder of the base; null means <out>/model.")
     store: str | None = Field(None, description="SQLAlchemy URL of histories and heads; null: <model.dir>/users.db.")
+    version: str | None = Field(
+        None,
+        description="Alias or version of the base that commands work on; null: candidate, or else production.",
+    )
 
 
 class EvaluateSettings(Section):
@@ -133,6 +138,7 @@ class Settings(Section):
     peers: PeerSettings = PeerSettings()
     profile: ProfileSettings = ProfileSettings()
     model: ModelSettings = ModelSettings()
+    registry: RegistrySettings = RegistrySettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
     ray: RaySettings = RaySettings()
@@ -166,7 +172,16 @@ class Settings(Section):
             update={"dir": self.model_dir.resolve(), "store": _absolute_store(self.store_url)}
         )
         feedback = self.feedback.model_copy(update={"dir": self.feedback_dir.resolve()})
-        anchored = {"out": self.out.resolve(), "generator": generator, "model": model, "feedback": feedback}
+        registry = self.registry.model_copy(
+            update={"url": absolute_url(self.registry_url), "cache": self.registry_cache.resolve()}
+        )
+        anchored = {
+            "out": self.out.resolve(),
+            "generator": generator,
+            "model": model,
+            "feedback": feedback,
+            "registry": registry,
+        }
         return self.model_copy(update=anchored)
 
     @property
@@ -183,6 +198,16 @@ class Settings(Section):
     def answers_dir(self) -> Path:
         """Folder of the LLM's answers that offline commands have paid for."""
         return self.generator.cache or self.out / "answers"
+
+    @property
+    def registry_url(self) -> str:
+        """Folder or URI of the registry of models."""
+        return self.registry.url or str(self.model_dir / "registry")
+
+    @property
+    def registry_cache(self) -> Path:
+        """Folder of this machine for versions of a registry that is elsewhere."""
+        return self.registry.cache or user_cache() / "models"
 
     @property
     def store_url(self) -> str:

@@ -1,11 +1,11 @@
-"""The tables of the user store; every one begins with the user's key, so that a user can be deleted whole.
+"""The tables of the database. Those of users begin with the user's key, so that a user can be deleted whole.
 
 A change of them also takes a revision in `migrations/versions`, for databases that are there already.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, Index, Integer, LargeBinary, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, LargeBinary, MetaData, String, Table, Text
 
 METADATA = MetaData()
 
@@ -86,4 +86,34 @@ PROFILE_PEERS = Table(
     Column("kind", String, primary_key=True),
     Column("peer", String, primary_key=True),
     Index("profile_peers_by_peer", "tenant", "peer"),
+)
+
+# Which version of the base each alias means, one row a change: the latest revision counts. `version` is null where the
+# alias was taken away. Two writers of the same revision cannot both have their row.
+MODEL_ALIASES = Table(
+    "model_aliases",
+    METADATA,
+    Column("alias", String, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("version", String),
+    Column("action", String, nullable=False),
+    Column("changed", String, nullable=False),
+)
+
+# Which replicas hold which versions, until when unless they say so again, and which they refused.
+MODEL_USES = Table(
+    "model_uses",
+    METADATA,
+    Column("holder", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# Versions that were deleted: nobody may point at one any more.
+MODEL_REMOVALS = Table(
+    "model_removals",
+    METADATA,
+    Column("version", String, primary_key=True),
+    Column("removed", String, nullable=False),
 )

@@ -122,7 +122,8 @@ def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> 
     folders: dict[str, Any] = {
         "feedback": _with(settings.feedback, dir=settings.feedback_dir / task),
         "generator": _with(settings.generator, cache=settings.answers_dir),
-        "model": _with(settings.model, dir=None, store=None),
+        "model": _with(settings.model, dir=None, store=None, version=None),
+        "registry": _with(settings.registry, url=None),
     }
     about = {"data": _with(settings.data, task=task), "base": _with(settings.base, seed=seed), "out": out}
     return Experiment(_with(settings, **about, **folders), True, train_users)

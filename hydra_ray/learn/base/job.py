@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,9 @@ from hydra_ray.models.base import ROLES, Base
 from hydra_ray.progress import ProgressListener
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
+from hydra_ray.runtime.models import open_catalog, publish, set_alias
 from hydra_ray.settings import BaseSettings, Settings
+from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store
 
 # Of the time that a step takes in which a frozen encoder reads texts; measured on the demo's data.
@@ -25,16 +27,19 @@ _STEP_WITHOUT_READING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """Report of a training: the base's version, and what each role's epochs reported."""
+    """Report of a training: the base's version with its alias, and what each role's epochs reported."""
 
     version: str
     users: int
     epochs: list[dict[str, Any]]
     groups: dict[str, int]
+    alias: str
 
 
 def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
-    """Trains both roles on the collected feedback of the training users; stores base, heads and histories.
+    """Trains both roles on the training users' feedback; publishes the base, and stores heads and histories.
+
+    The new version is served where none is; else it is the candidate, and what is served stays.
 
     Raises:
         HydraError: There is too little feedback, or training failed.
@@ -76,14 +81,28 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
 
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
-    base.save(settings.model_dir / "base")
+    catalog = open_catalog(settings)
+    publish(catalog, base, settings, (user.key for user in dataset.users), _last_metrics(fitted.state.epochs))
     users = open_store(settings.store_url)
     for role in ROLES:
         users.put_heads(base.version, role, fitted.roles[role].heads)
     put_histories(users, dataset)
     users.close()
+    # Aliases last: whoever follows one finds base and heads.
+    alias = PRODUCTION if catalog.serve_first(base.version, "train") else CANDIDATE
+    if alias == CANDIDATE:
+        set_alias(catalog, CANDIDATE, base.version, "train")
+    catalog.close()
     counts = {role: len(groups[role]) for role in ROLES}
-    return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts)
+    return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts, alias)
+
+
+def _last_metrics(epochs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return what each role's last epoch reported, numbers only."""
+    return {
+        str(epoch["role"]): {name: float(value) for name, value in epoch.items() if isinstance(value, int | float)}
+        for epoch in epochs
+    }
 
 
 def course(epoch: int, step: int, steps: int, base: BaseSettings) -> tuple[float, float]:

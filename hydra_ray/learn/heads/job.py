@@ -18,13 +18,14 @@ from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
 from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
 from hydra_ray.logs import set_up_logging
-from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.base import ROLES
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
+from hydra_ray.runtime.models import chosen_base
 from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
@@ -57,8 +58,8 @@ def fit_users(settings: Settings, listener: ProgressListener) -> FitReport:
         HydraError: There is no base, or the data does not fit it.
         UnfinishedError: The LLM did not answer all that the heads are fitted from.
     """
-    base = (settings.model_dir / "base").resolve()
-    version, known = read_about(base)
+    chosen = chosen_base(settings)
+    base, version, known = chosen.folder, chosen.version, chosen.task
     task, dataset = chosen_users(settings)
     check_task(known, task)
     for role in ROLES:

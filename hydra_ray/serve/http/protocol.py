@@ -35,7 +35,7 @@ def completion(answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dic
 
     Args:
         answer: The method's answer.
-        model: The name that the client asked for.
+        model: The name of exactly what answered, as OpenAI names dated versions.
         n: Most choices.
         hydra: The `hydra` object, from `about`.
     """
@@ -60,7 +60,7 @@ def stream(answer: Answer, model: str, n: int, hydra: dict[str, Any], include_us
 
     Args:
         answer: The method's answer.
-        model: The name that the client asked for.
+        model: The name of exactly what answered, as OpenAI names dated versions.
         n: Most choices.
         hydra: The `hydra` object, from `about`.
         include_usage: Whether a chunk without choices tells the usage before the end.
@@ -91,7 +91,7 @@ def pieces(text: str) -> Iterator[str]:
         yield blanks
 
 
-def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str]) -> dict[str, Any]:
+def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str], version: str) -> dict[str, Any]:
     """Return the `hydra` object, which says how the answer came about.
 
     Args:
@@ -99,10 +99,12 @@ def about(answer: Answer, method: str, user: str | None, ignored: Sequence[str])
         method: The method's name.
         user: The user whom the answer is for; None for nobody.
         ignored: Parameters and messages of the request that changed nothing.
+        version: Version of the base that judged.
     """
     return {
         "method": method,
         "user": user,
+        "version": version,
         "history": [
             {"id": r.item.id, "input": r.item.input, "output": r.item.output, "score": r.score, "fill": r.fill}
             for r in answer.history

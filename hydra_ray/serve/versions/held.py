@@ -1,0 +1,223 @@
+"""The versions of the base that one replica of reranker or adapter can answer with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from hydra_ray.records import HydraError
+from hydra_ray.registry import Manifest, NoVersionError, UnreachableError
+from hydra_ray.runtime.models import Catalog
+from hydra_ray.serve.versions.polling import Poller
+from hydra_ray.store.aliases import PRODUCTION, State
+from hydra_ray.store.types import StoreError
+
+log = logging.getLogger(__name__)
+
+Loaded = TypeVar("Loaded")
+
+# A replica says so often what it holds, and that holds for so long where it ends without a word.
+TELL_S, LEASE_S = 10.0, 30.0
+# Holders whose names begin so hold nothing in memory: they say which version requests are answered with.
+INGRESS = "ingress"
+
+
+class RefusedVersionError(HydraError):
+    """A version failed its check here, and is not loaded again unless it is promoted again."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLimits:
+    """Numbers of `HeldVersions`.
+
+    Attributes:
+        loaded: Most versions in memory.
+        poll_s: Seconds between two looks at the aliases.
+        keep_s: A version that is not served stays so long after it was last asked for: requests that began with it are
+            then done.
+    """
+
+    loaded: int
+    poll_s: float
+    keep_s: float
+
+
+class HeldVersions(Generic[Loaded]):
+    """Holds the version served, those that requests name, and those that were served a moment ago.
+
+    A promotion is taken up while the old version answers: the new one is loaded and checked first, and where it fails,
+    the old one stays. Who asks for a version that is not there has it loaded.
+
+    Args:
+        catalog: Registry and aliases.
+        role: Reranker or adapter.
+        load: Loads a version and checks it; raises `HydraError` where it fails.
+        limits: How many, how often, how long.
+        observe: Called with what became of a version, `loaded` or `refused`.
+
+    Raises:
+        HydraError: No version that was ever served can be loaded.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        role: str,
+        load: Callable[[Manifest, Path], Loaded],
+        limits: HoldLimits,
+        observe: Callable[[str], None],
+    ) -> None:
+        self._catalog, self._load, self._limits, self._observe = catalog, load, limits, observe
+        self.holder = f"{role} {uuid.uuid4().hex[:8]} on {socket.gethostname()}"
+        self._held: OrderedDict[str, tuple[Loaded, float]] = OrderedDict()
+        self._refused: dict[str, str] = {}
+        self._lock, self._loading = threading.Lock(), threading.Lock()
+        self._revision, self._told = 0, float("-inf")
+        self._production: str | None = None
+        self.poll()
+        if not self._serves():
+            reasons = "; ".join(self._refused.values()) or "there is none"
+            raise HydraError(f"no version of {catalog.registry.shown} can be served: {reasons}")
+        self._poller = Poller(self.poll, limits.poll_s)
+
+    def _serves(self) -> bool:
+        return self._production is not None
+
+    @property
+    def production(self) -> str:
+        """The version that is served, as far as this replica has taken it up."""
+        assert self._production is not None
+        return self._production
+
+    async def ready(self, version: str | None) -> Loaded:
+        """Return a version, loaded in a thread where it is not there yet; None is the one served.
+
+        Raises:
+            HydraError: There is no such version, or it failed its check.
+        """
+        version = version or self.production
+        found = self._find(version)
+        return found if found is not None else await asyncio.to_thread(self.get, version)
+
+    def get(self, version: str) -> Loaded:
+        """Return a version, and load it where it is not there yet.
+
+        Raises:
+            HydraError: As `ready`.
+        """
+        with self._loading:
+            found = self._find(version)
+            if found is not None:
+                return found
+            if version in self._refused:
+                raise RefusedVersionError(self._refused[version])
+            try:
+                manifest = self._catalog.registry.manifest(version)
+                loaded = self._load(manifest, self._catalog.registry.fetch(version))
+            except (NoVersionError, UnreachableError, StoreError):
+                raise
+            except Exception as error:
+                self._refuse(version, error)
+                raise RefusedVersionError(str(error)) from error
+            with self._lock:
+                self._held[version] = loaded, time.monotonic()
+            self._observe("loaded")
+        self._drop_idle()
+        self._tell()
+        return loaded
+
+    def poll(self) -> None:
+        """Takes up what was promoted since, and says what is held."""
+        revision = self._catalog.aliases.revision(PRODUCTION)
+        line = self._catalog.succession()
+        if revision != self._revision and line:
+            # Somebody promoted it anew: perhaps it is mended.
+            self._refused.pop(line[0], None)
+        for version in line:
+            if version == self._production or self._takes_up(version):
+                break
+        self._revision = revision
+        self._drop_idle()
+        if time.monotonic() - self._told > TELL_S:
+            self._tell()
+
+    def close(self) -> None:
+        """Ends polling, and says that nothing is held any more."""
+        self._poller.close()
+        self._held.clear()
+        self._refused.clear()
+        self._tell()
+        self._catalog.close()
+
+    def _takes_up(self, version: str) -> bool:
+        """Whether the version is the one served from now on."""
+        if version in self._refused:
+            return False
+        try:
+            self.get(version)
+        except (RefusedVersionError, NoVersionError) as error:
+            log.error("version %s is not taken up, and %s stays: %s", version, self._production, error)
+            return False
+        if self._production is not None:
+            log.warning("version %s is served from now on, no longer %s", version, self._production)
+        self._production = version
+        return True
+
+    def _find(self, version: str) -> Loaded | None:
+        with self._lock:
+            if version not in self._held:
+                return None
+            loaded, _ = self._held[version]
+            self._held[version] = loaded, time.monotonic()
+            self._held.move_to_end(version)
+            return loaded
+
+    def _refuse(self, version: str, error: Exception) -> None:
+        self._refused[version] = str(error)
+        self._observe("refused")
+        log.error("version %s is refused", version, exc_info=error)
+        self._tell()
+
+    def _drop_idle(self) -> None:
+        """Lets versions go that nobody asks for; batches under way keep theirs until they are done."""
+        try:
+            asked = self._asked_for()
+        except StoreError as error:
+            log.warning("which versions are still asked for is not known now: %s", error)
+            return
+        before = time.monotonic() - self._limits.keep_s
+        with self._lock:
+            # Those that were used last stand last.
+            for version, (_, used) in list(self._held.items()):
+                too_many = len(self._held) > self._limits.loaded
+                if version not in asked and (too_many or used < before):
+                    del self._held[version]
+
+    def _asked_for(self) -> set[str | None]:
+        """Return the versions that requests are answered with, here or wherever an ingress still says so."""
+        uses = self._catalog.aliases.uses()
+        return {self._production} | {use.version for use in uses if use.holder.startswith(INGRESS)}
+
+    def _tell(self) -> None:
+        with self._lock:
+            states: dict[str, State] = dict.fromkeys(self._held, "ready")
+        states |= dict.fromkeys(self._refused, "refused")
+        tell(self._catalog, self.holder, states)
+        self._told = time.monotonic()
+
+
+def tell(catalog: Catalog, holder: str, states: dict[str, State]) -> None:
+    """Says in the database what a replica holds; where that cannot be written, the service goes on all the same."""
+    try:
+        catalog.aliases.hold(holder, states, LEASE_S)
+    except HydraError as error:
+        log.warning("nobody can be told which versions are held here: %s", error)
