@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.tasks import Task
@@ -76,6 +76,11 @@ class Manifest(BaseModel):
     parent: str | None
     probes: dict[str, Probes]
     files: dict[str, PublishedFile] = {}
+
+    @field_validator("task_values", "settings", mode="before")
+    @classmethod
+    def _as_json_has_it(cls, values: Any) -> Any:
+        return json.loads(json.dumps(values))
 
     @property
     def task(self) -> Task:

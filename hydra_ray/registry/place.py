@@ -48,8 +48,12 @@ class Place:
         shown = _LOGIN.sub("***@", url.partition("?")[0])
         try:
             filesystem, path = locate(url)
-        except HydraError as error:
-            raise HydraError(f"registry.url: {error}".replace(url, shown)) from None
+        except HydraError:
+            # The cause would quote the URI, with what login it may hold.
+            raise HydraError(
+                f"registry.url: {shown}: no place that can be read. Name a folder of this machine, or a URI of a file "
+                "system such as s3://."
+            ) from None
         if isinstance(filesystem, fs.LocalFileSystem):
             path = str(Path(path).absolute())
         return cls(filesystem, path, shown)

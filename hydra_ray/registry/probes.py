@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from hydra_ray.models.base import Base
     from hydra_ray.models.scorer import Scorer
 
-# Between float32 and bfloat16, logits differ by less than a tenth of their spread (docs/training.md).
-_SHARE_OF_SPREAD, _AT_LEAST = 0.2, 0.02
+# Between float32 and bfloat16, logits differ by less than a tenth of their spread (docs/training.md): 0.2 to 4 %, and
+# never by more than 0.08, on the bases that were looked at.
+_SHARE_OF_SPREAD, _AT_LEAST = 0.1, 0.02
 
 _QUERIES = ("two friends go on a long journey and only one of them comes back", "how do I keep my plants alive")
 _ANSWERS = (
@@ -28,7 +29,8 @@ _ANSWERS = (
     "adventure",
     "It depends on the light.",
 )
-_PAST = ("comedy", "Water them.")
+# Like no answer: an equal one would make a score that all others are small beside.
+_PAST = ("three letters from a friend", "the green one")
 _MOST_LABELS = 6
 
 
@@ -53,7 +55,7 @@ def take_probes(base: Base) -> dict[str, Probes]:
 def check_probes(version: str, role: str, scorer: Scorer, probes: Probes) -> None:
     """Refuse a scorer that computes something else than its manifest says.
 
-    What may differ is what differs between arithmetics: a fifth of the logits' spread.
+    What may differ is what differs between arithmetics, and a little: a tenth of the logits' spread.
 
     Raises:
         HydraError: It does; the message says by how much.
