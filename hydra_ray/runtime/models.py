@@ -179,6 +179,18 @@ def chosen_manifest(settings: Settings) -> Manifest:
         return catalog.find(settings.model.version)
 
 
+def fetch_if_missing(folder: Path, url: str, cache: Path) -> None:
+    """Bring a version that another machine has fetched to this one, if it is not here.
+
+    Args:
+        folder: Its folder on that machine, which is the same on this one.
+        url: Folder or URI of the registry.
+        cache: Folder of each machine for what is elsewhere.
+    """
+    if not folder.exists():
+        Registry(url, cache).fetch(folder.name)
+
+
 def first_served(settings: Settings) -> Manifest:
     """Return the manifest of the version that a service begins with: where none was promoted yet, the newest is.
 
@@ -329,6 +341,7 @@ __all__ = [
     "chosen_manifest",
     "copy_version",
     "delete_version",
+    "fetch_if_missing",
     "first_served",
     "open_catalog",
     "publish",

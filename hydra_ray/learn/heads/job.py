@@ -25,7 +25,7 @@ from hydra_ray.progress import ProgressListener
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
-from hydra_ray.runtime.models import chosen_base
+from hydra_ray.runtime.models import chosen_base, fetch_if_missing
 from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
@@ -133,4 +133,5 @@ def make_fitter(settings: Settings, version: str, model: HeadModel, role: str) -
 
 def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
     set_up_logging(settings.logging)
+    fetch_if_missing(base, settings.registry_url, settings.registry_cache)
     return make_fitter(settings, version, HeadModel.load(base / role), role)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
@@ -63,6 +62,9 @@ def promote_version(settings: Settings, name: str, listener: ProgressListener, *
         catalog.registry.fetch(manifest.version)
         found = count_heads(settings, manifest.version, before)
         if fit and found.share < 1:
+            # Imported here, since it brings Ray: who only sets an alias does without.
+            from hydra_ray.learn.heads.job import fit_users
+
             fit_users(_from_store(settings, manifest.version), listener)
             found = count_heads(settings, manifest.version, before)
         if found.share < settings.registry.min_heads:

@@ -81,7 +81,7 @@ class HeldVersions(Generic[Loaded]):
         self._held: OrderedDict[str, tuple[Loaded, float]] = OrderedDict()
         self._refused: dict[str, str] = {}
         self._lock, self._loading = threading.Lock(), threading.Lock()
-        self._revision, self._told = 0, float("-inf")
+        self._revision, self._said_at = 0, float("-inf")
         self._production: str | None = None
         self.poll()
         if not self._serves():
@@ -147,7 +147,7 @@ class HeldVersions(Generic[Loaded]):
                 break
         self._revision = revision
         self._drop_idle()
-        if time.monotonic() - self._told > TELL_S:
+        if time.monotonic() - self._said_at > TELL_S:
             self._tell()
 
     def close(self) -> None:
@@ -212,7 +212,7 @@ class HeldVersions(Generic[Loaded]):
             states: dict[str, State] = dict.fromkeys(self._held, "ready")
         states |= dict.fromkeys(self._refused, "refused")
         tell(self._catalog, self.holder, states)
-        self._told = time.monotonic()
+        self._said_at = time.monotonic()
 
 
 def tell(catalog: Catalog, holder: str, states: dict[str, State]) -> None:

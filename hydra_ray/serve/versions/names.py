@@ -44,7 +44,7 @@ class ServedNames:
         self._uses: list[VersionUse] = []
         self._aliases: dict[str, str] = {}
         self._production: Manifest | None = None
-        self._told = float("-inf")
+        self._said_at = float("-inf")
         self.poll()
         if not self._serves():
             raise HydraError(f"no version of {catalog.registry.shown} can be served")
@@ -119,7 +119,7 @@ class ServedNames:
                 break
             if self._takes_up(version):
                 break
-        if time.monotonic() - self._told > TELL_S:
+        if time.monotonic() - self._said_at > TELL_S:
             self._tell()
 
     def close(self) -> None:
@@ -145,7 +145,7 @@ class ServedNames:
 
     def _tell(self) -> None:
         tell(self._catalog, self._holder, {self.production.version: "ready"})
-        self._told = time.monotonic()
+        self._said_at = time.monotonic()
 
 
 def _all_hold(uses: Sequence[VersionUse], version: str) -> bool:

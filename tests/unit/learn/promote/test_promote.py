@@ -9,7 +9,6 @@ from shutil import copytree
 import pytest
 from made_versions import publish_files
 
-from hydra_ray.learn.promote import job
 from hydra_ray.learn.promote.job import promote_version, roll_back
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.heads import Head
@@ -86,7 +85,7 @@ def test_heads_that_are_missing_are_fitted_for_that_version_from_the_store(setti
         fitted_with.append((how.model.version, how.data.format, how.data.max_users))
         put_heads(settings, "v2", 10)
 
-    monkeypatch.setattr(job, "fit_users", fit)
+    monkeypatch.setattr("hydra_ray.learn.heads.job.fit_users", fit)
     done = promote_version(settings, "candidate", SILENT, fit=True)
     assert fitted_with == [("v2", "store", None)]
     assert done.share == 1
@@ -103,7 +102,7 @@ def test_who_promoted_meanwhile_is_not_overruled(settings, catalog, monkeypatch)
         put_heads(settings, "v2", 10)
         catalog.aliases.change(PRODUCTION, "v3", 1, "promote")
 
-    monkeypatch.setattr(job, "fit_users", fit)
+    monkeypatch.setattr("hydra_ray.learn.heads.job.fit_users", fit)
     with pytest.raises(AliasConflictError, match="changed by somebody else meanwhile"):
         promote_version(settings, "v2", SILENT, fit=True)
     assert served(catalog)[PRODUCTION] == "v3"
