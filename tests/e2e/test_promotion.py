@@ -15,9 +15,9 @@ from made_up_users import make_head
 from running import free_port
 
 from hydra_ray.learn.promote.job import promote_version, roll_back
-from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Dataset
+from hydra_ray.records import Dataset, UserKey
 from hydra_ray.runtime.models import Catalog, delete_version, open_catalog, publish, set_alias
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, parse_settings
@@ -48,6 +48,7 @@ def settings(scorer, people, tmp_path_factory) -> Settings:
             "method": {"shots": 1, "temperature": 1.0, "candidates": 4},
             "registry": {"poll_s": 0.2},
             "data": {"format": "simulated", "task": "demo"},
+            "fit": {"head": {"kind": "bases"}},
         }
     )
     catalog, store = open_catalog(settings), open_store(settings.store_url)
@@ -182,6 +183,19 @@ def test_a_request_names_an_alias_or_a_version(url, people, catalog):
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     names = [model["id"] for model in httpx.get(f"{url}/models").json()["data"]]
     assert names == ["hydra", "hydra@one", "hydra@two"]
+
+
+def test_feedback_teaches_heads_of_the_version_that_is_served(url, people, settings, catalog):
+    served = catalog.succession()[0]
+    labels = TASKS["demo"].labels
+    text = people.users[0].queries[0].input
+    feedback = {"input": text, "candidates": labels[:2], "accepted": labels[0], "id": "said"}
+    told = httpx.post(f"{url}/users/newcomer/feedback", json=feedback, timeout=PATIENCE_S).json()
+    assert (told["learnt"], told["head"]) == (True, "created")
+    newcomer, store = UserKey(settings.tenant, "newcomer"), open_store(settings.store_url)
+    assert store.head(newcomer, served, ADAPTER) is not None
+    store.close()
+    assert ask(url, text, "newcomer").json()["hydra"]["head"] == "user"
 
 
 def test_a_user_without_a_head_on_a_version_gets_the_shared_one(url, people, settings):

@@ -225,6 +225,8 @@ def test_anchored_settings_mean_the_same_files_wherever_they_are_read(tmp_path, 
     assert anchored.store_url == f"sqlite:///{tmp_path}/users.db"
     keys = [one.api_key_file for one in (anchored.generator, *anchored.generator.fallbacks)]
     assert keys == [tmp_path / "key", tmp_path / "other", None]
+    assert anchored.registry_url == f"{tmp_path}/runs/model/registry"
     assert anchored.anchored() == anchored
-    elsewhere = parse_settings({"model": {"store": "postgresql://db/users"}}).anchored()
-    assert elsewhere.store_url == "postgresql://db/users"
+    elsewhere = {"model": {"store": "postgresql://db/users"}, "registry": {"url": "s3://bucket/models"}}
+    elsewhere = parse_settings(elsewhere).anchored()
+    assert (elsewhere.store_url, elsewhere.registry_url) == ("postgresql://db/users", "s3://bucket/models")

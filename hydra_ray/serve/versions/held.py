@@ -18,17 +18,13 @@ from hydra_ray.records import HydraError
 from hydra_ray.registry import Manifest, NoVersionError, UnreachableError
 from hydra_ray.runtime.models import Catalog
 from hydra_ray.serve.versions.polling import Poller
+from hydra_ray.serve.versions.uses import TELL_S, all_hold, asked_for, is_refused, tell
 from hydra_ray.store.aliases import PRODUCTION, State
 from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
 
 Loaded = TypeVar("Loaded")
-
-# A replica says so often what it holds, and that holds for so long where it ends without a word.
-TELL_S, LEASE_S = 10.0, 30.0
-# Holders whose names begin so hold nothing in memory: they say which version requests are answered with.
-INGRESS = "ingress"
 
 
 class RefusedVersionError(HydraError):
@@ -54,8 +50,8 @@ class HoldLimits:
 class HeldVersions(Generic[Loaded]):
     """Holds the version served, those that requests name, and those that were served a moment ago.
 
-    A promotion is taken up while the old version answers: the new one is loaded and checked first, and where it fails,
-    the old one stays. Who asks for a version that is not there has it loaded.
+    A promotion is taken up while the old version answers: the new one is loaded and checked first, and where it fails
+    here or in another replica, the old one stays. Who asks for a version that is not there has it loaded.
 
     Args:
         catalog: Registry and aliases.
@@ -83,6 +79,7 @@ class HeldVersions(Generic[Loaded]):
         self._lock, self._loading = threading.Lock(), threading.Lock()
         self._revision, self._said_at = 0, float("-inf")
         self._production: str | None = None
+        self._coming: str | None = None
         self.poll()
         if not self._serves():
             reasons = "; ".join(self._refused.values()) or "there is none"
@@ -139,12 +136,18 @@ class HeldVersions(Generic[Loaded]):
         """Takes up what was promoted since, and says what is held."""
         revision = self._catalog.aliases.revision(PRODUCTION)
         line = self._catalog.succession()
-        if revision != self._revision and line:
+        if revision != self._revision and line and self._refused.pop(line[0], ""):
             # Somebody promoted it anew: perhaps it is mended.
-            self._refused.pop(line[0], None)
+            self._tell()
+        uses = self._catalog.aliases.uses()
         for version in line:
-            if version == self._production or self._takes_up(version):
+            # Who has just started finds out by itself: what others refused, they may have refused long ago.
+            if self._production is not None and is_refused(uses, version):
+                continue
+            if version == self._production or not self._goes_on_to(version):
                 break
+        if line and self._production == line[0]:
+            self._coming = None
         self._revision = revision
         self._drop_idle()
         if time.monotonic() - self._said_at > TELL_S:
@@ -158,19 +161,20 @@ class HeldVersions(Generic[Loaded]):
         self._tell()
         self._catalog.close()
 
-    def _takes_up(self, version: str) -> bool:
-        """Whether the version is the one served from now on."""
-        if version in self._refused:
-            return False
+    def _goes_on_to(self, version: str) -> bool:
+        """Load a version, and serve it if all replicas can; return whether to try the version before it."""
+        self._coming = version
         try:
             self.get(version)
         except (RefusedVersionError, NoVersionError) as error:
             log.error("version %s is not taken up, and %s stays: %s", version, self._production, error)
-            return False
-        if self._production is not None:
+            return True
+        if self._production is None:
+            self._production = version
+        elif all_hold(self._catalog.aliases.uses(), version):
             log.warning("version %s is served from now on, no longer %s", version, self._production)
-        self._production = version
-        return True
+            self._production = version
+        return False
 
     def _find(self, version: str) -> Loaded | None:
         with self._lock:
@@ -190,7 +194,7 @@ class HeldVersions(Generic[Loaded]):
     def _drop_idle(self) -> None:
         """Lets versions go that nobody asks for; batches under way keep theirs until they are done."""
         try:
-            asked = self._asked_for()
+            asked = {self._production, self._coming, *asked_for(self._catalog.aliases.uses())}
         except StoreError as error:
             log.warning("which versions are still asked for is not known now: %s", error)
             return
@@ -202,22 +206,9 @@ class HeldVersions(Generic[Loaded]):
                 if version not in asked and (too_many or used < before):
                     del self._held[version]
 
-    def _asked_for(self) -> set[str | None]:
-        """Return the versions that requests are answered with, here or wherever an ingress still says so."""
-        uses = self._catalog.aliases.uses()
-        return {self._production} | {use.version for use in uses if use.holder.startswith(INGRESS)}
-
     def _tell(self) -> None:
         with self._lock:
             states: dict[str, State] = dict.fromkeys(self._held, "ready")
         states |= dict.fromkeys(self._refused, "refused")
         tell(self._catalog, self.holder, states)
         self._said_at = time.monotonic()
-
-
-def tell(catalog: Catalog, holder: str, states: dict[str, State]) -> None:
-    """Says in the database what a replica holds; where that cannot be written, the service goes on all the same."""
-    try:
-        catalog.aliases.hold(holder, states, LEASE_S)
-    except HydraError as error:
-        log.warning("nobody can be told which versions are held here: %s", error)

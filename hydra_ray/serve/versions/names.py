@@ -6,14 +6,13 @@ import logging
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Sequence
 
 from hydra_ray.records import HydraError
 from hydra_ray.registry import Manifest, NoVersionError
 from hydra_ray.runtime.loading import check_task
 from hydra_ray.runtime.models import Catalog
-from hydra_ray.serve.versions.held import INGRESS, TELL_S, tell
 from hydra_ray.serve.versions.polling import Poller
+from hydra_ray.serve.versions.uses import INGRESS, TELL_S, all_hold, is_refused, tell
 from hydra_ray.store.aliases import ALIASES, CANDIDATE, PRODUCTION, VersionUse
 
 log = logging.getLogger(__name__)
@@ -103,18 +102,22 @@ class ServedNames:
 
     def is_held(self, version: str) -> bool:
         """Whether every replica held the version when it was last looked at."""
-        return version == self.production.version or _all_hold(self._uses, version)
+        return version == self.production.version or all_hold(self._uses, version)
 
     def poll(self) -> None:
         """Looks up aliases and replicas, and takes up what was promoted once all can answer with it."""
         self._uses = self._catalog.aliases.uses()
         self._aliases = {name: str(change.version) for name, change in self._catalog.aliases.current().items()}
         for version in self._catalog.succession():
-            if self._production is not None and version == self._production.version and not self._refused(version):
+            if (
+                self._production is not None
+                and version == self._production.version
+                and not is_refused(self._uses, version)
+            ):
                 break
-            if self._refused(version):
+            if is_refused(self._uses, version):
                 continue
-            if self._production is not None and not _all_hold(self._uses, version):
+            if self._production is not None and not all_hold(self._uses, version):
                 # Not yet; what is served stays.
                 break
             if self._takes_up(version):
@@ -127,9 +130,6 @@ class ServedNames:
         self._poller.close()
         tell(self._catalog, self._holder, {})
         self._catalog.close()
-
-    def _refused(self, version: str) -> bool:
-        return any(use.version == version and use.state == "refused" for use in self._uses)
 
     def _takes_up(self, version: str) -> bool:
         try:
@@ -146,12 +146,3 @@ class ServedNames:
     def _tell(self) -> None:
         tell(self._catalog, self._holder, {self.production.version: "ready"})
         self._said_at = time.monotonic()
-
-
-def _all_hold(uses: Sequence[VersionUse], version: str) -> bool:
-    replicas = set(_replicas(uses))
-    return replicas == set(_replicas(use for use in uses if use.version == version and use.state == "ready"))
-
-
-def _replicas(uses: Iterable[VersionUse]) -> Iterable[str]:
-    return (use.holder for use in uses if not use.holder.startswith(INGRESS))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +17,7 @@ from made_versions import FILES, publish_files
 from moto.server import ThreadedMotoServer
 
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.registry import DamagedVersionError, NoVersionError, Registry
+from hydra_ray.registry import DamagedVersionError, Registry
 from hydra_ray.registry.manifest import MANIFEST, USERS, users_text
 from hydra_ray.registry.place import Place, UnreachableError
 
@@ -66,20 +69,40 @@ def test_a_version_is_published_and_comes_back_through_the_cache(registry, clien
         publish_files(registry, "v1")
 
 
-def test_what_was_killed_before_its_manifest_is_no_version(registry, client, monkeypatch):
+# Publishes version v2, and stops for good once the file that it is told is to be written, having said so.
+PUBLISH = """
+import sys, time
+sys.path[:0] = sys.argv[3:]
+from pathlib import Path
+from hydra_ray.registry import Registry
+from hydra_ray.registry.place import Place
+from made_versions import publish_files
+
+def stopping(how):
+    def call(self, one, *more):
+        if sys.argv[2] in (one, *more):
+            print("there", flush=True)
+            time.sleep(3600)
+        return how(self, one, *more)
+    return call
+
+Place.put, Place.write = stopping(Place.put), stopping(Place.write)
+publish_files(Registry("s3://models/hydra", Path(sys.argv[1])), "v2")
+"""
+
+
+@pytest.mark.parametrize("file", ["v2/reranker/heads.safetensors", f"v2/{MANIFEST}"])
+def test_a_killed_publication_is_no_version_and_can_be_made_again(registry, client, tmp_path, file):
     publish_files(registry, "v1")
-
-    def die(self: Place, path: str, content: bytes) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as broken:
-        broken.setattr(Place, "write", die)
-        with pytest.raises(KeyboardInterrupt):
-            publish_files(registry, "v2")
+    command = [sys.executable, "-c", PUBLISH, str(tmp_path), file, *sys.path]
+    victim = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert victim.stdout.readline() == "there\n"
+    victim.send_signal(signal.SIGKILL)
+    victim.communicate()
     assert any(key.startswith("hydra/v2/") for key in keys(client))
     assert [manifest.version for manifest in registry.versions()] == ["v1"]
-    with pytest.raises(NoVersionError):
-        registry.fetch("v2")
+    publish_files(registry, "v2")
+    assert {path: (registry.fetch("v2") / path).read_bytes() for path in FILES} == FILES
 
 
 def test_what_is_kept_is_not_read_again_and_what_was_damaged_on_disk_is(registry, client, monkeypatch, caplog):

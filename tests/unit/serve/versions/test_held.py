@@ -98,6 +98,43 @@ def test_a_promotion_is_taken_up_and_rolled_back_and_the_old_one_still_answers(c
     assert one.became == ["loaded", "loaded"]
 
 
+def test_a_promotion_is_taken_up_once_all_replicas_hold_it(catalog, replica):
+    one, other = replica().start(), replica().start()
+    promote(catalog, "v2")
+    one.held.poll()
+    assert (one.held.production, one.loads) == ("v1", ["v1", "v2"])
+    other.held.poll()
+    assert other.held.production == "v2"
+    one.held.poll()
+    assert one.held.production == "v2"
+    assert one.loads == other.loads == ["v1", "v2"]
+
+
+def test_what_another_replica_refuses_is_not_taken_up(catalog, replica):
+    one, other = replica().start(), replica().start()
+    other.bad.add("v2")
+    promote(catalog, "v2")
+    for each in (one, other, one):
+        each.held.poll()
+    assert (one.held.production, other.held.production) == ("v1", "v1")
+    # It is mended there, and promoted again.
+    other.bad.clear()
+    promote(catalog, "v2")
+    for each in (one, other, one, other, one):
+        each.held.poll()
+    assert (one.held.production, other.held.production) == ("v2", "v2")
+
+
+def test_all_go_back_where_one_that_starts_refuses_what_is_served(catalog, replica):
+    promote(catalog, "v2")
+    one, starting = replica().start(), replica()
+    assert one.held.production == "v2"
+    starting.bad.add("v2")
+    assert starting.start().held.production == "v1"
+    one.held.poll()
+    assert one.held.production == "v1"
+
+
 def test_a_version_that_fails_is_refused_said_and_counted_and_the_old_one_stays(catalog, replica, caplog):
     one = replica().start()
     one.bad.add("v2")
