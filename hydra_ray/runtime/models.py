@@ -13,20 +13,12 @@ from typing import Any
 
 from hydra_ray.models.base import Base, read_about
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.registry import Manifest, NoVersionError, Registry
+from hydra_ray.registry import Manifest, Registry
+from hydra_ray.registry.catalog import Catalog, nothing_in
 from hydra_ray.registry.manifest import USERS, now, users_text, without_secrets
 from hydra_ray.registry.probes import take_probes
 from hydra_ray.settings import Settings
-from hydra_ray.store.aliases import (
-    ALIASES,
-    CANDIDATE,
-    PRODUCTION,
-    Action,
-    AliasConflictError,
-    Aliases,
-    SqlAliases,
-    line_of_succession,
-)
+from hydra_ray.store.aliases import PRODUCTION, SqlAliases
 from hydra_ray.store.backends import BACKENDS
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.sql import SqlStore
@@ -68,65 +60,6 @@ class ChosenBase:
         return self.manifest.task
 
 
-@dataclass(frozen=True, slots=True)
-class Catalog:
-    """The registry with the aliases that say what of it is served.
-
-    Attributes:
-        registry: Published versions.
-        aliases: Aliases in the store's database.
-    """
-
-    registry: Registry
-    aliases: Aliases
-
-    def find(self, name: str | None) -> Manifest:
-        """Return the manifest of the version that an alias or a version's own name means.
-
-        Args:
-            name: Name; None is the candidate or, where there is none, what is served or, where nothing is, the newest.
-
-        Raises:
-            HydraError: There is none.
-        """
-        current = self.aliases.current()
-        if name is None:
-            name = next((alias for alias in (CANDIDATE, PRODUCTION) if alias in current), None)
-        if name is None:
-            if not (versions := self.registry.versions()):
-                raise _nothing_in(self.registry)
-            return versions[-1]
-        if name in ALIASES:
-            if name not in current:
-                raise HydraError(f"no version is the {name}; `hydra-ray model list` shows what there is")
-            name = str(current[name].version)
-        return self.registry.manifest(name)
-
-    def succession(self) -> list[str]:
-        """Return the version served, and those that rolling back leads to, one after the other.
-
-        Where none was ever promoted, the newest is served.
-        """
-        line = line_of_succession(self.aliases.changes(PRODUCTION))
-        return line or [manifest.version for manifest in self.registry.versions()[-1:]]
-
-    def serve_first(self, version: str, action: Action) -> bool:
-        """Let `production` mean a version where it means none; return whether it did."""
-        revision = self.aliases.revision(PRODUCTION)
-        if PRODUCTION in self.aliases.current():
-            return False
-        try:
-            self.aliases.change(PRODUCTION, version, revision, action)
-        except AliasConflictError:
-            # Somebody else was first.
-            return False
-        return True
-
-    def close(self) -> None:
-        """Lets the database go."""
-        self.aliases.close()
-
-
 @contextmanager
 def catalog_of(settings: Settings) -> Iterator[Catalog]:
     """Open the catalog that settings name, for as long as the body runs.
@@ -135,7 +68,7 @@ def catalog_of(settings: Settings) -> Iterator[Catalog]:
         HydraError: There is no version yet, or the registry or the database cannot be opened.
     """
     # Before there is anything to open: a wrong folder is not to get a database.
-    _registry_with_versions(settings)
+    _check_not_empty(settings)
     catalog = open_catalog(settings)
     try:
         yield catalog
@@ -200,7 +133,7 @@ def first_served(settings: Settings) -> Manifest:
     with catalog_of(settings) as catalog:
         found = catalog.succession()
         if not found:
-            raise _nothing_in(catalog.registry)
+            raise nothing_in(catalog.registry)
         try:
             if catalog.serve_first(found[0], "promote"):
                 log.warning("no version was promoted yet: %s, the newest, is served", found[0])
@@ -242,25 +175,6 @@ def publish(
     return catalog.registry.publish(about, write)
 
 
-def set_alias(catalog: Catalog, alias: str, version: str | None, action: Action) -> None:
-    """Let an alias mean a version, or none, whatever it meant before.
-
-    Raises:
-        AliasConflictError: Somebody else changed it at the same moment.
-    """
-    catalog.aliases.change(alias, version, catalog.aliases.revision(alias), action)
-
-
-def _registry_with_versions(settings: Settings) -> None:
-    registry = Registry(settings.registry_url, settings.registry_cache)
-    if registry.is_empty() and not (settings.model_dir / "base").exists():
-        raise _nothing_in(registry)
-
-
-def _nothing_in(registry: Registry) -> HydraError:
-    return HydraError(f"registry.url: {registry.shown} holds no trained base; run `hydra-ray train` first")
-
-
 def delete_version(catalog: Catalog, name: str) -> str:
     """Delete a version, unless an alias or a running service points at it; return its name.
 
@@ -285,6 +199,12 @@ def copy_version(catalog: Catalog, name: str, url: str, cache: Path) -> str:
     version = catalog.find(name).version
     catalog.registry.copy(version, Registry(url, cache))
     return version
+
+
+def _check_not_empty(settings: Settings) -> None:
+    registry = Registry(settings.registry_url, settings.registry_cache)
+    if registry.is_empty() and not (settings.model_dir / "base").exists():
+        raise nothing_in(registry)
 
 
 def _import_old_base(settings: Settings, catalog: Catalog) -> None:
@@ -330,20 +250,3 @@ def _database_url(settings: Settings) -> str:
         return settings.store_url
     # A store of somebody's own need not have tables.
     return f"sqlite:///{settings.model_dir / 'aliases.db'}"
-
-
-__all__ = [
-    "Catalog",
-    "ChosenBase",
-    "NoVersionError",
-    "catalog_of",
-    "chosen_base",
-    "chosen_manifest",
-    "copy_version",
-    "delete_version",
-    "fetch_if_missing",
-    "first_served",
-    "open_catalog",
-    "publish",
-    "set_alias",
-]

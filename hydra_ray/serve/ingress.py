@@ -19,7 +19,7 @@ from hydra_ray.logs import set_up_logging
 from hydra_ray.methods import METHODS, Method
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import NOBODY, Message, Query
-from hydra_ray.registry import Manifest
+from hydra_ray.registry import Manifest, UnreachableError
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.http import protocol
@@ -199,6 +199,9 @@ class Ingress(UserEndpoints):
             return await asyncio.to_thread(self._names.find, asked)
         except UnknownModelError as error:
             raise RequestError(str(error), "model", "model_not_found", 404) from None
+        except UnreachableError as error:
+            log.warning("model %s cannot be looked up", asked, exc_info=error)
+            raise RequestError("the registry of models does not answer: ask again", "model", None, 503) from None
 
     def __del__(self) -> None:
         if hasattr(self, "_names"):

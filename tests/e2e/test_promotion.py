@@ -18,7 +18,8 @@ from hydra_ray.learn.promote.job import promote_version, roll_back
 from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.progress import SILENT
 from hydra_ray.records import Dataset, UserKey
-from hydra_ray.runtime.models import Catalog, delete_version, open_catalog, publish, set_alias
+from hydra_ray.registry.catalog import Catalog, set_alias
+from hydra_ray.runtime.models import delete_version, open_catalog, publish
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION, VersionInUseError

@@ -14,9 +14,10 @@ from hydra_ray.learn.base.trainer import check_enough, fit_base
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.progress import ProgressListener
+from hydra_ray.registry.catalog import set_alias
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
-from hydra_ray.runtime.models import open_catalog, publish, set_alias
+from hydra_ray.runtime.models import open_catalog, publish
 from hydra_ray.settings import BaseSettings, Settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store

@@ -8,8 +8,9 @@ from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
 from hydra_ray.registry import Manifest
+from hydra_ray.registry.catalog import Catalog
 from hydra_ray.runtime.loading import check_task
-from hydra_ray.runtime.models import Catalog, catalog_of
+from hydra_ray.runtime.models import catalog_of
 from hydra_ray.settings import Settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from hydra_ray.records import HydraError
 from hydra_ray.registry import Manifest, NoVersionError, UnreachableError
-from hydra_ray.runtime.models import Catalog
+from hydra_ray.registry.catalog import Catalog
 from hydra_ray.serve.versions.polling import Poller
 from hydra_ray.serve.versions.uses import TELL_S, all_hold, asked_for, is_refused, tell
 from hydra_ray.store.aliases import PRODUCTION, State

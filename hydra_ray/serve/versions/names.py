@@ -8,9 +8,9 @@ import time
 import uuid
 
 from hydra_ray.records import HydraError
-from hydra_ray.registry import Manifest, NoVersionError
+from hydra_ray.registry import Manifest, NoVersionError, UnreachableError
+from hydra_ray.registry.catalog import Catalog
 from hydra_ray.runtime.loading import check_task
-from hydra_ray.runtime.models import Catalog
 from hydra_ray.serve.versions.polling import Poller
 from hydra_ray.serve.versions.uses import INGRESS, TELL_S, all_hold, is_refused, tell
 from hydra_ray.store.aliases import ALIASES, CANDIDATE, PRODUCTION, VersionUse
@@ -71,6 +71,7 @@ class ServedNames:
 
         Raises:
             UnknownModelError: There is no such model, or it is of another task than the one served.
+            UnreachableError: The registry does not answer.
         """
         if (found := self.at_hand(asked)) is not None:
             return found
@@ -86,6 +87,8 @@ class ServedNames:
             check_task(self.production.task, manifest.task)
         except NoVersionError:
             raise UnknownModelError(f"there is no model {asked!r}: the registry has no such version") from None
+        except UnreachableError:
+            raise
         except HydraError as error:
             raise UnknownModelError(f"model {asked!r} cannot be served here: {error}") from None
         return manifest

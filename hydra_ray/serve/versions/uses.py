@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 
 from hydra_ray.records import HydraError
-from hydra_ray.runtime.models import Catalog
+from hydra_ray.registry.catalog import Catalog
 from hydra_ray.store.aliases import State, VersionUse
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ from made_versions import publish_files
 
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.records import HydraError, UserKey
+from hydra_ray.registry.catalog import set_alias
 from hydra_ray.runtime.models import (
     catalog_of,
     chosen_base,
@@ -18,7 +19,6 @@ from hydra_ray.runtime.models import (
     first_served,
     open_catalog,
     publish,
-    set_alias,
 )
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION

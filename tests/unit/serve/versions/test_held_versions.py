@@ -12,7 +12,7 @@ from made_versions import publish_files
 
 from hydra_ray.records import HydraError
 from hydra_ray.registry import NoVersionError, Registry
-from hydra_ray.runtime.models import Catalog
+from hydra_ray.registry.catalog import Catalog
 from hydra_ray.serve.versions.held import HeldVersions, HoldLimits, RefusedVersionError
 from hydra_ray.store.aliases import PRODUCTION, SqlAliases, VersionInUseError
 from hydra_ray.store.schema import open_database

@@ -6,7 +6,7 @@ import pytest
 from made_versions import publish_files
 
 from hydra_ray.registry import Registry
-from hydra_ray.runtime.models import Catalog
+from hydra_ray.registry.catalog import Catalog
 from hydra_ray.serve.versions.names import ServedNames, UnknownModelError
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION, SqlAliases
 from hydra_ray.store.schema import open_database
