@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hydra_ray import api
 from hydra_ray.logs import set_up_logging
 from hydra_ray.settings import Settings, load_settings
 from hydra_ray.terminal import TerminalProgress
@@ -66,9 +67,7 @@ def promote(
 
     Refused where too few of the users who have a head now would have one (registry.min_heads).
     """
-    from hydra_ray.learn.promote.job import promote_version
-
-    done = promote_version(_load(settings, overrides), name, TerminalProgress(console), fit=fit)
+    done = api.promote(_load(settings, overrides), name, TerminalProgress(console), fit=fit)
     console.print(
         f"Version {done.version} is served from now on, {done.before or 'none'} before; "
         f"{done.fitted} of {done.users} users keep a head of their own."
@@ -78,9 +77,7 @@ def promote(
 @model_app.command("rollback")
 def rollback(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Serves the version again that was served before."""
-    from hydra_ray.learn.promote.job import roll_back
-
-    done = roll_back(_load(settings, overrides))
+    done = api.roll_back(_load(settings, overrides))
     console.print(
         f"Version {done.version} is served again, no longer {done.before}; "
         f"{done.fitted} of {done.users} users keep a head of their own."
