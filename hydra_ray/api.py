@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hydra_ray.learn.heads.job import FitReport
     from hydra_ray.learn.heads.tuned import TunedRole
     from hydra_ray.learn.profiles.job import ProfileReport
+    from hydra_ray.learn.promote.job import Promotion
     from hydra_ray.learn.tune.space import SearchSettings
 
 
@@ -144,6 +145,43 @@ def evaluate(settings: Settings, listener: ProgressListener = SILENT) -> Compari
     from hydra_ray.evaluate import run
 
     return run.evaluate(settings, listener)
+
+
+def promote(settings: Settings, version: str, listener: ProgressListener = SILENT, *, fit: bool = True) -> Promotion:
+    """Makes a version of the base the one that is served, once enough of its users have heads.
+
+    Args:
+        settings: All of them, as the service has them.
+        version: An alias (`candidate`) or a version.
+        listener: Shows how far the fit is.
+        fit: Whether heads that are missing are fitted first, from what the store holds.
+
+    Returns:
+        What was served before, and how many users keep a head of their own.
+
+    Raises:
+        HydraError: There is no such version, too few users have heads, or somebody else promoted at the same moment.
+    """
+    from hydra_ray.learn.promote.job import promote_version
+
+    return promote_version(settings, version, listener, fit=fit)
+
+
+def roll_back(settings: Settings) -> Promotion:
+    """Makes the version that was served before the one that is served again.
+
+    Args:
+        settings: All of them, as the service has them.
+
+    Returns:
+        What was served until now, and how many users keep a head of their own.
+
+    Raises:
+        HydraError: There is no version before, or it is damaged.
+    """
+    from hydra_ray.learn.promote import job
+
+    return job.roll_back(settings)
 
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> AbstractContextManager[str]:

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from hydra_ray import api, stopping
 from hydra_ray.commands import audit, keys
+from hydra_ray.commands.model import model_app
 from hydra_ray.commands.store import store_app
 from hydra_ray.commands.users import users_app
 from hydra_ray.logs import set_up_logging
@@ -45,6 +46,7 @@ app.add_typer(store_app, name="store")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(users_app, name="users")
+app.add_typer(model_app, name="model")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 
@@ -140,7 +142,9 @@ def train(settings: SettingsFile, overrides: Overrides = None) -> None:
         role, number = epoch["role"], str(int(epoch["epoch"]) + 1)
         table.add_row(role, str(report.groups[role]), number, f"{epoch['loss']:.3f}", *valid)
     console.print(table)
-    console.print(f"Base {report.version} of {report.users} users is in {tree.model_dir / 'base'}")
+    console.print(f"Base {report.version} of {report.users} users is in {tree.registry_url}; it is the {report.alias}.")
+    if report.alias == "candidate":
+        console.print("What is served stays. `fit` and `evaluate` work on the candidate; `model promote` serves it.")
 
 
 @app.command()

@@ -20,12 +20,14 @@ from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.learn.promote.job import promote_version
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.precision import probe, resolve
 from hydra_ray.records import Dataset, User
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings
+from hydra_ray.store.aliases import CANDIDATE
 from hydra_ray.terminal import TerminalProgress
 
 # Measured on two cores, in both arithmetics: starting processes, asking the LLM and fitting take the same time on any
@@ -61,12 +63,15 @@ def run_demo(out: Path, console: Console) -> None:
         console.print(str(collected), markup=False)
         collected.check()
         progress.heading("2 Train: a shared base, and heads of the training users")
-        train_base(settings, progress)
+        trained = train_base(settings, progress)
         progress.heading("3 Fit: heads of users the base has never seen, from their history alone")
         fit_users(settings.model_copy(update={"users": "dev"}), progress)
         progress.heading("4 Evaluate: those users' next queries")
         dev = settings.model_copy(update={"data": data.model_copy(update={"split": "dev"})})
         console.print(*result_tables(evaluate(dev, progress)))
+        if trained.alias == CANDIDATE:
+            # The folder holds a demo that was made before, whose base is served.
+            promote_version(settings, trained.version, progress, fit=False)
         progress.heading("5 Serve: the same request of two users")
         dataset, preferences = simulate(
             users=data.dev_users,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,22 +36,13 @@ class Base:
         return {RERANKER: self.reranker, ADAPTER: self.adapter}[role]
 
     def save(self, folder: Path) -> None:
-        """Write the base; a reader sees the old one or the new one, never half of one.
-
-        `folder` becomes a link to a folder of its own beside it: a link is replaced in one step.
-        """
-        target = folder.with_name(f"{folder.name}-{self.version}-{uuid.uuid4().hex[:8]}")
+        """Write the base into a folder that holds none yet; `hydra_ray.registry` publishes it whole or not at all."""
         for role in ROLES:
-            (target / role).mkdir(parents=True)
-            self.scorer(role).save(target / role)
+            (folder / role).mkdir(parents=True)
+            self.scorer(role).save(folder / role)
         about = {"schema": _SCHEMA, "version": self.version, "task": self.task.to_json()}
-        (target / "base.json").write_text(json.dumps(about, indent=2))
-        link = folder.with_name(f"{target.name}.link")
-        link.symlink_to(target.name)
-        os.replace(link, folder)
-        for other in folder.parent.glob(f"{folder.name}-*"):
-            if other.name != target.name:
-                shutil.rmtree(other, ignore_errors=True)
+        # Last: without it there is no base.
+        (folder / "base.json").write_text(json.dumps(about, indent=2))
 
     @classmethod
     def load(cls, folder: Path, precision: str) -> Base:

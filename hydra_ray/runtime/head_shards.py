@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.base import ROLES
+from hydra_ray.runtime.models import chosen_manifest
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.shards import export_heads, import_heads
@@ -16,7 +17,7 @@ def move_heads(settings: Settings, folder: Path, *, out: bool) -> str:
     Raises:
         HydraError: There is no base, or the shards are not of it.
     """
-    version, _ = read_about(settings.model_dir / "base")
+    version = chosen_manifest(settings).version
     store = open_store(settings.store_target)
     move = export_heads if out else import_heads
     roles = [role for role in ROLES if out or any(folder.glob(f"{role}-*.safetensors"))]

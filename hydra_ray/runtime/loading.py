@@ -15,9 +15,9 @@ from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
 from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
-from hydra_ray.models.base import read_about
 from hydra_ray.records import Dataset, HydraError, User, as_user_id
 from hydra_ray.runtime.deleted import without_deleted
+from hydra_ray.runtime.models import chosen_manifest
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.backends import open_store
@@ -67,7 +67,7 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
         task = TASKS["chat"]
         dataset = read_chat(data.path, _split(settings, split), data.skip_bad)
     elif data.format == "store":
-        _, task = read_about(settings.model_dir / "base")
+        task = chosen_manifest(settings).task
         dataset = _stored(settings, task)
     else:
         task = TASKS["demo"]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ray import serve
 
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
-from hydra_ray.models.base import ADAPTER, read_about
+from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
+from hydra_ray.registry import Manifest
+from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
 from hydra_ray.steps.adapt import AdaptRequest
@@ -23,46 +28,71 @@ from hydra_ray.store.types import FeedbackEvent
 AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
 
 
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """One version of the base: its step, its users' heads, and what teaches them."""
+
+    step: AdaptStep
+    heads: HeadCache
+    learner: OnlineLearner
+
+
 # As the reranker: two batches of 16 in flight.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
 class Adapter:
-    """Chooses candidates under their users' heads, many requests at a time, and teaches those heads."""
+    """Chooses candidates under their users' heads, many requests at a time, and teaches the heads of what is served."""
 
-    def __init__(self, base_dir: Path, settings: Settings) -> None:
+    def __init__(self, settings: Settings) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
-        version, task = read_about(base_dir)
-        store, scorer = (
-            open_store(settings.store_target),
-            Scorer.load(base_dir / ADAPTER, settings.base.encoder.precision),
-        )
-        self._heads = HeadCache(store, version, ADAPTER, settings.serve.head_cache_mb << 20)
-        self._step = AdaptStep(
-            scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None
-        )
-        self._learner = OnlineLearner(store, version, task, scorer, settings)
+        self._settings, self._store = settings, open_store(settings.store_target)
+        self._versions = versions_of(settings, ADAPTER, self._load)
+
+    async def __call__(self, ask: AdaptCall, version: str | None) -> Choice:
+        """Best candidate first, by a version of the base; None is the one served."""
+        # Loaded before the batch, which others of another version wait in.
+        held = await self._versions.ready(version)
+        return await self._batch(ask, held)
+
+    async def prepare(self, version: str) -> None:
+        """Loads a version where it is not there yet."""
+        await self._versions.ready(version)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
-    async def __call__(self, asks: list[AdaptCall]) -> list[Choice]:
-        """Best candidate first."""
-        return await asyncio.to_thread(self._adapt, asks)
+    async def _batch(self, asks: list[AdaptCall], held: list[AdapterVersion]) -> list[Choice]:
+        return await asyncio.to_thread(by_version, self._adapt, asks, held)
 
     async def learn(
         self, user: UserKey, event: FeedbackEvent, history: tuple[HistoryItem, ...], deletions: int
     ) -> Learnt:
         """Learns from what a user said of an answer, unless they were deleted more often than so."""
-        return await asyncio.to_thread(self._learner.learn, user, event, history, deletions)
+        learner = (await self._versions.ready(None)).learner
+        return await asyncio.to_thread(learner.learn, user, event, history, deletions)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Forgets an item of a user's history."""
-        return await asyncio.to_thread(self._learner.forget, user, item_id)
+        learner = (await self._versions.ready(None)).learner
+        return await asyncio.to_thread(learner.forget, user, item_id)
 
-    def _adapt(self, asks: list[AdaptCall]) -> list[Choice]:
-        heads = self._heads([key for *_, key in asks])
-        ordered = self._step(
+    @staticmethod
+    def _adapt(version: AdapterVersion, asks: Sequence[AdaptCall]) -> list[Choice]:
+        heads = version.heads([key for *_, key in asks])
+        ordered = version.step(
             [
                 AdaptRequest(query, candidates, history_answers, head)
                 for (query, candidates, history_answers, _), head in zip(asks, heads, strict=True)
             ]
         )
         return [Choice(tuple(best), head is not None) for best, head in zip(ordered, heads, strict=True)]
+
+    def _load(self, manifest: Manifest, folder: Path) -> AdapterVersion:
+        settings, task = self._settings, manifest.task
+        scorer = Scorer.load(folder / ADAPTER, settings.base.encoder.precision)
+        check_probes(manifest.version, ADAPTER, scorer, manifest.probes[ADAPTER])
+        step = AdaptStep(scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None)
+        heads = HeadCache(self._store, manifest.version, ADAPTER, settings.serve.head_cache_mb << 20)
+        return AdapterVersion(step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))
+
+    def __del__(self) -> None:
+        if hasattr(self, "_versions"):
+            self._versions.close()

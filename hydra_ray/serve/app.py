@@ -8,9 +8,9 @@ from typing import Any
 from ray.serve import Application
 
 from hydra_ray.methods import METHODS
-from hydra_ray.models.base import read_about
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import make_embedder
+from hydra_ray.runtime.models import first_served
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.http.keys import KeyAuthenticate
@@ -38,8 +38,9 @@ def build(args: dict[str, Any]) -> Application:
 def build_app(settings: Settings) -> Application:
     """Build the application from checked settings."""
     _check_methods(settings)
-    base_dir = (settings.model_dir / "base").resolve()
-    _, task = read_about(base_dir)
+    # Replicas may have another working folder.
+    settings = settings.model_copy(update={"registry": settings.anchored().registry})
+    task = first_served(settings).task
     generator = Generator.bind(settings)
     return Ingress.bind(
         settings,
@@ -50,15 +51,9 @@ def build_app(settings: Settings) -> Application:
             settings.serve.index_cache_mb,
             settings.method.stemmer,
         ),
-        Reranker.bind(
-            base_dir,
-            settings.store_target,
-            settings.method.rank_weight,
-            settings.serve.head_cache_mb,
-            settings.base.encoder.precision,
-        ),
+        Reranker.bind(settings),
         generator,
-        Adapter.bind(base_dir, settings),
+        Adapter.bind(settings),
         Profiler.bind(task, settings, generator),
         _authenticate(settings),
         Limiter.bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,

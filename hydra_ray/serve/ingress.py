@@ -2,8 +2,11 @@
 
 # Without postponed annotations: Serve sends the class by value, and FastAPI would look in vain for the types' names.
 
+import asyncio
 import logging
-from dataclasses import replace
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
@@ -14,11 +17,12 @@ from ray.serve.config import BackpressureConfig
 from starlette.middleware import Middleware
 
 from hydra_ray.logs import set_up_logging
-from hydra_ray.methods import METHODS
+from hydra_ray.methods import METHODS, Method
 from hydra_ray.methods.ports import StepError
-from hydra_ray.models.base import read_about
 from hydra_ray.records import NOBODY, Message, Query
+from hydra_ray.registry import Manifest, UnreachableError
 from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
@@ -33,16 +37,36 @@ from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.user_rights import personalised
 from hydra_ray.serve.users import UserEndpoints
+from hydra_ray.serve.versions.names import ServedNames, UnknownModelError
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.identity.key_store import SqlKeyStore
 from hydra_ray.store.schema import open_database
+from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
 
 _TOLD, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
+# Methods are made anew for versions that nobody asked for lately.
+_BASES_KEPT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class _ServedBase:
+    """A version of the base, as requests are answered with it.
+
+    Attributes:
+        version: Name of the version.
+        task: Task that it was trained for.
+        methods: Methods by tenant and name, whose steps all answer by this version. What they ask for is a tenant's:
+            answers that are kept, and prefixes that vLLM keeps, are no other's.
+    """
+
+    version: str
+    task: Task
+    methods: Mapping[tuple[str, str], Method]
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -79,7 +103,7 @@ class Ingress(UserEndpoints):
         limiter: Any,
     ) -> None:
         set_up_logging(settings.logging)
-        _, task = read_about(settings.model_dir / "base")
+        self._names = ServedNames(open_catalog(settings), settings.serve.model_name, settings.registry.poll_s)
         steps = RemoteSteps(
             retriever,
             reranker,
@@ -89,21 +113,19 @@ class Ingress(UserEndpoints):
             settings.serve.generator_timeout_s,
             profiler,
             settings.tenant,
+            None,
         )
         self._authenticate = authenticate
         self._unanswered: metrics.Counter | None = None
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_target)
         admit = Admit(self._tenants, None if limiter is None else Gate(limiter.count.remote, self._count_alone))
-        super().__init__(settings, task, steps, admit, AuditLog(database))
+        serving = self._names.production
+        super().__init__(
+            settings, serving.task, steps, admit, AuditLog(database), lambda: self._names.production.version
+        )
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
-        prompter, recipe = make_prompter(settings, task), make_recipe(settings)
-        # What methods ask for is a tenant's: answers that are kept, and prefixes that vLLM keeps, are no other's.
-        self._methods = {
-            (tenant, name): make(replace(steps, tenant=tenant).ports(), prompter, recipe)
-            for tenant in self._tenants
-            for name, make in METHODS.items()
-        }
+        self._bases: OrderedDict[str, _ServedBase] = OrderedDict()
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the application that answers HTTP; Serve calls this when the replica is there."""
@@ -122,51 +144,56 @@ class Ingress(UserEndpoints):
 
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
         """The user's own answer; `hydra` in the response says how it came about."""
-        self._check_model(asked.model)
         asked.refuse_unsupported()
         user_from = self._settings.serve.user_from
         caller = await self._admit(request, named_user(user_from, asked, request.headers))
+        try:
+            # Once: a promotion while the request is under way is for the next one.
+            base = await self._base_of(asked.model)
+        except StepError as error:
+            return protocol.no_answer(error)
         tenant = self._tenants[caller.tenant]
         serve = tenant.serve
         own, unknown = (False, ()) if not tenant.personal else await personalised(self._store, caller.user)
         # Who is not to be personalised is answered as nobody: nothing is looked up for them.
         asker = caller if own else replace(caller, user=None)
-        query = self.as_query(asked.query, asker, asked.turns(self._task, serve.tell_system))
+        query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
         method = asked.hydra.method or serve.method
         try:
-            answer = await self._methods[caller.tenant, method](query, asker.user)
+            answer = await base.methods[caller.tenant, method](query, asker.user)
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
         self._admit.charge(caller, answer.usage)
-        ignored = asked.ignored(self._task, serve.tell_system, user_from)
+        ignored = asked.ignored(base.task, serve.tell_system, user_from)
         answer = replace(answer, degraded=(*unknown, *answer.degraded))
         # The user's history and the candidates are for who may see the user's data.
         detail = "users" in caller.scopes
-        hydra = protocol.about(answer, method, caller.user_id, ignored, personalised=own, detail=detail)
-        reply = answer, serve.model_name, asked.n, hydra
+        hydra = protocol.about(answer, method, caller.user_id, ignored, base.version, personalised=own, detail=detail)
+        reply = answer, self._names.name_of(base.version), asked.n, hydra
         if asked.stream:
             return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*reply))
 
     async def models(self, request: Request) -> dict[str, Any]:
-        """Answers with the list of models, which has one."""
+        """Answers with the list of models: what is served, the candidate, and every version of the same task."""
         await self._admit(request, None)
-        return {"object": "list", "data": [self._model()]}
+        found = await asyncio.to_thread(self._names.all)
+        return {"object": "list", "data": [_model(name, created) for name, created in found]}
 
     async def model(self, model: Id, request: Request) -> dict[str, Any]:
-        """Answers with the one model there is, if it has this name."""
+        """Answers with the model of this name, if there is one."""
         await self._admit(request, None)
-        self._check_model(model)
-        return self._model()
+        manifest = await self._find(model)
+        return _model(model, manifest.created_s)
 
     async def healthz(self) -> dict[str, str]:
         """Answers while this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
-    def as_query(self, message: str, caller: Principal, turns: tuple[Message, ...] = ()) -> Query:
+    def as_query(self, message: str, caller: Principal, task: Task, turns: tuple[Message, ...] = ()) -> Query:
         """Return the request as a query. Its id depends on what was said only, so the same request samples alike."""
-        text = self._task.query_text(message)
+        text = task.query_text(message)
         seed = stable_seed(text, *(said for turn in turns for said in (turn.role, turn.content)))
         return Query(f"{seed:08x}", caller.user or NOBODY, text, turns=turns)
 
@@ -189,10 +216,42 @@ class Ingress(UserEndpoints):
             self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")
         self._unanswered.inc()
 
-    def _check_model(self, asked: str) -> None:
-        name = self._settings.serve.model_name
-        if asked != name:
-            raise RequestError(f"there is no model {asked!r}; this is {name!r}", "model", "model_not_found", 404)
+    async def _base_of(self, asked: str) -> _ServedBase:
+        """The version that a request names, once reranker and adapter hold it."""
+        manifest = await self._find(asked)
+        version = manifest.version
+        if not self._names.is_held(version):
+            await self._steps.at(version).prepare(self._settings.serve.generator_timeout_s)
+        if version not in self._bases:
+            steps, task = self._steps.at(version), manifest.task
+            prompter, recipe = make_prompter(self._settings, task), make_recipe(self._settings)
+            methods = {
+                (tenant, name): make(replace(steps, tenant=tenant).ports(), prompter, recipe)
+                for tenant in self._tenants
+                for name, make in METHODS.items()
+            }
+            self._bases[version] = _ServedBase(version, task, methods)
+        self._bases.move_to_end(version)
+        if len(self._bases) > _BASES_KEPT:
+            self._bases.popitem(last=False)
+        return self._bases[version]
 
-    def _model(self) -> dict[str, Any]:
-        return {"id": self._settings.serve.model_name, "object": "model", "created": 0, "owned_by": "hydra-ray"}
+    async def _find(self, asked: str) -> Manifest:
+        at_hand = self._names.at_hand(asked)
+        if at_hand is not None:
+            return at_hand
+        try:
+            return await asyncio.to_thread(self._names.find, asked)
+        except UnknownModelError as error:
+            raise RequestError(str(error), "model", "model_not_found", 404) from None
+        except UnreachableError as error:
+            log.warning("model %s cannot be looked up", asked, exc_info=error)
+            raise RequestError("the registry of models does not answer: ask again", "model", None, 503) from None
+
+    def __del__(self) -> None:
+        if hasattr(self, "_names"):
+            self._names.close()
+
+
+def _model(name: str, created: int) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": created, "owned_by": "hydra-ray"}

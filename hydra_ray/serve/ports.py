@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from ray.exceptions import RayError
@@ -38,6 +38,7 @@ class RemoteSteps:
         generator_timeout_s: Longest wait for the generator, in seconds.
         profiler: Handle of the profiler's deployment.
         tenant: Tenant whose requests these are, whoever the user is.
+        version: Version of the base that reranker and adapter answer by; None is whichever they serve.
     """
 
     retriever: Any
@@ -48,6 +49,24 @@ class RemoteSteps:
     generator_timeout_s: float
     profiler: Any
     tenant: str
+    version: str | None
+
+    def at(self, version: str) -> RemoteSteps:
+        """Return the same steps by one version of the base: all that one request asks is answered by it."""
+        return replace(self, version=version)
+
+    async def prepare(self, timeout_s: float) -> None:
+        """Has reranker and adapter load the version where they do not hold it.
+
+        Args:
+            timeout_s: Longest wait, in seconds.
+
+        Raises:
+            StepError: One of them refuses it, or does not have it in time.
+        """
+        steps = {"reranker": self.reranker, "adapter": self.adapter}
+        asked = (self._within(name, step.prepare.remote(self.version), timeout_s) for name, step in steps.items())
+        await asyncio.gather(*asked)
 
     def ports(self) -> Ports:
         """Return the ports of a method."""
@@ -73,14 +92,16 @@ class RemoteSteps:
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
-        return await self._step("reranker", self.reranker.remote((query, tuple(ranked), _head_for(query, head))))
+        return await self._step(
+            "reranker", self.reranker.remote((query, tuple(ranked), _head_for(query, head)), self.version)
+        )
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
         ask = query, tuple(candidates), tuple(history_answers), _head_for(query, head)
-        return await self._step("adapter", self.adapter.remote(ask))
+        return await self._step("adapter", self.adapter.remote(ask, self.version))
 
     async def learn(
         self, user: UserKey, event: FeedbackEvent, history: Sequence[HistoryItem], deletions: int
@@ -100,11 +121,14 @@ class RemoteSteps:
         return await RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant)(request)
 
     async def _step(self, name: str, reply: Awaitable[Reply]) -> Reply:
+        return await self._within(name, reply, self.step_timeout_s)
+
+    async def _within(self, name: str, reply: Awaitable[Reply], timeout_s: float) -> Reply:
         try:
-            return await asyncio.wait_for(reply, self.step_timeout_s)
+            return await asyncio.wait_for(reply, timeout_s)
         except TimeoutError as error:
-            log.warning("the %s took more than %g s", name, self.step_timeout_s)
-            raise StepError(f"the {name} took more than {self.step_timeout_s:g} s") from error
+            log.warning("the %s took more than %g s", name, timeout_s)
+            raise StepError(f"the {name} took more than {timeout_s:g} s") from error
         except (RayError, RayServeException) as error:
             log.warning("the %s gave no answer", name, exc_info=error)
             # Ray's own words hold the replica's traceback, and clients may be told these.

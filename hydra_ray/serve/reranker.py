@@ -3,43 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ray import serve
 
-from hydra_ray.models.base import RERANKER, read_about
+from hydra_ray.logs import set_up_logging
+from hydra_ray.models.base import RERANKER
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
+from hydra_ray.registry import Manifest
+from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.versions.of_replica import by_version, versions_of
+from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import Reranker as RerankStep
 from hydra_ray.steps.rerank import RerankRequest
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
-from hydra_ray.store.connections.target import StoreTarget
 
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
+
+
+@dataclass(frozen=True, slots=True)
+class RerankerVersion:
+    """One version of the base: its step, and its users' heads."""
+
+    step: RerankStep
+    heads: HeadCache
 
 
 # Two batches of 16 in flight, one computing while the next gathers; a longer queue would only time out.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
 class Reranker:
-    """Orders histories under their users' heads, many requests at a time."""
+    """Orders histories under their users' heads, many requests at a time, each by the version that it began with."""
 
-    def __init__(
-        self, base_dir: Path, store: StoreTarget | str, rank_weight: float | None, head_cache_mb: int, precision: str
-    ) -> None:
+    def __init__(self, settings: Settings) -> None:
+        set_up_logging(settings.logging)
         use_given_cpus()
-        version, _ = read_about(base_dir)
-        self._heads = HeadCache(open_store(store), version, RERANKER, head_cache_mb << 20)
-        self._step = RerankStep(Scorer.load(base_dir / RERANKER, precision), rank_weight)
+        self._settings, self._store = settings, open_store(settings.store_target)
+        self._versions = versions_of(settings, RERANKER, self._load)
+
+    async def __call__(self, ask: RerankCall, version: str | None) -> list[Ranked]:
+        """Most useful items first, by a version of the base; None is the one served."""
+        # Loaded before the batch, which others of another version wait in.
+        held = await self._versions.ready(version)
+        return await self._batch(ask, held)
+
+    async def prepare(self, version: str) -> None:
+        """Loads a version where it is not there yet."""
+        await self._versions.ready(version)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
-    async def __call__(self, asks: list[RerankCall]) -> list[list[Ranked]]:
-        """Most useful items first."""
-        return await asyncio.to_thread(self._rerank, asks)
+    async def _batch(self, asks: list[RerankCall], held: list[RerankerVersion]) -> list[list[Ranked]]:
+        return await asyncio.to_thread(by_version, self._rerank, asks, held)
 
-    def _rerank(self, asks: list[RerankCall]) -> list[list[Ranked]]:
-        heads = self._heads([key for *_, key in asks])
-        return self._step(
+    @staticmethod
+    def _rerank(version: RerankerVersion, asks: Sequence[RerankCall]) -> list[list[Ranked]]:
+        heads = version.heads([key for *_, key in asks])
+        return version.step(
             [RerankRequest(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
         )
+
+    def _load(self, manifest: Manifest, folder: Path) -> RerankerVersion:
+        scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.precision)
+        check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
+        heads = HeadCache(self._store, manifest.version, RERANKER, self._settings.serve.head_cache_mb << 20)
+        return RerankerVersion(RerankStep(scorer, self._settings.method.rank_weight), heads)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_versions"):
+            self._versions.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -14,7 +15,6 @@ from pydantic_core import PydanticCustomError
 
 from hydra_ray.dates import in_order, span
 from hydra_ray.methods.ports import StepError
-from hydra_ray.models.base import read_about
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
@@ -146,14 +146,21 @@ class UserEndpoints:
         steps: Steps that learn, forget, and retrieve what the adapter reads.
         admit: Makes the principals of requests.
         audit: Log of what was deleted.
+        serving: Gives the version of the base that serves.
     """
 
-    def __init__(self, settings: Settings, task: Task, steps: RemoteSteps, admit: Admit, audit: AuditLog) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        task: Task,
+        steps: RemoteSteps,
+        admit: Admit,
+        audit: AuditLog,
+        serving: Callable[[], str],
+    ) -> None:
         self._settings, self._task, self._steps, self._admit, self._audit = settings, task, steps, admit, audit
         self._store = open_store(settings.store_target)
-        self._rights = UserRights(
-            self._store, self._for, self._record, lambda: read_about(settings.model_dir / "base")[0]
-        )
+        self._rights = UserRights(self._store, self._for, self._record, serving)
 
     def user_routes(self) -> APIRouter:
         """Return a router with the routes of the methods below."""

@@ -22,6 +22,7 @@ from hydra_ray.settings.method import (
     RetrieverName,
 )
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
+from hydra_ray.settings.registry import RegistrySettings
 from hydra_ray.settings.storage import StoreSettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
@@ -49,6 +50,7 @@ __all__ = [
     "QuotaSettings",
     "RateLimitSettings",
     "RaySettings",
+    "RegistrySettings",
     "RetrieverName",
     "ServeSettings",
     "Settings",

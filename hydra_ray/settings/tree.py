@@ -14,6 +14,7 @@ from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSetti
 from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
+from hydra_ray.settings.registry import RegistrySettings, absolute_url, user_cache
 from hydra_ray.settings.section import Section
 from hydra_ray.settings.storage import StoreSettings
 from hydra_ray.store.connections.target import StoreTarget
@@ -29,6 +30,10 @@ class ModelSettings(Section):
     """Where the trained base is."""
 
     dir: Path | None = Field(None, description="Folder of the base; null means <out>/model.")
+    version: str | None = Field(
+        None,
+        description="Alias or version of the base that commands work on; null: candidate, or else production.",
+    )
 
 
 class EvaluateSettings(Section):
@@ -141,6 +146,7 @@ class Settings(Section):
     peers: PeerSettings = PeerSettings()
     profile: ProfileSettings = ProfileSettings()
     model: ModelSettings = ModelSettings()
+    registry: RegistrySettings = RegistrySettings()
     store: StoreSettings = StoreSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
@@ -223,8 +229,18 @@ class Settings(Section):
         url = self.store.url and _absolute_store(self.store.url)
         store = self.store.model_copy(update={"url": url, "password_file": _absolute(self.store.password_file)})
         feedback = self.feedback.model_copy(update={"dir": self.feedback_dir.resolve()})
-        anchored = {"generator": generator, "model": model, "store": store, "feedback": feedback}
-        return self.model_copy(update={"out": self.out.resolve(), **anchored})
+        registry = self.registry.model_copy(
+            update={"url": absolute_url(self.registry_url), "cache": self.registry_cache.resolve()}
+        )
+        anchored = {
+            "out": self.out.resolve(),
+            "generator": generator,
+            "model": model,
+            "registry": registry,
+            "store": store,
+            "feedback": feedback,
+        }
+        return self.model_copy(update=anchored)
 
     @property
     def model_dir(self) -> Path:
@@ -240,6 +256,16 @@ class Settings(Section):
     def answers_dir(self) -> Path:
         """Folder of the LLM's answers that offline commands have paid for."""
         return self.generator.cache or self.out / "answers"
+
+    @property
+    def registry_url(self) -> str:
+        """Folder or URI of the registry of models."""
+        return self.registry.url or str(self.model_dir / "registry")
+
+    @property
+    def registry_cache(self) -> Path:
+        """Folder of this machine for versions of a registry that is elsewhere."""
+        return self.registry.cache or user_cache() / "models"
 
     @property
     def store_url(self) -> str:

@@ -189,3 +189,33 @@ USER_PREFERENCES = Table(
     Column("personalisation", Boolean, nullable=False),
     Column("said_at", Float, nullable=False),
 )
+
+# Which version of the base each alias means, one row a change: the latest revision counts. `version` is null where the
+# alias was taken away. Two writers of the same revision cannot both have their row.
+MODEL_ALIASES = Table(
+    "model_aliases",
+    METADATA,
+    Column("alias", String, primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("version", String),
+    Column("action", String, nullable=False),
+    Column("changed", String, nullable=False),
+)
+
+# Which replicas hold which versions, until when unless they say so again, and which they refused.
+MODEL_USES = Table(
+    "model_uses",
+    METADATA,
+    Column("holder", String, primary_key=True),
+    Column("version", String, primary_key=True),
+    Column("state", String, nullable=False),
+    Column("until", Float, nullable=False),
+)
+
+# Versions that were deleted: nobody may point at one any more.
+MODEL_REMOVALS = Table(
+    "model_removals",
+    METADATA,
+    Column("version", String, primary_key=True),
+    Column("removed", String, nullable=False),
+)

@@ -19,6 +19,7 @@ from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import SILENT
 from hydra_ray.records import Candidate, HistoryItem, Query, User
 from hydra_ray.runtime import vllm_app as engine
+from hydra_ray.runtime.models import chosen_base
 from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
@@ -67,7 +68,7 @@ def ask(client: OpenAI, user: User, **options):
 
 def test_the_answer_is_the_adapters_choice_among_the_engines_candidates(client, trees, users):
     settings = parse_settings(trees["hydra"])
-    base, store = load_base(settings.model_dir / "base"), open_store(settings.store_target)
+    base, store = load_base(chosen_base(settings).folder), open_store(settings.store_target)
     adapter = Adapter(base.adapter, settings.method.vote_weight)
     for user in users[:4]:
         reply = ask(client, user).model_dump()
@@ -131,7 +132,7 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     from hydra_ray.runtime.generators import calls_for_candidates
     from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
-    task = load_base(settings.model_dir / "base").task
+    task = load_base(chosen_base(settings).folder).task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
     prompt = make_prompter(settings, task)(users[0].queries[0], shots)
     assert (settings.method.candidates, calls_for_candidates(settings)) == (8, 2)

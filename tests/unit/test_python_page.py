@@ -38,7 +38,7 @@ def asked(monkeypatch, tmp_path):
     task = SimpleNamespace(task="demo", metrics=("accuracy",), methods={"hydra": {"accuracy": interval}})
     reports = {
         "learn.collect.job.collect_feedback": CollectReport(examples=10),
-        "learn.base.job.train_base": TrainReport("v1", 3, [], {}),
+        "learn.base.job.train_base": TrainReport("v1", 3, [], {}, "production"),
         "learn.heads.job.fit_users": FitReport(5, {}, {}, None),
         "learn.tune.job.tune_users": {"adapter": SimpleNamespace(results={"everyone": None})},
         "evaluate.run.evaluate": SimpleNamespace(tasks=[task]),

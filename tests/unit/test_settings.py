@@ -230,9 +230,11 @@ def test_anchored_settings_mean_the_same_files_wherever_they_are_read(tmp_path, 
     assert anchored.store.password_file == tmp_path / "p"
     keys = [one.api_key_file for one in (anchored.generator, *anchored.generator.fallbacks)]
     assert keys == [tmp_path / "key", tmp_path / "other", None]
+    assert anchored.registry_url == f"{tmp_path}/runs/model/registry"
     assert anchored.anchored() == anchored
-    elsewhere = parse_settings({"store": {"url": "postgresql://db/users"}}).anchored()
-    assert elsewhere.store_url == "postgresql://db/users"
+    elsewhere = {"store": {"url": "postgresql://db/users"}, "registry": {"url": "s3://bucket/models"}}
+    elsewhere = parse_settings(elsewhere).anchored()
+    assert (elsewhere.store_url, elsewhere.registry_url) == ("postgresql://db/users", "s3://bucket/models")
     # Where no URL is told, an earlier store is looked for wherever the settings are read.
     assert Settings().anchored().store_target.former == Path("/runs/default/model/users.db")
 

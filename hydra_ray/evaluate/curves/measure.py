@@ -30,6 +30,7 @@ from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import calls_for_candidates, make_generator, open_cache
 from hydra_ray.runtime.loading import check_task, load_data
+from hydra_ray.runtime.models import chosen_base
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator
@@ -204,7 +205,7 @@ def measure_curves(settings: Settings, listener: ProgressListener) -> Curves:
     task, dataset = load_data(settings)
     if not _queries(dataset):
         raise HydraError(no_answers(settings))
-    base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
+    base = Base.load(chosen_base(settings).folder, settings.base.encoder.precision)
     check_task(base.task, task)
     with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as aligned:
         generator = make_generator(settings, open_cache(settings))

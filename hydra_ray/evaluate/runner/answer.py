@@ -25,6 +25,7 @@ from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_peers, make_profile_writer, make_prompter, make_recipe
 from hydra_ray.runtime.generators import generator_identity, make_generator, open_cache
 from hydra_ray.runtime.loading import check_task, load_data, records_digest
+from hydra_ray.runtime.models import chosen_base
 from hydra_ray.settings import Settings
 from hydra_ray.settings.renamed import with_first_names
 from hydra_ray.steps.adapt import prior_weight
@@ -93,7 +94,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     data = [records_digest(dataset.users, dataset.golds), records_digest(trained, {})]
     base, store = None, None
     if any(map(needs_base, job.methods)):
-        base = Base.load(settings.model_dir / "base", settings.base.encoder.precision)
+        base = Base.load(chosen_base(settings).folder, settings.base.encoder.precision)
         check_task(base.task, task)
         store = open_store(settings.store_target)
     fingerprints = {run: fingerprint(data, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
@@ -241,6 +242,7 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
         "base",
         "fit",
         "model",
+        "registry",
         "store",
         "evaluate",
         "serve",

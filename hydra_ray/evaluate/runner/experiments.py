@@ -124,7 +124,8 @@ def _cell(settings: Settings, task: str, seed: int, train_users: int | None) -> 
     folders: dict[str, Any] = {
         "feedback": _with(settings.feedback, dir=settings.feedback_dir / task),
         "generator": _with(settings.generator, cache=settings.answers_dir),
-        "model": _with(settings.model, dir=None),
+        "model": _with(settings.model, dir=None, version=None),
+        "registry": _with(settings.registry, url=None),
         "store": _with(settings.store, url=None),
     }
     about = {"data": _with(settings.data, task=task), "base": _with(settings.base, seed=seed), "out": out}

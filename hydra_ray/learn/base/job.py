@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,12 @@ from hydra_ray.learn.base.trainer import check_enough, fit_base
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.progress import ProgressListener
+from hydra_ray.registry.catalog import set_alias
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import load_data, put_histories
+from hydra_ray.runtime.models import open_catalog, publish
 from hydra_ray.settings import BaseSettings, Settings
+from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.user_rows.gone import who_is_gone
 
@@ -26,16 +29,19 @@ _STEP_WITHOUT_READING = 0.1
 
 @dataclass(frozen=True, slots=True)
 class TrainReport:
-    """Report of a training: the base's version, and what each role's epochs reported."""
+    """Report of a training: the base's version with its alias, and what each role's epochs reported."""
 
     version: str
     users: int
     epochs: list[dict[str, Any]]
     groups: dict[str, int]
+    alias: str
 
 
 def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
-    """Trains both roles on the collected feedback of the training users; stores base, heads and histories.
+    """Trains both roles on the training users' feedback; publishes the base, and stores heads and histories.
+
+    The new version is served where none is; else it is the candidate, and what is served stays.
 
     Raises:
         HydraError: There is too little feedback, or training failed.
@@ -77,7 +83,8 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
 
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
-    base.save(settings.model_dir / "base")
+    catalog = open_catalog(settings)
+    publish(catalog, base, settings, (user.key for user in dataset.users), _last_metrics(fitted.state.epochs))
     users = open_store(settings.store_target)
     put_histories(users, dataset)
     for role in ROLES:
@@ -85,8 +92,21 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
         heads, gone = fitted.roles[role].heads, who_is_gone(users, fitted.roles[role].heads)
         users.put_heads(base.version, role, {key: head for key, head in heads.items() if key not in gone})
     users.close()
+    # Aliases last: whoever follows one finds base and heads.
+    alias = PRODUCTION if catalog.serve_first(base.version, "train") else CANDIDATE
+    if alias == CANDIDATE:
+        set_alias(catalog, CANDIDATE, base.version, "train")
+    catalog.close()
     counts = {role: len(groups[role]) for role in ROLES}
-    return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts)
+    return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts, alias)
+
+
+def _last_metrics(epochs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return what each role's last epoch reported, numbers only."""
+    return {
+        str(epoch["role"]): {name: float(value) for name, value in epoch.items() if isinstance(value, int | float)}
+        for epoch in epochs
+    }
 
 
 def course(epoch: int, step: int, steps: int, base: BaseSettings) -> tuple[float, float]:

@@ -19,12 +19,13 @@ from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.heads.todo import changed_users, make_fitter
 from hydra_ray.logs import set_up_logging
-from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
+from hydra_ray.runtime.models import chosen_base, fetch_if_missing
 from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
@@ -72,8 +73,8 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
         HydraError: There is no base, or the data does not fit it.
         UnfinishedError: The LLM did not answer all that the heads are fitted from.
     """
-    base = (settings.model_dir / "base").resolve()
-    version, known = read_about(base)
+    chosen = chosen_base(settings)
+    base, version, known = chosen.folder, chosen.version, chosen.task
     task, dataset = chosen_users(settings)
     check_task(known, task)
     for role in ROLES:
@@ -134,4 +135,5 @@ def _with_who_said_something(dataset: Dataset, store: Store, tenant: str) -> Dat
 
 def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:
     set_up_logging(settings.logging)
+    fetch_if_missing(base, settings.registry_url, settings.registry_cache)
     return make_fitter(settings, version, HeadModel.load(base / role), role)

@@ -22,6 +22,7 @@ from hydra_ray.learn.heads.progress import EncodeProgress
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.cluster import cores_of_a_node
+from hydra_ray.runtime.models import fetch_if_missing
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 
@@ -91,7 +92,8 @@ class Encoding:
     """Where and in which precision shards are encoded.
 
     Attributes:
-        base: Folder of the base; on a cluster one that every node sees.
+        base: Folder of the base; on a cluster one that every node sees, unless the registry is elsewhere.
+        registry: URL of the registry, and the folder of each node for versions of one elsewhere.
         features: Folder of features; on a cluster one that every node sees.
         precision: Precision that the base's encoders run in, which `Scorer.load` takes.
         encoders: Most processes that encode at once.
@@ -99,6 +101,7 @@ class Encoding:
     """
 
     base: Path
+    registry: tuple[str, Path]
     features: Path
     precision: str
     encoders: int
@@ -115,6 +118,7 @@ class EncodeStage:
 
     def __init__(self, how: Encoding, shards: Sequence[Shard]) -> None:
         use_given_cpus()
+        fetch_if_missing(how.base, *how.registry)
         self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in {one.role for one in shards}}
         self._shards, self._features, self._progress = shards, how.features, how.progress
 
@@ -167,7 +171,8 @@ def features_file(folder: Path, shard: Shard) -> Path:
 def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
     """Make the encoding of shards from settings. Wants a running Ray cluster."""
     progress = ray.remote(num_cpus=0)(EncodeProgress).remote()
-    return Encoding(base, features, settings.base.encoder.precision, settings.fit.encoders, progress)
+    registry = settings.registry_url, settings.registry_cache
+    return Encoding(base, registry, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 
 
 class StagesInTurn:

@@ -40,13 +40,13 @@ from hydra_ray.learn.tune.cohorts import find_cohorts, searched_cohorts
 from hydra_ray.learn.tune.holdout import Holdout
 from hydra_ray.learn.tune.space import Parameter, SearchSettings
 from hydra_ray.learn.tune.trial_log import TrialLog
-from hydra_ray.models.base import read_about
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users
+from hydra_ray.runtime.models import chosen_base
 from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import FitSettings, Settings
@@ -135,8 +135,8 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
     # Ctrl-C ends the command, not a search that then goes on with what it has.
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    base = (settings.model_dir / "base").resolve()
-    version, known = read_about(base)
+    chosen = chosen_base(settings)
+    base, version, known = chosen.folder, chosen.version, chosen.task
     task, dataset = chosen_users(settings)
     check_task(known, task)
     found: dict[str, TunedRole] = {}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
-from hashlib import blake2b
 from pathlib import Path
 
 from hydra_ray.models.base import read_about
 from hydra_ray.records import HydraError, UserKey
+from hydra_ray.registry import Registry
+from hydra_ray.registry.manifest import MANIFEST, USERS, user_digest
 from hydra_ray.settings import Settings
-
-MANIFEST, USERS = "manifest.json", "users.txt"
 
 
 def versions_fitted_with(
@@ -28,7 +27,9 @@ def versions_fitted_with(
         key: The user.
         training_users: Users of split train as the records have them now; None where they cannot be read.
     """
+    # Those of experiments, which have registries of their own, and those of the registry, wherever it is.
     found = dict(_published(settings.out, key))
+    found |= Registry(settings.registry_url, settings.registry_cache).fitted_with(key)
     try:
         version, _ = read_about(settings.model_dir / "base")
     except HydraError:
@@ -36,12 +37,6 @@ def versions_fitted_with(
     if found.get(version) is None:
         found[version] = None if training_users is None else key in training_users
     return found
-
-
-def user_digest(version: str, key: UserKey) -> str:
-    """Return what stands for a user in a version's list of users; two versions' lists cannot be joined by it."""
-    said = json.dumps([*key]).encode()
-    return blake2b(said, key=version.encode()[:64], digest_size=16).hexdigest()
 
 
 def _published(folder: Path, key: UserKey) -> Iterable[tuple[str, bool | None]]:

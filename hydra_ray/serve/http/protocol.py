@@ -35,7 +35,7 @@ def completion(answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dic
 
     Args:
         answer: The method's answer.
-        model: The name that the client asked for.
+        model: The name of exactly what answered, as OpenAI names dated versions.
         n: Most choices.
         hydra: The `hydra` object, from `about`.
     """
@@ -60,7 +60,7 @@ def stream(answer: Answer, model: str, n: int, hydra: dict[str, Any], include_us
 
     Args:
         answer: The method's answer.
-        model: The name that the client asked for.
+        model: The name of exactly what answered, as OpenAI names dated versions.
         n: Most choices.
         hydra: The `hydra` object, from `about`.
         include_usage: Whether a chunk without choices tells the usage before the end.
@@ -92,7 +92,14 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def about(
-    answer: Answer, method: str, user: str | None, ignored: Sequence[str], *, personalised: bool, detail: bool
+    answer: Answer,
+    method: str,
+    user: str | None,
+    ignored: Sequence[str],
+    version: str,
+    *,
+    personalised: bool,
+    detail: bool,
 ) -> dict[str, Any]:
     """Return the `hydra` object, which says how the answer came about.
 
@@ -101,6 +108,7 @@ def about(
         method: The method's name.
         user: The user whom the answer is for; None for nobody.
         ignored: Parameters and messages of the request that changed nothing.
+        version: Version of the base that judged.
         personalised: Whether the answer is made for the user; it is not for nobody, nor for who switched it off.
         detail: Whether the caller may see what is known of the user: history and candidates. Else both are left out.
     """

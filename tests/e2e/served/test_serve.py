@@ -14,6 +14,7 @@ from hydra_ray.methods import METHODS
 from hydra_ray.records import Answer, Dataset, Query, User, UserKey
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import make_generator
+from hydra_ray.runtime.models import chosen_base
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.backends import open_store
@@ -29,7 +30,7 @@ def people(demo_settings: Settings):
 
 def local_answer(settings: Settings, user: User, text: str) -> Answer:
     """The same request answered in this process."""
-    base = load_base(settings.model_dir / "base")
+    base = load_base(chosen_base(settings).folder)
     store = open_store(settings.store_target)
     steps = LocalSteps(Dataset((user,)), base, store, make_recipe(settings), settings.peers.similar_users)
     method = METHODS["hydra"](
@@ -123,7 +124,7 @@ def test_a_stream_ends_with_its_usage_when_asked_to(client, people):
 def test_the_instruction_may_be_sent_along(client, demo_settings, people):
     user = people[0].users[3]
     text = user.queries[0].input
-    task = load_base(demo_settings.model_dir / "base").task
+    task = load_base(chosen_base(demo_settings).folder).task
     with_instruction = ask(client, "hydra", task.question(text), user.key.user)
     assert with_instruction["hydra"]["candidates"] == ask(client, "hydra", text, user.key.user)["hydra"]["candidates"]
 
@@ -140,8 +141,9 @@ def test_history_written_while_it_serves_counts_at_once(client, demo_settings, p
     assert all(item["id"].startswith("new-") for item in reply["hydra"]["history"])
 
 
-def test_models_and_health(client, url):
-    assert [model.id for model in client.models.list()] == ["hydra"]
+def test_models_and_health(client, url, demo_settings):
+    version = chosen_base(demo_settings).version
+    assert [model.id for model in client.models.list()] == ["hydra", f"hydra@{version}"]
     assert httpx.get(url.replace("/v1", "/healthz")).json() == {"status": "ok"}
 
 

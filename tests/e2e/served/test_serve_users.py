@@ -13,10 +13,11 @@ from torch.testing import assert_close
 
 from hydra_ray.data.simulated import labels_in
 from hydra_ray.demo import ask
-from hydra_ray.models.base import ADAPTER, ROLES, read_about
+from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
 from hydra_ray.rights.document import export_user, import_user
+from hydra_ray.runtime.models import chosen_manifest
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
@@ -43,7 +44,7 @@ def people(settings: Settings):
 
 @pytest.fixture
 def version(settings: Settings) -> str:
-    return read_about(settings.model_dir / "base")[0]
+    return chosen_manifest(settings).version
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,11 @@ from hydra_ray.learn.examples.features import write_features
 from hydra_ray.models.features import UserFeatures
 from hydra_ray.models.heads import Head
 from hydra_ray.records import ChatRequest, Generation, HistoryItem, Message, Usage, UserKey
+from hydra_ray.registry.manifest import user_digest
 from hydra_ray.rights.erasure.files import erase_in
 from hydra_ray.rights.erasure.job import erase_users
 from hydra_ray.rights.erasure.telltale import Telltale
-from hydra_ray.rights.erasure.versions import user_digest, versions_fitted_with
+from hydra_ray.rights.erasure.versions import versions_fitted_with
 from hydra_ray.settings import load_settings, parse_settings
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
 from hydra_ray.store.backends import BACKENDS, open_store

@@ -46,8 +46,8 @@ class Served:
     def __init__(self, settings: Settings, authenticate: Authenticate | None = None, limiter=None):
         self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
         self.generator = Handle(lambda request, tenant: Generation(("Calm.",), Usage(1, 5, 1)))
-        self.reranker = Handle(lambda ask: list(ask[1]))
-        self.adapter = Handle(lambda ask: Choice(ask[1], personal=ask[-1] is not None))
+        self.reranker = Handle(lambda ask, version: list(ask[1]))
+        self.adapter = Handle(lambda ask, version: Choice(ask[1], personal=ask[-1] is not None))
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
         self.adapter.forget = Handle(lambda *_: Forgotten(True, {}))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))

@@ -139,8 +139,8 @@ def test_the_same_words_after_another_conversation_sample_anew_and_every_respons
     assert len(set(seeds)) == 3
 
 
-def test_there_is_one_model_whatever_the_methods(served):
-    assert [model["id"] for model in served().client.get("/v1/models").json()["data"]] == ["hydra"]
+def test_there_is_one_model_for_each_version_whatever_the_methods(served):
+    assert [model["id"] for model in served().client.get("/v1/models").json()["data"]] == ["hydra", "hydra@v1"]
 
 
 @pytest.mark.parametrize("user", [{}, {"user": None}, {"user": ""}, {"user": " \n"}])
@@ -152,7 +152,7 @@ def test_for_nobody_nothing_is_looked_up(served, user):
     assert app.retriever.asked == app.profiler.asked == app.reranker.asked == []
     assert {request.messages for (request, _) in app.generator.asked} == {(Message("user", "And now?"),)}
     assert app.adapter.asked
-    for ((query, *_, head),) in app.adapter.asked:
+    for (query, *_, head), _ in app.adapter.asked:
         assert (query.user, head) == (NOBODY, None)
 
 
@@ -170,7 +170,7 @@ def test_no_method_of_ones_own_can_look_up_nobody(served, monkeypatch):
     app = served(method="curious")
     assert app.ask(SAID[-1:]).json()["hydra"]["history"] == []
     assert app.retriever.asked == app.profiler.asked == []
-    assert [ask[-1] for (ask,) in (*app.adapter.asked, *app.reranker.asked)] == [None, None]
+    assert [ask[-1] for ask, _ in (*app.adapter.asked, *app.reranker.asked)] == [None, None]
 
 
 def test_the_answer_says_whom_it_is_for_and_what_was_ignored(served):

@@ -11,7 +11,7 @@ from hydra_ray.serve.http.protocol import AsciiJSON, about, completion, no_answe
 from hydra_ray.steps.generate import GenerateError
 
 ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("quite loud")), usage=Usage(1, 10, 3))
-HYDRA = about(ANSWER, "rag", "ann", ["temperature"], personalised=True, detail=True)
+HYDRA = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, detail=True)
 USAGE = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
 
 
