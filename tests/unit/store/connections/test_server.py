@@ -45,7 +45,8 @@ def test_all_who_open_a_store_in_a_process_share_its_connections(postgres_url):
 
 
 def test_sixteen_processes_open_an_empty_database_at_once(postgres_url):
-    lines = run_at_once(16, "store = open_store(target); print(f'{len(store.histories(\"acme\"))}\\n', end='')", postgres_url, most=32)
+    opens = "store = open_store(target); print(f'{len(store.histories(UserKey.__name__))}\\n', end='')"
+    lines = run_at_once(16, opens, postgres_url, most=32)
     print(f"{len(lines)} of 16 processes opened an empty PostgreSQL")
     assert lines == ["0"] * 16
 
