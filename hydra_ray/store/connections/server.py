@@ -79,10 +79,10 @@ def server_engine(url: URL, target: StoreTarget) -> Engine:
         password = target.password()
         if url.get_backend_name() == "postgresql":
             options = {"connect_timeout": _DIAL_S, **options}
-        told = options if password is None else {**options, "password": password}
+        full = options if password is None else {**options, "password": password}
         if slots is None:
-            return dialect.connect(*args, **told)
-        return slots.connect(lambda: dialect.connect(*args, **told), lambda: record.info.update(wanted=True))
+            return dialect.connect(*args, **full)
+        return slots.connect(lambda: dialect.connect(*args, **full), lambda: record.info.update(wanted=True))
 
     event.listen(engine, "do_connect", connect)
     return engine
