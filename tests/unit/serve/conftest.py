@@ -23,7 +23,8 @@ def served(bases):
     from made_app import Served
 
     def make(task=TEXT_TASK, authenticate=None, **serve):
-        settings = parse_settings({"model": {"dir": str(bases[task.name])}, "tenant": "acme", "serve": serve})
+        places = {"out": str(bases[task.name]), "model": {"dir": str(bases[task.name])}}
+        settings = parse_settings({**places, "tenant": "acme", "serve": serve})
         return Served(settings, authenticate)
 
     return make
