@@ -29,9 +29,15 @@ class GivingPool(QueuePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ended = threading.Event()
+        self._ended, self._is_looked_after, self._beginning = threading.Event(), False, threading.Lock()
         event.listen(self, "checkin", _give_up_what_is_wanted)
-        threading.Thread(target=_look_after, args=(weakref.ref(self), self._ended), daemon=True).start()
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        with self._beginning:
+            if not self._is_looked_after:
+                threading.Thread(target=_look_after, args=(weakref.ref(self), self._ended), daemon=True).start()
+                self._is_looked_after = True
+        return super()._do_get()
 
     def dispose(self) -> None:
         """Close all connections that are not in use, and look after no more."""
