@@ -10,6 +10,7 @@ from sqlalchemy import Column, Connection, MetaData, String, Table, func, insert
 
 from hydra_ray.records import HydraError
 from hydra_ray.store.connections.former import placed
+from hydra_ray.store.connections.retry import again_where_lost
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import Database
 from hydra_ray.store.tables import METADATA
@@ -43,7 +44,7 @@ def open_database(target: str | StoreTarget) -> Database:
     """
     database = Database(placed(StoreTarget.of(target)))
     try:
-        bring_up_to_date(database)
+        again_where_lost(lambda: bring_up_to_date(database))
     except BaseException:
         database.close()
         raise

@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from hydra_ray import cli
+from hydra_ray.commands import store as store_commands
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.train_demo_generator import measure
 from hydra_ray.evaluate.runner.experiments import Experiment
@@ -82,6 +83,7 @@ MAY_HAVE_DEFAULTS = {
     *(ask, Ports, Prompted, LocalSteps, Adapter, ProfileTools, Prompter.__call__),
     # None is what settings say, or all that there is.
     *(make_generator, make_backend, load_data, FeedbackStore, HydraOptions, cli.profile),
+    *(store_commands.migrate_store, store_commands.export),
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # Where tensors are, which is not where vLLM is.

@@ -21,9 +21,7 @@ from hydra_ray.store.schema import revisions
 _USERS, _ROWS = 200, 5_000
 
 
-def export_users(
-    target: StoreTarget, folder: Path, tenant: str | None = None, users: Sequence[str] = ()
-) -> dict[str, int]:
+def export_users(target: StoreTarget, folder: Path, tenant: str | None, users: Sequence[str]) -> dict[str, int]:
     """Write all that is kept of users to a folder of Parquet files, in the state of one moment.
 
     Args:

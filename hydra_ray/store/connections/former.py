@@ -34,6 +34,9 @@ def placed(target: StoreTarget) -> StoreTarget:
     if target.former is None:
         return target
     place = Path(target.url.partition(":///")[2])
+    if place.exists() and target.former.exists() and place.samefile(target.former):
+        # `out` is the model's folder, or leads there.
+        return target
     if not target.former.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
         return target

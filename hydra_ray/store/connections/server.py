@@ -29,9 +29,15 @@ class GivingPool(QueuePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._ended = threading.Event()
+        self._ended, self._is_looked_after, self._beginning = threading.Event(), False, threading.Lock()
         event.listen(self, "checkin", _give_up_what_is_wanted)
-        threading.Thread(target=_look_after, args=(weakref.ref(self), self._ended), daemon=True).start()
+
+    def _do_get(self) -> ConnectionPoolEntry:
+        with self._beginning:
+            if not self._is_looked_after:
+                threading.Thread(target=_look_after, args=(weakref.ref(self), self._ended), daemon=True).start()
+                self._is_looked_after = True
+        return super()._do_get()
 
     def dispose(self) -> None:
         """Close all connections that are not in use, and look after no more."""
@@ -79,10 +85,10 @@ def server_engine(url: URL, target: StoreTarget) -> Engine:
         password = target.password()
         if url.get_backend_name() == "postgresql":
             options = {"connect_timeout": _DIAL_S, **options}
-        told = options if password is None else {**options, "password": password}
+        full = options if password is None else {**options, "password": password}
         if slots is None:
-            return dialect.connect(*args, **told)
-        return slots.connect(lambda: dialect.connect(*args, **told), lambda: record.info.update(wanted=True))
+            return dialect.connect(*args, **full)
+        return slots.connect(lambda: dialect.connect(*args, **full), lambda: record.info.update(wanted=True))
 
     event.listen(engine, "do_connect", connect)
     return engine

@@ -28,6 +28,11 @@ WAIT_S = 30.0
 _A_DOOR_IN = 8
 # Any number that other programs are not likely to lock.
 _LOCKS = 0x68796472
+# The slots of a host that is cut off come free after a minute and a half, and not after the two hours of most systems.
+_KEEP_ALIVE = (
+    "SELECT set_config('tcp_keepalives_idle', '60', false), set_config('tcp_keepalives_interval', '10', false), "
+    "set_config('tcp_keepalives_count', '3', false)"
+)
 # Of connections that the server refuses, libpq tells the message alone.
 _FULL = re.compile(r"too many (clients|connections)|remaining connection slots", re.IGNORECASE)
 
@@ -61,6 +66,7 @@ class Slots:
             connection = self._dialled(dial, until)
             try:
                 slot = self._take(connection, until)
+                _run(connection, _KEEP_ALIVE)
                 _run(connection, f"LISTEN {_channel(slot)}")
                 connection.add_notify_handler(lambda _: on_wanted())
             except BaseException:

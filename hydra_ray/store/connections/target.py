@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hydra_ray.records import HydraError
@@ -21,7 +21,8 @@ class StoreTarget:
         former: SQLite file where versions before kept users; what is there is moved to `url` if nothing is there yet.
     """
 
-    url: str
+    # Not shown: people write passwords into URLs all the same.
+    url: str = field(repr=False)
     password_file: Path | None
     password_env: str | None
     max_connections: int | None

@@ -23,8 +23,9 @@ def served(bases):
     from made_app import Served
 
     def make(task=TEXT_TASK, authenticate=None, limiter=None, more=None, **serve):
-        tree = {"tenant": "acme", "serve": serve, **(more or {})}
-        settings = parse_settings({**tree, "model": {"dir": str(bases[task.name]), **tree.get("model", {})}})
+        places = {"out": str(bases[task.name]), "model": {"dir": str(bases[task.name])}}
+        tree = {**places, "tenant": "acme", "serve": serve, **(more or {})}
+        settings = parse_settings({**tree, "model": {**places["model"], **tree.get("model", {})}})
         return Served(settings, authenticate, limiter)
 
     return make

@@ -17,7 +17,7 @@ from hydra_ray.store.tables import METADATA
 
 
 def test_exported_users_are_imported_as_they_were(filled, empty, tmp_path):
-    rows = export_users(filled, tmp_path / "users")
+    rows = export_users(filled, tmp_path / "users", None, ())
     assert {name: number for name, number in rows.items() if number} == {
         "history": 4,
         "history_versions": 3,
@@ -31,7 +31,7 @@ def test_exported_users_are_imported_as_they_were(filled, empty, tmp_path):
 
 
 def test_one_tenant_or_a_few_of_its_users_are_exported_alone(filled, empty, tmp_path):
-    export_users(filled, tmp_path / "acme", "acme")
+    export_users(filled, tmp_path / "acme", "acme", ())
     assert import_users(empty("acme"), tmp_path / "acme", replace=False) == 2
     export_users(filled, tmp_path / "bob", "acme", ["Bob"])
     assert import_users(empty("bob"), tmp_path / "bob", replace=False) == 1
@@ -45,7 +45,7 @@ def test_one_tenant_or_a_few_of_its_users_are_exported_alone(filled, empty, tmp_
 
 
 def test_users_who_are_there_stay_unless_they_may_be_replaced(filled, tmp_path):
-    export_users(filled, tmp_path / "users")
+    export_users(filled, tmp_path / "users", None, ())
     before, marks = content(filled)
     store = open_store(filled)
     store.append_history(ANN, HistoryItem("later", "a", "b"))
@@ -72,7 +72,7 @@ def test_many_users_pass_in_small_pieces(url, empty, tmp_path, monkeypatch):
     store.put_histories(histories)
     store.close()
     target = bulk_users.StoreTarget.of(url)
-    export_users(target, tmp_path / "users")
+    export_users(target, tmp_path / "users", None, ())
     assert pq.ParquetFile(tmp_path / "users" / "history.parquet").num_row_groups == 6
     largest, write = [], bulk_users._write
     monkeypatch.setattr(
@@ -97,7 +97,7 @@ def test_many_users_pass_in_small_pieces(url, empty, tmp_path, monkeypatch):
     ],
 )
 def test_what_is_damaged_or_newer_is_named(damage, told, filled, empty, tmp_path):
-    export_users(filled, tmp_path / "users")
+    export_users(filled, tmp_path / "users", None, ())
     damage(tmp_path / "users")
     with pytest.raises(HydraError, match=told) as caught:
         import_users(empty(), tmp_path / "users", replace=False)

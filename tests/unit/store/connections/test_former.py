@@ -141,3 +141,17 @@ def test_in_a_read_only_place_it_is_used_where_it_is(settings, former, caplog, t
     assert f"used where earlier versions kept it, a read-only place: {former}" in caplog.text
     assert former.exists()
     assert not settings.out.exists()
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_where_out_is_the_models_folder_the_store_stays(former, tmp_path, is_link):
+    out = former.parent
+    if is_link:
+        out = tmp_path / "link"
+        out.symlink_to(former.parent)
+    settings = parse_settings({"out": str(out), "model": {"dir": str(former.parent)}})
+    for _ in range(2):
+        store = open_store(settings.store_target)
+        assert store.history(ANN) == (FILM,)
+        store.close()
+    assert former.exists()
