@@ -15,7 +15,7 @@ from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import SILENT
-from hydra_ray.records import UserKey
+from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
@@ -191,6 +191,11 @@ def test_replacing_leaves_what_the_records_say(settings, store):
     assert (report.merged.removed, report.merged.events, report.merged.losers) == (4, 8, {ANN: 12})
     assert len(store.history(ANN)) == 6
     assert store.observations([ANN], "v1", ADAPTER)[ANN] == fitted
+
+
+def test_histories_of_the_store_cannot_be_replaced_by_themselves(settings):
+    with pytest.raises(HydraError, match=r"--replace: data\.format store"):
+        fit_users(settings(format="store"), SILENT, replace_histories=True)
 
 
 def test_a_file_of_users_names_all_that_are_fitted(settings, store, tmp_path):
