@@ -41,4 +41,8 @@ def is_there(url: str) -> bool:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):
         return True
-    return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).exists()
+    if parsed.get_backend_name() != "sqlite":
+        return True
+    path = parsed.database or ""
+    # SQLite's own URIs are left to it.
+    return path.startswith("file:") or Path(path).is_file()
