@@ -42,4 +42,8 @@ def is_there(target: str | StoreTarget) -> bool:
         parsed = make_url(StoreTarget.of(target).url)
     except (SQLAlchemyError, ValueError):
         return True
-    return parsed.get_backend_name() != "sqlite" or Path(str(parsed.database)).exists()
+    if parsed.get_backend_name() != "sqlite":
+        return True
+    path = parsed.database or ""
+    # SQLite's own URIs are left to it.
+    return path.startswith("file:") or Path(path).is_file()

@@ -66,17 +66,16 @@ def gained(tree, head, before):
 
 
 @pytest.mark.usefixtures("ray_cluster")
-@pytest.mark.parametrize("kind", ["lowrank", "bases"])
-def test_what_was_said_and_what_was_deleted_survive_a_fit_from_the_records(settings, kind):
-    """With `lowrank` these are the shipped settings: the next fit learns what the reply said it would."""
-    tree = settings(kind)
+def test_what_was_said_and_what_was_deleted_survive_a_fit_from_the_records(settings):
+    """These are the shipped settings: the next fit learns what the reply said it would."""
+    tree = settings("lowrank")
     report = fit_users(tree, SILENT)
     assert (report.users, report.heads[ADAPTER], report.merged.added, report.events) == (3, 3, 18, 0)
     store = open_store(tree.store_url)
     before = {user: store.head(user, "v1", ADAPTER) for user in (ANN, BOB, NEW)}
     stamp = store.stamps([BOB], "v1", ADAPTER)
     learnt = [*talk(tree, store, ANN), *talk(tree, store, NEW)]
-    assert set(learnt) <= ({"at_next_fit"} if kind == "lowrank" else {"created", "updated"})
+    assert set(learnt) == {"at_next_fit"}
     store.delete(EVE)
 
     report = fit_users(tree, SILENT)

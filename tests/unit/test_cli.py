@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -121,3 +122,13 @@ def test_words_that_a_terminal_lacks_are_printed_escaped(tmp_path, monkeypatch):
         main()
     assert ended.value.code == 0
     assert rb"s\xfc\xdf (" in printed.getvalue()
+
+
+def test_a_fit_replaces_and_undeletes_only_where_it_is_told_to(monkeypatch, tmp_path):
+    given = []
+    monkeypatch.setattr("hydra_ray.commands.fit.fit_lines", lambda _, __, *more: given.append(more) or ["[all] done"])
+    (tmp_path / "s.yaml").write_text("seed: 5\n")
+    for more in ([], ["--replace", "--undelete", "back.txt"]):
+        done = CliRunner().invoke(app, ["fit", str(tmp_path / "s.yaml"), "users=dev", *more])
+        assert (done.exit_code, done.output) == (0, "[all] done\n"), done.output
+    assert given == [(False, None), (True, Path("back.txt"))]

@@ -22,7 +22,7 @@ from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset
+from hydra_ray.records import Dataset, HydraError
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
 from hydra_ray.runtime.models import chosen_base, fetch_if_missing
@@ -70,9 +70,13 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
         replace_histories: Whether records take the place of histories and feedback events of the chosen users.
 
     Raises:
-        HydraError: There is no base, or the data does not fit it.
+        HydraError: There is no base, the data does not fit it, or there are no records to replace histories with.
         UnfinishedError: The LLM did not answer all that the heads are fitted from.
     """
+    if replace_histories and settings.data.format == "store":
+        raise HydraError(
+            "--replace: data.format store has no records that could replace histories; name the records' format"
+        )
     chosen = chosen_base(settings)
     base, version, known = chosen.folder, chosen.version, chosen.task
     task, dataset = chosen_users(settings)

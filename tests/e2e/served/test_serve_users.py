@@ -275,13 +275,20 @@ def test_two_users_who_teach_at_the_same_time_stay_apart(person, store, settings
     assert together[0].history() != together[1].history()
 
 
-def test_a_head_of_another_kind_waits_for_the_next_fit(person, people):
+def test_a_head_of_another_kind_waits_for_the_next_fit(person, people, store, version):
     known, text = person(people[3].key.user, newcomer=False), people[3].queries[0].input
     before = known.ask(text)
-    told = known.tell(input=text, candidates=offered(before), accepted=offered(before)[-1])
+    votes = [candidate["votes"] for candidate in before["candidates"]]
+    about = {"completion_id": "chatcmpl-1", "method": before["method"], "propensity": 0.5}
+    told = known.tell(input=text, candidates=offered(before), votes=votes, accepted=offered(before)[-1], **about)
     assert (told["head"], told["learnt"], "lowrank" in told["note"]) == ("at_next_fit", False, True)
+    (event,) = store.feedback_events([people[3].key])[people[3].key]
+    assert (event.said, event.text, event.candidates) == ("accepted", offered(before)[-1], tuple(offered(before)))
+    assert (event.votes, event.completion_id, event.version) == (tuple(votes), "chatcmpl-1", version)
+    assert set(event.history) <= {item["id"] for item in known.history()}
     assert known.history()[-1]["id"] == told["id"]
     assert known.forget(told["id"]).json()["heads"] == dict.fromkeys(ROLES, "at_next_fit")
+    assert store.feedback_events([people[3].key]) == {}
     assert known.ask(text) == before
 
 

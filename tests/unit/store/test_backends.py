@@ -11,7 +11,7 @@ from hydra_ray.models.base import Base
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
-from hydra_ray.store.backends import BACKENDS, open_store
+from hydra_ray.store.backends import BACKENDS, is_there, open_store
 from hydra_ray.store.protocol import ObservationUpdate, Store
 from hydra_ray.store.sql import SqlObservationUpdate, SqlStore
 from hydra_ray.tasks import TEXT_TASK
@@ -61,3 +61,13 @@ def test_a_backend_that_is_registered_is_opened_wherever_settings_name_it(scorer
     open_store(settings.anchored().store_target).put_histories({ANN: [item("a robot", "sci-fi")]})
     _, dataset = load_data(settings)
     assert [(user.key, user.history) for user in dataset.users] == [(ANN, (item("a robot", "sci-fi"),))]
+
+
+def test_only_a_file_that_is_missing_is_known_to_hold_nothing(tmp_path):
+    url = f"sqlite:///{tmp_path / 'users.db'}"
+    assert not is_there(url)
+    open_store(url).close()
+    assert is_there(url)
+    assert not is_there("sqlite://")
+    for other in ("postgresql+psycopg://host/users", "sqlite:///file:users.db?uri=true", "no URL"):
+        assert is_there(other), "whoever opens it finds out"

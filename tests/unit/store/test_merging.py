@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hydra_ray.dates import in_order
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store.types import FeedbackEvent, MergeReport
+from hydra_ray.store.types import FeedbackEvent, MergeReport, Tombstone
 
 ANN, BOB, NAMESAKE = UserKey("acme", "ann"), UserKey("acme", "bob"), UserKey("zeta", "ann")
 
@@ -96,6 +96,16 @@ def test_who_comes_back_online_comes_without_the_old_records(store, item):
     store.undelete(ANN)
     store.merge_histories({ANN: [item("a")]})
     assert sorted(one.id for one in store.history(ANN)) == ["a", "new"]
+
+
+def test_tombstones_of_another_store_hold_here_too(store, item):
+    store.merge_histories({ANN: [item("a")], BOB: [item("a"), item("b")]})
+    others = [Tombstone(ANN, "", "2026", ""), Tombstone(BOB, "b", "2026", "")]
+    store.put_tombstones(others)
+    store.put_tombstones(others)
+    assert store.tombstones("acme") == others
+    report = store.merge_histories({ANN: [item("a"), item("c")], BOB: [item("b", "new")]})
+    assert (report.deleted_users, report.deleted_items, report.users) == (1, 1, 0)
 
 
 def test_an_item_that_is_said_again_is_not_deleted_any_more(store, item):
