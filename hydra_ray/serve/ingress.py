@@ -40,7 +40,7 @@ from hydra_ray.store.schema import open_database
 
 log = logging.getLogger(__name__)
 
-_TOLD, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
+_PARTS, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -170,7 +170,7 @@ class Ingress(UserEndpoints):
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", *(f"x-ratelimit-{told}-{what}" for told in _TOLD for what in _COUNTED)],
+            expose_headers=["Retry-After", *(f"x-ratelimit-{part}-{what}" for part in _PARTS for what in _COUNTED)],
         )
         guard = Middleware(Guard, self._authenticate)
         return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
