@@ -92,7 +92,10 @@ class Ingress(UserEndpoints):
         self._unanswered: metrics.Counter | None = None
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_url)
-        admit = Admit(self._tenants, None if limiter is None else Gate(limiter.count.remote, self._count_alone))
+        gate = None
+        if limiter is not None:
+            gate = Gate(limiter.count.remote, settings.serve.step_timeout_s, self._note_unanswered)
+        admit = Admit(self._tenants, gate)
         super().__init__(settings, task, steps, admit, AuditLog(database))
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
         prompter, recipe = make_prompter(settings, task), make_recipe(settings)
@@ -175,7 +178,7 @@ class Ingress(UserEndpoints):
         guard = Middleware(Guard, self._authenticate)
         return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
 
-    def _count_alone(self) -> None:
+    def _note_unanswered(self) -> None:
         """Counts a call that the limiter did not answer."""
         if self._unanswered is None:
             self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")
