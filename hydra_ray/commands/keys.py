@@ -119,10 +119,10 @@ def _table(keys: Iterable[ApiKey], now: float) -> Table:
     # The id is what other commands take: it is never cut.
     table = Table(Column("id", no_wrap=True, min_width=20), "tenant", "begins with", "scopes", "user", "name", "state")
     for key in keys:
-        told = key.as_dict()
-        state = f"until {told['expires']}" if key.expires else "holds"
+        shown = key.as_dict()
+        state = f"until {shown['expires']}" if key.expires else "holds"
         if not key.holds(now):
-            state = f"revoked {told['revoked']}" if key.revoked else f"expired {told['expires']}"
-        columns = (key.id, key.tenant, key.prefix, " ".join(told["scopes"]), key.user or "", key.name, state)
+            state = f"revoked {shown['revoked']}" if key.revoked else f"expired {shown['expires']}"
+        columns = (key.id, key.tenant, key.prefix, " ".join(shown["scopes"]), key.user or "", key.name, state)
         table.add_row(*map(escape, columns))
     return table

@@ -48,7 +48,7 @@ from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
 
-_TOLD, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
+_PARTS, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
 # Methods are made anew for versions that nobody asked for lately.
 _BASES_KEPT = 8
 
@@ -119,7 +119,10 @@ class Ingress(UserEndpoints):
         self._unanswered: metrics.Counter | None = None
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_target)
-        admit = Admit(self._tenants, None if limiter is None else Gate(limiter.count.remote, self._count_alone))
+        gate = None
+        if limiter is not None:
+            gate = Gate(limiter.count.remote, settings.serve.step_timeout_s, self._note_unanswered)
+        admit = Admit(self._tenants, gate)
         serving = self._names.production
         super().__init__(
             settings, serving.task, steps, admit, AuditLog(database), lambda: self._names.production.version
@@ -205,12 +208,12 @@ class Ingress(UserEndpoints):
             allow_origins=origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", *(f"x-ratelimit-{told}-{what}" for told in _TOLD for what in _COUNTED)],
+            expose_headers=["Retry-After", *(f"x-ratelimit-{part}-{what}" for part in _PARTS for what in _COUNTED)],
         )
         guard = Middleware(Guard, self._authenticate)
         return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
 
-    def _count_alone(self) -> None:
+    def _note_unanswered(self) -> None:
         """Counts a call that the limiter did not answer."""
         if self._unanswered is None:
             self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")

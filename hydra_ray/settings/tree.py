@@ -196,7 +196,7 @@ class Settings(Section):
     def of_tenant(self, tenant: str) -> Settings:
         """Return the settings as they are for one tenant."""
         own = self.tenants.get(tenant, TenantSettings())
-        serve = {name: told for name in ("method", "tell_system") if (told := getattr(own, name)) is not None}
+        serve = {name: value for name in ("method", "tell_system") if (value := getattr(own, name)) is not None}
         sharing = [name for name in self.served_tenants if self._shares(name)]
         sharing += [name for name in self.peers.tenants if name not in self.served_tenants]
         return self.model_copy(
@@ -209,8 +209,8 @@ class Settings(Section):
         )
 
     def _shares(self, tenant: str) -> bool:
-        told = self.tenants.get(tenant, TenantSettings()).share_with_peers
-        return tenant in self.peers.tenants if told is None else told
+        shares = self.tenants.get(tenant, TenantSettings()).share_with_peers
+        return tenant in self.peers.tenants if shares is None else shares
 
     @property
     def of_training_users(self) -> bool:

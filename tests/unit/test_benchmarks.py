@@ -95,3 +95,9 @@ def test_text(run_small):
         "ours",
     }
     assert told["retrieval"] == {}
+
+
+def test_limits(run_small):
+    found = run_small("limits")
+    assert found["schema"] == "hydra-ray/benchmark/limits/v1"
+    assert found["seconds_a_request"].keys() == {"memory", "rows"}

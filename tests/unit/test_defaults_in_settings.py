@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from hydra_ray import cli
+from hydra_ray.commands import keys
 from hydra_ray.commands import store as store_commands
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.train_demo_generator import measure
@@ -32,7 +33,10 @@ from hydra_ray.records import Answer, ChatRequest, Usage, User
 from hydra_ray.runtime.doctor import _Probe
 from hydra_ray.runtime.generators import make_backend, make_generator
 from hydra_ray.runtime.loading import load_data
+from hydra_ray.serve.admin import WantedKey
+from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.requests import HydraOptions
+from hydra_ray.serve.limits.quotas import _Counter
 from hydra_ray.serve.users import Feedback
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
@@ -86,6 +90,8 @@ MAY_HAVE_DEFAULTS = {
     *(store_commands.migrate_store, store_commands.export),
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
+    # What a caller wants, what a counter begins with, what commands and errors are unless somebody says otherwise.
+    *(WantedKey, _Counter, RequestError, keys.create, keys.list_keys),
     # Where tensors are, which is not where vLLM is.
     *(pad, probe, resolve),
 }

@@ -16,8 +16,6 @@ Answered = tuple[Sequence[Limited], int]
 # Counts requests and answers; see `Limiter.count`.
 Count = Callable[[Sequence[Sequence[Limited]], Sequence[Answered]], Awaitable[list[Admission]]]
 
-_TIMEOUT_S = 1.0
-
 
 class Gate:
     """Lets requests through as far as their quotas go.
@@ -27,11 +25,12 @@ class Gate:
 
     Args:
         count: Calls the limiter.
+        timeout_s: Longest wait for the limiter, in seconds.
         failed: Called for each call that the limiter did not answer.
     """
 
-    def __init__(self, count: Count, failed: Callable[[], None]) -> None:
-        self._count, self._failed = count, failed
+    def __init__(self, count: Count, timeout_s: float, failed: Callable[[], None]) -> None:
+        self._count, self._timeout_s, self._failed = count, timeout_s, failed
         self._asked: list[tuple[Sequence[Limited], asyncio.Future[Admission]]] = []
         self._answered: list[Answered] = []
         self._calling: asyncio.Task[None] | None = None
@@ -68,7 +67,7 @@ class Gate:
 
     async def _counted(self, asked: Sequence[Sequence[Limited]], answered: Sequence[Answered]) -> list[Admission]:
         try:
-            return await asyncio.wait_for(self._count(asked, answered), _TIMEOUT_S)
+            return await asyncio.wait_for(self._count(asked, answered), self._timeout_s)
         except Exception as error:
             # Whatever it is, it is the limiter's: requests are not to fail by it.
             log.warning("the limiter did not answer; this replica counts by itself", exc_info=error)

@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 _KEEP_EVERY_S = 2.0
 
 
-# One replica, since each would count for itself. It counts tens of thousands of requests a second, and each call brings
-# all of those that came to an ingress meanwhile.
+# One replica, since each would count for itself. A core counts 15,000 requests a second (`benchmarks/limits.py`), and
+# each call brings all of those that came to an ingress meanwhile.
 @serve.deployment(num_replicas=1, max_ongoing_requests=1024, ray_actor_options={"num_cpus": 0})
 class Limiter:
     """Counts, and keeps what was used of the day in the database.

@@ -92,12 +92,14 @@ class _Counter:
 
     Attributes:
         seconds: Second, requests and tokens of the last minute, oldest first.
+        minute: Requests and tokens of all of these seconds.
         day: Day of the counts below, in days since 1970.
         requests: Requests of the day.
         tokens: Tokens of the day.
     """
 
     seconds: deque[list[int]] = field(default_factory=deque)
+    minute: list[int] = field(default_factory=lambda: [0, 0])
     day: int = 0
     requests: int = 0
     tokens: int = 0
@@ -106,7 +108,9 @@ class _Counter:
         """Drops what is over a minute ago, and what is of another day."""
         # A second counts until its last moment is a minute ago: never more than the quota in any 60 seconds.
         while self.seconds and now - self.seconds[0][0] >= _MINUTE_S + 1:
-            self.seconds.popleft()
+            _, requests, tokens = self.seconds.popleft()
+            self.minute[0] -= requests
+            self.minute[1] -= tokens
         if self.day != (today := int(now // _DAY_S)):
             self.day, self.requests, self.tokens = today, 0, 0
 
@@ -116,6 +120,8 @@ class _Counter:
             self.seconds.append([second, 0, 0])
         self.seconds[-1][1] += requests
         self.seconds[-1][2] += tokens
+        self.minute[0] += requests
+        self.minute[1] += tokens
         self.requests += requests
         self.tokens += tokens
 
@@ -202,8 +208,8 @@ def day_of(now: float) -> str:
 def _uses(quota: Quota, counter: _Counter) -> list[tuple[What, str, int, int]]:
     """What is limited, in which time, at how much, and how much of it is used."""
     found: list[tuple[What, str, int | None, int]] = [
-        ("requests", "minute", quota.requests_per_minute, sum(second[1] for second in counter.seconds)),
-        ("tokens", "minute", quota.tokens_per_minute, sum(second[2] for second in counter.seconds)),
+        ("requests", "minute", quota.requests_per_minute, counter.minute[0]),
+        ("tokens", "minute", quota.tokens_per_minute, counter.minute[1]),
         ("requests", "day", quota.requests_per_day, counter.requests),
         ("tokens", "day", quota.tokens_per_day, counter.tokens),
     ]
@@ -215,7 +221,7 @@ def _wait_s(counter: _Counter, what: What, per: str, limit: int, now: float) -> 
     if per == "day":
         return _DAY_S - now % _DAY_S
     place = 1 if what == "requests" else 2
-    over = sum(second[place] for second in counter.seconds) - limit
+    over = counter.minute[place - 1] - limit
     for second in counter.seconds:
         over -= second[place]
         if over < 0:

@@ -11,7 +11,7 @@ import pytest
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Generation, Query, Usage, UserKey
 from hydra_ray.serve import profiler as hosted
-from hydra_ray.settings import parse_settings
+from hydra_ray.settings import TenantSettings, parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.backends import open_store
 
@@ -25,10 +25,11 @@ class Handle:
     def __init__(self):
         self.go = asyncio.Event()
         self.go.set()
-        self.asked, self.contexts, self.error = [], [], None
+        self.asked, self.tenants, self.contexts, self.error = [], [], [], None
 
     async def remote(self, request, tenant):
         self.asked.append(request.messages[0].content)
+        self.tenants.append(tenant)
         self.contexts.append(REQUEST.get())
         await self.go.wait()
         if self.error:
@@ -195,3 +196,20 @@ async def test_more_first_requests_than_threads_do_not_wait_for_one_another(tag_
     asked = asyncio.gather(*(profiler(ask(user), "dpl") for user in users))
     written = await asyncio.wait_for(asked, timeout=30)
     assert not any(profile.degraded for profile in written)
+
+
+async def test_each_tenant_says_whether_its_users_tell_of_each_other(tag_task, opted_in, store, item):
+    """The deployment's own tenant opted in; of the others one did, one did not, and nobody reads another's texts."""
+    others = {"open": TenantSettings(share_with_peers=True), "closed": TenantSettings()}
+    settings, handle = opted_in.model_copy(update={"tenants": others}), Handle()
+    for tenant in ("default", *others):
+        for user in ("ann", "bob"):
+            store.put_histories({UserKey(tenant, user): [item(f"film of {tenant}", f"said in {tenant}")]})
+    profiler = make(tag_task, settings, handle)
+    for tenant in ("default", *others):
+        begin = len(handle.asked)
+        await profiler(ask(UserKey(tenant, "ann")), "dpl")
+        prompts = handle.asked[begin:]
+        assert set(handle.tenants[begin:]) == {tenant}
+        assert any("The others:" in prompt for prompt in prompts) == (tenant != "closed")
+        assert not any(f"of {other}" in prompt for prompt in prompts for other in {"default", *others} - {tenant})

@@ -29,7 +29,7 @@ class Counting:
 
 async def test_requests_that_come_together_are_one_call():
     count = Counting()
-    gate = Gate(count, lambda: None)
+    gate = Gate(count, 60, lambda: None)
     admissions = await asyncio.gather(*(gate.admit([ACME]) for _ in range(50)))
     assert sum(one.refused is None for one in admissions) == 5
     assert count.calls == [(50, 0)]
@@ -37,7 +37,7 @@ async def test_requests_that_come_together_are_one_call():
 
 async def test_what_an_answer_took_is_told_without_waiting():
     count = Counting()
-    gate = Gate(count, lambda: None)
+    gate = Gate(count, 60, lambda: None)
     gate.charge([ACME], 400)
     assert (await gate.admit([ACME])).levels["tokens"].left == 600
     assert sum(answered for _, answered in count.calls) == 1
@@ -45,7 +45,7 @@ async def test_what_an_answer_took_is_told_without_waiting():
 
 async def test_where_the_limiter_is_down_the_replica_counts_by_itself(caplog):
     count, failures = Counting(), []
-    gate = Gate(count, lambda: failures.append(1))
+    gate = Gate(count, 60, lambda: failures.append(1))
     count.broken = True
     with caplog.at_level(logging.WARNING):
         admissions = [await gate.admit([ACME]) for _ in range(8)]
@@ -57,8 +57,18 @@ async def test_where_the_limiter_is_down_the_replica_counts_by_itself(caplog):
 
 
 async def test_who_left_meanwhile_holds_up_nobody():
-    gate = Gate(Counting(), lambda: None)
+    gate = Gate(Counting(), 60, lambda: None)
     left = asyncio.ensure_future(gate.admit([ACME]))
     await asyncio.sleep(0)
     left.cancel()
     assert (await gate.admit([ACME])).refused is None
+
+
+async def test_a_limiter_that_is_too_slow_is_done_without():
+    async def slow(asked, answered):
+        await asyncio.sleep(3600)
+
+    failures = []
+    gate = Gate(slow, 0.01, lambda: failures.append(1))
+    assert [(await gate.admit([ACME])).refused for _ in range(6)] == [None] * 5 + ["requests"]
+    assert len(failures) == 6
