@@ -66,13 +66,14 @@ def texts_in(path: Path) -> Iterator[tuple[UserKey, str]]:
 
 def erase_in(path: Path, users: Collection[UserKey], telltale: Telltale) -> list[Erased]:
     """Rewrite a file without the users, whole or not at all; a file without them is left as it is."""
+    if (kind := kind_of(path)) == "gone":
+        return []
     if path.name.endswith(".partial"):
         # A killed writer's: nobody reads it.
         return _without_file(path, "unfinished file") if holds(path, telltale) else []
     if path.suffix == ".safetensors":
         count = drop_from_shard(path, users)
         return [Erased(path, "heads", count)] if count else []
-    kind = kind_of(path)
     if kind == "parquet":
         return _in_parquet(path, users, telltale)
     if kind == "sqlite":

@@ -41,9 +41,13 @@ def files_below(places: Iterable[Path]) -> list[Path]:
 
 
 def kind_of(path: Path) -> str:
-    """Return what a file is by its first bytes: parquet, sqlite, compressed or other."""
-    with path.open("rb") as file:
-        start = file.read(16)
+    """Return what a file is by its first bytes: parquet, sqlite, compressed or other; gone if it is there no more."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except FileNotFoundError:
+        # Databases take away what stands beside them, and others write meanwhile.
+        return "gone"
     if start[:4] == b"PAR1":
         return "parquet"
     if start == _SQLITE:
@@ -59,6 +63,8 @@ def holds(path: Path, telltale: Telltale) -> bool:
     stand still.
     """
     kind = kind_of(path)
+    if kind == "gone":
+        return False
     if kind == "parquet":
         return _parquet_holds(path, telltale)
     if kind == "compressed":

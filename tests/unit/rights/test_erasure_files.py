@@ -17,6 +17,7 @@ from hydra_ray.records import ChatRequest, Generation, HistoryItem, Message, Usa
 from hydra_ray.registry.manifest import user_digest
 from hydra_ray.rights.erasure.files import erase_in
 from hydra_ray.rights.erasure.job import erase_users
+from hydra_ray.rights.erasure.search import holds
 from hydra_ray.rights.erasure.telltale import Telltale
 from hydra_ray.rights.erasure.versions import versions_fitted_with
 from hydra_ray.settings import load_settings, parse_settings
@@ -100,6 +101,12 @@ def test_a_file_that_a_killed_writer_left_goes_if_it_tells_of_them(tmp_path, sai
     assert erased(one, said) == [("unfinished file", 1)]
     assert erased(other, said) == []
     assert (one.exists(), other.exists()) == (False, True)
+
+
+def test_a_file_that_is_there_no_more_is_no_concern(tmp_path, said):
+    for name in ("answers.sqlite-shm", "a.partial", "b.jsonl", "c.parquet", "users.txt", "d.safetensors"):
+        assert erased(tmp_path / name, said) == []
+        assert not holds(tmp_path / name, said)
 
 
 def test_exported_heads_go_and_others_stay_as_they_were(store, tmp_path, said):
