@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -271,5 +272,7 @@ def _to_disk(folder: Path) -> None:
 
 def _sweep(root: Path) -> None:
     for path in (*root.glob(f"{_PARTIAL}*.partial"), *root.glob(f"{_PARTIAL}*.deleted")):
-        if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
-            shutil.rmtree(path, ignore_errors=True)
+        # Another process may be sweeping, too.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _LEFT_BEHIND_S:
+                shutil.rmtree(path, ignore_errors=True)

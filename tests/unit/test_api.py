@@ -25,6 +25,7 @@ JOBS = {
     "tune": ("hydra_ray.learn.tune.job.tune_users", (SEARCH,), (SEARCH,)),
     "write_profiles": ("hydra_ray.learn.profiles.job.write_profiles", (("pag",),), (("pag",),)),
     "evaluate": ("hydra_ray.evaluate.run.evaluate", (), ()),
+    "promote": ("hydra_ray.learn.promote.job.promote_version", ("v2",), ("v2", True)),
 }
 
 
@@ -98,7 +99,7 @@ def test_no_job_is_left_out():
     public = {
         name for name, found in vars(api).items() if inspect.isfunction(found) and found.__module__ == api.__name__
     }
-    assert public == {*JOBS, "serve"}
+    assert public == {*JOBS, "roll_back", "serve"}
 
 
 def test_importing_the_api_starts_neither_torch_nor_ray():

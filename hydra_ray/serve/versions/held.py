@@ -154,7 +154,9 @@ class HeldVersions(Generic[Loaded]):
             self._tell()
 
     def close(self) -> None:
-        """Ends polling, and says that nothing is held any more."""
+        """Ends polling, and says that nothing is held any more. Serve calls it, and so may Python once more."""
+        if self._poller.is_closed:
+            return
         self._poller.close()
         self._held.clear()
         self._refused.clear()

@@ -129,7 +129,9 @@ class ServedNames:
             self._tell()
 
     def close(self) -> None:
-        """Ends polling."""
+        """Ends polling. Serve calls it, and so may Python once more."""
+        if self._poller.is_closed:
+            return
         self._poller.close()
         tell(self._catalog, self._holder, {})
         self._catalog.close()

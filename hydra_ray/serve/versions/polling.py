@@ -23,6 +23,11 @@ class Poller:
         self._thread = threading.Thread(target=self._run, daemon=True, name="versions")
         self._thread.start()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was ended."""
+        return self._end.is_set()
+
     def close(self) -> None:
         """Ends the thread, once a call under way is done."""
         self._end.set()

@@ -246,8 +246,8 @@ def test_a_version_that_nobody_asks_for_is_let_go_and_can_then_be_deleted(replic
 def test_who_ends_holds_nothing(replica, catalog):
     one = replica().start()
     one.held.close()
+    one.held.close()
     assert catalog.aliases.uses() == []
-    del one.held
 
 
 def test_it_polls_by_itself(catalog, tmp_path):

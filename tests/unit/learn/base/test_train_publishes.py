@@ -1,0 +1,72 @@
+"""Training again leaves what is served alone: it publishes another version beside it."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+from defaults import load_base, simulate
+from made_up_users import make_head
+
+from hydra_ray.learn.base import job
+from hydra_ray.learn.base.progress import TrainState
+from hydra_ray.learn.base.trainer import FittedBase, FittedRole
+from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.progress import SILENT
+from hydra_ray.runtime.models import catalog_of
+from hydra_ray.settings import parse_settings
+from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
+from hydra_ray.store.backends import open_store
+from hydra_ray.tasks import TASKS
+
+
+@pytest.fixture
+def people():
+    dataset, _ = simulate(users=3, history=2, queries=1, seed=7, split="train")
+    return dataset
+
+
+@pytest.fixture
+def train(monkeypatch, people, scorer, tmp_path):
+    """Trains as the command does, with everything stood in for that takes Ray or an LLM."""
+    seeds = iter(range(100))
+
+    def fit_base(*_, **__):
+        roles = {}
+        for role in ROLES:
+            made = scorer(seed=next(seeds))
+            heads = {user.key: make_head(made.heads, "lowrank", seed=1) for user in people.users}
+            roles[role] = FittedRole(made, heads)
+        epochs = [{"role": role, "epoch": 0, "loss": 0.25} for role in ROLES]
+        return FittedBase(roles, TrainState(epochs=epochs))
+
+    settings = parse_settings({"out": str(tmp_path)})
+    monkeypatch.setattr(job, "load_data", lambda *_: (TASKS["demo"], people))
+    monkeypatch.setattr(job, "load_training_data", lambda *_: SimpleNamespace(groups=lambda role, user: []))
+    monkeypatch.setattr(job, "check_enough", lambda *_: None)
+    monkeypatch.setattr(job, "fit_commons", lambda *_: None)
+    monkeypatch.setattr(job, "fit_base", fit_base)
+    monkeypatch.setattr(job, "cluster", lambda _: contextlib.nullcontext())
+    return lambda: (settings, job.train_base(settings, SILENT))
+
+
+def test_the_first_base_is_served_and_later_ones_are_candidates_beside_it(train, people):
+    settings, first = train()
+    _, second = train()
+    _, third = train()
+    assert [report.alias for report in (first, second, third)] == [PRODUCTION, CANDIDATE, CANDIDATE]
+    store = open_store(settings.store_url)
+    with catalog_of(settings) as catalog:
+        current = {name: change.version for name, change in catalog.aliases.current().items()}
+        assert current == {PRODUCTION: first.version, CANDIDATE: third.version}
+        published = [manifest.version for manifest in catalog.registry.versions()]
+        assert published == [first.version, second.version, third.version]
+        for version in published:
+            assert load_base(catalog.registry.fetch(version)).version == version
+            assert set(store.users_with_head(version, ADAPTER)) == {user.key for user in people.users}
+        manifest = catalog.registry.manifest(second.version)
+        assert (manifest.users, manifest.parent) == (3, first.version)
+        assert manifest.metrics == {role: {"epoch": 0.0, "loss": 0.25} for role in ROLES}
+        assert catalog.registry.fitted_with(people.users[0].key) == dict.fromkeys(published, True)
+    store.close()
