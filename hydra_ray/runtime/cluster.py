@@ -13,8 +13,8 @@ from typing import Any
 import ray
 
 from hydra_ray.models.precision import FORCED
-from hydra_ray.runtime.core_lines import without_core_lines
-from hydra_ray.runtime.ray_start import start_ray
+from hydra_ray.runtime.start.core_lines import without_core_lines
+from hydra_ray.runtime.start.ray_start import start_ray
 from hydra_ray.runtime.threads import PASSIVE_WAITS, wait_passively
 from hydra_ray.settings import RaySettings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -39,15 +38,15 @@ from hydra_ray.store.types import (
     HistoryVersion,
     MergeReport,
     ProfileFingerprint,
-    Seen,
     Tombstone,
     UserProfile,
-    is_as_seen,
 )
 from hydra_ray.store.user_rows import events as stored_events
+from hydra_ray.store.user_rows import fitted as rows_of_fits
 from hydra_ray.store.user_rows import merging
 from hydra_ray.store.user_rows import tombstones as stored_tombstones
 from hydra_ray.store.user_rows.together import content_digest
+from hydra_ray.store.user_rows.update import SqlObservationUpdate, append
 
 if TYPE_CHECKING:
     from hydra_ray.models.heads import Head
@@ -95,7 +94,7 @@ class SqlStore:
         return report
 
     def append_history(self, key: UserKey, item: HistoryItem) -> None:
-        self._write_of([key], lambda db: _append(db, key, item))
+        self._write_of([key], lambda db: append(db, key, item))
 
     def delete_item(self, key: UserKey, item_id: str) -> bool:
         def work(db: Connection) -> bool:
@@ -132,7 +131,9 @@ class SqlStore:
         fingerprints: Mapping[UserKey, str] | None = None,
     ) -> None:
         for keys in self._in_turn(_batches(heads, lambda key: _nbytes(heads[key]), _BYTES_AT_ONCE)):
-            rows = [_head_row(key, version, role, heads[key], (fingerprints or {}).get(key, "")) for key in keys]
+            rows = [
+                rows_of_fits.head_row(key, version, role, heads[key], (fingerprints or {}).get(key, "")) for key in keys
+            ]
 
             def work(db: Connection, keys: list[UserKey] = keys, rows: list[dict[str, object]] = rows) -> None:
                 db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, keys)))
@@ -143,12 +144,12 @@ class SqlStore:
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         query = select(HEADS.c.head).where(*of(HEADS, key), *of_base(HEADS, version, role))
         blob = self._database.read(lambda db: db.execute(query).scalar())
-        return None if blob is None else _head(blob)
+        return None if blob is None else rows_of_fits.head(blob)
 
     def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
         c = HEADS.c
         rows = self._of_users(HEADS, keys, (c.stamp, c.head), *of_base(HEADS, version, role), c.head.is_not(None))
-        return {key: (stamp, _head(blob)) for key, stamp, blob in rows}
+        return {key: (stamp, rows_of_fits.head(blob)) for key, stamp, blob in rows}
 
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         c = HEADS.c
@@ -174,7 +175,7 @@ class SqlStore:
 
             def work(db: Connection, keys: list[UserKey] = keys) -> None:
                 for key in keys:
-                    _put_observations(db, key, version, role, observed[key], replace=True)
+                    rows_of_fits.put_observations(db, key, version, role, observed[key], replace=True)
 
             self._write_of(keys, work)
 
@@ -182,7 +183,7 @@ class SqlStore:
         stale = set[UserKey]()
         for keys in self._in_turn(_batches(sorted(fitted), lambda key: _nbytes(fitted[key].head), _BYTES_AT_ONCE)):
             some = {key: fitted[key] for key in keys}
-            stale |= self._write_of(keys, partial(_put_fitted, version=version, role=role, fitted=some))
+            stale |= self._write_of(keys, partial(rows_of_fits.put_fitted, version=version, role=role, fitted=some))
         return stale
 
     def observations(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, dict[str, bytes]]:
@@ -297,94 +298,10 @@ class SqlStore:
             yield batch
 
 
-class SqlObservationUpdate:
-    """Transaction of the database as an `ObservationUpdate`, which documents the methods."""
-
-    def __init__(self, db: Connection, key: UserKey, version: str, role: str) -> None:
-        self._db, self._key, self._version, self._role = db, key, version, role
-
-    def put(self, item_id: str, observed: bytes) -> None:
-        _put_observations(self._db, self._key, self._version, self._role, {item_id: observed}, replace=False)
-
-    def remove(self, item_id: str) -> bool:
-        mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
-        return bool(self._db.execute(delete(OBSERVATIONS).where(*mine, OBSERVATIONS.c.item == item_id)).rowcount)
-
-    def put_event(self, event: FeedbackEvent) -> None:
-        stored_events.put(self._db, self._key, event)
-
-    def append_history(self, item: HistoryItem) -> None:
-        _append(self._db, self._key, item)
-
-    def delete_item(self, item_id: str) -> bool:
-        return stored_histories.remove(self._db, self._key, item_id)
-
-    def all(self) -> list[bytes]:
-        c = OBSERVATIONS.c
-        mine = (*of(OBSERVATIONS, self._key), *of_base(OBSERVATIONS, self._version, self._role))
-        return list(self._db.execute(select(c.told).where(*mine).order_by(c.item)).scalars())
-
-    def head(self) -> Head | None:
-        mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
-        blob = self._db.execute(select(HEADS.c.head).where(*mine)).scalar()
-        return None if blob is None else _head(blob)
-
-    def put_head(self, head: Head | None) -> None:
-        mine = (*of(HEADS, self._key), *of_base(HEADS, self._version, self._role))
-        self._db.execute(delete(HEADS).where(*mine))
-        if head is not None:
-            self._db.execute(insert(HEADS), [_head_row(self._key, self._version, self._role, head, "")])
-
-
 def _check_ids(histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:
     for key, items in histories.items():
         if len({item.id for item in items}) < len(items):
             raise ValueError(f"{key}: two items of the history have the same id")
-
-
-def _put_fitted(db: Connection, version: str, role: str, fitted: Mapping[UserKey, FittedUser]) -> set[UserKey]:
-    """Write what was fitted of users who are as they were then; return the others."""
-    keys = list(fitted)
-    events = stored_events.seen(db, keys)
-    now = {key: Seen(stored_histories.version(db, key), events.get(key, ())) for key in keys}
-    same = [key for key in keys if is_as_seen(fitted[key].seen, now[key])]
-    for key in same:
-        _put_observations(db, key, version, role, fitted[key].observations, replace=True)
-    rows = [_head_row(key, version, role, fitted[key].head, fitted[key].fingerprint) for key in same]
-    if rows:
-        db.execute(delete(HEADS).where(*of_base(HEADS, version, role), among(HEADS, same)))
-        db.execute(insert(HEADS), rows)
-    return set(keys).difference(same)
-
-
-def _append(db: Connection, key: UserKey, item: HistoryItem) -> None:
-    stored_histories.append(db, key, item)
-    # Who says it again wants it there.
-    if item.id != WHOLE_USER:
-        stored_tombstones.lift(db, key, item.id)
-
-
-def _put_observations(
-    db: Connection, key: UserKey, version: str, role: str, observed: Mapping[str, bytes], replace: bool
-) -> None:
-    mine = (*of(OBSERVATIONS, key), *of_base(OBSERVATIONS, version, role))
-    db.execute(delete(OBSERVATIONS).where(*mine, *(() if replace else (OBSERVATIONS.c.item.in_(list(observed)),))))
-    if observed:
-        about = {**key._asdict(), "version": version, "role": role}
-        db.execute(insert(OBSERVATIONS), [{**about, "item": item, "told": blob} for item, blob in observed.items()])
-
-
-def _head_row(key: UserKey, version: str, role: str, head: Head | None, fingerprint: str) -> dict[str, object]:
-    about = {**key._asdict(), "version": version, "role": role, "mark": fingerprint}
-    blob = None if head is None else head.to_bytes()
-    return {**about, "stamp": uuid.uuid4().hex, "head": blob, "written_at": time.time()}
-
-
-def _head(blob: bytes) -> Head:
-    # Imported here: it takes torch, which most who open a store do not need.
-    from hydra_ray.models.heads.head import Head
-
-    return Head.from_bytes(blob)
 
 
 def _nbytes(head: Head | None) -> int:

@@ -13,7 +13,8 @@ from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import BACKENDS, is_there, open_store
 from hydra_ray.store.protocol import ObservationUpdate, Store
-from hydra_ray.store.sql import SqlObservationUpdate, SqlStore
+from hydra_ray.store.sql import SqlStore
+from hydra_ray.store.user_rows.update import SqlObservationUpdate
 from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")

@@ -7,9 +7,9 @@ import pytest
 import ray
 
 from hydra_ray.records import HydraError
-from hydra_ray.runtime import ray_start
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.ray_start import start_ray
+from hydra_ray.runtime.start import ray_start
+from hydra_ray.runtime.start.ray_start import start_ray
 from hydra_ray.settings import RaySettings
 
 TIME_OUT = "RAY_raylet_start_wait_time_s"

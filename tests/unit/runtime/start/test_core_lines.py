@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hydra_ray.runtime.core_lines import without_core_lines
+from hydra_ray.runtime.start.core_lines import without_core_lines
 
 CORE = "[2026-11-28 18:15:47,721 I 12308 12308] logging.cc:303: Set ray log level from environment variable to 3\n"
 

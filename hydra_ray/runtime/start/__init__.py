@@ -1,0 +1,1 @@
+"""Starting Ray: patiently, and without its own lines on stderr."""
