@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra_ray.records import HydraError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StoreTarget:
     """A store to open. It may be logged, pickled and shown: passwords are looked up by whoever opens it.
 
@@ -21,8 +21,7 @@ class StoreTarget:
         former: SQLite file where versions before kept users; what is there is moved to `url` if nothing is there yet.
     """
 
-    # Not shown: people write passwords into URLs all the same.
-    url: str = field(repr=False)
+    url: str
     password_file: Path | None
     password_env: str | None
     max_connections: int | None
@@ -32,6 +31,10 @@ class StoreTarget:
     def of(cls, target: str | StoreTarget) -> StoreTarget:
         """Return a target for a URL; what is one already stays as it is."""
         return target if isinstance(target, StoreTarget) else cls(target, None, None, None, None)
+
+    def __repr__(self) -> str:
+        # Without the URL: people write passwords into them all the same.
+        return f"StoreTarget({self.scheme}, max_connections={self.max_connections})"
 
     @property
     def scheme(self) -> str:
