@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select
 
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store.rows import among
-from hydra_ray.store.tables import FEEDBACK_EVENTS
+from hydra_ray.store.tables import FEEDBACK_EVENTS, HISTORY
 from hydra_ray.store.types import MergeReport
 from hydra_ray.store.user_rows import events as stored_events
 from hydra_ray.store.user_rows import tombstones
@@ -25,14 +25,24 @@ def merge(db: Connection, histories: Mapping[UserKey, Sequence[HistoryItem]], re
     deleted = deleted_by_user(tombstones.find(db, keys))
     events = {key: {item for item, _ in seen} for key, seen in stored_events.seen(db, keys).items()}
     report, changed = MergeReport(), dict[UserKey, list[HistoryItem]]()
+    there = _histories(db, keys)
     for key in keys:
-        had = stored_histories.find(db, key)
+        had = there.get(key, [])
         merged = brought_together(key, had, histories[key], events.get(key, ()), deleted.get(key), replace)
         report += merged.report
-        if merged.items != list(had):
+        if merged.items != had:
             changed[key] = merged.items
     if changed:
         stored_histories.replace(db, changed)
     if report.events:
         db.execute(delete(FEEDBACK_EVENTS).where(among(FEEDBACK_EVENTS, list(report.losers))))
     return report
+
+
+def _histories(db: Connection, keys: Sequence[UserKey]) -> dict[UserKey, list[HistoryItem]]:
+    c, found = HISTORY.c, dict[UserKey, list[HistoryItem]]()
+    columns = c.id, c.input, c.output, c.ts, c.item_id, c.context
+    query = select(c.tenant, c.user, *columns).where(among(HISTORY, keys)).order_by(c.tenant, c.user, c.place)
+    for tenant, user, *values in db.execute(query):
+        found.setdefault(UserKey(tenant, user), []).append(HistoryItem(*values))
+    return found
