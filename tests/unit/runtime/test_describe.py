@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rich.console import Console
@@ -103,7 +104,7 @@ def test_a_store_is_described_in_order_of_time(tmp_path, monkeypatch, tag_task):
     for number, ts in enumerate(("2021-10-01", None, "2021-3-9")):
         store.append_history(key, HistoryItem(str(number), f"film {number}", "sea", ts))
     store.close()
-    monkeypatch.setattr("hydra_ray.runtime.loading.read_about", lambda folder: (None, tag_task))
+    monkeypatch.setattr("hydra_ray.runtime.loading.chosen_manifest", lambda settings: SimpleNamespace(task=tag_task))
     settings = {"data": {"format": "store"}, "store": {"url": f"sqlite:///{tmp_path / 'users.db'}"}}
     (user,) = load_data(parse_settings(settings))[1].users
     assert [item.id for item in user.history] == ["2", "1", "0"]
