@@ -187,7 +187,10 @@ def test_published_versions_that_were_fitted_with_them_are_named(tmp_path):
 def settings_file(store, tmp_path):
     store.put_histories({ANN: [HistoryItem("1", SAID, "x")], BOB: [HistoryItem("1", "something of his own", "x")]})
     path = tmp_path / "settings.yaml"
-    path.write_text(f"tenant: acme\nout: {tmp_path / 'out'}\nmodel: {{dir: {tmp_path}}}\ndata: {{format: store}}\n")
+    store = f"{{url: 'sqlite:///{tmp_path}/users.db'}}"
+    path.write_text(
+        f"tenant: acme\nout: {tmp_path / 'out'}\nmodel: {{dir: {tmp_path}}}\nstore: {store}\ndata: {{format: store}}\n"
+    )
     return path
 
 

@@ -24,7 +24,7 @@ def observed(*numbers):
 
 @pytest.fixture
 def settings(store, tmp_path):
-    return parse_settings({"model": {"dir": str(tmp_path)}, "store": {"retention_days": 90}})
+    return parse_settings({"out": str(tmp_path), "store": {"retention_days": 90}})
 
 
 def test_of_all_tenants_what_is_too_old_goes_and_the_rest_stays(store, settings):
@@ -85,4 +85,4 @@ def test_what_was_forgotten_leaves_no_byte(store, settings, tmp_path):
 
 def test_without_an_age_nothing_is_forgotten(store, tmp_path):
     with pytest.raises(HydraError, match=r"store\.retention_days: no age is set"):
-        expire(parse_settings({"model": {"dir": str(tmp_path)}}))
+        expire(parse_settings({"out": str(tmp_path)}))

@@ -94,7 +94,7 @@ def test_a_file_that_is_no_export_is_refused(store, content, why):
 @pytest.mark.parametrize("name", ["ann.json", "ann.parquet"])
 def test_the_commands_move_a_user_between_stores(known, tmp_path, name):
     settings = tmp_path / "settings.yaml"
-    settings.write_text(f"tenant: acme\nmodel: {{dir: {tmp_path}}}\n")
+    settings.write_text(f"tenant: acme\nout: {tmp_path}\n")
     run = CliRunner().invoke
     assert "2 of history" in run(app, ["users", "export", str(settings), "ann", str(tmp_path / name)]).output
     again = ["users", "import", str(settings), str(tmp_path / name)]

@@ -51,7 +51,7 @@ def test_each_tenant_says_whether_its_clients_instructions_are_told(app):
 def test_where_nothing_is_personal_everybody_gets_the_shared_answer_and_teaches_nothing(app):
     app = app(zeta={"personal": False})
     told = ask(app, "zeta", hydra={"method": "hydra"}).json()["hydra"]
-    assert (told["user"], told["history"]) == (None, [])
+    assert (told["user"], told["personalised"], told["history"]) == ("ann", False, [])
     assert app.retriever.asked == []
     body = {"input": "x", "accepted": "y"}
     replies = [

@@ -64,7 +64,7 @@ class World:
     def _plug(self):
         app, store = self.app, self.store
 
-        def learn(user, event, _):
+        def learn(user, event, *_):
             store.append_history(user, event.item)
             return Learnt("created", True)
 
@@ -93,11 +93,12 @@ class World:
                 "user": user,
                 "hydra": {"method": method},
             },
+            "/v1/users/{user}": {"personalisation": True},
             "/v1/users/{user}/feedback": {"input": said, "accepted": said, "id": item},
             "/v1/admin/keys": {"scopes": ["chat"], "name": secret_of(tenant, "made")},
             "/v1/admin/keys/{key}/rotate": {"grace_s": 3600},
         }
-        more = {"json": bodies[route[1]]} if verb == "POST" else {}
+        more = {"json": bodies[route[1]]} if verb in ("POST", "PATCH") else {}
         headers = {"Authorization": f"Bearer {self.texts[who]}"}
         return self.app.client.request(verb, path, headers=headers, **more)
 

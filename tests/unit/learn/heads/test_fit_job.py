@@ -194,6 +194,7 @@ def test_replacing_leaves_what_the_records_say(settings, store):
 
 
 def test_histories_of_the_store_cannot_be_replaced_by_themselves(settings):
+    settings()
     with pytest.raises(HydraError, match=r"--replace: data\.format store"):
         fit_users(settings(format="store"), SILENT, replace_histories=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from shutil import copytree
+from shutil import copyfile, copytree
 
 import pytest
 from made_versions import publish_files
@@ -187,6 +187,8 @@ def test_a_promotion_that_is_killed_is_made_or_not_made(settings, catalog, tmp_p
     put_heads(settings, "v2", 10)
     for step in ("before", "within", "between"):
         copytree(tmp_path / "model", tmp_path / step / "model")
+        for part in tmp_path.glob("users.db*"):
+            copyfile(part, tmp_path / step / part.name)
     command = [sys.executable, "-c", PROMOTE, str(tmp_path)]
     killed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n")
     assert killed[:3] == [f"{step} there 9" for step in ("before", "within", "between")]

@@ -41,7 +41,7 @@ def test_the_answer_says_for_whom_and_how_it_came_about():
 
 
 def test_history_and_candidates_are_left_out_for_who_may_not_see_them():
-    less = about(ANSWER, "rag", "ann", ["temperature"], personalised=True, detail=False)
+    less = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, detail=False)
     assert HYDRA.keys() - less.keys() == {"history", "candidates"}
     assert {**HYDRA, **less} == HYDRA
 

@@ -25,6 +25,7 @@ def test_exported_users_are_imported_as_they_were(filled, empty, tmp_path):
         "evidence": 2,
         "profiles": 1,
         "profile_peers": 1,
+        "tombstones": 1,
     }
     assert import_users(empty(), tmp_path / "users", replace=False) == 3
     assert content(empty())[0] == content(filled)[0]

@@ -12,7 +12,15 @@ from hydra_ray.store.backends import open_store
 from hydra_ray.store.bulk.whole import back_up, migrate, restore
 from hydra_ray.store.connections.target import StoreTarget
 
-COUNTS = {"history": 4, "history_versions": 3, "heads": 3, "evidence": 2, "profiles": 1, "profile_peers": 1}
+COUNTS = {
+    "history": 4,
+    "history_versions": 3,
+    "heads": 3,
+    "evidence": 2,
+    "profiles": 1,
+    "profile_peers": 1,
+    "tombstones": 1,
+}
 
 
 def counts(rows):
