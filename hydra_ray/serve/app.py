@@ -39,7 +39,9 @@ def build_app(settings: Settings) -> Application:
     """Build the application from checked settings."""
     _check_methods(settings)
     # Replicas may have another working folder.
-    settings = settings.model_copy(update={"registry": settings.anchored().registry})
+    there = settings.anchored()
+    places = {"out": there.out, "model": there.model, "registry": there.registry, "store": there.store}
+    settings = settings.model_copy(update=places)
     task = first_served(settings).task
     generator = Generator.bind(settings)
     return Ingress.bind(

@@ -84,14 +84,14 @@ def settings(ray_cluster, scorer, tiny_encoder, tmp_path_factory):
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_nothing_that_an_erased_user_wrote_is_left_anywhere(settings):
-    out, database = settings.out, settings.model_dir / "users.db"
+    out, database = settings.out, settings.out / "users.db"
     dev = [user.key for user in load_data(settings, "dev")[1].users]
     train = [user.key for user in load_data(settings, "train")[1].users]
     gone, living = [dev[0], train[0]], [dev[1], train[1]]
     # The search finds whoever is there, in each kind of file.
     before = {key: places_of(word(key.user), out) for key in [*gone, *living]}
     for key in (dev[0], dev[1]):
-        for part in ("answers/", "dumps/", "model/users.db", "predictions.jsonl"):
+        for part in ("answers/", "dumps/", "users.db", "predictions.jsonl"):
             assert any(place.startswith(part) for place in before[key]), (part, before[key])
     for key in (train[0], train[1]):
         for part in ("answers/", "feedback/"):
@@ -124,6 +124,12 @@ def test_nothing_that_an_erased_user_wrote_is_left_anywhere(settings):
     assert store.history(dev[1])
     assert store.users_with_head("v1", "adapter") == sorted(set(dev) - set(gone))
     store.close()
+
+    # The records still hold them.
+    fit_users(settings.model_copy(update={"users": "dev"}), SILENT)
+    for key in gone:
+        assert places_of(word(key.user), out) == []
+        assert tables_of(word(key.user), database) == []
 
     again = erase_users(settings, gone)
     assert (again.erased, again.left, sum(again.counts.values())) == ([], [], 0)

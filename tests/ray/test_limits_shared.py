@@ -32,13 +32,15 @@ def settings(scorer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     Base("v1", TEXT_TASK, scorer(seed=1), scorer(seed=2)).save(folder / "base")
     limits = {"tenant": {"requests_per_day": LIMIT}}
-    return parse_settings({"model": {"dir": str(folder)}, "tenant": "acme", "auth": {"limits": limits}})
+    return parse_settings(
+        {"out": str(folder), "model": {"dir": str(folder)}, "tenant": "acme", "auth": {"limits": limits}}
+    )
 
 
 @pytest.fixture(scope="module")
 def key(settings):
     key, text = new_key("acme", ["chat"], now=time.time(), user=None, name="", expires=None)
-    open_keys(settings.store_url).add(key, text, "me")
+    open_keys(settings.store_target).add(key, text, "me")
     return key, text
 
 
@@ -48,14 +50,17 @@ def port(ray_cluster, settings, key):
     port, steps = free_port(), [None] * 5
     few = {"num_cpus": 0.1}
     serve.start(http_options=HTTPOptions(host="0.0.0.0", port=port))
-    keys = KeyAuthenticate(settings.store_url, frozenset({"acme"}), settings.serve.key_cache_s)
-    limiter = Limiter.bind(settings.store_url, settings.logging)
+    keys = KeyAuthenticate(settings.store_target, frozenset({"acme"}), settings.serve.key_cache_s)
+    limiter = Limiter.bind(settings.store_target, settings.logging)
     ingress = Ingress.options(num_replicas=2, ray_actor_options=few)
-    serve.run(ingress.bind(settings, *steps, keys, limiter), name="keys", route_prefix="/keys")
     alone = Ingress.options(ray_actor_options=few).bind(settings, *steps, TrustThisMachine("acme"), None)
-    serve.run(alone, name="off", route_prefix="/off")
-    yield port
-    serve.shutdown()
+    try:
+        serve.run(ingress.bind(settings, *steps, keys, limiter), name="keys", route_prefix="/keys")
+        serve.run(alone, name="off", route_prefix="/off")
+        yield port
+    finally:
+        # What is left keeps CPUs that other tests wait for.
+        serve.shutdown()
 
 
 async def statuses(url, text):
@@ -81,7 +86,7 @@ def test_so_many_requests_pass_as_the_quota_says_through_all_replicas(port, sett
     assert int(refused.headers["Retry-After"]) > 0
     assert refused.json()["error"]["code"] == "rate_limit_exceeded"
     # It is kept, so that a limiter that starts anew goes on from there.
-    usage, give_up = UsageStore(open_database(settings.store_url)), time.monotonic() + 60
+    usage, give_up = UsageStore(open_database(settings.store_target)), time.monotonic() + 60
     while (kept := usage.of_day(day_of(time.time())).get("tenant:acme")) is None or kept.requests < LIMIT:
         if time.monotonic() > give_up:
             raise AssertionError(f"not kept: {kept}")
@@ -90,11 +95,11 @@ def test_so_many_requests_pass_as_the_quota_says_through_all_replicas(port, sett
 
 def test_a_revocation_reaches_all_replicas(port, settings):
     key, text = new_key("acme", ["users"], now=time.time(), user=None, name="", expires=None)
-    open_keys(settings.store_url).add(key, text, "me")
+    open_keys(settings.store_target).add(key, text, "me")
     url, sent = f"http://127.0.0.1:{port}/keys/v1/models", {"Authorization": f"Bearer {text}"}
     # What has no scope for a route counts for no quota.
     assert {httpx.get(url, headers=sent).status_code for _ in range(8)} == {403}
-    open_keys(settings.store_url).revoke(None, key.id, "me")
+    open_keys(settings.store_target).revoke(None, key.id, "me")
     time.sleep(settings.serve.key_cache_s)
     assert {httpx.get(url, headers=sent).status_code for _ in range(8)} == {401}
 
