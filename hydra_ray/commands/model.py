@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray import api
+from hydra_ray.commands.audited import note
 from hydra_ray.logs import set_up_logging
 from hydra_ray.settings import Settings, load_settings
 from hydra_ray.terminal import TerminalProgress
@@ -67,7 +68,9 @@ def promote(
 
     Refused where too few of the users who have a head now would have one (registry.min_heads).
     """
-    done = api.promote(_load(settings, overrides), name, TerminalProgress(console), fit=fit)
+    tree = _load(settings, overrides)
+    done = api.promote(tree, name, TerminalProgress(console), fit=fit)
+    note(tree, "", "model.promote", done.version, {"before": done.before})
     console.print(
         f"Version {done.version} is served from now on, {done.before or 'none'} before; "
         f"{done.fitted} of {done.users} users keep a head of their own."
@@ -77,7 +80,9 @@ def promote(
 @model_app.command("rollback")
 def rollback(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Serves the version again that was served before."""
-    done = api.roll_back(_load(settings, overrides))
+    tree = _load(settings, overrides)
+    done = api.roll_back(tree)
+    note(tree, "", "model.rollback", done.version, {"before": done.before})
     console.print(
         f"Version {done.version} is served again, no longer {done.before}; "
         f"{done.fitted} of {done.users} users keep a head of their own."
@@ -89,8 +94,10 @@ def delete(settings: SettingsFile, name: Name, overrides: Overrides = None) -> N
     """Deletes a version for good; refused while an alias or a running service points at it."""
     from hydra_ray.runtime.models import catalog_of, delete_version
 
-    with catalog_of(_load(settings, overrides)) as catalog:
+    tree = _load(settings, overrides)
+    with catalog_of(tree) as catalog:
         version = delete_version(catalog, name)
+        note(tree, "", "model.delete", version)
         console.print(f"Version {version} is deleted from {catalog.registry.shown}.")
 
 

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from hydra_ray.atomic import replacing
+from hydra_ray.commands.audited import note
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError, UserKey, as_user_id
 from hydra_ray.settings import Settings, load_settings
@@ -45,6 +46,7 @@ def export(
     store = open_store(tree.store_target)
     document = export_user(store, _key(tree, user), others=True)
     store.close()
+    note(tree, tree.tenant, "user.export", user, {"file": str(file)})
     with replacing(file) as partial:
         if file.suffix == ".parquet":
             partial.write_bytes(to_parquet(document))
@@ -108,6 +110,8 @@ def erase(
     if not wanted:
         raise HydraError("nobody is named: give ids of users, or a file of them with --file")
     report = erase_users(tree, [_key(tree, user) for user in wanted], folder or [])
+    for user in wanted:
+        note(tree, tree.tenant, "user.erase", user, {"left": len(report.left)})
     for line in lines(report):
         console.print(line, markup=False, soft_wrap=True)
     if report.left:
