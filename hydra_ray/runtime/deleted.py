@@ -147,7 +147,7 @@ def undelete(settings: Settings, path: Path) -> Undeleted:
 
 def _named(path: Path, tenant: str) -> list[tuple[UserKey, str]]:
     try:
-        lines = decode(path.read_bytes()).splitlines()
+        lines = decode(path.read_bytes()).split("\n")
     except OSError as error:
         raise HydraError(f"--undelete: {path} is not a readable file: {error.strerror}") from None
     except EncodingError as error:

@@ -157,7 +157,11 @@ class Ingress(UserEndpoints):
             return protocol.no_answer(error)
         tenant = self._tenants[caller.tenant]
         serve = tenant.serve
-        own, unknown = (False, ()) if not tenant.personal else await personalised(self._store, caller.user)
+        own, unknown = (
+            (False, ())
+            if not tenant.personal
+            else await personalised(self._store, caller.user, self._settings.serve.step_timeout_s)
+        )
         # Who is not to be personalised is answered as nobody: nothing is looked up for them.
         asker = caller if own else replace(caller, user=None)
         query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
@@ -181,7 +185,13 @@ class Ingress(UserEndpoints):
     async def models(self, request: Request) -> dict[str, Any]:
         """Answers with the list of models: what is served, the candidate, and every version of the same task."""
         await self._admit(request, None)
-        found = await asyncio.to_thread(self._names.all)
+        try:
+            found = await asyncio.to_thread(self._names.all)
+        except UnreachableError as error:
+            log.warning("models cannot be listed", exc_info=error)
+            raise RequestError(
+                "the registry of models does not answer: ask again", status=503, kind="server_error"
+            ) from None
         return {"object": "list", "data": [_model(name, created) for name, created in found]}
 
     async def model(self, model: Id, request: Request) -> dict[str, Any]:
@@ -249,7 +259,9 @@ class Ingress(UserEndpoints):
             raise RequestError(str(error), "model", "model_not_found", 404) from None
         except UnreachableError as error:
             log.warning("model %s cannot be looked up", asked, exc_info=error)
-            raise RequestError("the registry of models does not answer: ask again", "model", None, 503) from None
+            raise RequestError(
+                "the registry of models does not answer: ask again", "model", status=503, kind="server_error"
+            ) from None
 
     def __del__(self) -> None:
         if hasattr(self, "_names"):

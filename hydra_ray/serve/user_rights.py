@@ -92,16 +92,24 @@ class UserRights:
         return AsciiJSON({"id": key.user, "object": "user", "deleted": any(counts.values()), "counts": counts})
 
 
-async def personalised(store: Store, key: UserKey | None) -> tuple[bool, tuple[str, ...]]:
+async def personalised(store: Store, key: UserKey | None, timeout_s: float) -> tuple[bool, tuple[str, ...]]:
     """Return whether a request is to be answered in its user's own way, and what was done without to find out.
 
-    One row is read by its key for each request, so that every replica knows at once. Where the store does not answer,
-    nobody's wish is known, and the answer is that of nobody.
+    One row is read by its key for each request, so that every replica knows at once. Where the store does not answer in
+    time, nobody's wish is known, and the answer is that of nobody.
+
+    Args:
+        store: Store of users.
+        key: User whom the request is for; None for nobody.
+        timeout_s: Longest wait for the store, in seconds.
+
+    Returns:
+        Whether it is, and what was done without.
     """
     if key is None:
         return False, ()
     try:
-        return await asyncio.to_thread(store.records.is_personalised, key), ()
-    except StoreError as error:
+        return await asyncio.wait_for(asyncio.to_thread(store.records.is_personalised, key), timeout_s), ()
+    except (StoreError, TimeoutError) as error:
         log.warning("it is not known whether a user wants to be personalised: answered as nobody", exc_info=error)
         return False, ("preferences",)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection, bindparam, delete, insert, select
 
 from hydra_ray.records import UserKey
-from hydra_ray.store.tables import HISTORY, PROFILE_PEERS, PROFILES
+from hydra_ray.store.tables import HISTORY, PROFILE_PEERS, PROFILES, USER_PREFERENCES
 from hydra_ray.store.types import ProfileFingerprint, UserProfile
 
 
@@ -37,7 +37,7 @@ def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
     """Replaces a profile; tells whether it could be kept.
 
     Writing takes seconds. Whoever was deleted meanwhile, the user or somebody whose texts were read, must not come
-    back in it: a profile is only kept while all of them have history.
+    back in it: a profile is only kept while all of them have history, and no peer has switched personalisation off.
     """
     # A write goes first, so that no deletion comes between the look at who is there and what follows from it.
     mine = [{"t": key.tenant, "u": key.user, "k": profile.kind}]
@@ -47,11 +47,23 @@ def put(db: Connection, key: UserKey, profile: UserProfile) -> bool:
     there = select(HISTORY.c.user).distinct().where(HISTORY.c.tenant == key.tenant, HISTORY.c.user.in_(users))
     if set(db.execute(there).scalars()) != users:
         return False
+    w = USER_PREFERENCES.c
+    peers = {peer.user for peer in profile.peers}
+    unwilling = select(w.user).where(w.tenant == key.tenant, w.user.in_(peers), w.personalisation.is_(False))
+    if db.execute(unwilling.limit(1)).first() is not None:
+        return False
     observed = {"text": profile.text, "degraded": profile.degraded, "dropped": profile.dropped}
     db.execute(insert(PROFILES), [{**about, **profile.fingerprint._asdict(), **observed}])
     if profile.peers:
         db.execute(insert(PROFILE_PEERS), [{**about, "peer": peer.user} for peer in profile.peers])
     return True
+
+
+def forget_of_others(db: Connection, key: UserKey) -> None:
+    """Removes the profiles of others that were made with a user's texts."""
+    p = PROFILE_PEERS.c
+    query = select(p.user, p.kind).where(p.tenant == key.tenant, p.peer == key.user, p.user != key.user)
+    _delete(db, [{"t": key.tenant, "u": user, "k": kind} for user, kind in db.execute(query).all()])
 
 
 def forget(db: Connection, key: UserKey) -> tuple[int, int]:

@@ -138,13 +138,19 @@ class OnlineLearner:
 
         The item itself goes last: who is interrupted and forgets again finishes the work.
         """
+        changed = self._unlearn_all(user, item_id)
+        found = self._store.delete_item(user, item_id) or bool(changed)
+        # A fit that read the item before may have written what it says in between; later ones are refused.
+        changed |= self._unlearn_all(user, item_id)
+        return Forgotten(found, {role: changed.get((self._version, role)) or self._kept(user, role) for role in ROLES})
+
+    def _unlearn_all(self, user: UserKey, item_id: str) -> dict[tuple[str, str], Change]:
         changed: dict[tuple[str, str], Change] = {}
         for version, role in self._store.observed_by(user, item_id):
             change = again_where_lost(partial(self._unlearn, user, version, role, item_id))
             if change is not None:
                 changed[version, role] = change
-        found = self._store.delete_item(user, item_id) or bool(changed)
-        return Forgotten(found, {role: changed.get((self._version, role)) or self._kept(user, role) for role in ROLES})
+        return changed
 
     def _unlearn(self, user: UserKey, version: str, role: str, item_id: str) -> Change | None:
         with self._store.updating_observations(user, version, role) as update:

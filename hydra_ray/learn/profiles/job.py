@@ -11,7 +11,7 @@ from hydra_ray.learn.collect.setup import make_generator_pool
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.profiles.pipeline import Written, write_all
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset, Usage, User
+from hydra_ray.records import Dataset, HistoryItem, Usage, User, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.factory import make_profile_rules
 from hydra_ray.runtime.generators import check_generator
@@ -110,6 +110,8 @@ def write_profiles(
     """
     for kind in kinds:
         check_kind(kind, "kind")
+    # Whether texts are shared is the tenant's own choice, as while serving.
+    settings = settings.of_tenant(settings.tenant)
     task, dataset = chosen_users(settings)
     store = open_store(settings.store_target)
     if settings.data.format != "store":
@@ -133,7 +135,7 @@ def write_profiles(
             others = {}
             if settings.tenant in settings.peers.tenants:
                 load_faiss("peers are found")
-                others = store.histories(settings.tenant)
+                others = open_to_peers(store, settings.tenant)
             # Closed while Ray runs: what is under way ends with it.
             with contextlib.closing(
                 write_all(todo, others, settings, task, make_generator_pool(settings, task))
@@ -141,6 +143,12 @@ def write_profiles(
                 report = _keep(todo, answers, store, report, show, settings.generator.max_failure_share)
     store.close()
     return report
+
+
+def open_to_peers(store: Store, tenant: str) -> dict[UserKey, list[HistoryItem]]:
+    """Return the histories of a tenant's users but for those who switched personalisation off."""
+    histories = store.histories(tenant)
+    return {key: items for key, items in histories.items() if store.records.is_personalised(key)}
 
 
 def out_of_date(

@@ -62,11 +62,13 @@ def promote_version(settings: Settings, name: str, listener: ProgressListener, *
         # Checked before heads are fitted, which takes long, and before anybody gets it.
         catalog.registry.fetch(manifest.version)
         found = count_heads(settings, manifest.version, before)
-        if fit and found.share < 1:
+        if fit and before is not None:
             # Imported here, since it brings Ray: who only sets an alias does without.
             from hydra_ray.learn.heads.job import fit_users
 
-            fit_users(_from_store(settings, manifest.version), listener)
+            # Also where all have a head: what they have said since it was fitted is to count.
+            for tenant in _tenants(settings, before):
+                fit_users(_from_store(settings, manifest.version, tenant), listener)
             found = count_heads(settings, manifest.version, before)
         if found.share < settings.registry.min_heads:
             raise HydraError(
@@ -127,7 +129,17 @@ def _serve(catalog: Catalog, version: str, revision: int) -> None:
         catalog.aliases.change(CANDIDATE, None, candidate.revision, "clear")
 
 
-def _from_store(settings: Settings, version: str) -> Settings:
+def _tenants(settings: Settings, before: Manifest) -> list[str]:
+    """Return the tenants of users who have a head on a version and something to fit another one from."""
+    store = open_store(settings.store_target)
+    try:
+        keys = store.users_with_head(before.version, ADAPTER)
+        return sorted({key.tenant for key in keys if store.history_version(key) is not None})
+    finally:
+        store.close()
+
+
+def _from_store(settings: Settings, version: str, tenant: str) -> Settings:
     model = settings.model.model_copy(update={"version": version})
     data = settings.data.model_copy(update={"format": "store", "max_users": None})
-    return settings.model_copy(update={"model": model, "data": data, "users": "train"})
+    return settings.model_copy(update={"model": model, "data": data, "users": "train", "tenant": tenant})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
@@ -123,13 +124,14 @@ def _in_parquet(path: Path, users: Collection[UserKey], telltale: Telltale) -> l
 
 
 def _in_lines(path: Path, kept: Callable[[str], str | None]) -> list[Erased]:
-    lines = path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(keepends=True)
+    # JSON may hold other signs raw that Python takes for ends of lines.
+    lines = re.findall(r"[^\n]*\n|[^\n]+", path.read_bytes().decode("utf-8", "surrogateescape"))
     after = [kept(line) for line in lines]
     if after == lines:
         return []
     with replacing(path) as partial:
         text = "".join(line for line in after if line is not None)
-        partial.write_text(text, encoding="utf-8", errors="surrogateescape")
+        partial.write_bytes(text.encode("utf-8", "surrogateescape"))
     return [Erased(path, "lines", sum(one != line for one, line in zip(after, lines, strict=True)))]
 
 

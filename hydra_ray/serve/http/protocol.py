@@ -124,6 +124,7 @@ def about(
     return {
         "method": method,
         "user": user,
+        "version": version,
         "personalised": personalised,
         **(known if detail else {}),
         "head": answer.head,

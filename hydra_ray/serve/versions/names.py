@@ -64,7 +64,8 @@ class ServedNames:
 
     def at_hand(self, asked: str) -> Manifest | None:
         """Return the version served where that is what a name means; else the name is to be looked up."""
-        return self.production if asked in (self._name, f"{self._name}@{PRODUCTION}") else None
+        names = self._name, f"{self._name}@{PRODUCTION}", self.name_of(self.production.version)
+        return self.production if asked in names else None
 
     def find(self, asked: str) -> Manifest:
         """Return the manifest of what a request names.

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import Connection, String, Table, delete, func, insert, null, select
 
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.store import turns
+from hydra_ray.store import profiles, turns
 from hydra_ray.store.database import Database
 from hydra_ray.store.rights.protocol import OUTLIVE, HeadEntry, Row, StoredItem, StoredText
 from hydra_ray.store.rows import of
@@ -68,6 +68,7 @@ class SqlUserRecords:
                 what = f"column(s) {sorted(wrong)} of {name}" if name in known else f"table {name!r}"
                 raise HydraError(f"{what}: this store has none; the rows may be of a newer version of hydra-ray")
         with self._database.writing() as db:
+            turns.take(db, [key])
             for table in user_tables():
                 if table.name in OUTLIVE:
                     db.execute(delete(table).where(*of(table, key)))
@@ -98,6 +99,7 @@ class SqlUserRecords:
             turns.take(db, [key])
             db.execute(delete(USER_PREFERENCES).where(*of(USER_PREFERENCES, key)))
             if not wanted:
+                profiles.forget_of_others(db, key)
                 row = {**key._asdict(), "personalisation": False, "said_at": time.time()}
                 db.execute(insert(USER_PREFERENCES), [row])
 

@@ -87,6 +87,14 @@ def test_lines_of_predictions_go(tmp_path, said):
     assert json.loads(third) == lines[3]
 
 
+def test_signs_that_end_lines_elsewhere_end_none_of_json(tmp_path, said):
+    path = tmp_path / "predictions.jsonl"
+    lines = [{"user_id": user, "output": "one\u2028two\x85three"} for user in ("ann", "bob")]
+    path.write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines), encoding="utf-8")
+    assert erased(path, said) == [("lines", 1)]
+    assert json.loads(path.read_text(encoding="utf-8")) == lines[1]
+
+
 def test_a_list_of_users_names_them_no_more(tmp_path, said):
     path = tmp_path / "users.txt"
     path.write_text("ann\nanna\nbob\n")

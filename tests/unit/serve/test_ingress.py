@@ -14,6 +14,7 @@ from ray.exceptions import RayError
 
 from hydra_ray.methods import METHODS
 from hydra_ray.records import NOBODY, Answer, Candidate, ChatRequest, Message, Ranked, UserKey
+from hydra_ray.registry import UnreachableError
 from hydra_ray.tasks import CHAT_TASK
 
 
@@ -253,3 +254,18 @@ def test_a_page_of_another_origin_may_ask_where_the_operator_says_so(served):
 def test_no_page_of_another_origin_may_ask_else(served):
     reply = served().client.get("/v1/models", headers={"Origin": "https://app.example.com"})
     assert "Access-Control-Allow-Origin" not in reply.headers
+
+
+def test_where_the_registry_does_not_answer_models_are_not_listed_and_the_served_one_answers_by_all_its_names(served):
+    app = served()
+
+    def unreachable(*_):
+        raise UnreachableError("no route")
+
+    app.ingress._names.all = app.ingress._names._catalog.registry.manifest = unreachable
+    refused = app.client.get("/v1/models")
+    assert (refused.status_code, refused.json()["error"]["type"]) == (503, "server_error")
+    told = app.ask(SAID[-1:]).json()
+    assert told["model"] == f"hydra@{told['hydra']['version']}"
+    again = app.ask(SAID[-1:], model=told["model"])
+    assert (again.status_code, again.json()["model"]) == (200, told["model"])

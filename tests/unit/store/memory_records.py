@@ -76,6 +76,8 @@ class MemoryRecords:
     def personalise(self, key: UserKey, wanted: bool) -> None:
         with self._writing() as state:
             (state.switched_off.discard if wanted else state.switched_off.add)(key)
+            for of in [] if wanted else [of for of, profile in state.profiles.items() if key in profile.peers]:
+                del state.profiles[of]
 
     def users(self) -> list[UserKey]:
         state = self._state()

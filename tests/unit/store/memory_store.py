@@ -227,7 +227,8 @@ class MemoryStore:
         with self._writing() as state:
             for key, profile in written:
                 state.profiles.pop((key, profile.kind), None)
-                if all(_items(state, user) for user in (key, *profile.peers)):
+                willing = state.switched_off.isdisjoint(profile.peers)
+                if willing and all(_items(state, user) for user in (key, *profile.peers)):
                     state.profiles[key, profile.kind] = profile
                     kept += 1
         return kept

@@ -7,13 +7,14 @@ import sys
 from shutil import copyfile, copytree
 
 import pytest
+import torch
 from made_versions import publish_files
 
 from hydra_ray.learn.promote.job import promote_version, roll_back
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.heads import Head
 from hydra_ray.progress import SILENT
-from hydra_ray.records import HydraError, UserKey
+from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.registry import DamagedVersionError
 from hydra_ray.runtime.models import catalog_of, delete_version, open_catalog
 from hydra_ray.settings import parse_settings
@@ -38,14 +39,15 @@ def catalog(settings):
     catalog.serve_first("v1", "train")
     catalog.aliases.change(CANDIDATE, "v2", 0, "train")
     put_heads(settings, "v1", len(USERS))
+    store = open_store(settings.store_target)
+    store.append_history(USERS[0], HistoryItem("1", "a", "b"))
+    store.close()
     yield catalog
     catalog.close()
 
 
 def put_heads(settings, version, count):
-    import torch
-
-    store = open_store(settings.store_url)
+    store = open_store(settings.store_target)
     # Some taught too little for a head: they, too, were fitted.
     heads = {user: Head("facets", {"mix": torch.ones(6)}) for user in USERS[:count]}
     if version == "v2":
@@ -79,20 +81,28 @@ def test_below_the_share_that_settings_state_nothing_changes_and_the_command_is_
 
 
 def test_heads_that_are_missing_are_fitted_for_that_version_from_the_store(settings, catalog, monkeypatch):
-    fitted_with = []
+    fitted_with, store = [], open_store(settings.store_target)
+    other = UserKey("zeta", "ann")
+    store.put_heads("v1", ADAPTER, {other: Head("facets", {"mix": torch.ones(6)})})
+    store.append_history(other, HistoryItem("1", "a", "b"))
+    store.close()
 
     def fit(how, listener):
-        fitted_with.append((how.model.version, how.data.format, how.data.max_users))
+        fitted_with.append((how.model.version, how.data.format, how.data.max_users, how.tenant))
         put_heads(settings, "v2", 10)
+        store = open_store(settings.store_target)
+        store.put_heads("v2", ADAPTER, {other: Head("facets", {"mix": torch.ones(6)})})
+        store.close()
 
     monkeypatch.setattr("hydra_ray.learn.heads.job.fit_users", fit)
     done = promote_version(settings, "candidate", SILENT, fit=True)
-    assert fitted_with == [("v2", "store", None)]
+    # Of all tenants whose users would lose theirs.
+    assert fitted_with == [("v2", "store", None, tenant) for tenant in ("default", "zeta")]
     assert done.share == 1
     roll_back(settings)
-    # All have theirs.
+    # All have theirs, and may have said something since.
     promote_version(settings, "v2", SILENT, fit=True)
-    assert len(fitted_with) == 1
+    assert len(fitted_with) == 4
 
 
 def test_who_promoted_meanwhile_is_not_overruled(settings, catalog, monkeypatch):

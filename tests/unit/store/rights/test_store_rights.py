@@ -77,6 +77,18 @@ def test_who_switches_personalisation_off_stays_so_until_they_say_otherwise(stor
     other.close()
 
 
+def test_who_switches_personalisation_off_is_in_no_profile_of_others(known):
+    unlike_ann = UserProfile("dpl", "Unlike ann.", MADE_FROM, (ANN,))
+    known.records.personalise(ANN, False)
+    assert known.profile(BOB, "dpl") is None
+    assert known.profile(ANN, "pag") is not None
+    # Nor in one that was being written meanwhile.
+    assert known.put_profiles([(BOB, unlike_ann)]) == 0
+    assert known.profile(BOB, "dpl") is None
+    known.records.personalise(ANN, True)
+    assert known.put_profiles([(BOB, unlike_ann)]) == 1
+
+
 def test_heads_dates_and_texts_are_told_of_everybody(known):
     assert [(one.version, one.role) for one in known.records.head_entries(ANN)] == [("v1", "adapter")]
     assert known.records.users() == [ANN, BOB, NAMESAKE]
