@@ -20,8 +20,8 @@ def ray_cluster() -> Iterator[None]:
     """The one Ray cluster of all tests: two at once do not fit on two cores."""
     from hydra_ray.runtime.cluster import cluster
 
-    # As many as Ray is told of on two cores: each process that it starts for one more takes seconds to import torch.
-    with cluster(RaySettings(num_cpus=3)):
+    # Three that are served with vLLM, and one for what else runs; more only starts more processes, which take seconds.
+    with cluster(RaySettings(num_cpus=4)):
         logging.getLogger("ray").setLevel(logging.ERROR)
         yield
 

