@@ -241,15 +241,16 @@ def test_who_is_exported_deleted_and_imported_is_answered_as_before(person, stor
     assert user.ask(text) == before
 
 
-def test_who_switches_personalisation_off_is_answered_as_nobody_at_the_next_request(person, films):
+def test_who_switches_personalisation_off_is_answered_as_nobody_at_the_next_request(person, client, films):
     user, other, text = person("private"), person("open"), films[0]
-    blank = user.ask(text)
+    said = [{"role": "user", "content": text}]
+    nobodys = client.chat.completions.create(model="hydra", messages=said).model_dump()["hydra"]
     for one in (user, other):
         one.tell(input=text, candidates=labels_in(text), accepted=labels_in(text)[0], id="1")
     own, others = user.ask(text), other.ask(text)
     assert (own["personalised"], own["head"]) == (True, "user")
     assert httpx.patch(user.url, json={"personalisation": False}).status_code == 200
-    assert user.ask(text) == {**blank, "personalised": False}
+    assert user.ask(text) == {**nobodys, "user": "private"}
     assert httpx.post(f"{user.url}/feedback", json={"input": text, "accepted": labels_in(text)[0]}).status_code == 409
     assert other.ask(text) == others
     assert httpx.patch(user.url, json={"personalisation": True}).status_code == 200
