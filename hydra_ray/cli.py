@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray import api, stopping
+from hydra_ray import api
 from hydra_ray.commands import audit, keys
+from hydra_ray.commands.arguments import Overrides, SettingsFile, load
+from hydra_ray.commands.ending import plain_errors
 from hydra_ray.commands.model import model_app
 from hydra_ray.commands.store import store_app
 from hydra_ray.commands.users import users_app
-from hydra_ray.logs import set_up_logging
-from hydra_ray.records import HydraError
 from hydra_ray.runtime.threads import wait_passively
-from hydra_ray.settings import Settings, load_settings, settings_table
-from hydra_ray.steps.generate.failures import UnfinishedError
-from hydra_ray.stopping import Stopped, stopped_by_signals
+from hydra_ray.settings import settings_table
+from hydra_ray.stopping import stopped_by_signals
 from hydra_ray.terminal import TerminalProgress
 
 app = typer.Typer(
@@ -50,11 +45,6 @@ app.add_typer(model_app, name="model")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 
-SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Single settings, e.g. data.split=dev.", metavar="KEY=VALUE")
-]
-
 
 class Paper(StrEnum):
     """Papers whose comparison can be run."""
@@ -64,8 +54,6 @@ class Paper(StrEnum):
     mof = "mof"
 
 
-# Exit code of a command that left something unanswered.
-UNFINISHED = 3
 PRESETS = {Paper.hydra: "paper", Paper.dpl: "dpl", Paper.mof: "mof"}
 
 HeadsFolder = Annotated[Path, typer.Argument(help="Folder of the shards.", metavar="FOLDER")]
@@ -94,7 +82,7 @@ def describe(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Reads one split and says what is in it: users, dates, texts, answers, and what was left out."""
     from hydra_ray.runtime.describe import describe_data
 
-    console.print(describe_data(_load(settings, overrides)))
+    console.print(describe_data(load(settings, overrides)))
 
 
 @app.command()
@@ -105,7 +93,7 @@ def doctor(settings: SettingsFile, overrides: Overrides = None) -> None:
     """
     from hydra_ray.runtime.doctor import check_usable, examine
 
-    found = examine(_load(settings, overrides))
+    found = examine(load(settings, overrides))
     console.print(*found)
     check_usable(found)
 
@@ -122,7 +110,7 @@ def collect(
     """
     from hydra_ray.learn.collect.job import estimate_feedback
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     if dry_run:
         console.print(estimate_feedback(tree).table(tree.generator.limits))
         return
@@ -134,7 +122,7 @@ def collect(
 @app.command()
 def train(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Trains the shared base, and the heads of the training users with it, on Ray Train."""
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     report = api.train(tree, progress)
     table = Table("role", "groups", "epoch", "loss", "held back: best on top", "with the shared head alone")
     for epoch in report.epochs:
@@ -166,7 +154,7 @@ def fit(
     """
     from hydra_ray.commands.fit import fit_lines
 
-    for line in fit_lines(_load(settings, overrides), progress, replace, undelete):
+    for line in fit_lines(load(settings, overrides), progress, replace, undelete):
         console.print(line, markup=False)
 
 
@@ -185,12 +173,12 @@ def tune(
     if asked is not None:
         from hydra_ray.learn.tune.prompting import prompt_table, search_prompts
 
-        console.print(prompt_table(search_prompts(_load(settings, overrides), asked, progress)))
+        console.print(prompt_table(search_prompts(load(settings, overrides), asked, progress)))
         return
     from hydra_ray.learn.tune.report import plot_search, tuned_table
     from hydra_ray.learn.tune.space import load_search
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     roles = api.tune(tree, load_search(search), progress)
     for role, tuned in roles.items():
         console.print(tuned_table(role, tuned))
@@ -208,7 +196,7 @@ def profile(
 
     Profiles that are there are kept until history grew by profile.refresh_items or settings changed.
     """
-    report = api.write_profiles(_load(settings, overrides), kind or None, progress)
+    report = api.write_profiles(load(settings, overrides), kind or None, progress)
     console.print(str(report), markup=False)
     report.check()
 
@@ -218,7 +206,7 @@ def export_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrid
     """Writes all users' heads for the trained base as sharded safetensors."""
     from hydra_ray.runtime.head_shards import move_heads
 
-    console.print(move_heads(_load(settings, overrides), folder, out=True))
+    console.print(move_heads(load(settings, overrides), folder, out=True))
 
 
 @heads_app.command("import")
@@ -226,7 +214,7 @@ def import_heads(settings: SettingsFile, folder: HeadsFolder, overrides: Overrid
     """Puts exported heads into the store."""
     from hydra_ray.runtime.head_shards import move_heads
 
-    console.print(move_heads(_load(settings, overrides), folder, out=False))
+    console.print(move_heads(load(settings, overrides), folder, out=False))
 
 
 @app.command()
@@ -238,7 +226,7 @@ def evaluate(settings: SettingsFile, overrides: Overrides = None) -> None:
     """
     from hydra_ray.evaluate.reporting.tables import result_tables
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     console.print(*result_tables(api.evaluate(tree, progress)))
     if tree.evaluate.curves:
         from hydra_ray.evaluate.curves.measure import measure_curves
@@ -261,7 +249,7 @@ def reproduce(
     """
     from hydra_ray.evaluate.reporting.published import beside
 
-    tree = _load(settings, [f"preset={PRESETS[paper]}", *(overrides or [])])
+    tree = load(settings, [f"preset={PRESETS[paper]}", *(overrides or [])])
     if not (tree.evaluate.tasks or tree.evaluate.seeds):
         # Else the base in model.dir would answer, whatever recipe it was trained by.
         tree = tree.model_copy(update={"evaluate": tree.evaluate.model_copy(update={"seeds": (tree.seed,)})})
@@ -280,7 +268,7 @@ def report(
     from hydra_ray.evaluate.run import score
     from hydra_ray.evaluate.runs import read_runs
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     console.print(*result_tables(score(read_runs(dumps), tree)))
     console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
@@ -298,7 +286,7 @@ def serve(
     """
     from hydra_ray.serve.local import serve_until_interrupted
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     with console.status("Starting the deployments") as status:
 
         def started(url: str) -> None:
@@ -306,39 +294,6 @@ def serve(
             console.print(f"Serving model {tree.serve.model_name!r} at {url}; Ctrl-C stops it")
 
         serve_until_interrupted(tree, host, port, started)
-
-
-def _load(path: Path, overrides: list[str] | None) -> Settings:
-    settings = load_settings(path, overrides or [])
-    set_up_logging(settings.logging)
-    return settings
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Shows what the user can mend as one message on stderr; all else is a bug and keeps its traceback.
-
-    Exit code 1: something is to be mended first. 3: not everything was answered, and the same command goes on. 130 and
-    143: stopped by SIGINT and SIGTERM.
-    """
-    try:
-        yield
-    except UnfinishedError as error:
-        _say(f"[red]error:[/red] {escape(str(error))}")
-        sys.exit(UNFINISHED)
-    except HydraError as error:
-        _say(f"[red]error:[/red] {escape(str(error))}")
-        sys.exit(1)
-    except SystemExit as end:
-        # Until it runs, Ray has a handler of its own, which exits with the signal's number.
-        if not isinstance(end, Stopped) and end.code != signal.SIGTERM:
-            raise
-        _say("Stopped. The same command goes on where it was.")
-        stopping.leave(int(end.code or 0) if isinstance(end, Stopped) else 128 + signal.SIGTERM)
-
-
-def _say(line: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(line)
 
 
 def _print_what_terminals_lack() -> None:
@@ -354,5 +309,5 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     wait_passively()
     _print_what_terminals_lack()
-    with stopped_by_signals(), _plain_errors():
+    with stopped_by_signals(), plain_errors():
         app()

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.durations import moment_of
-from hydra_ray.logs import set_up_logging
-from hydra_ray.settings import load_settings
 from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.schema import open_database
 
@@ -24,15 +22,12 @@ def _group() -> None:
 
 @app.command("export")
 def export(
-    settings: Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="Single settings, e.g. out=runs/mine.", metavar="KEY=VALUE")
-    ] = None,
+    settings: SettingsFile,
+    overrides: Overrides = None,
     since: Annotated[str | None, typer.Option(help="Only from then on: a date, or 30d for the last 30 days.")] = None,
 ) -> None:
     """Prints the audit log, oldest first, one JSON object a line."""
-    tree = load_settings(settings, overrides or [])
-    set_up_logging(tree.logging)
+    tree = load(settings, overrides)
     begin = None if since is None else moment_of(since, time.time(), -1, "--since")
     for entry in AuditLog(open_database(tree.store_target)).entries(begin):
         typer.echo(entry.as_json())

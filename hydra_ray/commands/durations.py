@@ -16,7 +16,7 @@ def seconds_of(text: str, option: str) -> float:
 
     Args:
         text: A number and its unit: 90s, 15m, 12h or 30d.
-        option: Where it stands, for the message.
+        option: Name of the option that the text was given for, for the message.
 
     Raises:
         HydraError: It is not written so.
@@ -34,7 +34,7 @@ def moment_of(text: str, now: float, sign: int, option: str) -> float:
         text: A date or time in ISO 8601, UTC where it names no other zone, or a duration.
         now: What durations are counted from.
         sign: 1 for durations after now, -1 for those before.
-        option: Where it stands, for the message.
+        option: Name of the option that the text was given for, for the message.
 
     Raises:
         HydraError: It is neither.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.durations import moment_of, seconds_of
-from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError
-from hydra_ray.settings import Settings, load_settings
+from hydra_ray.settings import Settings
 from hydra_ray.store.audit import this_person
 from hydra_ray.store.identity.key_store import KeyStore, SqlKeyStore
 from hydra_ray.store.identity.keys import SCOPES, ApiKey, new_key
@@ -27,10 +26,6 @@ app = typer.Typer(
     help="API keys of a deployment, in the database that its settings name (docs/serving.md).",
 )
 
-SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Single settings, e.g. out=runs/mine.", metavar="KEY=VALUE")
-]
 KeyId = Annotated[str, typer.Argument(help="Id of the key, as `list` shows it.", metavar="KEY_ID")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 _SCOPES = "; ".join(f"{name}: {what}" for name, what in SCOPES.items())
@@ -48,7 +43,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Makes a key and shows it, this once: the database holds a hash of it only."""
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     whose, now = tenant or tree.tenant, time.time()
     if whose not in tree.served_tenants:
         raise HydraError(
@@ -68,7 +63,7 @@ def list_keys(
     as_json: AsJson = False,
 ) -> None:
     """Lists the keys, with those that hold no longer."""
-    keys = _keys(_load(settings, overrides)).keys(tenant)
+    keys = _keys(load(settings, overrides)).keys(tenant)
     if as_json:
         typer.echo(json.dumps([key.as_dict() for key in keys]))
     else:
@@ -84,21 +79,15 @@ def rotate(
     as_json: AsJson = False,
 ) -> None:
     """Gives a key another text and shows it, this once; id, scopes and expiry stay."""
-    keys = _keys(_load(settings, overrides))
+    keys = _keys(load(settings, overrides))
     _show_once(*keys.rotate(None, key_id, this_person(), seconds_of(grace, "--grace")), as_json)
 
 
 @app.command("revoke")
 def revoke(settings: SettingsFile, key_id: KeyId, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Revokes a key for good; replicas know within `serve.key_cache_s`."""
-    key = _keys(_load(settings, overrides)).revoke(None, key_id, this_person())
+    key = _keys(load(settings, overrides)).revoke(None, key_id, this_person())
     typer.echo(json.dumps(key.as_dict()) if as_json else f"Key {key.id} ({key.prefix}...) of {key.tenant} is revoked.")
-
-
-def _load(path: Path, overrides: list[str] | None) -> Settings:
-    settings = load_settings(path, overrides or [])
-    set_up_logging(settings.logging)
-    return settings
 
 
 def _keys(settings: Settings) -> KeyStore:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,9 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray import api
+from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.audited import note
-from hydra_ray.logs import set_up_logging
-from hydra_ray.settings import Settings, load_settings
 from hydra_ray.terminal import TerminalProgress
 
 model_app = typer.Typer(
@@ -21,10 +19,6 @@ model_app = typer.Typer(
 )
 console = Console(stderr=False)
 
-SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Single settings, e.g. registry.url=s3://bucket/models.", metavar="KEY=VALUE")
-]
 Name = Annotated[str, typer.Argument(help="production, candidate or a version.", metavar="VERSION")]
 
 
@@ -33,7 +27,7 @@ def list_versions(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Lists all versions, newest first, with the aliases that mean them and the replicas that hold them."""
     from hydra_ray.runtime.models import catalog_of
 
-    with catalog_of(_load(settings, overrides)) as catalog:
+    with catalog_of(load(settings, overrides)) as catalog:
         aliases, uses = catalog.aliases.current(), catalog.aliases.uses()
         table = Table("version", "alias", "published", "task", "users", "parent", "held by")
         for manifest in reversed(catalog.registry.versions()):
@@ -53,7 +47,7 @@ def show_version(settings: SettingsFile, name: Name, overrides: Overrides = None
     """Prints the manifest of a version as JSON: what it was trained with and on, and the digest of each file."""
     from hydra_ray.runtime.models import catalog_of
 
-    with catalog_of(_load(settings, overrides)) as catalog:
+    with catalog_of(load(settings, overrides)) as catalog:
         print(json.dumps(json.loads(catalog.find(name).to_json()), indent=2))
 
 
@@ -68,7 +62,7 @@ def promote(
 
     Refused where too few of the users who have a head now would have one (registry.min_heads).
     """
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     done = api.promote(tree, name, TerminalProgress(console), fit=fit)
     note(tree, "", "model.promote", done.version, {"before": done.before})
     console.print(
@@ -80,7 +74,7 @@ def promote(
 @model_app.command("rollback")
 def rollback(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Serves the version again that was served before."""
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     done = api.roll_back(tree)
     note(tree, "", "model.rollback", done.version, {"before": done.before})
     console.print(
@@ -94,7 +88,7 @@ def delete(settings: SettingsFile, name: Name, overrides: Overrides = None) -> N
     """Deletes a version for good; refused while an alias or a running service points at it."""
     from hydra_ray.runtime.models import catalog_of, delete_version
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     with catalog_of(tree) as catalog:
         version = delete_version(catalog, name)
         note(tree, "", "model.delete", version)
@@ -111,13 +105,7 @@ def copy(
     """Copies a version into another registry, as it is."""
     from hydra_ray.runtime.models import catalog_of, copy_version
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     with catalog_of(tree) as catalog:
         version = copy_version(catalog, name, url, tree.registry_cache)
         console.print(f"Version {version} is in {url}, too.")
-
-
-def _load(path: Path, overrides: list[str] | None) -> Settings:
-    settings = load_settings(path, overrides or [])
-    set_up_logging(settings.logging)
-    return settings

@@ -8,8 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hydra_ray.logs import set_up_logging
-from hydra_ray.settings import load_settings
+from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.store.connections.target import StoreTarget
 
 # What moves stores is imported by the command that does, since `--help` should not wait for it.
@@ -17,10 +16,6 @@ from hydra_ray.store.connections.target import StoreTarget
 store_app = typer.Typer(no_args_is_help=True, help="Back up, restore, move and check the store of users.")
 console = Console(stderr=False, soft_wrap=True)
 
-SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
-Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Single settings, e.g. store.url=sqlite:///users.db.", metavar="KEY=VALUE")
-]
 Copy = Annotated[Path, typer.Argument(help="File (of SQLite) or folder (of Parquet).", metavar="PATH")]
 Folder = Annotated[Path, typer.Argument(help="Folder of Parquet files.", metavar="FOLDER")]
 ReplaceAll = Annotated[bool, typer.Option("--replace", help="Remove all that the filled store holds before.")]
@@ -104,9 +99,7 @@ def import_(
 
 
 def _target(path: Path, overrides: list[str] | None) -> StoreTarget:
-    settings = load_settings(path, overrides or [])
-    set_up_logging(settings.logging)
-    return settings.store_target
+    return load(path, overrides).store_target
 
 
 def _say(done: str, rows: dict[str, int]) -> None:

@@ -10,18 +10,16 @@ import typer
 from rich.console import Console
 
 from hydra_ray.atomic import replacing
+from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.audited import note
-from hydra_ray.logs import set_up_logging
 from hydra_ray.records import HydraError, UserKey, as_user_id
-from hydra_ray.settings import Settings, load_settings
+from hydra_ray.settings import Settings
 
 # The job is imported where it is called: torch and Ray take seconds.
 
 users_app = typer.Typer(no_args_is_help=True, help="Users' rights: export, import, erase, expire.")
 console = Console()
 
-SettingsFile = Annotated[Path, typer.Argument(help="Settings in YAML.", metavar="SETTINGS.yaml")]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Single settings, e.g. tenant=acme.", metavar="KEY=VALUE")]
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="A single setting, e.g. tenant=acme.", metavar="KEY=VALUE")
 ]
@@ -42,7 +40,7 @@ def export(
     from hydra_ray.rights.document import export_user, summary, to_parquet
     from hydra_ray.store.backends import open_store
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     store = open_store(tree.store_target)
     document = export_user(store, _key(tree, user), others=True)
     store.close()
@@ -66,7 +64,7 @@ def import_(
     from hydra_ray.rights.document import import_user, read_document, summary
     from hydra_ray.store.backends import open_store
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -86,7 +84,7 @@ def expire(settings: SettingsFile, overrides: Overrides = None) -> None:
     """Forgets what is older than store.retention_days, of all users of the store. To be run each night."""
     from hydra_ray.rights.retention import expire as forget_old
 
-    console.print(str(forget_old(_load(settings, overrides))), markup=False)
+    console.print(str(forget_old(load(settings, overrides))), markup=False)
 
 
 @users_app.command("erase")
@@ -105,7 +103,7 @@ def erase(
     from hydra_ray.rights.erasure.report import lines
     from hydra_ray.runtime.loading import listed_users
 
-    tree = _load(settings, overrides)
+    tree = load(settings, overrides)
     wanted = [*(ids or []), *(listed_users(file) if file else [])]
     if not wanted:
         raise HydraError("nobody is named: give ids of users, or a file of them with --file")
@@ -123,9 +121,3 @@ def _key(settings: Settings, user: str) -> UserKey:
         return UserKey(settings.tenant, as_user_id(user))
     except ValueError as error:
         raise HydraError(f"the user id {user!r} {error}") from None
-
-
-def _load(path: Path, overrides: list[str] | None) -> Settings:
-    settings = load_settings(path, overrides or [])
-    set_up_logging(settings.logging)
-    return settings

@@ -61,8 +61,8 @@ class Manifest(BaseModel):
         users: Number of users whose data it was fitted on; None where that is not known.
         metrics: What training reported last, by role.
         parent: Version that was served when this one was trained; None where there was none.
-        probes: By role.
-        files: By path below the version's folder.
+        probes: Inputs and scores of the smoke check, by role.
+        files: SHA-256 and size of each file, by its path below the version's folder.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -102,7 +102,7 @@ class Manifest(BaseModel):
 
         Args:
             text: Content of the file.
-            place: Where it is, for messages.
+            place: Path or URI of the manifest, for messages.
 
         Raises:
             HydraError: The manifest is damaged, or of another schema.

@@ -94,7 +94,7 @@ class Registry:
         """Publish a version: others see all of it or nothing.
 
         Args:
-            about: Its manifest, without files.
+            about: Manifest of the version; its list of files is filled in here.
             write: Writes its files into a folder of this machine, which is empty.
 
         Returns:

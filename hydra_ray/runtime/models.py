@@ -43,7 +43,7 @@ class ChosenBase:
     """Version of the base that a command works on.
 
     Attributes:
-        manifest: Its manifest.
+        manifest: Manifest of the version.
         folder: Folder of this machine with its files, checked.
     """
 
@@ -117,7 +117,7 @@ def fetch_if_missing(folder: Path, url: str, cache: Path) -> None:
     """Bring a version that another machine has fetched to this one, if it is not here.
 
     Args:
-        folder: Its folder on that machine, which is the same on this one.
+        folder: Folder of the version on the machine that fetched it; it has the same path on this one.
         url: Folder or URI of the registry.
         cache: Folder of each machine for what is elsewhere.
     """
@@ -150,7 +150,7 @@ def publish(
     """Publish a base that was just trained. No alias means it yet.
 
     Args:
-        catalog: Where to.
+        catalog: Catalog that the version is published in.
         base: The base.
         settings: Settings that it was trained with.
         users: Users whose data it was fitted on.
@@ -192,7 +192,7 @@ def copy_version(catalog: Catalog, name: str, url: str, cache: Path) -> str:
     """Copy a version into another registry, as it is; return its name.
 
     Args:
-        catalog: Where from.
+        catalog: Catalog of the registry that the version is copied from.
         name: Alias or version.
         url: Folder or URI of the other registry.
         cache: Folder of this machine for what is elsewhere.

@@ -29,8 +29,8 @@ class WantedKey(Lenient):
     """A key that is wanted.
 
     Attributes:
-        name: What it is for.
-        scopes: What it may do.
+        name: Purpose of the key, for lists.
+        scopes: Names of scopes, which say what it may do.
         user: The one user whom it may act for; None is every user of the tenant.
         expires_in_s: Seconds for which it holds; None is for good.
     """

@@ -99,7 +99,7 @@ class Aliases(Protocol):
         Args:
             holder: Name of the replica.
             states: State by version; empty when the replica ends.
-            for_s: How long that holds unless it is said again, in seconds.
+            for_s: Seconds for which that holds unless it is said again.
         """
 
     def uses(self) -> list[VersionUse]:

@@ -36,7 +36,7 @@ def is_there(target: str | StoreTarget) -> bool:
     """Return whether something may be in a store: a SQLite file that is missing holds nothing.
 
     Args:
-        target: As `open_store` takes it.
+        target: SQLAlchemy URL or target of the store.
     """
     try:
         parsed = make_url(StoreTarget.of(target).url)

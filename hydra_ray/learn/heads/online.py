@@ -86,7 +86,7 @@ class OnlineLearner:
         """Keeps a feedback event and learns from it what can be learnt now: all of it in one transaction.
 
         Args:
-            user: Who said it.
+            user: User who said it.
             event: The event, with texts as the task's `parse` gives them.
             history: Items retrieved for the event's input, most relevant first, the event's own not among them.
             deletions: `Store.deletions` of the user when the event came in; None: it comes in now. An event of a user

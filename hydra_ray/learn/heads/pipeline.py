@@ -112,7 +112,7 @@ class EncodeStage:
     """Encodes each text of a shard once and leaves its features as a file.
 
     Args:
-        how: Where from, where to and in which arithmetic.
+        how: Folders of base and features, and the precision to encode in.
         shards: The plan.
     """
 

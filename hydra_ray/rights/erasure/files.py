@@ -35,8 +35,8 @@ class Erased:
 
     Attributes:
         path: The file.
-        what: What it was, e.g. `rows`.
-        count: How many.
+        what: Kind of what was erased there, e.g. `rows`.
+        count: Number of them.
     """
 
     path: Path

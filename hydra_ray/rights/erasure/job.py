@@ -35,14 +35,14 @@ class ErasureReport:
     """Report of an erasure.
 
     Attributes:
-        users: Who was erased.
+        users: Users who were erased.
         counts: Rows removed from the store, by table.
         erased: What was erased in files.
         pieces: Number of pieces of the users' texts that were looked for; 0 where nothing they wrote is theirs alone.
         found_before: Places in which the search found them before; what it finds shows that it works.
         left: Places in which the search still finds them, the store's tables among them.
-        versions: By published version, the users whose data it was fitted with; None where that is not known.
-        notes: What else is to be known.
+        versions: Published versions, each with the users whose data it was fitted with; None where that is not known.
+        notes: Sentences about what was left alone, and why.
     """
 
     users: tuple[UserKey, ...]
@@ -63,7 +63,7 @@ def erase_users(settings: Settings, users: Sequence[UserKey], folders: Sequence[
 
     Args:
         settings: Say where everything is.
-        users: Who is erased.
+        users: Users who are erased.
         folders: More folders to clean, e.g. of exported heads or backups.
 
     Raises:

@@ -32,7 +32,7 @@ class Limiter:
 
     Args:
         store: Where the database is, and how to log in.
-        logging_settings: How it logs.
+        logging_settings: Settings of the log of its process.
     """
 
     def __init__(self, store: StoreTarget, logging_settings: LoggingSettings) -> None:

@@ -43,7 +43,7 @@ class Limited(NamedTuple):
 
     Attributes:
         subject: Name of the counter, from `subject_of`.
-        kind: Whose quota it is, in a word for messages.
+        kind: "tenant", "key" or "user": what the quota belongs to, as messages call it.
         quota: The quota.
     """
 
@@ -72,11 +72,11 @@ class Admission:
     """Whether a request may go on.
 
     Attributes:
-        refused: What there is too much of; None where the request may go on.
-        kind: Whose quota that is; empty where the request may go on.
-        per: "minute" or "day", as `kind`.
+        refused: "requests" or "tokens": what there were too many of; None where the request may go on.
+        kind: "tenant", "key" or "user": what the quota belongs to that is used up; empty where the request may go on.
+        per: "minute" or "day": the time that this quota is for; empty where the request may go on.
         wait_s: Seconds until another one may go on.
-        levels: What is left of requests and of tokens, where they are limited.
+        levels: Number of requests and of tokens left, where they are limited.
     """
 
     refused: What | None
@@ -134,7 +134,7 @@ class Quotas:
 
     Args:
         clock: Gives the time, in seconds since 1970.
-        used: What was used of today already, by subject.
+        used: Requests and tokens that were used today already, by subject.
     """
 
     def __init__(self, clock: Callable[[], float], used: Mapping[str, Used]) -> None:

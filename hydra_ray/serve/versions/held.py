@@ -57,7 +57,7 @@ class HeldVersions(Generic[Loaded]):
         catalog: Registry and aliases.
         role: Reranker or adapter.
         load: Loads a version and checks it; raises `HydraError` where it fails.
-        limits: How many, how often, how long.
+        limits: Number of versions held, seconds between looks, and seconds for which a version that is left is kept.
         observe: Called with what became of a version, `loaded` or `refused`.
 
     Raises:

@@ -27,7 +27,7 @@ def export_users(target: StoreTarget, folder: Path, tenant: str | None, users: S
     Args:
         target: Store.
         folder: Folder that is not there yet.
-        tenant: Whose users; None is everybody's.
+        tenant: Tenant whose users are exported; None exports those of all tenants.
         users: Only these of the tenant; empty is all.
 
     Returns:

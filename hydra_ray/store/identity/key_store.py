@@ -26,8 +26,8 @@ class KeyStore(Protocol):
 
         Args:
             key: The key.
-            text: What callers show.
-            actor: Who made it, in the words of the audit log.
+            text: Secret text of the key, which callers send and nobody keeps.
+            actor: Name for the audit log of who made it.
         """
 
     def find(self, text: str) -> ApiKey | None:
@@ -49,7 +49,7 @@ class KeyStore(Protocol):
         Args:
             tenant: Tenant of the key; None is any.
             key_id: Id of the key.
-            actor: Who does it.
+            actor: Name for the audit log of who does it.
             grace_s: For how many seconds the former text still holds.
 
         Raises:

@@ -32,9 +32,9 @@ class ApiKey:
         id: Id, which never changes.
         tenant: The tenant whose users it may act for.
         user: The one user whom it may act for; None is every user of the tenant.
-        name: What it is for, in words of whoever made it.
-        prefix: How the key begins, so that people can tell which it is.
-        scopes: What it may do: names of `SCOPES`.
+        name: Purpose of the key, in words of whoever made it.
+        prefix: First characters of the key, by which people can tell which it is.
+        scopes: Names of `SCOPES`, which say what it may do.
         created: When it was made, as all times in seconds since 1970.
         expires: From when it no longer holds; None is never.
         rotated: When it last got another text; None is never.

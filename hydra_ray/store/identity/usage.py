@@ -33,7 +33,7 @@ class UsageStore:
         """Return what was used on a day, by subject.
 
         Args:
-            day: As ISO 8601 has it, in UTC.
+            day: Day in UTC, e.g. 2026-03-01.
         """
         c = USAGE.c
         query = select(c.subject, c.requests, c.tokens).where(c.day == day)
