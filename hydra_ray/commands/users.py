@@ -101,10 +101,10 @@ def erase(
     """
     from hydra_ray.rights.erasure.job import erase_users
     from hydra_ray.rights.erasure.report import lines
-    from hydra_ray.runtime.loading import listed_users
+    from hydra_ray.runtime.id_files import listed_users
 
     tree = load(settings, overrides)
-    wanted = [*(ids or []), *(listed_users(file) if file else [])]
+    wanted = [*(ids or []), *(listed_users(file, "--file") if file else [])]
     if not wanted:
         raise HydraError("nobody is named: give ids of users, or a file of them with --file")
     report = erase_users(tree, [_key(tree, user) for user in wanted], folder or [])

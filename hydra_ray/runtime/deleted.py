@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra_ray.records import Dataset, HydraError, UserKey, as_user_id
+from hydra_ray.records import Dataset, HydraError, UserKey
+from hydra_ray.runtime.id_files import listed_items
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import is_there, open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.types import WHOLE_USER, Tombstone
 from hydra_ray.store.user_rows.together import Deleted, deleted_by_user
-from hydra_ray.utf8 import EncodingError, decode
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,6 @@ def keep_deleted(settings: Settings, other: Settings) -> None:
         store.close()
     if not wanted and not is_there(other.store_target):
         return
-    other.model_dir.mkdir(parents=True, exist_ok=True)
     copy = open_store(other.store_target)
     had = {(one.key, one.item): one for one in copy.tombstones(settings.tenant)}
     for one in wanted:
@@ -131,7 +130,10 @@ def undelete(settings: Settings, path: Path) -> Undeleted:
     Raises:
         HydraError: The file cannot be read, or names nobody; nothing is undeleted.
     """
-    named, found, unknown = _named(path, settings.tenant), [], list[str]()
+    named = [(UserKey(settings.tenant, user), item) for user, item in listed_items(path, "--undelete")]
+    if not named:
+        raise HydraError(f"--undelete: {path} names nobody: write a user's id, or user, tab and item, on each line")
+    found, unknown = list[str](), list[str]()
     store = open_store(settings.store_target)
     try:
         for key, item in named:
@@ -143,23 +145,3 @@ def undelete(settings: Settings, path: Path) -> Undeleted:
         store.close()
     users = found.count(WHOLE_USER)
     return Undeleted(users, len(found) - users, unknown)
-
-
-def _named(path: Path, tenant: str) -> list[tuple[UserKey, str]]:
-    try:
-        lines = decode(path.read_bytes()).split("\n")
-    except OSError as error:
-        raise HydraError(f"--undelete: {path} is not a readable file: {error.strerror}") from None
-    except EncodingError as error:
-        raise HydraError(f"--undelete: {path}: {error}") from None
-    named = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            user, _, item = line.partition("\t")
-            try:
-                named.append((UserKey(tenant, as_user_id(user)), item.strip()))
-            except ValueError as error:
-                raise HydraError(f"--undelete: {path}, line {number}: the user id {error}.") from None
-    if not named:
-        raise HydraError(f"--undelete: {path} names nobody: write a user's id, or user, tab and item, on each line")
-    return named

@@ -15,8 +15,9 @@ from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
 from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
-from hydra_ray.records import Dataset, HydraError, User, as_user_id
+from hydra_ray.records import Dataset, HydraError, User
 from hydra_ray.runtime.deleted import without_deleted
+from hydra_ray.runtime.id_files import listed_users
 from hydra_ray.runtime.models import chosen_manifest
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
@@ -24,7 +25,6 @@ from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.types import MergeReport
 from hydra_ray.tasks import TASKS, Task
-from hydra_ray.utf8 import EncodingError, decode
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     """
     if settings.users in ("train", "dev"):
         return load_data(settings, settings.users)
-    wanted = listed_users(Path(settings.users))
+    wanted = listed_users(Path(settings.users), "users (train, dev or a file)")
     task, dataset = load_data(settings)
     found = {user.key.user: user for user in dataset.users}
     absent = [user for user in wanted if user not in found]
@@ -121,24 +121,6 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
             f"users: {settings.users} names {len(absent)} user(s) whom split {settings.data.split} lacks: {absent[:5]}"
         )
     return task, replace(dataset, users=tuple(found[user] for user in wanted))
-
-
-def listed_users(path: Path) -> list[str]:
-    """Return the user ids of a file, one a line, each once; blank lines are left out."""
-    try:
-        lines = decode(path.read_bytes()).split("\n")
-    except OSError as error:
-        raise HydraError(f"users: {path} is not train, dev or a readable file: {error.strerror}") from None
-    except EncodingError as error:
-        raise HydraError(f"users: {path}: {error}") from None
-    users = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                users.append(as_user_id(line))
-            except ValueError as error:
-                raise HydraError(f"users: {path}, line {number}: the user id {error}.") from None
-    return list(dict.fromkeys(users))
 
 
 def _described(task: Task, settings: Settings) -> Task:

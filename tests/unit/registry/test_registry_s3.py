@@ -11,10 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+import s3
 from made_versions import FILES, publish_files
-from moto.server import ThreadedMotoServer
 
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.registry import DamagedVersionError, Registry
@@ -26,22 +25,14 @@ ANN = UserKey("acme", "ann")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3.serving() as server:
+        yield server
 
 
 @pytest.fixture
 def client(server, monkeypatch) -> Any:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
-    client: Any = boto3.client("s3", endpoint_url=server)
-    client.create_bucket(Bucket="models")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    client = s3.client_with(server, "models", monkeypatch)
     yield client
     for key in keys(client):
         client.delete_object(Bucket="models", Key=key)

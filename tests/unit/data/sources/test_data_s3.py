@@ -5,12 +5,10 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Iterator
-from typing import Any
 
-import boto3
 import pytest
+import s3
 from defaults import read_lamp, read_records, split_of
-from moto.server import ThreadedMotoServer
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.runtime.loading import load_data
@@ -33,21 +31,13 @@ def record(user: str) -> bytes:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
+    with s3.serving() as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
 def bucket(server, monkeypatch) -> str:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    client: Any = boto3.client("s3", endpoint_url=f"http://{server}")
-    client.create_bucket(Bucket="company")
+    client = s3.client_with(server, "company", monkeypatch)
     for key, body in {
         "logs/r 1.jsonl": record("ann"),
         "logs/b/r2.jsonl.gz": gzip.compress(record("bob")),
