@@ -21,7 +21,7 @@ from hydra_ray.runtime.models import open_catalog, publish
 from hydra_ray.settings import BaseSettings, Settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store
-from hydra_ray.store.user_rows.gone import who_is_gone
+from hydra_ray.store.user_rows.gone import tombstones_of_users
 
 # Of the time that a step takes in which a frozen encoder reads texts; measured on the demo's data.
 _STEP_WITHOUT_READING = 0.1
@@ -52,6 +52,8 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
     groups = {role: [group for own in by_user[role].values() for group in own] for role in ROLES}
     for role in ROLES:
         check_enough(role, groups[role], settings.base)
+    users, keys = open_store(settings.store_target), [user.key for user in dataset.users]
+    deleted_before = tombstones_of_users(users, keys)
     seed = settings.seed if settings.base.seed is None else settings.base.seed
     with cluster(settings.ray), listener.bars() as bar:
         lines = {
@@ -84,13 +86,13 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
     catalog = open_catalog(settings)
-    publish(catalog, base, settings, (user.key for user in dataset.users), _last_metrics(fitted.state.epochs))
-    users = open_store(settings.store_target)
+    publish(catalog, base, settings, keys, _last_metrics(fitted.state.epochs))
     put_histories(users, dataset)
+    # Training takes long: what it learnt of who was deleted meanwhile must not come back, even if they did.
+    gone = {stone.key for stone in tombstones_of_users(users, keys) - deleted_before}
     for role in ROLES:
-        # Training takes long: who was deleted meanwhile must not come back by it.
-        heads, gone = fitted.roles[role].heads, who_is_gone(users, fitted.roles[role].heads)
-        users.put_heads(base.version, role, {key: head for key, head in heads.items() if key not in gone})
+        heads = {key: head for key, head in fitted.roles[role].heads.items() if key not in gone}
+        users.put_heads(base.version, role, heads)
     users.close()
     # Aliases last: whoever follows one finds base and heads.
     alias = PRODUCTION if catalog.serve_first(base.version, "train") else CANDIDATE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from defaults import load_base, simulate
@@ -14,6 +15,7 @@ from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.trainer import FittedBase, FittedRole
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.progress import SILENT
+from hydra_ray.records import HistoryItem
 from hydra_ray.runtime.models import catalog_of
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
@@ -28,11 +30,18 @@ def people():
 
 
 @pytest.fixture
-def train(monkeypatch, people, scorer, tmp_path):
+def meanwhile():
+    """What happens while a base is trained: nothing, unless a test says so."""
+    return Mock()
+
+
+@pytest.fixture
+def train(monkeypatch, people, scorer, meanwhile, tmp_path):
     """Trains as the command does, with everything stood in for that takes Ray or an LLM."""
     seeds = iter(range(100))
 
     def fit_base(*_, **__):
+        meanwhile()
         roles = {}
         for role in ROLES:
             made = scorer(seed=next(seeds))
@@ -69,4 +78,24 @@ def test_the_first_base_is_served_and_later_ones_are_candidates_beside_it(train,
         assert (manifest.users, manifest.parent) == (3, first.version)
         assert manifest.metrics == {role: {"epoch": 0.0, "loss": 0.25} for role in ROLES}
         assert catalog.registry.fitted_with(people.users[0].key) == dict.fromkeys(published, True)
+    store.close()
+
+
+def test_what_was_learnt_of_who_is_deleted_meanwhile_does_not_come_back_with_them(train, people, meanwhile):
+    settings, _ = train()
+    store, key = open_store(settings.store_target), people.users[0].key
+    said = HistoryItem("later", "a film", "calm")
+
+    def leaves_and_comes_back():
+        store.delete(key)
+        store.append_history(key, said)
+
+    meanwhile.side_effect = leaves_and_comes_back
+    _, report = train()
+    assert set(store.users_with_head(report.version, ADAPTER)) == {user.key for user in people.users[1:]}
+    assert store.history(key) == (said,)
+    meanwhile.side_effect = None
+    # A deletion of before is none of a later training, whose records are read without it.
+    _, after = train()
+    assert key in store.users_with_head(after.version, ADAPTER)
     store.close()
