@@ -167,21 +167,24 @@ def promote(settings: Settings, version: str, listener: ProgressListener = SILEN
     return promote_version(settings, version, listener, fit=fit)
 
 
-def roll_back(settings: Settings) -> Promotion:
-    """Makes the version that was served before the one that is served again.
+def roll_back(settings: Settings, listener: ProgressListener = SILENT, *, fit: bool = True) -> Promotion:
+    """Makes the version that was served before the one that is served again, at once; then brings its heads up to date.
 
     Args:
         settings: All of them, as the service has them.
+        listener: Shows how far the fit is.
+        fit: Whether heads are fitted then, so that what users said of the other version's answers counts.
 
     Returns:
         What was served until now, and how many users keep a head of their own.
 
     Raises:
-        HydraError: There is no version before, or it is damaged.
+        HydraError: There is no version before, or it is damaged; or it is served again, and heads could not be fitted.
     """
     from hydra_ray.learn.promote import job
 
-    return job.roll_back(settings)
+    done = job.roll_back(settings)
+    return job.catch_up(settings, done, listener) if fit else done
 
 
 def serve(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> AbstractContextManager[str]:

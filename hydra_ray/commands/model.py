@@ -72,15 +72,23 @@ def promote(
 
 
 @model_app.command("rollback")
-def rollback(settings: SettingsFile, overrides: Overrides = None) -> None:
-    """Serves the version again that was served before."""
+def rollback(
+    settings: SettingsFile,
+    overrides: Overrides = None,
+    fit: Annotated[
+        bool, typer.Option(help="Fit its heads afterwards, so that what users said meanwhile counts.")
+    ] = True,
+) -> None:
+    """Serves the version again that was served before: running services take it up within seconds."""
+    from hydra_ray.learn.promote.job import catch_up, roll_back
+
     tree = load(settings, overrides)
-    done = api.roll_back(tree)
+    done = roll_back(tree)
     note(tree, "", "model.rollback", done.version, {"before": done.before})
-    console.print(
-        f"Version {done.version} is served again, no longer {done.before}; "
-        f"{done.fitted} of {done.users} users keep a head of their own."
-    )
+    console.print(f"Version {done.version} is served again, no longer {done.before}.")
+    if fit:
+        done = catch_up(tree, done, TerminalProgress(console))
+    console.print(f"{done.fitted} of {done.users} users have a head of their own on it.")
 
 
 @model_app.command("delete")

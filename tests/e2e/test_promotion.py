@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
 from defaults import simulate
-from made_up_users import make_head
 from running import free_port
+from torch.testing import assert_close
 
-from hydra_ray.learn.promote.job import promote_version, roll_back
+from hydra_ray.learn.heads.replay import replay_users
+from hydra_ray.learn.promote.job import catch_up, promote_version, roll_back
 from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Dataset, UserKey
+from hydra_ray.records import Dataset, User, UserKey
 from hydra_ray.registry.catalog import Catalog, set_alias
 from hydra_ray.runtime.models import delete_version, open_catalog, publish
 from hydra_ray.serve.local import serving
@@ -49,7 +53,7 @@ def settings(scorer, people, tmp_path_factory) -> Settings:
             "method": {"shots": 1, "temperature": 1.0, "candidates": 4},
             "registry": {"poll_s": 0.2},
             "data": {"format": "simulated", "task": "demo"},
-            "fit": {"head": {"kind": "bases"}},
+            "fit": {"head": {"kind": "bases"}, "mode": "zero-call"},
         }
     )
     catalog, store = open_catalog(settings), open_store(settings.store_url)
@@ -57,10 +61,7 @@ def settings(scorer, people, tmp_path_factory) -> Settings:
     for number, version in enumerate((ONE, TWO)):
         base = Base(version, TASKS["demo"], scorer(seed=2 * number + 1), scorer(seed=2 * number + 2))
         publish(catalog, base, settings, [user.key for user in people.users], {})
-        for role in ROLES:
-            model = base.scorer(role).heads
-            heads = {user.key: make_head(model, "lowrank", seed) for seed, user in enumerate(people.users)}
-            store.put_heads(version, role, heads)
+        replay_users(settings, catalog.registry.fetch(version), store, [user.key for user in people.users], SILENT)
     catalog.serve_first(ONE, "train")
     set_alias(catalog, CANDIDATE, TWO, "train")
     store.close()
@@ -105,70 +106,154 @@ class Reply:
     model: str
     head: str
     degraded: list[str]
-    scores: tuple[tuple[str, float], ...]
 
 
 class Load:
-    """Clients who ask without a pause, until they are told to stop."""
+    """Requests that begin at fixed times, whether those before are answered or not."""
 
-    def __init__(self, url: str, people: Dataset, clients: int = 3) -> None:
+    def __init__(self, url: str, people: Dataset, per_second: float = 6) -> None:
         self.replies: list[Reply] = []
-        self._url, self._users = url, people.users
+        self._url, self._users, self._pause_s = url, people.users, 1 / per_second
         self._end = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, args=(number,)) for number in range(clients)]
+        self._sent: list[Future[None]] = []
+        self._clients = ThreadPoolExecutor(64)
+        self._clock = threading.Thread(target=self._send)
 
     def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
+        self._clock.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end.set()
-        for thread in self._threads:
-            thread.join()
+        self._clock.join()
+        self._clients.shutdown()
+        for one in self._sent:
+            # What went wrong in a client is this test's.
+            one.result()
 
     def seen(self, version: str, times: int = 6) -> Callable[[], bool]:
         """Whether a version answers, after what was answered until now."""
         since = len(self.replies)
         return lambda: sum(reply.version == version for reply in self.replies[since:]) >= times
 
-    def _ask(self, number: int) -> None:
-        asked = number
-        while not self._end.is_set():
-            user = self._users[asked % len(self._users)]
-            asked += 1
-            answer = ask(self._url, user.queries[0].input, user.key.user)
-            if answer.status_code != 200:
-                self.replies.append(Reply(answer.status_code, answer.text, user.key.user, "", "", "", [], ()))
-                continue
-            body = answer.json()
-            hydra = body["hydra"]
-            scores = tuple((one["text"], round(one["logit"], 2)) for one in hydra["candidates"])
-            self.replies.append(
-                Reply(200, "", user.key.user, hydra["version"], body["model"], hydra["head"], hydra["degraded"], scores)
-            )
+    def _send(self) -> None:
+        while not self._end.wait(self._pause_s):
+            self._sent.append(self._clients.submit(self._ask, self._users[len(self._sent) % len(self._users)]))
+
+    def _ask(self, user: User) -> None:
+        answer = ask(self._url, user.queries[0].input, user.key.user)
+        if answer.status_code != 200:
+            self.replies.append(Reply(answer.status_code, answer.text, user.key.user, "", "", "", []))
+            return
+        body = answer.json()
+        hydra = body["hydra"]
+        about = hydra["version"], body["model"], hydra["head"], hydra["degraded"]
+        self.replies.append(Reply(200, "", user.key.user, *about))
 
 
-def test_promoted_rolled_back_and_promoted_again_under_load_no_request_fails(url, settings, people):
+class Talk:
+    """What users say of answers and delete, while versions change."""
+
+    def __init__(self, url: str, people: Dataset) -> None:
+        self._url, self._texts = url, [user.queries[0].input for user in people.users]
+        self.said: dict[str, list[str]] = {}
+        self._count = 0
+
+    def say(self, user: str, times: int = 3) -> None:
+        for _ in range(times):
+            told = self.said.setdefault(user, [])
+            labels = TASKS["demo"].labels
+            self._count += 1
+            item, label = f"said-{self._count:02d}", labels[self._count % 2]
+            feedback = {"input": self._texts[self._count % 3], "candidates": labels[:4], "accepted": label, "id": item}
+            answer = httpx.post(f"{self._url}/users/{user}/feedback", json=feedback, timeout=PATIENCE_S)
+            assert (answer.status_code, answer.json()["learnt"]) == (200, True), answer.text
+            told.append(item)
+
+    def forget(self, user: str, item: str) -> None:
+        answer = httpx.delete(f"{self._url}/users/{user}/history/{item}", timeout=PATIENCE_S)
+        assert answer.status_code == 200, answer.text
+        self.said[user].remove(item)
+
+    def leave(self, user: str) -> None:
+        assert httpx.delete(f"{self._url}/users/{user}", timeout=PATIENCE_S).status_code == 200
+        del self.said[user]
+
+
+def assert_as_fitted_afresh(settings: Settings, catalog: Catalog, version: str, folder: Path) -> None:
+    """Computes a version's heads in a copy of the store without any, and compares."""
+    copied = folder / f"{version}.db"
+    with closing(sqlite3.connect(settings.out / "users.db")) as live, closing(sqlite3.connect(copied)) as copy:
+        live.backup(copy)
+    with closing(open_store(f"sqlite:///{copied}")) as store:
+        users = store.users_with_head(version, ADAPTER)
+        heads = {user: store.head(user, version, ADAPTER) for user in users}
+        observed = store.observations(users, version, ADAPTER)
+        for role in ROLES:
+            store.put_heads(version, role, dict.fromkeys(users))
+            store.put_observations(version, role, {user: {} for user in users})
+        replay_users(settings, catalog.registry.fetch(version), store, users, SILENT)
+        assert users
+        for user in users:
+            fresh = store.head(user, version, ADAPTER)
+            assert store.observations([user], version, ADAPTER)[user].keys() == observed[user].keys()
+            assert (heads[user].kind, heads[user].about) == (fresh.kind, fresh.about)
+            # Encoded together texts come out a little otherwise than alone, and are kept in float16.
+            assert_close(heads[user].tensors, fresh.tensors, rtol=1e-2, atol=1e-3)
+
+
+def test_promoted_rolled_back_and_promoted_again_under_load_nothing_fails_and_nothing_is_lost(
+    url, settings, people, catalog, tmp_path
+):
+    known, talk = people.users[0].key.user, Talk(url, people)
     with Load(url, people) as load:
         until(load.seen(ONE))
-        promote_version(settings, CANDIDATE, SILENT, fit=False)
+        for user in (known, "comes", "goes"):
+            talk.say(user)
+        promote_version(settings, CANDIDATE, SILENT, fit=True)
         until(load.seen(TWO))
-        roll_back(settings)
+        for user in (known, "comes", "comes later"):
+            talk.say(user)
+        talk.leave("goes")
+        talk.forget("comes", talk.said["comes"][0])
+        catch_up(settings, roll_back(settings), SILENT)
         until(load.seen(ONE))
-        promote_version(settings, TWO, SILENT, fit=False)
+        for user in (known, "comes later"):
+            talk.say(user)
+        assert_as_fitted_afresh(settings, catalog, ONE, tmp_path)
+        talk.forget(known, talk.said[known][1])
+        promote_version(settings, TWO, SILENT, fit=True)
         until(load.seen(TWO))
+        talk.say("comes")
+        assert_as_fitted_afresh(settings, catalog, TWO, tmp_path)
     assert [reply for reply in load.replies if reply.status != 200] == []
     assert {reply.version for reply in load.replies} == {ONE, TWO}
     assert all(reply.model == f"hydra@{reply.version}" for reply in load.replies)
     assert [reply for reply in load.replies if reply.degraded] == []
     assert {reply.head for reply in load.replies} == {"user"}
-    # What names a version was judged by it and by nothing else: a user's scores are always the same ones of it.
+    with closing(open_store(settings.store_target)) as store:
+        keys = {user: UserKey(settings.tenant, user) for user in (*talk.said, "goes")}
+        kept = {user: [item.id for item in store.history(key)] for user, key in keys.items()}
+        events = store.feedback_events(keys.values())
+        for user, told in talk.said.items():
+            assert [item for item in kept[user] if item.startswith("said-")] == told
+            assert sorted(event.item_id for event in events[keys[user]]) == told
+        assert (kept["goes"], events.get(keys["goes"], [])) == ([], [])
+        for version in (ONE, TWO):
+            assert store.head(keys["goes"], version, ADAPTER) is None
+            assert all(store.head(keys[user], version, ADAPTER) is not None for user in talk.said)
+        history = {item.id for item in people.users[0].history}
+        assert history <= set(kept[known])
+
+
+def test_a_version_names_what_judged_and_nothing_else(url, people):
+    # A user's scores are always the same ones of a version.
     for user in people.users:
-        judged = {
-            version: {reply.scores for reply in load.replies if (reply.version, reply.user) == (version, user.key.user)}
-            for version in (ONE, TWO)
-        }
+        judged = {}
+        for version in (ONE, TWO, ONE, TWO):
+            body = ask(url, user.queries[0].input, user.key.user, f"hydra@{version}").json()
+            scores = tuple((one["text"], round(one["logit"], 2)) for one in body["hydra"]["candidates"])
+            judged.setdefault(version, set()).add(scores)
         assert {version: len(scores) for version, scores in judged.items()} == {ONE: 1, TWO: 1}
         assert judged[ONE] != judged[TWO]
 
@@ -227,7 +312,7 @@ def test_a_version_that_fails_its_check_is_refused_and_the_old_one_goes_on(url, 
             (target / path).write_bytes((folder / path).read_bytes())
 
     catalog.registry.publish(good.model_copy(update={"version": WRONG, "probes": probes}), write)
-    with Load(url, people, clients=1) as load:
+    with Load(url, people) as load:
         set_alias(catalog, PRODUCTION, WRONG, "promote")
         # One is enough for nobody to take it up: who sees that first does not load it at all.
         until(lambda: any((use.version, use.state) == (WRONG, "refused") for use in catalog.aliases.uses()))

@@ -61,15 +61,10 @@ def promote_version(settings: Settings, name: str, listener: ProgressListener, *
             check_task(before.task, manifest.task)
         # Checked before heads are fitted, which takes long, and before anybody gets it.
         catalog.registry.fetch(manifest.version)
-        found = count_heads(settings, manifest.version, before)
         if fit and before is not None:
-            # Imported here, since it brings Ray: who only sets an alias does without.
-            from hydra_ray.learn.heads.job import fit_users
-
             # Also where all have a head: what they have said since it was fitted is to count.
-            for tenant in _tenants(settings, before):
-                fit_users(_from_store(settings, manifest.version, tenant), listener)
-            found = count_heads(settings, manifest.version, before)
+            _fit(settings, manifest.version, before, listener)
+        found = count_heads(settings, manifest.version, before)
         if found.share < settings.registry.min_heads:
             raise HydraError(
                 f"version {manifest.version} is not promoted: {found.fitted} of {found.users} users who have a head on "
@@ -82,7 +77,7 @@ def promote_version(settings: Settings, name: str, listener: ProgressListener, *
 
 
 def roll_back(settings: Settings) -> Promotion:
-    """Makes the version that was served before the one that is served again.
+    """Makes the version that was served before the one that is served again, at once.
 
     Raises:
         HydraError: There was none, or it is damaged.
@@ -98,6 +93,29 @@ def roll_back(settings: Settings) -> Promotion:
         found = count_heads(settings, before[0], catalog.registry.manifest(line[0]))
         catalog.aliases.change(PRODUCTION, before[0], revision, "rollback")
         return found
+
+
+def catch_up(settings: Settings, done: Promotion, listener: ProgressListener) -> Promotion:
+    """Fits heads of a version that was rolled back to, so that what users said of the other one's answers counts.
+
+    Apart from rolling back, which is not to wait for it: whoever rolls back wants the other version gone.
+
+    Args:
+        settings: As for `promote_version`.
+        done: Result of rolling back.
+        listener: Shows how far the fit is.
+
+    Returns:
+        The result, with the users who have heads now.
+
+    Raises:
+        HydraError: Heads cannot be fitted as settings say; the version is served all the same.
+        UnfinishedError: The LLM did not answer all that the heads are fitted from.
+    """
+    with catalog_of(settings) as catalog:
+        left = catalog.registry.manifest(str(done.before))
+    _fit(settings, done.version, left, listener)
+    return count_heads(settings, done.version, left)
 
 
 def count_heads(settings: Settings, version: str, before: Manifest | None) -> Promotion:
@@ -127,6 +145,15 @@ def _serve(catalog: Catalog, version: str, revision: int) -> None:
     if candidate is not None and candidate.version == version:
         # After the other: whoever is killed between leaves two names of one version.
         catalog.aliases.change(CANDIDATE, None, candidate.revision, "clear")
+
+
+def _fit(settings: Settings, version: str, before: Manifest, listener: ProgressListener) -> None:
+    """Fit a version's heads of all whom another one knows, as far as they are not up to date."""
+    # Imported here, since it brings Ray: who only sets an alias does without.
+    from hydra_ray.learn.heads.job import fit_users
+
+    for tenant in _tenants(settings, before):
+        fit_users(_from_store(settings, version, tenant), listener)
 
 
 def _tenants(settings: Settings, before: Manifest) -> list[str]:

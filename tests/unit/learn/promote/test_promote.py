@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_versions import publish_files
 
-from hydra_ray.learn.promote.job import promote_version, roll_back
+from hydra_ray.learn.promote.job import catch_up, promote_version, roll_back
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.heads import Head
 from hydra_ray.progress import SILENT
@@ -127,6 +127,31 @@ def test_rolling_back_goes_to_what_was_served_before_and_no_further(settings, ca
     with pytest.raises(HydraError, match="there is no version to roll back to"):
         roll_back(settings)
     assert [change.action for change in catalog.aliases.changes(PRODUCTION)] == ["train", "promote", "rollback"]
+
+
+def test_after_rolling_back_what_was_said_meanwhile_is_fitted(settings, catalog, monkeypatch):
+    put_heads(settings, "v2", 10)
+    promote_version(settings, "v2", SILENT, fit=False)
+    store = open_store(settings.store_target)
+    newcomer = UserKey("default", "newcomer")
+    store.put_heads("v2", ADAPTER, {newcomer: Head("facets", {"mix": torch.ones(6)})})
+    store.append_history(newcomer, HistoryItem("1", "a", "b"))
+    store.close()
+    fitted_on = []
+
+    def fit(how, listener):
+        fitted_on.append((how.model.version, how.data.format, how.tenant, served(catalog)[PRODUCTION]))
+        store = open_store(settings.store_target)
+        store.put_heads("v1", ADAPTER, {newcomer: Head("facets", {"mix": torch.ones(6)})})
+        store.close()
+
+    monkeypatch.setattr("hydra_ray.learn.heads.job.fit_users", fit)
+    done = roll_back(settings)
+    assert (done.users, done.fitted) == (10, 9)
+    done = catch_up(settings, done, SILENT)
+    # Served first, then fitted.
+    assert fitted_on == [("v1", "store", "default", "v1")]
+    assert (done.version, done.before, done.users, done.fitted) == ("v1", "v2", 10, 10)
 
 
 def test_a_deleted_version_is_skipped_on_the_way_back(settings, catalog):
