@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
@@ -107,7 +108,7 @@ class TrustThisMachine:
         """Return a caller without a key.
 
         Raises:
-            RequestError: The request is from elsewhere, or came through a proxy (403).
+            RequestError: The request is from elsewhere, came through a proxy, or is meant for another host (403).
         """
         if not is_loopback(peer) or any(name in headers for name in _FORWARDED):
             raise RequestError(
@@ -115,7 +116,25 @@ class TrustThisMachine:
                 code="loopback_only",
                 status=403,
             )
+        if not is_loopback(_host(headers)):
+            # A browser here that was led to this port by a name of somebody else's, whose pages could read the answers.
+            raise RequestError(
+                "without API keys (auth.mode: off) requests go to localhost or a loopback address, not to "
+                f"{headers['host']!r}",
+                code="loopback_only",
+                status=403,
+            )
         return Caller(self.tenant, None, frozenset(SCOPES), None)
+
+
+def _host(headers: Headers) -> str | None:
+    """Return the host that a request names; what names none is no browser's, and for this machine."""
+    if "host" not in headers:
+        return "localhost"
+    try:
+        return urlsplit(f"//{headers['host']}").hostname
+    except ValueError:
+        return None
 
 
 def is_loopback(host: str | None) -> bool:

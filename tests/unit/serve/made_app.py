@@ -57,7 +57,7 @@ class Served:
 
     def client_at(self, peer: str) -> TestClient:
         """A client whose connections come from an address."""
-        return TestClient(self.ingress.__serve_build_asgi_app__(), client=(peer, 50_000))
+        return TestClient(self.ingress.__serve_build_asgi_app__(), base_url="http://localhost", client=(peer, 50_000))
 
     def ask(self, messages, **more):
         return self.client.post("/v1/chat/completions", json={"model": "hydra", "messages": messages, **more})

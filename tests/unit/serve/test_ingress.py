@@ -218,7 +218,7 @@ def test_a_model_is_found_by_its_name(served, name):
 
 def test_openais_client_streams_with_usage(served):
     app = served(method="rag")
-    client = OpenAI(base_url="http://testserver/v1", api_key="none", http_client=app.client, max_retries=0)
+    client = OpenAI(base_url="http://localhost/v1", api_key="none", http_client=app.client, max_retries=0)
     asked = {"model": "hydra", "messages": SAID[-1:], "user": "ann"}
     chunks = list(client.chat.completions.create(**asked, stream=True, stream_options={"include_usage": True}))
     *told, last = chunks

@@ -170,7 +170,7 @@ def test_a_writer_that_does_not_end_is_no_fault_of_the_server(app, monkeypatch):
 
 
 def test_openais_client_knows_the_errors(app):
-    client = OpenAI(base_url="http://testserver/v1", api_key="none", http_client=app.client, max_retries=0)
+    client = OpenAI(base_url="http://localhost/v1", api_key="none", http_client=app.client, max_retries=0)
     with pytest.raises(openai.NotFoundError) as caught:
         client.completions.create(model="hydra", prompt="x")
     assert caught.value.code == "unknown_url"

@@ -145,6 +145,24 @@ def test_without_keys_nothing_that_a_proxy_hands_on_is_answered(served, header):
     assert app.client.get("/v1/models", headers={header: "127.0.0.1"}).status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8000", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8000", 200),
+        ("evil.example:8000", 403),
+        ("localhost.evil.example", 403),
+        ("[::1", 403),
+        ("", 403),
+    ],
+)
+def test_without_keys_a_name_of_somebody_elses_is_not_answered(served, host, status):
+    """A page may let its own name point at this machine and have its visitors' browsers ask here."""
+    app = served(method="rag")
+    assert app.client.get("/v1/models", headers={"Host": host}).status_code == status
+
+
 async def test_who_is_trusted_may_do_everything_and_has_no_key():
     found = await TrustThisMachine("acme")({"Authorization": "Bearer k1"}, "127.0.0.1")
     assert found == Caller("acme", None, frozenset(SCOPES), None)
