@@ -17,6 +17,7 @@ from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.ending import ending
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
@@ -95,4 +96,4 @@ class Adapter:
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):
-            self._versions.close()
+            ending(self._versions.close)

@@ -25,6 +25,7 @@ from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
 from hydra_ray.serve.admit import Admit
+from hydra_ray.serve.ending import ending
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
@@ -265,7 +266,7 @@ class Ingress(UserEndpoints):
 
     def __del__(self) -> None:
         if hasattr(self, "_names"):
-            self._names.close()
+            ending(self._names.close)
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from hydra_ray.records import Query, Ranked, UserKey
 from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.ending import ending
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import Reranker as RerankStep
@@ -74,4 +75,4 @@ class Reranker:
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):
-            self._versions.close()
+            ending(self._versions.close)

@@ -11,6 +11,7 @@ from contextvars import Context
 from ray import serve
 
 from hydra_ray.logs import set_up_logging
+from hydra_ray.serve.ending import ending
 from hydra_ray.serve.limits.quotas import Admission, Limited, Quotas, day_of
 from hydra_ray.settings import LoggingSettings
 from hydra_ray.store.connections.target import StoreTarget
@@ -70,8 +71,12 @@ class Limiter:
 
     def __del__(self) -> None:
         # Serve calls this when a replica is stopped.
-        if not hasattr(self, "_quotas"):
-            return
+        if hasattr(self, "_quotas"):
+            ending(self._keep_last)
+
+    def _keep_last(self) -> None:
         day, used = self._quotas.take_changes()
-        if used:
+        try:
             self._usage.put(day, used)
+        except StoreError as error:
+            log.warning("what was used of quotas at last could not be kept: %s", error)

@@ -68,4 +68,4 @@ def test_what_is_stopped_keeps_the_last_of_it(url):
 
     asyncio.run(asked())
     limiter.__del__()
-    assert kept(url) == {"tenant:acme": Used(2, 0)}
+    asyncio.run(asyncio.wait_for(until(lambda: kept(url) == {"tenant:acme": Used(2, 0)}), 60))
