@@ -32,6 +32,7 @@ from hydra_ray.tasks import TASKS
 
 # Far more than anything here takes on a machine with nothing else to do.
 PATIENCE_S = 300
+PER_SECOND = 6
 ONE, TWO, WRONG = "one", "two", "wrong"
 
 
@@ -111,9 +112,9 @@ class Reply:
 class Load:
     """Requests that begin at fixed times, whether those before are answered or not."""
 
-    def __init__(self, url: str, people: Dataset, per_second: float = 6) -> None:
+    def __init__(self, url: str, people: Dataset) -> None:
         self.replies: list[Reply] = []
-        self._url, self._users, self._pause_s = url, people.users, 1 / per_second
+        self._url, self._users = url, people.users
         self._end = threading.Event()
         self._sent: list[Future[None]] = []
         self._clients = ThreadPoolExecutor(64)
@@ -131,13 +132,16 @@ class Load:
             # What went wrong in a client is this test's.
             one.result()
 
-    def seen(self, version: str, times: int = 6) -> Callable[[], bool]:
-        """Whether a version answers, after what was answered until now."""
+    def seen(self, version: str) -> Callable[[], bool]:
+        """Whether a version answers for a second, after what was answered until now."""
         since = len(self.replies)
-        return lambda: sum(reply.version == version for reply in self.replies[since:]) >= times
+        return lambda: sum(reply.version == version for reply in self.replies[since:]) >= PER_SECOND
 
     def _send(self) -> None:
-        while not self._end.wait(self._pause_s):
+        due = time.monotonic()
+        while not self._end.wait(max(0.0, due - time.monotonic())):
+            # Where this thread is late, those that it missed follow at once.
+            due += 1 / PER_SECOND
             self._sent.append(self._clients.submit(self._ask, self._users[len(self._sent) % len(self._users)]))
 
     def _ask(self, user: User) -> None:
@@ -159,8 +163,8 @@ class Talk:
         self.said: dict[str, list[str]] = {}
         self._count = 0
 
-    def say(self, user: str, times: int = 3) -> None:
-        for _ in range(times):
+    def say(self, user: str) -> None:
+        for _ in range(3):
             told = self.said.setdefault(user, [])
             labels = TASKS["demo"].labels
             self._count += 1

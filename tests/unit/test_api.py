@@ -95,6 +95,16 @@ def test_what_is_served_is_served_for_as_long_as_the_context_is_open(monkeypatch
     assert seen[1:] == ["over"]
 
 
+@pytest.mark.parametrize("fit", [True, False])
+def test_who_rolls_back_has_heads_brought_up_to_date_unless_they_say_otherwise(monkeypatch, fit):
+    from hydra_ray.learn.promote import job
+
+    before, after = object(), object()
+    monkeypatch.setattr(job, "roll_back", lambda settings: before)
+    monkeypatch.setattr(job, "catch_up", lambda settings, done, listener: after if done is before else None)
+    assert api.roll_back(SETTINGS, fit=fit) is (after if fit else before)
+
+
 def test_no_job_is_left_out():
     public = {
         name for name, found in vars(api).items() if inspect.isfunction(found) and found.__module__ == api.__name__

@@ -101,8 +101,8 @@ def catch_up(settings: Settings, done: Promotion, listener: ProgressListener) ->
     Apart from rolling back, which is not to wait for it: whoever rolls back wants the other version gone.
 
     Args:
-        settings: As for `promote_version`.
-        done: Result of rolling back.
+        settings: Settings of the service; heads are fitted as they say, from the histories in the store.
+        done: Result of rolling back: which version is served again, and which was left.
         listener: Shows how far the fit is.
 
     Returns:

@@ -76,6 +76,8 @@ class Limiter:
 
     def _keep_last(self) -> None:
         day, used = self._quotas.take_changes()
+        if not used:
+            return
         try:
             self._usage.put(day, used)
         except StoreError as error:

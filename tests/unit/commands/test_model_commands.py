@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from made_versions import publish_files
@@ -61,6 +62,25 @@ def test_promote_and_rollback_say_what_is_served(settings_file, catalog):
     assert catalog.aliases.current()[PRODUCTION].version == "v2"
     assert "Version v1 is served again, no longer v2" in run("rollback", settings_file).output
     assert catalog.aliases.current()[PRODUCTION].version == "v1"
+
+
+@pytest.mark.parametrize(("options", "fitted"), [((), ["v1"]), (("--no-fit",), [])])
+def test_rollback_fits_what_was_said_meanwhile_unless_told_otherwise(
+    settings_file, catalog, monkeypatch, options, fitted
+):
+    from hydra_ray.learn.promote import job
+
+    found = []
+
+    def catch_up(settings, done, listener):
+        found.append(catalog.aliases.current()[PRODUCTION].version)
+        return replace(done, users=5, fitted=4)
+
+    monkeypatch.setattr(job, "catch_up", catch_up)
+    run("promote", settings_file, "candidate", "--no-fit")
+    told = run("rollback", settings_file, *options).output
+    assert found == fitted
+    assert f"{'4 of 5' if fitted else '0 of 0'} users have a head of their own on it" in told
 
 
 def test_delete_refuses_what_is_served_and_deletes_else(settings_file, catalog):
