@@ -33,6 +33,7 @@ from hydra_ray.serve.http.guard import Guard
 from hydra_ray.serve.http.ids import Id
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.http.principal import Authenticate, Principal
+from hydra_ray.serve.http.request_ids import RequestIds
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.ports import RemoteSteps
@@ -219,10 +220,10 @@ class Ingress(UserEndpoints):
             allow_origins=origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", *(f"x-ratelimit-{part}-{what}" for part in _PARTS for what in _COUNTED)],
+            expose_headers=["Retry-After", "X-Request-ID", *(f"x-ratelimit-{part}-{what}" for part in _PARTS for what in _COUNTED)],
         )
         guard = Middleware(Guard, self._authenticate)
-        return [*([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
+        return [Middleware(RequestIds), *([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
 
     def _note_unanswered(self) -> None:
         """Counts a call that the limiter did not answer."""

@@ -12,6 +12,8 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hydra_ray.serve.http.request_ids import RequestIds
+
 # The proxy's own words hold tracebacks, which are for its log. Of statuses that are not here it has none of its own.
 _TOLD = {
     404: ("nothing is served at this path", "invalid_request_error"),
@@ -49,8 +51,8 @@ class OpenAIErrors:
 
 
 def middleware() -> list[Middleware]:
-    """Return the middleware that Serve's proxies put around every request."""
-    return [Middleware(OpenAIErrors)]
+    """Return the middleware that Serve's proxies put around every request, innermost first."""
+    return [Middleware(OpenAIErrors), Middleware(RequestIds)]
 
 
 def _is_plain_error(start: Message) -> bool:
