@@ -220,10 +220,20 @@ class Ingress(UserEndpoints):
             allow_origins=origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["Retry-After", "X-Request-ID", *(f"x-ratelimit-{part}-{what}" for part in _PARTS for what in _COUNTED)],
+            expose_headers=[
+                "Retry-After",
+                "X-Request-ID",
+                *(f"x-ratelimit-{part}-{what}" for part in _PARTS for what in _COUNTED),
+            ],
         )
         guard = Middleware(Guard, self._authenticate)
-        return [Middleware(RequestIds), *([cors] if origins else []), Middleware(EncodedPaths), Middleware(CaughtErrors), guard]
+        return [
+            Middleware(RequestIds),
+            *([cors] if origins else []),
+            Middleware(EncodedPaths),
+            Middleware(CaughtErrors),
+            guard,
+        ]
 
     def _note_unanswered(self) -> None:
         """Counts a call that the limiter did not answer."""
