@@ -16,8 +16,8 @@ from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.ids import Id
+from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.middleware import JsonRoute
-from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.store.identity.key_store import KeyNotFoundError, KeyStore
 from hydra_ray.store.identity.keys import new_key
 from hydra_ray.store.types import StoreError

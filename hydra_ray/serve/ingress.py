@@ -117,7 +117,7 @@ class Ingress(UserEndpoints):
             settings.tenant,
             None,
         )
-        self._authenticate = authenticate
+        self._authenticate, self._recipe = authenticate, make_recipe(settings)
         self._unanswered: metrics.Counter | None = None
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_target)
@@ -149,7 +149,7 @@ class Ingress(UserEndpoints):
 
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
         """The user's own answer; `hydra` in the response says how it came about."""
-        asked.refuse_unsupported()
+        asked.refuse_unsupported(self._recipe)
         user_from = self._settings.serve.user_from
         caller = await self._admit(request, named_user(user_from, asked, request.headers))
         try:
@@ -249,9 +249,9 @@ class Ingress(UserEndpoints):
             await self._steps.at(version).prepare(self._settings.serve.generator_timeout_s)
         if version not in self._bases:
             steps, task = self._steps.at(version), manifest.task
-            prompter, recipe = make_prompter(self._settings, task), make_recipe(self._settings)
+            prompter = make_prompter(self._settings, task)
             methods = {
-                (tenant, name): make(replace(steps, tenant=tenant).ports(), prompter, recipe)
+                (tenant, name): make(replace(steps, tenant=tenant).ports(), prompter, self._recipe)
                 for tenant in self._tenants
                 for name, make in METHODS.items()
             }

@@ -16,9 +16,9 @@ from hydra_ray.records import UserKey
 from hydra_ray.rights.about import about_user
 from hydra_ray.rights.document import export_user, to_parquet
 from hydra_ray.serve.http.ids import UserId
+from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.principal import Principal
 from hydra_ray.serve.http.protocol import AsciiJSON
-from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.types import StoreError
 

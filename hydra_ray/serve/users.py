@@ -20,9 +20,9 @@ from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.ids import Id, UserId, storable
+from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Principal
-from hydra_ray.serve.http.requests import Lenient
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.user_rights import UserRights
 from hydra_ray.settings import Settings

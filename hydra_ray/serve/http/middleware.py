@@ -82,14 +82,17 @@ class JsonRoute(APIRoute):
     """A route whose body is read as `JsonRequest` reads it."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Return FastAPI's handler, which reads the body as `JsonRequest` does."""
+        """Return FastAPI's handler, which reads the body as `JsonRequest` does.
+
+        Routes with a body find its value in `request.state.raw_body`, as it was sent.
+        """
         handle = super().get_route_handler()
 
         async def strict(request: Request) -> Response:
             request = JsonRequest(request.scope, request.receive)
             if self.body_field is not None:
                 # Before FastAPI does, which would hide what is wrong with it.
-                await request.json()
+                request.state.raw_body = await request.json()
             return await handle(request)
 
         return strict

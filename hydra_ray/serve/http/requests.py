@@ -3,94 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from hydra_ray.methods import METHODS
+from hydra_ray.methods import METHODS, Recipe
 from hydra_ray.records import Message
 from hydra_ray.serve.http.errors import RequestError
+from hydra_ray.serve.http.messages import ChatMessage, Lenient
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.free import ROLES
 
 _INSTRUCTING = ("system", "developer")
-_OF_TOOLS = ("tool", "function")
 
-# Parameters that change what an answer looks like, and the values with which they change nothing.
+# Parameters that the LLM alone can follow, what they ask for, and the values with which they ask for nothing.
+_OF_THE_LLM: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "tools": ("tools", lambda value: value == []),
+    "tool_choice": ("tools", lambda value: value in ("none", "auto")),
+    "functions": ("tools", lambda value: value == []),
+    "function_call": ("tools", lambda value: value in ("none", "auto")),
+    "logprobs": ("probabilities of tokens", lambda value: value is False),
+    "top_logprobs": ("probabilities of tokens", lambda value: value == 0),
+    "modalities": ("an answer that is more than text", lambda value: value in ([], ["text"])),
+    "audio": ("an answer that is more than text", lambda value: False),
+    "web_search_options": ("a search of the web", lambda value: False),
+}
+# Parameters that change what an answer looks like, and are not supported yet.
 _SHAPING: dict[str, Callable[[Any], bool]] = {
     "response_format": lambda value: isinstance(value, dict) and value.get("type") == "text",
-    "tools": lambda value: value == [],
-    "tool_choice": lambda value: value in ("none", "auto"),
-    "functions": lambda value: value == [],
-    "function_call": lambda value: value in ("none", "auto"),
-    "logprobs": lambda value: value is False,
-    "top_logprobs": lambda value: value == 0,
-    "modalities": lambda value: value in ([], ["text"]),
-    "audio": lambda value: False,
 }
-
-
-class Lenient(BaseModel):
-    """A body in which a parameter that is null is one that was not sent."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_nulls(cls, body: Any) -> Any:
-        return {key: value for key, value in body.items() if value is not None} if isinstance(body, dict) else body
-
-
-def _whole(text: str) -> str:
-    # JSON can hold what no tokenizer takes.
-    if any("\ud800" <= sign <= "\udfff" for sign in text):
-        raise PydanticCustomError("signs", "holds half a surrogate pair")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_whole)]
-
-
-class Part(Lenient):
-    """A part of a message: text, or an assistant's refusal."""
-
-    type: str
-    text: Text = ""
-    refusal: Text = ""
-
-    @field_validator("type")
-    @classmethod
-    def _is_text(cls, kind: str) -> str:
-        if kind not in ("text", "refusal"):
-            raise PydanticCustomError("part", f"parts of type {kind!r} are not supported, only text")
-        return kind
-
-
-class ChatMessage(Lenient):
-    """One turn of the conversation."""
-
-    model_config = ConfigDict(extra="allow")
-
-    role: str
-    content: list[Part] = Field([], fail_fast=True)
-
-    @field_validator("role")
-    @classmethod
-    def _is_known(cls, role: str) -> str:
-        if role not in (*ROLES, *_OF_TOOLS):
-            raise PydanticCustomError("role", f"there is no role {role!r}; there are {', '.join((*ROLES, *_OF_TOOLS))}")
-        return role
-
-    @field_validator("content", mode="before")
-    @classmethod
-    def _as_parts(cls, content: Any) -> Any:
-        if not isinstance(content, str | list):
-            raise PydanticCustomError("content", "text or a list of parts is wanted")
-        return [{"type": "text", "text": _whole(content)}] if isinstance(content, str) else content
-
-    @property
-    def text(self) -> str:
-        """The turn's text."""
-        return "".join(part.text or part.refusal for part in self.content)
 
 
 class StreamOptions(Lenient):
@@ -138,7 +80,7 @@ class ChatCompletionRequest(Lenient):
     user: Any = None
     safety_identifier: Any = None
     metadata: Any = None
-    n: int = Field(1, ge=1, le=64, strict=True)
+    n: int = Field(1, ge=1, le=128, strict=True)
     stream: bool = Field(False, strict=True)
     stream_options: StreamOptions | None = None
     hydra: HydraOptions = HydraOptions()
@@ -157,17 +99,27 @@ class ChatCompletionRequest(Lenient):
         """Whether the stream ends with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def refuse_unsupported(self) -> None:
+    def refuse_unsupported(self, recipe: Recipe) -> None:
         """Refuses what would change the shape of the answer.
+
+        Args:
+            recipe: The numbers of the method.
 
         Raises:
             RequestError: Names the parameter.
         """
-        for name, changes_nothing in _SHAPING.items():
-            if name in self._more and not changes_nothing(self._more[name]):
-                raise RequestError(f"{name}: this is not supported yet; leave it out", name, "unsupported_parameter")
+        wrong = [
+            f"{name}: an answer of another form" for name, is_nothing in _SHAPING.items() if self.asks(name, is_nothing)
+        ]
+        for reason in (*wrong, *reasons_to_pass_through(self, recipe)):
+            param = reason.partition(":")[0]
+            raise RequestError(f"{reason}: this is not supported yet", param, "unsupported_parameter")
         if self.stream_options is not None and not self.stream:
             raise RequestError("stream_options: these are for stream: true only", "stream_options")
+
+    def asks(self, name: str, is_nothing: Callable[[Any], bool]) -> bool:
+        """Whether a parameter was sent with a value that asks for something."""
+        return name in self._more and not is_nothing(self._more[name])
 
     def turns(self, task: Task, tell_system: bool) -> tuple[Message, ...]:
         """Return the turns before the last user message, as far as the LLM is told them.
@@ -179,18 +131,7 @@ class ChatCompletionRequest(Lenient):
         Args:
             task: Task of the query.
             tell_system: Whether the LLM is told a client's instructions whatever the task.
-
-        Raises:
-            RequestError: The conversation cannot be continued: it does not end with the user, or has messages of
-                tools, which cannot be told without the calls that they answer.
         """
-        if task.conversation:
-            for place, message in enumerate(self.messages):
-                if message.role in _OF_TOOLS:
-                    param = f"messages[{place}].role"
-                    raise RequestError(f"{param}: a conversation has {', '.join(ROLES)}, not {message.role}", param)
-            if self.messages[-1].role != "user":
-                raise RequestError("messages: a conversation ends with a message of the user", "messages")
         shown = (self.messages[place] for place in self._shown(task, tell_system))
         return tuple(Message(message.role, message.text) for message in shown)
 
@@ -206,7 +147,7 @@ class ChatCompletionRequest(Lenient):
         found: list[str] = [
             name for name in ("user", "safety_identifier", "metadata") if name in self.model_fields_set - naming
         ]
-        found += [name for name in self._more if name not in _SHAPING]
+        found += [name for name in self._more if name not in _SHAPING and name not in _OF_THE_LLM]
         if self.stream_options is not None:
             found += [f"stream_options.{name}" for name in self.stream_options.model_extra or ()]
         shown = {*self._shown(task, tell_system), self._asking}
@@ -219,10 +160,15 @@ class ChatCompletionRequest(Lenient):
         return tuple(found)
 
     def _shown(self, task: Task, tell_system: bool) -> list[int]:
-        """Return the places of the messages before the user's last that the LLM is told; blank ones say nothing."""
+        """Return the places of the messages beside the user's last that the LLM is told; blank ones say nothing."""
         roles = ROLES if task.conversation else _INSTRUCTING if tell_system else ()
-        before = enumerate(self.messages[: self._asking])
-        return [place for place, message in before if message.role in roles and message.text.strip()]
+        asking = self._asking
+        # What instructs may follow the question, too.
+        said = [(place, message) for place, message in enumerate(self.messages) if message.text.strip()]
+        before = [place for place, message in said if place < asking and message.role in roles]
+        return before + [
+            place for place, message in said if place > asking and message.role in {*roles} & {*_INSTRUCTING}
+        ]
 
     @property
     def _asking(self) -> int:
@@ -235,3 +181,30 @@ class ChatCompletionRequest(Lenient):
     @property
     def _more(self) -> dict[str, Any]:
         return self.model_extra or {}
+
+
+def reasons_to_pass_through(asked: ChatCompletionRequest, recipe: Recipe) -> tuple[str, ...]:
+    """Return why personal choice cannot serve a request, so that the LLM has to answer it as it is.
+
+    Args:
+        asked: The request.
+        recipe: The numbers of the method; it gives at most as many candidates as they say.
+
+    Returns:
+        A line each, which begins with the parameter, e.g. `messages[2].content[0]: no text but image_url`; none where
+        there is nothing in the way. Of alike places in messages the first one stands for all.
+    """
+    reasons = [f"{name}: {what}" for name, (what, is_nothing) in _OF_THE_LLM.items() if asked.asks(name, is_nothing)]
+    if asked.n > recipe.candidates:
+        reasons.append(f"n: {asked.n} is more than the {recipe.candidates} candidates")
+    in_messages: dict[str, str] = {}
+    for place, message in enumerate(asked.messages):
+        for where, what in message.beyond_text:
+            in_messages.setdefault(what, f"messages[{place}].{where}: {what}")
+    reasons += in_messages.values()
+    asking = [message for message in asked.messages if message.role not in _INSTRUCTING][-1:]
+    if not asking or asking[0].role != "user":
+        reasons.append("messages: they do not end with what a user asks")
+    elif not asking[0].text.strip():
+        reasons.append("messages: the last one of the user has no text")
+    return tuple(reasons)

@@ -104,7 +104,7 @@ def test_json_is_known_by_any_of_its_names(app):
     ("changes", "param"),
     [
         ({"messages": []}, "messages"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "smell"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
         ({"user": "\ud800"}, "user"),
         ({"n": 0}, "n"),

@@ -1,23 +1,24 @@
 """Requests on the wire: what of a conversation is used, what is refused, and what is ignored."""
 
 import pytest
-from defaults import SETTINGS
+from defaults import SETTINGS, recipe
 from pydantic import ValidationError
 
 from hydra_ray.methods import METHODS
 from hydra_ray.records import Message
 from hydra_ray.serve.http.errors import RequestError, param_of
-from hydra_ray.serve.http.requests import ChatCompletionRequest
+from hydra_ray.serve.http.requests import ChatCompletionRequest, reasons_to_pass_through
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 
 TELL_SYSTEM = SETTINGS.serve.tell_system
+RECIPE = recipe()
 SAID = [
     {"role": "system", "content": "Be kind."},
     {"role": "user", "content": [{"type": "text", "text": "Hi "}, {"type": "text", "text": "there"}]},
     {"role": "assistant", "content": "Hello"},
     {"role": "user", "content": "And now?"},
 ]
-CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "type": "function"}], "refusal": None}
+CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}], "refusal": None}
 
 
 def request(messages=SAID, **more):
@@ -46,21 +47,58 @@ def test_of_a_question_whole_in_itself_a_clients_instructions_are_told_where_the
     assert asked.turns(TEXT_TASK, TELL_SYSTEM) == ()
 
 
+def test_what_instructs_may_follow_the_question():
+    asked = request([*SAID[3:], SAID[0]])
+    assert reasons_to_pass_through(asked, RECIPE) == ()
+    assert (
+        asked.turns(TEXT_TASK, tell_system=True)
+        == asked.turns(CHAT_TASK, TELL_SYSTEM)
+        == (Message("system", "Be kind."),)
+    )
+
+
+IMAGE = {"type": "image_url", "image_url": {"url": "https://images.example.com/1.png"}}
+
+
 @pytest.mark.parametrize(
-    ("messages", "told", "param"),
+    ("messages", "more", "reasons"),
     [
-        (SAID[:3], "messages: a conversation ends with a message of the user", "messages"),
+        (SAID, {"n": 8}, ()),
+        (SAID, {"n": 9}, ("n: 9 is more than the 8 candidates",)),
         (
-            [SAID[1], CALL, {"role": "tool", "content": "42"}, SAID[3]],
-            r"messages\[2\].role: a conversation has system, developer, user, assistant, not tool",
-            "messages[2].role",
+            SAID,
+            {"tools": [{"type": "function"}], "logprobs": True},
+            ("tools: tools", "logprobs: probabilities of tokens"),
         ),
+        (SAID, {"web_search_options": {}}, ("web_search_options: a search of the web",)),
+        (
+            [SAID[1], CALL, {"role": "tool", "content": "42"}, {"role": "tool", "content": "43"}, SAID[3]],
+            {},
+            ("messages[1].tool_calls: the call of a tool", "messages[2].role: the result of a tool"),
+        ),
+        (
+            [SAID[1], {"role": "assistant", "function_call": {"name": "f"}}, SAID[3]],
+            {},
+            ("messages[1].function_call: the call of a tool",),
+        ),
+        ([SAID[1], {"role": "assistant", "audio": {"id": "a1"}}, SAID[3]], {}, ("messages[1].audio: sound",)),
+        (
+            [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, IMAGE, IMAGE]}],
+            {},
+            ("messages[0].content[1]: no text but image_url",),
+        ),
+        (SAID[:3], {}, ("messages: they do not end with what a user asks",)),
+        (SAID[:1], {}, ("messages: they do not end with what a user asks",)),
+        ([{"role": "user", "content": " "}], {}, ("messages: the last one of the user has no text",)),
     ],
 )
-def test_a_conversation_that_cannot_be_continued_is_refused(messages, told, param):
-    with pytest.raises(RequestError, match=told) as caught:
-        request(messages).turns(CHAT_TASK, TELL_SYSTEM)
-    assert caught.value.param == param
+def test_what_the_llm_alone_can_answer_is_named_and_refused_until_it_is_asked(messages, more, reasons):
+    asked = request(messages, **more)
+    assert reasons_to_pass_through(asked, RECIPE) == reasons
+    if reasons:
+        with pytest.raises(RequestError) as caught:
+            asked.refuse_unsupported(RECIPE)
+        assert (caught.value.code, caught.value.param) == ("unsupported_parameter", reasons[0].partition(":")[0])
 
 
 NULLS = dict.fromkeys(
@@ -80,14 +118,14 @@ NULLS = dict.fromkeys(
 
 
 def test_what_is_null_was_not_sent():
-    asked = request([CALL, {**SAID[3], "name": None}], **NULLS)
-    asked.refuse_unsupported()
+    asked = request([{**SAID[2], **dict.fromkeys(["tool_calls", "name", "audio"])}, {**SAID[3], "name": None}], **NULLS)
+    asked.refuse_unsupported(RECIPE)
     assert (asked.n, asked.stream, asked.include_usage, asked.user, asked.hydra.method) == (1, False, False, None, None)
-    assert asked.turns(CHAT_TASK, TELL_SYSTEM) == ()
-    assert asked.ignored(CHAT_TASK, False, ["user"]) == ("messages[0] (assistant)",)
+    assert asked.turns(CHAT_TASK, TELL_SYSTEM) == (Message("assistant", "Hello"),)
+    assert asked.ignored(CHAT_TASK, False, ["user"]) == ()
 
 
-@pytest.mark.parametrize("content", [None, "", " \n", [], [{"type": "text", "text": None}]])
+@pytest.mark.parametrize("content", ["", " \n", [{"type": "text", "text": None}]])
 def test_a_last_user_message_without_text_asks_nothing(content):
     with pytest.raises(RequestError, match="there is no user message with text"):
         _ = request([SAID[1], {"role": "user", "content": content}]).query
@@ -111,7 +149,7 @@ def test_a_last_user_message_without_text_asks_nothing(content):
 )
 def test_what_changes_an_answers_shape_is_refused(name, value):
     with pytest.raises(RequestError) as caught:
-        request(**{name: value}).refuse_unsupported()
+        request(**{name: value}).refuse_unsupported(RECIPE)
     assert (caught.value.param, caught.value.code, caught.value.status) == (name, "unsupported_parameter", 400)
 
 
@@ -127,23 +165,23 @@ def test_shapes_that_answers_have_anyway_are_no_matter():
         "modalities": ["text"],
     }
     asked = request(SAID[3:], **same)
-    asked.refuse_unsupported()
+    asked.refuse_unsupported(RECIPE)
     assert asked.ignored(TEXT_TASK, False, ["user"]) == ()
 
 
 def test_options_of_a_stream_are_for_streams():
     with pytest.raises(RequestError) as caught:
-        request(stream_options={"include_usage": True}).refuse_unsupported()
+        request(stream_options={"include_usage": True}).refuse_unsupported(RECIPE)
     assert caught.value.param == "stream_options"
     asked = request(stream=True, stream_options={"include_usage": True, "include_obfuscation": False})
-    asked.refuse_unsupported()
+    asked.refuse_unsupported(RECIPE)
     assert asked.include_usage
     assert asked.ignored(CHAT_TASK, False, ["user"]) == ("stream_options.include_obfuscation",)
 
 
 def test_what_changes_nothing_is_told():
     sent = {"temperature": 0.3, "top_p": None, "stop": "\n", "top_k": 5, "n": 2, "user": "ann", "metadata": {"a": "b"}}
-    messages = [*SAID[:2], {**SAID[2], "tool_calls": [{"id": "1"}], "audio": None, "annotations": []}, SAID[3]]
+    messages = [*SAID[:2], {**SAID[2], "name": "bot", "audio": None, "annotations": []}, SAID[3]]
     asked = request(messages, **sent)
     parameters = ("temperature", "stop", "top_k")
     assert asked.ignored(TEXT_TASK, False, ["user"]) == (
@@ -159,7 +197,7 @@ def test_what_changes_nothing_is_told():
         "messages[1] (user)",
         "messages[2] (assistant)",
     )
-    assert asked.ignored(CHAT_TASK, False, ["metadata.a", "user"]) == (*parameters, "messages[2].tool_calls")
+    assert asked.ignored(CHAT_TASK, False, ["metadata.a", "user"]) == (*parameters, "messages[2].name")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +209,12 @@ def test_what_changes_nothing_is_told():
         ({"messages": [{"content": "hi"}]}, "messages[0].role"),
         ({"messages": [{"role": "robot", "content": "hi"}]}, "messages[0].role"),
         ({"messages": [*SAID, {"role": "user", "content": 5}]}, "messages[4].content"),
-        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": [{"type": "smell"}]}]}, "messages[0].content[0].type"),
+        ({"messages": [{"role": "user", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "user"}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": []}]}, "messages[0].content"),
+        ({"messages": [{"role": "assistant", "content": None}]}, "messages[0].content"),
+        ({"messages": [{"role": "tool", "tool_calls": []}]}, "messages[0].content"),
         ({"messages": [{"role": "user", "content": [{"text": "hi"}]}]}, "messages[0].content[0].type"),
         ({"messages": [{"role": "user", "content": "half a \ud83d sign"}]}, "messages[0].content"),
         (
@@ -181,6 +224,7 @@ def test_what_changes_nothing_is_told():
         ({"messages": [*SAID, *range(10_000)]}, "messages[4]"),
         ({"model": None}, "model"),
         ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
         ({"n": True}, "n"),
         ({"n": "2"}, "n"),
         ({"stream": "yes"}, "stream"),
