@@ -12,7 +12,10 @@ export RAY_USAGE_STATS_ENABLED := 0
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test test-unit test-system test-fast check bench-heads install lock format clean
+# Client libraries that tests drive. They want versions of their own, so they have environments of their own.
+CLIENTS := .cache/clients
+
+.PHONY: demo test test-unit test-system test-fast check bench-heads install clients lock format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
@@ -25,8 +28,8 @@ test-unit: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit
 
 # One Ray cluster for all of it. What takes long is named.
-test-system: install
-	$(BIN)/python -m pytest --durations=25 --durations-min=15 tests/ray tests/e2e
+test-system: install clients
+	$(BIN)/python -m pytest --durations=25 --durations-min=15 tests/ray tests/e2e tests/clients
 
 # What needs neither Ray nor torch, before every commit.
 test-fast: install
@@ -57,6 +60,13 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
+clients: $(CLIENTS)/python/.installed
+
+$(CLIENTS)/python/.installed: tests/clients/requirements.txt | $(UV)
+	$(UV) venv --quiet --allow-existing --python python3 $(CLIENTS)/python
+	$(UV) pip sync --quiet --python $(CLIENTS)/python/bin/python $(SOURCES) tests/clients/requirements.txt
+	touch $@
+
 $(UV):
 	python3 -m venv .cache/uv
 	.cache/uv/bin/pip install --quiet --disable-pip-version-check uv
@@ -65,6 +75,9 @@ $(UV):
 lock: | $(UV)
 	$(UV) pip compile --quiet --upgrade --python-version 3.11 --extra dev --override overrides.txt $(SOURCES) \
 	    --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(UV) pip compile --quiet --upgrade --python-version 3.11 $(SOURCES) --no-annotate \
+	    --no-emit-find-links --custom-compile-command "make lock" \
+	    --output-file tests/clients/requirements.txt tests/clients/requirements.in
 
 clean:
 	rm -rf $(VENV) .cache runs
