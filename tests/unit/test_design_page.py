@@ -18,7 +18,7 @@ def modules(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*.py") if path.name != "__init__.py"}
 
 
-@pytest.mark.parametrize("package", ["serve", "evaluate", "learn", "runtime", "steps", "data"])
+@pytest.mark.parametrize("package", ["serve", "experiment", "evaluate", "learn", "runtime", "steps", "data"])
 def test_every_file_of_a_package_has_its_line_and_no_other_has(package):
     _, _, section = MAP.partition(f"### `{package}/`\n")
     listed = FILES.findall(re.split(r"^### ", section, maxsplit=1, flags=re.MULTILINE)[0])
