@@ -55,6 +55,9 @@ class Adapter:
         held = await self._versions.ready(version)
         return await self._batch(ask, held)
 
+    async def ready(self) -> None:
+        """Answers while this replica takes requests."""
+
     async def prepare(self, version: str) -> None:
         """Loads a version where it is not there yet."""
         await self._versions.ready(version)

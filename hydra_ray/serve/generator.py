@@ -46,6 +46,9 @@ class Generator:
             self._of_tenants[tenant] = self._for_tenant(settings, backend)
         return await self._of_tenants[tenant](request)
 
+    async def ready(self) -> None:
+        """Answers while this replica takes requests."""
+
     def _metered(self, settings: Settings) -> GeneratorStep:
         # A full queue of vLLM is the client's to wait out: trying again here would only hide it.
         retries = 0 if settings.generator.backend == "vllm" else None

@@ -26,6 +26,9 @@ from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.ending import ending
+from hydra_ray.serve.faults.breaker import Breakers
+from hydra_ray.serve.faults.deadline import Deadlines
+from hydra_ray.serve.faults.ready import Readiness
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
@@ -116,6 +119,7 @@ class Ingress(UserEndpoints):
             profiler,
             settings.tenant,
             None,
+            Breakers(settings.serve.breaker.failures, settings.serve.breaker.open_s),
         )
         self._authenticate, self._recipe = authenticate, make_recipe(settings)
         self._unanswered: metrics.Counter | None = None
@@ -129,6 +133,7 @@ class Ingress(UserEndpoints):
         super().__init__(
             settings, serving.task, steps, admit, AuditLog(database), lambda: self._names.production.version
         )
+        self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
         self._bases: OrderedDict[str, _ServedBase] = OrderedDict()
 
@@ -142,6 +147,7 @@ class Ingress(UserEndpoints):
         router.add_api_route("/v1/models", self.models, methods=["GET"])
         router.add_api_route("/v1/models/{model:path}", self.model, methods=["GET"])
         router.add_api_route("/healthz", self.healthz, methods=["GET"])
+        router.add_api_route("/readyz", self.readyz, methods=["GET"])
         app.include_router(router)
         app.include_router(self.user_routes())
         app.include_router(self._admin.routes())
@@ -159,11 +165,7 @@ class Ingress(UserEndpoints):
             return protocol.no_answer(error)
         tenant = self._tenants[caller.tenant]
         serve = tenant.serve
-        own, unknown = (
-            (False, ())
-            if not tenant.personal
-            else await personalised(self._store, caller.user, self._settings.serve.step_timeout_s)
-        )
+        own, unknown = (False, ()) if not tenant.personal else await personalised(self._store, caller.user, self._steps)
         # Who is not to be personalised is answered as nobody: nothing is looked up for them.
         asker = caller if own else replace(caller, user=None)
         query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
@@ -206,6 +208,10 @@ class Ingress(UserEndpoints):
         """Answers while this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
+    async def readyz(self) -> Response:
+        """Answers whether requests can be answered, and which steps answer; 503 where requests cannot."""
+        return await self._readiness.response()
+
     def as_query(self, message: str, caller: Principal, task: Task, turns: tuple[Message, ...] = ()) -> Query:
         """Return the request as a query. Its id depends on what was said only, so the same request samples alike."""
         text = task.query_text(message)
@@ -227,11 +233,13 @@ class Ingress(UserEndpoints):
             ],
         )
         guard = Middleware(Guard, self._authenticate)
+        deadlines = Middleware(Deadlines, self._settings.serve.timeout_s)
         return [
             Middleware(RequestIds),
             *([cors] if origins else []),
             Middleware(EncodedPaths),
             Middleware(CaughtErrors),
+            deadlines,
             guard,
         ]
 

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
-from hydra_ray.methods.ports import ProfileText, StepError
+from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Query, Ranked, UserKey
+from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
+from hydra_ray.serve.faults.calls import call_step, within
+from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.types import FeedbackEvent
 
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
+# Kinds of failure that say that the LLM is not there, rather than that one request is at fault or too many come.
+LLM_DOWN = frozenset({"timeout", "connection", "server", "malformed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +45,7 @@ class RemoteSteps:
         profiler: Handle of the profiler's deployment.
         tenant: Tenant whose requests these are, whoever the user is.
         version: Version of the base that reranker and adapter answer by; None is whichever they serve.
+        breakers: Breakers of the steps, which keep one that fails from being asked again and again.
     """
 
     retriever: Any
@@ -50,6 +57,7 @@ class RemoteSteps:
     profiler: Any
     tenant: str
     version: str | None
+    breakers: Breakers
 
     def at(self, version: str) -> RemoteSteps:
         """Return the same steps by one version of the base: all that one request asks is answered by it."""
@@ -65,8 +73,10 @@ class RemoteSteps:
             StepError: One of them refuses it, or does not have it in time.
         """
         steps = {"reranker": self.reranker, "adapter": self.adapter}
-        asked = (self._within(name, step.prepare.remote(self.version), timeout_s) for name, step in steps.items())
-        await asyncio.gather(*asked)
+        timeout_s = min(timeout_s, max(0.0, left_s()))
+        # Past the breakers: a version that cannot be loaded says nothing of those that are.
+        loads = (within(name, partial(step.prepare.remote, self.version), timeout_s) for name, step in steps.items())
+        await asyncio.gather(*loads)
 
     def ports(self) -> Ports:
         """Return the ports of a method."""
@@ -76,32 +86,31 @@ class RemoteSteps:
         """Asks the retriever."""
         if query.user.is_nobody:
             return []
-        return await self._step("retriever", self.retriever.remote(query, k, by))
+        return await self._step("retriever", partial(self.retriever.remote, query, k, by))
 
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """Asks the retriever for history of people like the query's user."""
         if query.user.is_nobody:
             return []
-        return await self._step("retriever", self.retriever.peers.remote(query, k))
+        return await self._step("peers", partial(self.retriever.peers.remote, query, k))
 
     async def profile(self, query: Query, kind: str) -> ProfileText:
         """Asks the profiler; what takes it longer than a step may, a later request finds."""
         if query.user.is_nobody:
             return ProfileText()
-        return await self._step("profiler", self.profiler.remote(query, kind))
+        return await self._step("profiler", partial(self.profiler.remote, query, kind))
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
-        return await self._step(
-            "reranker", self.reranker.remote((query, tuple(ranked), _head_for(query, head)), self.version)
-        )
+        ask = query, tuple(ranked), _head_for(query, head)
+        return await self._step("reranker", partial(self.reranker.remote, ask, self.version))
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
         ask = query, tuple(candidates), tuple(history_answers), _head_for(query, head)
-        return await self._step("adapter", self.adapter.remote(ask, self.version))
+        return await self._step("adapter", partial(self.adapter.remote, ask, self.version))
 
     async def learn(
         self, user: UserKey, event: FeedbackEvent, history: Sequence[HistoryItem], deletions: int
@@ -110,29 +119,24 @@ class RemoteSteps:
 
         Nothing is learnt of a user who was deleted more often than `deletions` says.
         """
-        return await self._step("adapter", self.adapter.learn.remote(user, event, tuple(history), deletions))
+        learn = partial(self.adapter.learn.remote, user, event, tuple(history), deletions)
+        return await self._step("learner", learn)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""
-        return await self._step("adapter", self.adapter.forget.remote(user, item_id))
+        return await self._step("learner", partial(self.adapter.forget.remote, user, item_id))
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
-        return await RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant)(request)
+        breaker = self.breakers.of("generator")
+        return await RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)(request)
 
-    async def _step(self, name: str, reply: Awaitable[Reply]) -> Reply:
-        return await self._within(name, reply, self.step_timeout_s)
+    async def look_up(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        """Asks something that requests can do without, as a step is asked."""
+        return await self._step(name, call)
 
-    async def _within(self, name: str, reply: Awaitable[Reply], timeout_s: float) -> Reply:
-        try:
-            return await asyncio.wait_for(reply, timeout_s)
-        except TimeoutError as error:
-            log.warning("the %s took more than %g s", name, timeout_s)
-            raise StepError(f"the {name} took more than {timeout_s:g} s") from error
-        except (RayError, RayServeException) as error:
-            log.warning("the %s gave no answer", name, exc_info=error)
-            # Ray's own words hold the replica's traceback, and clients may be told these.
-            raise StepError(f"the {name} gave no answer") from error
+    async def _step(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
+        return await call_step(name, call, self.step_timeout_s, self.breakers.of(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,30 +147,57 @@ class RemoteGenerator:
         handle: Handle of the deployment.
         timeout_s: Longest wait for an answer, in seconds; a later one is a failure.
         tenant: Tenant for whom it is asked.
+        breaker: Breaker of the LLM.
     """
 
     handle: Any
     timeout_s: float
     tenant: str
+    breaker: Breaker
 
     async def __call__(self, request: ChatRequest) -> Generation:
         """Asks the deployment; what goes wrong there becomes a `GenerateError`."""
+        allowed_s = min(self.timeout_s, check_left("the LLM"))
+        if not self.breaker.admits():
+            message = f"the LLM failed {self.breaker.failures} times in a row and is not asked now"
+            raise UnavailableError(message, self.breaker.waits_s)
         try:
-            return await asyncio.wait_for(self.handle.remote(request, self.tenant), self.timeout_s)
+            generation = await asyncio.wait_for(self._ask(request), allowed_s)
+        except GenerateError as error:
+            if error.kind in LLM_DOWN:
+                self.breaker.failed()
+            elif error.final:
+                self.breaker.succeeded()
+            raise
+        except TimeoutError as error:
+            if allowed_s < self.timeout_s:
+                # It may be well: the client waits for less than it may take.
+                raise DeadlineError("the LLM did not answer within what was left of the request's time") from error
+            self.breaker.failed()
+            message = f"the generator took more than {self.timeout_s:g} s"
+            raise GenerateError(message, "timeout", transient=True) from error
+        self.breaker.succeeded()
+        return generation
+
+    async def close(self) -> None:
+        """Does nothing: the deployment goes on for others."""
+
+    async def _ask(self, request: ChatRequest) -> Generation:
+        try:
+            try:
+                return await self.handle.remote(request, self.tenant)
+            except RayActorError as error:
+                # The replica died with the request; asking is repeatable, and another replica is there or comes.
+                log.warning("a replica of the generator died while it was asked: another one is", exc_info=error)
+                return await self.handle.remote(request, self.tenant)
         except BackPressureError as error:
             raise GenerateError("the generator's queue is full", "busy", transient=True) from error
         except GenerateError as error:
             # Ray's wrapper adds the replica's traceback to the message.
             raise getattr(error, "cause", error) from error
-        except TimeoutError as error:
-            message = f"the generator took more than {self.timeout_s:g} s"
-            raise GenerateError(message, "timeout", transient=True) from error
         except (RayError, RayServeException) as error:
             log.warning("the generator gave no answer", exc_info=error)
             raise GenerateError("the generator is not available", "connection", transient=True) from error
-
-    async def close(self) -> None:
-        """Does nothing: the deployment goes on for others."""
 
 
 def _head_for(query: Query, head: UserKey | None) -> UserKey | None:

@@ -17,6 +17,7 @@ from hydra_ray.records import HistoryItem, PeerItem, Query, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.faults.breaker import Breaker
 from hydra_ray.serve.ports import RemoteGenerator
 from hydra_ray.settings import Settings
 from hydra_ray.steps.index.pools import FreshPools
@@ -48,12 +49,14 @@ class Profiler:
         self._embed = make_embedder(settings)
         self._tenants = settings.of_tenant(settings.tenant).peers.tenants
         self._pools = FreshPools(self._make_pool, settings.peers.refresh_s)
+        # Of its own: profiles are written beside requests, and what fails for their long prompts need not for others.
+        breaker = Breaker("generator", settings.serve.breaker.failures, settings.serve.breaker.open_s)
         # Each tenant says whether its users' texts may be read for each other's profiles.
         self._writers = {
             tenant: make_profile_writer(
                 settings.of_tenant(tenant),
                 task,
-                RemoteGenerator(generator, settings.serve.generator_timeout_s, tenant),
+                RemoteGenerator(generator, settings.serve.generator_timeout_s, tenant, breaker),
                 self._comparable,
             )
             for tenant in settings.served_tenants

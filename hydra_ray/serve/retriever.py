@@ -54,6 +54,9 @@ class Retriever:
         with self._histories.short_work():
             return await asyncio.to_thread(retriever(by, self._embed, self._stemmer), query, history, k)
 
+    async def ready(self) -> None:
+        """Answers while this replica takes requests."""
+
     async def peers(self, query: Query, k: int) -> list[Ranked]:
         """At most k items of users similar to the query's, best first; none where the tenant did not opt in."""
         if query.user.is_nobody or query.user.tenant not in self._settings.tenants:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import ConfigDict
 
+from hydra_ray.methods.ports import StepError
 from hydra_ray.records import UserKey
 from hydra_ray.rights.about import about_user
 from hydra_ray.rights.document import export_user, to_parquet
@@ -19,8 +20,8 @@ from hydra_ray.serve.http.ids import UserId
 from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.principal import Principal
 from hydra_ray.serve.http.protocol import AsciiJSON
+from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.store.protocol import Store
-from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class UserRights:
         return AsciiJSON({"id": key.user, "object": "user", "deleted": any(counts.values()), "counts": counts})
 
 
-async def personalised(store: Store, key: UserKey | None, timeout_s: float) -> tuple[bool, tuple[str, ...]]:
+async def personalised(store: Store, key: UserKey | None, steps: RemoteSteps) -> tuple[bool, tuple[str, ...]]:
     """Return whether a request is to be answered in its user's own way, and what was done without to find out.
 
     One row is read by its key for each request, so that every replica knows at once. Where the store does not answer in
@@ -101,15 +102,19 @@ async def personalised(store: Store, key: UserKey | None, timeout_s: float) -> t
     Args:
         store: Store of users.
         key: User whom the request is for; None for nobody.
-        timeout_s: Longest wait for the store, in seconds.
+        steps: Steps with the breakers, and the longest wait.
 
     Returns:
         Whether it is, and what was done without.
     """
     if key is None:
         return False, ()
+
+    async def look_up() -> bool:
+        return await asyncio.to_thread(store.records.is_personalised, key)
+
     try:
-        return await asyncio.wait_for(asyncio.to_thread(store.records.is_personalised, key), timeout_s), ()
-    except (StoreError, TimeoutError) as error:
+        return await steps.look_up("preferences", look_up), ()
+    except StepError as error:
         log.warning("it is not known whether a user wants to be personalised: answered as nobody", exc_info=error)
         return False, ("preferences",)

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_
 
 from hydra_ray.records import as_user_id
 from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.faults import BreakerSettings
 from hydra_ray.settings.identity import AuthSettings, TenantSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
 from hydra_ray.settings.llm import GeneratorSettings
@@ -80,6 +81,8 @@ class ServeSettings(Section):
         10, gt=0, description="A retriever, reranker, adapter or profiler slower than this is done without."
     )
     generator_timeout_s: float = Field(120, gt=0, description="An LLM slower than this fails the request.")
+    timeout_s: float = Field(180, gt=0, description="Longest time for a request; X-Request-Timeout asks for less.")
+    breaker: BreakerSettings = BreakerSettings()
     head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
     user_from: tuple[str, ...] = Field(
         ("user",),

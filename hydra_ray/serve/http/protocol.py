@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -162,6 +163,10 @@ def no_answer(error: GenerateError | StepError) -> JSONResponse:
         return refusal(503, f"{error}: ask again", "upstream_error", {"Retry-After": "1"})
     if error.kind == "busy":
         return refusal(429, str(error), "rate_limit_error", {"Retry-After": "1"})
+    if error.kind == "deadline":
+        return refusal(504, str(error), "timeout_error", code="deadline_exceeded")
+    if error.kind == "unavailable":
+        return refusal(503, f"{error}: ask again", "upstream_error", {"Retry-After": str(retry_after(error))})
     if error.kind == "refused":
         return refusal(400, str(error), "invalid_request_error")
     if error.kind == "filtered":
@@ -170,6 +175,11 @@ def no_answer(error: GenerateError | StepError) -> JSONResponse:
         # Nothing that the client could do otherwise.
         log.error("the LLM cannot be used until somebody mends it (%s): %s", error.kind, error)
     return refusal(502, str(error), "upstream_error")
+
+
+def retry_after(error: GenerateError) -> int:
+    """Return the seconds after which to ask again, as the header says it: at least one."""
+    return max(1, math.ceil(getattr(error, "retry_after_s", 1)))
 
 
 def _choices(answer: Answer, n: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
 
@@ -17,7 +17,8 @@ class GenerateError(HydraError):
         kind: What went wrong, in one of a few words fit for a metric's label: "refused" (the request itself is at
             fault, e.g. too long), "filtered" (by the endpoint's content policy), "empty" (the LLM said nothing),
             "busy", "timeout", "connection", "server", "malformed", "key" (not accepted), "quota" (nothing is left to
-            spend), "setting" (the endpoint takes no request of this form: an operator has to mend a setting) or
+            spend), "setting" (the endpoint takes no request of this form: an operator has to mend a setting),
+            "deadline" (whoever asks no longer waits), "unavailable" (it failed so often that it is not asked now) or
             "other".
         transient: Whether the same request may succeed soon, so that it is worth trying again now.
     """
@@ -32,7 +33,7 @@ class GenerateError(HydraError):
         """Whether the request ends like this whenever it is asked; otherwise it is unfinished and has no result."""
         return self.kind in FINAL_KINDS
 
-    def __reduce__(self) -> tuple[type[GenerateError], tuple[str, str, bool]]:
+    def __reduce__(self) -> tuple[type[GenerateError], tuple[Any, ...]]:
         """Keeps its attributes on the way between Ray's processes."""
         return type(self), (str(self), self.kind, self.transient)
 

@@ -51,6 +51,8 @@ class Served:
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
         self.adapter.forget = Handle(lambda *_: Forgotten(True, {}))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
+        for step in (self.retriever, self.generator, self.reranker, self.adapter):
+            step.ready = Handle(lambda: None)
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
         self.ingress = PLAIN(settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter)
         self.client = self.client_at("127.0.0.1")

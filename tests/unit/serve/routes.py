@@ -19,7 +19,7 @@ REQUESTS = {
     ("DELETE", "/v1/admin/keys/{key}"): {},
     ("POST", "/v1/admin/keys/{key}/rotate"): {"json": {}},
 }
-OPEN = {("GET", "/healthz")}
+OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 
 
 def in_document(app: Served) -> set[tuple[str, str]]:

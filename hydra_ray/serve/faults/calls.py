@@ -1,0 +1,73 @@
+"""One call of a step: within its own time and the request's, and not at all where its breaker is open."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from ray.exceptions import RayError
+from ray.serve.exceptions import BackPressureError, RayServeException
+
+from hydra_ray.methods.ports import StepError
+from hydra_ray.serve.faults.breaker import Breaker
+from hydra_ray.serve.faults.deadline import left_s
+from hydra_ray.store.types import StoreError
+
+log = logging.getLogger(__name__)
+
+Reply = TypeVar("Reply")
+# Of what is left of a request, what a step may take that can be done without: the LLM needs the rest.
+_SHARE = 0.5
+
+
+async def call_step(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: float, breaker: Breaker) -> Reply:
+    """Ask a step that methods can do without.
+
+    Args:
+        name: Name of the step, for messages.
+        call: Begins the call.
+        timeout_s: Longest wait, in seconds; less where little is left of the request.
+        breaker: Breaker of the step.
+
+    Raises:
+        StepError: The breaker is open, or the step failed or took too long.
+    """
+    allowed_s = min(timeout_s, _SHARE * left_s())
+    if allowed_s <= 0:
+        raise StepError(f"the request's time was over before the {name} was asked")
+    if not breaker.admits():
+        raise StepError(f"the {name} failed {breaker.failures} times in a row and is not asked now")
+    try:
+        reply = await within(name, call, allowed_s)
+    except StepError as error:
+        # A client that waits for a moment only must not close a step to others; a full queue is no failure of it.
+        is_hasty = isinstance(error.__cause__, TimeoutError) and allowed_s < timeout_s
+        if not is_hasty and not isinstance(error.__cause__, BackPressureError):
+            breaker.failed()
+        raise
+    breaker.succeeded()
+    return reply
+
+
+async def within(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: float) -> Reply:
+    """Ask a step, and turn what goes wrong into the error that methods expect.
+
+    Args:
+        name: Name of the step, for messages.
+        call: Begins the call.
+        timeout_s: Longest wait, in seconds.
+
+    Raises:
+        StepError: The step failed or took too long; the cause is the error's.
+    """
+    try:
+        return await asyncio.wait_for(call(), timeout_s)
+    except TimeoutError as error:
+        log.warning("the %s took more than %g s", name, timeout_s)
+        raise StepError(f"the {name} took more than {timeout_s:g} s") from error
+    except (RayError, RayServeException, StoreError) as error:
+        log.warning("the %s gave no answer", name, exc_info=error)
+        # Ray's own words hold the replica's traceback, and clients may be told these.
+        raise StepError(f"the {name} gave no answer") from error

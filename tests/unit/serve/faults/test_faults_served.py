@@ -1,0 +1,236 @@
+"""A request's deadline, breakers and readiness, over HTTP with deployments that fail as tests say."""
+
+import asyncio
+
+import pytest
+from clocks import Clock
+from made_app import SAID
+from ray.exceptions import ActorDiedError, RayError
+from ray.serve.exceptions import BackPressureError
+
+from hydra_ray.records import Generation, Usage
+from hydra_ray.serve.faults import breaker, deadline
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.store.types import StoreError
+
+# The order of the steps that a request of method hydra asks and can do without.
+OPTIONAL = ("retriever", "reranker", "adapter")
+
+
+def down(*_):
+    raise RayError("gone")
+
+
+def full(*_):
+    raise BackPressureError(num_queued_requests=1, max_queued_requests=1)
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    for module in (breaker, deadline):
+        monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def within(app, header, user="ann", **more):
+    body = {"model": "hydra", "messages": SAID[-1:], "user": user, **more}
+    return app.client.post("/v1/chat/completions", json=body, headers={"X-Request-Timeout": header})
+
+
+def takes(clock, seconds, answer):
+    """What a step answers after so long."""
+
+    def behave(*arguments):
+        clock.now += seconds
+        return answer(*arguments)
+
+    return behave
+
+
+def test_what_cannot_be_answered_in_time_is_not_begun_and_the_llm_is_not_asked(served, clock):
+    app = served()
+    app.retriever.answer = takes(clock, 3, app.retriever.answer)
+    reply = within(app, "2.5")
+    assert reply.status_code == 504
+    assert reply.json()["error"] == {
+        "message": "the request's time was over before the LLM was asked (X-Request-Timeout, serve.timeout_s)",
+        "type": "timeout_error",
+        "param": None,
+        "code": "deadline_exceeded",
+    }
+    assert app.reranker.asked == app.generator.asked == app.adapter.asked == []
+    # Asked with more time, all of it is done.
+    told = within(app, "60").json()["hydra"]
+    assert (told["degraded"], told["head"]) == ([], "user")
+
+
+def test_an_llm_that_answered_late_is_answered_by_votes(served, clock):
+    app = served()
+    app.generator.answer = takes(clock, 5, app.generator.answer)
+    told = within(app, "4").json()["hydra"]
+    assert (told["degraded"], told["head"]) == (["adapter"], "none")
+    assert app.adapter.asked == []
+
+
+def test_a_step_leaves_the_llm_half_of_what_is_left(served):
+    app = served()
+    app.retriever.answer = lambda *_: asyncio.sleep(60)
+    reply = within(app, "0.4")
+    assert (reply.status_code, reply.json()["hydra"]["degraded"]) == (200, ["retriever"])
+
+
+def test_the_operator_bounds_what_clients_may_wish(served):
+    app = served(timeout_s=0.05)
+    app.generator.answer = lambda *_: asyncio.sleep(60)
+    reply = within(app, "60")
+    assert reply.status_code == 504
+    assert reply.json()["error"]["message"] == "the LLM did not answer within what was left of the request's time"
+
+
+@pytest.mark.parametrize("header", ["", "soon", "0", "-1", "nan", "inf", "1e999", "1,2"])
+def test_a_time_that_is_none_is_refused(served, header):
+    reply = within(served(), header)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "X-Request-Timeout")
+
+
+@pytest.mark.parametrize("step", OPTIONAL)
+def test_a_step_that_failed_in_a_row_is_not_asked_for_a_while_and_the_answer_names_it(served, clock, step):
+    app = served(breaker={"failures": 2, "open_s": 10})
+    handle = getattr(app, step)
+    works, handle.answer = handle.answer, down
+    for _ in range(5):
+        assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == [step]
+    assert len(handle.asked) == 2
+    handle.answer = works
+    assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == [step]
+    clock.now += 10
+    assert [app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] for _ in range(2)] == [[], []]
+
+
+def test_a_store_that_fails_costs_nobody_its_time_out(served, clock, monkeypatch):
+    app = served(breaker={"failures": 2, "open_s": 10})
+    asked = []
+
+    class Down:
+        def is_personalised(self, key):
+            asked.append(key)
+            raise StoreError("the store is down")
+
+    monkeypatch.setattr(type(app.ingress._store), "records", property(lambda store: Down()))
+    for _ in range(5):
+        assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == ["preferences"]
+    assert len(asked) == 2
+
+
+def test_neither_hasty_clients_nor_full_queues_close_a_step_to_others(served):
+    app = served(breaker={"failures": 1, "open_s": 10})
+    works, app.retriever.answer = app.retriever.answer, lambda *_: asyncio.sleep(60)
+    assert within(app, "0.1").json()["hydra"]["degraded"] == ["retriever"]
+    app.retriever.answer = full
+    assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == ["retriever"]
+    app.retriever.answer = works
+    assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == []
+    app.generator.answer = lambda *_: asyncio.sleep(60)
+    assert within(app, "0.1").status_code == 504
+    assert app.ingress._steps.breakers.of("generator").state == "closed"
+
+
+@pytest.mark.parametrize("kind", ["timeout", "connection", "server", "malformed"])
+def test_an_llm_that_is_down_is_named_at_once_and_never_made_up(served, clock, kind):
+    app = served(breaker={"failures": 2, "open_s": 10})
+    works = app.generator.answer
+
+    def fails(*_):
+        raise GenerateError("no luck", kind, transient=True)
+
+    app.generator.answer = fails
+    # Of one candidate, so that a request is a call.
+    assert [app.ask(SAID[-1:], hydra={"method": "zero-shot"}).status_code for _ in range(2)] == [502, 502]
+    clock.now += 3.5
+    reply = app.ask(SAID[-1:], hydra={"method": "zero-shot"})
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "7")
+    assert reply.json()["error"]["message"] == "the LLM failed 2 times in a row and is not asked now: ask again"
+    assert len(app.generator.asked) == 2
+    clock.now += 6.5
+    app.generator.answer = works
+    assert app.ask(SAID[-1:], hydra={"method": "zero-shot"}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["refused", "filtered", "busy", "key"])
+def test_requests_that_are_at_fault_themselves_do_not_close_the_llm_to_others(served, kind):
+    app = served(breaker={"failures": 1, "open_s": 10})
+    works = app.generator.answer
+
+    def fails(*_):
+        raise GenerateError("no", kind)
+
+    app.generator.answer = fails
+    assert app.ask(SAID[-1:], hydra={"method": "zero-shot"}).status_code in (400, 429, 502)
+    app.generator.answer = works
+    assert app.ask(SAID[-1:], hydra={"method": "zero-shot"}).status_code == 200
+
+
+def test_a_replica_of_the_generator_that_dies_loses_no_request(served):
+    app = served(method="zero-shot")
+    died = []
+
+    def dies_once(request, tenant):
+        if not died:
+            died.append(request)
+            raise ActorDiedError()
+        return Generation(("Calm.",), Usage(1, 5, 1))
+
+    app.generator.answer = dies_once
+    assert app.ask(SAID[-1:]).json()["choices"][0]["message"]["content"] == "Calm."
+    assert len(app.generator.asked) == 2
+
+
+def ready(app):
+    # Nobody looks again within a second.
+    app.ingress._readiness._looked_at = float("-inf")
+    reply = app.client.get("/readyz")
+    return reply.status_code, reply.json()["status"], [k for k, v in reply.json()["steps"].items() if v == "fails"]
+
+
+def test_readiness_says_which_steps_answer(served):
+    app = served()
+    assert ready(app) == (200, "ready", [])
+    app.reranker.ready.answer = down
+    assert ready(app) == (200, "degraded", ["reranker"])
+    app.generator.ready.answer = down
+    assert ready(app) == (503, "unavailable", ["reranker", "generator"])
+    app.generator.ready.answer = full
+    assert ready(app) == (200, "degraded", ["reranker"])
+
+
+def test_readiness_knows_of_an_llm_that_fails_behind_a_replica_that_answers(served):
+    app = served(method="zero-shot", breaker={"failures": 1, "open_s": 10})
+
+    def fails(*_):
+        raise GenerateError("no luck", "connection")
+
+    app.generator.answer = fails
+    assert app.ask(SAID[-1:]).status_code == 502
+    assert ready(app) == (503, "unavailable", ["generator"])
+
+
+@pytest.mark.parametrize(
+    ("mode", "found"), [("off", (200, "degraded", ["store"])), ("keys", (503, "unavailable", ["store"]))]
+)
+def test_without_the_store_nobody_with_a_key_can_be_let_in(served, monkeypatch, mode, found):
+    app = served(more={"auth": {"mode": mode}})
+
+    class Down:
+        def is_personalised(self, key):
+            raise StoreError("the store is down")
+
+    monkeypatch.setattr(type(app.ingress._store), "records", property(lambda store: Down()))
+    assert ready(app) == found
+
+
+def test_all_who_ask_within_a_second_share_one_look(served):
+    app = served()
+    for _ in range(5):
+        assert app.client.get("/readyz").status_code == 200
+    assert len(app.generator.ready.asked) == 1
