@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from hydra_ray.dates import is_date, span
@@ -12,8 +13,10 @@ from hydra_ray.models.heads.online import head_of
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.rights.protocol import StoredItem
+from hydra_ray.store.schema import open_database
 
 _DAY_S, _NS = 86_400, 1_000_000_000
 
@@ -29,6 +32,7 @@ class RetentionReport:
         refitted: Number of heads that were computed anew from what is left, or have nothing left.
         removed: Number of heads that were removed: they do not tell what they were fitted from.
         undated: Number of items that are kept since nobody knows how old they are.
+        completions: Number of completions that were forgotten, whoever asked.
     """
 
     days: int
@@ -37,12 +41,14 @@ class RetentionReport:
     refitted: int = 0
     removed: int = 0
     undated: int = 0
+    completions: int = 0
 
     def __str__(self) -> str:
         heads = f"{self.refitted} heads fitted anew, {self.removed} removed until the next fit"
         undated = f" {self.undated} item(s) without a known age were kept." if self.undated else ""
         return (
-            f"{self.forgotten} item(s) of {self.changed} users older than {self.days} days forgotten; {heads}.{undated}"
+            f"{self.forgotten} item(s) of {self.changed} users and {self.completions} completion(s) older than "
+            f"{self.days} days forgotten; {heads}.{undated}"
         )
 
 
@@ -71,7 +77,9 @@ def expire(settings: Settings, now: float | None = None) -> RetentionReport:
                 doomed.setdefault(one.key, []).append(one.item_id)
         for key, items in doomed.items():
             _forget(store, key, list(dict.fromkeys(items)), settings.base.loss, report)
-        if doomed:
+        with closing(open_database(settings.store_target)) as database:
+            report.completions = CompletionLog(database).expire(before)
+        if doomed or report.completions:
             store.records.compact()
     finally:
         store.close()

@@ -5,7 +5,8 @@
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,8 @@ from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
 from hydra_ray.serve.admit import Admit
+from hydra_ray.serve.completions.recorded import Begun
+from hydra_ray.serve.completions.writer import CompletionWriter
 from hydra_ray.serve.ending import ending
 from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.faults.deadline import Deadlines
@@ -47,6 +50,7 @@ from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.audit import AuditLog
+from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.store.identity.key_store import SqlKeyStore
 from hydra_ray.store.schema import open_database
 from hydra_ray.tasks import Task
@@ -123,6 +127,7 @@ class Ingress(UserEndpoints):
         )
         self._authenticate, self._recipe = authenticate, make_recipe(settings)
         self._unanswered: metrics.Counter | None = None
+        self._lost: metrics.Counter | None = None
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_target)
         gate = None
@@ -136,10 +141,15 @@ class Ingress(UserEndpoints):
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
         self._bases: OrderedDict[str, _ServedBase] = OrderedDict()
+        self._completions = CompletionWriter(
+            CompletionLog(database), settings.serve.completions, self._note_lost_completions
+        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Build the application that answers HTTP; Serve calls this when the replica is there."""
-        app = FastAPI(title="hydra-ray", docs_url=None, redoc_url=None, middleware=self._middleware())
+        app = FastAPI(
+            title="hydra-ray", docs_url=None, redoc_url=None, middleware=self._middleware(), lifespan=self._lifespan
+        )
         app.state.max_body = int(self._settings.serve.max_body_mb * 1e6)
         add_error_handlers(app)
         router = APIRouter(route_class=JsonRoute)
@@ -155,6 +165,7 @@ class Ingress(UserEndpoints):
 
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
         """The user's own answer; `hydra` in the response says how it came about."""
+        begun = Begun()
         asked.refuse_unsupported(self._recipe)
         user_from = self._settings.serve.user_from
         caller = await self._admit(request, named_user(user_from, asked, request.headers))
@@ -178,10 +189,24 @@ class Ingress(UserEndpoints):
         self._admit.charge(caller, answer.usage)
         ignored = asked.ignored(base.task, serve.tell_system, user_from)
         answer = replace(answer, degraded=(*unknown, *answer.degraded))
+        self._completions.put(
+            begun.answered(
+                caller,
+                query,
+                answer,
+                method,
+                base.version,
+                request_id=request.state.request_id,
+                personalised=own,
+                streamed=asked.stream,
+                arm=None,
+                propensity=1.0,
+            )
+        )
         # The user's history and the candidates are for who may see the user's data.
         detail = "users" in caller.scopes
         hydra = protocol.about(answer, method, caller.user_id, ignored, base.version, personalised=own, detail=detail)
-        reply = answer, self._names.name_of(base.version), asked.n, hydra
+        reply = begun.id, answer, self._names.name_of(base.version), asked.n, hydra
         if asked.stream:
             return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
         return protocol.AsciiJSON(protocol.completion(*reply))
@@ -243,6 +268,18 @@ class Ingress(UserEndpoints):
             guard,
         ]
 
+    @asynccontextmanager
+    async def _lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """Begins with nothing; at the end, which Serve waits for, what was answered is written down."""
+        yield
+        await asyncio.to_thread(self._completions.close)
+
+    def _note_lost_completions(self, number: int) -> None:
+        """Counts completions that are not kept."""
+        if self._lost is None:
+            self._lost = metrics.Counter("hydra_completions_lost", "Completions that the log does not have.")
+        self._lost.inc(number)
+
     def _note_unanswered(self) -> None:
         """Counts a call that the limiter did not answer."""
         if self._unanswered is None:
@@ -286,6 +323,8 @@ class Ingress(UserEndpoints):
     def __del__(self) -> None:
         if hasattr(self, "_names"):
             ending(self._names.close)
+        if hasattr(self, "_completions"):
+            ending(self._completions.close)
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

@@ -23,13 +23,14 @@ from hydra_ray.settings.method import (
 )
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.registry import RegistrySettings
-from hydra_ray.settings.storage import StoreSettings
+from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
     "AuthSettings",
     "BaseHeadSettings",
     "BaseSettings",
+    "CompletionLogSettings",
     "DataSettings",
     "DialectSettings",
     "EmbedderSettings",

@@ -45,6 +45,17 @@ class StoreSettings(Section):
             yield name, _without_password(value) if name == "url" and value else value
 
 
+class CompletionLogSettings(Section):
+    """The completion log: what was asked and answered, so that feedback needs no more than an id."""
+
+    enabled: bool = Field(True, description="false: nothing is kept, and /v1/feedback knows no completion.")
+    days: float = Field(30, gt=0, description="For so many days a completion is kept.")
+    max_rows: int = Field(1_000_000, ge=1, description="Most completions of all tenants; the oldest go first.")
+    queue: int = Field(
+        10_000, ge=1, description="Completions that wait in a replica to be written; more are not kept, and counted."
+    )
+
+
 def _has_password(url: str) -> bool:
     try:
         return bool(urlsplit(url).password)

@@ -17,7 +17,7 @@ from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.registry import RegistrySettings, absolute_url, user_cache
 from hydra_ray.settings.section import Section
-from hydra_ray.settings.storage import StoreSettings
+from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
 from hydra_ray.store.connections.target import StoreTarget
 
 # A header's name is a token of RFC 9110.
@@ -100,6 +100,9 @@ class ServeSettings(Section):
         1, ge=0, description="For so long a replica remembers an API key: a revocation holds that much later."
     )
 
+    completions: CompletionLogSettings = CompletionLogSettings()
+    feedback_days: float = Field(14, gt=0, description="For so many days users may say what they think of an answer.")
+
     @field_validator("user_from")
     @classmethod
     def _are_sources(cls, sources: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,6 +119,15 @@ class ServeSettings(Section):
             if not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no origin: write https://app.example.com, without a path, or *")
         return origins
+
+    @model_validator(mode="after")
+    def _completions_last(self) -> ServeSettings:
+        if self.completions.enabled and self.feedback_days > self.completions.days:
+            raise ValueError(
+                f"feedback_days: {self.feedback_days:g} days after an answer nothing is known of it: "
+                f"completions.days is {self.completions.days:g}"
+            )
+        return self
 
     index_cache_mb: int = Field(
         512, ge=0, description="Users' histories, with their search indexes, that a retriever keeps in memory."

@@ -15,12 +15,14 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import histories as stored_histories
 from hydra_ray.store import profiles as stored_profiles
 from hydra_ray.store import turns
+from hydra_ray.store.completions import rows as stored_completions
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rights.sql import SqlUserRecords
 from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.tables import (
+    COMPLETIONS,
     FEEDBACK_EVENTS,
     HEADS,
     HISTORY,
@@ -100,6 +102,8 @@ class SqlStore:
         def work(db: Connection) -> bool:
             item = stored_histories.item(db, key, item_id)
             stored_histories.remove(db, key, item_id)
+            # Before its event goes, which says of which completion the item was made.
+            stored_completions.forget(db, key, item_id)
             found = stored_events.remove(db, key, item_id) or item is not None
             stored_profiles.forget(db, key)
             if found and item_id != WHOLE_USER:
@@ -245,7 +249,8 @@ class SqlStore:
 
     def delete(self, key: UserKey) -> dict[str, int]:
         # History goes first: profiles that are being written with it are then refused.
-        theirs = HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, HEADS, OBSERVATIONS, USER_PREFERENCES, PROFILE_PEERS
+        said = HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, COMPLETIONS
+        theirs = *said, HEADS, OBSERVATIONS, USER_PREFERENCES, PROFILE_PEERS
 
         def work(db: Connection) -> dict[str, int]:
             counts = {table.name: db.execute(delete(table).where(*of(table, key))).rowcount for table in theirs}

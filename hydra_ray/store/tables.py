@@ -122,6 +122,45 @@ FEEDBACK_EVENTS = Table(
     Column("said_at", String, nullable=False),
 )
 
+# Chat completions of the last days: `store.completions.records.Completion`. Who is nobody, or not personalised, is the
+# user of no name, and no texts are kept of them. `history`, `candidates` and `degraded` are JSON.
+COMPLETIONS = Table(
+    "completions",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("id", String, primary_key=True),
+    Column("request_id", String, nullable=False),
+    Column("created_s", Float, nullable=False),
+    Column("version", String, nullable=False),
+    Column("method", String, nullable=False),
+    Column("arm", String),
+    Column("propensity", Float, nullable=False),
+    Column("head", String, nullable=False),
+    Column("input", Text),
+    Column("history", Text, nullable=False),
+    Column("candidates", Text, nullable=False),
+    Column("answered", Integer, nullable=False),
+    Column("degraded", Text, nullable=False),
+    Column("calls", Integer, nullable=False),
+    Column("cached", Integer, nullable=False),
+    Column("prompt_tokens", Integer, nullable=False),
+    Column("completion_tokens", Integer, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("streamed", Boolean, nullable=False),
+    # What users said of it; null where nothing was.
+    Column("reaction", String),
+    Column("rating", Integer),
+    Column("edited", Text),
+    Column("chosen", Integer),
+    Column("said_s", Float),
+    Column("learnt", Boolean, nullable=False),
+    # One that is named by its id, and a tenant's of some days.
+    Index("completions_by_id", "tenant", "id"),
+    Index("completions_by_time", "tenant", "created_s", "id"),
+    Index("completions_by_age", "created_s"),
+)
+
 # What was deleted and stays so whatever records hold; an empty `item` is the whole user. The one table that
 # `Store.delete` leaves a row in.
 TOMBSTONES = Table(

@@ -45,6 +45,7 @@ from hydra_ray.steps.generate.endpoint.dialect import Dialect
 from hydra_ray.steps.profiles.profile import Draft, ProfileTools
 from hydra_ray.steps.profiles.prompts import ProfilePrompts
 from hydra_ray.steps.prompt import Prompter
+from hydra_ray.store.completions.records import Statement
 from hydra_ray.store.profiles import UserProfile
 from hydra_ray.store.shards import export_heads
 from hydra_ray.store.types import FeedbackEvent, MergeReport
@@ -71,6 +72,7 @@ MAY_HAVE_DEFAULTS = {
         User,
         FeedbackEvent,
         Feedback,
+        Statement,
         MergeReport,
         AdaptRequest,
         Draft,

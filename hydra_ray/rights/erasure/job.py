@@ -25,7 +25,7 @@ from hydra_ray.store.rights.protocol import OUTLIVE
 log = logging.getLogger(__name__)
 
 # Columns of the store that hold what a person wrote.
-_WRITTEN = ("input", "output", "context", "text")
+_WRITTEN = ("input", "output", "context", "text", "edited")
 # What an LLM wrote of a user may be what it wrote of another.
 _BY_LLM = "profiles"
 

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,17 +30,18 @@ class AsciiJSON(JSONResponse):
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def completion(answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dict[str, Any]:
+def completion(completion_id: str, answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dict[str, Any]:
     """Return the response: the n best candidates as choices, fewer if there are fewer, at least the answer itself.
 
     Args:
+        completion_id: Id of the completion.
         answer: The method's answer.
         model: The name of exactly what answered, as OpenAI names dated versions.
         n: Most choices.
         hydra: The `hydra` object, from `about`.
     """
     return {
-        **_envelope(model, "chat.completion"),
+        **_envelope(completion_id, model, "chat.completion"),
         "choices": [
             {
                 "index": i,
@@ -56,17 +56,20 @@ def completion(answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dic
     }
 
 
-def stream(answer: Answer, model: str, n: int, hydra: dict[str, Any], include_usage: bool = False) -> Iterator[str]:
+def stream(
+    completion_id: str, answer: Answer, model: str, n: int, hydra: dict[str, Any], include_usage: bool = False
+) -> Iterator[str]:
     """Yield the response as server-sent events, word by word; the last choice's finish carries `hydra`.
 
     Args:
+        completion_id: Id of the completion.
         answer: The method's answer.
         model: The name of exactly what answered, as OpenAI names dated versions.
         n: Most choices.
         hydra: The `hydra` object, from `about`.
         include_usage: Whether a chunk without choices tells the usage before the end.
     """
-    envelope = _envelope(model, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
+    envelope = _envelope(completion_id, model, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
     choices = _choices(answer, n)
     for i, text in enumerate(choices):
         yield _event({**envelope, "choices": [_delta(i, {"role": "assistant", "content": "", "refusal": None})]})
@@ -187,8 +190,8 @@ def _choices(answer: Answer, n: int) -> list[str]:
     return [candidate.text for candidate in answer.candidates[:n]] or [answer.text]
 
 
-def _envelope(model: str, kind: str) -> dict[str, Any]:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time.time()), "model": model}
+def _envelope(completion_id: str, model: str, kind: str) -> dict[str, Any]:
+    return {"id": completion_id, "object": kind, "created": int(time.time()), "model": model}
 
 
 def _usage(answer: Answer) -> dict[str, int]:

@@ -1,5 +1,8 @@
 """What is older than settings say is forgotten, and heads know nothing of it."""
 
+from contextlib import closing
+from dataclasses import replace
+
 import pytest
 import torch
 from sqlalchemy import create_engine
@@ -7,9 +10,12 @@ from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.models.heads.online import head_of, pack
-from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.records import HistoryItem, HydraError, Usage, UserKey
 from hydra_ray.rights.retention import expire
 from hydra_ray.settings import parse_settings
+from hydra_ray.store.completions.log import CompletionLog
+from hydra_ray.store.completions.records import Completion, Offer
+from hydra_ray.store.schema import open_database
 
 ANN, BOB, EVE = UserKey("acme", "ann"), UserKey("zeta", "bob"), UserKey("acme", "eve")
 # 2026-05-01 in UTC, and 90 days before is 2026-01-31.
@@ -86,3 +92,23 @@ def test_what_was_forgotten_leaves_no_byte(store, settings, tmp_path):
 def test_without_an_age_nothing_is_forgotten(store, tmp_path):
     with pytest.raises(HydraError, match=r"store\.retention_days: no age is set"):
         expire(parse_settings({"out": str(tmp_path)}))
+
+
+def test_completions_go_with_their_age_whoever_asked(store, settings, tmp_path):
+    offers = (Offer("wombat " * 10, 1, 0.0),)
+    made = {"id": "new", "tenant": "acme", "user": "ann", "input": "numbat " * 10, "candidates": offers}
+    made |= {"created_s": NOW - 89 * 86_400.0, "history": (), "answered": 0, "degraded": (), "usage": Usage(1, 2, 3)}
+    made |= {"request_id": "", "version": "v1", "method": "rag", "arm": None, "propensity": 1.0, "head": "none"}
+    new = Completion(**made, seconds=0.5, streamed=False)
+    old = replace(new, id="old", created_s=NOW - 91 * 86_400.0, input="quokka " * 10)
+    nobodys = replace(old, id="nobodys", user=None, input=None, candidates=())
+    with closing(open_database(settings.store_target)) as database:
+        log = CompletionLog(database)
+        log.add([new, old, nobodys])
+        report = expire(settings, NOW)
+        assert report.completions == 2
+        assert log.of_user(ANN) == [new]
+        assert log.count() == 1
+    assert "2 completion(s) older than 90 days" in str(report)
+    kept = b"".join(path.read_bytes() for path in tmp_path.glob("users.db*"))
+    assert (b"quokka" in kept, b"numbat" in kept) == (False, True)
