@@ -1,5 +1,7 @@
 """Replicas say at their end what is to be known of them, whatever goes on where they are collected."""
 
+import subprocess
+import sys
 import time
 
 from hydra_ray.runtime.models import catalog_of
@@ -27,3 +29,25 @@ def test_who_is_collected_within_a_transaction_waits_for_nobody(served, tmp_path
     assert held() == []
     assert "nobody can be told" not in caplog.text
     database.close()
+
+
+_COLLECTED_AT_THE_END = """
+from hydra_ray.serve.ending import ending
+
+class Replica:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        print("collected", flush=True)
+        ending(print)
+
+replica = Replica()
+"""
+
+
+def test_who_is_collected_when_the_process_ends_does_not_keep_it():
+    # In a process of its own: where it waits, it does so for ever.
+    run = [sys.executable, "-c", _COLLECTED_AT_THE_END]
+    ended = subprocess.run(run, check=True, timeout=120, capture_output=True, text=True)
+    assert ended.stdout.startswith("collected")
