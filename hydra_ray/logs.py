@@ -39,23 +39,28 @@ class LogSettings(Protocol):
 def set_up_logging(settings: LogSettings) -> None:
     """Writes what hydra_ray logs to stderr; called again, it only changes level and format."""
     root = logging.getLogger(_ROOT)
-    for handler in [own for own in root.handlers if isinstance(own, _Stderr)]:
+    for handler in [own for own in root.handlers if isinstance(own, StderrHandler)]:
         root.removeHandler(handler)
-    handler = _Stderr(plain=not settings.json_lines)
+    handler = StderrHandler(plain=not settings.json_lines)
     handler.addFilter(_Rarely())
     handler.setFormatter(_json() if settings.json_lines else _Line())
     root.addHandler(handler)
     root.setLevel(settings.level.upper())
 
 
-class _Stderr(logging.Handler):
-    """Writes to whatever stderr is at the moment: above a progress bar where one is drawn on the same terminal."""
+class StderrHandler(logging.Handler):
+    """Writes to whatever stderr is at the moment: above a progress bar where one is drawn on the same terminal.
+
+    Args:
+        plain: Whether lines are for people, and may be drawn as the terminal wants it.
+    """
 
     def __init__(self, plain: bool) -> None:
         super().__init__()
         self._plain = plain
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Writes one record."""
         try:
             stream = self._stream()
             stream.write(self.format(record) + "\n")

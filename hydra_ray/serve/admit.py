@@ -12,6 +12,7 @@ from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.principal import Caller, Principal
 from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.limits.quotas import NO_LIMIT, Admission, Kind, Limited, Quota, subject_of
+from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.settings import QuotaSettings, Settings
 
 
@@ -39,6 +40,8 @@ class Admit:
         """
         caller: Caller = request.state.caller
         principal = caller.acting_for(user)
+        trace = current_trace()
+        trace.tenant, trace.key, trace.user = principal.tenant, principal.key, principal.user
         limited = self._limited(principal)
         if self._gate is None or not limited:
             return principal

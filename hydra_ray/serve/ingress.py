@@ -42,6 +42,9 @@ from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.request_ids import RequestIds
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.limits.gate import Gate
+from hydra_ray.serve.observe.middleware import Observed
+from hydra_ray.serve.observe.observer import make_observer
+from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.user_rights import personalised
 from hydra_ray.serve.users import UserEndpoints
@@ -181,6 +184,8 @@ class Ingress(UserEndpoints):
         asker = caller if own else replace(caller, user=None)
         query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
         method = asked.hydra.method or serve.method
+        trace = current_trace()
+        trace.method, trace.version = method, base.version
         try:
             answer = await base.methods[caller.tenant, method](query, asker.user)
         except (GenerateError, StepError) as error:
@@ -203,6 +208,7 @@ class Ingress(UserEndpoints):
                 propensity=1.0,
             )
         )
+        trace.note_answer(answer)
         # The user's history and the candidates are for who may see the user's data.
         detail = "users" in caller.scopes
         hydra = protocol.about(answer, method, caller.user_id, ignored, base.version, personalised=own, detail=detail)
@@ -262,6 +268,7 @@ class Ingress(UserEndpoints):
         return [
             Middleware(RequestIds),
             *([cors] if origins else []),
+            Middleware(Observed, make_observer(self._settings.observe)),
             Middleware(EncodedPaths),
             Middleware(CaughtErrors),
             deadlines,

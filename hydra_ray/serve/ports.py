@@ -19,6 +19,7 @@ from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Histor
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
 from hydra_ray.serve.faults.calls import call_step, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
+from hydra_ray.serve.observe.trace import observed
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.types import FeedbackEvent
 
@@ -162,7 +163,8 @@ class RemoteGenerator:
             message = f"the LLM failed {self.breaker.failures} times in a row and is not asked now"
             raise UnavailableError(message, self.breaker.waits_s)
         try:
-            generation = await asyncio.wait_for(self._ask(request), allowed_s)
+            with observed("generator"):
+                generation = await asyncio.wait_for(self._ask(request), allowed_s)
         except GenerateError as error:
             if error.kind in LLM_DOWN:
                 self.breaker.failed()

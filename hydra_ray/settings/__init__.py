@@ -21,6 +21,7 @@ from hydra_ray.settings.method import (
     ProfileSettings,
     RetrieverName,
 )
+from hydra_ray.settings.observe import CostSettings, ObserveSettings
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.registry import RegistrySettings
 from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
@@ -31,6 +32,7 @@ __all__ = [
     "BaseHeadSettings",
     "BaseSettings",
     "CompletionLogSettings",
+    "CostSettings",
     "DataSettings",
     "DialectSettings",
     "EmbedderSettings",
@@ -45,6 +47,7 @@ __all__ = [
     "LoggingSettings",
     "MethodSettings",
     "ModelSettings",
+    "ObserveSettings",
     "PeerSettings",
     "ProfilePromptSettings",
     "ProfileSettings",

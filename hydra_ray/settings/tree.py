@@ -15,6 +15,7 @@ from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSetti
 from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
+from hydra_ray.settings.observe import ObserveSettings
 from hydra_ray.settings.registry import RegistrySettings, absolute_url, user_cache
 from hydra_ray.settings.section import Section
 from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
@@ -171,6 +172,7 @@ class Settings(Section):
     )
     ray: RaySettings = RaySettings()
     logging: LoggingSettings = LoggingSettings()
+    observe: ObserveSettings = ObserveSettings()
 
     @model_validator(mode="after")
     def _data_has_a_place(self) -> Settings:

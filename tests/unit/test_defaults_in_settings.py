@@ -37,6 +37,7 @@ from hydra_ray.serve.admin import WantedKey
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.requests import HydraOptions
 from hydra_ray.serve.limits.quotas import _Counter
+from hydra_ray.serve.observe.trace import RequestTrace
 from hydra_ray.serve.users import Feedback
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
@@ -79,6 +80,7 @@ MAY_HAVE_DEFAULTS = {
         Written,
         FittedHead,
         RunRecord,
+        RequestTrace,
         Experiment,
         Estimate,
     ),

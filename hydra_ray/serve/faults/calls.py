@@ -13,6 +13,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from hydra_ray.methods.ports import StepError
 from hydra_ray.serve.faults.breaker import Breaker
 from hydra_ray.serve.faults.deadline import left_s
+from hydra_ray.serve.observe.trace import observed
 from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ async def within(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: flo
         StepError: The step failed or took too long; the cause is the error's.
     """
     try:
-        return await asyncio.wait_for(call(), timeout_s)
+        with observed(name):
+            return await asyncio.wait_for(call(), timeout_s)
     except TimeoutError as error:
         log.warning("the %s took more than %g s", name, timeout_s)
         raise StepError(f"the {name} took more than {timeout_s:g} s") from error

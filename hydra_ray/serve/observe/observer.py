@@ -1,0 +1,48 @@
+"""Tells of requests that are over to whoever is to know; whatever fails there, no request fails by it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from hydra_ray.serve.observe.request_log import RequestLog
+from hydra_ray.serve.observe.trace import RequestTrace
+from hydra_ray.settings import ObserveSettings
+
+log = logging.getLogger(__name__)
+
+Listener = Callable[[RequestTrace], None]
+
+
+class Observer:
+    """Tells each trace to all listeners. A listener that fails is logged once, and the others are told nevertheless.
+
+    Args:
+        listeners: What is called with each trace.
+    """
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self._listeners = listeners
+        self._failed: set[int] = set()
+
+    def __call__(self, trace: RequestTrace) -> None:
+        """Tells of a request that is over; it never raises."""
+        for place, listener in enumerate(self._listeners):
+            try:
+                listener(trace)
+            except Exception as error:
+                if place not in self._failed:
+                    self._failed.add(place)
+                    log.warning("requests are not observed as they should be (told once)", exc_info=error)
+
+
+def make_observer(settings: ObserveSettings) -> Observer:
+    """Make the observer that settings describe, in the process that answers the requests.
+
+    Raises:
+        HydraError: Settings want a key that is not there.
+    """
+    listeners: list[Listener] = []
+    if settings.request_log:
+        listeners.append(RequestLog(settings))
+    return Observer(listeners)

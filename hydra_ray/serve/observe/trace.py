@@ -1,0 +1,134 @@
+"""What is noted of one request while it is under way; whoever knows something of it finds it here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hydra_ray.records import Answer, Usage, UserKey
+
+Ending = Literal["answered", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTime:
+    """One call of a step.
+
+    Attributes:
+        step: Name of the step, e.g. "reranker".
+        begin_s: When it began, in seconds after the request came.
+        seconds: How long it took, in seconds.
+        ending: How it ended.
+    """
+
+    step: str
+    begin_s: float
+    seconds: float
+    ending: Ending
+
+
+@dataclass(slots=True)
+class RequestTrace:
+    """What is known of a request: never a text.
+
+    Attributes:
+        request_id: Id of the request, as `X-Request-ID` has it; None where it has none.
+        route: Kind of the route, one of `ROUTES`.
+        began: When it came, by `time.perf_counter`.
+        tenant: Tenant of the caller; None before it is known.
+        key: Id of the API key that was presented.
+        user: User whom the request is for.
+        method: Method that answered.
+        arm: Arm of the experiment that the request fell into.
+        propensity: Probability with which it fell into the arm.
+        head: Whose head judged: "user", "shared", "other" or "none".
+        version: Version of the base that answered.
+        steps: Calls of steps, in the order of their ends.
+        degraded: Names of what was done without.
+        usage: LLM calls and tokens.
+        status: HTTP status of the response; None before it began.
+        is_stream: Whether the response is a stream of events.
+        first_token_s: When the first token of a stream left, in seconds after the request came.
+        seconds: How long the whole took, in seconds.
+        is_whole: Whether the response was sent to its end.
+    """
+
+    request_id: str | None
+    route: str
+    began: float
+    tenant: str | None = None
+    key: str | None = None
+    user: UserKey | None = None
+    method: str | None = None
+    arm: str | None = None
+    propensity: float | None = None
+    head: str | None = None
+    version: str | None = None
+    steps: list[StepTime] = field(default_factory=list)
+    degraded: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    status: int | None = None
+    is_stream: bool = False
+    first_token_s: float | None = None
+    seconds: float = 0.0
+    is_whole: bool = False
+
+    def note_answer(self, answer: Answer) -> None:
+        """Note how an answer came about."""
+        self.head, self.degraded, self.usage = answer.head, answer.degraded, answer.usage
+
+    def note_first_token(self) -> None:
+        """Note that the first token of the answer leaves now; later calls change nothing."""
+        if self.first_token_s is None:
+            self.first_token_s = time.perf_counter() - self.began
+
+    def step_seconds(self) -> dict[str, float]:
+        """Return how long each step took, from the begin of its first call to the end of its last."""
+        spans: dict[str, tuple[float, float]] = {}
+        for call in self.steps:
+            end = call.begin_s + call.seconds
+            first, last = spans.get(call.step, (call.begin_s, end))
+            spans[call.step] = min(first, call.begin_s), max(last, end)
+        return {step: last - first for step, (first, last) in spans.items()}
+
+
+_current: ContextVar[RequestTrace | None] = ContextVar("request_trace", default=None)
+
+
+def current_trace() -> RequestTrace:
+    """Return the trace of the request that is answered now; one that nobody reads where none is."""
+    return _current.get() or RequestTrace(None, "other", time.perf_counter())
+
+
+@contextmanager
+def tracing(trace: RequestTrace) -> Iterator[None]:
+    """Has `current_trace` give this trace within the body, and in tasks that begin there."""
+    token = _current.set(trace)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+@contextmanager
+def observed(step: str) -> Iterator[None]:
+    """Notes in the request's trace how long the body takes and how it ends.
+
+    Args:
+        step: Name of the step, e.g. "reranker".
+    """
+    trace, begin = current_trace(), time.perf_counter()
+    ending: Ending = "cancelled"
+    try:
+        yield
+        ending = "answered"
+    except Exception:
+        ending = "failed"
+        raise
+    finally:
+        end = time.perf_counter()
+        trace.steps.append(StepTime(step, begin - trace.began, end - begin, ending))
