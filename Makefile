@@ -60,12 +60,19 @@ $(VENV)/.installed: requirements.lock pyproject.toml | $(UV)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-clients: $(CLIENTS)/python/.installed
+clients: $(CLIENTS)/python/.installed $(CLIENTS)/node/.installed
 
 $(CLIENTS)/python/.installed: tests/clients/requirements.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python python3 $(CLIENTS)/python
 	$(UV) pip sync --quiet --python $(CLIENTS)/python/bin/python $(SOURCES) tests/clients/requirements.txt
 	touch $@
+
+# Where there is no Node, its clients' tests are skipped and say so.
+$(CLIENTS)/node/.installed: tests/clients/node/package.json tests/clients/node/package-lock.json
+	mkdir -p $(CLIENTS)/node
+	cp $^ $(CLIENTS)/node
+	if npm --prefix $(CLIENTS)/node ci --ignore-scripts --no-audit --no-fund; then touch $@; \
+	else echo "Node's clients are not installed: that needs Node 20, npm and npm's registry"; fi
 
 $(UV):
 	python3 -m venv .cache/uv

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from code_blocks import code_blocks
 from running import free_port
 
-from clients import REMEMBERED, USER
+from clients import PAGE, REMEMBERED, SHOWN, USER
 from clients.llm import LLM
 from clients.llm import serving as llm_serving
+from clients.proxy import Proxy, running_proxy
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.tasks import CHAT_TASK
 
@@ -47,3 +49,12 @@ def url(ray_cluster: None, settings: Settings) -> Iterator[str]:
         said = {"input": REMEMBERED, "accepted": "Sure, where?"}
         httpx.post(f"{url}/users/{USER}/feedback", json=said, timeout=60).raise_for_status()
         yield url
+
+
+@pytest.fixture(scope="package")
+def proxy(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """LiteLLM's proxy in front of it, as the docs set it up."""
+    (config,) = code_blocks(PAGE, "### Its proxy", "yaml")
+    assert SHOWN in config
+    with running_proxy(config.replace(SHOWN, url), tmp_path_factory.mktemp("litellm_proxy")) as proxy:
+        yield proxy

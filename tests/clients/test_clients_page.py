@@ -1,14 +1,13 @@
-"""Every example of docs/clients.md, copied and run."""
+"""Every example of docs/clients.md, copied and run; how LiteLLM's proxy is set up is run where it is asked."""
 
 from pathlib import Path
 
 import pytest
-from code_blocks import code_blocks
+from code_blocks import ROOT, code_blocks
 
-from clients.environments import curl, python, run
+from clients import PAGE, SHOWN, USER
+from clients.environments import curl, node, python, run
 from clients.llm import SAYS
-
-PAGE, SHOWN = "docs/clients.md", "http://127.0.0.1:8000/v1"
 
 
 @pytest.fixture
@@ -25,11 +24,37 @@ def copied(url: str, tmp_path: Path):
 
 
 def test_openai_for_python(copied, url):
-    answer, used, streamed, tokens = run(
-        [python(), copied("openai for Python", "python", "openai_example.py")], url
-    ).splitlines()
+    example = copied("openai for Python", "python", "openai_example.py")
+    answer, used, streamed, tokens = run([python(), example], url).splitlines()
     assert {answer, streamed} <= set(SAYS)
     assert used.startswith("shared ")
+    assert tokens.endswith(" tokens")
+
+
+def test_openai_for_node(copied, url, tmp_path):
+    example = copied("openai for Node", "js", "example.mjs")
+    answer, streamed = run([node(tmp_path), example], url, tmp_path).splitlines()
+    assert {answer, streamed} <= set(SAYS)
+
+
+def test_litellm(copied, url):
+    answer, user, streamed = run([python(), copied("litellm", "python", "litellm_example.py")], url).splitlines()
+    assert {answer, streamed} <= set(SAYS)
+    assert user == USER
+
+
+def test_langchain(copied, url):
+    example = copied("langchain-openai", "python", "langchain_example.py")
+    answer, about, streamed = run([python(), example], url).splitlines()
+    assert {answer, streamed} <= set(SAYS)
+    assert about.startswith("hydra@v1 ")
+
+
+def test_the_ai_sdk(copied, url, tmp_path):
+    example = copied("Vercel's AI SDK", "js", "example.mjs")
+    answer, user, streamed, tokens = run([node(tmp_path), example], url, tmp_path).splitlines()
+    assert {answer, streamed} <= set(SAYS)
+    assert user == USER
     assert tokens.endswith(" tokens")
 
 
@@ -37,3 +62,15 @@ def test_openai_for_python(copied, url):
 def test_curl(copied, url, place, holds):
     curl()
     assert holds in run(["sh", copied("curl", "sh", "example.sh", place)], url)
+
+
+def test_each_section_is_run_by_a_test():
+    sections = [line[3:] for line in (ROOT / PAGE).read_text().splitlines() if line.startswith("## ")]
+    assert sections == [
+        "openai for Python",
+        "openai for Node",
+        "litellm",
+        "langchain-openai",
+        "Vercel's AI SDK",
+        "curl",
+    ]

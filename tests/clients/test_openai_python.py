@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from clients import REMEMBERED, USER
-from clients.environments import SCRIPTS, cases_of, python
+from clients.environments import cases_of
 from clients.llm import LLM, SAYS
 
 
 @pytest.fixture(scope="module")
 def told(url: str) -> dict[str, Any]:
     """What each case of the script came to."""
-    return cases_of([python(), str(SCRIPTS / "openai_client.py")], url)
+    return cases_of("openai_client.py", url)
 
 
 def test_a_reply_is_the_users_own(told, llm: LLM):
