@@ -185,6 +185,21 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of one answer, as the LLM says it. The last one says how the answer ended.
+
+    Attributes:
+        text: Text of the piece; "" where it has none, as the last one may.
+        finish: Why the answer ended, in OpenAI's words; "" for all pieces but the last.
+        usage: Calls and tokens that the whole answer took; None for all pieces but the last.
+    """
+
+    text: str = ""
+    finish: str = ""
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One distinct answer among the LLM's samples.
 

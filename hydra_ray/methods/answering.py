@@ -7,13 +7,14 @@ import logging
 from collections.abc import Sequence
 
 from hydra_ray.methods.ports import Ports, Recipe, StepError
-from hydra_ray.records import Answer, HistoryItem, Query, Ranked
+from hydra_ray.records import Answer, ChatRequest, Generation, HistoryItem, Query, Ranked
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.profiles.prompts import fill
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.vote import consensus
+from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ async def ask(
         stable_seed(recipe.seed, query.user, query.id),
         query.whose,
     )
-    generation = joined(tuple(await asyncio.gather(*map(ports.generate, requests))))
+    generation = await sampled(ports, task, requests)
     candidates = consensus(task, distinct_candidates(task, generation.texts))
     return Answer(
         query_id=query.id,
@@ -65,6 +66,19 @@ async def ask(
         truncated=prompt.truncated,
         prompt=prompt.messages,
     )
+
+
+async def sampled(ports: Ports, task: Task, requests: Sequence[ChatRequest]) -> Generation:
+    """Ask the LLM for all of a query's samples; for one alone, which is the answer word for word, by `Ports.say`.
+
+    Args:
+        ports: Ports of the method; the generator is asked.
+        task: Task that says whether answers are what the LLM says, word for word.
+        requests: Requests that together bring the samples.
+    """
+    if ports.say is not None and task.free and sum(request.n for request in requests) == 1:
+        return await ports.say(requests[0])
+    return joined(tuple(await asyncio.gather(*map(ports.generate, requests))))
 
 
 async def retrieved(ports: Ports, query: Query, k: int, by: str, degraded: list[str]) -> list[Ranked]:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hydra_ray.methods.answering import profile_message, retrieved
+from hydra_ray.methods.answering import profile_message, retrieved, sampled
 from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import distinct_candidates, with_allowed
-from hydra_ray.steps.candidates import candidate_requests, joined
+from hydra_ray.steps.candidates import candidate_requests
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
 
@@ -55,7 +54,7 @@ class Hydra:
             stable_seed(self.recipe.seed, query.user, query.id),
             query.whose,
         )
-        generation = joined(tuple(await asyncio.gather(*map(self.ports.generate, requests))))
+        generation = await sampled(self.ports, self.prompter.task, requests)
         candidates = distinct_candidates(self.prompter.task, generation.texts)
         competing = with_allowed(self.prompter.task, candidates, self.recipe.allowed_answers)
         history_answers = [ranked.item.output for ranked in found[: self.recipe.history_answers]]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
 
@@ -113,6 +113,10 @@ class Ports:
     """The steps as a method calls them. Methods of the papers' core need the first four only.
 
     `rerank` and `adapt` need a trained base: they are there for methods whose class says `needs_base`.
+
+    Attributes:
+        say: Asks the LLM for the one answer that the user gets word for word, so that who listens may hear it while it
+            is made; None asks by `generate`. Methods ask by `answering.sampled`, which knows when.
     """
 
     retrieve: Retrieve
@@ -121,6 +125,7 @@ class Ports:
     adapt: Adapt
     peers: Peers = _no_peers
     profile: Profile = _no_profile
+    say: Generate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ class Method(Protocol):
     Its class says `needs_base: ClassVar[bool] = True` where it reranks or adapts; without, it only prompts.
     """
 
-    async def __call__(self, query: Query, head: UserKey | None) -> Answer:
+    def __call__(self, query: Query, head: UserKey | None) -> Coroutine[Any, Any, Answer]:
         """Answer one query under the head of `head`, which is the query's own user but for controls.
 
         Raises:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from ray import serve
 from ray.serve import metrics
 
 from hydra_ray.logs import set_up_logging
-from hydra_ray.records import ChatRequest, Generation
+from hydra_ray.records import ChatRequest, Generation, Piece
 from hydra_ray.runtime.generators import generator_identity, make_backend, open_cache
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator as GeneratorStep
+from hydra_ray.steps.generate import stream_of
 from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 
@@ -39,12 +43,22 @@ class Generator:
 
     async def __call__(self, request: ChatRequest, tenant: str) -> Generation:
         """Up to `request.n` answers; raises `GenerateError` when the LLM gives none."""
+        return await self._of(tenant)(request)
+
+    async def stream(self, request: ChatRequest, tenant: str) -> AsyncGenerator[Piece]:
+        """Yields the pieces of one answer as the LLM says it; raises `GenerateError` when the LLM breaks it off."""
+        async with aclosing(stream_of(self._of(tenant), request)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def _of(self, tenant: str) -> GeneratorStep:
+        """The LLM as one tenant asks it."""
         if tenant not in self._of_tenants:
             settings = self._settings.of_tenant(tenant)
             # Of vLLM, which keeps prefixes of prompts by tenant, each tenant has an asker of its own.
             backend = self._metered(settings) if settings.generator.backend == "vllm" else self._backend
             self._of_tenants[tenant] = self._for_tenant(settings, backend)
-        return await self._of_tenants[tenant](request)
+        return self._of_tenants[tenant]
 
     async def ready(self) -> None:
         """Answers while this replica takes requests."""

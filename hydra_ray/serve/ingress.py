@@ -4,25 +4,24 @@
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 from ray import serve
 from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
 from starlette.middleware import Middleware
 
 from hydra_ray.logs import set_up_logging
-from hydra_ray.methods import METHODS, Method
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import NOBODY, Message, Query
+from hydra_ray.records import NOBODY, Answer, Message, Query
 from hydra_ray.registry import Manifest, UnreachableError
-from hydra_ray.runtime.factory import make_prompter, make_recipe
+from hydra_ray.runtime.factory import make_recipe
 from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
 from hydra_ray.serve.admit import Admit
@@ -46,8 +45,12 @@ from hydra_ray.serve.observe.middleware import Observed
 from hydra_ray.serve.observe.observer import make_observer
 from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.serve.ports import RemoteSteps
+from hydra_ray.serve.streaming.listening import while_listening
+from hydra_ray.serve.streaming.response import Streamed, streamed
+from hydra_ray.serve.streaming.saying import Saying
 from hydra_ray.serve.user_rights import personalised
 from hydra_ray.serve.users import UserEndpoints
+from hydra_ray.serve.versions.bases import ServedBase, ServedBases
 from hydra_ray.serve.versions.names import ServedNames, UnknownModelError
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
@@ -61,24 +64,6 @@ from hydra_ray.tasks import Task
 log = logging.getLogger(__name__)
 
 _PARTS, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
-# Methods are made anew for versions that nobody asked for lately.
-_BASES_KEPT = 8
-
-
-@dataclass(frozen=True, slots=True)
-class _ServedBase:
-    """A version of the base, as requests are answered with it.
-
-    Attributes:
-        version: Name of the version.
-        task: Task that it was trained for.
-        methods: Methods by tenant and name, whose steps all answer by this version. What they ask for is a tenant's:
-            answers that are kept, and prefixes that vLLM keeps, are no other's.
-    """
-
-    version: str
-    task: Task
-    methods: Mapping[tuple[str, str], Method]
 
 
 # The ingress only waits for the others: as many at once as generator and queue hold together.
@@ -143,7 +128,7 @@ class Ingress(UserEndpoints):
         )
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
-        self._bases: OrderedDict[str, _ServedBase] = OrderedDict()
+        self._bases = ServedBases(steps, settings, self._recipe, self._tenants)
         self._completions = CompletionWriter(
             CompletionLog(database), settings.serve.completions, self._note_lost_completions
         )
@@ -186,36 +171,47 @@ class Ingress(UserEndpoints):
         method = asked.hydra.method or serve.method
         trace = current_trace()
         trace.method, trace.version = method, base.version
+        model = self._names.name_of(base.version)
+
+        async def answered(answer: Answer) -> tuple[Answer, dict[str, Any]]:
+            """Counts and records an answer that is whole, and says how it came about."""
+            self._admit.charge(caller, answer.usage)
+            ignored = asked.ignored(base.task, serve.tell_system, user_from)
+            answer = replace(answer, degraded=(*unknown, *answer.degraded))
+            self._completions.put(
+                begun.answered(
+                    caller,
+                    query,
+                    answer,
+                    method,
+                    base.version,
+                    request_id=request.state.request_id,
+                    personalised=own,
+                    streamed=asked.stream,
+                    arm=None,
+                    propensity=1.0,
+                )
+            )
+            trace.note_answer(answer)
+            # The user's history and the candidates are for who may see the user's data.
+            detail = "users" in caller.scopes
+            return answer, protocol.about(
+                answer, method, caller.user_id, ignored, base.version, personalised=own, detail=detail
+            )
+
         try:
-            answer = await base.methods[caller.tenant, method](query, asker.user)
+            if asked.stream:
+                broken_off = partial(self._admit.charge, caller)
+                streaming = Streamed(begun.id, model, asked.n, asked.include_usage, answered, broken_off)
+                saying = Saying(replace(self._steps, tenant=caller.tenant).stream)
+                making = base.make(caller.tenant, method, saying)(query, asker.user)
+                return await while_listening(request, streamed(making, saying, streaming))
+            making = base.methods[caller.tenant, method](query, asker.user)
+            answer, hydra = await answered(await while_listening(request, making))
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
             return protocol.no_answer(error)
-        self._admit.charge(caller, answer.usage)
-        ignored = asked.ignored(base.task, serve.tell_system, user_from)
-        answer = replace(answer, degraded=(*unknown, *answer.degraded))
-        self._completions.put(
-            begun.answered(
-                caller,
-                query,
-                answer,
-                method,
-                base.version,
-                request_id=request.state.request_id,
-                personalised=own,
-                streamed=asked.stream,
-                arm=None,
-                propensity=1.0,
-            )
-        )
-        trace.note_answer(answer)
-        # The user's history and the candidates are for who may see the user's data.
-        detail = "users" in caller.scopes
-        hydra = protocol.about(answer, method, caller.user_id, ignored, base.version, personalised=own, detail=detail)
-        reply = begun.id, answer, self._names.name_of(base.version), asked.n, hydra
-        if asked.stream:
-            return StreamingResponse(protocol.stream(*reply, asked.include_usage), media_type="text/event-stream")
-        return protocol.AsciiJSON(protocol.completion(*reply))
+        return protocol.AsciiJSON(protocol.completion(begun.id, answer, model, asked.n, hydra))
 
     async def models(self, request: Request) -> dict[str, Any]:
         """Answers with the list of models: what is served, the candidate, and every version of the same task."""
@@ -293,25 +289,13 @@ class Ingress(UserEndpoints):
             self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")
         self._unanswered.inc()
 
-    async def _base_of(self, asked: str) -> _ServedBase:
+    async def _base_of(self, asked: str) -> ServedBase:
         """The version that a request names, once reranker and adapter hold it."""
         manifest = await self._find(asked)
         version = manifest.version
         if not self._names.is_held(version):
             await self._steps.at(version).prepare(self._settings.serve.generator_timeout_s)
-        if version not in self._bases:
-            steps, task = self._steps.at(version), manifest.task
-            prompter = make_prompter(self._settings, task)
-            methods = {
-                (tenant, name): make(replace(steps, tenant=tenant).ports(), prompter, self._recipe)
-                for tenant in self._tenants
-                for name, make in METHODS.items()
-            }
-            self._bases[version] = _ServedBase(version, task, methods)
-        self._bases.move_to_end(version)
-        if len(self._bases) > _BASES_KEPT:
-            self._bases.popitem(last=False)
-        return self._bases[version]
+        return self._bases.of(manifest)
 
     async def _find(self, asked: str) -> Manifest:
         at_hand = self._names.at_hand(asked)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from ray.serve.exceptions import BackPressureError, RayServeException
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText
-from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Query, Ranked, UserKey
+from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
 from hydra_ray.serve.faults.calls import call_step, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
@@ -132,6 +133,11 @@ class RemoteSteps:
         breaker = self.breakers.of("generator")
         return await RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)(request)
 
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Asks the generator for one answer in pieces."""
+        breaker = self.breakers.of("generator")
+        return RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker).stream(request)
+
     async def look_up(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         """Asks something that requests can do without, as a step is asked."""
         return await self._step(name, call)
@@ -158,13 +164,56 @@ class RemoteGenerator:
 
     async def __call__(self, request: ChatRequest) -> Generation:
         """Asks the deployment; what goes wrong there becomes a `GenerateError`."""
+        allowed_s = self._allowed_s()
+        with self._watched(allowed_s):
+            return await asyncio.wait_for(self._ask(request), allowed_s)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields one answer as the LLM says it; whoever closes it stops the LLM's work."""
+        allowed_s = self._allowed_s()
+        deadline = asyncio.get_running_loop().time() + allowed_s
+        with self._watched(allowed_s), _failures():
+            pieces, is_first = self._begin(request), True
+            try:
+                while True:
+                    try:
+                        # Not over what the listener does meanwhile.
+                        async with asyncio.timeout_at(deadline):
+                            piece = await anext(pieces, None)
+                    except RayActorError as error:
+                        if not is_first:
+                            raise
+                        # The replica died with the request, of which nothing was heard.
+                        log.warning(
+                            "a replica of the generator died while it was asked: another one is", exc_info=error
+                        )
+                        pieces, is_first = self._begin(request), False
+                        continue
+                    if piece is None:
+                        return
+                    is_first = False
+                    yield piece
+            finally:
+                # Of one that came to its end this does nothing.
+                pieces.cancel()
+
+    def _begin(self, request: ChatRequest) -> Any:
+        return self.handle.options(stream=True).stream.remote(request, self.tenant)
+
+    def _allowed_s(self) -> float:
+        """Seconds that the LLM may take for a request, if it may be asked at all."""
         allowed_s = min(self.timeout_s, check_left("the LLM"))
         if not self.breaker.admits():
             message = f"the LLM failed {self.breaker.failures} times in a row and is not asked now"
             raise UnavailableError(message, self.breaker.waits_s)
+        return allowed_s
+
+    @contextmanager
+    def _watched(self, allowed_s: float) -> Iterator[None]:
+        """Lets the breaker know how the LLM does, and says in its words that time is over."""
         try:
             with observed("generator"):
-                generation = await asyncio.wait_for(self._ask(request), allowed_s)
+                yield
         except GenerateError as error:
             if error.kind in LLM_DOWN:
                 self.breaker.failed()
@@ -179,27 +228,33 @@ class RemoteGenerator:
             message = f"the generator took more than {self.timeout_s:g} s"
             raise GenerateError(message, "timeout", transient=True) from error
         self.breaker.succeeded()
-        return generation
 
     async def close(self) -> None:
         """Does nothing: the deployment goes on for others."""
 
     async def _ask(self, request: ChatRequest) -> Generation:
-        try:
+        with _failures():
             try:
                 return await self.handle.remote(request, self.tenant)
             except RayActorError as error:
                 # The replica died with the request; asking is repeatable, and another replica is there or comes.
                 log.warning("a replica of the generator died while it was asked: another one is", exc_info=error)
                 return await self.handle.remote(request, self.tenant)
-        except BackPressureError as error:
-            raise GenerateError("the generator's queue is full", "busy", transient=True) from error
-        except GenerateError as error:
-            # Ray's wrapper adds the replica's traceback to the message.
-            raise getattr(error, "cause", error) from error
-        except (RayError, RayServeException) as error:
-            log.warning("the generator gave no answer", exc_info=error)
-            raise GenerateError("the generator is not available", "connection", transient=True) from error
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Makes a `GenerateError` of what the handle of the generator raises."""
+    try:
+        yield
+    except BackPressureError as error:
+        raise GenerateError("the generator's queue is full", "busy", transient=True) from error
+    except GenerateError as error:
+        # Ray's wrapper adds the replica's traceback to the message.
+        raise getattr(error, "cause", error) from error
+    except (RayError, RayServeException) as error:
+        log.warning("the generator gave no answer", exc_info=error)
+        raise GenerateError("the generator is not available", "connection", transient=True) from error
 
 
 def _head_for(query: Query, head: UserKey | None) -> UserKey | None:

@@ -52,6 +52,9 @@ class DialectSettings(Section):
     )
     developer: bool | None = Field(None, description="false sends role developer as system.")
     alternate: bool | None = Field(None, description="true lets user and assistant take turns, the user first.")
+    streams: Literal["usage", "plain", "whole"] | None = Field(
+        None, description="Streams with usage at their end or without, or whole answers where none are taken."
+    )
 
 
 # What hydra-ray sets itself, or could not do without.

@@ -52,6 +52,11 @@ class Task:
         return not self.history_template
 
     @property
+    def free(self) -> bool:
+        """Whether an answer is what the LLM says, word for word: it is neither parsed nor one of a known set."""
+        return self.kind == "generation" and not self.closed
+
+    @property
     def closed(self) -> bool:
         """Whether all allowed answers are known."""
         return bool(self.labels)

@@ -6,18 +6,14 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import regex
 from fastapi.responses import JSONResponse
 
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Answer
 from hydra_ray.steps.generate import GenerateError
-
-# Where UAX 29 ends a word: between the signs of scripts that write no spaces, too, and never within a grapheme.
-_WORD_END = regex.compile(r"(?w)\b", flags=regex.V1)
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +37,7 @@ def completion(completion_id: str, answer: Answer, model: str, n: int, hydra: di
         hydra: The `hydra` object, from `about`.
     """
     return {
-        **_envelope(completion_id, model, "chat.completion"),
+        **envelope(completion_id, model, "chat.completion"),
         "choices": [
             {
                 "index": i,
@@ -49,50 +45,11 @@ def completion(completion_id: str, answer: Answer, model: str, n: int, hydra: di
                 "finish_reason": "stop",
                 "logprobs": None,
             }
-            for i, text in enumerate(_choices(answer, n))
+            for i, text in enumerate(choices_of(answer, n))
         ],
-        "usage": _usage(answer),
+        "usage": usage_of(answer),
         "hydra": hydra,
     }
-
-
-def stream(
-    completion_id: str, answer: Answer, model: str, n: int, hydra: dict[str, Any], include_usage: bool = False
-) -> Iterator[str]:
-    """Yield the response as server-sent events, word by word; the last choice's finish carries `hydra`.
-
-    Args:
-        completion_id: Id of the completion.
-        answer: The method's answer.
-        model: The name of exactly what answered, as OpenAI names dated versions.
-        n: Most choices.
-        hydra: The `hydra` object, from `about`.
-        include_usage: Whether a chunk without choices tells the usage before the end.
-    """
-    envelope = _envelope(completion_id, model, "chat.completion.chunk") | ({"usage": None} if include_usage else {})
-    choices = _choices(answer, n)
-    for i, text in enumerate(choices):
-        yield _event({**envelope, "choices": [_delta(i, {"role": "assistant", "content": "", "refusal": None})]})
-        for piece in pieces(text):
-            yield _event({**envelope, "choices": [_delta(i, {"content": piece})]})
-        more = {"hydra": hydra} if i == len(choices) - 1 else {}
-        yield _event({**envelope, "choices": [_delta(i, {}, "stop")], **more})
-    if include_usage:
-        yield _event({**envelope, "choices": [], "usage": _usage(answer)})
-    yield "data: [DONE]\n\n"
-
-
-def pieces(text: str) -> Iterator[str]:
-    """A text's words, each with the blanks before it; joined they are the text."""
-    blanks = ""
-    for part in _WORD_END.split(text):
-        if part.isspace():
-            blanks += part
-        elif part:
-            yield blanks + part
-            blanks = ""
-    if blanks:
-        yield blanks
 
 
 def about(
@@ -185,27 +142,22 @@ def retry_after(error: GenerateError) -> int:
     return max(1, math.ceil(getattr(error, "retry_after_s", 1)))
 
 
-def _choices(answer: Answer, n: int) -> list[str]:
+def choices_of(answer: Answer, n: int) -> list[str]:
+    """Return the texts of the n best candidates, fewer if there are fewer, at least the answer itself."""
     # A method need not tell of candidates, and clients read the first choice.
     return [candidate.text for candidate in answer.candidates[:n]] or [answer.text]
 
 
-def _envelope(completion_id: str, model: str, kind: str) -> dict[str, Any]:
+def envelope(completion_id: str, model: str, kind: str) -> dict[str, Any]:
+    """Return what every response says of itself: its id, kind, time and model."""
     return {"id": completion_id, "object": kind, "created": int(time.time()), "model": model}
 
 
-def _usage(answer: Answer) -> dict[str, int]:
+def usage_of(answer: Answer) -> dict[str, int]:
+    """Return the tokens of all candidates, as OpenAI tells them."""
     usage = answer.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     }
-
-
-def _delta(index: int, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "finish_reason": finish, "logprobs": None}
-
-
-def _event(body: dict[str, Any]) -> str:
-    return f"data: {json.dumps(body)}\n\n"

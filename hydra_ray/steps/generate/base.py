@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any, Protocol, runtime_checkable
 
-from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
+from hydra_ray.records import ChatRequest, Generation, HydraError, Piece, Usage
 
 # Kinds of failure that are an answer in themselves: the same request would meet them again.
 FINAL_KINDS = frozenset({"refused", "filtered", "empty"})
@@ -89,3 +91,40 @@ class Generator(Protocol):
     async def close(self) -> None:
         """Lets connections go, within the event loop that they were made in."""
         ...
+
+
+@runtime_checkable
+class StreamingGenerator(Protocol):
+    """A black-box LLM that says an answer while it makes it."""
+
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields the pieces of one answer, whatever `request.n` is. Whoever closes it stops the LLM's work.
+
+        Raises:
+            GenerateError: The LLM gave no answer, or broke it off. What came before is none.
+        """
+        ...
+
+
+async def stream_of(generator: Generator, request: ChatRequest) -> AsyncGenerator[Piece]:
+    """Yields the pieces of one answer; all of it at once where the generator does not stream.
+
+    Args:
+        generator: The LLM.
+        request: Request for one sample.
+
+    Raises:
+        GenerateError: The LLM gave no answer, or broke it off.
+    """
+    if isinstance(generator, StreamingGenerator):
+        async with aclosing(generator.stream(request)) as pieces:
+            async for piece in pieces:
+                yield piece
+    else:
+        for piece in whole(await generator(request)):
+            yield piece
+
+
+def whole(generation: Generation) -> tuple[Piece, ...]:
+    """Return an answer that is there already as its pieces."""
+    return (*map(Piece, generation.texts[:1]), Piece(finish="stop", usage=generation.usage))

@@ -7,14 +7,15 @@ import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
 
-from hydra_ray.records import ChatRequest, Generation, Usage, UserKey
-from hydra_ray.steps.generate.base import Generator
+from hydra_ray.records import ChatRequest, Generation, Piece, Usage, UserKey
+from hydra_ray.steps.generate.base import Generator, stream_of, whole
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,21 @@ class CachedGenerator:
         self._under_way[ask] = asking
         # A caller who gives up must not cost others the answer, nor the cache one that is paid for.
         return await asyncio.shield(asking)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields an answer as the LLM says it, at once where it is known; one that is broken off is not kept."""
+        ask = ask_key(self._identity, request)
+        if known := self._cache.get(ask, request.users):
+            for piece in whole(known):
+                yield piece
+            return
+        said: list[str] = []
+        async with aclosing(stream_of(self._generator, request)) as pieces:
+            async for piece in pieces:
+                said.append(piece.text)
+                if piece.usage is not None:
+                    self._cache.put(ask, Generation(("".join(said),), piece.usage), request.users)
+                yield piece
 
     async def _ask(self, ask: str, request: ChatRequest) -> Generation:
         try:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from aiolimiter import AsyncLimiter
 
-from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
-from hydra_ray.steps.generate.base import BudgetSpentError, Generator, RephraseError
+from hydra_ray.records import ChatRequest, Generation, HydraError, Piece, Usage
+from hydra_ray.steps.generate.base import BudgetSpentError, Generator, RephraseError, stream_of
 
 # What a minute allows is let through evenly but for this many seconds' worth, which may go at once.
 BURST_S = 5
@@ -127,6 +129,21 @@ class BudgetedGenerator:
         finally:
             self._budget.settle(reserved, used)
         return answer
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields an answer as the LLM says it; one that is broken off is booked with all that it could come to."""
+        reserved = self._budget.reserve(request)
+        used = Usage(calls=1)
+        try:
+            async with aclosing(stream_of(self._generator, request)) as pieces:
+                async for piece in pieces:
+                    used = reserved if piece.usage is None else _charged(piece.usage, reserved)
+                    yield piece
+        except RephraseError as error:
+            used = error.usage
+            raise
+        finally:
+            self._budget.settle(reserved, used)
 
     async def close(self) -> None:
         """Closes the generator."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
-from hydra_ray.records import ChatRequest, Generation, Usage
-from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator
+from hydra_ray.records import ChatRequest, Generation, Piece, Usage
+from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator, stream_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,31 @@ class MeteredGenerator:
         except (BudgetSpentError, asyncio.CancelledError):
             raise
         except Exception as error:
-            kind = error.kind if isinstance(error, GenerateError) else "other"
-            self._observe(CallOutcome(time.perf_counter() - start, Usage(), kind))
+            self._observe(_failed(error, start))
             raise
         self._observe(CallOutcome(time.perf_counter() - start, answer.usage, None))
         return answer
 
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields an answer as the LLM says it; one that nobody listens to until its end does not count."""
+        start = time.perf_counter()
+        try:
+            async with aclosing(stream_of(self._generator, request)) as pieces:
+                async for piece in pieces:
+                    if piece.usage is not None:
+                        self._observe(CallOutcome(time.perf_counter() - start, piece.usage, None))
+                    yield piece
+        except BudgetSpentError:
+            raise
+        except Exception as error:
+            self._observe(_failed(error, start))
+            raise
+
     async def close(self) -> None:
         """Closes the generator."""
         await self._generator.close()
+
+
+def _failed(error: Exception, start: float) -> CallOutcome:
+    kind = error.kind if isinstance(error, GenerateError) else "other"
+    return CallOutcome(time.perf_counter() - start, Usage(), kind)

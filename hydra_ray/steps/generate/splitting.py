@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 
-from hydra_ray.records import ChatRequest, Generation, Usage
-from hydra_ray.steps.generate.base import GenerateError, Generator, RephraseError
+from hydra_ray.records import ChatRequest, Generation, Piece, Usage
+from hydra_ray.steps.generate.base import GenerateError, Generator, RephraseError, stream_of
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,22 @@ class SplittingGenerator:
 
     async def __call__(self, request: ChatRequest) -> Generation:
         return await self._ask(request)
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields one answer as the LLM says it. Refusals teach before its first piece, and are not heard of here."""
+        room = replace(request, n=1, max_tokens=request.max_tokens + self._reasoning_tokens)
+        spent, tried = Usage(), set[str]()
+        while True:
+            try:
+                async with aclosing(stream_of(self._generator, room)) as pieces:
+                    async for piece in pieces:
+                        yield piece if piece.usage is None else replace(piece, usage=spent + piece.usage)
+                return
+            except RephraseError as error:
+                if error.lessons <= tried:
+                    raise GenerateError(str(error), error.kind) from None
+                tried |= error.lessons
+                spent += error.usage
 
     async def close(self) -> None:
         """Closes the generator; the cache is not this object's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from inspect import isawaitable
 
 from fastapi.testclient import TestClient
@@ -12,6 +13,7 @@ from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress
 from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.base import whole
 
 SAID = [
     {"role": "system", "content": "Be kind."},
@@ -34,10 +36,41 @@ class Handle:
     def peers(self):
         return self
 
+    def options(self, stream):
+        return self
+
     async def remote(self, *arguments):
         self.asked.append(arguments)
         answer = self.answer(*arguments)
         return await answer if isawaitable(answer) else answer
+
+
+class Pieces:
+    """What the call of a streaming deployment gives."""
+
+    def __init__(self, pieces):
+        self.pieces, self.asking = pieces, None
+
+    async def __anext__(self):
+        self.asking = asyncio.ensure_future(anext(self.pieces))
+        return await self.asking
+
+    def cancel(self):
+        if self.asking.done():
+            self.closing = asyncio.ensure_future(self.pieces.aclose())
+        else:
+            self.asking.cancel()
+
+
+class StreamHandle:
+    """Stands in for a handle whose method yields: `stream` makes a generator of the call's arguments."""
+
+    def __init__(self, stream):
+        self.stream, self.asked = stream, []
+
+    def remote(self, *arguments):
+        self.asked.append(arguments)
+        return Pieces(self.stream(*arguments))
 
 
 class Served:
@@ -46,6 +79,7 @@ class Served:
     def __init__(self, settings: Settings, authenticate: Authenticate | None = None, limiter=None):
         self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
         self.generator = Handle(lambda request, tenant: Generation(("Calm.",), Usage(1, 5, 1)))
+        self.generator.stream = StreamHandle(self._stream)
         self.reranker = Handle(lambda ask, version: list(ask[1]))
         self.adapter = Handle(lambda ask, version: Choice(ask[1], personal=ask[-1] is not None))
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
@@ -56,6 +90,11 @@ class Served:
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
         self.ingress = PLAIN(settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter)
         self.client = self.client_at("127.0.0.1")
+
+    async def _stream(self, request, tenant):
+        """The generator's whole answer, in pieces."""
+        for piece in whole(await self.generator.remote(request, tenant)):
+            yield piece
 
     def client_at(self, peer: str) -> TestClient:
         """A client whose connections come from an address."""

@@ -11,8 +11,8 @@ from defaults import endpoint_at, openai_generator, splitting
 from faulty_endpoint import FaultyEndpoint
 from openai_endpoint import serving
 
-from hydra_ray.steps.generate.endpoint import client as client_module
 from hydra_ray.steps.generate.endpoint import health as health_module
+from hydra_ray.steps.generate.endpoint import rounds as rounds_module
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def endpoint():
 async def client(endpoint, monkeypatch):
     """Makes generators for the endpoint."""
     monkeypatch.setenv("LLM_KEY", KEY)
-    monkeypatch.setattr("hydra_ray.steps.generate.endpoint.client.FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr("hydra_ray.steps.generate.endpoint.rounds.FIRST_WAIT_S", 0.02)
     made = []
 
     def make(key_file=None, **options):
@@ -44,7 +44,7 @@ def clock(monkeypatch):
     """The time of endpoints' health: what an endpoint asks to wait passes at once. Deadlines go by the real clock."""
     clock = Clock()
     monkeypatch.setattr(health_module, "time", clock)
-    monkeypatch.setattr(client_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
+    monkeypatch.setattr(rounds_module, "asyncio", SimpleNamespace(**{**vars(asyncio), "sleep": clock.sleep}))
     return clock
 
 
@@ -52,7 +52,7 @@ def clock(monkeypatch):
 async def start(monkeypatch, clock):
     """Starts servers and makes generators that ask them, in the order of the servers."""
     # Waits that the generator chooses itself are real and short.
-    monkeypatch.setattr(client_module, "FIRST_WAIT_S", 0.02)
+    monkeypatch.setattr(rounds_module, "FIRST_WAIT_S", 0.02)
     async with AsyncExitStack() as stack:
 
         async def start(*behaviours):

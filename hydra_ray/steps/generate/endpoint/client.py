@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from typing import Any
 
+import httpx
 import openai
-from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
-from hydra_ray.steps.generate.base import GenerateError, RephraseError
+from hydra_ray.records import ChatRequest, Generation, Piece, Usage
+from hydra_ray.steps.generate.base import GenerateError, RephraseError, whole
 from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 from hydra_ray.steps.generate.endpoint.health import retry_after
+from hydra_ray.steps.generate.endpoint.heard import Answering, Heard
 from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_beside, refusal_within
 from hydra_ray.steps.generate.endpoint.reply import Reply, read_reply
+from hydra_ray.steps.generate.endpoint.rounds import Rounds
 from hydra_ray.steps.generate.endpoint.target import NO_KEY, Endpoint, Target
 from hydra_ray.steps.generate.limits import Pace
 
@@ -27,10 +30,6 @@ __all__ = ["Endpoint", "OpenAIGenerator"]
 
 log = logging.getLogger(__name__)
 
-# Upper end of the random wait before the first retry; it doubles with each.
-FIRST_WAIT_S = 0.5
-# An endpoint that asks for a longer wait is given up until then.
-MAX_WAIT_S = 60.0
 _LONGEST_MESSAGE = 300
 # Of a reply in which nothing is an answer, so many characters are shown.
 _SHOWN_OF_REPLY = 200
@@ -46,13 +45,38 @@ _WAYS_OUT = {
 _FORM = "the endpoint takes no request of this form; `hydra-ray doctor` shows what it takes"
 
 
-class OpenAIGenerator:
-    """Asks the first endpoint that is well, and tries again what failed in passing.
+# What the client raises where there is no answer; anything else is a bug.
+_FAILURES = (TimeoutError, openai.OpenAIError, httpx.HTTPError, ValueError, RecursionError)
 
-    A request is tried in rounds. In a round each endpoint is asked once at most, in order, those that failed
-    lately last, until one answers. Between rounds lies a random wait, exponentially longer each time. An endpoint
-    that names a wait (Retry-After) is not asked before; one that refuses the key, or every request of this form,
-    is not asked again for this request; a request that is itself refused fails at once.
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One attempt: at which endpoint, in which dialect of it, and what is asked with what body."""
+
+    target: Target
+    spoken: Dialect
+    request: ChatRequest
+    body: dict[str, Any]
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """All of the body that the client's method does not take by name."""
+        return {name: value for name, value in self.body.items() if name not in ("model", "messages", "stream")}
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A stream whose first words are there."""
+
+    sent: _Sent
+    heard: Heard
+    answering: Answering
+    deadline: float
+    first: str
+
+
+class OpenAIGenerator:
+    """Asks the first endpoint that is well, and tries again what failed in passing, as `Rounds` says.
 
     An endpoint that wants another form of the request raises `RephraseError`, once it is known which; from then
     on all requests have it. `SplittingGenerator` asks again.
@@ -93,139 +117,149 @@ class OpenAIGenerator:
         message = {**dialect, **({} if send_seed else {"seed": False})}
         self.targets = [Target(endpoint, model, known or DialectFile(None), message) for endpoint in endpoints]
         self._timeout_s = timeout_s
-        self._retries = retries
         self._params = dict(params)
-        self._slots = asyncio.Semaphore(concurrency)
-        self._pace = Pace(requests_per_minute, tokens_per_minute)
+        pace = Pace(requests_per_minute, tokens_per_minute)
+        self._rounds = Rounds(model, self.targets, pace, concurrency, retries)
 
     def most_samples(self) -> int | None:
         """Return how many samples one request may ask the preferred endpoint for; None is any number."""
         return self.targets[0].dialect.samples
 
     async def __call__(self, request: ChatRequest) -> Generation:
-        failed: dict[Target, GenerateError] = {}
+        async with AsyncExitStack() as held:
+            return await self._rounds(request, lambda target: self._attempt(target, request), held)
 
-        def worthwhile(error: BaseException) -> bool:
-            waits = [target.health.closed_for() for target in self._hopeful(failed)]
-            return isinstance(error, GenerateError) and error.transient and min(waits) <= MAX_WAIT_S
-
-        retrying = AsyncRetrying(
-            stop=stop_after_attempt(1 + self._retries),
-            wait=wait_random_exponential(multiplier=FIRST_WAIT_S, max=MAX_WAIT_S),
-            retry=retry_if_exception(worthwhile),
-            before_sleep=before_sleep_log(log, logging.WARNING),
-            reraise=True,
-        )
-        return await retrying(self._round, request, failed)
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields one answer as the LLM says it. Another endpoint may be asked before the first piece only."""
+        async with AsyncExitStack() as held:
+            begun: Generation | _Begun = await self._rounds(request, lambda target: self._open(target, request), held)
+            if isinstance(begun, Generation):
+                for piece in whole(begun):
+                    yield piece
+                return
+            held.push_async_callback(begun.heard.close)
+            yield Piece(begun.first)
+            async for piece in self._rest(begun):
+                yield piece
 
     async def close(self) -> None:
         """Closes the clients' connections."""
         for target in self.targets:
             await target.client.close()
 
-    async def _round(self, request: ChatRequest, failed: dict[Target, GenerateError]) -> Generation:
-        """Asks one endpoint after the other until one answers; `failed` takes what went wrong at each."""
-        left = self._hopeful(failed)
-        while left and (closed := min(target.health.closed_for() for target in left)) <= MAX_WAIT_S:
-            if closed > 0:
-                # Those that wait for the same moment should not come together.
-                await asyncio.sleep(closed + random.uniform(0, min(closed, 1)))
-            async with self._slots:
-                await self._pace(request)
-                target = min(left, key=lambda target: target.health.reluctance())
-                if target.health.closed_for() > 0:
-                    # Another request was told to wait while this one waited for its turn.
-                    continue
-                async with target.turn():
-                    most = target.dialect.samples
-                    if most is not None and request.n > most:
-                        # Learnt while this request waited for its turn, or of an endpoint that stands in for another.
-                        raise RephraseError(f"{request.n} samples are too many for one request", samples=most)
-                    reply = await self._ask(target, request)
-                    if not isinstance(reply, RephraseError):
-                        target.note_end()
-            if isinstance(reply, Generation):
-                return reply
-            if isinstance(reply, RephraseError):
-                # In full now: it may be what the request ends with.
-                reply.args = (f"{self._model}: {self._named(target, str(reply))}",)
-                raise reply
-            if reply.final:
-                raise self._failure({target: reply})
-            failed[target] = reply
-            left = [other for other in left if other is not target and not other.health.closed_for()]
-            if left:
-                log.warning("%s (%s) gave no answer, another endpoint is asked: %s", self._model, target.host, reply)
-        for target in self.targets:
-            failed.setdefault(target, GenerateError("not asked", "busy", transient=True))
-        raise self._failure(failed)
-
-    def _hopeful(self, failed: Mapping[Target, GenerateError]) -> list[Target]:
-        return [target for target in self.targets if target not in failed or failed[target].transient]
-
-    async def _ask(self, target: Target, request: ChatRequest) -> Generation | GenerateError:
-        """One attempt, and one more where the key was replaced meanwhile."""
-        target.health.probe()
-        known = len(target.keys)
-        reply = await self._attempt(target, request)
-        try:
-            if isinstance(reply, GenerateError) and reply.kind == "key" and target.has_other_key(known):
-                reply = await self._attempt(target, request)
-        except HydraError as error:
-            reply = GenerateError(f"{reply}; {error}", "key")
-        # A refused request says nothing against the endpoint.
-        well = isinstance(reply, Generation | RephraseError) or reply.final
-        target.health.note(well=well)
-        return reply
-
     async def _attempt(self, target: Target, request: ChatRequest) -> Generation | GenerateError:
         """Returns a failure: raised from here it would carry the client's own, which may quote the key."""
         spoken = target.dialect
-        sent = {**spoken.body(request, target.model), **self._params}
+        sent = _Sent(target, spoken, request, {**spoken.body(request, target.model), **self._params})
         try:
             # Over the whole attempt. The client's time-outs are for each read, and a drip of bytes would never end.
             async with asyncio.timeout(self._timeout_s):
                 raw = await target.client.chat.completions.with_raw_response.create(
-                    model=sent["model"],
-                    messages=sent["messages"],
-                    extra_body={name: value for name, value in sent.items() if name not in ("model", "messages")},
+                    model=sent.body["model"], messages=sent.body["messages"], extra_body=sent.more
                 )
             text = _text(raw.http_response.content, raw.http_response.text)
-        except TimeoutError:
-            return GenerateError(f"timed out: no whole reply within {self._timeout_s:g} s", "timeout", transient=True)
-        except openai.APIStatusError as error:
-            refusal = read_refusal(error.status_code, error.response.text)
-            return self._refused(target, request, sent, refusal, error.response.headers)
-        except openai.APIConnectionError as error:
-            wrong = type(error.__cause__).__name__ in _WRONG_URL
-            kind, way_out = ("setting", "; check generator.base_url") if wrong else ("connection", "")
-            message = self._masked(f"{error} {error.__cause__ or ''}".strip())
-            return GenerateError(f"{message}{way_out}", kind, transient=not wrong)
-        except UnicodeEncodeError as error:
-            return GenerateError(f"the request is not valid Unicode: {error.reason}", "refused")
-        except (openai.OpenAIError, ValueError, RecursionError) as error:
-            return GenerateError(self._masked(f"the reply makes no sense: {error}"), "malformed", transient=True)
-        return self._read(target, spoken, request, sent, text)
+        except _FAILURES as error:
+            return self._went_wrong(sent, error)
+        return self._read(sent, text)
 
-    def _read(
-        self, target: Target, spoken: Dialect, request: ChatRequest, sent: dict[str, Any], text: str
-    ) -> Generation | GenerateError:
+    async def _open(self, target: Target, request: ChatRequest) -> Generation | GenerateError | _Begun:
+        """Asks for a stream, and waits for the first words of its answer: until then another endpoint may be asked."""
+        spoken = target.dialect
+        if spoken.streams == "whole":
+            return await self._attempt(target, request)
+        sent = _Sent(target, spoken, request, {**spoken.streamed(request, target.model), **self._params})
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        try:
+            async with AsyncExitStack() as opened, asyncio.timeout_at(deadline):
+                chunks = await target.client.chat.completions.create(
+                    model=sent.body["model"], messages=sent.body["messages"], stream=True, extra_body=sent.more
+                )
+                opened.push_async_callback(chunks.close)
+                if "event-stream" not in chunks.response.headers.get("content-type", ""):
+                    # Some answer as a whole whatever they are asked, errors above all.
+                    return self._read(sent, _text(await chunks.response.aread(), chunks.response.text))
+                heard, answering = Heard(chunks), Answering(reasons=target.reasons)
+                while (words := await heard.words()) is not None:
+                    if first := answering.add(words):
+                        opened.pop_all()
+                        return _Begun(sent, heard, answering, deadline, first)
+                return self._end(sent, heard)
+        except _FAILURES as error:
+            return self._went_wrong(sent, error)
+
+    async def _rest(self, begun: _Begun) -> AsyncGenerator[Piece]:
+        """Yields what comes after the first words."""
+        sent, heard, answering = begun.sent, begun.heard, begun.answering
+        while True:
+            try:
+                # Not over what the listener does meanwhile.
+                async with asyncio.timeout_at(begun.deadline):
+                    words = await heard.words()
+            except _FAILURES as error:
+                raise self._broken_off(sent, self._went_wrong(sent, error)) from None
+            if words is None:
+                break
+            if more := answering.add(words):
+                yield Piece(more)
+        answer = self._end(sent, heard)
+        if isinstance(answer, GenerateError):
+            raise self._broken_off(sent, answer) from None
+        rest = answering.rest(answer.texts[0])
+        if answering.released != answer.texts[0]:
+            log.warning("%s: reasoning was streamed before it was known as such; from now on it is held", self._model)
+        if rest:
+            yield Piece(rest)
+        yield Piece(finish=heard.finish, usage=answer.usage)
+
+    def _end(self, sent: _Sent, heard: Heard) -> Generation | GenerateError:
+        """What a stream came to, by the same rules as a whole reply."""
+        if not heard.finish:
+            return GenerateError("the stream ended before the answer did", "connection", transient=True)
+        return self._read(sent, json.dumps(heard.body()))
+
+    def _broken_off(self, sent: _Sent, why: GenerateError) -> GenerateError:
+        sent.target.health.note(well=why.final)
+        return self._rounds.failure({sent.target: why})
+
+    def _went_wrong(self, sent: _Sent, error: Exception) -> GenerateError:
+        """Why an attempt has no answer, by what the client raised."""
+        match error:
+            case TimeoutError():
+                message = f"timed out: no whole reply within {self._timeout_s:g} s"
+                return GenerateError(message, "timeout", transient=True)
+            case openai.APIStatusError():
+                refusal = read_refusal(error.status_code, error.response.text)
+                return self._refused(sent, refusal, error.response.headers)
+            case openai.APIConnectionError() | httpx.HTTPError():
+                wrong = type(error.__cause__).__name__ in _WRONG_URL
+                kind, way_out = ("setting", "; check generator.base_url") if wrong else ("connection", "")
+                message = self._masked(f"{error} {error.__cause__ or ''}".strip())
+                return GenerateError(f"{message}{way_out}", kind, transient=not wrong)
+            case UnicodeEncodeError():
+                return GenerateError(f"the request is not valid Unicode: {error.reason}", "refused")
+            case openai.APIError() if event := refusal_within({"error": error.body}):
+                # It came as one of the stream's events.
+                return self._refused(sent, event, {})
+        return GenerateError(self._masked(f"the reply makes no sense: {error}"), "malformed", transient=True)
+
+    def _read(self, sent: _Sent, text: str) -> Generation | GenerateError:
         """Read the body that came with status 200: an answer or an error."""
+        target, request = sent.target, sent.request
         try:
             body = json.loads(text)
         except (ValueError, RecursionError) as error:
             said = plain(text) if text.lstrip().startswith("<") else f"{error}: {plain(text)}"
             return GenerateError(self._masked(f"the reply makes no sense: {said}"), "malformed", transient=True)
         if refusal := refusal_within(body):
-            return self._refused(target, request, sent, refusal, {})
+            return self._refused(sent, refusal, {})
         reply = read_reply(body)
         if refusal := refusal_beside(body, bool(reply.texts)):
-            return self._refused(target, request, sent, refusal, {})
+            return self._refused(sent, refusal, {})
         if not reply.texts or any(kind == "server" for kind, _ in reply.lost):
             failure = self._nothing(reply, text)
             if not failure.final:
                 return failure
-        target.note_answer(spoken, sent, reply)
+        target.note_answer(sent.spoken, sent.body, reply)
         if 0 < reply.choices < request.n:
             reason = f"{reply.choices} of {request.n} samples came"
             learnt = target.learn({"samples": reply.choices}, reason)
@@ -254,15 +288,14 @@ class OpenAIGenerator:
         message = f"the reply has no choices with text{f': {plain(why)}' if why else ''}"
         return GenerateError(self._masked(message), kind, transient=kind in ("server", "malformed"))
 
-    def _refused(
-        self, target: Target, request: ChatRequest, sent: dict[str, Any], refusal: Refusal, headers: Mapping[str, str]
-    ) -> GenerateError:
+    def _refused(self, sent: _Sent, refusal: Refusal, headers: Mapping[str, str]) -> GenerateError:
         """A refusal that teaches, or how the request ends."""
+        target = sent.target
         kind, status = refusal.kind, f"HTTP {refusal.status}: " if refusal.status else "an error came as a reply: "
         message = self._masked(f"{status}{refusal.reason}")
         if kind not in _NOT_OF_FORM:
-            ours = named_settings(refusal, sent, list(self._params))
-            learnt = {} if ours and refusal.fields else lessons(refusal, sent)
+            ours = named_settings(refusal, sent.body, list(self._params))
+            learnt = {} if ours and refusal.fields else lessons(refusal, sent.body)
             if learnt and (names := target.learn(learnt, message)):
                 samples = learnt.get("samples")
                 return RephraseError(_with(message, _FORM), lessons=names, samples=samples, usage=Usage(1))
@@ -272,25 +305,13 @@ class OpenAIGenerator:
         if kind in ("setting", ""):
             target.forget_unconfirmed()
         if not kind:
-            own = target.refuses_alone(request, sent)
+            own = target.refuses_alone(sent.request, sent.body)
             return GenerateError(message if own else _with(message, _FORM), "refused" if own else "setting")
         if transient := kind in ("busy", "server", "timeout"):
             target.health.close_for(retry_after(headers))
         if kind == "setting" and (way_out := _WAYS_OUT.get(refusal.status)):
             message = _with(message, way_out)
         return GenerateError(message, kind, transient)
-
-    def _failure(self, failed: Mapping[Target, GenerateError]) -> GenerateError:
-        """The one error that a request ends with."""
-        first = next((error for error in failed.values() if error.transient), next(iter(failed.values())))
-        message = "; ".join(self._named(target, str(error)) for target, error in failed.items())
-        return GenerateError(f"{self._model}: {message}", first.kind, first.transient)
-
-    def _named(self, target: Target, error: str) -> str:
-        place = f"endpoint {self.targets.index(target) + 1} ({target.host}): "
-        closed = target.health.closed_for()
-        wait = f" (asks to be left alone for {closed:.0f} s)" if closed >= 1 else ""
-        return f"{place if len(self.targets) > 1 else ''}{error}{wait}"
 
     def _masked(self, message: str) -> str:
         # Some servers repeat the key that they refuse. Cut last: half a key would not be found.

@@ -69,6 +69,8 @@ class Dialect:
         system: "first" tells all system messages as one at the beginning, "user" in the user's first message.
         developer: Whether it takes the role developer; else that is system.
         alternate: Whether user and assistant have to take turns, the user first.
+        streams: How answers are streamed: "usage" asks for the usage at their end, "plain" for none, and "whole" asks
+            for whole answers since the endpoint does not stream.
     """
 
     samples: int | None = None
@@ -78,6 +80,7 @@ class Dialect:
     system: Literal["sent", "first", "user"] = "sent"
     developer: bool = True
     alternate: bool = False
+    streams: Literal["usage", "plain", "whole"] = "usage"
 
     def requests(self, n: int) -> int:
         """Return how many requests n samples take."""
@@ -110,6 +113,11 @@ class Dialect:
             body["seed"] = request.seed
         return body
 
+    def streamed(self, request: ChatRequest, model: str) -> dict[str, Any]:
+        """The request for one answer in pieces; `streams` is not "whole"."""
+        options = {"stream_options": {"include_usage": True}} if self.streams == "usage" else {}
+        return {**self.body(request, model), "stream": True, **options}
+
     def _messages(self, messages: Sequence[Message]) -> list[dict[str, str]]:
         turns = [(m.role, m.content) for m in messages]
         if not self.developer:
@@ -136,13 +144,16 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
         learnt["samples"] = 1
     if "seed" in sent and _names(refusal, said, "seed") and _NOT_SO.search(said):
         learnt["seed"] = False
+    learnt |= _about_stream(refusal, said, sent)
     learnt |= _about_length(refusal, said, sent)
     # "n must be 1 at temperature 0" is about n.
     if "samples" not in learnt:
         learnt |= _about_temperature(refusal, said, sent)
     if not learnt and _names_nothing(said) and not any(_names(refusal, said, name) for name in sent):
         # It does not say which: the one that is missed least first.
-        if "seed" in sent:
+        if "stream_options" in sent:
+            learnt["streams"] = "plain"
+        elif "seed" in sent:
             learnt["seed"] = False
         elif sent.get("n", 1) > 1:
             learnt["samples"] = 1
@@ -175,6 +186,14 @@ def _names(refusal: Refusal, said: str, name: str) -> bool:
         return any(name in (field, field.rsplit(".", 1)[-1], field.split(".", 1)[0]) for field in refusal.fields)
     # Not a letter of a word, and not the n of an escaped line break.
     return bool(re.search(rf"(?:(?<![\w\\.-])|(?<=body\.)){re.escape(name.lower())}(?![\w])", said))
+
+
+def _about_stream(refusal: Refusal, said: str, sent: Mapping[str, Any]) -> dict[str, Any]:
+    if "stream" not in sent or not _NOT_SO.search(said):
+        return {}
+    if "stream_options" in sent and any(_names(refusal, said, name) for name in ("stream_options", "include_usage")):
+        return {"streams": "plain"}
+    return {"streams": "whole"} if any(_names(refusal, said, name) for name in ("stream", "streaming")) else {}
 
 
 def _about_length(refusal: Refusal, said: str, sent: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ _TAKEN = re.compile(
 )
 # Above it is no count, and nothing that stores take.
 _MOST_TOKENS = 2**53
-_REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
+REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 UNFINISHED = (
     "the reasoning did not end within max_tokens: raise generator.reasoning_tokens, or turn reasoning off by "
@@ -127,7 +127,7 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
     finish = str(choice.get("finish_reason") or "")
     content = message.get("content")
     said = "".join(_parts(content)) if isinstance(content, list) else content
-    thought = any(message.get(name) for name in _REASONING) or (isinstance(content, list) and said != _all(content))
+    thought = any(message.get(name) for name in REASONING) or (isinstance(content, list) and said != _all(content))
     if _TAKEN.search(finish):
         return "", ("filtered", f"the endpoint's content filter took the answer (finish_reason {finish})"), thought
     if failed := _failed(choice, finish):

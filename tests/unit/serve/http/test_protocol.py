@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.records import Answer, Candidate, Usage
-from hydra_ray.serve.http.protocol import AsciiJSON, about, completion, no_answer, pieces, stream
+from hydra_ray.serve.http.chunks import pieces, stream
+from hydra_ray.serve.http.protocol import AsciiJSON, about, completion, no_answer
 from hydra_ray.steps.generate import GenerateError
 
 ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("quite loud")), usage=Usage(1, 10, 3))

@@ -7,7 +7,7 @@ import faulty_endpoint as f
 import pytest
 from asking import failure, request
 
-from hydra_ray.steps.generate.endpoint import client as openai_module
+from hydra_ray.steps.generate.endpoint import rounds as rounds_module
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ async def test_another_endpoint_is_tried_again_before_one_that_asks_to_wait(star
 
 
 async def test_waiting_between_attempts_holds_no_slot(start, monkeypatch):
-    monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 60)
+    monkeypatch.setattr(rounds_module, "FIRST_WAIT_S", 60)
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
     server = await start()
     server.behave = lambda asked: f.fails(500) if asked.text == "ill" else f.good
@@ -85,7 +85,7 @@ async def test_waiting_between_attempts_holds_no_slot(start, monkeypatch):
 
 async def test_an_endpoint_that_asks_for_too_long_a_wait_is_given_up(start, monkeypatch):
     # No time is lost in waiting for a retry that cannot come.
-    monkeypatch.setattr(openai_module, "FIRST_WAIT_S", 60)
+    monkeypatch.setattr(rounds_module, "FIRST_WAIT_S", 60)
     monkeypatch.setattr(random, "uniform", lambda low, high: high)
     server = await start(f.fails(429, "quota used up", retry_after="3000"))
     generator = start.ask(server)

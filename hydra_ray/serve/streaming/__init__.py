@@ -1,0 +1,1 @@
+"""Answers that reach the client while the LLM makes them."""
