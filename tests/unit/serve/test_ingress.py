@@ -8,7 +8,7 @@ import re
 from urllib.parse import quote
 
 import pytest
-from made_app import ITEM, PLAIN, SAID
+from made_app import ITEM, SAID
 from openai import BadRequestError, NotFoundError, OpenAI
 from ray.exceptions import RayError
 
@@ -43,9 +43,7 @@ def test_the_settings_method_answers_unless_a_request_names_another(served):
 
 @pytest.fixture
 def newest(monkeypatch):
-    # Serve has made a copy of the class, and of all that it names.
-    for methods in (METHODS, PLAIN.__init__.__globals__["METHODS"]):
-        monkeypatch.setitem(methods, "newest", Newest)
+    monkeypatch.setitem(METHODS, "newest", Newest)
     return {"method": "newest"}
 
 
@@ -166,8 +164,7 @@ def test_no_method_of_ones_own_can_look_up_nobody(served, monkeypatch):
             await self._ports.rerank(query, [Ranked(ITEM, 1.0)], query.user)
             return await super().__call__(query, head)
 
-    for methods in (METHODS, PLAIN.__init__.__globals__["METHODS"]):
-        monkeypatch.setitem(methods, "curious", Curious)
+    monkeypatch.setitem(METHODS, "curious", Curious)
     app = served(method="curious")
     assert app.ask(SAID[-1:]).json()["hydra"]["history"] == []
     assert app.retriever.asked == app.profiler.asked == []
