@@ -246,6 +246,7 @@ class Answer:
         usage: LLM calls and tokens that this answer cost.
         truncated: Number of texts that were cut to fit the prompt.
         prompt: Messages that the LLM was asked with.
+        read: Ids of the user's items whose answers the adapter read, most relevant first; empty where it read none.
     """
 
     query_id: str
@@ -257,6 +258,7 @@ class Answer:
     usage: Usage = field(default_factory=Usage)
     truncated: int = 0
     prompt: tuple[Message, ...] = ()
+    read: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

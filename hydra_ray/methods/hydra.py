@@ -70,6 +70,7 @@ class Hydra:
             usage=generation.usage,
             truncated=prompt.truncated,
             prompt=prompt.messages,
+            read=tuple(ranked.item.id for ranked in found[: self.recipe.history_answers]) if choice else (),
         )
 
     async def _rerank(

@@ -31,6 +31,7 @@ from hydra_ray.serve.ending import ending
 from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.faults.deadline import Deadlines
 from hydra_ray.serve.faults.ready import Readiness
+from hydra_ray.serve.feedback.endpoint import FeedbackById
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import RequestError, add_error_handlers
@@ -129,8 +130,10 @@ class Ingress(UserEndpoints):
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
         self._bases = ServedBases(steps, settings, self._recipe, self._tenants)
-        self._completions = CompletionWriter(
-            CompletionLog(database), settings.serve.completions, self._note_lost_completions
+        completions = CompletionLog(database)
+        self._completions = CompletionWriter(completions, settings.serve.completions, self._note_lost_completions)
+        self._feedback = FeedbackById(
+            settings, serving.task, completions, self._completions, admit, self._store, self._teach
         )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -148,6 +151,7 @@ class Ingress(UserEndpoints):
         router.add_api_route("/readyz", self.readyz, methods=["GET"])
         app.include_router(router)
         app.include_router(self.user_routes())
+        app.include_router(self._feedback.routes())
         app.include_router(self._admin.routes())
         return app
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -14,12 +14,13 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic_core import PydanticCustomError
 
 from hydra_ray.dates import in_order, span
+from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
-from hydra_ray.serve.http.ids import Id, UserId, storable
+from hydra_ray.serve.http.ids import Id, StoredText, UserId
 from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Principal
@@ -35,21 +36,12 @@ from hydra_ray.tasks import Task
 _SWITCHED_OFF = "user: personalisation is switched off for this user: nothing is kept or learnt; PATCH switches it on"
 
 
-def _not_blank(text: str) -> str:
-    if not text.strip():
-        raise PydanticCustomError("blank", "there is no text")
-    return text
-
-
 def _dated(text: str) -> str:
     try:
         span(text)
     except ValueError as error:
         raise PydanticCustomError("date", "{text} {error}", {"text": repr(text), "error": str(error)}) from None
     return text
-
-
-StoredText = Annotated[str, AfterValidator(storable), AfterValidator(_not_blank)]
 
 
 class Feedback(Lenient):
@@ -186,8 +178,7 @@ class UserEndpoints:
         # Looked up first: who is deleted while the rest goes on does not come back by it.
         deletions = await asyncio.to_thread(self._store.deletions, key)
         try:
-            history = await self._read_history(Query(event.item_id, key, event.input))
-            learnt = await self._steps.learn(key, event, history, deletions)
+            learnt = await self._teach(key, event, (), deletions)
         except StepError:
             # A time-out does not tell whether the work was done; with the id it can be done again.
             return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
@@ -226,6 +217,27 @@ class UserEndpoints:
         """Adds to the audit log what was done to the request's user."""
         target = principal.user_id or ""
         await asyncio.to_thread(self._audit.record, principal.tenant, principal.actor, action, target, detail)
+
+    async def _teach(self, key: UserKey, event: FeedbackEvent, read: Sequence[str], deletions: int) -> Learnt:
+        """Has the adapter learn from an event, with the items whose answers it read.
+
+        Args:
+            key: The user.
+            event: The event.
+            read: Ids of these items; empty where nobody knows, and then they are looked up anew.
+            deletions: How often the user was deleted when the event came in.
+
+        Raises:
+            StepError: Whether it was learnt is not known.
+        """
+        if read:
+            found = [
+                await asyncio.to_thread(self._store.history_item, key, one) for one in read if one != event.item_id
+            ]
+            history = tuple(item for item in found if item is not None)
+        else:
+            history = await self._read_history(Query(event.item_id, key, event.input))
+        return await self._steps.learn(key, event, history, deletions)
 
     async def _read_history(self, query: Query) -> tuple[HistoryItem, ...]:
         """Retrieved items whose answers the method reads, but for the one that the feedback is about."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 
@@ -102,6 +103,10 @@ class ServeSettings(Section):
     )
 
     completions: CompletionLogSettings = CompletionLogSettings()
+    ratings: Literal["thumbs", "stars"] = Field(
+        "thumbs",
+        description="What a rating is: thumbs: -1 or 1; stars: 1 to 5, of which 4 and 5 are good, 3 is neither.",
+    )
     feedback_days: float = Field(14, gt=0, description="For so many days users may say what they think of an answer.")
 
     @field_validator("user_from")

@@ -91,7 +91,8 @@ class UserProfile:
     dropped: int = 0
 
 
-Said = Literal["accepted", "edited", "rejected"]
+# Of what is neutral nothing is learnt, and nothing is left of what was said before under the same id.
+Said = Literal["accepted", "edited", "rejected", "neutral"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +132,10 @@ class FeedbackEvent:
 
     @property
     def item(self) -> HistoryItem | None:
-        """History item of what the user preferred; None for a rejection, which does not say that."""
-        return None if self.said == "rejected" else HistoryItem(self.item_id, self.input, self.text, self.ts)
+        """History item of what the user preferred; None where that was not said."""
+        return (
+            None if self.said in ("rejected", "neutral") else HistoryItem(self.item_id, self.input, self.text, self.ts)
+        )
 
 
 class Seen(NamedTuple):

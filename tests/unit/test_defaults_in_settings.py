@@ -34,6 +34,7 @@ from hydra_ray.runtime.doctor import _Probe
 from hydra_ray.runtime.generators import make_backend, make_generator
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.serve.admin import WantedKey
+from hydra_ray.serve.feedback.body import CompletionFeedback
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.requests import HydraOptions
 from hydra_ray.serve.limits.quotas import _Counter
@@ -74,6 +75,7 @@ MAY_HAVE_DEFAULTS = {
         FeedbackEvent,
         Feedback,
         Statement,
+        CompletionFeedback,
         MergeReport,
         AdaptRequest,
         Draft,

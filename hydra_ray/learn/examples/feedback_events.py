@@ -26,6 +26,8 @@ def event_group(
         task: Scores texts by what the user made of them.
         seed: Seed that labels are drawn with.
     """
+    if event.said == "neutral":
+        return None
     # Named as the fit names the item asked again, for which it would draw the same labels.
     key = ExampleKey.of_item(user, event.item_id)
     scores = _scores(event, key.query_id, task, seed)

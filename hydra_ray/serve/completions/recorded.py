@@ -70,7 +70,7 @@ class Begun:
             propensity,
             answer.head,
             query.input,
-            tuple(ranked.item.id for ranked in answer.history),
+            answer.read,
             offers,
             texts.index(answer.text),
             answer.degraded,

@@ -12,12 +12,14 @@ from hydra_ray.store.types import StoreError
 
 # Answered to anybody.
 OPEN = ("/healthz", "/readyz")
-# The scope that paths below these want. All others want `admin`, and to callers without it there is nothing there.
+# The scopes of which paths below these want one. All others want `admin`; to callers without it there is nothing there.
 SCOPE_OF = {
-    "/v1/chat": "chat",
-    "/v1/models": "chat",
-    "/v1/users": "users",
-    "/v1/admin": "admin",
+    "/v1/chat": ("chat",),
+    "/v1/models": ("chat",),
+    # Who may ask may say how good the answer was.
+    "/v1/feedback": ("chat", "users"),
+    "/v1/users": ("users",),
+    "/v1/admin": ("admin",),
 }
 
 
@@ -61,9 +63,12 @@ class Guard:
     async def _checked(self, scope: Scope, path: str) -> Caller:
         client = scope.get("client")
         caller = await self._authenticate(Headers(scope=scope), client[0] if client else None)
-        wanted = next((name for below, name in SCOPE_OF.items() if path == below or path.startswith(f"{below}/")), None)
+        wanted = next(
+            (names for below, names in SCOPE_OF.items() if path == below or path.startswith(f"{below}/")), None
+        )
         if wanted is None and "admin" not in caller.scopes:
             raise RequestError(f"there is no {scope['method']} {path}", code="unknown_url", status=404)
-        if wanted is not None and wanted not in caller.scopes:
-            raise RequestError(f"this key has no scope {wanted!r}", code="missing_scope", status=403)
+        if wanted is not None and caller.scopes.isdisjoint(wanted):
+            named = " or ".join(map(repr, wanted))
+            raise RequestError(f"this key has no scope {named}", code="missing_scope", status=403)
         return caller

@@ -18,6 +18,12 @@ def storable(text: str) -> str:
     return text
 
 
+def _not_blank(text: str) -> str:
+    if not text.strip():
+        raise PydanticCustomError("blank", "there is no text")
+    return text
+
+
 def _decoded(segment: str) -> str:
     try:
         return storable(unquote(segment, errors="strict"))
@@ -34,3 +40,4 @@ def _known(user: str) -> str:
 
 Id = Annotated[str, AfterValidator(_decoded)]
 UserId = Annotated[Id, AfterValidator(_known)]
+StoredText = Annotated[str, AfterValidator(storable), AfterValidator(_not_blank)]

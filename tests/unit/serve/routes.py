@@ -6,6 +6,7 @@ REQUESTS = {
     ("POST", "/v1/chat/completions"): {"json": {"model": "hydra", "messages": SAID[-1:], "user": "ann"}},
     ("GET", "/v1/models"): {},
     ("GET", "/v1/models/{model}"): {},
+    ("POST", "/v1/feedback"): {"json": {"id": "chatcmpl-1", "rating": 1}},
     ("POST", "/v1/users/{user}/feedback"): {"json": {"input": "x", "accepted": "y"}},
     ("GET", "/v1/users/{user}/history"): {},
     ("DELETE", "/v1/users/{user}/history/{item}"): {},

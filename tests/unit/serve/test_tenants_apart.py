@@ -11,6 +11,7 @@ from routes import OPEN, in_document
 
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.records import Generation, HistoryItem, Ranked, Usage, UserKey
+from hydra_ray.serve.feedback import endpoint
 from hydra_ray.serve.http.keys import KeyAuthenticate
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.identity.keys import SCOPES, new_key
@@ -46,6 +47,11 @@ class World:
             for user in USERS:
                 self.say(UserKey(tenant, user), "0")
         self._plug()
+        # As with keys: item "0" stands for a completion of acme's Ann, "1" for one of zeta's.
+        self.completions = dict.fromkeys("01", "")
+        chat = ("POST", "/v1/chat/completions")
+        made = [self.ask((tenant, "all"), chat, "ann", "0", "rag").json()["id"] for tenant in TENANTS]
+        self.completions = dict(zip("01", made, strict=True))
 
     def _make(self, tenant, kind):
         scopes = [kind] if kind in SCOPES else ["chat", "users"] if kind == "anns" else list(SCOPES)
@@ -93,6 +99,7 @@ class World:
                 "user": user,
                 "hydra": {"method": method},
             },
+            "/v1/feedback": {"id": self.completions[item], "edited": said},
             "/v1/users/{user}": {"personalisation": True},
             "/v1/users/{user}/feedback": {"input": said, "accepted": said, "id": item},
             "/v1/admin/keys": {"scopes": ["chat"], "name": secret_of(tenant, "made")},
@@ -105,7 +112,10 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(bases, tmp_path_factory):
-    return World(bases[TEXT_TASK.name], tmp_path_factory.mktemp("tenants"))
+    with pytest.MonkeyPatch.context() as patch:
+        # Another tenant's completion is waited for as one that is not there yet.
+        patch.setattr(endpoint, "_LOOK_AGAIN_S", (0.0,))
+        yield World(bases[TEXT_TASK.name], tmp_path_factory.mktemp("tenants"))
 
 
 def steps(routes):
