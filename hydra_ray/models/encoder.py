@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -10,18 +9,21 @@ from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hydra_ray.models.encodings import KeptEncodings, encoder_fingerprint
 from hydra_ray.models.lexical import LEXICAL, lexical_features
 from hydra_ray.models.precision import resolve
 
 # What is scored (a candidate, a history item), and what it is compared with: a query ("" for none), and answers.
 Texts = tuple[str, str, tuple[str, ...]]
 
-# Tokens and rows are padded to multiples. On CPUs bfloat16 kernels are compiled anew for each shape of a tensor, which
-# takes 0.05 to 0.1 s; wider steps cost short texts, tags among them, more than that.
+# Tokens and rows are padded to multiples, few rows to powers of two. On CPUs bfloat16 kernels are compiled anew for
+# each shape of a tensor, which takes 0.05 to 0.1 s; wider steps cost short texts, tags among them, more than that.
 _WIDTH_MULTIPLE, _ROWS_MULTIPLE = 8, 16
 # Tokens of a label.
 _SHORT = 16
@@ -53,8 +55,8 @@ class TextsEncoder(nn.Module):
         self.max_tokens = max_tokens
         self.precision = precision
         self.lexical = lexical
-        self._memory: OrderedDict[str, Tensor] = OrderedDict()
-        self._capacity = 0
+        self._kept: KeptEncodings | None = None
+        self._fingerprint = ""
 
     @classmethod
     def load(cls, name: str, max_tokens: int, precision: str, lexical: bool) -> TextsEncoder:
@@ -107,7 +109,7 @@ class TextsEncoder(nn.Module):
         `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `_Layout` has them.
         """
         layout = _Layout.of(decisions)
-        return {**self._tokens(layout.texts), **layout.places, "lexical": self._lexical(decisions)}
+        return {**self._tokens(_padded(layout.texts)), **layout.places, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return features z of tokenised decisions, shape (decisions, width), float32."""
@@ -115,9 +117,10 @@ class TextsEncoder(nn.Module):
         tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
         return _features(self._encode_by_length(tokens), places, batch["lexical"])
 
-    def remember(self, texts: int) -> None:
-        """Keep the encodings of the last `texts` texts: another head needs no other features."""
-        self._capacity = texts
+    def remember(self, kept: KeptEncodings) -> None:
+        """Keeps encodings for as long as the weights stay as they are; several encoders may share what keeps them."""
+        self._fingerprint = encoder_fingerprint(self.backbone, self.tokenizer, self.max_tokens, self.arithmetic)
+        self._kept = kept
 
     @torch.no_grad()
     def features(
@@ -134,30 +137,17 @@ class TextsEncoder(nn.Module):
             advance: Called after each batch with the number of texts encoded and the number that have to be.
         """
         layout = _Layout.of(decisions)
-        found = {text: self._memory[text] for text in layout.texts if text in self._memory}
-        # Texts of like length share a batch, which saves padding.
-        fresh = sorted((text for text in layout.texts if text not in found), key=lambda text: (len(text), text))
-        device = next(self.parameters()).device
-        for start in range(0, len(fresh), batch_size):
-            batch = fresh[start : start + batch_size]
-            tokens = {name: ids.to(device) for name, ids in self._tokens(batch).items()}
-            found |= zip(batch, self._encode(tokens).cpu(), strict=False)
-            advance(start + len(batch), len(fresh))
-        self._memory |= {text: found[text] for text in fresh[: self._capacity]}
-        while len(self._memory) > self._capacity:
-            self._memory.popitem(last=False)
         encoded = torch.empty(0, int(self.backbone.config.hidden_size))
-        if found:
-            encoded = torch.stack([found[text] for text in layout.texts])
+        if layout.texts:
+            found = self._encoded(layout.texts, batch_size, advance)
+            encoded = torch.from_numpy(np.stack([found[text] for text in layout.texts]))
         return _features(encoded, layout.places, self._lexical(decisions))
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Return unit-length mean-pooled encodings of a batch of texts, shape (texts, hidden size), float32, on CPU."""
         device = next(self.parameters()).device
-        # A query often comes alone: powers of two are few shapes too, and one row is not sixteen.
-        rows = 1 << max(0, len(texts) - 1).bit_length()
-        tokens = {name: ids[:rows].to(device) for name, ids in self._tokens(texts).items()}
+        tokens = {name: ids.to(device) for name, ids in self._tokens(_padded(texts)).items()}
         return F.normalize(self._encode(tokens)[: len(texts)].cpu(), dim=1)
 
     def save(self, folder: Path) -> None:
@@ -165,11 +155,28 @@ class TextsEncoder(nn.Module):
         self.backbone.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    def _encoded(
+        self, texts: Sequence[str], batch_size: int, advance: Callable[[int, int], None]
+    ) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the encoding of each text, as `_encode` gives it; what is kept is not computed again."""
+        found = {} if self._kept is None else self._kept.find(self._fingerprint, texts)
+        # Texts of like length share a batch, which saves padding.
+        fresh = sorted((text for text in texts if text not in found), key=lambda text: (len(text), text))
+        device = next(self.parameters()).device
+        for start in range(0, len(fresh), batch_size):
+            batch = fresh[start : start + batch_size]
+            tokens = {name: ids.to(device) for name, ids in self._tokens(batch).items()}
+            encoded = dict(zip(batch, self._encode_by_length(tokens).cpu().numpy(), strict=False))
+            if self._kept is not None:
+                self._kept.keep(self._fingerprint, encoded)
+            found |= encoded
+            advance(start + len(batch), len(fresh))
+        return found
+
     def _tokens(self, texts: Sequence[str]) -> dict[str, Tensor]:
         limit = self.max_tokens
-        padded = [*texts, *[""] * (-len(texts) % _ROWS_MULTIPLE)]
         batch = self.tokenizer(
-            padded,
+            list(texts),
             truncation=True,
             max_length=limit,
             padding=True,
@@ -190,12 +197,13 @@ class TextsEncoder(nn.Module):
         lengths, order = tokens["attention_mask"].sum(dim=1).sort(stable=True)
         short = int((lengths <= _SHORT).sum())
         width = -(-int(lengths[max(0, short - 1)]) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
+        parts = [(order[:short], width), (order[short:], longest)]
         if short == count or short * (longest - width) < _WORTH_A_PASS * count * longest:
-            return self._encode(tokens)
+            parts = [(order, longest)]
         encoded = []
-        for rows, cut in ((order[:short], width), (order[short:], longest)):
-            # The last row stands in for those that are missing to a multiple.
-            padded = torch.cat([rows, rows[-1:].expand(-len(rows) % _ROWS_MULTIPLE)])
+        for rows, cut in parts:
+            # The last row stands in for those that are missing.
+            padded = torch.cat([rows, rows[-1:].expand(_rows(len(rows)) - len(rows))])
             encoded.append(self._encode({name: ids[padded, :cut] for name, ids in tokens.items()})[: len(rows)])
         return torch.cat(encoded)[order.argsort()]
 
@@ -244,6 +252,17 @@ class _Layout:
                 "starts": torch.tensor(starts, dtype=torch.long),
             },
         )
+
+
+def _padded(texts: Sequence[str]) -> list[str]:
+    return [*texts, *[""] * (_rows(len(texts)) - len(texts))]
+
+
+def _rows(texts: int) -> int:
+    """Rows that some texts are padded to: a query often comes alone, and one row is not sixteen."""
+    if texts < _ROWS_MULTIPLE:
+        return 1 << max(0, texts - 1).bit_length()
+    return -(-texts // _ROWS_MULTIPLE) * _ROWS_MULTIPLE
 
 
 def _features(encoded: Tensor, places: dict[str, Tensor], lexical: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from ray import serve
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER
+from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.registry import Manifest
@@ -21,7 +22,7 @@ from hydra_ray.serve.ending import ending
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
-from hydra_ray.steps.adapt import AdaptRequest
+from hydra_ray.steps.adapt import AdaptRequest, all_compete
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 from hydra_ray.store.types import FeedbackEvent
@@ -47,6 +48,7 @@ class Adapter:
         set_up_logging(settings.logging)
         use_given_cpus()
         self._settings, self._store = settings, open_store(settings.store_target)
+        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
         self._versions = versions_of(settings, ADAPTER, self._load)
 
     async def __call__(self, ask: AdaptCall, version: str | None) -> Choice:
@@ -93,6 +95,10 @@ class Adapter:
         settings, task = self._settings, manifest.task
         scorer = Scorer.load(folder / ADAPTER, settings.base.encoder.precision)
         check_probes(manifest.version, ADAPTER, scorer, manifest.probes[ADAPTER])
+        scorer.encoder.remember(self._encodings)
+        if all_compete(task, settings.method.allowed_answers):
+            # They compete for every query, and the first should not wait for them.
+            scorer.encoder.features([(label, "", ()) for label in task.labels])
         step = AdaptStep(scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None)
         heads = HeadCache(self._store, manifest.version, ADAPTER, settings.serve.head_cache_mb << 20)
         return AdapterVersion(step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))

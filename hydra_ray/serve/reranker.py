@@ -11,6 +11,7 @@ from ray import serve
 
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import RERANKER
+from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
 from hydra_ray.registry import Manifest
@@ -44,6 +45,7 @@ class Reranker:
         set_up_logging(settings.logging)
         use_given_cpus()
         self._settings, self._store = settings, open_store(settings.store_target)
+        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
         self._versions = versions_of(settings, RERANKER, self._load)
 
     async def __call__(self, ask: RerankCall, version: str | None) -> list[Ranked]:
@@ -73,6 +75,7 @@ class Reranker:
     def _load(self, manifest: Manifest, folder: Path) -> RerankerVersion:
         scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.precision)
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
+        scorer.encoder.remember(self._encodings)
         heads = HeadCache(self._store, manifest.version, RERANKER, self._settings.serve.head_cache_mb << 20)
         return RerankerVersion(RerankStep(scorer, self._settings.method.rank_weight), heads)
 

@@ -86,6 +86,9 @@ class ServeSettings(Section):
     timeout_s: float = Field(180, gt=0, description="Longest time for a request; X-Request-Timeout asks for less.")
     breaker: BreakerSettings = BreakerSettings()
     head_cache_mb: int = Field(256, ge=0, description="Users' heads that a reranker or adapter keeps in memory.")
+    encoding_cache_mb: int = Field(
+        256, ge=0, description="Encodings of texts that a reranker or adapter keeps in memory, 2 KB each."
+    )
     user_from: tuple[str, ...] = Field(
         ("user",),
         min_length=1,

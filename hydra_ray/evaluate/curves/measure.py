@@ -22,6 +22,7 @@ from hydra_ray.learn.heads.todo import make_fitter
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.heads import Head
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Dataset, HydraError, Query, UserKey
@@ -39,6 +40,8 @@ from hydra_ray.tasks import Task
 
 # More pseudo-queries than any history has items: the budget decides.
 _ALL = 1_000_000
+# 100,000 encodings of width 384.
+_ENCODING_BYTES = 200_000_000
 
 Outputs = dict[str, str]
 
@@ -82,8 +85,9 @@ class CurveMaker:
         self.log = FailureLog(settings.generator.max_failure_share)
         # Once: all points are counted alike.
         self._candidate_calls = calls_for_candidates(settings)
+        kept = KeptEncodings(_ENCODING_BYTES)
         for role in ROLES:
-            base.scorer(role).encoder.remember(100_000)
+            base.scorer(role).encoder.remember(kept)
 
     def by_calls(self, dataset: Dataset, budgets: Sequence[int]) -> tuple[Point, ...]:
         """Return one point for each budget of LLM calls a user."""

@@ -11,6 +11,7 @@ from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.methods import Ports, Recipe
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
+from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, HydraError, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
@@ -24,8 +25,8 @@ from hydra_ray.steps.retrieval.retrievers import retriever
 
 # Queries; the decisions scored in one go are about ten times as many.
 _BATCH = 16
-# Methods and controls score the same texts under different heads: 100,000 encodings of width 384 are 150 MB.
-_REMEMBERED = 100_000
+# Methods and controls score the same texts under different heads: 100,000 encodings of width 384.
+_ENCODING_BYTES = 200_000_000
 
 
 class HeadSource(Protocol):
@@ -72,8 +73,9 @@ class LocalSteps:
         self._embed = embed
         self._heads: dict[tuple[UserKey, str], Head | None] = {}
         if base is not None:
+            kept = KeptEncodings(_ENCODING_BYTES)
             for scorer in (base.reranker, base.adapter):
-                scorer.encoder.remember(_REMEMBERED)
+                scorer.encoder.remember(kept)
             self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
             self._adapter = MicroBatcher(
                 Adapter(base.adapter, recipe.vote_weight, base.task if recipe.expected else None), _BATCH

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.encoder import Texts, TextsEncoder
+from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.bank import NO_USER, HeadBank
 from hydra_ray.models.heads.descent import GradientFitted
@@ -100,8 +101,8 @@ class _Resumed:
     precision: str = ""
 
 
-# Texts; of width 384 they take 1.5 GiB.
-_REMEMBERED = 1_000_000
+# A million encodings of width 384.
+_ENCODING_BYTES = 2_000_000_000
 # A handful of weights that each decision tells of, and that start at a guess, may move faster than matrices.
 _FEW_FASTER = 10
 
@@ -115,7 +116,7 @@ class Trainee(nn.Module):
         encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
         encoder.train_top_layers(base.encoder.trained_layers)
         if encoder.frozen:
-            encoder.remember(_REMEMBERED)
+            encoder.remember(KeptEncodings(_ENCODING_BYTES))
         self.scorer = Scorer(encoder)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from defaults import texts_encoder
@@ -5,6 +6,7 @@ from torch.testing import assert_close
 from transformers import BertConfig, BertModel
 
 from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.lexical import lexical_features
 from hydra_ray.models.precision import PRECISIONS
 
@@ -37,11 +39,11 @@ def encoder(tiny_encoder):
 
 @pytest.fixture
 def rows(monkeypatch):
-    """How many texts each pass of the backbone read, padding aside."""
+    """How many distinct texts each pass of the backbone read, padding aside."""
     encode, rows = TextsEncoder._encode, []
 
     def counting(self, tokens):
-        rows.append(int((tokens["attention_mask"].sum(dim=1) > 2).sum()))
+        rows.append(len({tuple(ids) for ids in tokens["input_ids"].tolist() if sum(map(bool, ids)) > 2}))
         return encode(self, tokens)
 
     monkeypatch.setattr(TextsEncoder, "_encode", counting)
@@ -125,7 +127,7 @@ def test_short_texts_are_not_padded_to_the_length_of_long_ones(encoder, monkeypa
         watched.setattr(TextsEncoder, "_encode", noting)
         z = encoder(tokens)
     assert sorted(width < 64 for _, width in shapes) == [False, True]
-    assert all(rows % 16 == 0 for rows, _ in shapes)
+    assert all(rows in (1, 2, 4, 8) or rows % 16 == 0 for rows, _ in shapes)
     assert_close(z[:, :32], whole[tokens["place"][:, 0]], **near)
     assert_close(z[:, 32:64], whole[tokens["place"][:, 0]] * whole[tokens["place"][:, 1]], **near)
 
@@ -154,20 +156,36 @@ def test_features_can_be_learned_from(encoder):
 
 def test_remembered_texts_are_not_read_again(tiny_encoder, rows):
     encoder = texts_encoder(tiny_encoder, 64)
-    encoder.remember(20)
+    encoder.remember(KeptEncodings(1 << 20))
     first = encoder.features(DECISIONS)
     rows.clear()
     assert_close(encoder.features(DECISIONS[::-1]), first.flip(0))
     assert rows == []
 
 
-def test_no_more_texts_are_remembered_than_told(tiny_encoder, encoder, near):
+def test_no_more_texts_are_remembered_than_have_room(tiny_encoder, encoder, near):
     remembering = texts_encoder(tiny_encoder, 64)
-    for capacity in (3, 0):
-        remembering.remember(capacity)
+    one = KeptEncodings(1 << 20)
+    one.keep("encoder", {"text": np.zeros(32, np.float32)})
+    for room in (3, 0):
+        kept = KeptEncodings(room * one.nbytes)
+        remembering.remember(kept)
         assert_close(remembering.features(DECISIONS), encoder.features(DECISIONS), **near)
         remembering.features(DECISIONS[:1])
-        assert len(remembering._memory) == capacity
+        assert len(kept) == room
+
+
+def test_a_text_alone_is_one_row(encoder, monkeypatch):
+    encode, shapes = TextsEncoder._encode, []
+
+    def noting(self, tokens):
+        shapes.append(tokens["input_ids"].shape[0])
+        return encode(self, tokens)
+
+    monkeypatch.setattr(TextsEncoder, "_encode", noting)
+    for texts in (1, 2, 3, 5, 17):
+        encoder.features([(f"{'robot ' * 30} {number}", "", ()) for number in range(texts)])
+    assert shapes == [1, 2, 4, 8, 32]
 
 
 def test_nothing_to_judge_has_no_features(encoder):

@@ -1,0 +1,80 @@
+"""Replicas keep encodings: what was encoded for one request, or for another version, is not encoded again."""
+
+import pytest
+
+from hydra_ray.records import Candidate, Query, Ranked, UserKey
+from hydra_ray.settings import parse_settings
+from hydra_ray.tasks import TEXT_TASK
+
+ANN = UserKey("acme", "ann")
+
+
+@pytest.fixture
+def replica(bases, tmp_path):
+    """Makes a replica of reranker or adapter in this process, with room for so many MiB of encodings."""
+    from hydra_ray.serve.adapter import Adapter
+    from hydra_ray.serve.reranker import Reranker
+
+    made = []
+
+    def make(role, mb):
+        tree = {"out": str(tmp_path), "tenant": "acme", "model": {"dir": str(bases[TEXT_TASK.name])}}
+        settings = parse_settings({**tree, "serve": {"encoding_cache_mb": mb}})
+        made.append({"reranker": Reranker, "adapter": Adapter}[role].func_or_class(settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one._versions.close()
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    """How many distinct texts each pass of the backbone read, padding aside."""
+    from hydra_ray.models.encoder import TextsEncoder
+
+    encode, rows = TextsEncoder._encode, []
+
+    def counting(self, tokens):
+        rows.append(len({tuple(ids) for ids in tokens["input_ids"].tolist() if sum(map(bool, ids)) > 2}))
+        return encode(self, tokens)
+
+    monkeypatch.setattr(TextsEncoder, "_encode", counting)
+    return rows
+
+
+def order(reranker, item, *queries):
+    ranked = tuple(Ranked(item(text, f"answer {text}"), 1.0) for text in ("one", "two", "three"))
+    held = reranker._versions.get("v1")
+    return [reranker._rerank(held, [(Query(text, ANN, text), ranked, ANN)])[0] for text in queries]
+
+
+def choose(adapter, *queries):
+    candidates = tuple(Candidate(text, votes, 0) for text, votes in (("yes", 3), ("no", 2), ("maybe", 1)))
+    held = adapter._versions.get("v1")
+    asks = [(Query(text, ANN, text), candidates, ("yes", "never"), ANN) for text in queries]
+    return [adapter._adapt(held, [ask])[0] for ask in asks]
+
+
+def test_a_reranker_reads_a_users_items_once_and_orders_as_without(replica, rows, item):
+    plain, keeping = replica("reranker", 0), replica("reranker", 1)
+    expected = order(plain, item, "first", "second")
+    rows.clear()
+    found = order(keeping, item, "first", "second")
+    assert sum(rows) == 3 + 1 + 1
+    for one, other in zip(found, expected, strict=True):
+        assert [ranked.item for ranked in one] == [ranked.item for ranked in other]
+        assert [ranked.score for ranked in one] == pytest.approx([ranked.score for ranked in other], abs=1e-5)
+
+
+def test_an_adapter_reads_only_what_is_new_and_chooses_as_without(replica, rows):
+    plain, keeping = replica("adapter", 0), replica("adapter", 1)
+    expected = choose(plain, "first", "second")
+    rows.clear()
+    found = choose(keeping, "first", "second")
+    # Three candidates, two answers of which one is a candidate, and each query.
+    assert sum(rows) == 3 + 1 + 1 + 1
+    for one, other in zip(found, expected, strict=True):
+        assert [candidate.text for candidate in one.candidates] == [candidate.text for candidate in other.candidates]
+        scores = [candidate.score for candidate in one.candidates]
+        assert scores == pytest.approx([candidate.score for candidate in other.candidates], abs=1e-5)
