@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hydra_ray.models.encodings import KeptEncodings, encoder_fingerprint
+from hydra_ray.models.encodings import Encoding, KeptEncodings, encoder_fingerprint
 from hydra_ray.models.lexical import LEXICAL, lexical_features
 from hydra_ray.models.precision import resolve
 
@@ -121,6 +121,16 @@ class TextsEncoder(nn.Module):
         """Keeps encodings for as long as the weights stay as they are; several encoders may share what keeps them."""
         self._fingerprint = encoder_fingerprint(self.backbone, self.tokenizer, self.max_tokens, self.arithmetic)
         self._kept = kept
+
+    def kept_encoding(self, text: str) -> Encoding | None:
+        """Return the encoding of a text for another encoder that may be the same; None where it is not kept."""
+        found = {} if self._kept is None else self._kept.find(self._fingerprint, [text])
+        return Encoding(self._fingerprint, found[text]) if found else None
+
+    def take(self, text: str, encoding: Encoding) -> None:
+        """Keeps what another encoder made of a text, if that computes exactly as this one does."""
+        if self._kept is not None and encoding.encoder == self._fingerprint:
+            self._kept.keep(self._fingerprint, {text: encoding.vector})
 
     @torch.no_grad()
     def features(

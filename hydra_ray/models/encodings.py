@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -15,6 +16,20 @@ from torch import nn
 from hydra_ray.bounded import BoundedCache
 
 Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The encoding of one text, as one process hands it to another.
+
+    Attributes:
+        encoder: Fingerprint of the encoder that made it; to another one it means nothing.
+        vector: Numbers, shape (hidden size,).
+    """
+
+    encoder: str
+    vector: Vector
+
 
 # Bytes of a digest: by chance no two texts share one.
 _DIGEST = 16

@@ -12,7 +12,7 @@ from ray import serve
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER
-from hydra_ray.models.encodings import KeptEncodings
+from hydra_ray.models.encodings import Encoding, KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.registry import Manifest
@@ -27,13 +27,15 @@ from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 from hydra_ray.store.types import FeedbackEvent
 
-AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], UserKey | None]
+# With the encoding of the query, where the reranker gave one.
+AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], Encoding | None, UserKey | None]
 
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One version of the base: its step, its users' heads, and what teaches them."""
+    """One version of the base: its scorer and step, its users' heads, and what teaches them."""
 
+    scorer: Scorer
     step: AdaptStep
     heads: HeadCache
     learner: OnlineLearner
@@ -83,10 +85,13 @@ class Adapter:
     @staticmethod
     def _adapt(version: AdapterVersion, asks: Sequence[AdaptCall]) -> list[Choice]:
         heads = version.heads([key for *_, key in asks])
+        for query, _, _, encoding, _ in asks:
+            if encoding is not None:
+                version.scorer.encoder.take(query.input, encoding)
         ordered = version.step(
             [
                 AdaptRequest(query, candidates, history_answers, head)
-                for (query, candidates, history_answers, _), head in zip(asks, heads, strict=True)
+                for (query, candidates, history_answers, *_), head in zip(asks, heads, strict=True)
             ]
         )
         return [Choice(tuple(best), head is not None) for best, head in zip(ordered, heads, strict=True)]
@@ -101,7 +106,7 @@ class Adapter:
             scorer.encoder.features([(label, "", ()) for label in task.labels])
         step = AdaptStep(scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None)
         heads = HeadCache(self._store, manifest.version, ADAPTER, settings.serve.head_cache_mb << 20)
-        return AdapterVersion(step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))
+        return AdapterVersion(scorer, step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):

@@ -6,16 +6,19 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
+from hydra_ray.bounded import BoundedCache
+from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText
+from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
 from hydra_ray.serve.faults.calls import call_step, within
@@ -29,6 +32,9 @@ log = logging.getLogger(__name__)
 Reply = TypeVar("Reply")
 # Kinds of failure that say that the LLM is not there, rather than that one request is at fault or too many come.
 LLM_DOWN = frozenset({"timeout", "connection", "server", "malformed"})
+
+# Of far more queries than one ingress has under way.
+_ENCODING_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class RemoteSteps:
         tenant: Tenant whose requests these are, whoever the user is.
         version: Version of the base that reranker and adapter answer by; None is whichever they serve.
         breakers: Breakers of the steps, which keep one that fails from being asked again and again.
+        encodings: Encodings of the queries under way, which the reranker hands the adapter.
     """
 
     retriever: Any
@@ -60,6 +67,7 @@ class RemoteSteps:
     tenant: str
     version: str | None
     breakers: Breakers
+    encodings: BoundedCache[str, Encoding] = field(default_factory=lambda: BoundedCache(_ENCODING_BYTES))
 
     def at(self, version: str) -> RemoteSteps:
         """Return the same steps by one version of the base: all that one request asks is answered by it."""
@@ -105,13 +113,17 @@ class RemoteSteps:
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
         ask = query, tuple(ranked), _head_for(query, head)
-        return await self._step("reranker", partial(self.reranker.remote, ask, self.version))
+        reply = await self._step("reranker", partial(self.reranker.remote, ask, self.version))
+        if reply.encoding is not None:
+            self.encodings.put(fingerprint(query.input), reply.encoding, reply.encoding.vector.nbytes)
+        return list(reply.items)
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
-        ask = query, tuple(candidates), tuple(history_answers), _head_for(query, head)
+        encoding = self.encodings.get(fingerprint(query.input))
+        ask = query, tuple(candidates), tuple(history_answers), encoding, _head_for(query, head)
         return await self._step("adapter", partial(self.adapter.remote, ask, self.version))
 
     async def learn(

@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ray import serve
 
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import RERANKER
-from hydra_ray.models.encodings import KeptEncodings
+from hydra_ray.models.encodings import Encoding, KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Query, Ranked, UserKey
 from hydra_ray.registry import Manifest
@@ -28,10 +29,23 @@ from hydra_ray.store.cache import HeadCache
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
 
 
+class Reranked(NamedTuple):
+    """The reranker's reply.
+
+    Attributes:
+        items: Most useful items first.
+        encoding: Encoding of the query, which an adapter with the same encoder need not compute again.
+    """
+
+    items: list[Ranked]
+    encoding: Encoding | None
+
+
 @dataclass(frozen=True, slots=True)
 class RerankerVersion:
-    """One version of the base: its step, and its users' heads."""
+    """One version of the base: its scorer and step, and its users' heads."""
 
+    scorer: Scorer
     step: RerankStep
     heads: HeadCache
 
@@ -48,7 +62,7 @@ class Reranker:
         self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
         self._versions = versions_of(settings, RERANKER, self._load)
 
-    async def __call__(self, ask: RerankCall, version: str | None) -> list[Ranked]:
+    async def __call__(self, ask: RerankCall, version: str | None) -> Reranked:
         """Most useful items first, by a version of the base; None is the one served."""
         # Loaded before the batch, which others of another version wait in.
         held = await self._versions.ready(version)
@@ -62,22 +76,24 @@ class Reranker:
         await self._versions.ready(version)
 
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
-    async def _batch(self, asks: list[RerankCall], held: list[RerankerVersion]) -> list[list[Ranked]]:
+    async def _batch(self, asks: list[RerankCall], held: list[RerankerVersion]) -> list[Reranked]:
         return await asyncio.to_thread(by_version, self._rerank, asks, held)
 
     @staticmethod
-    def _rerank(version: RerankerVersion, asks: Sequence[RerankCall]) -> list[list[Ranked]]:
+    def _rerank(version: RerankerVersion, asks: Sequence[RerankCall]) -> list[Reranked]:
         heads = version.heads([key for *_, key in asks])
-        return version.step(
+        ordered = version.step(
             [RerankRequest(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
         )
+        encode = version.scorer.encoder.kept_encoding
+        return [Reranked(items, encode(query.input)) for (query, *_), items in zip(asks, ordered, strict=True)]
 
     def _load(self, manifest: Manifest, folder: Path) -> RerankerVersion:
         scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.precision)
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
         scorer.encoder.remember(self._encodings)
         heads = HeadCache(self._store, manifest.version, RERANKER, self._settings.serve.head_cache_mb << 20)
-        return RerankerVersion(RerankStep(scorer, self._settings.method.rank_weight), heads)
+        return RerankerVersion(scorer, RerankStep(scorer, self._settings.method.rank_weight), heads)
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):

@@ -12,6 +12,7 @@ from hydra_ray.methods.ports import ProfileText
 from hydra_ray.records import Choice, Generation, HistoryItem, Ranked, Usage
 from hydra_ray.serve import ingress
 from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
+from hydra_ray.serve.reranker import Reranked
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.base import whole
 
@@ -80,7 +81,7 @@ class Served:
         self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
         self.generator = Handle(lambda request, tenant: Generation(("Calm.",), Usage(1, 5, 1)))
         self.generator.stream = StreamHandle(self._stream)
-        self.reranker = Handle(lambda ask, version: list(ask[1]))
+        self.reranker = Handle(lambda ask, version: Reranked(list(ask[1]), None))
         self.adapter = Handle(lambda ask, version: Choice(ask[1], personal=ask[-1] is not None))
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
         self.adapter.forget = Handle(lambda *_: Forgotten(True, {}))

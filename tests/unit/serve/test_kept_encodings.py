@@ -1,8 +1,11 @@
 """Replicas keep encodings: what was encoded for one request, or for another version, is not encoded again."""
 
+import numpy as np
 import pytest
 
+from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, Query, Ranked, UserKey
+from hydra_ray.serve.reranker import Reranked
 from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import TEXT_TASK
 
@@ -49,10 +52,10 @@ def order(reranker, item, *queries):
     return [reranker._rerank(held, [(Query(text, ANN, text), ranked, ANN)])[0] for text in queries]
 
 
-def choose(adapter, *queries):
+def choose(adapter, *queries, encoding=None):
     candidates = tuple(Candidate(text, votes, 0) for text, votes in (("yes", 3), ("no", 2), ("maybe", 1)))
     held = adapter._versions.get("v1")
-    asks = [(Query(text, ANN, text), candidates, ("yes", "never"), ANN) for text in queries]
+    asks = [(Query(text, ANN, text), candidates, ("yes", "never"), encoding, ANN) for text in queries]
     return [adapter._adapt(held, [ask])[0] for ask in asks]
 
 
@@ -63,8 +66,10 @@ def test_a_reranker_reads_a_users_items_once_and_orders_as_without(replica, rows
     found = order(keeping, item, "first", "second")
     assert sum(rows) == 3 + 1 + 1
     for one, other in zip(found, expected, strict=True):
-        assert [ranked.item for ranked in one] == [ranked.item for ranked in other]
-        assert [ranked.score for ranked in one] == pytest.approx([ranked.score for ranked in other], abs=1e-5)
+        assert [ranked.item for ranked in one.items] == [ranked.item for ranked in other.items]
+        assert [ranked.score for ranked in one.items] == pytest.approx(
+            [ranked.score for ranked in other.items], abs=1e-5
+        )
 
 
 def test_an_adapter_reads_only_what_is_new_and_chooses_as_without(replica, rows):
@@ -78,3 +83,38 @@ def test_an_adapter_reads_only_what_is_new_and_chooses_as_without(replica, rows)
         assert [candidate.text for candidate in one.candidates] == [candidate.text for candidate in other.candidates]
         scores = [candidate.score for candidate in one.candidates]
         assert scores == pytest.approx([candidate.score for candidate in other.candidates], abs=1e-5)
+
+
+def test_the_adapter_takes_the_query_as_the_reranker_encoded_it(replica, rows, item):
+    reranker, adapter, plain = replica("reranker", 1), replica("adapter", 1), replica("adapter", 0)
+    (reply,) = order(reranker, item, "first")
+    expected = choose(plain, "first")
+    rows.clear()
+    (choice,) = choose(adapter, "first", encoding=reply.encoding)
+    assert sum(rows) == 3 + 1
+    assert [candidate.score for candidate in choice.candidates] == pytest.approx(
+        [candidate.score for candidate in expected[0].candidates], abs=1e-5
+    )
+
+
+def test_an_encoding_of_another_encoder_is_left(replica, rows):
+    adapter, plain = replica("adapter", 1), replica("adapter", 0)
+    expected = choose(plain, "first")
+    other = Encoding("another", np.ones(32, np.float32))
+    rows.clear()
+    found = choose(adapter, "first", encoding=other)
+    assert sum(rows) == 3 + 1 + 1
+    assert found[0].candidates[0].text == expected[0].candidates[0].text
+
+
+def test_without_room_the_reranker_hands_on_nothing(replica, item):
+    assert order(replica("reranker", 0), item, "first")[0].encoding is None
+
+
+def test_a_request_hands_its_querys_encoding_from_step_to_step(served):
+    app = served()
+    encoding = Encoding("minilm", np.zeros(384, np.float32))
+    app.reranker.answer = lambda ask, version: Reranked(list(ask[1]), encoding if ask[0].input == "Known?" else None)
+    for text in ("Known?", "Not known?"):
+        assert app.ask([{"role": "user", "content": text}], user="ann").status_code == 200
+    assert [ask[-2] for ask, _ in app.adapter.asked] == [encoding, None]
