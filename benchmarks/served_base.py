@@ -1,0 +1,114 @@
+"""What `serving.py` serves: a base on the real encoder, and users of made-up films with heads of their own."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+
+from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.models.heads import HEAD_KINDS, Head
+from hydra_ray.models.scorer import Scorer
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.settings import Settings
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.protocol import Store
+from hydra_ray.tasks import TASKS, Task
+
+TENANT, VERSION = "bench", "bench-1"
+BIG = UserKey(TENANT, "big")
+TAGS = (
+    *("sci-fi", "based on a book", "comedy", "action", "twist ending", "dystopia", "dark comedy", "classic"),
+    *("psychology", "fantasy", "romance", "thought-provoking", "social commentary", "violence", "true story"),
+)
+# LaMP_2M's descriptions have about so many words.
+_WORDS, _VOCABULARY = 70, 8_000
+_USERS_AT_ONCE = 500
+
+
+class Films:
+    """Descriptions of films that nobody made, whose words follow Zipf's law; no two are the same."""
+
+    def __init__(self, seed: int) -> None:
+        self._draw = random.Random(seed)
+        syllables = [a + b for a in "bdfgklmnprstv" for b in "aeiou"]
+        self._words = ["".join(self._draw.choices(syllables, k=self._draw.randint(1, 3))) for _ in range(_VOCABULARY)]
+        self._weights = list(accumulate(1 / (rank + 10) for rank in range(_VOCABULARY)))
+
+    def text(self) -> str:
+        """A new description."""
+        return " ".join(self._draw.choices(self._words, cum_weights=self._weights, k=_WORDS))
+
+    def history(self, items: int) -> list[HistoryItem]:
+        """A new user's items, oldest first."""
+        return [HistoryItem(f"film-{number}", self.text(), self._draw.choice(TAGS)) for number in range(items)]
+
+
+def film_task() -> Task:
+    """LaMP_2M with fifteen tags: all of them compete for every query."""
+    return replace(TASKS["LaMP_2M"], instruction="Which tag does this movie relate to?", labels=TAGS)
+
+
+def make_base(folder: Path, settings: Settings) -> None:
+    """Writes a base on a frozen encoder with heads drawn at random, which cost as much as trained ones.
+
+    Args:
+        folder: Folder of the model (`model.dir`).
+        settings: Say which encoder.
+    """
+    read, scorers = settings.base.encoder, []
+    for number, _ in enumerate(ROLES):
+        torch.manual_seed(number)
+        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, settings.base.lexical)
+        scorer = Scorer(encoder).eval()
+        scorer.heads.shared.out.reset_parameters()
+        scorers.append(scorer)
+    (folder / "base").mkdir(parents=True)
+    Base(VERSION, film_task(), *scorers).save(folder / "base")
+
+
+def fill(store_url: str, users: int, items: int, big: int, heads: int, width: int) -> None:
+    """Writes histories of all users, and heads of some.
+
+    Args:
+        store_url: Where.
+        users: How many there are.
+        items: Of each.
+        big: Of one user more.
+        heads: How many of them have a head of their own in both roles.
+        width: Width of the encoder's features.
+    """
+    store = open_store(store_url)
+    films = Films(1)
+    for some in _batches(users):
+        store.put_histories({user_key(number): films.history(items) for number in some})
+    if big:
+        store.put_histories({BIG: films.history(big)})
+    for some in _batches(min(heads, users)):
+        _put_heads(store, [user_key(number) for number in some], width)
+    store.close()
+
+
+def user_key(number: int) -> UserKey:
+    """User of a number."""
+    return UserKey(TENANT, f"user-{number}")
+
+
+def _put_heads(store: Store, keys: list[UserKey], width: int) -> None:
+    kind, draw = HEAD_KINDS["lowrank"], torch.Generator().manual_seed(2)
+    fresh = {name: tensor[0].to(kind.dtype) for name, tensor in kind.fresh(1, width, 6).items()}  # type: ignore[attr-defined]
+    heads: dict[UserKey, Head | None] = {
+        key: Head("lowrank", {**fresh, "out": torch.randn(6, generator=draw).to(kind.dtype)}) for key in keys
+    }
+    for role in ROLES:
+        store.put_heads(VERSION, role, heads)
+
+
+def _batches(count: int) -> Iterator[range]:
+    for start in range(0, count, _USERS_AT_ONCE):
+        yield range(start, min(count, start + _USERS_AT_ONCE))
