@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple
 
 import regex
 
@@ -88,6 +89,65 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Sampling:
+    """Parameters by which OpenAI's clients shape answers; what is not set is left to the LLM.
+
+    Attributes:
+        top_p: Share of probability that tokens are drawn from.
+        frequency_penalty: Amount that each earlier use of a token takes from its logit.
+        presence_penalty: Amount that any earlier use of a token takes from its logit.
+        stop: Texts before which an answer ends.
+        logit_bias: Ids of tokens, each with what is added to its logit.
+        response_format: OpenAI's object as JSON, for answers that are JSON; "" is text.
+        reasoning_effort: Word for how much an LLM that reasons should do so.
+        verbosity: Word for how long an answer should be.
+    """
+
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: tuple[str, ...] = ()
+    logit_bias: tuple[tuple[str, float], ...] = ()
+    response_format: str = ""
+    reasoning_effort: str = ""
+    verbosity: str = ""
+
+    def parameters(self) -> dict[str, Any]:
+        """Return what is set, in the form in which requests have it."""
+        found = {f.name: value for f in fields(self) if (value := getattr(self, f.name)) != f.default}
+        if self.stop:
+            found["stop"] = list(self.stop)
+        if self.logit_bias:
+            found["logit_bias"] = dict(self.logit_bias)
+        if self.response_format:
+            found["response_format"] = json.loads(self.response_format)
+        return found
+
+
+# Nothing is set.
+LEFT_TO_THE_LLM = Sampling()
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How a client wants its answer made, where that is not the method's to say.
+
+    Attributes:
+        n: Answers wanted.
+        temperature: Temperature of the samples; None is the method's own.
+        max_tokens: Most tokens of an answer; None is the task's own.
+        seed: Number that the method's seed is mixed with; None leaves it as it is.
+        sampling: All else.
+    """
+
+    n: int = 1
+    temperature: float | None = None
+    max_tokens: int | None = None
+    seed: int | None = None
+    sampling: Sampling = LEFT_TO_THE_LLM
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """One request of a user, without its answer: gold answers are kept apart, in `Dataset.golds`.
 
@@ -98,6 +158,7 @@ class Query:
         ts: Date of the query, in the form of `HistoryItem.ts`; None when unknown.
         item_id: Id of what the query is about, in the form of `HistoryItem.item_id`; None when unknown.
         turns: Messages that were said before in the same conversation, oldest first.
+        wishes: How the client wants its answer made.
     """
 
     id: str
@@ -106,6 +167,7 @@ class Query:
     ts: str | None = None
     item_id: str | None = None
     turns: tuple[Message, ...] = ()
+    wishes: Wishes = Wishes()
 
     @property
     def whose(self) -> tuple[UserKey, ...]:
@@ -148,6 +210,7 @@ class ChatRequest:
         seed: Seed of the samples.
         users: Users whose texts the messages hold, who asks among them, as far as that is known. No answer depends on
             it: answers that are kept are removed with them.
+        sampling: Further parameters.
     """
 
     messages: tuple[Message, ...]
@@ -156,32 +219,61 @@ class ChatRequest:
     max_tokens: int = 64
     seed: int = 0
     users: tuple[UserKey, ...] = field(default=(), compare=False)
+    sampling: Sampling = LEFT_TO_THE_LLM
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens and calls that a piece of work cost; `cached` calls were answered from disk."""
+    """Calls and tokens that a piece of work cost.
+
+    Attributes:
+        calls: Requests to the LLM.
+        prompt_tokens: Tokens in.
+        completion_tokens: Tokens out.
+        cached: Calls that were answered from disk.
+        cached_tokens: Those of the tokens in that the LLM had at hand, as far as it tells.
+        reasoning_tokens: Those of the tokens out that were reasoning, as far as the LLM tells.
+    """
 
     calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
-        return Usage(
-            self.calls + other.calls,
-            self.prompt_tokens + other.prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-            self.cached + other.cached,
-        )
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """A generator's answers to one request: at most `n` texts, fewer when it returned fewer."""
+    """A generator's answers to one request: at most `n` texts, fewer when it returned fewer.
+
+    Attributes:
+        texts: The answers.
+        usage: Calls and tokens that they took.
+        finishes: Why each answer ended, in OpenAI's words: "stop" or "length"; empty where all ended by themselves.
+        ignored: Parameters of the request that the LLM was not told, or does not know, by OpenAI's names.
+    """
 
     texts: tuple[str, ...]
     usage: Usage
+    finishes: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+    def __add__(self, other: Generation) -> Generation:
+        return Generation(
+            (*self.texts, *other.texts),
+            self.usage + other.usage,
+            (*self.ends, *other.ends) if self.finishes or other.finishes else (),
+            tuple(dict.fromkeys((*self.ignored, *other.ignored))),
+        )
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Why each answer ended."""
+        return self.finishes or ("stop",) * len(self.texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +284,13 @@ class Piece:
         text: Text of the piece; "" where it has none, as the last one may.
         finish: Why the answer ended, in OpenAI's words; "" for all pieces but the last.
         usage: Calls and tokens that the whole answer took; None for all pieces but the last.
+        ignored: Parameters of the request as `Generation.ignored` has them, with the last piece.
     """
 
     text: str = ""
     finish: str = ""
     usage: Usage | None = None
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +303,7 @@ class Candidate:
         order: Place among the distinct candidates in the order in which they were sampled, from 0.
         logit: Preference logit of the adapter; None when no adapter scored the candidate.
         score: Score that candidates are ranked by: the logit plus the weighted log share of votes.
+        finish: Why the answer ended, as `Generation.finishes` has it.
     """
 
     text: str
@@ -216,6 +311,7 @@ class Candidate:
     order: int = 0
     logit: float | None = None
     score: float = 0.0
+    finish: str = "stop"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +343,7 @@ class Answer:
         truncated: Number of texts that were cut to fit the prompt.
         prompt: Messages that the LLM was asked with.
         read: Ids of the user's items whose answers the adapter read, most relevant first; empty where it read none.
+        ignored: What of the query's wishes the LLM was not told, or does not know, by OpenAI's names.
     """
 
     query_id: str
@@ -259,6 +356,7 @@ class Answer:
     truncated: int = 0
     prompt: tuple[Message, ...] = ()
     read: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

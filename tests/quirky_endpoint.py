@@ -97,6 +97,25 @@ def _strict(r):
         raise RefusedError(400, "Unrecognized request argument supplied")
 
 
+def _nostop(r):
+    if "stop" in r:
+        raise RefusedError(400, "Unsupported parameter: 'stop' is not supported with this model.", param="stop")
+
+
+def _noformat(r):
+    if "response_format" in r:
+        raise RefusedError(422, "response_format: extra inputs are not permitted")
+
+
+def _badschema(r):
+    if "response_format" in r:
+        raise RefusedError(
+            400,
+            "Invalid schema for response_format 'x': In context=(), 'minLength' is not permitted.",
+            param="response_format",
+        )
+
+
 def _nosystem(r):
     if any(message["role"] == "system" for message in r["messages"]):
         raise RefusedError(400, "System role not supported")
@@ -137,6 +156,9 @@ REFUSING = {
     "positive": _positive,
     "noseed": _noseed,
     "strict": _strict,
+    "nostop": _nostop,
+    "noformat": _noformat,
+    "badschema": _badschema,
     "nosystem": _nosystem,
     "onesystem": _onesystem,
     "nodev": _nodev,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hydra_ray.methods.ports import Ports, Recipe, StepError
-from hydra_ray.records import Answer, ChatRequest, Generation, HistoryItem, Query, Ranked
-from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.records import Answer, Candidate, ChatRequest, Generation, HistoryItem, Message, Query, Ranked, Usage
+from hydra_ray.steps.adapt import distinct_candidates, json_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
+from hydra_ray.steps.formats import is_valid
 from hydra_ray.steps.profiles.prompts import fill
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
@@ -44,39 +46,97 @@ async def ask(
         profile: Message about the user, which the prompter takes; "" leaves it out.
         vote: Whether the LLM is sampled, so that a method that chooses is compared at equal LLM calls.
     """
-    prompt, task = prompter(query, shots, profile), prompter.task
-    requests = candidate_requests(
-        prompt.messages,
-        recipe.candidates if vote else 1,
-        recipe.temperature,
-        recipe.greedy or not vote,
-        task.max_tokens,
-        stable_seed(recipe.seed, query.user, query.id),
-        query.whose,
-    )
-    generation = await sampled(ports, task, requests)
-    candidates = consensus(task, distinct_candidates(task, generation.texts))
+    prompt, without = prompter(query, shots, profile), list(degraded)
+    found = await sampled(ports, prompter.task, recipe, query, prompt.messages, several=vote, degraded=without)
+    candidates = consensus(prompter.task, found.candidates)
     return Answer(
         query_id=query.id,
         text=candidates[0].text if candidates else "",
         history=tuple(history),
         candidates=candidates,
-        degraded=tuple(degraded),
-        usage=generation.usage,
+        degraded=tuple(without),
+        usage=found.usage,
         truncated=prompt.truncated,
         prompt=prompt.messages,
+        ignored=found.ignored,
     )
 
 
-async def sampled(ports: Ports, task: Task, requests: Sequence[ChatRequest]) -> Generation:
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The LLM's answers to one prompt.
+
+    Attributes:
+        candidates: Distinct answers with their votes.
+        usage: Calls and tokens that all of them took.
+        ignored: What of the query's wishes the LLM was not told, or does not know.
+    """
+
+    candidates: tuple[Candidate, ...]
+    usage: Usage
+    ignored: tuple[str, ...]
+
+
+async def sampled(
+    ports: Ports,
+    task: Task,
+    recipe: Recipe,
+    query: Query,
+    messages: tuple[Message, ...],
+    *,
+    several: bool,
+    degraded: list[str],
+) -> Sampled:
+    """Ask the LLM for one answer at temperature 0, or for as many as the recipe says; and as the query wishes.
+
+    Args:
+        ports: Ports of the method; the generator is asked.
+        task: Task of the query.
+        recipe: Recipe with the seed, and with candidates and temperature.
+        query: Query to answer; what it wishes goes before what recipe and task say.
+        messages: Chat that asks it.
+        several: Whether the recipe's candidates are wanted.
+        degraded: Gets an entry where no answer has the form that was asked for.
+    """
+    wishes = query.wishes
+    greedy, count = recipe.greedy or not several, max(recipe.candidates if several else 1, wishes.n)
+    if wishes.temperature is not None:
+        # The client's temperature is that of the one answer, too; at 0 all answers would be the same.
+        greedy, count = recipe.greedy and several and wishes.temperature > 0, count if wishes.temperature else 1
+    requests = candidate_requests(
+        messages,
+        count,
+        recipe.temperature if wishes.temperature is None else wishes.temperature,
+        greedy,
+        wishes.max_tokens or task.max_tokens,
+        stable_seed(recipe.seed, query.user, query.id, *(() if wishes.seed is None else (wishes.seed,))),
+        query.whose,
+        wishes.sampling,
+    )
+    found = await _asked(ports, task, requests, said=wishes.n == 1)
+    wanted = wishes.sampling.response_format
+    if not wanted:
+        return Sampled(distinct_candidates(task, found.texts, found.ends), found.usage, found.ignored)
+    # A label read out of it would be no JSON any more.
+    answers = list(zip(found.texts, found.ends, strict=True))
+    valid = [(text, end) for text, end in answers if is_valid(text, wanted)]
+    if not valid:
+        log.warning("none of %d answers has the form that was asked for", len(answers))
+        degraded.append("response_format")
+    texts, ends = zip(*(valid or answers), strict=True) if answers else ((), ())
+    return Sampled(json_candidates(texts, ends), found.usage, found.ignored)
+
+
+async def _asked(ports: Ports, task: Task, requests: Sequence[ChatRequest], *, said: bool) -> Generation:
     """Ask the LLM for all of a query's samples; for one alone, which is the answer word for word, by `Ports.say`.
 
     Args:
         ports: Ports of the method; the generator is asked.
         task: Task that says whether answers are what the LLM says, word for word.
         requests: Requests that together bring the samples.
+        said: Whether one answer is all that the client wants.
     """
-    if ports.say is not None and task.free and sum(request.n for request in requests) == 1:
+    if said and ports.say is not None and task.free and sum(request.n for request in requests) == 1:
         return await ports.say(requests[0])
     return joined(tuple(await asyncio.gather(*map(ports.generate, requests))))
 

@@ -10,10 +10,8 @@ from typing import ClassVar
 from hydra_ray.methods.answering import profile_message, retrieved, sampled
 from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
-from hydra_ray.steps.adapt import distinct_candidates, with_allowed
-from hydra_ray.steps.candidates import candidate_requests
+from hydra_ray.steps.adapt import with_allowed
 from hydra_ray.steps.prompt import Prompter
-from hydra_ray.steps.seeds import stable_seed
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +43,19 @@ class Hydra:
         shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
         profile = await profile_message(self.ports, self.recipe, query, self.recipe.profile, degraded)
         prompt = self.prompter(query, [ranked.item for ranked in shown], profile)
-        requests = candidate_requests(
+        sampling = await sampled(
+            self.ports,
+            self.prompter.task,
+            self.recipe,
+            query,
             prompt.messages,
-            self.recipe.candidates if self.adapt else 1,
-            self.recipe.temperature,
-            self.recipe.greedy or not self.adapt,
-            self.prompter.task.max_tokens,
-            stable_seed(self.recipe.seed, query.user, query.id),
-            query.whose,
+            several=self.adapt,
+            degraded=degraded,
         )
-        generation = await sampled(self.ports, self.prompter.task, requests)
-        candidates = distinct_candidates(self.prompter.task, generation.texts)
-        competing = with_allowed(self.prompter.task, candidates, self.recipe.allowed_answers)
+        candidates = sampling.candidates
+        # Allowed answers that nobody said are no JSON.
+        allowed = 0 if query.wishes.sampling.response_format else self.recipe.allowed_answers
+        competing = with_allowed(self.prompter.task, candidates, allowed)
         history_answers = [ranked.item.output for ranked in found[: self.recipe.history_answers]]
         choice = await self._adapt(query, competing, history_answers, head, degraded)
         judged = choice.candidates if choice else sorted(candidates, key=lambda c: -c.votes)
@@ -67,10 +66,11 @@ class Hydra:
             candidates=tuple(judged),
             degraded=tuple(degraded),
             head=_whose(choice, head, query),
-            usage=generation.usage,
+            usage=sampling.usage,
             truncated=prompt.truncated,
             prompt=prompt.messages,
             read=tuple(ranked.item.id for ranked in found[: self.recipe.history_answers]) if choice else (),
+            ignored=sampling.ignored,
         )
 
     async def _rerank(

@@ -172,6 +172,7 @@ class Ingress(UserEndpoints):
         # Who is not to be personalised is answered as nobody: nothing is looked up for them.
         asker = caller if own else replace(caller, user=None)
         query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
+        query = replace(query, wishes=asked.wishes(serve))
         method = asked.hydra.method or serve.method
         trace = current_trace()
         trace.method, trace.version = method, base.version
@@ -180,7 +181,7 @@ class Ingress(UserEndpoints):
         async def answered(answer: Answer) -> tuple[Answer, dict[str, Any]]:
             """Counts and records an answer that is whole, and says how it came about."""
             self._admit.charge(caller, answer.usage)
-            ignored = asked.ignored(base.task, serve.tell_system, user_from)
+            ignored = asked.ignored(base.task, serve, answer.ignored)
             answer = replace(answer, degraded=(*unknown, *answer.degraded))
             self._completions.put(
                 begun.answered(

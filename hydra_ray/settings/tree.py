@@ -95,8 +95,12 @@ class ServeSettings(Section):
         description="What names the user, the first one sent: user, safety_identifier, metadata.FIELD or header:NAME.",
     )
     tell_system: bool = Field(
-        False, description="Tell the LLM a client's system messages for tasks other than chat, too."
+        True, description="Tell the LLM a client's system messages for tasks other than chat, too."
     )
+    sampling: Literal["deployment", "client"] = Field(
+        "deployment", description="Whose temperature the samples have; at a client's 0 there is one candidate only."
+    )
+    max_tokens: int = Field(4096, ge=1, description="Longest answer that a client may ask for, in the LLM's tokens.")
     cors_origins: tuple[str, ...] = Field(
         (), description="Origins whose pages browsers let ask, e.g. https://app.example.com; [*] is every page."
     )

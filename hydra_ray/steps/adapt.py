@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Candidate, Query
 from hydra_ray.steps.decide import by_expected_score
+from hydra_ray.steps.formats import same_value
 from hydra_ray.steps.texts import adapter_texts
 from hydra_ray.tasks import Task
 
@@ -19,17 +20,38 @@ if TYPE_CHECKING:
     from hydra_ray.models.scorer import Scorer
 
 
-def distinct_candidates(task: Task, texts: Sequence[str]) -> tuple[Candidate, ...]:
+def distinct_candidates(task: Task, texts: Sequence[str], ends: Sequence[str] = ()) -> tuple[Candidate, ...]:
     """The distinct answers among an LLM's samples, in the order they were sampled, with their votes.
 
     Samples that parse to the same answer are one candidate. Of a task with a closed answer set,
     samples outside it are left out, unless nothing else is there.
+
+    Args:
+        task: Parses the samples.
+        texts: The samples.
+        ends: Why each ended; empty where all ended by themselves.
     """
+    ends = ends or ("stop",) * len(texts)
+    parsed = [(answer, end) for text, end in zip(texts, ends, strict=True) if (answer := task.parse(text)) is not None]
+    return _counted(parsed or [(text, end) for text, end in zip(texts, ends, strict=True) if text.strip()])
+
+
+def json_candidates(texts: Sequence[str], ends: Sequence[str]) -> tuple[Candidate, ...]:
+    """The distinct values among samples that are JSON, each as it was first written."""
+    written: dict[str, str] = {}
+    for text in texts:
+        written.setdefault(same_value(text), text)
+    return _counted([(written[same_value(text)], end) for text, end in zip(texts, ends, strict=True) if text.strip()])
+
+
+def _counted(answers: Sequence[tuple[str, str]]) -> tuple[Candidate, ...]:
     # A counter keeps the order in which its keys were first seen.
-    votes = Counter(answer for text in texts if (answer := task.parse(text)) is not None)
-    if not votes:
-        votes = Counter(text for text in texts if text.strip())
-    return tuple(Candidate(text, count, order) for order, (text, count) in enumerate(votes.items()))
+    votes = Counter(text for text, _ in answers)
+    whole = {text for text, end in answers if end == "stop"}
+    return tuple(
+        Candidate(text, count, order, finish="stop" if text in whole else "length")
+        for order, (text, count) in enumerate(votes.items())
+    )
 
 
 @dataclass(frozen=True, slots=True)

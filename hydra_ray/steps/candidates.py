@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hydra_ray.records import ChatRequest, Generation, Message, Usage, UserKey
+from hydra_ray.records import ChatRequest, Generation, Message, Sampling, Usage, UserKey
 
 
 def candidate_requests(
@@ -15,6 +15,7 @@ def candidate_requests(
     max_tokens: int,
     seed: int,
     users: tuple[UserKey, ...],
+    sampling: Sampling,
 ) -> tuple[ChatRequest, ...]:
     """Return requests that together bring `count` candidates.
 
@@ -26,10 +27,11 @@ def candidate_requests(
         max_tokens: Most tokens of an answer.
         seed: Seed of the samples.
         users: Users whose texts the chat holds.
+        sampling: Further parameters, the same for all.
     """
-    first = (ChatRequest(messages, 1, 0.0, max_tokens, seed, users),) if greedy else ()
+    first = (ChatRequest(messages, 1, 0.0, max_tokens, seed, users, sampling),) if greedy else ()
     left = count - len(first)
-    return (*first, ChatRequest(messages, left, temperature, max_tokens, seed, users)) if left else first
+    return (*first, ChatRequest(messages, left, temperature, max_tokens, seed, users, sampling)) if left else first
 
 
 def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> int:
@@ -46,5 +48,4 @@ def candidate_calls(count: int, greedy: bool, calls: Callable[[int], int]) -> in
 
 def joined(generations: tuple[Generation, ...]) -> Generation:
     """All answers as one generation, in the order of the requests."""
-    usage = sum((generation.usage for generation in generations), Usage())
-    return Generation(tuple(text for generation in generations for text in generation.texts), usage)
+    return sum(generations, Generation((), Usage()))

@@ -29,7 +29,7 @@ from hydra_ray.methods.ports import Ports
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.models.features import pad
 from hydra_ray.models.precision import probe, resolve
-from hydra_ray.records import Answer, ChatRequest, Usage, User
+from hydra_ray.records import Answer, ChatRequest, Usage, User, Wishes
 from hydra_ray.runtime.doctor import _Probe
 from hydra_ray.runtime.generators import make_backend, make_generator
 from hydra_ray.runtime.loading import load_data
@@ -37,6 +37,7 @@ from hydra_ray.serve.admin import WantedKey
 from hydra_ray.serve.feedback.body import CompletionFeedback
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.requests import HydraOptions
+from hydra_ray.serve.http.sampling import SamplingParameters
 from hydra_ray.serve.limits.quotas import _Counter
 from hydra_ray.serve.observe.trace import RequestTrace
 from hydra_ray.serve.users import Feedback
@@ -97,7 +98,7 @@ MAY_HAVE_DEFAULTS = {
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # What a caller wants, what a counter begins with, what commands and errors are unless somebody says otherwise.
-    *(WantedKey, _Counter, RequestError, keys.create, keys.list_keys),
+    *(WantedKey, Wishes, SamplingParameters, _Counter, RequestError, keys.create, keys.list_keys),
     # Where tensors are, which is not where vLLM is.
     *(pad, probe, resolve),
 }

@@ -9,7 +9,8 @@ def test_by_default_openais_parameter_names_the_user_and_nothing_else_is_open():
     serve = Settings().serve
     assert serve.user_from == ("user",)
     assert serve.cors_origins == ()
-    assert not serve.tell_system
+    assert serve.tell_system
+    assert serve.sampling == "deployment"
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,7 @@ def test_by_default_openais_parameter_names_the_user_and_nothing_else_is_open():
         {"cors_origins": ["*"]},
         {"cors_origins": ["https://app.example.com", "http://localhost:3000", "tauri://localhost"]},
         {"max_body_mb": 0.5},
+        {"tell_system": False, "sampling": "client", "max_tokens": 100},
     ],
 )
 def test_what_can_be_told(told):

@@ -8,6 +8,7 @@ from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.methods import Recipe
 from hydra_ray.records import (
+    LEFT_TO_THE_LLM,
     ChatRequest,
     HistoryItem,
 )
@@ -87,7 +88,14 @@ class RequestWriter:
             tuple(item.output for item in nearest[: recipe.history_answers]),
             tuple(alone),
             candidate_requests(
-                several.messages, recipe.candidates, recipe.temperature, recipe.greedy, longest, seed, whose
+                several.messages,
+                recipe.candidates,
+                recipe.temperature,
+                recipe.greedy,
+                longest,
+                seed,
+                whose,
+                LEFT_TO_THE_LLM,
             ),
             several.truncated,
         )

@@ -64,16 +64,16 @@ def stream(
         completion_id: Id of the completion.
         answer: The method's answer.
         model: The name of exactly what answered, as OpenAI names dated versions.
-        n: Most choices.
+        n: Number of choices.
         hydra: The `hydra` object, from `protocol.about`.
         include_usage: Whether a chunk without choices tells the usage before the end.
     """
-    chunks, choices = Chunks(completion_id, model, include_usage), choices_of(answer, n)
-    for i, text in enumerate(choices):
+    chunks = Chunks(completion_id, model, include_usage)
+    for i, (text, finish) in enumerate(choices_of(answer, n)):
         yield chunks.begin(i)
         for piece in pieces(text):
             yield chunks.text(i, piece)
-        yield chunks.end(i, "stop", **({"hydra": hydra} if i == len(choices) - 1 else {}))
+        yield chunks.end(i, finish, **({"hydra": hydra} if i == n - 1 else {}))
     yield from chunks.last(answer)
 
 

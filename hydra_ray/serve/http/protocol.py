@@ -27,13 +27,13 @@ class AsciiJSON(JSONResponse):
 
 
 def completion(completion_id: str, answer: Answer, model: str, n: int, hydra: dict[str, Any]) -> dict[str, Any]:
-    """Return the response: the n best candidates as choices, fewer if there are fewer, at least the answer itself.
+    """Return the response: the n best candidates as choices.
 
     Args:
         completion_id: Id of the completion.
         answer: The method's answer.
         model: The name of exactly what answered, as OpenAI names dated versions.
-        n: Most choices.
+        n: Number of choices.
         hydra: The `hydra` object, from `about`.
     """
     return {
@@ -42,10 +42,10 @@ def completion(completion_id: str, answer: Answer, model: str, n: int, hydra: di
             {
                 "index": i,
                 "message": {"role": "assistant", "content": text, "refusal": None},
-                "finish_reason": "stop",
+                "finish_reason": finish,
                 "logprobs": None,
             }
-            for i, text in enumerate(choices_of(answer, n))
+            for i, (text, finish) in enumerate(choices_of(answer, n))
         ],
         "usage": usage_of(answer),
         "hydra": hydra,
@@ -142,10 +142,18 @@ def retry_after(error: GenerateError) -> int:
     return max(1, math.ceil(getattr(error, "retry_after_s", 1)))
 
 
-def choices_of(answer: Answer, n: int) -> list[str]:
-    """Return the texts of the n best candidates, fewer if there are fewer, at least the answer itself."""
-    # A method need not tell of candidates, and clients read the first choice.
-    return [candidate.text for candidate in answer.candidates[:n]] or [answer.text]
+def choices_of(answer: Answer, n: int) -> list[tuple[str, str]]:
+    """Return the n best candidates, each with why it ended.
+
+    Where fewer answers differ the best one stands for the others too: samples of an LLM may say the same, and clients
+    count on n choices. A method need not tell of candidates.
+
+    Args:
+        answer: The method's answer.
+        n: Number of choices.
+    """
+    found = [(candidate.text, candidate.finish) for candidate in answer.candidates[:n]] or [(answer.text, "stop")]
+    return found + [found[0]] * (n - len(found))
 
 
 def envelope(completion_id: str, model: str, kind: str) -> dict[str, Any]:
@@ -153,11 +161,13 @@ def envelope(completion_id: str, model: str, kind: str) -> dict[str, Any]:
     return {"id": completion_id, "object": kind, "created": int(time.time()), "model": model}
 
 
-def usage_of(answer: Answer) -> dict[str, int]:
+def usage_of(answer: Answer) -> dict[str, Any]:
     """Return the tokens of all candidates, as OpenAI tells them."""
     usage = answer.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }

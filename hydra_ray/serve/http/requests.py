@@ -12,6 +12,8 @@ from hydra_ray.methods import METHODS, Recipe
 from hydra_ray.records import Message
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.messages import ChatMessage, Lenient
+from hydra_ray.serve.http.sampling import SamplingParameters
+from hydra_ray.settings import ServeSettings
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.free import ROLES
 
@@ -28,10 +30,6 @@ _OF_THE_LLM: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "modalities": ("an answer that is more than text", lambda value: value in ([], ["text"])),
     "audio": ("an answer that is more than text", lambda value: False),
     "web_search_options": ("a search of the web", lambda value: False),
-}
-# Parameters that change what an answer looks like, and are not supported yet.
-_SHAPING: dict[str, Callable[[Any], bool]] = {
-    "response_format": lambda value: isinstance(value, dict) and value.get("type") == "text",
 }
 
 
@@ -66,8 +64,8 @@ class HydraOptions(BaseModel):
         return method
 
 
-class ChatCompletionRequest(Lenient):
-    """OpenAI's request; sampling is set by the deployment, so what else a client sends is accepted and ignored.
+class ChatCompletionRequest(SamplingParameters):
+    """OpenAI's request; what is not known of it is accepted and ignored.
 
     What may name the user is checked where it does (`callers.py`).
     """
@@ -80,7 +78,6 @@ class ChatCompletionRequest(Lenient):
     user: Any = None
     safety_identifier: Any = None
     metadata: Any = None
-    n: int = Field(1, ge=1, le=128, strict=True)
     stream: bool = Field(False, strict=True)
     stream_options: StreamOptions | None = None
     hydra: HydraOptions = HydraOptions()
@@ -108,10 +105,7 @@ class ChatCompletionRequest(Lenient):
         Raises:
             RequestError: Names the parameter.
         """
-        wrong = [
-            f"{name}: an answer of another form" for name, is_nothing in _SHAPING.items() if self.asks(name, is_nothing)
-        ]
-        for reason in (*wrong, *reasons_to_pass_through(self, recipe)):
+        for reason in reasons_to_pass_through(self, recipe):
             param = reason.partition(":")[0]
             raise RequestError(f"{reason}: this is not supported yet", param, "unsupported_parameter")
         if self.stream_options is not None and not self.stream:
@@ -135,22 +129,23 @@ class ChatCompletionRequest(Lenient):
         shown = (self.messages[place] for place in self._shown(task, tell_system))
         return tuple(Message(message.role, message.text) for message in shown)
 
-    def ignored(self, task: Task, tell_system: bool, sources: Sequence[str]) -> tuple[str, ...]:
+    def ignored(self, task: Task, serve: ServeSettings, not_told: Sequence[str] = ()) -> tuple[str, ...]:
         """Return the parameters that were sent and change nothing, and the messages that the LLM is not told.
 
         Args:
             task: Task of the query.
-            tell_system: Whether system messages are told to the LLM for tasks other than chat, too.
-            sources: Places of the request that may name the user, in the words of `serve.user_from`.
+            serve: Settings that say what names the user, what the LLM is told and whose sampling counts.
+            not_told: Parameters that the LLM was not told, or does not know.
         """
-        naming = {source.partition(".")[0] for source in sources}
+        naming = {source.partition(".")[0] for source in serve.user_from}
         found: list[str] = [
             name for name in ("user", "safety_identifier", "metadata") if name in self.model_fields_set - naming
         ]
-        found += [name for name in self._more if name not in _SHAPING and name not in _OF_THE_LLM]
+        found += self.without_effect(serve, not_told)
+        found += [name for name in self._more if name not in _OF_THE_LLM]
         if self.stream_options is not None:
             found += [f"stream_options.{name}" for name in self.stream_options.model_extra or ()]
-        shown = {*self._shown(task, tell_system), self._asking}
+        shown = {*self._shown(task, serve.tell_system), self._asking}
         for place, message in enumerate(self.messages):
             if place not in shown:
                 found.append(f"messages[{place}] ({message.role})")

@@ -29,7 +29,7 @@ class Streamed:
     Attributes:
         id: Id of the completion.
         model: Name of exactly what answers.
-        n: Most choices, of a method that chose before it answers.
+        n: Number of choices, of a method that chose before it answers.
         include_usage: Whether a chunk tells the usage.
         answered: Takes the method's answer; returns it as it is answer, with the `hydra` object.
         broken_off: Takes what an answer that nobody gets has cost.

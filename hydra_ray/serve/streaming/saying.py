@@ -40,6 +40,7 @@ class Saying:
         """
         self._request = request
         usage = Usage(1)
+        ignored: tuple[str, ...] = ()
         async with aclosing(self._stream(request)) as pieces:
             async for piece in pieces:
                 if piece.text:
@@ -47,8 +48,8 @@ class Saying:
                     self.said += piece.text
                     self._pieces.put_nowait(piece.text)
                 if piece.usage is not None:
-                    usage, self.finish = piece.usage, piece.finish
-        return Generation((self.said,), usage)
+                    usage, self.finish, ignored = piece.usage, piece.finish, piece.ignored
+        return Generation((self.said,), usage, (self.finish or "stop",), ignored)
 
     async def heard(self, making: asyncio.Task[Answer]) -> AsyncGenerator[str]:
         """Yields the pieces as they come, until the method has its answer or has failed; none where it says none.

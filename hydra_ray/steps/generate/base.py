@@ -51,6 +51,8 @@ class RephraseError(GenerateError):
         texts: Answers that came all the same.
         choices: How many of the samples were answered, with text or without.
         usage: Calls and tokens that the request took.
+        finishes: Why each of the answers ended, as `Generation` has it.
+        ignored: Parameters that the LLM was not told, as `Generation` has them.
     """
 
     def __init__(
@@ -64,6 +66,8 @@ class RephraseError(GenerateError):
         texts: tuple[str, ...] = (),
         choices: int = 0,
         usage: Usage | None = None,
+        finishes: tuple[str, ...] = (),
+        ignored: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, kind, transient)
         self.lessons = lessons
@@ -71,6 +75,8 @@ class RephraseError(GenerateError):
         self.texts = texts
         self.choices = choices
         self.usage = usage or Usage()
+        self.finishes = finishes
+        self.ignored = ignored
 
 
 class BudgetSpentError(HydraError):
@@ -127,4 +133,5 @@ async def stream_of(generator: Generator, request: ChatRequest) -> AsyncGenerato
 
 def whole(generation: Generation) -> tuple[Piece, ...]:
     """Return an answer that is there already as its pieces."""
-    return (*map(Piece, generation.texts[:1]), Piece(finish="stop", usage=generation.usage))
+    finish = generation.ends[0] if generation.texts else "stop"
+    return (*map(Piece, generation.texts[:1]), Piece("", finish, generation.usage, generation.ignored))

@@ -12,6 +12,7 @@ from contextlib import aclosing
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage, UserKey
@@ -41,6 +42,11 @@ def ask_key(identity: str, request: ChatRequest) -> str:
     """Return the key that an answer is kept under. A greedy answer does not depend on the seed."""
     asked = asdict(request if request.temperature > 0 else replace(request, seed=0))
     del asked["users"]
+    # Answers that were kept before there were such parameters stay good.
+    if sampling := request.sampling.parameters():
+        asked["sampling"] = sampling
+    else:
+        del asked["sampling"]
     return sha256(json.dumps([identity, asked], sort_keys=True).encode()).hexdigest()
 
 
@@ -81,16 +87,24 @@ class AnswerCache:
             self._db.execute("UPDATE answer SET used = ? WHERE ask = ?", (time.time(), ask))
         self._note(ask, whose)
         reply = json.loads(row[0])
-        usage = Usage(0, reply["prompt"], reply["completion"], cached=reply.get("calls", 1))
-        return Generation(tuple(reply["texts"]), usage)
+        usage = Usage(0, reply["prompt"], reply["completion"], reply.get("calls", 1), *reply.get("of_these", (0, 0)))
+        more = (tuple(reply.get(name, ())) for name in ("finishes", "ignored"))
+        return Generation(tuple(reply["texts"]), usage, *more)
 
     def put(self, ask: str, answer: Generation, whose: Iterable[UserKey] = ()) -> None:
         """Keeps an answer, and for whose texts it was asked."""
         usage = answer.usage
-        reply = {"texts": answer.texts, "prompt": usage.prompt_tokens, "completion": usage.completion_tokens}
+        reply: dict[str, Any] = {
+            "texts": answer.texts,
+            "prompt": usage.prompt_tokens,
+            "completion": usage.completion_tokens,
+        }
         # Samples that were asked for one by one took several; some of them may have been known.
         if (calls := usage.calls + usage.cached) > 1:
             reply["calls"] = calls
+        if usage.cached_tokens or usage.reasoning_tokens:
+            reply["of_these"] = usage.cached_tokens, usage.reasoning_tokens
+        reply |= {name: value for name in ("finishes", "ignored") if (value := getattr(answer, name))}
         self._db.execute("INSERT OR REPLACE INTO answer VALUES (?, ?, ?)", (ask, json.dumps(reply), time.time()))
         self._note(ask, whose)
         self._puts += 1
@@ -191,7 +205,8 @@ class CachedGenerator:
             async for piece in pieces:
                 said.append(piece.text)
                 if piece.usage is not None:
-                    self._cache.put(ask, Generation(("".join(said),), piece.usage), request.users)
+                    answer = Generation(("".join(said),), piece.usage, (piece.finish,), piece.ignored)
+                    self._cache.put(ask, answer, request.users)
                 yield piece
 
     async def _ask(self, ask: str, request: ChatRequest) -> Generation:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
 
-from hydra_ray.records import ChatRequest, Generation, HydraError, Usage
+from hydra_ray.records import ChatRequest, Generation, HydraError, Sampling, Usage
 from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate.base import GenerateError
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
 from hydra_ray.steps.seeds import stable_seed
+
+_KNOWN = frozenset({"top_p", "frequency_penalty", "presence_penalty", "stop", "logit_bias"})
 
 
 class EmbeddedGenerator:
@@ -86,7 +88,7 @@ class EmbeddedGenerator:
             past_key_values=self._prefill(batch, counts),
             do_sample=False,
             max_new_tokens=max(request.max_tokens for request in requests),
-            logits_processor=LogitsProcessorList([_SeededSampling(requests)]),
+            logits_processor=LogitsProcessorList([_SeededSampling(requests, ids.shape[1])]),
             pad_token_id=self._tokenizer.pad_token_id,
         )
         rows = iter(output[:, ids.shape[1] :].tolist())
@@ -108,14 +110,29 @@ class EmbeddedGenerator:
     def _read(self, rows: list[list[int]], prompt_tokens: int, request: ChatRequest) -> Generation:
         stop = self._model.generation_config.eos_token_id
         stops = set(stop if isinstance(stop, list) else [stop])
-        answers = []
+        answers, finishes = [], []
         for row in rows:
             end = next((i for i, token in enumerate(row) if token in stops), len(row))
             answers.append(row[: min(end, request.max_tokens)])
+            finishes.append("stop" if end < min(len(row), request.max_tokens) else "length")
         texts = self._tokenizer.batch_decode(answers, skip_special_tokens=True)
         # A stop token is generated too, and every endpoint bills it.
         completion = sum(min(len(answer) + 1, request.max_tokens) for answer in answers)
-        return Generation(tuple(text.strip() for text in texts), Usage(1, prompt_tokens, completion))
+        # The model goes on to the end of its answer, and what follows a stop is cut.
+        ends = [_cut_at(text, request.sampling.stop, finish) for text, finish in zip(texts, finishes, strict=True)]
+        ignored = tuple(name for name in request.sampling.parameters() if name not in _KNOWN)
+        return Generation(
+            tuple(text.strip() for text, _ in ends),
+            Usage(1, prompt_tokens, completion),
+            tuple(finish for _, finish in ends),
+            ignored,
+        )
+
+
+def _cut_at(text: str, stops: Sequence[str], finish: str) -> tuple[str, str]:
+    """Return the text before the first of the stops, and why it ends there."""
+    places = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return (text[: min(places)], "stop") if places else (text, finish)
 
 
 def _batches(rows: list[int], prompts: list[int], answers: list[int], context: int) -> list[list[int]]:
@@ -135,17 +152,47 @@ class _SeededSampling(LogitsProcessor):
 
     argmax(logits / T + Gumbel noise) is a sample of softmax(logits / T) (Maddison et al. 2014), so
     greedy decoding of the changed logits samples, and neighbours in a batch change nothing.
+
+    Args:
+        requests: Requests of the batch; each has as many rows as samples.
+        start: Place of the first token of the answers.
     """
 
-    def __init__(self, requests: Sequence[ChatRequest]) -> None:
-        rows = [(request, i) for request in requests for i in range(request.n)]
-        self._temperatures = [request.temperature for request, _ in rows]
-        self._streams = [torch.Generator().manual_seed(stable_seed(request.seed, i)) for request, i in rows]
+    def __init__(self, requests: Sequence[ChatRequest], start: int) -> None:
+        self._rows = [request for request in requests for _ in range(request.n)]
+        samples = [(request, i) for request in requests for i in range(request.n)]
+        self._streams = [torch.Generator().manual_seed(stable_seed(request.seed, i)) for request, i in samples]
+        self._start = start
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         scores = scores.float()
-        for row, (temperature, stream) in enumerate(zip(self._temperatures, self._streams, strict=True)):
-            if temperature > 0:
+        for row, (request, stream) in enumerate(zip(self._rows, self._streams, strict=True)):
+            wanted = request.sampling
+            _shift(scores[row], input_ids[row, self._start :], wanted)
+            if request.temperature > 0:
                 noise = torch.empty(scores.shape[1]).exponential_(generator=stream).log_().neg_()
-                scores[row] = scores[row] / temperature + noise.to(scores.device)
+                scores[row] = scores[row] / request.temperature
+                if wanted.top_p is not None:
+                    _keep_nucleus(scores[row], wanted.top_p)
+                scores[row] += noise.to(scores.device)
         return scores
+
+
+def _shift(scores: Tensor, said: Tensor, wanted: Sampling) -> None:
+    """Adds a row's biases and takes off its penalties, as OpenAI defines them."""
+    for token, bias in wanted.logit_bias:
+        if 0 <= int(token) < len(scores):
+            scores[int(token)] += bias
+    if wanted.presence_penalty or wanted.frequency_penalty:
+        tokens, counts = said.unique(return_counts=True)
+        scores[tokens] -= (wanted.presence_penalty or 0.0) + (wanted.frequency_penalty or 0.0) * counts
+
+
+def _keep_nucleus(scores: Tensor, top_p: float) -> None:
+    """Rules out all but the fewest tokens that together have a probability of top_p (Holtzman et al. 2020)."""
+    ordered, tokens = scores.softmax(dim=-1).sort(descending=True)
+    before = ordered.cumsum(dim=-1) - ordered
+    out = before >= top_p
+    # One is always left.
+    out[0] = False
+    scores[tokens[out]] = float("-inf")

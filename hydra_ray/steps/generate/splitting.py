@@ -70,8 +70,7 @@ class SplittingGenerator:
     async def _ask(self, request: ChatRequest) -> Generation:
         """Asks at once for as long as one request may ask for so many; then in parts."""
         most = self._most_samples()
-        texts: tuple[str, ...] = ()
-        spent, tried = Usage(), set[str]()
+        come, tried = Generation((), Usage()), set[str]()
         while most is None or request.n <= most:
             try:
                 room = replace(request, max_tokens=request.max_tokens + self._reasoning_tokens)
@@ -81,22 +80,21 @@ class SplittingGenerator:
                     # The same lesson twice is no lesson; the message says what the endpoint does not take.
                     raise GenerateError(str(error), error.kind) from None
                 tried |= error.lessons
-                spent += error.usage
+                answer = Generation(error.texts, error.usage, error.finishes, error.ignored)
+                come += answer
                 if error.choices:
-                    self._keep(replace(request, n=error.choices), Generation(error.texts, error.usage))
-                    texts += error.texts
+                    self._keep(replace(request, n=error.choices), answer)
                     request = replace(request, n=request.n - error.choices, seed=_seed(request, error.choices))
                 most = error.samples or most
             except GenerateError as error:
-                if not (texts and error.final):
+                if not (come.texts and error.final):
                     raise
                 log.warning("%d samples have no answer: %s", request.n, error)
-                return Generation(texts, spent + Usage(1))
+                return come + Generation((), Usage(1))
             else:
-                return Generation((*texts, *answer.texts), spent + answer.usage)
+                return come + answer
         parts = map(self._part, parts_of(request, most))
-        rest = _joined(await asyncio.gather(*parts, return_exceptions=True), bool(texts))
-        return Generation((*texts, *rest.texts), spent + rest.usage)
+        return come + _joined(await asyncio.gather(*parts, return_exceptions=True), bool(come.texts))
 
     async def _part(self, part: ChatRequest) -> Generation:
         known = self._cache.get(ask_key(self._identity, part), part.users) if self._cache else None
@@ -136,8 +134,7 @@ def _joined(ends: list[Generation | BaseException], some: bool) -> Generation:
         raise final[0]
     for error in final:
         log.warning("one of %d samples has no answer: %s", len(ends), error)
-    texts = tuple(text for answer in answers for text in answer.texts)
-    return Generation(texts, sum((answer.usage for answer in answers), Usage(len(final))))
+    return sum(answers, Generation((), Usage(len(final))))
 
 
 def _seed(request: ChatRequest, i: int) -> int:

@@ -19,6 +19,9 @@ from hydra_ray.steps.generate.endpoint.reply import read_reply
 
 log = logging.getLogger(__name__)
 
+# Parameters of OpenAI's that vLLM takes and does nothing with.
+_UNKNOWN = frozenset({"verbosity"})
+
 # Takes an OpenAI chat completion request as plain values and gives the reply, or {"error": {...}}; raises
 # GenerateError when the engine cannot be reached.
 EngineCall = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -82,7 +85,7 @@ class VLLMGenerator:
                     reply = await self._ask(payload)
             except TimeoutError as error:
                 raise GenerateError(f"vLLM took more than {self._timeout_s:g} s", "timeout", True) from error
-        return self._read(reply, frozenset(payload))
+        return self._read(reply, request, frozenset(payload).difference(request.sampling.parameters()))
 
     def _payload(self, request: ChatRequest) -> dict[str, Any]:
         payload: dict[str, Any] = {
@@ -94,9 +97,11 @@ class VLLMGenerator:
         }
         if self._send_seed and request.temperature > 0:
             payload["seed"] = request.seed
-        return {**payload, **self._params}
+        wanted = request.sampling.parameters()
+        # What a client wants goes before what is set for all.
+        return {**payload, **self._params, **{name: value for name, value in wanted.items() if name not in _UNKNOWN}}
 
-    def _read(self, reply: dict[str, Any], form: frozenset[str]) -> Generation:
+    def _read(self, reply: dict[str, Any], request: ChatRequest, form: frozenset[str]) -> Generation:
         if "error" in reply:
             refusal = read_refusal(int(reply["error"].get("code") or 500), json.dumps(reply))
             # Where others of the same form are answered it is this request; else hardly any will be.
@@ -107,7 +112,10 @@ class VLLMGenerator:
             why = next((why for _, why in answer.lost if why), "")
             raise GenerateError(f"vLLM: the reply has no choices with text{f': {why}' if why else ''}", "empty")
         self._answered.add(form)
-        return Generation(answer.texts, answer.usage)
+        ignored = [name for name in request.sampling.parameters() if name in _UNKNOWN]
+        if not self._send_seed and request.temperature > 0:
+            ignored.append("seed")
+        return Generation(answer.texts, answer.usage, answer.finishes, tuple(ignored))
 
 
 def cache_salt(key: str, tenant: str) -> str:

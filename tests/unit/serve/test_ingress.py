@@ -116,10 +116,10 @@ def test_a_conversation_reaches_the_llm_whole(served):
     assert (query.user, query.input) == (UserKey("acme", "ann"), "And now?")
 
 
-def test_of_other_tasks_only_the_last_question_is_asked(served):
+def test_of_other_tasks_only_the_last_question_is_asked_and_what_instructs_is_told(served):
     app = served(method="zero-shot")
     app.ask(SAID)
-    assert app.prompt == (Message("user", "And now?"),)
+    assert app.prompt == (Message("system", "Be kind."), Message("user", "And now?"))
 
 
 def test_a_conversation_that_ends_with_an_answer_is_refused(served):
@@ -175,7 +175,7 @@ def test_the_answer_says_whom_it_is_for_and_what_was_ignored(served):
     app = served(method="rag")
     told = app.ask(SAID, user=" ann ", temperature=0.3, seed=None).json()["hydra"]
     assert told["user"] == "ann"
-    assert told["ignored"] == ["temperature", "messages[0] (system)", "messages[1] (user)", "messages[2] (assistant)"]
+    assert told["ignored"] == ["temperature", "messages[1] (user)", "messages[2] (assistant)"]
     (query, *_) = app.retriever.asked[-1]
     assert query.user == UserKey("acme", "ann")
 
@@ -192,10 +192,11 @@ def test_the_operator_says_what_names_the_user(served):
     assert asked_for({"X-User": "王".encode()}, metadata={"end_user": "ann"}) == "王"
 
 
-def test_a_clients_instructions_are_told_where_the_operator_says_so(served):
-    app = served(method="zero-shot", tell_system=True)
-    assert app.ask(SAID).json()["hydra"]["ignored"] == ["messages[1] (user)", "messages[2] (assistant)"]
-    assert app.prompt == (Message("system", "Be kind."), Message("user", "And now?"))
+def test_a_clients_instructions_are_not_told_where_the_operator_says_so(served):
+    app = served(method="zero-shot", tell_system=False)
+    ignored = ["messages[0] (system)", "messages[1] (user)", "messages[2] (assistant)"]
+    assert app.ask(SAID).json()["hydra"]["ignored"] == ignored
+    assert app.prompt == (Message("user", "And now?"),)
 
 
 @pytest.mark.parametrize("name", ["hydra", "acme/hydra v2"])
@@ -224,8 +225,8 @@ def test_openais_client_streams_with_usage(served):
     assert told[-1].model_extra["hydra"]["user"] == "ann"
     assert (last.choices, last.usage.total_tokens) == ([], 6)
     with pytest.raises(BadRequestError, match="response_format") as caught:
-        client.chat.completions.create(**asked, response_format={"type": "json_object"})
-    assert (caught.value.param, caught.value.code) == ("response_format", "unsupported_parameter")
+        client.chat.completions.create(**asked, response_format={"type": "yaml"})
+    assert caught.value.param == "response_format"
     with pytest.raises(NotFoundError) as missing:
         client.models.retrieve("gpt")
     assert missing.value.code == "model_not_found"

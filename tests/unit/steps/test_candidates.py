@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.records import Generation, Message, Usage, UserKey
+from hydra_ray.records import LEFT_TO_THE_LLM, Generation, Message, Usage, UserKey
 from hydra_ray.steps.candidates import candidate_requests, joined
 
 ANN = UserKey("acme", "ann")
@@ -10,7 +10,7 @@ CHAT = (Message("user", "Which tag?"),)
 
 
 def asked(count, greedy):
-    return [(r.n, r.temperature) for r in candidate_requests(CHAT, count, 0.9, greedy, 16, 7, ())]
+    return [(r.n, r.temperature) for r in candidate_requests(CHAT, count, 0.9, greedy, 16, 7, (), LEFT_TO_THE_LLM)]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_the_requests_bring_as_many_answers_as_wanted(count, greedy, requests):
 
 
 def test_all_requests_are_of_the_same_chat():
-    for request in candidate_requests(CHAT, 8, 0.9, True, 16, 7, (ANN,)):
+    for request in candidate_requests(CHAT, 8, 0.9, True, 16, 7, (ANN,), LEFT_TO_THE_LLM):
         assert (request.messages, request.max_tokens, request.seed, request.users) == (CHAT, 16, 7, (ANN,))
 
 

@@ -63,6 +63,11 @@ class _Sent:
         """All of the body that the client's method does not take by name."""
         return {name: value for name, value in self.body.items() if name not in ("model", "messages", "stream")}
 
+    @property
+    def own_form(self) -> dict[str, Any]:
+        """The body without what a client wants: what is refused with it and taken without is the client's fault."""
+        return {name: value for name, value in self.body.items() if name not in self.request.sampling.parameters()}
+
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
@@ -150,7 +155,8 @@ class OpenAIGenerator:
     async def _attempt(self, target: Target, request: ChatRequest) -> Generation | GenerateError:
         """Returns a failure: raised from here it would carry the client's own, which may quote the key."""
         spoken = target.dialect
-        sent = _Sent(target, spoken, request, {**spoken.body(request, target.model), **self._params})
+        # What a client wants goes before what is set for all.
+        sent = _Sent(target, spoken, request, {**self._params, **spoken.body(request, target.model)})
         try:
             # Over the whole attempt. The client's time-outs are for each read, and a drip of bytes would never end.
             async with asyncio.timeout(self._timeout_s):
@@ -167,7 +173,7 @@ class OpenAIGenerator:
         spoken = target.dialect
         if spoken.streams == "whole":
             return await self._attempt(target, request)
-        sent = _Sent(target, spoken, request, {**spoken.streamed(request, target.model), **self._params})
+        sent = _Sent(target, spoken, request, {**self._params, **spoken.streamed(request, target.model)})
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         try:
             async with AsyncExitStack() as opened, asyncio.timeout_at(deadline):
@@ -209,7 +215,7 @@ class OpenAIGenerator:
             log.warning("%s: reasoning was streamed before it was known as such; from now on it is held", self._model)
         if rest:
             yield Piece(rest)
-        yield Piece(finish=heard.finish, usage=answer.usage)
+        yield Piece(finish=answer.ends[0], usage=answer.usage, ignored=answer.ignored)
 
     def _end(self, sent: _Sent, heard: Heard) -> Generation | GenerateError:
         """What a stream came to, by the same rules as a whole reply."""
@@ -259,7 +265,8 @@ class OpenAIGenerator:
             failure = self._nothing(reply, text)
             if not failure.final:
                 return failure
-        target.note_answer(sent.spoken, sent.body, reply)
+        target.note_answer(sent.spoken, sent.own_form, reply)
+        ignored = sent.spoken.leaves_out(request)
         if 0 < reply.choices < request.n:
             reason = f"{reply.choices} of {request.n} samples came"
             learnt = target.learn({"samples": reply.choices}, reason)
@@ -270,13 +277,15 @@ class OpenAIGenerator:
                 texts=reply.texts,
                 choices=reply.choices,
                 usage=reply.usage,
+                finishes=reply.finishes,
+                ignored=ignored,
             )
         if not reply.texts:
             return self._nothing(reply, text)
         for kind, why in reply.lost:
             log.warning("%s: a sample has no answer (%s)", self._model, why or kind)
         # More than were asked for would have more votes than others.
-        return Generation(reply.texts[: request.n], reply.usage)
+        return Generation(reply.texts[: request.n], reply.usage, reply.finishes[: request.n], ignored)
 
     def _nothing(self, reply: Reply, text: str) -> GenerateError:
         """Why a reply without texts has none."""
@@ -294,8 +303,9 @@ class OpenAIGenerator:
         kind, status = refusal.kind, f"HTTP {refusal.status}: " if refusal.status else "an error came as a reply: "
         message = self._masked(f"{status}{refusal.reason}")
         if kind not in _NOT_OF_FORM:
-            ours = named_settings(refusal, sent.body, list(self._params))
-            learnt = {} if ours and refusal.fields else lessons(refusal, sent.body)
+            wanted = sent.request.sampling.parameters()
+            ours = named_settings(refusal, sent.body, [name for name in self._params if name not in wanted])
+            learnt = {} if ours and refusal.fields else lessons(refusal, sent.body, wanted)
             if learnt and (names := target.learn(learnt, message)):
                 samples = learnt.get("samples")
                 return RephraseError(_with(message, _FORM), lessons=names, samples=samples, usage=Usage(1))
@@ -305,7 +315,7 @@ class OpenAIGenerator:
         if kind in ("setting", ""):
             target.forget_unconfirmed()
         if not kind:
-            own = target.refuses_alone(sent.request, sent.body)
+            own = target.refuses_alone(sent.request, sent.own_form)
             return GenerateError(message if own else _with(message, _FORM), "refused" if own else "setting")
         if transient := kind in ("busy", "server", "timeout"):
             target.health.close_for(retry_after(headers))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -27,6 +27,13 @@ _NOT_SO = re.compile(
     rf"{_NOT_KNOWN.pattern}|invalid|\bonly\b|must be|should be|at most|less than|greater than|exceed|out of range|<="
     r"|too (large|many|high)|range|between|maximum|limit|仅支持|只支持|只能"
 )
+# Said of a parameter itself.
+_NOT_TAKEN = re.compile(
+    r"unsupported|not support|n't support|unrecogni[sz]ed|unknown|unexpected|\bextra|no such|deprecated|不支持"
+    r"|not (permitted|allowed|enabled|implemented|available)"
+)
+# Said of what a schema, a stop or a bias holds.
+_OF_ITS_VALUE = re.compile(r"invalid schema|in context=|schema (for|of) response_format|invalid value|token id|vocab")
 _RANGE = re.compile(r"between|range|less than|greater than|<=|>=|[<>] ?\d|at (most|least)|maximum|minimum|[\[(] ?-?\d")
 _POSITIVE = re.compile(
     r"positive|greater than|larger than|above|more than|> ?0|>= ?0?\.\d|non-?zero|(not|n't) be (0|zero)|[\[(] ?0"
@@ -71,6 +78,7 @@ class Dialect:
         alternate: Whether user and assistant have to take turns, the user first.
         streams: How answers are streamed: "usage" asks for the usage at their end, "plain" for none, and "whole" asks
             for whole answers since the endpoint does not stream.
+        without: Parameters of clients that it does not take, by OpenAI's names.
     """
 
     samples: int | None = None
@@ -81,16 +89,19 @@ class Dialect:
     developer: bool = True
     alternate: bool = False
     streams: Literal["usage", "plain", "whole"] = "usage"
+    without: tuple[str, ...] = ()
 
     def requests(self, n: int) -> int:
         """Return how many requests n samples take."""
         return 1 if self.samples is None else -(-n // self.samples)
 
     def changed(self, lessons: Mapping[str, Any]) -> Dialect:
-        """With what was learnt. Fewer samples are learnt, never more."""
+        """With what was learnt. Fewer samples are learnt, never more; more to do without, never less."""
         learnt = dict(lessons)
         if self.samples is not None and "samples" in learnt:
             learnt["samples"] = min(self.samples, learnt["samples"])
+        if "without" in learnt:
+            learnt["without"] = tuple(sorted({*self.without, *learnt["without"]}))
         return replace(self, **learnt)
 
     def differs(self) -> dict[str, Any]:
@@ -111,7 +122,17 @@ class Dialect:
         # A greedy answer needs no seed.
         if self.seed and request.temperature > 0:
             body["seed"] = request.seed
-        return body
+        wanted = request.sampling.parameters()
+        return body | {name: value for name, value in wanted.items() if name not in self.without}
+
+    def leaves_out(self, request: ChatRequest) -> tuple[str, ...]:
+        """Return the parameters of a request that the endpoint is not told in this form, by OpenAI's names."""
+        gone = [name for name in request.sampling.parameters() if name in self.without]
+        if self.temperature == "omitted":
+            gone.append("temperature")
+        if not self.seed and request.temperature > 0:
+            gone.append("seed")
+        return tuple(gone)
 
     def streamed(self, request: ChatRequest, model: str) -> dict[str, Any]:
         """The request for one answer in pieces; `streams` is not "whole"."""
@@ -131,12 +152,13 @@ class Dialect:
         return [{"role": role, "content": text} for role, text in turns]
 
 
-def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
+def lessons(refusal: Refusal, sent: Mapping[str, Any], wanted: Iterable[str] = ()) -> dict[str, Any]:
     """Return what a refusal teaches: values of a `Dialect` that change the refused request; {} where nothing.
 
     Args:
         refusal: What the endpoint answered instead of a completion.
         sent: The body of the request that was refused.
+        wanted: Those of its parameters that a client sent: the endpoint can be asked without them.
     """
     refusal, said = _about(refusal, sent), _LIST_OF_KNOWN.sub(" ", refusal.said)
     learnt = _about_roles(refusal, said, sent["messages"])
@@ -149,6 +171,8 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
     # "n must be 1 at temperature 0" is about n.
     if "samples" not in learnt:
         learnt |= _about_temperature(refusal, said, sent)
+    if not learnt:
+        learnt |= _about_wishes(refusal, said, wanted)
     if not learnt and _names_nothing(said) and not any(_names(refusal, said, name) for name in sent):
         # It does not say which: the one that is missed least first.
         if "stream_options" in sent:
@@ -160,6 +184,14 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any]) -> dict[str, Any]:
         elif "max_completion_tokens" in sent:
             learnt["max_tokens"] = "max_tokens"
     return learnt
+
+
+def _about_wishes(refusal: Refusal, said: str, wanted: Iterable[str]) -> dict[str, Any]:
+    """A parameter that is not known. A value that is not liked is its sender's fault, and others go on."""
+    if not _NOT_TAKEN.search(said) or _OF_ITS_VALUE.search(said):
+        return {}
+    refused = tuple(name for name in wanted if _names(refusal, said, name))
+    return {"without": refused} if refused else {}
 
 
 def _names_nothing(said: str) -> bool:

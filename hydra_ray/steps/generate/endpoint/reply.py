@@ -25,6 +25,8 @@ _BROKEN_OFF = re.compile(
 _TAKEN = re.compile(
     r"content.?filter|safety|sensitive|prohibited|blocklist|recitation|spii|guardrail|moderation|refusal", re.IGNORECASE
 )
+# Reasons to finish by which there was more to say.
+_CUT = ("length", "max_tokens")
 # Above it is no count, and nothing that stores take.
 _MOST_TOKENS = 2**53
 REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
@@ -46,6 +48,7 @@ class Reply:
         lost: Kind (a `GenerateError.kind`) and reason for each choice without an answer.
         reasoned: Whether reasoning came with it.
         has_usage: Whether the endpoint told tokens.
+        finishes: Why each of the answers ended: "stop" or "length".
     """
 
     texts: tuple[str, ...]
@@ -54,25 +57,31 @@ class Reply:
     lost: tuple[tuple[str, str], ...] = ()
     reasoned: bool = False
     has_usage: bool = False
+    finishes: tuple[str, ...] = ()
 
 
 def read_reply(body: Any) -> Reply:
     """Reads the JSON of a chat completion; nobody has checked that it has OpenAI's shape."""
     choices = body.get("choices") if isinstance(body, dict) else None
     choices = choices if isinstance(choices, list) else []
-    texts, lost, reasoned = [], [], False
+    texts, finishes, lost, reasoned = [], [], [], False
     for choice in choices:
         text, why, thought = _read_choice(choice if isinstance(choice, dict) else {})
         reasoned = reasoned or thought
         if text:
             texts.append(text)
+            finishes.append("length" if choice.get("finish_reason") in _CUT else "stop")
         else:
             lost.append(why)
     usage = body.get("usage") if isinstance(body, dict) else None
     usage = usage if isinstance(usage, dict) else {}
     prompt, completion = _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     counted = bool(prompt or completion)
-    return Reply(tuple(texts), len(choices), Usage(1, prompt, completion), tuple(lost), reasoned, counted)
+    cached = _detail(usage, "prompt_tokens_details", "cached_tokens")
+    reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
+    # Parts of the whole: some tell more than that.
+    spent = Usage(1, prompt, completion, 0, min(cached, prompt), min(reasoning, completion))
+    return Reply(tuple(texts), len(choices), spent, tuple(lost), reasoned, counted, tuple(finishes))
 
 
 def without_reasoning(text: str) -> str | None:
@@ -145,9 +154,9 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
     if refusal := message.get("refusal"):
         return "", ("filtered", f"the LLM declined: {refusal}"), thought
     if thought:
-        ended = finish not in ("length", "max_tokens") and (answer is not None if isinstance(said, str) else True)
+        ended = finish not in _CUT and (answer is not None if isinstance(said, str) else True)
         return "", ("empty", "there was reasoning and no answer" if ended else UNFINISHED), thought
-    return "", ("empty", "nothing was said within max_tokens" if finish in ("length", "max_tokens") else ""), thought
+    return "", ("empty", "nothing was said within max_tokens" if finish in _CUT else ""), thought
 
 
 def _failed(choice: dict[str, Any], finish: str) -> str:
@@ -173,6 +182,11 @@ def _all(content: list[Any]) -> str | None:
     """Return the texts of the parts, joined; None where a part is no text."""
     kinds = {part.get("type", "text") if isinstance(part, dict) else "text" for part in content}
     return None if kinds - {"text", "output_text"} else "".join(_parts(content))
+
+
+def _detail(usage: dict[str, Any], of_what: str, name: str) -> int:
+    details = usage.get(of_what)
+    return _count(details.get(name)) if isinstance(details, dict) else 0
 
 
 def _count(tokens: object) -> int:

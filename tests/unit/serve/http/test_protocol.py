@@ -11,9 +11,16 @@ from hydra_ray.serve.http.chunks import pieces, stream
 from hydra_ray.serve.http.protocol import AsciiJSON, about, completion, no_answer
 from hydra_ray.steps.generate import GenerateError
 
-ANSWER = Answer("q1", "calm", candidates=(Candidate("calm", 2), Candidate("quite loud")), usage=Usage(1, 10, 3))
+CANDIDATES = Candidate("calm", 2), Candidate("quite loud", finish="length")
+ANSWER = Answer("q1", "calm", candidates=CANDIDATES, usage=Usage(1, 10, 3, 0, 4, 2))
 HYDRA = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, detail=True)
-USAGE = {"prompt_tokens": 10, "completion_tokens": 3, "total_tokens": 13}
+USAGE = {
+    "prompt_tokens": 10,
+    "completion_tokens": 3,
+    "total_tokens": 13,
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens_details": {"reasoning_tokens": 2},
+}
 
 
 def events(answer=ANSWER, n=1, include_usage=False):
@@ -39,6 +46,17 @@ def test_the_answer_says_for_whom_and_how_it_came_about():
         "ann",
         ["temperature"],
     )
+
+
+def test_there_are_as_many_choices_as_were_asked_for_and_each_says_why_it_ended():
+    choices = completion("chatcmpl-1", ANSWER, "hydra", 3, HYDRA)["choices"]
+    assert [(choice["index"], choice["message"]["content"], choice["finish_reason"]) for choice in choices] == [
+        (0, "calm", "stop"),
+        (1, "quite loud", "length"),
+        (2, "calm", "stop"),
+    ]
+    ends = [chunk["choices"][0]["finish_reason"] for chunk in events(n=3)]
+    assert [end for end in ends if end] == ["stop", "length", "stop"]
 
 
 def test_history_and_candidates_are_left_out_for_who_may_not_see_them():
@@ -75,10 +93,10 @@ def test_a_response_has_one_id():
 
 
 @pytest.mark.parametrize("text", ["quite calm", ""])
-def test_an_answer_that_tells_of_no_candidates_is_the_one_choice(text):
+def test_an_answer_that_tells_of_no_candidates_is_every_choice(text):
     answer = Answer("q1", text)
     whole = completion("chatcmpl-1", answer, "hydra", 3, HYDRA)
-    assert [choice["message"]["content"] for choice in whole["choices"]] == [text]
+    assert [choice["message"]["content"] for choice in whole["choices"]] == [text] * 3
     chunks = events(answer, n=3)
     assert said(chunks) == text
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"

@@ -10,7 +10,8 @@ from hydra_ray.serve.http.errors import RequestError, param_of
 from hydra_ray.serve.http.requests import ChatCompletionRequest, reasons_to_pass_through
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
 
-TELL_SYSTEM = SETTINGS.serve.tell_system
+SERVE = SETTINGS.serve
+TELL_SYSTEM = SERVE.tell_system
 RECIPE = recipe()
 SAID = [
     {"role": "system", "content": "Be kind."},
@@ -19,6 +20,10 @@ SAID = [
     {"role": "user", "content": "And now?"},
 ]
 CALL = {"role": "assistant", "content": None, "tool_calls": [{"id": "1"}], "refusal": None}
+
+
+def serve(**other):
+    return SERVE.model_copy(update=other)
 
 
 def request(messages=SAID, **more):
@@ -38,13 +43,13 @@ def test_a_conversation_is_all_that_was_said_before_the_last_message():
 def test_a_question_whole_in_itself_has_no_turns():
     asked = request([*SAID, {"role": "assistant", "content": "Well"}, {"role": "tool", "content": "42"}])
     assert asked.query == "And now?"
-    assert asked.turns(TEXT_TASK, TELL_SYSTEM) == ()
+    assert asked.turns(TEXT_TASK, False) == ()
 
 
-def test_of_a_question_whole_in_itself_a_clients_instructions_are_told_where_the_operator_says_so():
+def test_of_a_question_whole_in_itself_a_clients_instructions_are_told_unless_the_operator_says_no():
     asked = request([{"role": "developer", "content": " "}, *SAID[1:], SAID[0], SAID[3]])
-    assert asked.turns(TEXT_TASK, tell_system=True) == (Message("system", "Be kind."),)
-    assert asked.turns(TEXT_TASK, TELL_SYSTEM) == ()
+    assert asked.turns(TEXT_TASK, TELL_SYSTEM) == (Message("system", "Be kind."),)
+    assert asked.turns(TEXT_TASK, tell_system=False) == ()
 
 
 def test_what_instructs_may_follow_the_question():
@@ -122,7 +127,7 @@ def test_what_is_null_was_not_sent():
     asked.refuse_unsupported(RECIPE)
     assert (asked.n, asked.stream, asked.include_usage, asked.user, asked.hydra.method) == (1, False, False, None, None)
     assert asked.turns(CHAT_TASK, TELL_SYSTEM) == (Message("assistant", "Hello"),)
-    assert asked.ignored(CHAT_TASK, False, ["user"]) == ()
+    assert asked.ignored(CHAT_TASK, SERVE) == ()
 
 
 @pytest.mark.parametrize("content", ["", " \n", [{"type": "text", "text": None}]])
@@ -134,8 +139,6 @@ def test_a_last_user_message_without_text_asks_nothing(content):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {}}),
         ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
         ("tool_choice", {"type": "function"}),
@@ -166,7 +169,7 @@ def test_shapes_that_answers_have_anyway_are_no_matter():
     }
     asked = request(SAID[3:], **same)
     asked.refuse_unsupported(RECIPE)
-    assert asked.ignored(TEXT_TASK, False, ["user"]) == ()
+    assert asked.ignored(TEXT_TASK, serve(tell_system=False)) == ()
 
 
 def test_options_of_a_stream_are_for_streams():
@@ -176,28 +179,28 @@ def test_options_of_a_stream_are_for_streams():
     asked = request(stream=True, stream_options={"include_usage": True, "include_obfuscation": False})
     asked.refuse_unsupported(RECIPE)
     assert asked.include_usage
-    assert asked.ignored(CHAT_TASK, False, ["user"]) == ("stream_options.include_obfuscation",)
+    assert asked.ignored(CHAT_TASK, SERVE) == ("stream_options.include_obfuscation",)
 
 
 def test_what_changes_nothing_is_told():
     sent = {"temperature": 0.3, "top_p": None, "stop": "\n", "top_k": 5, "n": 2, "user": "ann", "metadata": {"a": "b"}}
     messages = [*SAID[:2], {**SAID[2], "name": "bot", "audio": None, "annotations": []}, SAID[3]]
     asked = request(messages, **sent)
-    parameters = ("temperature", "stop", "top_k")
-    assert asked.ignored(TEXT_TASK, False, ["user"]) == (
+    parameters = ("temperature", "top_k")
+    assert asked.ignored(TEXT_TASK, serve(tell_system=False)) == (
         "metadata",
         *parameters,
         "messages[0] (system)",
         "messages[1] (user)",
         "messages[2] (assistant)",
     )
-    assert asked.ignored(TEXT_TASK, True, ["metadata.a"]) == (
+    assert asked.ignored(TEXT_TASK, serve(user_from=("metadata.a",))) == (
         "user",
         *parameters,
         "messages[1] (user)",
         "messages[2] (assistant)",
     )
-    assert asked.ignored(CHAT_TASK, False, ["metadata.a", "user"]) == (*parameters, "messages[2].name")
+    assert asked.ignored(CHAT_TASK, serve(user_from=("metadata.a", "user"))) == (*parameters, "messages[2].name")
 
 
 @pytest.mark.parametrize(

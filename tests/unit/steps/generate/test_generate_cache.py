@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from defaults import answer_cache
 
-from hydra_ray.records import ChatRequest, Generation, Message, Usage
+from hydra_ray.records import ChatRequest, Generation, Message, Sampling, Usage
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.cache import CachedGenerator, ask_key, tenant_file
 
@@ -43,6 +43,17 @@ async def test_an_answer_counts_as_many_calls_from_the_cache_as_it_took():
     assert (await cached(REQUEST)).usage == Usage(0, 30, 6, cached=4)
 
 
+async def test_what_is_told_of_an_answer_is_kept_with_it():
+    answer = Generation(("fine", "cut"), Usage(1, 30, 6, 0, 20, 2), ("stop", "length"), ("verbosity",))
+
+    async def told(request):
+        return answer
+
+    cached = CachedGenerator(told, answer_cache(":memory:"), "model")
+    assert await cached(REQUEST) == answer
+    assert await cached(REQUEST) == replace(answer, usage=Usage(0, 30, 6, 1, 20, 2))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -53,6 +64,8 @@ async def test_an_answer_counts_as_many_calls_from_the_cache_as_it_took():
         {"temperature": 0.6},
         {"max_tokens": 9},
         {"seed": 4},
+        {"sampling": Sampling(top_p=0.5)},
+        {"sampling": Sampling(stop=("END",))},
     ],
 )
 async def test_another_request_is_another_question(counter, change):

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from hydra_ray.data.simulated import labels_in
-from hydra_ray.records import ChatRequest, HydraError, Message
+from hydra_ray.records import ChatRequest, HydraError, Message, Sampling
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.embedded import EmbeddedGenerator
 from hydra_ray.tasks.demo import DEMO_TASK
@@ -211,3 +211,42 @@ def greedy(checkpoint, request):
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12)
     return [WORDS[token] for token in output[0, ids.shape[1] :].tolist() if token > WORDS.index("<end>")]
+
+
+def wishing(**wished):
+    return replace(SAMPLED, sampling=Sampling(**wished))
+
+
+def test_a_small_top_p_leaves_the_most_probable_word_alone(generator):
+    (greedy_one,) = generator.generate([ask("w1 w2 w3")])
+    narrow, wide = generator.generate([wishing(top_p=0.0), wishing(top_p=1.0)])
+    assert set(narrow.texts) == set(greedy_one.texts)
+    assert wide.texts == generator.generate([SAMPLED])[0].texts
+
+
+def test_biases_and_penalties_shift_what_is_said_in_their_own_row(generator):
+    word = WORDS.index("w7")
+    biased, plain, penalised = generator.generate(
+        [wishing(logit_bias=((str(word), 100.0), ("999999", 100.0))), SAMPLED, wishing(frequency_penalty=2.0)]
+    )
+    assert set(biased.texts) == {" ".join(["w7"] * SAMPLED.max_tokens)}
+    assert plain == generator.generate([SAMPLED])[0]
+    assert max(text.split().count(w) for text in penalised.texts for w in text.split()) <= 4
+
+
+def test_an_answer_ends_before_a_stop_and_says_why_it_ended(generator):
+    (whole,) = generator.generate([SAMPLED])
+    text = max(whole.texts, key=lambda text: len(text.split()))
+    stop = text.split()[3]
+    (cut,) = generator.generate([wishing(stop=("nothing", stop))])
+    place = whole.texts.index(text)
+    assert cut.texts[place] == text[: text.index(stop)].strip()
+    assert cut.finishes[place] == "stop"
+    for text, finish in zip(whole.texts, whole.finishes, strict=True):
+        assert finish == "length" or len(text.split()) < SAMPLED.max_tokens
+    assert set(whole.finishes) == {"length", "stop"}
+
+
+def test_what_it_does_not_know_is_named(generator):
+    answer = generator.generate([wishing(verbosity="low", top_p=0.5, response_format='{"type": "json_object"}')])[0]
+    assert answer.ignored == ("response_format", "verbosity")

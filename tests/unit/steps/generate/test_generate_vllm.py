@@ -1,11 +1,12 @@
 """vLLM's replies and failures, as they come from the engine's deployment."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from defaults import vllm_generator
 
-from hydra_ray.records import ChatRequest, Message, Usage
+from hydra_ray.records import ChatRequest, Message, Sampling, Usage
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.vllm import cache_salt
 
@@ -53,6 +54,19 @@ async def test_a_seed_is_left_out_where_it_means_nothing_or_is_not_wanted(temper
     engine = Engine(reply("fine"))
     await vllm_generator(engine, "acme", send_seed=send_seed)(ChatRequest(REQUEST.messages, temperature=temperature))
     assert "seed" not in engine.asked[0]
+
+
+async def test_what_a_client_wishes_goes_before_what_is_set_and_what_vllm_does_not_know_is_named():
+    cut = reply("comedy", "drama")
+    cut["choices"][1]["finish_reason"] = "length"
+    cut["usage"] |= {"prompt_tokens_details": {"cached_tokens": 8}, "completion_tokens_details": None}
+    engine = Engine(cut)
+    wished = replace(REQUEST, sampling=Sampling(top_p=0.5, verbosity="low"))
+    answer = await vllm_generator(engine, "acme", params={"top_p": 0.9, "min_p": 0.1}, send_seed=False)(wished)
+    asked = engine.asked[0]
+    assert (asked["top_p"], asked["min_p"], "verbosity" in asked) == (0.5, 0.1, False)
+    assert answer.ignored == ("verbosity", "seed")
+    assert (answer.finishes, answer.usage) == (("stop", "length"), Usage(1, 11, 5, 0, 8, 0))
 
 
 async def test_salts_tell_tenants_apart_and_are_the_same_in_every_process():
