@@ -10,17 +10,18 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from hydra_ray.dates import in_order, span
+from hydra_ray.dates import in_order
 from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
+from hydra_ray.serve.feedback.history import History, put_items
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
-from hydra_ray.serve.http.ids import Id, StoredText, UserId
+from hydra_ray.serve.http.ids import Dated, Id, StoredText, UserId
 from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Principal
@@ -29,19 +30,11 @@ from hydra_ray.serve.user_rights import UserRights
 from hydra_ray.settings import Settings
 from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.backends import open_store
-from hydra_ray.store.types import FeedbackEvent, Said
+from hydra_ray.store.types import DeletedMeanwhileError, FeedbackEvent, Said
 from hydra_ray.tasks import Task
 
 # Kept, it would teach at the next fit what the user does not want to be known.
 _SWITCHED_OFF = "user: personalisation is switched off for this user: nothing is kept or learnt; PATCH switches it on"
-
-
-def _dated(text: str) -> str:
-    try:
-        span(text)
-    except ValueError as error:
-        raise PydanticCustomError("date", "{text} {error}", {"text": repr(text), "error": str(error)}) from None
-    return text
 
 
 class Feedback(Lenient):
@@ -68,7 +61,7 @@ class Feedback(Lenient):
     # Checked against the candidates, which come first.
     votes: list[Annotated[int, Field(ge=0, le=1_000_000)]] = Field([], max_length=64)
     id: StoredText = Field(default_factory=lambda: uuid.uuid4().hex)
-    ts: Annotated[StoredText, AfterValidator(_dated)] | None = None
+    ts: Dated | None = None
     completion_id: StoredText | None = None
     method: StoredText | None = None
     propensity: float | None = Field(None, ge=0, le=1)
@@ -151,7 +144,7 @@ class UserEndpoints:
         serving: Callable[[], str],
     ) -> None:
         self._settings, self._task, self._steps, self._admit, self._audit = settings, task, steps, admit, audit
-        self._store = open_store(settings.store_target)
+        self._store, self._serving = open_store(settings.store_target), serving
         self._rights = UserRights(self._store, self._for, self._record, serving)
 
     def user_routes(self) -> APIRouter:
@@ -159,6 +152,7 @@ class UserEndpoints:
         router = APIRouter(prefix="/v1/users/{user}", route_class=JsonRoute)
         router.add_api_route("/feedback", self.give_feedback, methods=["POST"])
         router.add_api_route("/history", self.history, methods=["GET"])
+        router.add_api_route("/history", self.add_history, methods=["POST"])
         router.add_api_route("/history/{item}", self.forget_item, methods=["DELETE"])
         self._rights.add_to(router)
         return router
@@ -166,10 +160,7 @@ class UserEndpoints:
     async def give_feedback(self, user: UserId, feedback: Feedback, request: Request) -> Response:
         """Learns from what the user said of an answer."""
         key = await self._owner(request, user)
-        if not self._settings.of_tenant(key.tenant).personal:
-            raise RequestError("nothing is learnt of this tenant's users", code="not_personal", status=403)
-        if not await asyncio.to_thread(self._store.records.is_personalised, key):
-            return protocol.refusal(409, _SWITCHED_OFF, "invalid_request_error", param="user")
+        await self._refuse_unwanted(key)
         try:
             event = feedback.event(self._task)
         except ValueError as error:
@@ -184,6 +175,18 @@ class UserEndpoints:
             return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
         reply = {"id": event.item_id, "object": "feedback", "history": event.item is not None and learnt.kept}
         return protocol.AsciiJSON({**reply, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
+
+    async def add_history(self, user: UserId, past: History, request: Request) -> Response:
+        """Adds what the user did elsewhere; it counts at the next request."""
+        principal, key = await self._for(request, user)
+        await self._refuse_unwanted(key)
+        deletions = await asyncio.to_thread(self._store.deletions, key)
+        items = past.read(self._task)
+        try:
+            counts = await asyncio.to_thread(put_items, self._store, key, items, self._serving(), deletions)
+        except DeletedMeanwhileError:
+            raise RequestError("the user was deleted meanwhile: nothing of it is kept", "user", status=409) from None
+        return protocol.AsciiJSON({"object": "history.added", "user": principal.user_id, **counts})
 
     async def history(self, user: UserId, request: Request) -> dict[str, Any]:
         """The user's history, oldest first; empty for an unknown user."""
@@ -212,6 +215,17 @@ class UserEndpoints:
         principal = await self._admit(request, user)
         assert principal.user is not None, "a request that names a user is for nobody else"
         return principal, principal.user
+
+    async def _refuse_unwanted(self, key: UserKey) -> None:
+        """Refuses what a user says where nothing is to be learnt of them.
+
+        Raises:
+            RequestError: The tenant is not personal (403), or the user switched personalisation off (409).
+        """
+        if not self._settings.of_tenant(key.tenant).personal:
+            raise RequestError("nothing is learnt of this tenant's users", code="not_personal", status=403)
+        if not await asyncio.to_thread(self._store.records.is_personalised, key):
+            raise RequestError(_SWITCHED_OFF, "user", status=409)
 
     async def _record(self, principal: Principal, action: str, detail: dict[str, Any]) -> None:
         """Adds to the audit log what was done to the request's user."""

@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from hydra_ray.dates import span
 from hydra_ray.records import as_user_id
 
 
@@ -21,6 +22,14 @@ def storable(text: str) -> str:
 def _not_blank(text: str) -> str:
     if not text.strip():
         raise PydanticCustomError("blank", "there is no text")
+    return text
+
+
+def _dated(text: str) -> str:
+    try:
+        span(text)
+    except ValueError as error:
+        raise PydanticCustomError("date", "{text} {error}", {"text": repr(text), "error": str(error)}) from None
     return text
 
 
@@ -41,3 +50,4 @@ def _known(user: str) -> str:
 Id = Annotated[str, AfterValidator(_decoded)]
 UserId = Annotated[Id, AfterValidator(_known)]
 StoredText = Annotated[str, AfterValidator(storable), AfterValidator(_not_blank)]
+Dated = Annotated[StoredText, AfterValidator(_dated)]

@@ -9,6 +9,7 @@ REQUESTS = {
     ("POST", "/v1/feedback"): {"json": {"id": "chatcmpl-1", "rating": 1}},
     ("POST", "/v1/users/{user}/feedback"): {"json": {"input": "x", "accepted": "y"}},
     ("GET", "/v1/users/{user}/history"): {},
+    ("POST", "/v1/users/{user}/history"): {"json": {"id": "new", "input": "x", "output": "y"}},
     ("DELETE", "/v1/users/{user}/history/{item}"): {},
     ("DELETE", "/v1/users/{user}"): {},
     ("GET", "/v1/users/{user}"): {},

@@ -101,6 +101,7 @@ class World:
             },
             "/v1/feedback": {"id": self.completions[item], "edited": said},
             "/v1/users/{user}": {"personalisation": True},
+            "/v1/users/{user}/history": {"id": f"told {item}", "input": said, "output": said},
             "/v1/users/{user}/feedback": {"input": said, "accepted": said, "id": item},
             "/v1/admin/keys": {"scopes": ["chat"], "name": secret_of(tenant, "made")},
             "/v1/admin/keys/{key}/rotate": {"grace_s": 3600},
