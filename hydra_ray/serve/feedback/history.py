@@ -43,7 +43,7 @@ class History(Lenient):
 
     model_config = ConfigDict(extra="forbid")
 
-    items: list[PastItem] = Field(min_length=1, max_length=_MOST)
+    items: Annotated[list[PastItem], Field(min_length=1, max_length=_MOST)]
 
     @model_validator(mode="before")
     @classmethod
