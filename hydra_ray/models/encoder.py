@@ -122,6 +122,11 @@ class TextsEncoder(nn.Module):
         self._fingerprint = encoder_fingerprint(self.backbone, self.tokenizer, self.max_tokens, self.arithmetic)
         self._kept = kept
 
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint that encodings are kept under; empty where none are."""
+        return self._fingerprint
+
     def kept_encoding(self, text: str) -> Encoding | None:
         """Return the encoding of a text for another encoder that may be the same; None where it is not kept."""
         found = {} if self._kept is None else self._kept.find(self._fingerprint, [text])

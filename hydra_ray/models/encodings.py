@@ -65,7 +65,7 @@ class KeptEncodings:
             encoder: Fingerprint of the encoder (`encoder_fingerprint`).
             texts: Texts whose encodings are wanted.
         """
-        found = ((text, self._kept.get(_digest(encoder, text))) for text in texts)
+        found = ((text, self._kept.get(text_digest(encoder, text))) for text in texts)
         return {text: vector for text, vector in found if vector is not None}
 
     def keep(self, encoder: str, encoded: Mapping[str, Vector]) -> None:
@@ -78,7 +78,7 @@ class KeptEncodings:
         for text, vector in encoded.items():
             # A row would keep its whole batch in memory.
             own = vector.copy() if vector.base is not None else vector
-            self._kept.put(_digest(encoder, text), own, own.nbytes + _OVERHEAD)
+            self._kept.put(text_digest(encoder, text), own, own.nbytes + _OVERHEAD)
 
 
 def encoder_fingerprint(backbone: nn.Module, tokenizer: Any, max_tokens: int, arithmetic: str) -> str:
@@ -102,7 +102,13 @@ def encoder_fingerprint(backbone: nn.Module, tokenizer: Any, max_tokens: int, ar
     return digest.hexdigest()
 
 
-def _digest(encoder: str, text: str) -> bytes:
+def text_digest(encoder: str, text: str) -> bytes:
+    """Return the digest that the encoding of a text is kept under.
+
+    Args:
+        encoder: Fingerprint of the encoder.
+        text: Text that is encoded.
+    """
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST, key=encoder.encode()).digest()
 
 

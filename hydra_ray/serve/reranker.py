@@ -19,12 +19,16 @@ from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.ending import ending
+from hydra_ray.serve.item_encodings import ItemEncodings
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import Reranker as RerankStep
 from hydra_ray.steps.rerank import RerankRequest
+from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
+from hydra_ray.store.encodings import EncodingStore
+from hydra_ray.store.schema import open_database
 
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
 
@@ -43,11 +47,12 @@ class Reranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RerankerVersion:
-    """One version of the base: its scorer and step, and its users' heads."""
+    """One version of the base: its scorer and step, its users' heads, and the encodings of their items."""
 
     scorer: Scorer
     step: RerankStep
     heads: HeadCache
+    items: ItemEncodings | None
 
 
 # Two batches of 16 in flight, one computing while the next gathers; a longer queue would only time out.
@@ -60,6 +65,9 @@ class Reranker:
         use_given_cpus()
         self._settings, self._store = settings, open_store(settings.store_target)
         self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
+        self._items = None
+        if settings.serve.store_encodings and settings.serve.encoding_cache_mb:
+            self._items = ItemEncodings(EncodingStore(open_database(settings.store_target)), self._encodings)
         self._versions = versions_of(settings, RERANKER, self._load)
 
     async def __call__(self, ask: RerankCall, version: str | None) -> Reranked:
@@ -82,9 +90,13 @@ class Reranker:
     @staticmethod
     def _rerank(version: RerankerVersion, asks: Sequence[RerankCall]) -> list[Reranked]:
         heads = version.heads([key for *_, key in asks])
+        made = [(query.user, _unknown_items(version, query, ranked)) for query, ranked, _ in asks]
         ordered = version.step(
             [RerankRequest(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
         )
+        for user, texts in made:
+            if texts and version.items is not None:
+                version.items.write(version.scorer.encoder.fingerprint, user, texts)
         encode = version.scorer.encoder.kept_encoding
         return [Reranked(items, encode(query.input)) for (query, *_), items in zip(asks, ordered, strict=True)]
 
@@ -93,8 +105,17 @@ class Reranker:
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
         scorer.encoder.remember(self._encodings)
         heads = HeadCache(self._store, manifest.version, RERANKER, self._settings.serve.head_cache_mb << 20)
-        return RerankerVersion(scorer, RerankStep(scorer, self._settings.method.rank_weight), heads)
+        step = RerankStep(scorer, self._settings.method.rank_weight)
+        return RerankerVersion(scorer, step, heads, self._items)
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):
             ending(self._versions.close)
+
+
+def _unknown_items(version: RerankerVersion, query: Query, ranked: Sequence[Ranked]) -> dict[str, str]:
+    """Return the items that are to be encoded, with what is read of them; those in the store are in memory then."""
+    if version.items is None or query.user.is_nobody:
+        return {}
+    texts = {one.item.id: reranker_texts(query.input, one.item)[0] for one in ranked}
+    return version.items.read(version.scorer.encoder.fingerprint, query.user, texts)

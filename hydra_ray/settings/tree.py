@@ -89,6 +89,9 @@ class ServeSettings(Section):
     encoding_cache_mb: int = Field(
         256, ge=0, description="Encodings of texts that a reranker or adapter keeps in memory, 2 KB each."
     )
+    store_encodings: bool = Field(
+        True, description="Keep the encodings of users' items beside the history, for replicas that did not make them."
+    )
     user_from: tuple[str, ...] = Field(
         ("user",),
         min_length=1,

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select, update
 
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store import profiles
+from hydra_ray.store import encodings, profiles
 from hydra_ray.store.rows import among, of
 from hydra_ray.store.tables import HISTORY, HISTORY_VERSIONS
 from hydra_ray.store.types import HistoryChange, HistoryVersion
@@ -75,6 +75,10 @@ def replace(db: Connection, histories: Mapping[UserKey, Sequence[HistoryItem]]) 
     renewed = [key for key in keys if key not in grown and (histories[key] or key in had)]
     stored_at = _stored_at(db, renewed) if renewed else {}
     if renewed:
+        for key in renewed:
+            stay = {item.id: _content(item) for item in histories[key]}
+            gone = [item.id for item in had.get(key, ()) if stay.get(item.id) != _content(item)]
+            encodings.forget(db, key, gone)
         for table in (HISTORY, HISTORY_VERSIONS):
             db.execute(delete(table).where(among(table, renewed)))
         known |= {key: HistoryVersion(uuid.uuid4().hex, 0, 0) for key in renewed}
@@ -138,6 +142,7 @@ def _remove(db: Connection, key: UserKey, known: HistoryVersion | None, item_id:
     old = item(db, key, item_id)
     if old is not None:
         db.execute(delete(HISTORY).where(*of(HISTORY, key), HISTORY.c.id == item_id))
+        encodings.forget(db, key, [item_id])
         if known is not None:
             _put_version(db, key, known, known._replace(removed=known.removed + 1))
     return old

@@ -27,6 +27,7 @@ from hydra_ray.store.tables import (
     HEADS,
     HISTORY,
     HISTORY_VERSIONS,
+    ITEM_ENCODINGS,
     OBSERVATIONS,
     PROFILE_PEERS,
     USER_PREFERENCES,
@@ -249,7 +250,7 @@ class SqlStore:
 
     def delete(self, key: UserKey) -> dict[str, int]:
         # History goes first: profiles that are being written with it are then refused.
-        said = HISTORY_VERSIONS, HISTORY, FEEDBACK_EVENTS, COMPLETIONS
+        said = HISTORY_VERSIONS, HISTORY, ITEM_ENCODINGS, FEEDBACK_EVENTS, COMPLETIONS
         theirs = *said, HEADS, OBSERVATIONS, USER_PREFERENCES, PROFILE_PEERS
 
         def work(db: Connection) -> dict[str, int]:

@@ -66,6 +66,19 @@ OBSERVATIONS = Table(
     Column("told", LargeBinary, nullable=False),
 )
 
+# Numbers that an encoder gave for what the reranker reads of an item: `store.encodings`. `text` is a digest of what was
+# encoded.
+ITEM_ENCODINGS = Table(
+    "item_encodings",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("user", String, primary_key=True),
+    Column("item", String, primary_key=True),
+    Column("encoder", String, primary_key=True),
+    Column("text", LargeBinary, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+)
+
 # What an LLM wrote of users; `how`, `what` and `seen` are `store.types.ProfileFingerprint`.
 PROFILES = Table(
     "profiles",

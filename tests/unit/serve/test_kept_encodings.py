@@ -7,6 +7,8 @@ from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, Query, Ranked, UserKey
 from hydra_ray.serve.reranker import Reranked
 from hydra_ray.settings import parse_settings
+from hydra_ray.store.encodings import EncodingStore
+from hydra_ray.store.types import StoreError
 from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")
@@ -20,9 +22,9 @@ def replica(bases, tmp_path):
 
     made = []
 
-    def make(role, mb):
+    def make(role, mb, **serve):
         tree = {"out": str(tmp_path), "tenant": "acme", "model": {"dir": str(bases[TEXT_TASK.name])}}
-        settings = parse_settings({**tree, "serve": {"encoding_cache_mb": mb}})
+        settings = parse_settings({**tree, "serve": {"encoding_cache_mb": mb, **serve}})
         made.append({"reranker": Reranker, "adapter": Adapter}[role].func_or_class(settings))
         return made[-1]
 
@@ -70,6 +72,54 @@ def test_a_reranker_reads_a_users_items_once_and_orders_as_without(replica, rows
         assert [ranked.score for ranked in one.items] == pytest.approx(
             [ranked.score for ranked in other.items], abs=1e-5
         )
+
+
+def test_another_replica_does_not_encode_what_one_has_encoded(replica, rows, item):
+    one = replica("reranker", 1)
+    one._store.put_histories({ANN: [item(text, f"answer {text}") for text in ("one", "two", "three")]})
+    expected = order(one, item, "first")
+    one._items.flush()
+    other = replica("reranker", 1)
+    rows.clear()
+    found = order(other, item, "first", "second")
+    # Only the queries.
+    assert sum(rows) == 1 + 1
+    assert [ranked.score for ranked in found[0].items] == pytest.approx(
+        [ranked.score for ranked in expected[0].items], abs=1e-5
+    )
+
+
+def test_an_item_that_says_something_else_now_is_encoded_anew(replica, rows, item):
+    one, other = replica("reranker", 1), replica("reranker", 1)
+    one._store.put_histories({ANN: [item("one", "something else", id="one")]})
+    held = one._versions.get("v1")
+    encoder = held.scorer.encoder
+    encoder.features([("something else: one", "", ())])
+    one._items.write(encoder.fingerprint, ANN, {"one": "something else: one"})
+    one._items.flush()
+    rows.clear()
+    order(other, item, "first")
+    assert sum(rows) == 3 + 1
+
+
+def test_nothing_is_written_of_who_has_no_such_item_or_where_settings_say_no(replica, item):
+    one = replica("reranker", 1)
+    order(one, item, "first")
+    one._items.flush()
+    encoder = one._versions.get("v1").scorer.encoder.fingerprint
+    assert one._items._store.find(ANN, encoder, ["one", "two", "three"]) == {}
+    assert replica("reranker", 1, store_encodings=False)._items is None
+
+
+def test_a_store_that_does_not_answer_costs_time_and_no_request(replica, item, rows, caplog, monkeypatch):
+    one = replica("reranker", 1)
+
+    def fails(*_):
+        raise StoreError("no route to the store")
+
+    monkeypatch.setattr(EncodingStore, "find", fails)
+    assert len(order(one, item, "first")[0].items) == 3
+    assert "no route to the store" in caplog.text
 
 
 def test_an_adapter_reads_only_what_is_new_and_chooses_as_without(replica, rows):
