@@ -8,16 +8,21 @@ from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.models.encodings import KeptEncodings, text_digest
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
+from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.backends import open_store
+from hydra_ray.store.encodings import EncodingStore, ItemEncoding
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.schema import open_database
 from hydra_ray.tasks import TASKS, Task
 
 TENANT, VERSION = "bench", "bench-1"
@@ -72,8 +77,10 @@ def make_base(folder: Path, settings: Settings) -> None:
     Base(VERSION, film_task(), *scorers).save(folder / "base")
 
 
-def fill(store_url: str, users: int, items: int, big: int, heads: int, width: int) -> None:
-    """Writes histories of all users, and heads of some.
+def fill(store_url: str, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:
+    """Writes histories of all users with encodings, and heads of some.
+
+    Encodings are drawn: making those of 500,000 texts takes hours on two cores, and reading them is what is measured.
 
     Args:
         store_url: Where.
@@ -81,22 +88,32 @@ def fill(store_url: str, users: int, items: int, big: int, heads: int, width: in
         items: Of each.
         big: Of one user more.
         heads: How many of them have a head of their own in both roles.
-        width: Width of the encoder's features.
+        encoder: Encoder of the reranker, as replicas load it.
     """
-    store = open_store(store_url)
+    store, encodings = open_store(store_url), EncodingStore(open_database(store_url))
+    encoder.remember(KeptEncodings(0))
     films = Films(1)
-    for some in _batches(users):
-        store.put_histories({user_key(number): films.history(items) for number in some})
-    if big:
-        store.put_histories({BIG: films.history(big)})
+    sizes = {user_key(number): items for number in range(users)} | ({BIG: big} if big else {})
+    for some in _batches(len(sizes)):
+        histories = {key: films.history(sizes[key]) for key in list(sizes)[some.start : some.stop]}
+        store.put_histories(histories)
+        for key, history in histories.items():
+            encodings.put(key, encoder.fingerprint, dict(_drawn(history, encoder)))
     for some in _batches(min(heads, users)):
-        _put_heads(store, [user_key(number) for number in some], width)
+        _put_heads(store, [user_key(number) for number in some], encoder.width)
     store.close()
 
 
 def user_key(number: int) -> UserKey:
     """User of a number."""
     return UserKey(TENANT, f"user-{number}")
+
+
+def _drawn(history: list[HistoryItem], encoder: TextsEncoder) -> Iterator[tuple[str, ItemEncoding]]:
+    width = int(encoder.backbone.config.hidden_size)
+    for item, row in zip(history, np.random.default_rng(0).standard_normal((len(history), width)), strict=True):
+        digest = text_digest(encoder.fingerprint, reranker_texts("", item)[0])
+        yield item.id, ItemEncoding(digest, row.astype(np.float32).tobytes())
 
 
 def _put_heads(store: Store, keys: list[UserKey], width: int) -> None:

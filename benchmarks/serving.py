@@ -40,7 +40,7 @@ from rich.console import Console
 from rich.table import Table
 from served_base import BIG, TAGS, TENANT, VERSION, Films, fill, make_base, user_key
 
-from hydra_ray.models.base import ADAPTER
+from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, HistoryItem, Query, UserKey
@@ -85,18 +85,18 @@ def main(arguments: list[str]) -> None:
 def make_settings(folder: Path, llm_url: str) -> Settings:
     """As users have them, with what is needed to be found."""
     generator = {"backend": "openai", "base_url": llm_url, "model": "fixed"}
-    return parse_settings(
-        {"out": str(folder), "model": {"dir": str(folder / "model")}, "tenant": TENANT, "generator": generator}
-    )
+    places = {"out": str(folder), "model": {"dir": str(folder / "model")}, "tenant": TENANT}
+    # Every process in the same arithmetic, whatever its own probe would find.
+    return parse_settings({**places, "generator": generator, "base": {"encoder": {"precision": "float32"}}})
 
 
 def prepare(settings: Settings, chosen: Any, console: Console) -> float:
     """Writes base and users; gives the seconds that it took."""
     begin = time.perf_counter()
     make_base(settings.model_dir, settings)
-    width = Scorer.load(settings.model_dir / "base" / ADAPTER, "float32").encoder.width
+    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
     big = chosen.big if "big" in chosen.only else 0
-    fill(settings.store_url, chosen.users, chosen.items, big, max(REGULARS, chosen.users // 10), width)
+    fill(settings.store_url, chosen.users, chosen.items, big, max(REGULARS, chosen.users // 10), encoder)
     took = time.perf_counter() - begin
     console.print(f"{chosen.users} users of {chosen.items} items, and one of {big}: written in {took:.0f} s")
     return took
