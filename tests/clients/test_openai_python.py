@@ -34,15 +34,21 @@ def test_the_asynchronous_client(told):
     assert told["asynchronous"]["streamed"] in SAYS
 
 
-def test_a_stream_ends_with_its_usage(told):
-    *chunks, last = told["streamed"]
+@pytest.mark.parametrize("case", ["streamed", "flowing"])
+def test_a_stream_ends_with_its_usage(told, case):
+    *chunks, last = told[case]
     assert "".join(chunk["choices"][0]["delta"]["content"] or "" for chunk in chunks) in SAYS
-    assert len({chunk["id"] for chunk in told["streamed"]}) == 1
+    assert len({chunk["id"] for chunk in told[case]}) == 1
     assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
     assert chunks[-1]["hydra"]["user"] == USER
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] == last["usage"]["prompt_tokens"] + last["usage"]["completion_tokens"] > 0
     assert all(chunk["usage"] is None for chunk in chunks)
+
+
+def test_with_one_candidate_the_llm_is_asked_for_a_stream(told, llm: LLM):
+    assert told["flowing"][-2]["hydra"]["method"] == "rag"
+    assert [body["stream"] for body in llm.asked_about("Python, word by word?")] == [True]
 
 
 def test_the_helper_that_puts_a_stream_together(told):

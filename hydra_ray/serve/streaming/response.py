@@ -20,6 +20,8 @@ from hydra_ray.steps.generate import GenerateError
 log = logging.getLogger(__name__)
 
 _EVENTS = "text/event-stream"
+# Reverse proxies would else keep chunks back until they have many.
+_AT_ONCE = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ async def streamed(answer: Coroutine[Any, Any, Answer], saying: Saying, whole: S
     if first is None:
         chosen, hydra = await whole.answered(await making)
         events = stream(whole.id, chosen, whole.model, whole.n, hydra, whole.include_usage)
-        return StreamingResponse(events, media_type=_EVENTS)
+        return StreamingResponse(events, headers=_AT_ONCE, media_type=_EVENTS)
     said = _Said(making, heard, first, saying, whole, Chunks(whole.id, whole.model, whole.include_usage))
     return _Closing(said.events(), media_type=_EVENTS)
 
@@ -114,7 +116,7 @@ class _Closing(StreamingResponse):
     """Closes what it sends when it ends, however it ends."""
 
     def __init__(self, events: AsyncGenerator[str], media_type: str) -> None:
-        super().__init__(events, media_type=media_type)
+        super().__init__(events, headers=_AT_ONCE, media_type=media_type)
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

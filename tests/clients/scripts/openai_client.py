@@ -33,6 +33,19 @@ def streamed():
     return [chunk.model_dump() for chunk in stream]
 
 
+def flowing():
+    """A stream that comes as the LLM speaks: with one candidate there is nothing to choose."""
+    stream = client.chat.completions.create(
+        model="hydra",
+        user="ann",
+        messages=said("Python, word by word?"),
+        stream=True,
+        stream_options={"include_usage": True},
+        extra_body={"hydra": {"method": "rag"}},
+    )
+    return [chunk.model_dump() for chunk in stream]
+
+
 def accumulated():
     """The helper that puts a stream together; it wants chunks as OpenAI has them."""
     with client.chat.completions.stream(model="hydra", user="ann", messages=said("Python stream helper?")) as stream:
@@ -93,6 +106,7 @@ tell(
     whole,
     asynchronous,
     streamed,
+    flowing,
     accumulated,
     several,
     by_another_method,

@@ -44,12 +44,20 @@ def test_a_completion_is_what_openais_type_says(served, method):
     assert completion.usage.total_tokens > 0
 
 
-def test_so_is_every_chunk_of_a_stream(served):
-    options = {"stream": True, "stream_options": {"include_usage": True}}
+@pytest.mark.parametrize("method", ["hydra", "zero-shot"])
+def test_so_is_every_chunk_of_a_stream(served, method):
+    options = {"stream": True, "stream_options": {"include_usage": True}, "hydra": {"method": method}}
     *chunks, last = [checked(ChatCompletionChunk, chunk) for chunk in chunks_of(served().ask(SAID, **options))]
     assert [chunk.choices[0].finish_reason for chunk in chunks] == [*[None] * (len(chunks) - 1), "stop"]
     assert chunks[0].choices[0].delta.role == "assistant"
     assert last.usage.total_tokens > 0
+
+
+@pytest.mark.parametrize("method", ["hydra", "zero-shot"])
+def test_proxies_pass_a_stream_on_at_once(served, method):
+    headers = served().ask(SAID, stream=True, hydra={"method": method}).headers
+    assert headers["Content-Type"].startswith("text/event-stream")
+    assert (headers["Cache-Control"], headers["X-Accel-Buffering"]) == ("no-cache", "no")
 
 
 def test_so_are_models(served):
