@@ -6,7 +6,7 @@ import pytest
 
 from clients import REMEMBERED, USER
 from clients.environments import node_cases_of
-from clients.llm import LLM, SAYS
+from clients.llm import FILLED, LLM, SAYS
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +38,12 @@ def test_a_conversation_reaches_the_llm(told, llm: LLM):
     said = [[message["content"] for message in body["messages"]] for body in llm.asked_about("AI SDK, two?")]
     assert said
     assert all({"Be brief.", "AI SDK, one?", "Yes."} <= set(texts) for texts in said)
+
+
+def test_an_object_of_a_schema(told, llm: LLM):
+    assert told["object"] == FILLED
+    asked = llm.asked_about("AI SDK, an object?")
+    assert {body["response_format"]["type"] for body in asked} == {"json_schema"}
 
 
 def test_errors_are_the_sdks_own(told):

@@ -6,7 +6,7 @@ import pytest
 
 from clients import REMEMBERED
 from clients.environments import cases_of
-from clients.llm import LLM, SAYS
+from clients.llm import FILLED, LLM, SAYS
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,11 @@ def test_a_stream_ends_with_its_usage(told):
 def test_a_batch(told):
     assert len(told["batched"]) == 2
     assert set(told["batched"]) <= set(SAYS)
+
+
+@pytest.mark.parametrize("case", ["by_schema", "by_json"])
+def test_structured_output(told, case):
+    assert told[case] == FILLED
 
 
 def test_what_is_refused_for_now_is_asked_again(told):

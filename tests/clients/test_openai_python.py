@@ -6,7 +6,7 @@ import pytest
 
 from clients import REMEMBERED, USER
 from clients.environments import cases_of
-from clients.llm import LLM, SAYS
+from clients.llm import FILLED, LLM, SAYS
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,14 @@ def test_the_helper_that_puts_a_stream_together(told):
 def test_several_choices(told):
     assert len(set(told["several"])) == 2
     assert set(told["several"]) <= set(SAYS)
+
+
+def test_answers_of_a_form_are_parsed(told, llm: LLM):
+    assert told["parsed"]["parsed"] == FILLED
+    assert told["parsed"]["hydra"]["user"] == USER
+    assert told["parsed"]["hydra"]["degraded"] == []
+    asked = llm.asked_about("Python, the weather as JSON?")
+    assert {body["response_format"]["type"] for body in asked} == {"json_schema"}
 
 
 def test_fields_of_hydra_ray_go_in_extra_body(told):

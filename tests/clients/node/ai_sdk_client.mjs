@@ -1,10 +1,17 @@
 // Vercel's `ai` with `@ai-sdk/openai-compatible`.
 
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
-import { generateText, streamText } from "ai";
+import { generateText, Output, streamText } from "ai";
+import { z } from "zod";
 import { tell, url } from "./cases.mjs";
 
-const hydra = createOpenAICompatible({ name: "hydra", baseURL: url, apiKey: "none", includeUsage: true });
+const hydra = createOpenAICompatible({
+  name: "hydra",
+  baseURL: url,
+  apiKey: "none",
+  includeUsage: true,
+  supportsStructuredOutputs: true,
+});
 const model = hydra("hydra");
 // Fields that are not the SDK's own go to the endpoint as they are, under the provider's name.
 const providerOptions = { hydra: { user: "ann" } };
@@ -38,6 +45,12 @@ await tell({
       ],
     });
     return text;
+  },
+
+  object: async () => {
+    const schema = z.object({ city: z.string(), degrees: z.number() });
+    const prompt = "AI SDK, an object?";
+    return (await generateText({ model, providerOptions, prompt, output: Output.object({ schema }) })).output;
   },
 
   errors: async () => {

@@ -2,8 +2,17 @@
 
 from cases import URL, tell
 from langchain_openai import ChatOpenAI
+from pydantic import BaseModel
 
-model = ChatOpenAI(base_url=URL, api_key="none", model="hydra", stream_usage=True).bind(user="ann")
+chat = ChatOpenAI(base_url=URL, api_key="none", model="hydra", stream_usage=True)
+model = chat.bind(user="ann")
+
+
+class Weather(BaseModel):
+    """What an answer of a form holds."""
+
+    city: str
+    degrees: int
 
 
 def invoked():
@@ -27,8 +36,16 @@ def batched():
     return [reply.content for reply in model.batch(["LangChain, one?", "LangChain, two?"])]
 
 
+def by_schema():
+    return chat.with_structured_output(Weather, method="json_schema").invoke("LangChain, by schema?").model_dump()
+
+
+def by_json():
+    return chat.with_structured_output(Weather, method="json_mode").invoke("LangChain, as JSON?").model_dump()
+
+
 def asked_again():
     return model.invoke("LangChain, are you (busy)?").content
 
 
-tell(invoked, asynchronous, streamed, batched, asked_again)
+tell(invoked, asynchronous, streamed, batched, by_schema, by_json, asked_again)

@@ -3,6 +3,7 @@
 import openai
 from cases import URL, said, tell
 from openai import AsyncOpenAI, OpenAI
+from pydantic import BaseModel
 
 client = OpenAI(base_url=URL, api_key="none")
 
@@ -58,6 +59,20 @@ def several():
     return [choice.message.content for choice in reply.choices]
 
 
+class Weather(BaseModel):
+    """What an answer of a form holds."""
+
+    city: str
+    degrees: int
+
+
+def parsed():
+    reply = client.chat.completions.parse(
+        model="hydra", user="ann", messages=said("Python, the weather as JSON?"), response_format=Weather
+    )
+    return {"parsed": reply.choices[0].message.parsed.model_dump(), "hydra": reply.hydra}
+
+
 def by_another_method():
     reply = client.chat.completions.create(
         model="hydra", user="ann", messages=said("Python, by rag?"), extra_body={"hydra": {"method": "rag"}}
@@ -109,6 +124,7 @@ tell(
     flowing,
     accumulated,
     several,
+    parsed,
     by_another_method,
     models,
     errors,
