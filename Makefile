@@ -15,13 +15,13 @@ export TOKENIZERS_PARALLELISM := false
 # Client libraries that tests drive. They want versions of their own, so they have environments of their own.
 CLIENTS := .cache/clients
 
-.PHONY: demo test test-unit test-system test-fast check bench-heads install clients lock format clean
+.PHONY: demo test test-unit test-system test-faults test-fast check bench-heads install clients lock format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
 
-# The halves are processes of their own: a cluster that some tests leave running is not there for the others.
-test: test-unit test-system
+# The parts are processes of their own: a cluster that some tests leave running is not there for the others.
+test: test-unit test-system test-faults
 
 # Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings.
 test-unit: install
@@ -30,6 +30,10 @@ test-unit: install
 # One Ray cluster for all of it. What takes long is named.
 test-system: install clients
 	$(BIN)/python -m pytest --durations=25 --durations-min=15 tests/ray tests/e2e tests/clients
+
+# Real processes and real kills, in a cluster of their own.
+test-faults: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=25 --durations-min=15 tests/faults
 
 # What needs neither Ray nor torch, before every commit.
 test-fast: install

@@ -22,6 +22,8 @@ from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import Settings, parse_settings
 
+_MOMENT_S = 10.0
+
 
 def build(args: dict[str, Any]) -> Application:
     """Build the application that a Serve config file describes.
@@ -43,8 +45,9 @@ def build_app(settings: Settings) -> Application:
     places = {"out": there.out, "model": there.model, "registry": there.registry, "store": there.store}
     settings = settings.model_copy(update=places)
     task = first_served(settings).task
-    generator = Generator.bind(settings)
-    return Ingress.bind(
+    longest = {"graceful_shutdown_timeout_s": drain_s(settings)}
+    generator = Generator.options(**longest).bind(settings)
+    return Ingress.options(**longest).bind(
         settings,
         Retriever.bind(
             settings.store_target,
@@ -56,10 +59,15 @@ def build_app(settings: Settings) -> Application:
         Reranker.bind(settings),
         generator,
         Adapter.bind(settings),
-        Profiler.bind(task, settings, generator),
+        Profiler.options(**longest).bind(task, settings, generator),
         _authenticate(settings),
         Limiter.bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,
     )
+
+
+def drain_s(settings: Settings) -> float:
+    """Return for how long a replica that is let go may end what it has begun: longer than any request takes."""
+    return max(settings.serve.timeout_s, settings.serve.generator_timeout_s) + _MOMENT_S
 
 
 def _check_methods(settings: Settings) -> None:

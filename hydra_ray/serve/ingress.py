@@ -67,10 +67,11 @@ log = logging.getLogger(__name__)
 _PARTS, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
 
 
-# The ingress only waits for the others: as many at once as generator and queue hold together.
+# The ingress only waits for the others. Each request asks the generator twice, and all of them find room in its queue:
+# who is let in is not refused later (`limits/fitting.py`). As many wait; the next is refused at once.
 @serve.deployment(
-    max_ongoing_requests=96,
-    max_queued_requests=256,
+    max_ongoing_requests=32,
+    max_queued_requests=32,
     backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
     ray_actor_options={"num_cpus": 0.2},
 )

@@ -165,3 +165,8 @@ def test_the_gpu_overlay_goes_to_gpu_nodes_and_has_room_to_grow():
         assert pod["nodeSelector"].keys() == {"nvidia.com/gpu.product"}
         assert overlay.group(kind, "gpu")["maxReplicas"] > base.group(kind, "gpu")["maxReplicas"]
         assert "nodeSelector" not in overlay.group(kind, "cpu")["template"]["spec"]
+
+
+def test_a_cluster_that_is_replaced_ends_its_requests_first(manifests):
+    longest = app.drain_s(served(manifests, "hydra"))
+    assert manifests.one("RayService")["spec"]["rayClusterDeletionDelaySeconds"] > longest

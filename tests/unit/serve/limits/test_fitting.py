@@ -1,0 +1,84 @@
+"""In every Serve config that comes with hydra-ray, whoever is let in finds room at every step."""
+
+from copy import deepcopy
+
+import pytest
+import yaml
+from code_blocks import ROOT
+
+from hydra_ray.serve.limits.fitting import APP, ENGINE_APP, misfits
+
+LOCAL = {"applications": [{"name": "hydra", "import_path": APP, "args": {}}]}
+
+
+def configs():
+    """Every config of a folder that has any: a file by itself, or `serveConfigV2` in a manifest or a patch of one."""
+    for path in sorted([*ROOT.glob("deployments/*.yaml"), *ROOT.glob("k8s/**/*.yaml")]):
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(tree, dict) and "applications" in tree:
+            yield pytest.param(tree, id=path.name)
+        elif isinstance(tree, dict) and "serveConfigV2" in tree.get("spec", {}):
+            yield pytest.param(yaml.safe_load(tree["spec"]["serveConfigV2"]), id=f"{path.parent.name}/{path.name}")
+        for operation in tree if isinstance(tree, list) else ():
+            if operation.get("path") == "/spec/serveConfigV2":
+                yield pytest.param(yaml.safe_load(operation["value"]), id=f"{path.parent.name}/{path.name}")
+
+
+def test_every_config_is_looked_at():
+    files = {path for folder in ("deployments", "k8s") for path in ROOT.glob(f"{folder}/**/*.yaml")}
+    naming = [path for path in files if f"import_path: {APP}" in path.read_text(encoding="utf-8")]
+    found = [one.id for one in configs()]
+    assert len(found) == len(set(found)) == len(naming) >= 6
+
+
+@pytest.mark.parametrize("config", list(configs()))
+def test_limits_fit(config):
+    assert misfits(config) == []
+
+
+def with_deployment(**override):
+    config = deepcopy(LOCAL)
+    config["applications"][0]["deployments"] = [override]
+    return config
+
+
+@pytest.mark.parametrize(
+    ("override", "asks"),
+    [
+        ({"name": "Ingress", "max_ongoing_requests": 1000}, "Ingress asks Generator up to 2000 times at once"),
+        ({"name": "Generator", "max_queued_requests": 1}, "Ingress asks Generator up to 64 times at once"),
+        ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Reranker up to 1800 times"),
+        (
+            {"name": "Ingress", "autoscaling_config": {"max_replicas": 3}, "max_ongoing_requests": 50},
+            "Ingress asks Generator up to 300 times at once",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named(override, asks):
+    assert misfits(LOCAL) == []
+    found = misfits(with_deployment(**override))
+    assert any(line.startswith(asks) for line in found), found
+
+
+def test_any_number_of_calls_fits_a_queue_without_an_end():
+    endless = with_deployment(name="Generator", max_queued_requests=-1)
+    endless["applications"][0]["deployments"].append({"name": "Ingress", "max_ongoing_requests": 60})
+    assert misfits(endless) == []
+
+
+def test_an_engine_has_room_for_what_the_generator_asks_and_for_more_of_it_by_dialect():
+    def engine(samples, ongoing, queued):
+        dialect = {"generator": {"backend": "vllm", "dialect": {"samples": samples}}}
+        vllm = {"max_ongoing_requests": ongoing, "max_queued_requests": queued}
+        return {
+            "applications": [
+                {"name": "hydra", "import_path": APP, "args": dialect},
+                {"name": "llm", "import_path": ENGINE_APP, "args": {"generator": {"backend": "vllm", "vllm": vllm}}},
+            ]
+        }
+
+    assert misfits(engine(None, 16, 16)) == []
+    (line,) = misfits(engine(1, 16, 16))
+    assert line.startswith("Generator asks Engine up to ")
+    (line,) = misfits(engine(None, 8, 8))
+    assert line.startswith("Generator asks Engine up to 32 times at once")
