@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 # Client libraries that tests drive. They want versions of their own, so they have environments of their own.
 CLIENTS := .cache/clients
 
-.PHONY: demo test test-unit test-system test-faults test-fast check bench-heads install clients lock format clean
+.PHONY: demo test test-unit test-system test-faults fuzz test-fast check bench-heads install clients lock format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
@@ -24,6 +24,7 @@ demo: install
 test: test-unit test-system test-faults
 
 # Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings.
+test-unit: export HYDRA_RAY_FUZZ := 1500
 test-unit: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit
 
@@ -34,6 +35,11 @@ test-system: install clients
 # Real processes and real kills, in a cluster of their own.
 test-faults: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=25 --durations-min=15 tests/faults
+
+# Random requests, other ones each time, through the application in one process: nothing may be answered by a 5xx.
+fuzz: export HYDRA_RAY_FUZZ := 10000
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/unit/serve/test_fuzzed_requests.py
 
 # What needs neither Ray nor torch, before every commit.
 test-fast: install

@@ -108,11 +108,16 @@ class _Counter:
         """Drops what is over a minute ago, and what is of another day."""
         # A second counts until its last moment is a minute ago: never more than the quota in any 60 seconds.
         while self.seconds and now - self.seconds[0][0] >= _MINUTE_S + 1:
-            _, requests, tokens = self.seconds.popleft()
-            self.minute[0] -= requests
-            self.minute[1] -= tokens
+            self._take_off(self.seconds.popleft())
+        # Where the clock was put back, what is yet to come would count until it has come: for hours, say.
+        while self.seconds and self.seconds[-1][0] > now:
+            self._take_off(self.seconds.pop())
         if self.day != (today := int(now // _DAY_S)):
             self.day, self.requests, self.tokens = today, 0, 0
+
+    def _take_off(self, second: list[int]) -> None:
+        self.minute[0] -= second[1]
+        self.minute[1] -= second[2]
 
     def add(self, now: float, requests: int, tokens: int) -> None:
         second = int(now)

@@ -124,3 +124,13 @@ def test_a_users_counter_has_no_name_in_it_and_is_one_tenants():
     # No pair of names runs together.
     assert subject_of("user", UserKey("a", "bc")) != subject_of("user", UserKey("ab", "c"))
     assert subject_of("key", "key_1") == "key:key_1"
+
+
+@pytest.mark.parametrize("jump_s", [-7200.0, -3600.0 * 24 * 400, 7200.0])
+def test_a_clock_that_jumps_shuts_nobody_out_for_longer_than_a_minute(quotas, clock, jump_s):
+    acme = limited(requests_per_minute=5)
+    assert passed(quotas, 9, acme) == 5
+    clock.now += jump_s
+    assert passed(quotas, 9, acme) == 5
+    refused = quotas.admit([acme])
+    assert 0 < refused.wait_s <= 61
