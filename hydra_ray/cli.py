@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray import api
-from hydra_ray.commands import audit, keys
+from hydra_ray.commands import audit, keys, personalisation, report
 from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.ending import plain_errors
 from hydra_ray.commands.model import model_app
@@ -41,6 +41,8 @@ app.add_typer(store_app, name="store")
 app.add_typer(keys.app, name="keys")
 app.add_typer(audit.app, name="audit")
 app.add_typer(users_app, name="users")
+app.add_typer(personalisation.app, name="personalisation")
+app.add_typer(report.app, name="report")
 app.add_typer(model_app, name="model")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
@@ -254,22 +256,6 @@ def reproduce(
         # Else the base in model.dir would answer, whatever recipe it was trained by.
         tree = tree.model_copy(update={"evaluate": tree.evaluate.model_copy(update={"seeds": (tree.seed,)})})
     console.print(beside(api.evaluate(tree, progress), paper.value))
-    console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
-
-
-@app.command()
-def report(
-    settings: SettingsFile,
-    dumps: Annotated[Path, typer.Argument(help="Folder of dumps, as evaluate leaves them.", metavar="FOLDER")],
-    overrides: Overrides = None,
-) -> None:
-    """Scores answers that are there already, e.g. somebody else's dumps, and writes what `evaluate` writes; no LLM."""
-    from hydra_ray.evaluate.reporting.tables import result_tables
-    from hydra_ray.evaluate.run import score
-    from hydra_ray.evaluate.runs import read_runs
-
-    tree = load(settings, overrides)
-    console.print(*result_tables(score(read_runs(dumps), tree)))
     console.print(f"{tree.out / 'report.html'}, {tree.out / 'results.json'}, {tree.out / 'predictions.jsonl'}")
 
 

@@ -42,7 +42,13 @@ def build_app(settings: Settings) -> Application:
     _check_methods(settings)
     # Replicas may have another working folder.
     there = settings.anchored()
-    places = {"out": there.out, "model": there.model, "registry": there.registry, "store": there.store}
+    places = {
+        "out": there.out,
+        "model": there.model,
+        "registry": there.registry,
+        "store": there.store,
+        "serve": there.serve,
+    }
     settings = settings.model_copy(update=places)
     task = first_served(settings).task
     longest = {"graceful_shutdown_timeout_s": drain_s(settings)}
@@ -73,6 +79,10 @@ def drain_s(settings: Settings) -> float:
 def _check_methods(settings: Settings) -> None:
     named = {"serve.method": settings.serve.method}
     named |= {f"tenants.{name}.method": own.method for name, own in settings.tenants.items() if own.method is not None}
+    arms = settings.serve.experiment.arms
+    named |= {
+        f"serve.experiment.arms.{name}.method": arm.method for name, arm in arms.items() if arm.method is not None
+    }
     wrong = [f"{place}: there is no {method!r}" for place, method in named.items() if method not in METHODS]
     if wrong:
         raise HydraError(f"{'; '.join(wrong)}; there are {', '.join(METHODS)}")

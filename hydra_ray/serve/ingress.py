@@ -28,6 +28,10 @@ from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.completions.recorded import Begun
 from hydra_ray.serve.completions.writer import CompletionWriter
 from hydra_ray.serve.ending import ending
+from hydra_ray.serve.experiment.assignments import Assignment, Assignments, read_key
+from hydra_ray.serve.experiment.endpoints import SwitchEndpoints
+from hydra_ray.serve.experiment.standing import Personalisation
+from hydra_ray.serve.experiment.switch import WatchedSwitch
 from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.faults.deadline import Deadlines
 from hydra_ray.serve.faults.ready import Readiness
@@ -49,7 +53,6 @@ from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.streaming.listening import while_listening
 from hydra_ray.serve.streaming.response import Streamed, streamed
 from hydra_ray.serve.streaming.saying import Saying
-from hydra_ray.serve.user_rights import personalised
 from hydra_ray.serve.users import UserEndpoints
 from hydra_ray.serve.versions.bases import ServedBase, ServedBases
 from hydra_ray.serve.versions.names import ServedNames, UnknownModelError
@@ -59,6 +62,7 @@ from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.store.identity.key_store import SqlKeyStore
+from hydra_ray.store.rights.switches import Switches
 from hydra_ray.store.schema import open_database
 from hydra_ray.tasks import Task
 
@@ -130,6 +134,11 @@ class Ingress(UserEndpoints):
         )
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
+        experiment, switches = settings.serve.experiment, Switches(database)
+        self._switch = WatchedSwitch(switches, settings.serve.switch_poll_s)
+        self._switch_endpoints = SwitchEndpoints(switches, admit)
+        drawn = Assignments(experiment, read_key(experiment))
+        self._personalisation = Personalisation(self._tenants, self._store, steps, self._switch, drawn)
         self._bases = ServedBases(steps, settings, self._recipe, self._tenants)
         completions = CompletionLog(database)
         self._completions = CompletionWriter(completions, settings.serve.completions, self._note_lost_completions)
@@ -154,6 +163,7 @@ class Ingress(UserEndpoints):
         app.include_router(self.user_routes())
         app.include_router(self._feedback.routes())
         app.include_router(self._admin.routes())
+        app.include_router(self._switch_endpoints.routes())
         return app
 
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
@@ -162,28 +172,30 @@ class Ingress(UserEndpoints):
         asked.refuse_unsupported(self._recipe)
         user_from = self._settings.serve.user_from
         caller = await self._admit(request, named_user(user_from, asked, request.headers))
+        chosen = asked.hydra.method is not None or asked.model != self._settings.serve.model_name
+        standing = await self._personalisation.of(caller, begun.id, chosen=chosen)
+        arm = standing.assignment
         try:
             # Once: a promotion while the request is under way is for the next one.
-            base = await self._base_of(asked.model)
+            base, without = await self._base_for(asked.model, arm)
         except StepError as error:
             return protocol.no_answer(error)
-        tenant = self._tenants[caller.tenant]
-        serve = tenant.serve
-        own, unknown = (False, ()) if not tenant.personal else await personalised(self._store, caller.user, self._steps)
+        serve = self._tenants[caller.tenant].serve
         # Who is not to be personalised is answered as nobody: nothing is looked up for them.
-        asker = caller if own else replace(caller, user=None)
+        asker = caller if standing.personal else replace(caller, user=None)
         query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
         query = replace(query, wishes=asked.wishes(serve))
-        method = asked.hydra.method or serve.method
+        method = asked.hydra.method or arm.method or serve.method
         trace = current_trace()
         trace.method, trace.version = method, base.version
+        trace.arm, trace.propensity = arm.arm, arm.propensity
         model = self._names.name_of(base.version)
 
         async def answered(answer: Answer) -> tuple[Answer, dict[str, Any]]:
             """Counts and records an answer that is whole, and says how it came about."""
             self._admit.charge(caller, answer.usage)
             ignored = asked.ignored(base.task, serve, answer.ignored)
-            answer = replace(answer, degraded=(*unknown, *answer.degraded))
+            answer = replace(answer, degraded=(*standing.degraded, *without, *answer.degraded))
             self._completions.put(
                 begun.answered(
                     caller,
@@ -192,17 +204,25 @@ class Ingress(UserEndpoints):
                     method,
                     base.version,
                     request_id=request.state.request_id,
-                    personalised=own,
+                    # Whom an arm does not personalise is compared with the others all the same.
+                    personalised=standing.wanted,
                     streamed=asked.stream,
-                    arm=None,
-                    propensity=1.0,
+                    arm=arm.logged,
+                    propensity=arm.propensity,
                 )
             )
             trace.note_answer(answer)
             # The user's history and the candidates are for who may see the user's data.
             detail = "users" in caller.scopes
             return answer, protocol.about(
-                answer, method, caller.user_id, ignored, base.version, personalised=own, detail=detail
+                answer,
+                method,
+                caller.user_id,
+                ignored,
+                base.version,
+                personalised=standing.personal,
+                arm=(arm.arm, arm.propensity),
+                detail=detail,
             )
 
         try:
@@ -210,9 +230,9 @@ class Ingress(UserEndpoints):
                 broken_off = partial(self._admit.charge, caller)
                 streaming = Streamed(begun.id, model, asked.n, asked.include_usage, answered, broken_off)
                 saying = Saying(replace(self._steps, tenant=caller.tenant).stream)
-                making = base.make(caller.tenant, method, saying)(query, asker.user)
+                making = base.make(caller.tenant, method, saying)(query, standing.head(asker.user))
                 return await while_listening(request, streamed(making, saying, streaming))
-            making = base.methods[caller.tenant, method](query, asker.user)
+            making = base.methods[caller.tenant, method](query, standing.head(asker.user))
             answer, hydra = await answered(await while_listening(request, making))
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)
@@ -295,6 +315,17 @@ class Ingress(UserEndpoints):
             self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")
         self._unanswered.inc()
 
+    async def _base_for(self, asked: str, arm: Assignment) -> tuple[ServedBase, tuple[str, ...]]:
+        """The version that answers, and what was done without: where an arm's cannot answer, the one served does."""
+        if arm.version is None:
+            return await self._base_of(asked), ()
+        try:
+            return await self._base_of(self._names.name_of(arm.version)), ()
+        except (StepError, RequestError) as error:
+            message = "version %s of arm %s cannot answer, and the one served does"
+            log.warning(message, arm.version, arm.arm, exc_info=error)
+            return await self._base_of(asked), ("experiment",)
+
     async def _base_of(self, asked: str) -> ServedBase:
         """The version that a request names, once reranker and adapter hold it."""
         manifest = await self._find(asked)
@@ -322,6 +353,8 @@ class Ingress(UserEndpoints):
             ending(self._names.close)
         if hasattr(self, "_completions"):
             ending(self._completions.close)
+        if hasattr(self, "_switch"):
+            ending(self._switch.close)
 
 
 def _model(name: str, created: int) -> dict[str, Any]:

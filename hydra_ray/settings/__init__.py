@@ -1,6 +1,7 @@
 """One tree of settings, read from YAML plus `key=value` overrides."""
 
 from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.experiments import ArmSettings, ExperimentSettings
 from hydra_ray.settings.identity import AuthSettings, QuotaSettings, RateLimitSettings, TenantSettings
 from hydra_ray.settings.learning import (
     BaseHeadSettings,
@@ -28,6 +29,7 @@ from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings
 
 __all__ = [
+    "ArmSettings",
     "AuthSettings",
     "BaseHeadSettings",
     "BaseSettings",
@@ -39,6 +41,7 @@ __all__ = [
     "EncoderSettings",
     "EndpointSettings",
     "EvaluateSettings",
+    "ExperimentSettings",
     "FeedbackSettings",
     "FitSettings",
     "GeneratorSettings",

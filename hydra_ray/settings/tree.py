@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeInt, PositiveInt, field_validator, model_
 
 from hydra_ray.records import as_user_id
 from hydra_ray.settings.data import DataSettings
+from hydra_ray.settings.experiments import ExperimentSettings
 from hydra_ray.settings.faults import BreakerSettings
 from hydra_ray.settings.identity import AuthSettings, TenantSettings
 from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
@@ -111,6 +112,10 @@ class ServeSettings(Section):
     key_cache_s: float = Field(
         1, ge=0, description="For so long a replica remembers an API key: a revocation holds that much later."
     )
+    switch_poll_s: float = Field(
+        0.5, gt=0, description="Seconds between two looks at the switch of personalisation (docs/experiments.md)."
+    )
+    experiment: ExperimentSettings = ExperimentSettings()
 
     completions: CompletionLogSettings = CompletionLogSettings()
     ratings: Literal["thumbs", "stars"] = Field(
@@ -264,7 +269,10 @@ class Settings(Section):
         registry = self.registry.model_copy(
             update={"url": absolute_url(self.registry_url), "cache": self.registry_cache.resolve()}
         )
+        key_file = _absolute(self.serve.experiment.key_file)
+        experiment = self.serve.experiment.model_copy(update={"key_file": key_file})
         anchored = {
+            "serve": self.serve.model_copy(update={"experiment": experiment}),
             "out": self.out.resolve(),
             "generator": generator,
             "model": model,

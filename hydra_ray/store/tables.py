@@ -271,3 +271,11 @@ MODEL_REMOVALS = Table(
     Column("version", String, primary_key=True),
     Column("removed", String, nullable=False),
 )
+
+# Where personalisation is switched off, since when in seconds since 1970; an empty tenant is all of them.
+PERSONALISATION = Table(
+    "personalisation",
+    METADATA,
+    Column("tenant", String, primary_key=True),
+    Column("off_since", Float, nullable=False),
+)

@@ -9,13 +9,14 @@ import pytest
 from pydantic import BaseModel
 
 from hydra_ray import cli
-from hydra_ray.commands import keys
+from hydra_ray.commands import keys, personalisation, report
 from hydra_ray.commands import store as store_commands
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.train_demo_generator import measure
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import RunRecord
+from hydra_ray.experiment.logged import Logged
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.worker import _Resumed
 from hydra_ray.learn.collect.estimate import Estimate
@@ -25,6 +26,7 @@ from hydra_ray.learn.profiles.pipeline import Written
 from hydra_ray.learn.tune.prompting import PromptSearch
 from hydra_ray.learn.tune.space import SearchSettings
 from hydra_ray.methods.answering import ask
+from hydra_ray.methods.collaborative import Collaborative
 from hydra_ray.methods.ports import Ports
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.models.features import pad
@@ -86,15 +88,16 @@ MAY_HAVE_DEFAULTS = {
         RequestTrace,
         Experiment,
         Estimate,
+        Logged,
     ),
     *(GenerateError, RephraseError, UserProfile, TrainState, _Resumed, _Probe),
     # Data tell their own task; an endpoint without quirks has these.
     *(Task, Dialect, Fields),
     # A method's parts, which its name says: no setting is left out.
-    *(ask, Ports, Prompted, LocalSteps, Adapter, ProfileTools, Prompter.__call__),
+    *(ask, Collaborative, Ports, Prompted, LocalSteps, Adapter, ProfileTools, Prompter.__call__),
     # None is what settings say, or all that there is.
     *(make_generator, make_backend, load_data, FeedbackStore, HydraOptions, cli.profile),
-    *(store_commands.migrate_store, store_commands.export),
+    *(store_commands.migrate_store, store_commands.export, personalisation.off, personalisation.on, report.online),
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # What a caller wants, what a counter begins with, what commands and errors are unless somebody says otherwise.

@@ -60,6 +60,7 @@ def about(
     version: str,
     *,
     personalised: bool,
+    arm: tuple[str | None, float],
     detail: bool,
 ) -> dict[str, Any]:
     """Return the `hydra` object, which says how the answer came about.
@@ -71,7 +72,9 @@ def about(
         ignored: Parameters and messages of the request that changed nothing.
         version: Version of the base that judged.
         personalised: Whether the answer is made for the user; it is not for nobody, nor for who switched it off.
-        detail: Whether the caller may see what is known of the user: history and candidates. Else both are left out.
+        arm: Name of the arm of the online experiment, None where the request is in none; and its propensity.
+        detail: Whether the caller may see what is known of the user: history, candidates and arm. Else they are left
+            out.
     """
     known = {
         "history": [
@@ -81,6 +84,8 @@ def about(
         "candidates": [
             {"text": c.text, "votes": c.votes, "logit": c.logit, "score": c.score} for c in answer.candidates
         ],
+        "arm": arm[0],
+        "propensity": arm[1],
     }
     return {
         "method": method,

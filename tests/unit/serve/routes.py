@@ -20,6 +20,8 @@ REQUESTS = {
     ("GET", "/v1/admin/keys/{key}"): {},
     ("DELETE", "/v1/admin/keys/{key}"): {},
     ("POST", "/v1/admin/keys/{key}/rotate"): {"json": {}},
+    ("GET", "/v1/admin/personalisation"): {},
+    ("PATCH", "/v1/admin/personalisation"): {"json": {"personalisation": True}},
 }
 OPEN = {("GET", "/healthz"), ("GET", "/readyz")}
 

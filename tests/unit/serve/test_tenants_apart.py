@@ -105,6 +105,7 @@ class World:
             "/v1/users/{user}/feedback": {"input": said, "accepted": said, "id": item},
             "/v1/admin/keys": {"scopes": ["chat"], "name": secret_of(tenant, "made")},
             "/v1/admin/keys/{key}/rotate": {"grace_s": 3600},
+            "/v1/admin/personalisation": {"personalisation": True},
         }
         more = {"json": bodies[route[1]]} if verb in ("POST", "PATCH") else {}
         headers = {"Authorization": f"Bearer {self.texts[who]}"}

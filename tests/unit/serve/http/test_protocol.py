@@ -13,7 +13,7 @@ from hydra_ray.steps.generate import GenerateError
 
 CANDIDATES = Candidate("calm", 2), Candidate("quite loud", finish="length")
 ANSWER = Answer("q1", "calm", candidates=CANDIDATES, usage=Usage(1, 10, 3, 0, 4, 2))
-HYDRA = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, detail=True)
+HYDRA = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, arm=("cheap", 0.25), detail=True)
 USAGE = {
     "prompt_tokens": 10,
     "completion_tokens": 3,
@@ -59,9 +59,9 @@ def test_there_are_as_many_choices_as_were_asked_for_and_each_says_why_it_ended(
     assert [end for end in ends if end] == ["stop", "length", "stop"]
 
 
-def test_history_and_candidates_are_left_out_for_who_may_not_see_them():
-    less = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, detail=False)
-    assert HYDRA.keys() - less.keys() == {"history", "candidates"}
+def test_history_candidates_and_arm_are_left_out_for_who_may_not_see_them():
+    less = about(ANSWER, "rag", "ann", ["temperature"], "v1", personalised=True, arm=("cheap", 0.25), detail=False)
+    assert HYDRA.keys() - less.keys() == {"history", "candidates", "arm", "propensity"}
     assert {**HYDRA, **less} == HYDRA
 
 

@@ -1,0 +1,1 @@
+"""Online experiments while serving: who is in which arm, and the switch that ends personalisation for everybody."""

@@ -1,0 +1,86 @@
+"""From the completion log to numbers: what counts as what."""
+
+import pytest
+from logged_completions import completion
+
+from hydra_ray.experiment.logged import Logged, Prices
+from hydra_ray.store.completions.records import Statement
+
+
+def measured(statement, scale="thumbs", **more):
+    logged = Logged("spring", scale, Prices(2, 10))
+    logged.add([completion(1, "ann", statement=statement, **more)])
+    return {name: column[0] for name, column in logged.observed().values.items()}
+
+
+@pytest.mark.parametrize(
+    ("statement", "became"),
+    [
+        (None, (0, 0, 0, 0)),
+        (Statement("accepted"), (1, 0, 0, 1)),
+        (Statement("edited", edited="See you."), (0, 1, 0, 1)),
+        (Statement("rejected"), (0, 0, 1, 1)),
+        (Statement("regenerated"), (0, 0, 1, 1)),
+        (Statement(rating=1), (1, 0, 0, 1)),
+        (Statement(rating=-1), (0, 0, 1, 1)),
+        (Statement("rejected", rating=1), (0, 0, 1, 1)),
+        (Statement("accepted", chosen=0), (1, 0, 0, 1)),
+        (Statement("accepted", chosen=1), (0, 0, 1, 1)),
+    ],
+)
+def test_what_became_of_an_answer(statement, became):
+    found = measured(statement)
+    assert tuple(found[name] for name in ("accepted", "edited", "rejected", "rated")) == became
+
+
+def test_silence_is_no_part_of_what_was_taken_of_what_was_rated():
+    assert "accepted_of_rated" not in measured(None)
+    assert measured(Statement("edited", edited="Bye"))["accepted_of_rated"] == 0
+    # Three stars say neither.
+    assert "accepted_of_rated" not in measured(Statement(rating=3), scale="stars")
+
+
+@pytest.mark.parametrize(("stars", "rating"), [(1, -1), (2, -0.5), (3, 0), (5, 1)])
+def test_stars_lie_on_the_scale_of_thumbs(stars, rating):
+    assert measured(Statement(rating=stars), scale="stars")["rating"] == rating
+
+
+def test_an_edit_is_measured_from_the_candidate_that_was_edited():
+    assert measured(Statement("edited", edited="See you there, Ann"))["edit_distance"] == 0.5
+    assert measured(Statement("edited", edited="Bye.", chosen=1))["edit_distance"] == 0
+    assert "edit_distance" not in measured(Statement("edited", edited="Bye."), candidates=())
+
+
+def test_tokens_seconds_and_cost_are_those_of_the_completion():
+    found = measured(None)
+    assert (found["tokens"], found["seconds"]) == (1000, 0.25)
+    assert found["cost"] == pytest.approx(900 * 2e-6 + 100 * 10e-6)
+    free = Logged("spring", "thumbs", Prices(0, 0))
+    free.add([completion(1, "ann")])
+    assert "cost" not in free.observed().values
+
+
+def test_what_is_of_no_arm_of_the_experiment_or_of_nobody_is_left_out():
+    logged = Logged("spring", "thumbs", Prices(0, 0))
+    logged.add(
+        [
+            completion(1, "ann", propensity=0.2, created_s=2000.0),
+            completion(2, None),
+            completion(3, "ann", arm=None),
+            completion(4, "ann", arm="autumn/new"),
+            completion(5, "bob", arm="spring/holdout", created_s=1500.0),
+            completion(6, "ann", tenant="zeta"),
+        ]
+    )
+    observed = logged.observed()
+    assert observed.arms.tolist() == ["new", "holdout", "new"]
+    # Users of the same name in two tenants are two.
+    assert observed.users.tolist() == [0, 1, 2]
+    assert observed.propensities.tolist() == [0.2, 0.5, 0.5]
+    assert logged.first_s == 1000.0
+
+
+def test_nothing_logged_is_no_rows():
+    observed = Logged("spring", "thumbs", Prices(0, 0)).observed()
+    assert len(observed) == 0
+    assert observed.values == {}
