@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from hydra_ray.records import HistoryItem, Message, Query
+from hydra_ray.steps.as_data import as_data
 from hydra_ray.tasks import Task
 from hydra_ray.text.cut import first_characters, first_words
 
@@ -51,6 +52,7 @@ class Prompter:
             shots: History items to show, most useful first.
             profile: Profile of the user, told in the system's message; "" where there is none.
         """
+        profile = as_data(profile)
         instructing = list(takewhile(lambda turn: turn.role in _INSTRUCTING, query.turns))
         system = "\n\n".join(text for text in (*(turn.content for turn in instructing), profile) if text)
         messages = [Message("system", system)] if system else []
@@ -61,7 +63,7 @@ class Prompter:
                 messages.append(
                     Message("user", self.task.question(cut.words(item.input, self.shot_words, self.shot_chars)))
                 )
-                messages.append(Message("assistant", cut.characters(item.output, self.max_input_chars)))
+                messages.append(Message("assistant", as_data(cut.characters(item.output, self.max_input_chars))))
             else:
                 history.append(cut.words(item.output, self.shot_words, self.shot_chars))
         messages.extend(query.turns[len(instructing) :])
@@ -76,9 +78,10 @@ class _Cut:
         self.count = 0
 
     def words(self, text: str, most: int, most_characters: int | None) -> str:
+        """A text of the user's history."""
         words = first_words(text, most, most_characters)
         self.count += words != " ".join(text.split())
-        return words
+        return as_data(words)
 
     def characters(self, text: str, most: int) -> str:
         self.count += len(text) > most

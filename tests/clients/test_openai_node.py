@@ -42,7 +42,7 @@ def test_fields_of_hydra_ray_go_into_the_request(told):
 
 
 def test_models(told):
-    assert told["models"] == {"listed": ["hydra", "hydra@v1"], "one": "hydra"}
+    assert told["models"] == {"listed": ["hydra", "hydra@production", "hydra@v1"], "one": "hydra"}
 
 
 def test_errors_are_the_clients_own(told):

@@ -78,7 +78,7 @@ def test_fields_of_hydra_ray_go_in_extra_body(told):
 
 def test_models(told):
     assert told["models"]["one"] == "hydra"
-    assert [model["id"] for model in told["models"]["list"]] == ["hydra", "hydra@v1"]
+    assert [model["id"] for model in told["models"]["list"]] == ["hydra", "hydra@production", "hydra@v1"]
     assert {model["object"] for model in told["models"]["list"]} == {"model"}
 
 

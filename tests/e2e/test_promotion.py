@@ -272,7 +272,7 @@ def test_a_request_names_an_alias_or_a_version(url, people, catalog):
     missing = ask(url, text, user.key.user, "hydra@candidate")
     assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")
     names = [model["id"] for model in httpx.get(f"{url}/models").json()["data"]]
-    assert names == ["hydra", "hydra@one", "hydra@two"]
+    assert names == ["hydra", "hydra@production", "hydra@one", "hydra@two"]
 
 
 def test_feedback_teaches_heads_of_the_version_that_is_served(url, people, settings, catalog):

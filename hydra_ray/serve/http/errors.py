@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -18,6 +18,25 @@ log = logging.getLogger(__name__)
 
 # How OpenAI names what is wrong, where the status alone does not say it.
 _CODES = {404: "unknown_url", 405: "method_not_supported"}
+# How OpenAI names what is wrong with a parameter, by pydantic's names.
+_WRONG = {
+    "missing": "missing_required_parameter",
+    "extra_forbidden": "unknown_parameter",
+    "literal_error": "invalid_value",
+    "string_pattern_mismatch": "invalid_value",
+    "finite_number": "invalid_value",
+    "too_short": "empty_array",
+    "too_long": "array_above_max_length",
+    "string_too_short": "empty_string",
+    "string_too_long": "string_above_max_length",
+    # Ours.
+    "role": "invalid_value",
+    "part": "invalid_value",
+    "method": "invalid_value",
+    "value": "invalid_value",
+    "content": "invalid_type",
+}
+_BOUNDS = {"ge": "below_min_value", "gt": "below_min_value", "le": "above_max_value", "lt": "above_max_value"}
 
 
 class RequestError(Exception):
@@ -82,9 +101,19 @@ async def _wrong_fields(request: Request, error: Exception) -> JSONResponse:
     """Names every field that is wrong in the message, and the first one as the parameter."""
     assert isinstance(error, RequestValidationError)
     # The first part of a place says where it stands: in the body, or in the path.
-    fields = [(param_of(e["loc"][1:]), e["msg"]) for e in error.errors()]
+    wrong = error.errors()
+    fields = [(param_of(e["loc"][1:]), e["msg"]) for e in wrong]
     message = "; ".join(f"{field or 'the body'}: {reason}" for field, reason in fields)
-    return refusal(400, message, "invalid_request_error", param=fields[0][0] or None)
+    return refusal(400, message, "invalid_request_error", param=fields[0][0] or None, code=_code(wrong[0]))
+
+
+def _code(wrong: Mapping[str, Any]) -> str | None:
+    """OpenAI's word for what is wrong with a parameter, where it has one."""
+    kind: str = wrong["type"]
+    for bound, what in _BOUNDS.items():
+        if (value := wrong.get("ctx", {}).get(bound)) is not None:
+            return f"{'decimal' if isinstance(value, float) else 'integer'}_{what}"
+    return "invalid_type" if kind.endswith(("_type", "_parsing")) else _WRONG.get(kind)
 
 
 async def _by_status(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import Answer
 from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.endpoint.refusal import is_too_long
 
 log = logging.getLogger(__name__)
 
@@ -132,6 +133,8 @@ def no_answer(error: GenerateError | StepError) -> JSONResponse:
         return refusal(504, str(error), "timeout_error", code="deadline_exceeded")
     if error.kind == "unavailable":
         return refusal(503, f"{error}: ask again", "upstream_error", {"Retry-After": str(retry_after(error))})
+    if error.kind == "refused" and is_too_long(str(error)):
+        return refusal(400, str(error), "invalid_request_error", param="messages", code="context_length_exceeded")
     if error.kind == "refused":
         return refusal(400, str(error), "invalid_request_error")
     if error.kind == "filtered":

@@ -95,9 +95,12 @@ class ServedNames:
         return manifest
 
     def all(self) -> list[tuple[str, int]]:
-        """Return the names of all models, aliases first, with when each was published, in seconds since 1970."""
+        """Return the names of all models, aliases first, with when each was published, in seconds since 1970.
+
+        The name alone is an alias, too, and means what `production` means.
+        """
         versions = {manifest.version: manifest for manifest in self._catalog.registry.versions()}
-        found = [(self._name, self.production.created_s)]
+        found = [(name, self.production.created_s) for name in (self._name, f"{self._name}@{PRODUCTION}")]
         if (candidate := versions.get(self._aliases.get(CANDIDATE, ""))) is not None:
             found.append((f"{self._name}@{CANDIDATE}", candidate.created_s))
         task = self.production.task.name

@@ -60,7 +60,9 @@ class EmbeddedGenerator:
         context = self._model.config.max_position_embeddings
         replies: list[Generation | GenerateError] = [
             GenerateError(
-                f"the prompt has {len(ids)} tokens; with max_tokens {r.max_tokens} the context is {context}", "refused"
+                f"the prompt has {len(ids)} tokens: with max_tokens {r.max_tokens} it exceeds the context length of "
+                f"{context}",
+                "refused",
             )
             for ids, r in zip(prompts, requests, strict=True)
         ]

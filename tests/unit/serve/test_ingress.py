@@ -139,7 +139,8 @@ def test_the_same_words_after_another_conversation_sample_anew_and_every_respons
 
 
 def test_there_is_one_model_for_each_version_whatever_the_methods(served):
-    assert [model["id"] for model in served().client.get("/v1/models").json()["data"]] == ["hydra", "hydra@v1"]
+    models = served().client.get("/v1/models").json()["data"]
+    assert [model["id"] for model in models] == ["hydra", "hydra@production", "hydra@v1"]
 
 
 @pytest.mark.parametrize("user", [{}, {"user": None}, {"user": ""}, {"user": " \n"}])

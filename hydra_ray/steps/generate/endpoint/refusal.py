@@ -99,7 +99,7 @@ class Refusal:
             if _QUOTA.search(said) and not (self.status == 429 and _PACE.search(said)):
                 return "quota"
             # A limit on tokens a minute is no prompt that is too long, nor is a server that took too long.
-            if self.status != 429 and (_is_too_long(said) if self.status < 500 else _OVER_CONTEXT.search(said)):
+            if self.status != 429 and (is_too_long(said) if self.status < 500 else _OVER_CONTEXT.search(said)):
                 return "refused"
             # A key that is refused for now would else end the command, and a bad request be kept as an outcome.
             if self.status in (400, 403, 404, 422) and _PACE.search(said):
@@ -177,8 +177,9 @@ def plain(text: str) -> str:
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
-def _is_too_long(said: str) -> bool:
-    said = said.replace("input validation", "")
+def is_too_long(said: str) -> bool:
+    """Return whether the words of a refusal say that the prompt does not fit the LLM's context."""
+    said = said.lower().replace("input validation", "")
     if _ANSWER_TOO_LONG.search(said) and not _OF_THE_PROMPT.search(said):
         return False
     return bool(_TOO_LONG.search(said))

@@ -118,6 +118,28 @@ def test_the_wrong_parameter_is_named(app, changes, param):
     assert error_of(reply, 400)["param"] == param
 
 
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"messages": None}, "missing_required_parameter"),
+        ({"messages": []}, "empty_array"),
+        ({"messages": "hi"}, "invalid_type"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "invalid_value"),
+        ({"messages": [{"role": "user", "content": None}]}, "invalid_type"),
+        ({"n": 0}, "integer_below_min_value"),
+        ({"n": "2"}, "invalid_type"),
+        ({"temperature": 3}, "decimal_above_max_value"),
+        ({"max_tokens": 0}, "integer_below_min_value"),
+        ({"stop": list("abcde")}, "array_above_max_length"),
+        ({"verbosity": "loud"}, "invalid_value"),
+        ({"hydra": {"metod": "rag"}}, "unknown_parameter"),
+        ({"tools": [{}]}, "unsupported_parameter"),
+    ],
+)
+def test_what_is_wrong_has_openais_word(app, changes, code):
+    assert error_of(app.client.post(CHAT, json={**ASKED, **changes}), 400)["code"] == code
+
+
 def test_a_body_that_is_too_large_is_refused_whether_its_length_was_said_or_not(served):
     app, body = served(max_body_mb=0.001), json.dumps(ASKED).encode()
     fits = body + b" " * (1000 - len(body))

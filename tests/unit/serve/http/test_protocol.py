@@ -131,6 +131,20 @@ def test_half_a_surrogate_pair_breaks_no_response():
 
 
 @pytest.mark.parametrize(
+    "told",
+    [
+        "the prompt has 53 tokens: with max_tokens 12 it exceeds the context length of 64",
+        "m: HTTP 400: This model's maximum context length is 8192 tokens. However, you requested 9000 tokens.",
+        "vLLM: The decoder prompt (length 900) is longer than the maximum model length of 512: max_model_len",
+    ],
+)
+def test_a_conversation_that_is_too_long_is_named_as_openai_names_it(told):
+    response = no_answer(GenerateError(told, "refused"))
+    error = json.loads(response.body)["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
+
+
+@pytest.mark.parametrize(
     ("kind", "status", "code", "logged"),
     [
         ("refused", 400, None, False),

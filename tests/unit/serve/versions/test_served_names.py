@@ -49,7 +49,13 @@ def test_a_name_is_an_alias_or_a_version(catalog, names):
     names.poll()
     found = {asked: names.find(asked).version for asked in ("hydra", "hydra@production", "hydra@candidate", "hydra@v1")}
     assert found == {"hydra": "v1", "hydra@production": "v1", "hydra@candidate": "v2", "hydra@v1": "v1"}
-    assert [name for name, _ in names.all()] == ["hydra", "hydra@candidate", "hydra@v1", "hydra@v2"]
+    assert [name for name, _ in names.all()] == [
+        "hydra",
+        "hydra@production",
+        "hydra@candidate",
+        "hydra@v1",
+        "hydra@v2",
+    ]
     assert dict(names.all())["hydra@v2"] == 1767312000
 
 

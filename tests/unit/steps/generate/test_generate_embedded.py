@@ -137,7 +137,7 @@ async def test_too_long_a_prompt_fails_alone(generator):
     answers = await asyncio.gather(*(generator(r) for r in (SAMPLED, too_long, fits)), return_exceptions=True)
     assert answers[0] == generator.generate([SAMPLED])[0]
     assert isinstance(answers[1], GenerateError)
-    assert str(answers[1]) == "the prompt has 53 tokens; with max_tokens 12 the context is 64"
+    assert str(answers[1]) == "the prompt has 53 tokens: with max_tokens 12 it exceeds the context length of 64"
     assert len(answers[2].texts) == 1
 
 
