@@ -19,6 +19,15 @@ TakesApart = Callable[Concatenate[str, Options], Words]
 _OVERHEAD = 300
 
 
+def not_counted(found: int, missed: int) -> None:
+    """Counts nothing: for caches whose use nobody wants to know.
+
+    Args:
+        found: Number of things that were looked for and kept.
+        missed: Number of those that were not.
+    """
+
+
 class BoundedCache(Generic[Key, Value]):
     """Values of known sizes, those used last. Any thread may use it.
 

@@ -19,6 +19,7 @@ from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.ending import ending
+from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
@@ -51,6 +52,7 @@ class Adapter:
         use_given_cpus()
         self._settings, self._store = settings, open_store(settings.store_target)
         self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
+        self._noted = metrics_of(settings).lookups("heads")
         self._versions = versions_of(settings, ADAPTER, self._load)
 
     async def __call__(self, ask: AdaptCall, version: str | None) -> Choice:
@@ -105,7 +107,8 @@ class Adapter:
             # They compete for every query, and the first should not wait for them.
             scorer.encoder.features([(label, "", ()) for label in task.labels])
         step = AdaptStep(scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None)
-        heads = HeadCache(self._store, manifest.version, ADAPTER, settings.serve.head_cache_mb << 20)
+        cache = settings.serve.head_cache_mb << 20
+        heads = HeadCache(self._store, manifest.version, ADAPTER, cache, self._noted)
         return AdapterVersion(scorer, step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))
 
     def __del__(self) -> None:

@@ -46,6 +46,7 @@ class Admit:
         if self._gate is None or not limited:
             return principal
         admission = await self._gate.admit(limited)
+        trace.quota_left = admission.tenant_left
         headers = _headers(admission)
         request.state.headers.update(headers)
         if admission.refused is not None:

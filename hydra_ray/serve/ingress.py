@@ -13,7 +13,6 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
 from ray import serve
-from ray.serve import metrics
 from ray.serve.config import BackpressureConfig
 from starlette.middleware import Middleware
 
@@ -46,7 +45,9 @@ from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.request_ids import RequestIds
 from hydra_ray.serve.http.requests import ChatCompletionRequest
 from hydra_ray.serve.limits.gate import Gate
+from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.observe.middleware import Observed
+from hydra_ray.serve.observe.names import COMPLETIONS_LOST, LIMITER_FAILURES
 from hydra_ray.serve.observe.observer import make_observer
 from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.serve.ports import RemoteSteps
@@ -120,13 +121,14 @@ class Ingress(UserEndpoints):
             Breakers(settings.serve.breaker.failures, settings.serve.breaker.open_s),
         )
         self._authenticate, self._recipe = authenticate, make_recipe(settings)
-        self._unanswered: metrics.Counter | None = None
-        self._lost: metrics.Counter | None = None
+        self._metrics = metrics_of(settings)
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_target)
         gate = None
         if limiter is not None:
-            gate = Gate(limiter.count.remote, settings.serve.step_timeout_s, self._note_unanswered)
+            gate = Gate(
+                limiter.count.remote, settings.serve.step_timeout_s, partial(self._metrics.note, LIMITER_FAILURES)
+            )
         admit = Admit(self._tenants, gate)
         serving = self._names.production
         super().__init__(
@@ -141,7 +143,9 @@ class Ingress(UserEndpoints):
         self._personalisation = Personalisation(self._tenants, self._store, steps, self._switch, drawn)
         self._bases = ServedBases(steps, settings, self._recipe, self._tenants)
         completions = CompletionLog(database)
-        self._completions = CompletionWriter(completions, settings.serve.completions, self._note_lost_completions)
+        self._completions = CompletionWriter(
+            completions, settings.serve.completions, partial(self._metrics.note, COMPLETIONS_LOST)
+        )
         self._feedback = FeedbackById(
             settings, serving.task, completions, self._completions, admit, self._store, self._teach
         )
@@ -290,7 +294,7 @@ class Ingress(UserEndpoints):
         return [
             Middleware(RequestIds),
             *([cors] if origins else []),
-            Middleware(Observed, make_observer(self._settings.observe)),
+            Middleware(Observed, make_observer(self._settings, self._metrics, self._steps.breakers)),
             Middleware(EncodedPaths),
             Middleware(CaughtErrors),
             deadlines,
@@ -302,18 +306,6 @@ class Ingress(UserEndpoints):
         """Begins with nothing; at the end, which Serve waits for, what was answered is written down."""
         yield
         await asyncio.to_thread(self._completions.close)
-
-    def _note_lost_completions(self, number: int) -> None:
-        """Counts completions that are not kept."""
-        if self._lost is None:
-            self._lost = metrics.Counter("hydra_completions_lost", "Completions that the log does not have.")
-        self._lost.inc(number)
-
-    def _note_unanswered(self) -> None:
-        """Counts a call that the limiter did not answer."""
-        if self._unanswered is None:
-            self._unanswered = metrics.Counter("hydra_limiter_failures", "Calls that the limiter did not answer.")
-        self._unanswered.inc()
 
     async def _base_for(self, asked: str, arm: Assignment) -> tuple[ServedBase, tuple[str, ...]]:
         """The version that answers, and what was done without: where an arm's cannot answer, the one served does."""

@@ -20,6 +20,7 @@ from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.ending import ending
 from hydra_ray.serve.item_encodings import ItemEncodings
+from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import Reranker as RerankStep
@@ -68,6 +69,7 @@ class Reranker:
         self._items = None
         if settings.serve.store_encodings and settings.serve.encoding_cache_mb:
             self._items = ItemEncodings(EncodingStore(open_database(settings.store_target)), self._encodings)
+        self._noted = metrics_of(settings).lookups("heads")
         self._versions = versions_of(settings, RERANKER, self._load)
 
     async def __call__(self, ask: RerankCall, version: str | None) -> Reranked:
@@ -104,7 +106,8 @@ class Reranker:
         scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.precision)
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
         scorer.encoder.remember(self._encodings)
-        heads = HeadCache(self._store, manifest.version, RERANKER, self._settings.serve.head_cache_mb << 20)
+        cache = self._settings.serve.head_cache_mb << 20
+        heads = HeadCache(self._store, manifest.version, RERANKER, cache, self._noted)
         step = RerankStep(scorer, self._settings.method.rank_weight)
         return RerankerVersion(scorer, step, heads, self._items)
 

@@ -9,6 +9,7 @@ from ray import serve
 
 from hydra_ray.records import HistoryItem, PeerItem, Query, Ranked
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.observe.metrics import Metrics
 from hydra_ray.settings import PeerSettings
 from hydra_ray.steps.index.histories import IndexedHistories
 from hydra_ray.steps.index.pools import FreshPools
@@ -41,7 +42,9 @@ class Retriever:
     ) -> None:
         use_given_cpus()
         self._store = open_store(store)
-        self._histories = IndexedHistories(self._store, index_cache_mb << 20, stemmer)
+        self._histories = IndexedHistories(
+            self._store, index_cache_mb << 20, stemmer, Metrics((), ()).lookups("indexes")
+        )
         self._settings = peers
         self._embed, self._stemmer = embed, stemmer
         self._pools = FreshPools(self._make_pool, peers.refresh_s)

@@ -25,6 +25,7 @@ from hydra_ray.serve.http.ids import Dated, Id, StoredText, UserId
 from hydra_ray.serve.http.messages import Lenient
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Principal
+from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.user_rights import UserRights
 from hydra_ray.settings import Settings
@@ -173,6 +174,7 @@ class UserEndpoints:
         except StepError:
             # A time-out does not tell whether the work was done; with the id it can be done again.
             return _try_again(f"the feedback may not have been kept: send it again with id {event.item_id!r}")
+        current_trace().said = event.said
         reply = {"id": event.item_id, "object": "feedback", "history": event.item is not None and learnt.kept}
         return protocol.AsciiJSON({**reply, "learnt": learnt.learnt, "head": learnt.head, "note": learnt.note})
 

@@ -22,7 +22,7 @@ from hydra_ray.settings.method import (
     ProfileSettings,
     RetrieverName,
 )
-from hydra_ray.settings.observe import CostSettings, ObserveSettings
+from hydra_ray.settings.observe import ObserveSettings
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.registry import RegistrySettings
 from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
@@ -34,7 +34,6 @@ __all__ = [
     "BaseHeadSettings",
     "BaseSettings",
     "CompletionLogSettings",
-    "CostSettings",
     "DataSettings",
     "DialectSettings",
     "EmbedderSettings",

@@ -6,28 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hydra_ray.records import Usage
 from hydra_ray.settings.section import Section
-
-
-class CostSettings(Section):
-    """Prices of the LLM, in whatever currency; null counts no cost."""
-
-    per_million_in: float | None = Field(None, ge=0, description="Price of a million tokens in.")
-    per_million_out: float | None = Field(None, ge=0, description="Price of a million tokens out.")
-
-    def of(self, usage: Usage) -> float | None:
-        """Return what calls and tokens cost, kept answers nothing; None where no price is known.
-
-        Args:
-            usage: Tokens of all calls, those that kept answers spared included.
-        """
-        if self.per_million_in is None and self.per_million_out is None:
-            return None
-        price = usage.prompt_tokens * (self.per_million_in or 0) + usage.completion_tokens * (self.per_million_out or 0)
-        # Tokens of paid and of kept answers are one number.
-        paid = usage.calls / (usage.calls + usage.cached) if usage.cached else 1.0
-        return price / 1e6 * paid
 
 
 class ObserveSettings(Section):
@@ -38,4 +17,3 @@ class ObserveSettings(Section):
         "none", description="hashed: the request log has a keyed digest of the user's id; none: nothing of it."
     )
     user_key_env: str = Field("HYDRA_LOG_KEY", description="Variable with the key of those digests.")
-    cost: CostSettings = CostSettings()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from hydra_ray.bounded import BoundedCache
+from hydra_ray.bounded import BoundedCache, not_counted
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store
@@ -25,10 +25,13 @@ class HeadCache:
         version: Version of the base.
         role: Reranker or adapter.
         max_bytes: Most bytes of the heads kept: their parameters, and 3 KB each for what Python holds around them.
+        noted: Called with the numbers of heads that were found here and that were read.
     """
 
-    def __init__(self, store: Store, version: str, role: str, max_bytes: int) -> None:
-        self._store, self._version, self._role = store, version, role
+    def __init__(
+        self, store: Store, version: str, role: str, max_bytes: int, noted: Callable[[int, int], None] = not_counted
+    ) -> None:
+        self._store, self._version, self._role, self._noted = store, version, role, noted
         self._kept: BoundedCache[UserKey, tuple[str, Head]] = BoundedCache(max_bytes)
 
     @property
@@ -49,6 +52,7 @@ class HeadCache:
             for key, kept in read.items():
                 self._kept.put(key, kept, kept[1].nbytes + OVERHEAD)
             found |= read
+        self._noted(len(found) - len(changed), len(changed))
         for key in wanted - set(found):
             self._kept.drop(key)
         return [found[key][1] if key in found else None for key in keys]

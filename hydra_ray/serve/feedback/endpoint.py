@@ -21,6 +21,7 @@ from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.middleware import JsonRoute
 from hydra_ray.serve.http.principal import Principal
 from hydra_ray.serve.http.protocol import AsciiJSON, refusal
+from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.settings import Settings
 from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.store.completions.records import Completion
@@ -96,6 +97,7 @@ class FeedbackById:
         said = await asyncio.to_thread(self._log.say, completion, statement)
         if said is None:
             raise _unknown(feedback.id)
+        current_trace().said = statement.reaction or "rated"
         try:
             learnt = await self._learn(said, key, event, deletions)
         except StepError as error:

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from hydra_ray.serve.http.protocol import refusal
+from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,7 @@ def as_response(error: RequestError) -> JSONResponse:
 def store_down(method: str, path: str, error: Exception) -> JSONResponse:
     """Return the response where the store of users did not answer; why is in the log only."""
     log.warning("the store of users did not answer %s %s", method, path, exc_info=error)
+    current_trace().store_errors.append("other")
     return refusal(503, "the store of users did not do as asked: ask again", "upstream_error")
 
 

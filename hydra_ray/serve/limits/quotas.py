@@ -77,6 +77,7 @@ class Admission:
         per: "minute" or "day": the time that this quota is for; empty where the request may go on.
         wait_s: Seconds until another one may go on.
         levels: Number of requests and of tokens left, where they are limited.
+        tenant_left: Share that is left of each quota of the tenant, by what is limited and in which time.
     """
 
     refused: What | None
@@ -84,6 +85,7 @@ class Admission:
     per: str
     wait_s: float
     levels: Mapping[What, Level]
+    tenant_left: Mapping[tuple[str, str], float]
 
 
 @dataclass(slots=True)
@@ -159,9 +161,11 @@ class Quotas:
             for what, per, limit, used in _uses(one.quota, counter):
                 if used >= limit:
                     wait_s = _wait_s(counter, what, per, limit, now)
-                    return Admission(what, one.kind, per, wait_s, _levels(limited, counters, now))
+                    left = _tenant_left(limited, counters)
+                    return Admission(what, one.kind, per, wait_s, _levels(limited, counters, now), left)
         self._add(limited, counters, now, 1, 0)
-        return Admission(None, "", "", 0.0, _levels(limited, counters, now))
+        left = _tenant_left(limited, counters)
+        return Admission(None, "", "", 0.0, _levels(limited, counters, now), left)
 
     def charge(self, limited: Sequence[Limited], tokens: int) -> None:
         """Count the tokens of an answer for all subjects of its request."""
@@ -232,6 +236,15 @@ def _wait_s(counter: _Counter, what: What, per: str, limit: int, now: float) -> 
         if over < 0:
             return second[0] + _MINUTE_S + 1 - now
     return float(_MINUTE_S)
+
+
+def _tenant_left(limited: Sequence[Limited], counters: Sequence[_Counter]) -> dict[tuple[str, str], float]:
+    return {
+        (what, per): max(0.0, 1 - used / limit)
+        for one, counter in zip(limited, counters, strict=True)
+        if one.kind == "tenant"
+        for what, per, limit, used in _uses(one.quota, counter)
+    }
 
 
 def _levels(limited: Sequence[Limited], counters: Sequence[_Counter], now: float) -> dict[What, Level]:

@@ -1,1 +1,1 @@
-"""What operators see of requests: a line of JSON each."""
+"""What operators see of requests: a line of JSON each, and metrics."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from hydra_ray.serve.faults.breaker import Breakers
+from hydra_ray.serve.observe.counting import CountedRequests
+from hydra_ray.serve.observe.metrics import Metrics
+from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.request_log import RequestLog
 from hydra_ray.serve.observe.trace import RequestTrace
-from hydra_ray.settings import ObserveSettings
+from hydra_ray.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -36,13 +40,20 @@ class Observer:
                     log.warning("requests are not observed as they should be (told once)", exc_info=error)
 
 
-def make_observer(settings: ObserveSettings) -> Observer:
+def make_observer(settings: Settings, metrics: Metrics, breakers: Breakers) -> Observer:
     """Make the observer that settings describe, in the process that answers the requests.
+
+    Args:
+        settings: All settings.
+        metrics: Metrics of this process.
+        breakers: Breakers of the steps.
 
     Raises:
         HydraError: Settings want a key that is not there.
     """
-    listeners: list[Listener] = []
-    if settings.request_log:
-        listeners.append(RequestLog(settings))
+    limits = settings.generator.limits
+    prices = Prices(limits.price_in, limits.price_out)
+    listeners: list[Listener] = [CountedRequests(metrics, prices, breakers)]
+    if settings.observe.request_log:
+        listeners.append(RequestLog(settings.observe, prices))
     return Observer(listeners)

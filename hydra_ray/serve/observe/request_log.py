@@ -12,6 +12,7 @@ from pythonjsonlogger.json import JsonFormatter
 
 from hydra_ray.logs import StderrHandler
 from hydra_ray.records import HydraError, UserKey
+from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.trace import RequestTrace
 from hydra_ray.settings import ObserveSettings
 
@@ -24,13 +25,14 @@ class RequestLog:
 
     Args:
         settings: Section `observe` of the settings.
+        prices: Prices of the LLM.
 
     Raises:
         HydraError: Users' ids are to be hashed, and there is no key.
     """
 
-    def __init__(self, settings: ObserveSettings) -> None:
-        self._cost = settings.cost
+    def __init__(self, settings: ObserveSettings, prices: Prices) -> None:
+        self._prices = prices
         self._key = _user_key(settings) if settings.user_ids == "hashed" else None
         # By itself: the level of other messages is not its, and no line of it is held back for being like the last.
         self._log = logging.getLogger("hydra_ray.serve.requests")
@@ -62,11 +64,12 @@ class RequestLog:
             "head": trace.head,
             "version": trace.version,
             "steps": {step: _rounded(seconds) for step, seconds in trace.step_seconds().items()},
+            "said": trace.said,
             "degraded": list(trace.degraded),
             "calls": usage.calls,
             "tokens_in": usage.prompt_tokens,
             "tokens_out": usage.completion_tokens,
-            "cost": self._cost.of(usage),
+            "cost": self._prices.of(usage),
         }
         if self._key is not None:
             found["user"] = None if trace.user is None else user_digest(self._key, trace.user)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Literal
 
 from hydra_ray.records import Answer, Usage, UserKey
+from hydra_ray.store.types import StoreError
 
 Ending = Literal["answered", "failed", "cancelled"]
 
@@ -48,7 +49,10 @@ class RequestTrace:
         head: Whose head judged: "user", "shared", "other" or "none".
         version: Version of the base that answered.
         steps: Calls of steps, in the order of their ends.
+        store_errors: Steps in which the store of users failed.
+        said: What feedback said, e.g. "accepted", once it was taken.
         degraded: Names of what was done without.
+        quota_left: Share that is left of the tenant's quotas, by what is limited and in which time.
         usage: LLM calls and tokens.
         status: HTTP status of the response; None before it began.
         is_stream: Whether the response is a stream of events.
@@ -69,7 +73,10 @@ class RequestTrace:
     head: str | None = None
     version: str | None = None
     steps: list[StepTime] = field(default_factory=list)
+    store_errors: list[str] = field(default_factory=list)
+    said: str | None = None
     degraded: tuple[str, ...] = ()
+    quota_left: Mapping[tuple[str, str], float] = field(default_factory=dict)
     usage: Usage = field(default_factory=Usage)
     status: int | None = None
     is_stream: bool = False
@@ -126,8 +133,10 @@ def observed(step: str) -> Iterator[None]:
     try:
         yield
         ending = "answered"
-    except Exception:
+    except Exception as error:
         ending = "failed"
+        if isinstance(error, StoreError):
+            trace.store_errors.append(step)
         raise
     finally:
         end = time.perf_counter()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ray.serve import metrics
-
 from hydra_ray.registry import Manifest
 from hydra_ray.runtime.models import open_catalog
+from hydra_ray.serve.observe.metrics import metrics_of
+from hydra_ray.serve.observe.names import MODEL_VERSIONS
 from hydra_ray.serve.versions.held import HeldVersions, HoldLimits
 from hydra_ray.settings import Settings
 
@@ -20,12 +20,10 @@ Reply = TypeVar("Reply")
 
 def versions_of(settings: Settings, role: str, load: Callable[[Manifest, Path], Loaded]) -> HeldVersions[Loaded]:
     """Make what a replica of a role holds; what became of versions is a metric of the cluster."""
-    counted = metrics.Counter(
-        "hydra_model_versions", "Versions of the base that replicas loaded or refused.", tag_keys=("role", "became")
-    )
+    metrics = metrics_of(settings)
 
     def observe(became: str) -> None:
-        counted.inc(tags={"role": role, "became": became})
+        metrics.note(MODEL_VERSIONS, role=role, became=became)
 
     # A request asks its generator once, and a few other steps.
     keep_s = settings.serve.generator_timeout_s + 4 * settings.serve.step_timeout_s

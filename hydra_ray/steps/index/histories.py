@@ -6,14 +6,14 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.bounded import BoundedCache
+from hydra_ray.bounded import BoundedCache, not_counted
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.steps.retrieval.retrievers import IndexedHistory, LexicalIndex, searched_text
 from hydra_ray.store.protocol import Store
@@ -70,10 +70,17 @@ class IndexedHistories:
         store: Where histories are.
         max_bytes: Most memory of the histories and indexes kept. A larger one is made anew for each request.
         stemmer: Language whose endings are cut off indexed words; None cuts none.
+        noted: Called with the numbers of histories that were found here and that were read.
     """
 
-    def __init__(self, store: Store, max_bytes: int, stemmer: str | None) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store,
+        max_bytes: int,
+        stemmer: str | None,
+        noted: Callable[[int, int], None] = not_counted,
+    ) -> None:
+        self._store, self._noted = store, noted
         self._nothing = _Kept(None, (), IndexedHistory((), LexicalIndex((), stemmer)), 0)
         self._cache: BoundedCache[UserKey, _Kept] = BoundedCache(max_bytes)
         self._updates: dict[UserKey, asyncio.Task[_Kept]] = {}
@@ -93,7 +100,9 @@ class IndexedHistories:
         with self.short_work():
             version = await asyncio.to_thread(self._store.history_version, user)
         kept = self._cache.get(user)
-        if kept is not None and kept.version == version:
+        is_kept = kept is not None and kept.version == version
+        self._noted(is_kept, not is_kept)
+        if kept is not None and is_kept:
             return kept.history
         if user in self._updates:
             # It may have begun before the version was written that was just read.

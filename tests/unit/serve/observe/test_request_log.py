@@ -13,11 +13,12 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HydraError, Usage, UserKey
 from hydra_ray.serve.observe.middleware import CLIENT_LEFT, ROUTES, Observed, route_of
 from hydra_ray.serve.observe.observer import Observer
+from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.request_log import RequestLog, user_digest
 from hydra_ray.serve.observe.trace import RequestTrace, StepTime, current_trace, observed, tracing
-from hydra_ray.settings import CostSettings, ObserveSettings
+from hydra_ray.settings import ObserveSettings
 
-PRICES = {"observe": {"cost": {"per_million_in": 2, "per_million_out": 8}}}
+PRICES = {"generator": {"limits": {"price_in": 2, "price_out": 8}}}
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_users_are_told_as_digests_where_settings_say_so(served, lines, monkeypa
 def test_digests_want_a_key(monkeypatch):
     monkeypatch.delenv("HYDRA_LOG_KEY", raising=False)
     with pytest.raises(HydraError, match=r"observe\.user_ids: hashed needs a key: put one into HYDRA_LOG_KEY"):
-        RequestLog(ObserveSettings(user_ids="hashed"))
+        RequestLog(ObserveSettings(user_ids="hashed"), Prices(0, 0))
 
 
 def down(*_):
@@ -222,8 +223,8 @@ def test_calls_of_a_step_at_once_are_one_time():
 
 
 def test_kept_answers_cost_nothing_and_unknown_prices_are_no_cost():
-    prices = CostSettings(per_million_in=1, per_million_out=3)
+    prices = Prices(1, 3)
     assert prices.of(Usage(2, 1_000_000, 1_000_000)) == 4
     assert prices.of(Usage(1, 1_000_000, 1_000_000, cached=3)) == 1
     assert prices.of(Usage(0, 1_000_000, 1_000_000, cached=1)) == 0
-    assert CostSettings().of(Usage(2, 10, 10)) is None
+    assert Prices(0, 0).of(Usage(2, 10, 10)) is None
