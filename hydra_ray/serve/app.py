@@ -12,6 +12,7 @@ from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.models import first_served
 from hydra_ray.serve.adapter import Adapter
+from hydra_ray.serve.feedback.refitter import Refitter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.http.keys import KeyAuthenticate
 from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
@@ -68,6 +69,7 @@ def build_app(settings: Settings) -> Application:
         Profiler.options(**longest).bind(task, settings, generator),
         _authenticate(settings),
         Limiter.bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,
+        Refitter.bind(settings) if settings.fit.refit_items is not None else None,
     )
 
 

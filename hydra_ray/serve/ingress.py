@@ -93,6 +93,7 @@ class Ingress(UserEndpoints):
         profiler: Handle.
         authenticate: Decides who a request is from.
         limiter: Handle of the limiter; None where there are no quotas.
+        refitter: Handle of what fits heads again; None where nothing does.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Ingress(UserEndpoints):
         profiler: Any,
         authenticate: Authenticate,
         limiter: Any,
+        refitter: Any,
     ) -> None:
         set_up_logging(settings.logging)
         self._names = ServedNames(open_catalog(settings), settings.serve.model_name, settings.registry.poll_s)
@@ -132,7 +134,13 @@ class Ingress(UserEndpoints):
         admit = Admit(self._tenants, gate)
         serving = self._names.production
         super().__init__(
-            settings, serving.task, steps, admit, AuditLog(database), lambda: self._names.production.version
+            settings,
+            serving.task,
+            steps,
+            admit,
+            AuditLog(database),
+            lambda: self._names.production.version,
+            refitter,
         )
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)

@@ -87,6 +87,12 @@ class FitSettings(Section):
     users_per_batch: int = Field(128, ge=1, description="Users fitted in one vectorised optimisation.")
     users_per_shard: int = Field(256, ge=1, description="Users whose features are one file, and are lost together.")
     encoders: int = Field(1, ge=1, description="Most processes that encode at once.")
+    refit_items: int | None = Field(
+        8,
+        ge=1,
+        description="New history items and feedback events after which a served head is fitted again; null: never.",
+    )
+    refit_per_minute: int = Field(30, ge=1, description="Most heads that are fitted again a minute while serving.")
 
 
 class FeedbackSettings(Section):

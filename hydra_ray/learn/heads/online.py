@@ -128,7 +128,7 @@ class OnlineLearner:
         kind = self._kind if old is None else old.kind
         if not has_group and (event.item is None or not self._history_teaches):
             return Learnt("unchanged", False, _NOTHING_TO_COMPARE)
-        note = f"heads of kind {kind} learn at the next hydra-ray fit"
+        note = f"heads of kind {kind} learn at the next refit (fit.refit_items) or hydra-ray fit"
         if kind in _NEED_GROUPS:
             note += f", of users who taught at least {self._least_groups} queries (fit.min_groups)"
         return Learnt("at_next_fit", False, note)

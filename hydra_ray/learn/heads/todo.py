@@ -12,13 +12,16 @@ from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.protocol import Store
 
+# What of the settings says when and where heads are fitted, and not how.
+_WHEN_AND_WHERE = {"mode", "users_per_batch", "users_per_shard", "encoders", "refit_items", "refit_per_minute"}
+
 
 def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
     """Users whose head is missing or was fitted from something else, with the fingerprints of what they teach now."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
-    how = settings.fit.model_dump_json(exclude={"mode", "users_per_batch", "users_per_shard", "encoders"}) + tuned
+    how = settings.fit.model_dump_json(exclude=_WHEN_AND_WHERE) + tuned
     had = store.head_fingerprints(version, role)
     fingerprints = {user.key: fingerprint(data.fingerprint(role, user), how) for user in data.dataset.users}
     return {key: now for key, now in fingerprints.items() if had.get(key) != now}

@@ -88,8 +88,12 @@ class Served:
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
         for step in (self.retriever, self.generator, self.reranker, self.adapter):
             step.ready = Handle(lambda: None)
+        self.refitter = Handle(lambda *_: None)
+        self.refitter.note = Handle(lambda *_: None)
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
-        self.ingress = PLAIN(settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter)
+        self.ingress = PLAIN(
+            settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter, self.refitter
+        )
         self.client = self.client_at("127.0.0.1")
 
     async def _stream(self, request, tenant):

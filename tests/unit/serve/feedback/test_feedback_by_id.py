@@ -4,14 +4,15 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from feedback_apps import TEXTS, answered, plugged, say
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_app import ITEM, SAID
+from made_app import ITEM
 
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ADAPTER
-from hydra_ray.records import Candidate, Choice, Generation, Usage, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.serve.feedback import endpoint
 from hydra_ray.serve.http.principal import Caller
 from hydra_ray.settings import Settings
@@ -19,7 +20,6 @@ from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
-TEXTS = ("Calm down now.", "Go away at once.", "Wait a little.")
 BASES = Settings.model_validate({"fit": {"head": {"kind": "bases"}}})
 
 
@@ -31,33 +31,18 @@ class ByHeader:
         return Caller(headers.get("x-tenant", "acme"), "k1", scopes, headers.get("x-user"))
 
 
-def plugged(app, scorer):
-    """An app whose LLM offers three texts, and whose adapter learns as the real one does."""
-    app.generator.answer = lambda request, tenant: Generation(TEXTS, Usage(1, 5, 3))
-    app.adapter.answer = lambda ask, version: Choice(
-        tuple(Candidate(one.text, one.votes, score=float(-place)) for place, one in enumerate(ask[1])), personal=True
-    )
-    app.learner = OnlineLearner(app.ingress._store, "v1", TEXT_TASK, scorer, BASES)
-    app.adapter.learn.answer = app.learner.learn
-    return app
+def learning(app, scorer):
+    """An app whose heads are of the kind that learns at once."""
+    return plugged(app, OnlineLearner(app.ingress._store, "v1", TEXT_TASK, scorer, BASES))
 
 
 @pytest.fixture
 def app(served, scorer, tmp_path, monkeypatch):
     monkeypatch.setattr(endpoint, "_LOOK_AGAIN_S", ())
     more = {"store": {"url": f"sqlite:///{tmp_path}/users.db"}, "tenants": {"zeta": {}}}
-    app = plugged(served(authenticate=ByHeader(), more=more), scorer())
+    app = learning(served(authenticate=ByHeader(), more=more), scorer())
     yield app
     app.ingress._completions.close()
-
-
-def answered(app, **more):
-    """Id of a completion that Ann got."""
-    return app.ask(SAID[-1:], **{"user": "ann", **more}).json()["id"]
-
-
-def say(app, completion_id, headers=None, **body):
-    return app.client.post("/v1/feedback", json={"id": completion_id, **body}, headers=headers)
 
 
 def kept(app, completion_id):
@@ -123,7 +108,7 @@ def test_the_head_prefers_what_was_accepted_at_once(app):
     ("stars", "said"), [(1, "rejected"), (2, "rejected"), (3, "neutral"), (4, "accepted"), (5, "accepted")]
 )
 def test_stars_are_read_on_their_own_scale(served, scorer, tmp_path, stars, said):
-    app = plugged(served(more={"store": {"url": f"sqlite:///{tmp_path}/users.db"}}, ratings="stars"), scorer())
+    app = learning(served(more={"store": {"url": f"sqlite:///{tmp_path}/users.db"}}, ratings="stars"), scorer())
     reply = say(app, answered(app), rating=stars)
     assert [event.said for event in events(app)] == [said]
     assert reply.json()["learnt"] == (said != "neutral")
@@ -140,7 +125,7 @@ def test_a_rating_of_another_scale_is_refused_with_the_setting_that_says_so(app)
 
 
 def test_a_neutral_word_takes_back_what_was_learnt(served, scorer, tmp_path):
-    app = plugged(served(more={"store": {"url": f"sqlite:///{tmp_path}/users.db"}}, ratings="stars"), scorer())
+    app = learning(served(more={"store": {"url": f"sqlite:///{tmp_path}/users.db"}}, ratings="stars"), scorer())
     completion_id = answered(app)
     say(app, completion_id, rating=5)
     reply = say(app, completion_id, rating=3)
@@ -192,7 +177,7 @@ def test_saying_it_again_is_saying_it_once_and_the_last_word_counts(lasting_app,
 @pytest.fixture(scope="module")
 def lasting_app(served, scorer, tmp_path_factory):
     url = f"sqlite:///{tmp_path_factory.mktemp('feedback')}/users.db"
-    app = plugged(served(more={"store": {"url": url}}), scorer())
+    app = learning(served(more={"store": {"url": url}}), scorer())
     app.numbers = itertools.count()
     yield app
     app.ingress._completions.close()
