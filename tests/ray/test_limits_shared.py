@@ -53,9 +53,9 @@ def port(ray_cluster, settings, key):
     keys = KeyAuthenticate(settings.store_target, frozenset({"acme"}), settings.serve.key_cache_s)
     limiter = Limiter.bind(settings.store_target, settings.logging)
     ingress = Ingress.options(num_replicas=2, ray_actor_options=few)
-    alone = Ingress.options(ray_actor_options=few).bind(settings, *steps, TrustThisMachine("acme"), None)
+    alone = Ingress.options(ray_actor_options=few).bind(settings, *steps, TrustThisMachine("acme"), None, None)
     try:
-        serve.run(ingress.bind(settings, *steps, keys, limiter), name="keys", route_prefix="/keys")
+        serve.run(ingress.bind(settings, *steps, keys, limiter, None), name="keys", route_prefix="/keys")
         serve.run(alone, name="off", route_prefix="/off")
         yield port
     finally:
