@@ -211,6 +211,7 @@ class ChatRequest:
         users: Users whose texts the messages hold, who asks among them, as far as that is known. No answer depends on
             it: answers that are kept are removed with them.
         sampling: Further parameters.
+        traceparent: The trace and span that it belongs to, as W3C writes them. No answer depends on it.
     """
 
     messages: tuple[Message, ...]
@@ -220,6 +221,7 @@ class ChatRequest:
     seed: int = 0
     users: tuple[UserKey, ...] = field(default=(), compare=False)
     sampling: Sampling = LEFT_TO_THE_LLM
+    traceparent: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

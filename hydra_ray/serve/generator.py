@@ -12,6 +12,8 @@ from hydra_ray.logs import set_up_logging
 from hydra_ray.records import ChatRequest, Generation, Piece
 from hydra_ray.runtime.generators import generator_identity, make_backend, open_cache
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.observe.spans import LLMSpans
+from hydra_ray.serve.observe.tracer import open_tracer
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator as GeneratorStep
 from hydra_ray.steps.generate import stream_of
@@ -38,18 +40,27 @@ class Generator:
         self._seconds = metrics.Histogram(
             "hydra_generator_seconds", "From request to answer, retries included.", _LATENCIES_S
         )
+        self._spans = LLMSpans(
+            open_tracer(settings.observe.traces), settings.generator.backend, settings.generator.model
+        )
         self._backend = self._metered(settings)
         self._of_tenants = {settings.tenant: self._for_tenant(settings, self._backend)}
 
     async def __call__(self, request: ChatRequest, tenant: str) -> Generation:
         """Up to `request.n` answers; raises `GenerateError` when the LLM gives none."""
-        return await self._of(tenant)(request)
+        with self._spans.call(request) as answered:
+            generation = await self._of(tenant)(request)
+            answered(generation.usage)
+        return generation
 
     async def stream(self, request: ChatRequest, tenant: str) -> AsyncGenerator[Piece]:
         """Yields the pieces of one answer as the LLM says it; raises `GenerateError` when the LLM breaks it off."""
-        async with aclosing(stream_of(self._of(tenant), request)) as pieces:
-            async for piece in pieces:
-                yield piece
+        with self._spans.call(request) as answered:
+            async with aclosing(stream_of(self._of(tenant), request)) as pieces:
+                async for piece in pieces:
+                    if piece.usage is not None:
+                        answered(piece.usage)
+                    yield piece
 
     def _of(self, tenant: str) -> GeneratorStep:
         """The LLM as one tenant asks it."""

@@ -23,7 +23,7 @@ from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Histor
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
 from hydra_ray.serve.faults.calls import call_step, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
-from hydra_ray.serve.observe.trace import observed
+from hydra_ray.serve.observe.trace import belonging, observed
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.types import FeedbackEvent
 
@@ -143,12 +143,14 @@ class RemoteSteps:
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
         breaker = self.breakers.of("generator")
-        return await RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)(request)
+        generator = RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)
+        return await generator(belonging(request))
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
         """Asks the generator for one answer in pieces."""
         breaker = self.breakers.of("generator")
-        return RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker).stream(request)
+        generator = RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)
+        return generator.stream(belonging(request))
 
     async def look_up(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         """Asks something that requests can do without, as a step is asked."""

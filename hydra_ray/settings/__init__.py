@@ -22,7 +22,7 @@ from hydra_ray.settings.method import (
     ProfileSettings,
     RetrieverName,
 )
-from hydra_ray.settings.observe import ObserveSettings
+from hydra_ray.settings.observe import ObserveSettings, TraceSettings
 from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.registry import RegistrySettings
 from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
@@ -63,6 +63,7 @@ __all__ = [
     "SettingsError",
     "StoreSettings",
     "TenantSettings",
+    "TraceSettings",
     "VLLMSettings",
     "load_settings",
     "parse_settings",

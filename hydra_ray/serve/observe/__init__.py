@@ -1,1 +1,1 @@
-"""What operators see of requests: a line of JSON each, and metrics."""
+"""What operators see of requests: a line of JSON each, metrics, and spans."""

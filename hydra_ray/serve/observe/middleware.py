@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,16 +19,26 @@ _PROBES = ("/healthz", "/readyz")
 CLIENT_LEFT = 499
 
 
+class Watcher(Protocol):
+    """Is told when requests begin and end. Neither may raise."""
+
+    def begin(self, trace: RequestTrace, headers: Mapping[str, str]) -> None:
+        """Takes note that a request came, with these headers."""
+
+    def end(self, trace: RequestTrace) -> None:
+        """Takes note that a request is over."""
+
+
 class Observed:
-    """Has each request traced and, when it is over, told to an observer.
+    """Has each request traced and told to a watcher.
 
     Args:
         app: What answers.
-        finish: Called with the trace of each request that is over; it must not raise.
+        watcher: Is told of each request.
     """
 
-    def __init__(self, app: ASGIApp, finish: Callable[[RequestTrace], None]) -> None:
-        self._app, self._finish = app, finish
+    def __init__(self, app: ASGIApp, watcher: Watcher) -> None:
+        self._app, self._watcher = app, watcher
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
@@ -41,6 +52,7 @@ class Observed:
             _note(trace, message)
             await send(message)
 
+        self._watcher.begin(trace, Headers(scope=scope))
         with tracing(trace):
             try:
                 await self._app(scope, receive, watched)
@@ -50,7 +62,7 @@ class Observed:
             finally:
                 trace.status = trace.status or CLIENT_LEFT
                 trace.seconds = time.perf_counter() - trace.began
-                self._finish(trace)
+                self._watcher.end(trace)
 
 
 def route_of(path: str) -> str:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
-from hydra_ray.records import Answer, Usage, UserKey
+from hydra_ray.records import Answer, ChatRequest, Usage, UserKey
 from hydra_ray.store.types import StoreError
+
+
+class Spans(Protocol):
+    """Spans of one request."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Has a span of a step for as long as the body runs."""
+
+    def carried(self) -> str:
+        """Return the `traceparent` of what the request asks of others."""
+
 
 Ending = Literal["answered", "failed", "cancelled"]
 
@@ -59,6 +70,7 @@ class RequestTrace:
         first_token_s: When the first token of a stream left, in seconds after the request came.
         seconds: How long the whole took, in seconds.
         is_whole: Whether the response was sent to its end.
+        spans: Spans of the request; None where it is not traced.
     """
 
     request_id: str | None
@@ -83,6 +95,7 @@ class RequestTrace:
     first_token_s: float | None = None
     seconds: float = 0.0
     is_whole: bool = False
+    spans: Spans | None = None
 
     def note_answer(self, answer: Answer) -> None:
         """Note how an answer came about."""
@@ -131,7 +144,8 @@ def observed(step: str) -> Iterator[None]:
     trace, begin = current_trace(), time.perf_counter()
     ending: Ending = "cancelled"
     try:
-        yield
+        with nullcontext() if trace.spans is None else trace.spans.step(step):
+            yield
         ending = "answered"
     except Exception as error:
         ending = "failed"
@@ -141,3 +155,9 @@ def observed(step: str) -> Iterator[None]:
     finally:
         end = time.perf_counter()
         trace.steps.append(StepTime(step, begin - trace.began, end - begin, ending))
+
+
+def belonging(request: ChatRequest) -> ChatRequest:
+    """Return the request as one that belongs to the request of our endpoint that is answered now."""
+    spans = current_trace().spans
+    return request if spans is None else replace(request, traceparent=spans.carried())

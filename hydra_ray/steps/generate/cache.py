@@ -41,7 +41,7 @@ def tenant_file(folder: Path, tenant: str) -> Path:
 def ask_key(identity: str, request: ChatRequest) -> str:
     """Return the key that an answer is kept under. A greedy answer does not depend on the seed."""
     asked = asdict(request if request.temperature > 0 else replace(request, seed=0))
-    del asked["users"]
+    del asked["users"], asked["traceparent"]
     # Answers that were kept before there were such parameters stay good.
     if sampling := request.sampling.parameters():
         asked["sampling"] = sampling

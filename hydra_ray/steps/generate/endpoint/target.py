@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from hydra_ray.records import ChatRequest, HydraError
 from hydra_ray.steps.generate.endpoint.dialect import Dialect
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 from hydra_ray.steps.generate.endpoint.health import Health
 from hydra_ray.steps.generate.endpoint.reply import Reply
+from hydra_ray.steps.generate.onward import add_headers
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,13 @@ class Target:
         self.model = endpoint.model or model
         # The last one is in use; earlier ones may still turn up in errors.
         self.keys = [_read_key(endpoint)]
-        self.client = AsyncOpenAI(api_key=self.keys[-1], base_url=endpoint.base_url, timeout=None, max_retries=0)
+        self.client = AsyncOpenAI(
+            api_key=self.keys[-1],
+            base_url=endpoint.base_url,
+            timeout=None,
+            max_retries=0,
+            http_client=DefaultAsyncHttpxClient(event_hooks={"request": [add_headers]}),
+        )
         self.health = Health()
         self.host = self.client.base_url.host
         self.reasons = self.tells_usage = False

@@ -147,6 +147,16 @@ def test_routes_are_of_few_kinds(path, route):
     assert route in ROUTES
 
 
+class Seen(list):
+    """Stands in for the observer: keeps traces of requests that are over."""
+
+    def begin(self, trace, headers):
+        pass
+
+    def end(self, trace):
+        self.append(trace)
+
+
 async def call(app, path="/v1/models"):
     sent = []
 
@@ -169,11 +179,11 @@ async def test_a_client_that_left_and_a_failure_have_a_status():
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
         raise OSError("gone")
 
-    seen = []
+    seen = Seen()
     with pytest.raises(asyncio.CancelledError):
-        await call(Observed(left, seen.append))
+        await call(Observed(left, seen))
     with pytest.raises(OSError, match="gone"):
-        await call(Observed(broken, seen.append))
+        await call(Observed(broken, seen))
     assert [(trace.status, trace.is_whole) for trace in seen] == [(CLIENT_LEFT, False), (200, False)]
 
 
@@ -186,7 +196,7 @@ async def test_an_observer_that_fails_fails_no_request_and_says_so_once(caplog):
         await send({"type": "http.response.body"})
 
     seen = []
-    app = Observed(fine, Observer([broken, seen.append]))
+    app = Observed(fine, Observer([broken, seen.append], None))
     for _ in range(3):
         assert [message["type"] for message in await call(app)] == ["http.response.start", "http.response.body"]
     assert [trace.status for trace in seen] == [204] * 3
