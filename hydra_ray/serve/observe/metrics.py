@@ -10,6 +10,7 @@ from ray.serve import metrics
 
 from hydra_ray.serve.observe.names import CACHE_LOOKUPS, OTHER, VALUES, Metric
 from hydra_ray.settings import Settings
+from hydra_ray.settings.experiments import DEFAULT, HOLDOUT
 
 log = logging.getLogger(__name__)
 
@@ -85,4 +86,4 @@ class Metrics:
 
 def metrics_of(settings: Settings) -> Metrics:
     """Make the metrics of a process that serves by these settings."""
-    return Metrics(settings.served_tenants, ())
+    return Metrics(settings.served_tenants, (HOLDOUT, DEFAULT, *settings.serve.experiment.arms))

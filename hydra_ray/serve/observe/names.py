@@ -26,7 +26,9 @@ VALUES: dict[str, tuple[str, ...] | None] = {
     ),
     "step": ("preferences", "retriever", "peers", "profiler", "reranker", "generator", "adapter", "learner", OTHER),
     "ending": ("answered", "failed", "cancelled"),
-    "without": (*("preferences", "retriever", "peers", "profile", "differences", "reranker", "adapter", OTHER),),
+    "without": (
+        *("preferences", "retriever", "peers", "profile", "differences", "reranker", "adapter", "experiment", OTHER),
+    ),
     "head": ("user", "shared", "other", "none"),
     "said": ("accepted", "edited", "rejected", "regenerated", "rated", OTHER),
     "direction": ("in", "out"),
