@@ -19,6 +19,7 @@ from hydra_ray.tasks import TEXT_TASK
 
 # There only once something went wrong, or an experiment runs.
 RARE = {
+    "ray_hydra_degraded_total",
     "ray_hydra_store_errors_total",
     "ray_hydra_limiter_failures_total",
     "ray_hydra_completions_lost_total",
@@ -85,7 +86,6 @@ def test_what_is_scraped_is_what_is_documented(ray_cluster, settings):
             assert client.post("users/ann/feedback", json=said).status_code == 200
             assert client.post("chat/completions", json=ask).status_code == 200
             assert client.post("chat/completions", json={**ask, "stream": True}).status_code == 200
-            # An answer without profile names what it lacks.
             assert client.post("chat/completions", json={**ask, "hydra": {"method": "dpl"}}).status_code == 200
             assert client.post("chat/completions", json={}).status_code == 400
         documented = {metric.exported: set(metric.labels) for metric in METRICS}
