@@ -158,3 +158,12 @@ def test_an_arm_of_an_unknown_method_is_named_before_anything_starts():
     tree = {"name": "x", "key_env": KEY, "arms": {"new": {"share": 1, "method": "hydrA"}}}
     with pytest.raises(HydraError, match=r"serve\.experiment\.arms\.new\.method: there is no 'hydrA'"):
         _check_methods(parse_settings({"serve": {"experiment": tree}}))
+
+
+def test_what_a_user_of_the_holdout_says_is_kept_as_anybodys(app):
+    app = app(holdout=0.999999)
+    reply = app.ask(SAID[-1:], user="ann")
+    said = app.client.post("/v1/feedback", json={"id": reply.json()["id"], "verdict": "accepted"})
+    assert said.status_code == 200, said.text
+    one = kept(app, reply)
+    assert (one.arm, one.statement.reaction) == ("spring/holdout", "accepted")
