@@ -16,6 +16,7 @@ from hydra_ray.serve.feedback.refitter import Refitter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.http.keys import KeyAuthenticate
 from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
+from hydra_ray.serve.http.requests import PASSTHROUGH
 from hydra_ray.serve.ingress import Ingress
 from hydra_ray.serve.limits.limiter import Limiter
 from hydra_ray.serve.profiler import Profiler
@@ -85,9 +86,10 @@ def _check_methods(settings: Settings) -> None:
     named |= {
         f"serve.experiment.arms.{name}.method": arm.method for name, arm in arms.items() if arm.method is not None
     }
-    wrong = [f"{place}: there is no {method!r}" for place, method in named.items() if method not in METHODS]
+    known = (*METHODS, PASSTHROUGH)
+    wrong = [f"{place}: there is no {method!r}" for place, method in named.items() if method not in known]
     if wrong:
-        raise HydraError(f"{'; '.join(wrong)}; there are {', '.join(METHODS)}")
+        raise HydraError(f"{'; '.join(wrong)}; there are {', '.join(known)}")
 
 
 def _authenticate(settings: Settings) -> Authenticate:

@@ -19,6 +19,7 @@ from hydra_ray.steps.generate import Generator as GeneratorStep
 from hydra_ray.steps.generate import stream_of
 from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
+from hydra_ray.steps.generate.passing import Body, passed_of
 
 _LATENCIES_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120]
 
@@ -61,6 +62,12 @@ class Generator:
                     if piece.usage is not None:
                         answered(piece.usage)
                     yield piece
+
+    async def passed(self, body: Body, tenant: str) -> AsyncGenerator[Body]:
+        """Yields the LLM's reply to what somebody else asks: whole, or the chunks of a stream."""
+        async with aclosing(passed_of(self._of(tenant), body)) as replies:
+            async for reply in replies:
+                yield reply
 
     def _of(self, tenant: str) -> GeneratorStep:
         """The LLM as one tenant asks it."""

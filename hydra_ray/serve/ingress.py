@@ -50,6 +50,7 @@ from hydra_ray.serve.observe.middleware import Observed
 from hydra_ray.serve.observe.names import COMPLETIONS_LOST, LIMITER_FAILURES
 from hydra_ray.serve.observe.observer import make_observer
 from hydra_ray.serve.observe.trace import current_trace
+from hydra_ray.serve.passthrough.door import PassThrough
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.streaming.listening import while_listening
 from hydra_ray.serve.streaming.response import Streamed, streamed
@@ -149,6 +150,7 @@ class Ingress(UserEndpoints):
         self._switch_endpoints = SwitchEndpoints(switches, admit)
         drawn = Assignments(experiment, read_key(experiment))
         self._personalisation = Personalisation(self._tenants, self._store, steps, self._switch, drawn)
+        self._pass_through = PassThrough(settings, self._recipe, steps, admit.charge)
         self._bases = ServedBases(steps, settings, self._recipe, self._tenants)
         completions = CompletionLog(database)
         self._completions = CompletionWriter(
@@ -181,7 +183,7 @@ class Ingress(UserEndpoints):
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
         """The user's own answer; `hydra` in the response says how it came about."""
         begun = Begun()
-        asked.refuse_unsupported(self._recipe)
+        asked.refuse_unsupported(self._recipe, passes=self._pass_through.is_open)
         user_from = self._settings.serve.user_from
         caller = await self._admit(request, named_user(user_from, asked, request.headers))
         chosen = asked.hydra.method is not None or asked.model != self._settings.serve.model_name
@@ -195,12 +197,16 @@ class Ingress(UserEndpoints):
         serve = self._tenants[caller.tenant].serve
         # Who is not to be personalised is answered as nobody: nothing is looked up for them.
         asker = caller if standing.personal else replace(caller, user=None)
-        query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
-        query = replace(query, wishes=asked.wishes(serve))
         method = asked.hydra.method or arm.method or serve.method
         trace = current_trace()
         trace.method, trace.version = method, base.version
         trace.arm, trace.propensity = arm.arm, arm.propensity
+        if reasons := self._pass_through.reasons(asked, method):
+            about = {"version": base.version, "degraded": [*standing.degraded, *without]}
+            query = self.as_query(asked.last_text, asker, base.task)
+            return await self._pass_through(asked, request, caller, query, reasons, about)
+        query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
+        query = replace(query, wishes=asked.wishes(serve))
         model = self._names.name_of(base.version)
 
         async def answered(answer: Answer) -> tuple[Answer, dict[str, Any]]:

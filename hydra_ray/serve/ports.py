@@ -25,6 +25,7 @@ from hydra_ray.serve.faults.calls import call_step, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.serve.observe.trace import belonging, observed
 from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.passing import Body
 from hydra_ray.store.types import FeedbackEvent
 
 log = logging.getLogger(__name__)
@@ -152,6 +153,11 @@ class RemoteSteps:
         generator = RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)
         return generator.stream(belonging(request))
 
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Asks the generator what somebody else asks."""
+        breaker = self.breakers.of("generator")
+        return RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker).passed(body)
+
     async def look_up(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         """Asks something that requests can do without, as a step is asked."""
         return await self._step(name, call)
@@ -182,18 +188,25 @@ class RemoteGenerator:
         with self._watched(allowed_s):
             return await asyncio.wait_for(self._ask(request), allowed_s)
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
         """Yields one answer as the LLM says it; whoever closes it stops the LLM's work."""
+        return self._parts(lambda: self.handle.options(stream=True).stream.remote(request, self.tenant))
+
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the LLM's reply to what somebody else asks; whoever closes it stops the LLM's work."""
+        return self._parts(lambda: self.handle.options(stream=True).passed.remote(body, self.tenant))
+
+    async def _parts(self, begin: Callable[[], Any]) -> AsyncGenerator[Any]:
         allowed_s = self._allowed_s()
         deadline = asyncio.get_running_loop().time() + allowed_s
         with self._watched(allowed_s), _failures():
-            pieces, is_first = self._begin(request), True
+            parts, is_first = begin(), True
             try:
                 while True:
                     try:
                         # Not over what the listener does meanwhile.
                         async with asyncio.timeout_at(deadline):
-                            piece = await anext(pieces, None)
+                            part = await anext(parts, None)
                     except RayActorError as error:
                         if not is_first:
                             raise
@@ -201,18 +214,15 @@ class RemoteGenerator:
                         log.warning(
                             "a replica of the generator died while it was asked: another one is", exc_info=error
                         )
-                        pieces, is_first = self._begin(request), False
+                        parts, is_first = begin(), False
                         continue
-                    if piece is None:
+                    if part is None:
                         return
                     is_first = False
-                    yield piece
+                    yield part
             finally:
                 # Of one that came to its end this does nothing.
-                pieces.cancel()
-
-    def _begin(self, request: ChatRequest) -> Any:
-        return self.handle.options(stream=True).stream.remote(request, self.tenant)
+                parts.cancel()
 
     def _allowed_s(self) -> float:
         """Seconds that the LLM may take for a request, if it may be asked at all."""
@@ -265,7 +275,9 @@ def _failures() -> Iterator[None]:
         raise GenerateError("the generator's queue is full", "busy", transient=True) from error
     except GenerateError as error:
         # Ray's wrapper adds the replica's traceback to the message.
-        raise getattr(error, "cause", error) from error
+        if isinstance(cause := getattr(error, "cause", None), GenerateError):
+            raise cause from error
+        raise
     except (RayError, RayServeException) as error:
         log.warning("the generator gave no answer", exc_info=error)
         raise GenerateError("the generator is not available", "connection", transient=True) from error

@@ -18,6 +18,7 @@ from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
 from hydra_ray.settings.observe import ObserveSettings
+from hydra_ray.settings.passthrough import PassthroughSettings
 from hydra_ray.settings.registry import RegistrySettings, absolute_url, user_cache
 from hydra_ray.settings.section import Section
 from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
@@ -117,6 +118,7 @@ class ServeSettings(Section):
     )
     experiment: ExperimentSettings = ExperimentSettings()
 
+    passthrough: PassthroughSettings = PassthroughSettings()
     completions: CompletionLogSettings = CompletionLogSettings()
     ratings: Literal["thumbs", "stars"] = Field(
         "thumbs",

@@ -47,12 +47,12 @@ class Chunks:
     def last(self, answer: Answer) -> Iterator[str]:
         """What comes after all choices."""
         if self._include_usage:
-            yield _event({**self._envelope, "choices": [], "usage": usage_of(answer)})
+            yield event({**self._envelope, "choices": [], "usage": usage_of(answer)})
         yield DONE
 
     def _of_choice(self, index: int, delta: dict[str, Any], finish: str | None = None, **more: Any) -> str:
         choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": None}
-        return _event({**self._envelope, "choices": [choice], **more})
+        return event({**self._envelope, "choices": [choice], **more})
 
 
 def stream(
@@ -99,5 +99,6 @@ def pieces(text: str) -> Iterator[str]:
         yield blanks
 
 
-def _event(body: dict[str, Any]) -> str:
+def event(body: dict[str, Any]) -> str:
+    """Return a chunk as an event."""
     return f"data: {json.dumps(body)}\n\n"

@@ -17,6 +17,8 @@ from hydra_ray.settings import ServeSettings
 from hydra_ray.tasks import Task
 from hydra_ray.tasks.free import ROLES
 
+# The method of requests that the LLM gets as they are.
+PASSTHROUGH = "passthrough"
 _INSTRUCTING = ("system", "developer")
 
 # Parameters that the LLM alone can follow, what they ask for, and the values with which they ask for nothing.
@@ -49,7 +51,7 @@ class HydraOptions(BaseModel):
     """Options of hydra-ray itself; OpenAI's clients send them as `extra_body={"hydra": {...}}`.
 
     Attributes:
-        method: A name of `METHODS`; None means the deployment's own.
+        method: A name of `METHODS`, or "passthrough"; None means the deployment's own.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,8 +61,9 @@ class HydraOptions(BaseModel):
     @field_validator("method")
     @classmethod
     def _is_known(cls, method: str | None) -> str | None:
-        if method is not None and method not in METHODS:
-            raise PydanticCustomError("method", f"there is no method {method!r}; there are {', '.join(METHODS)}")
+        known = (*METHODS, PASSTHROUGH)
+        if method is not None and method not in known:
+            raise PydanticCustomError("method", f"there is no method {method!r}; there are {', '.join(known)}")
         return method
 
 
@@ -92,24 +95,37 @@ class ChatCompletionRequest(SamplingParameters):
         return self.messages[self._asking].text
 
     @property
+    def last_text(self) -> str:
+        """The text of the last message in which a user says something; "" where none does."""
+        texts = [message.text for message in self.messages if message.role == "user" and message.text.strip()]
+        return texts[-1] if texts else ""
+
+    @property
     def include_usage(self) -> bool:
         """Whether the stream ends with the usage."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def refuse_unsupported(self, recipe: Recipe) -> None:
+    def refuse_unsupported(self, recipe: Recipe, *, passes: bool) -> None:
         """Refuses what would change the shape of the answer.
 
         Args:
             recipe: The numbers of the method.
+            passes: Whether the LLM gets as it is what the method cannot answer.
 
         Raises:
             RequestError: Names the parameter.
         """
-        for reason in reasons_to_pass_through(self, recipe):
-            param = reason.partition(":")[0]
-            raise RequestError(f"{reason}: this is not supported yet", param, "unsupported_parameter")
         if self.stream_options is not None and not self.stream:
             raise RequestError("stream_options: these are for stream: true only", "stream_options")
+        if self.hydra.method == PASSTHROUGH and not passes:
+            message = "hydra.method: nothing is passed through here (serve.passthrough.enabled, generator.backend)"
+            raise RequestError(message, "hydra.method", "unsupported_parameter")
+        reasons = reasons_to_pass_through(self, recipe)
+        if passes and (reasons or self.hydra.method == PASSTHROUGH):
+            return
+        for reason in reasons:
+            param = reason.partition(":")[0]
+            raise RequestError(f"{reason}: this is not supported here", param, "unsupported_parameter")
 
     def asks(self, name: str, is_nothing: Callable[[Any], bool]) -> bool:
         """Whether a parameter was sent with a value that asks for something."""

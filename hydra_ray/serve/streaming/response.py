@@ -71,7 +71,7 @@ async def streamed(answer: Coroutine[Any, Any, Answer], saying: Saying, whole: S
         events = stream(whole.id, chosen, whole.model, whole.n, hydra, whole.include_usage)
         return StreamingResponse(events, headers=_AT_ONCE, media_type=_EVENTS)
     said = _Said(making, heard, first, saying, whole, Chunks(whole.id, whole.model, whole.include_usage))
-    return _Closing(said.events(), media_type=_EVENTS)
+    return Closing(said.events(), media_type=_EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class _Said:
             yield event
 
 
-class _Closing(StreamingResponse):
+class Closing(StreamingResponse):
     """Closes what it sends when it ends, however it ends."""
 
     def __init__(self, events: AsyncGenerator[str], media_type: str) -> None:

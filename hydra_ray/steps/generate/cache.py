@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage, UserKey
 from hydra_ray.steps.generate.base import Generator, stream_of, whole
+from hydra_ray.steps.generate.passing import Body, passed_of
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +209,10 @@ class CachedGenerator:
                     answer = Generation(("".join(said),), piece.usage, (piece.finish,), piece.ignored)
                     self._cache.put(ask, answer, request.users)
                 yield piece
+
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the LLM's reply to what somebody else asks; such replies are not kept."""
+        return passed_of(self._generator, body)
 
     async def _ask(self, ask: str, request: ChatRequest) -> Generation:
         try:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from aiolimiter import AsyncLimiter
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Piece, Usage
 from hydra_ray.steps.generate.base import BudgetSpentError, Generator, RephraseError, stream_of
+from hydra_ray.steps.generate.passing import Body, as_request, passed_of, usage_in
+
+Part = TypeVar("Part")
 
 # What a minute allows is let through evenly but for this many seconds' worth, which may go at once.
 BURST_S = 5
@@ -130,15 +134,25 @@ class BudgetedGenerator:
             self._budget.settle(reserved, used)
         return answer
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
         """Yields an answer as the LLM says it; one that is broken off is booked with all that it could come to."""
+        return self._booked(request, stream_of(self._generator, request), lambda piece: piece.usage)
+
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the LLM's reply to what somebody else asks."""
+        return self._booked(as_request(body), passed_of(self._generator, body), usage_in)
+
+    async def _booked(
+        self, request: ChatRequest, parts: AsyncGenerator[Part], usage_of: Callable[[Part], Usage | None]
+    ) -> AsyncGenerator[Part]:
         reserved = self._budget.reserve(request)
         used = Usage(calls=1)
         try:
-            async with aclosing(stream_of(self._generator, request)) as pieces:
-                async for piece in pieces:
-                    used = reserved if piece.usage is None else _charged(piece.usage, reserved)
-                    yield piece
+            async with aclosing(parts):
+                async for part in parts:
+                    usage = usage_of(part)
+                    used = reserved if usage is None else _charged(usage, reserved)
+                    yield part
         except RephraseError as error:
             used = error.usage
             raise

@@ -7,9 +7,13 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from typing import TypeVar
 
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage
 from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator, stream_of
+from hydra_ray.steps.generate.passing import Body, passed_of, usage_in
+
+Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +57,24 @@ class MeteredGenerator:
         self._observe(CallOutcome(time.perf_counter() - start, answer.usage, None))
         return answer
 
-    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
         """Yields an answer as the LLM says it; one that nobody listens to until its end does not count."""
-        start = time.perf_counter()
+        return self._counted(stream_of(self._generator, request), lambda piece: piece.usage)
+
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the LLM's reply to what somebody else asks."""
+        return self._counted(passed_of(self._generator, body), usage_in)
+
+    async def _counted(
+        self, parts: AsyncGenerator[Part], usage_of: Callable[[Part], Usage | None]
+    ) -> AsyncGenerator[Part]:
+        start, usage = time.perf_counter(), Usage(1)
         try:
-            async with aclosing(stream_of(self._generator, request)) as pieces:
-                async for piece in pieces:
-                    if piece.usage is not None:
-                        self._observe(CallOutcome(time.perf_counter() - start, piece.usage, None))
-                    yield piece
+            async with aclosing(parts):
+                async for part in parts:
+                    usage = usage_of(part) or usage
+                    yield part
+            self._observe(CallOutcome(time.perf_counter() - start, usage, None))
         except BudgetSpentError:
             raise
         except Exception as error:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage
 from hydra_ray.steps.generate.base import GenerateError, Generator, RephraseError, stream_of
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
+from hydra_ray.steps.generate.passing import Body, passed_of
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,10 @@ class SplittingGenerator:
                     raise GenerateError(str(error), error.kind) from None
                 tried |= error.lessons
                 spent += error.usage
+
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the LLM's reply to what somebody else asks."""
+        return passed_of(self._generator, body)
 
     async def close(self) -> None:
         """Closes the generator; the cache is not this object's."""

@@ -11,20 +11,20 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
-import openai
-
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage
 from hydra_ray.steps.generate.base import GenerateError, RephraseError, whole
 from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
+from hydra_ray.steps.generate.endpoint.failing import FAILURES, Refused, failure_of
 from hydra_ray.steps.generate.endpoint.health import retry_after
 from hydra_ray.steps.generate.endpoint.heard import Answering, Heard
-from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, read_refusal, refusal_beside, refusal_within
+from hydra_ray.steps.generate.endpoint.passing import PassThrough
+from hydra_ray.steps.generate.endpoint.refusal import Refusal, plain, refusal_beside, refusal_within
 from hydra_ray.steps.generate.endpoint.reply import Reply, read_reply
 from hydra_ray.steps.generate.endpoint.rounds import Rounds
 from hydra_ray.steps.generate.endpoint.target import NO_KEY, Endpoint, Target
 from hydra_ray.steps.generate.limits import Pace
+from hydra_ray.steps.generate.passing import Body
 
 __all__ = ["Endpoint", "OpenAIGenerator"]
 
@@ -34,8 +34,6 @@ _LONGEST_MESSAGE = 300
 # Of a reply in which nothing is an answer, so many characters are shown.
 _SHOWN_OF_REPLY = 200
 
-# Causes of a connection error that no retry mends, by the names of the HTTP client's exceptions.
-_WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError", "TooManyRedirects")
 # Kinds of refusal that another form of the request could not mend.
 _NOT_OF_FORM = frozenset({"refused", "filtered", "quota", "key", "busy", "timeout"})
 _WAYS_OUT = {
@@ -43,10 +41,6 @@ _WAYS_OUT = {
     405: "check generator.base_url",
 }
 _FORM = "the endpoint takes no request of this form; `hydra-ray doctor` shows what it takes"
-
-
-# What the client raises where there is no answer; anything else is a bug.
-_FAILURES = (TimeoutError, openai.OpenAIError, httpx.HTTPError, ValueError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +119,7 @@ class OpenAIGenerator:
         self._params = dict(params)
         pace = Pace(requests_per_minute, tokens_per_minute)
         self._rounds = Rounds(model, self.targets, pace, concurrency, retries)
+        self._pass = PassThrough(self._rounds, params, timeout_s, self._masked)
 
     def most_samples(self) -> int | None:
         """Return how many samples one request may ask the preferred endpoint for; None is any number."""
@@ -147,6 +142,10 @@ class OpenAIGenerator:
             async for piece in self._rest(begun):
                 yield piece
 
+    def passed(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the reply to what somebody else asks, in their words, as it came."""
+        return self._pass(body)
+
     async def close(self) -> None:
         """Closes the clients' connections."""
         for target in self.targets:
@@ -164,7 +163,7 @@ class OpenAIGenerator:
                     model=sent.body["model"], messages=sent.body["messages"], extra_body=sent.more
                 )
             text = _text(raw.http_response.content, raw.http_response.text)
-        except _FAILURES as error:
+        except FAILURES as error:
             return self._went_wrong(sent, error)
         return self._read(sent, text)
 
@@ -190,7 +189,7 @@ class OpenAIGenerator:
                         opened.pop_all()
                         return _Begun(sent, heard, answering, deadline, first)
                 return self._end(sent, heard)
-        except _FAILURES as error:
+        except FAILURES as error:
             return self._went_wrong(sent, error)
 
     async def _rest(self, begun: _Begun) -> AsyncGenerator[Piece]:
@@ -201,7 +200,7 @@ class OpenAIGenerator:
                 # Not over what the listener does meanwhile.
                 async with asyncio.timeout_at(begun.deadline):
                     words = await heard.words()
-            except _FAILURES as error:
+            except FAILURES as error:
                 raise self._broken_off(sent, self._went_wrong(sent, error)) from None
             if words is None:
                 break
@@ -229,24 +228,10 @@ class OpenAIGenerator:
 
     def _went_wrong(self, sent: _Sent, error: Exception) -> GenerateError:
         """Why an attempt has no answer, by what the client raised."""
-        match error:
-            case TimeoutError():
-                message = f"timed out: no whole reply within {self._timeout_s:g} s"
-                return GenerateError(message, "timeout", transient=True)
-            case openai.APIStatusError():
-                refusal = read_refusal(error.status_code, error.response.text)
-                return self._refused(sent, refusal, error.response.headers)
-            case openai.APIConnectionError() | httpx.HTTPError():
-                wrong = type(error.__cause__).__name__ in _WRONG_URL
-                kind, way_out = ("setting", "; check generator.base_url") if wrong else ("connection", "")
-                message = self._masked(f"{error} {error.__cause__ or ''}".strip())
-                return GenerateError(f"{message}{way_out}", kind, transient=not wrong)
-            case UnicodeEncodeError():
-                return GenerateError(f"the request is not valid Unicode: {error.reason}", "refused")
-            case openai.APIError() if event := refusal_within({"error": error.body}):
-                # It came as one of the stream's events.
-                return self._refused(sent, event, {})
-        return GenerateError(self._masked(f"the reply makes no sense: {error}"), "malformed", transient=True)
+        failure = failure_of(error, self._timeout_s)
+        if isinstance(failure, Refused):
+            return self._refused(sent, failure.refusal, failure.headers)
+        return GenerateError(self._masked(str(failure)), failure.kind, failure.transient)
 
     def _read(self, sent: _Sent, text: str) -> Generation | GenerateError:
         """Read the body that came with status 200: an answer or an error."""

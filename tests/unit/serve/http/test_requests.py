@@ -102,7 +102,7 @@ def test_what_the_llm_alone_can_answer_is_named_and_refused_until_it_is_asked(me
     assert reasons_to_pass_through(asked, RECIPE) == reasons
     if reasons:
         with pytest.raises(RequestError) as caught:
-            asked.refuse_unsupported(RECIPE)
+            asked.refuse_unsupported(RECIPE, passes=False)
         assert (caught.value.code, caught.value.param) == ("unsupported_parameter", reasons[0].partition(":")[0])
 
 
@@ -124,7 +124,7 @@ NULLS = dict.fromkeys(
 
 def test_what_is_null_was_not_sent():
     asked = request([{**SAID[2], **dict.fromkeys(["tool_calls", "name", "audio"])}, {**SAID[3], "name": None}], **NULLS)
-    asked.refuse_unsupported(RECIPE)
+    asked.refuse_unsupported(RECIPE, passes=False)
     assert (asked.n, asked.stream, asked.include_usage, asked.user, asked.hydra.method) == (1, False, False, None, None)
     assert asked.turns(CHAT_TASK, TELL_SYSTEM) == (Message("assistant", "Hello"),)
     assert asked.ignored(CHAT_TASK, SERVE) == ()
@@ -152,7 +152,7 @@ def test_a_last_user_message_without_text_asks_nothing(content):
 )
 def test_what_changes_an_answers_shape_is_refused(name, value):
     with pytest.raises(RequestError) as caught:
-        request(**{name: value}).refuse_unsupported(RECIPE)
+        request(**{name: value}).refuse_unsupported(RECIPE, passes=False)
     assert (caught.value.param, caught.value.code, caught.value.status) == (name, "unsupported_parameter", 400)
 
 
@@ -168,16 +168,16 @@ def test_shapes_that_answers_have_anyway_are_no_matter():
         "modalities": ["text"],
     }
     asked = request(SAID[3:], **same)
-    asked.refuse_unsupported(RECIPE)
+    asked.refuse_unsupported(RECIPE, passes=False)
     assert asked.ignored(TEXT_TASK, serve(tell_system=False)) == ()
 
 
 def test_options_of_a_stream_are_for_streams():
     with pytest.raises(RequestError) as caught:
-        request(stream_options={"include_usage": True}).refuse_unsupported(RECIPE)
+        request(stream_options={"include_usage": True}).refuse_unsupported(RECIPE, passes=False)
     assert caught.value.param == "stream_options"
     asked = request(stream=True, stream_options={"include_usage": True, "include_obfuscation": False})
-    asked.refuse_unsupported(RECIPE)
+    asked.refuse_unsupported(RECIPE, passes=False)
     assert asked.include_usage
     assert asked.ignored(CHAT_TASK, SERVE) == ("stream_options.include_obfuscation",)
 

@@ -1,0 +1,146 @@
+"""Hands a request to the LLM and its answer back, each as it came; `hydra` in the answer says so."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fastapi.responses import Response
+from starlette.requests import Request
+
+from hydra_ray.methods.answering import retrieved
+from hydra_ray.methods.ports import Recipe
+from hydra_ray.records import Query, Ranked, Usage
+from hydra_ray.serve.http.chunks import DONE, broken_off, event
+from hydra_ray.serve.http.protocol import AsciiJSON
+from hydra_ray.serve.http.requests import PASSTHROUGH
+from hydra_ray.serve.passthrough.telling import with_history
+from hydra_ray.serve.ports import RemoteSteps
+from hydra_ray.serve.streaming.listening import while_listening
+from hydra_ray.serve.streaming.response import Closing
+from hydra_ray.steps.generate import GenerateError
+from hydra_ray.steps.generate.limits import estimate_tokens
+from hydra_ray.steps.generate.passing import Body, as_request, usage_in
+
+log = logging.getLogger(__name__)
+
+# Ours, or about who asks: the LLM's owner need not know.
+_KEPT_HERE = ("hydra", "user", "safety_identifier", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A request that is passed through.
+
+    Attributes:
+        body: Body of the request, as it came.
+        reasons: Why it is passed through.
+        include_usage: Whether a stream ends with the usage.
+        query: What the user asks, if their history is told.
+        hydra: What else `hydra` says: user, version, what was degraded.
+        detail: Whether the caller may see the history.
+        charge: Counts what the answer took.
+    """
+
+    body: Body
+    reasons: tuple[str, ...]
+    include_usage: bool
+    query: Query | None
+    hydra: dict[str, Any]
+    detail: bool
+    charge: Callable[[Usage], None]
+
+
+async def pass_through(
+    passed: Passed, request: Request, steps: RemoteSteps, recipe: Recipe, most_words: int
+) -> Response:
+    """Return the LLM's answer as it came, once it begins.
+
+    Args:
+        passed: Request that is passed through.
+        request: The same as it came; a client that hangs up stops the LLM's work.
+        steps: Steps of the tenant.
+        recipe: How much history is told, and which.
+        most_words: Longest text of an item that is told, in words.
+
+    Raises:
+        GenerateError: The LLM refused or failed.
+    """
+    degraded = list(passed.hydra["degraded"])
+    history: list[Ranked] = []
+    if passed.query is not None:
+        history = await retrieved(steps.ports(), passed.query, recipe.shots, recipe.retriever, degraded)
+    body = {name: value for name, value in passed.body.items() if name not in _KEPT_HERE}
+    body = with_history(body, history, most_words)
+    known = {"history": [{"id": r.item.id, "input": r.item.input, "output": r.item.output} for r in history]}
+    hydra = {
+        **passed.hydra,
+        "method": PASSTHROUGH,
+        "reason": "; ".join(passed.reasons),
+        **(known if passed.detail else {}),
+        "degraded": degraded,
+    }
+    replies = steps.passed(body)
+    first = await while_listening(request, _first(replies))
+    if body.get("stream"):
+        passing = _Passing(body, replies, replace(passed, hydra=hydra))
+        return Closing(passing.events(first), media_type="text/event-stream")
+    await replies.aclose()
+    passed.charge(usage_in(first) or Usage(1))
+    return AsciiJSON({**first, "hydra": hydra})
+
+
+async def _first(replies: AsyncGenerator[Body]) -> Body:
+    return await anext(replies)
+
+
+@dataclass(slots=True)
+class _Passing:
+    """A stream that is passed through."""
+
+    body: Body
+    replies: AsyncGenerator[Body]
+    passed: Passed
+    count: int = field(default=0, init=False)
+    usage: Usage | None = field(default=None, init=False)
+
+    async def events(self, first: Body) -> AsyncGenerator[str]:
+        """Yields the chunks as they come; closed before the last one, it stops the LLM."""
+        try:
+            for line in self._events_of(first):
+                yield line
+            async for chunk in self.replies:
+                for line in self._events_of(chunk):
+                    yield line
+        except (asyncio.CancelledError, GeneratorExit):
+            log.info("the client left while it was answered")
+            self.passed.charge(self._spent())
+            await self.replies.aclose()
+            raise
+        except Exception as error:
+            if isinstance(error, GenerateError):
+                log.warning("an answer that was passed through was broken off: %s", error)
+            else:
+                log.exception("an answer that was passed through was broken off")
+            self.passed.charge(self._spent())
+            yield broken_off(error)
+            return
+        self.passed.charge(self._spent())
+        yield DONE
+
+    def _events_of(self, chunk: Body) -> list[str]:
+        """The event of a chunk; none of one that only tells a usage that nobody asked for."""
+        self.count += 1
+        self.usage = usage_in(chunk) or self.usage
+        choices = chunk.get("choices")
+        if not choices and "usage" in chunk and not self.passed.include_usage:
+            return []
+        ends = any(isinstance(one, dict) and one.get("finish_reason") for one in choices or ())
+        return [event({**chunk, "hydra": self.passed.hydra} if ends else chunk)]
+
+    def _spent(self) -> Usage:
+        """What the LLM told, or else what it can be: a token a chunk."""
+        return self.usage or Usage(1, estimate_tokens(as_request(self.body)), self.count)
