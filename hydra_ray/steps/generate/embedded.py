@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, LogitsProcessor, LogitsProcessorList
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from hydra_ray.records import ChatRequest, Generation, HydraError, Sampling, Usage
+from hydra_ray.records import ChatRequest, Generation, HydraError, Piece, Sampling, Usage
 from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate.base import GenerateError
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
@@ -50,12 +60,50 @@ class EmbeddedGenerator:
             raise generation
         return generation
 
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
+        """Yields one answer as it is made; closed before its end, the model stops at its next token."""
+        request = replace(request, n=1)
+        loop, rows = asyncio.get_running_loop(), asyncio.Queue[list[int] | None]()
+
+        def hear(row: list[int]) -> None:
+            loop.call_soon_threadsafe(rows.put_nowait, row)
+
+        listener = _Listener(hear)
+        making = asyncio.ensure_future(asyncio.to_thread(self.generate, [request], listener))
+        making.add_done_callback(lambda _: rows.put_nowait(None))
+        said = ""
+        try:
+            while (row := await rows.get()) is not None:
+                # What may be the beginning of a stop, or half of a sign, waits for the next token.
+                held = max((len(stop) - 1 for stop in request.sampling.stop), default=0)
+                text = self._read([row], 0, request).texts[0].rstrip("\ufffd")
+                text = text[: len(text) - held].rstrip() if held else text
+                if text.startswith(said) and len(text) > len(said):
+                    yield Piece(text[len(said) :])
+                    said = text
+            (answer,) = making.result()
+            if isinstance(answer, GenerateError):
+                raise answer
+            if rest := answer.texts[0].removeprefix(said):
+                yield Piece(rest)
+            yield Piece("", answer.ends[0], answer.usage, answer.ignored)
+        finally:
+            listener.left.set()
+            await asyncio.wait({making})
+
     async def close(self) -> None:
         """Does nothing: there is nothing to let go."""
 
     @torch.inference_mode()
-    def generate(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:
-        """Answers each request, in order; one that does not fit the model's context gets an error."""
+    def generate(
+        self, requests: Sequence[ChatRequest], listener: _Listener | None = None
+    ) -> list[Generation | GenerateError]:
+        """Answers each request, in order; one that does not fit the model's context gets an error.
+
+        Args:
+            requests: Requests that are answered together.
+            listener: Hears the tokens of the only sample of the only request; None where nobody does.
+        """
         prompts = [self._prompt_ids(request) for request in requests]
         context = self._model.config.max_position_embeddings
         replies: list[Generation | GenerateError] = [
@@ -68,7 +116,7 @@ class EmbeddedGenerator:
         ]
         fitting = [i for i, ids in enumerate(prompts) if len(ids) + requests[i].max_tokens <= context]
         for together in _batches(fitting, [len(ids) for ids in prompts], [r.max_tokens for r in requests], context):
-            answers = self._sample([prompts[i] for i in together], [requests[i] for i in together])
+            answers = self._sample([prompts[i] for i in together], [requests[i] for i in together], listener)
             for i, answer in zip(together, answers, strict=True):
                 replies[i] = answer
         return replies
@@ -79,7 +127,9 @@ class EmbeddedGenerator:
         # The template writes its own special tokens.
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _sample(self, prompts: list[list[int]], requests: list[ChatRequest]) -> list[Generation]:
+    def _sample(
+        self, prompts: list[list[int]], requests: list[ChatRequest], listener: _Listener | None
+    ) -> list[Generation]:
         batch = self._tokenizer.pad({"input_ids": prompts}, return_tensors="pt").to(self._model.device)
         counts = torch.tensor([request.n for request in requests], device=self._model.device)
         ids = batch["input_ids"].repeat_interleave(counts, dim=0)
@@ -92,6 +142,7 @@ class EmbeddedGenerator:
             max_new_tokens=max(request.max_tokens for request in requests),
             logits_processor=LogitsProcessorList([_SeededSampling(requests, ids.shape[1])]),
             pad_token_id=self._tokenizer.pad_token_id,
+            stopping_criteria=StoppingCriteriaList([listener.after(ids.shape[1])] if listener else []),
         )
         rows = iter(output[:, ids.shape[1] :].tolist())
         return [self._read([next(rows) for _ in range(r.n)], len(p), r) for p, r in zip(prompts, requests, strict=True)]
@@ -135,6 +186,29 @@ def _cut_at(text: str, stops: Sequence[str], finish: str) -> tuple[str, str]:
     """Return the text before the first of the stops, and why it ends there."""
     places = [place for stop in stops if (place := text.find(stop)) >= 0]
     return (text[: min(places)], "stop") if places else (text, finish)
+
+
+class _Listener(StoppingCriteria):
+    """Hears each token of one sample when it is made, and stops the model when nobody listens any more.
+
+    Args:
+        hear: Takes the tokens of the answer so far, in the model's thread.
+
+    Attributes:
+        left: Set when nobody listens any more.
+    """
+
+    def __init__(self, hear: Callable[[list[int]], object]) -> None:
+        self._hear, self._begin, self.left = hear, 0, threading.Event()
+
+    def after(self, prompt_tokens: int) -> _Listener:
+        """Return the same for an answer that begins after so many tokens."""
+        self._begin = prompt_tokens
+        return self
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        self._hear(input_ids[0, self._begin :].tolist())
+        return torch.full((len(input_ids),), self.left.is_set(), dtype=torch.bool, device=input_ids.device)
 
 
 def _batches(rows: list[int], prompts: list[int], answers: list[int], context: int) -> list[list[int]]:

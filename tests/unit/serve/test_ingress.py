@@ -91,7 +91,7 @@ def test_an_unknown_method_is_refused_with_those_there_are(served):
     reply = served().ask(SAID, hydra={"method": "magic"})
     assert reply.status_code == 400
     assert reply.json()["error"]["message"] == (
-        f"hydra.method: there is no method 'magic'; there are {', '.join(METHODS)}"
+        f"hydra.method: there is no method 'magic'; there are {', '.join(METHODS)}, passthrough"
     )
 
 

@@ -119,7 +119,7 @@ def test_a_request_reaches_the_llm_as_it_is_and_its_answer_comes_back_as_it_came
     assert reason in hydra["reason"]
     left = {name: value for name, value in body.items() if name not in ("user", "safety_identifier", "hydra")}
     assert llm.asked == [{"model": "m", **left}]
-    assert app.charged == [Usage(1, 11, 5)]
+    assert app.charged == [Usage(1, 11, 5, cached_tokens=4)]
 
 
 def test_chunks_come_back_as_they_come(app, stream):
@@ -136,7 +136,7 @@ def test_chunks_come_back_as_they_come(app, stream):
     assert (end["choices"][0]["finish_reason"], end["hydra"]["method"]) == ("tool_calls", "passthrough")
     # What the client did not ask for is counted all the same, and not sent on.
     assert stream.asked[0]["stream_options"] == {"include_usage": True}
-    assert app.charged == [Usage(1, 11, 5)]
+    assert app.charged == [Usage(1, 11, 5, cached_tokens=4)]
 
 
 def test_a_stream_ends_with_the_usage_where_it_is_asked_for(app, stream):

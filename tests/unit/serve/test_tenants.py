@@ -108,5 +108,5 @@ def test_all_that_is_wrong_with_overlays_is_said_at_once():
         served_app.build_app(settings)
     assert str(caught.value) == (
         "serve.method: there is no 'a'; tenants.acme.method: there is no 'b'; tenants.zeta.method: there is no 'c'; "
-        f"there are {', '.join(METHODS)}"
+        f"there are {', '.join(METHODS)}, passthrough"
     )

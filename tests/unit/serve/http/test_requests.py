@@ -256,4 +256,4 @@ def test_an_unknown_method_is_told_with_those_there_are():
     with pytest.raises(ValidationError) as caught:
         request(hydra={"method": "magic"})
     (error,) = caught.value.errors()
-    assert error["msg"] == f"there is no method 'magic'; there are {', '.join(METHODS)}"
+    assert error["msg"] == f"there is no method 'magic'; there are {', '.join(METHODS)}, passthrough"
