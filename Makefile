@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 # Client libraries that tests drive. They want versions of their own, so they have environments of their own.
 CLIENTS := .cache/clients
 
-.PHONY: demo test test-unit test-system test-faults fuzz test-fast check bench-heads install clients lock format clean
+.PHONY: demo test test-unit test-system test-faults fuzz test-fast check bench-heads soak install clients lock format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
@@ -56,6 +56,11 @@ bench-heads: export OMP_WAIT_POLICY := PASSIVE
 bench-heads: install
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/fit.py
+
+# 20,000 requests to a server that is up on this machine: `make soak URL=http://127.0.0.1:8000/v1`.
+URL := http://127.0.0.1:8000/v1
+soak: install
+	$(BIN)/python benchmarks/soak.py $(URL)
 
 format: install
 	$(BIN)/ruff format .

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
+import uvicorn
 from postgres import new_database
 from running import free_port
 from victims import until
@@ -73,16 +76,22 @@ class App:
     url: str
     settings: Settings
 
-    def chat(self, client: httpx.Client, number: int, **more: object) -> httpx.Response:
+    def owner(self, number: int) -> str:
+        """Who asks the request of a number."""
+        return USERS[number % len(USERS)]
+
+    def chat(
+        self, client: httpx.Client, number: int, headers: dict[str, str] | None = None, **more: object
+    ) -> httpx.Response:
         """Asks for a completion in the way of one of the users."""
         message = {"role": "user", "content": f"Describe a {WORDS[number % len(WORDS)]} number {number}"}
-        body = {"model": "hydra", "messages": [message], "user": USERS[number % len(USERS)], **more}
-        return client.post(f"{self.url}/v1/chat/completions", json=body)
+        body = {"model": "hydra", "messages": [message], "user": self.owner(number), **more}
+        return client.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
 
     def feedback(self, client: httpx.Client, number: int) -> httpx.Response:
         """Tells of one answer that a user took; its id is `said-` and the number."""
         said = {"id": f"said-{number}", "input": f"Describe {WORDS[number % len(WORDS)]} number {number}"}
-        path = f"{self.url}/v1/users/{USERS[number % len(USERS)]}/feedback"
+        path = f"{self.url}/v1/users/{self.owner(number)}/feedback"
         return client.post(path, json={**said, "candidates": ["Calm.", "Quiet."], "accepted": "Calm."})
 
     def is_well(self) -> bool:
@@ -153,6 +162,41 @@ def served(ray_cluster: None, made_settings: Callable[..., Settings], database: 
     store.close()
     with serving(settings, "127.0.0.1", free_port()) as url:
         yield App(url.removesuffix("/v1"), settings)
+
+
+@pytest.fixture
+def app_here(
+    trained: Path, made_settings: Callable[..., Settings], database: str, llm: LLM, scorer: Callable
+) -> Iterator[App]:
+    """The ingress in this process, with the true LLM, store and learner in theirs: what fails here is one of these."""
+    # The ingress without Ray is what its unit tests have.
+    sys.path.append(str(Path(__file__).parents[1] / "unit" / "serve"))
+    from made_app import Handle, Served
+
+    from hydra_ray.learn.heads.online import OnlineLearner
+    from hydra_ray.runtime.generators import make_backend
+    from hydra_ray.store.backends import open_store
+
+    os.environ.setdefault("OPENAI_API_KEY", "none")
+    settings = made_settings(database, auth={"mode": "off"})
+    made, store = Served(settings), open_store(settings.store_target)
+    learner = OnlineLearner(store, "v1", TEXT_TASK, scorer(seed=2), settings)
+    backend = make_backend(settings, retries=None)
+    made.generator.answer = lambda request, tenant: backend(request)
+    made.adapter.learn = Handle(lambda *said: asyncio.to_thread(learner.learn, *said))
+    port = free_port()
+    config = uvicorn.Config(made.client.app, host="127.0.0.1", port=port, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    app = App(f"http://127.0.0.1:{port}", settings)
+    until(app.is_well, "the application before a test")
+    yield app
+    llm.behave("good")
+    until(app.is_well, "the application after a test")
+    server.should_exit = True
+    thread.join()
+    store.close()
 
 
 @pytest.fixture

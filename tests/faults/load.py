@@ -6,7 +6,8 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -90,3 +91,10 @@ class Load:
         except (httpx.HTTPError, ValueError) as error:
             reply = Reply(0, {"error": {"message": repr(error)}}, {}, number)
         self.replies.append(reply)
+
+
+def in_parallel(threads: int, numbers: Iterable[int], ask: Callable[[int], object]) -> None:
+    """Asks one after the other in each of some threads; the first failure is raised."""
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(ask, numbers):
+            pass

@@ -27,8 +27,8 @@ _TAKEN = re.compile(
 )
 # Reasons to finish by which there was more to say.
 _CUT = ("length", "max_tokens")
-# Above it is no count, and nothing that stores take.
-_MOST_TOKENS = 2**53
+# Above it is no count: no LLM reads so much, and several calls together have to go into the 32 bits of a column.
+_MOST_TOKENS = 10**8
 REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 UNFINISHED = (

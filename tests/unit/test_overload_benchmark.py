@@ -1,0 +1,79 @@
+"""`benchmarks/overload.py` and `soak.py` count what a server of known behaviour does."""
+
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from running import running
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        if not self.server.room.acquire(blocking=False):
+            self.reply(429, {"error": {"message": "full"}})
+            return
+        time.sleep(0.05)
+        self.server.room.release()
+        self.reply(200, {"hydra": {"degraded": []}})
+
+    def reply(self, status, body):
+        payload = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(payload)))
+        self.end_headers()
+        self.wfile.write(payload)
+
+    def log_message(self, *_):
+        """Quiet."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 256
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.room = threading.Semaphore(2)
+
+
+@pytest.fixture
+def url(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    with running(Server()) as server:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+
+
+def test_overload_tells_refusals_from_answers_and_failures(url, tmp_path):
+    import overload
+
+    overload.main([url, "--small", "--device", "cpu", "--json", str(tmp_path / "overload.json")])
+    found = json.loads((tmp_path / "overload.json").read_text())
+    assert found["capacity_per_s"] > 0
+    assert found["offered_per_s"] == pytest.approx(3 * found["capacity_per_s"])
+    assert {"200", "429"} <= set(found["statuses"])
+    assert found["5xx"] == 0
+    assert found["whole_of_answers"] == 1
+
+
+def test_soak_says_where_no_replica_is_seen(url, tmp_path, monkeypatch):
+    import soak
+
+    monkeypatch.setattr(soak, "replicas_mib", dict)
+    with pytest.raises(SystemExit, match="no replicas of hydra-ray"):
+        soak.main([url, "--small", "--device", "cpu", "--json", str(tmp_path / "soak.json")])
+    sizes = iter(range(100, 200))
+    monkeypatch.setattr(soak, "replicas_mib", lambda: {"Ingress 1": float(next(sizes))})
+    monkeypatch.setattr(soak, "TOGETHER", 2)
+    soak.main([url, "--small", "--device", "cpu", "--json", str(tmp_path / "soak.json")])
+    found = json.loads((tmp_path / "soak.json").read_text())
+    assert (found["requests"], found["unanswered"]) == (300, 0)
+    assert found["memory_mib"] == {"Ingress 1": [100.0, 101.0, 102.0]}
