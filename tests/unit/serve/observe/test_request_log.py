@@ -55,7 +55,7 @@ def test_a_line_says_how_an_answer_came_about(served, lines):
     assert line["cost"] == pytest.approx((10 * 2 + 2 * 8) / 1e6)
     assert set(line["steps"]) == {"preferences", "retriever", "reranker", "generator", "adapter"}
     assert 0 < sum(line["steps"].values()) <= line["seconds"]
-    assert (line["arm"], line["propensity"], line["first_token_s"]) == (None, None, None)
+    assert (line["arm"], line["propensity"], line["first_token_s"]) == (None, 1.0, None)
 
 
 def test_a_line_holds_no_text_and_no_user(served, lines, capsys):
