@@ -8,8 +8,6 @@ from clients import USER
 from clients.environments import cases_of, node_cases_of
 from clients.llm import FILLED, LLM, SAYS
 
-pytest.importorskip("hydra_ray.serve.passthrough", reason="this hydra-ray passes nothing through")
-
 ANSWER = "It is 21 degrees there."
 
 
