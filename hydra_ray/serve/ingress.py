@@ -50,6 +50,7 @@ from hydra_ray.serve.observe.middleware import Observed
 from hydra_ray.serve.observe.names import COMPLETIONS_LOST, LIMITER_FAILURES
 from hydra_ray.serve.observe.observer import make_observer
 from hydra_ray.serve.observe.trace import current_trace
+from hydra_ray.serve.openapi.document import complete
 from hydra_ray.serve.passthrough.door import PassThrough
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.streaming.listening import while_listening
@@ -178,6 +179,7 @@ class Ingress(UserEndpoints):
         app.include_router(self._feedback.routes())
         app.include_router(self._admin.routes())
         app.include_router(self._switch_endpoints.routes())
+        complete(app)
         return app
 
     async def chat(self, asked: ChatCompletionRequest, request: Request) -> Response:
