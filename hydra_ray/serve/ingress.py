@@ -19,7 +19,6 @@ from starlette.middleware import Middleware
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import NOBODY, Answer, Message, Query
-from hydra_ray.registry import Manifest, UnreachableError
 from hydra_ray.runtime.factory import make_recipe
 from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
@@ -27,7 +26,7 @@ from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.completions.recorded import Begun
 from hydra_ray.serve.completions.writer import CompletionWriter
 from hydra_ray.serve.ending import ending
-from hydra_ray.serve.experiment.assignments import Assignment, Assignments, read_key
+from hydra_ray.serve.experiment.assignments import Assignments, read_key
 from hydra_ray.serve.experiment.endpoints import SwitchEndpoints
 from hydra_ray.serve.experiment.standing import Personalisation
 from hydra_ray.serve.experiment.switch import WatchedSwitch
@@ -37,9 +36,8 @@ from hydra_ray.serve.faults.ready import Readiness
 from hydra_ray.serve.feedback.endpoint import FeedbackById
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
-from hydra_ray.serve.http.errors import RequestError, add_error_handlers
+from hydra_ray.serve.http.errors import add_error_handlers
 from hydra_ray.serve.http.guard import Guard
-from hydra_ray.serve.http.ids import Id
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.request_ids import RequestIds
@@ -57,8 +55,9 @@ from hydra_ray.serve.streaming.listening import while_listening
 from hydra_ray.serve.streaming.response import Streamed, streamed
 from hydra_ray.serve.streaming.saying import Saying
 from hydra_ray.serve.users import UserEndpoints
-from hydra_ray.serve.versions.bases import ServedBase, ServedBases
-from hydra_ray.serve.versions.names import ServedNames, UnknownModelError
+from hydra_ray.serve.versions.bases import ServedBases
+from hydra_ray.serve.versions.endpoints import ModelEndpoints
+from hydra_ray.serve.versions.names import ServedNames
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
@@ -152,7 +151,8 @@ class Ingress(UserEndpoints):
         drawn = Assignments(experiment, read_key(experiment))
         self._personalisation = Personalisation(self._tenants, self._store, steps, self._switch, drawn)
         self._pass_through = PassThrough(settings, self._recipe, steps, admit.charge)
-        self._bases = ServedBases(steps, settings, self._recipe, self._tenants)
+        bases = ServedBases(steps, settings, self._recipe, self._tenants)
+        self._models = ModelEndpoints(self._names, bases, steps, settings.serve.generator_timeout_s, admit)
         completions = CompletionLog(database)
         self._completions = CompletionWriter(
             completions, settings.serve.completions, partial(self._metrics.note, COMPLETIONS_LOST)
@@ -170,11 +170,10 @@ class Ingress(UserEndpoints):
         add_error_handlers(app)
         router = APIRouter(route_class=JsonRoute)
         router.add_api_route("/v1/chat/completions", self.chat, methods=["POST"])
-        router.add_api_route("/v1/models", self.models, methods=["GET"])
-        router.add_api_route("/v1/models/{model:path}", self.model, methods=["GET"])
         router.add_api_route("/healthz", self.healthz, methods=["GET"])
         router.add_api_route("/readyz", self.readyz, methods=["GET"])
         app.include_router(router)
+        app.include_router(self._models.routes())
         app.include_router(self.user_routes())
         app.include_router(self._feedback.routes())
         app.include_router(self._admin.routes())
@@ -193,7 +192,7 @@ class Ingress(UserEndpoints):
         arm = standing.assignment
         try:
             # Once: a promotion while the request is under way is for the next one.
-            base, without = await self._base_for(asked.model, arm)
+            base, without = await self._models.base_for(asked.model, arm)
         except StepError as error:
             return protocol.no_answer(error)
         serve = self._tenants[caller.tenant].serve
@@ -259,24 +258,6 @@ class Ingress(UserEndpoints):
             return protocol.no_answer(error)
         return protocol.AsciiJSON(protocol.completion(begun.id, answer, model, asked.n, hydra))
 
-    async def models(self, request: Request) -> dict[str, Any]:
-        """Answers with the list of models: what is served, the candidate, and every version of the same task."""
-        await self._admit(request, None)
-        try:
-            found = await asyncio.to_thread(self._names.all)
-        except UnreachableError as error:
-            log.warning("models cannot be listed", exc_info=error)
-            raise RequestError(
-                "the registry of models does not answer: ask again", status=503, kind="server_error"
-            ) from None
-        return {"object": "list", "data": [_model(name, created) for name, created in found]}
-
-    async def model(self, model: Id, request: Request) -> dict[str, Any]:
-        """Answers with the model of this name, if there is one."""
-        await self._admit(request, None)
-        manifest = await self._find(model)
-        return _model(model, manifest.created_s)
-
     async def healthz(self) -> dict[str, str]:
         """Answers while this process lives; the other steps may be degraded."""
         return {"status": "ok"}
@@ -323,39 +304,6 @@ class Ingress(UserEndpoints):
         yield
         await asyncio.to_thread(self._completions.close)
 
-    async def _base_for(self, asked: str, arm: Assignment) -> tuple[ServedBase, tuple[str, ...]]:
-        """The version that answers, and what was done without: where an arm's cannot answer, the one served does."""
-        if arm.version is None:
-            return await self._base_of(asked), ()
-        try:
-            return await self._base_of(self._names.name_of(arm.version)), ()
-        except (StepError, RequestError) as error:
-            message = "version %s of arm %s cannot answer, and the one served does"
-            log.warning(message, arm.version, arm.arm, exc_info=error)
-            return await self._base_of(asked), ("experiment",)
-
-    async def _base_of(self, asked: str) -> ServedBase:
-        """The version that a request names, once reranker and adapter hold it."""
-        manifest = await self._find(asked)
-        version = manifest.version
-        if not self._names.is_held(version):
-            await self._steps.at(version).prepare(self._settings.serve.generator_timeout_s)
-        return self._bases.of(manifest)
-
-    async def _find(self, asked: str) -> Manifest:
-        at_hand = self._names.at_hand(asked)
-        if at_hand is not None:
-            return at_hand
-        try:
-            return await asyncio.to_thread(self._names.find, asked)
-        except UnknownModelError as error:
-            raise RequestError(str(error), "model", "model_not_found", 404) from None
-        except UnreachableError as error:
-            log.warning("model %s cannot be looked up", asked, exc_info=error)
-            raise RequestError(
-                "the registry of models does not answer: ask again", "model", status=503, kind="server_error"
-            ) from None
-
     def __del__(self) -> None:
         if hasattr(self, "_names"):
             ending(self._names.close)
@@ -363,7 +311,3 @@ class Ingress(UserEndpoints):
             ending(self._completions.close)
         if hasattr(self, "_switch"):
             ending(self._switch.close)
-
-
-def _model(name: str, created: int) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": created, "owned_by": "hydra-ray"}
