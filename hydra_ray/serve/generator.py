@@ -6,12 +6,13 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from ray import serve
-from ray.serve import metrics
 
 from hydra_ray.logs import set_up_logging
 from hydra_ray.records import ChatRequest, Generation, Piece
 from hydra_ray.runtime.generators import generator_identity, make_backend, open_cache
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.observe.metrics import metrics_of
+from hydra_ray.serve.observe.names import GENERATOR_CALLS, GENERATOR_SECONDS, GENERATOR_TOKENS
 from hydra_ray.serve.observe.spans import LLMSpans
 from hydra_ray.serve.observe.tracer import open_tracer
 from hydra_ray.settings import Settings
@@ -20,8 +21,6 @@ from hydra_ray.steps.generate import stream_of
 from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 from hydra_ray.steps.generate.passing import Body, passed_of
-
-_LATENCIES_S = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 60, 120]
 
 
 # The slowest step: as many in flight as the backend batches by default, and a queue as long as that is
@@ -34,13 +33,7 @@ class Generator:
         set_up_logging(settings.logging)
         use_given_cpus()
         self._settings = settings
-        self._calls = metrics.Counter(
-            "hydra_generator_calls", "Requests to the LLM, by how they ended.", tag_keys=("outcome",)
-        )
-        self._tokens = metrics.Counter("hydra_generator_tokens", "Tokens in and out.", tag_keys=("direction",))
-        self._seconds = metrics.Histogram(
-            "hydra_generator_seconds", "From request to answer, retries included.", _LATENCIES_S
-        )
+        self._metrics = metrics_of(settings)
         self._spans = LLMSpans(
             open_tracer(settings.observe.traces), settings.generator.backend, settings.generator.model
         )
@@ -93,8 +86,7 @@ class Generator:
         return CachedGenerator(backend, open_cache(settings), generator_identity(settings))
 
     def _observe(self, outcome: CallOutcome) -> None:
-        self._calls.inc(tags={"outcome": outcome.error or "answered"})
-        self._seconds.observe(outcome.seconds)
+        self._metrics.note(GENERATOR_CALLS, outcome=outcome.error or "answered")
+        self._metrics.note(GENERATOR_SECONDS, outcome.seconds)
         for direction, tokens in (("in", outcome.usage.prompt_tokens), ("out", outcome.usage.completion_tokens)):
-            if tokens:
-                self._tokens.inc(tokens, tags={"direction": direction})
+            self._metrics.note(GENERATOR_TOKENS, tokens, direction=direction)

@@ -8,7 +8,6 @@ from itertools import groupby
 from pathlib import Path
 
 from ray import serve
-from ray.serve import metrics
 
 from hydra_ray.learn.heads.refits import Refits
 from hydra_ray.learn.heads.replay import replay_users
@@ -18,6 +17,8 @@ from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.models import catalog_of, first_served
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.ending import ending
+from hydra_ray.serve.observe.metrics import metrics_of
+from hydra_ray.serve.observe.names import REFITS
 from hydra_ray.serve.versions.polling import Poller
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
@@ -39,7 +40,7 @@ class Refitter:
     def __init__(self, settings: Settings) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
-        self._refitted = metrics.Counter("hydra_refits", "Heads that were fitted again while serving.", ("became",))
+        self._metrics = metrics_of(settings)
         self._refits = make_refits(settings, self._note_failed)
         self._poller = Poller(self._round, _EVERY_S)
 
@@ -48,12 +49,10 @@ class Refitter:
         self._refits.note(key)
 
     def _round(self) -> None:
-        fitted = self._refits.round()
-        if fitted:
-            self._refitted.inc(len(fitted), {"became": "fitted"})
+        self._metrics.note(REFITS, len(self._refits.round()), became="fitted")
 
     def _note_failed(self, number: int) -> None:
-        self._refitted.inc(number, {"became": "failed"})
+        self._metrics.note(REFITS, number, became="failed")
 
     def __del__(self) -> None:
         if hasattr(self, "_poller"):

@@ -125,7 +125,11 @@ class ChatCompletionRequest(SamplingParameters):
             return
         for reason in reasons:
             param = reason.partition(":")[0]
-            raise RequestError(f"{reason}: this is not supported here", param, "unsupported_parameter")
+            raise RequestError(
+                f"{reason}: only the LLM can answer this, and nothing is passed through here",
+                param,
+                "unsupported_parameter",
+            )
 
     def asks(self, name: str, is_nothing: Callable[[Any], bool]) -> bool:
         """Whether a parameter was sent with a value that asks for something."""

@@ -27,7 +27,8 @@ VALUES: dict[str, tuple[str, ...] | None] = {
     "step": ("preferences", "retriever", "peers", "profiler", "reranker", "generator", "adapter", "learner", OTHER),
     "ending": ("answered", "failed", "cancelled"),
     "without": (
-        *("preferences", "retriever", "peers", "profile", "differences", "reranker", "adapter", "experiment", OTHER),
+        *("preferences", "retriever", "peers", "profile", "differences", "reranker", "adapter", "experiment"),
+        *("response_format", OTHER),
     ),
     "head": ("user", "shared", "other", "none"),
     "said": ("accepted", "edited", "rejected", "regenerated", "rated", OTHER),
@@ -37,7 +38,7 @@ VALUES: dict[str, tuple[str, ...] | None] = {
     "what": ("requests", "tokens"),
     "per": ("minute", "day"),
     "role": ("reranker", "adapter"),
-    "became": ("loaded", "refused", OTHER),
+    "became": ("loaded", "refused", "fitted", "failed", OTHER),
     "outcome": (
         *("answered", "refused", "filtered", "empty", "busy", "timeout", "connection", "server", "malformed", "key"),
         *("quota", "setting", OTHER),
@@ -121,6 +122,7 @@ CACHE_LOOKUPS = Metric(
 MODEL_VERSIONS = Metric(
     "hydra_model_versions", "counter", "Versions of the base that replicas loaded or refused.", ("role", "became")
 )
+REFITS = Metric("hydra_refits", "counter", "Heads that were fitted again while serving.", ("became",))
 
 # What the LLM is asked, by replicas of the generator.
 GENERATOR_CALLS = Metric("hydra_generator_calls", "counter", "Requests to the LLM, by how they ended.", ("outcome",))
@@ -136,7 +138,7 @@ GENERATOR_SECONDS = Metric(
 METRICS = (
     *(REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, STEP_SECONDS, DEGRADED, STORE_ERRORS, BREAKER_OPEN, FEEDBACK),
     *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, TOKENS, COST, EXPERIMENT_REQUESTS, CACHE_LOOKUPS),
-    *(MODEL_VERSIONS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
+    *(MODEL_VERSIONS, REFITS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
 )
 # Ray's own that the dashboard and the alerts use, with the labels of theirs.
 SERVE_METRICS = {

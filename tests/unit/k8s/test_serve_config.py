@@ -122,7 +122,7 @@ def test_applications_are_ours_and_their_args_are_settings(source):
 @pytest.mark.parametrize("source", serve_configs())
 def test_only_deployments_that_there_are_get_options(source):
     ours = {thing.name for thing in vars(app).values() if isinstance(thing, Deployment)}
-    assert ours == {"Ingress", "Retriever", "Reranker", "Generator", "Adapter", "Profiler", "Limiter"}
+    assert ours == {"Ingress", "Retriever", "Reranker", "Generator", "Adapter", "Profiler", "Limiter", "Refitter"}
     for application in read(source)["applications"]:
         if application["import_path"] == OURS:
             assert {deployment["name"] for deployment in application.get("deployments", [])} <= ours

@@ -6,6 +6,7 @@ from clocks import TickingClock
 from hydra_ray.records import ChatRequest, Message
 from hydra_ray.runtime import generators
 from hydra_ray.serve import generator as hosted
+from hydra_ray.serve.observe import metrics as noting
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate import GenerateError, metered
 
@@ -20,8 +21,7 @@ class Recorded:
     def inc(self, value=1, tags=None):
         self.noted.append((value, tags))
 
-    def observe(self, value):
-        self.noted.append(value)
+    observe = inc
 
 
 BY_NAME: dict[str, Recorded] = {}
@@ -30,8 +30,9 @@ BY_NAME: dict[str, Recorded] = {}
 @pytest.fixture
 def generator(monkeypatch):
     """The deployment's class itself, with the demo's LM."""
-    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
-    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    monkeypatch.setattr(noting.metrics, "Counter", Recorded)
+    monkeypatch.setattr(noting.metrics, "Histogram", Recorded)
+    BY_NAME.clear()
     return hosted.Generator.func_or_class(parse_settings({}))
 
 
@@ -47,7 +48,7 @@ async def test_calls_tokens_and_seconds_are_counted(generator, monkeypatch):
         (answer.usage.prompt_tokens, {"direction": "in"}),
         (answer.usage.completion_tokens, {"direction": "out"}),
     ]
-    assert BY_NAME["hydra_generator_seconds"].noted == [1]
+    assert BY_NAME["hydra_generator_seconds"].noted == [(1, {})]
 
 
 async def test_a_failure_is_counted_by_its_kind_and_costs_no_tokens(generator):
@@ -59,8 +60,9 @@ async def test_a_failure_is_counted_by_its_kind_and_costs_no_tokens(generator):
 
 
 async def test_answers_are_cached_while_serving_only_if_a_folder_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
-    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    monkeypatch.setattr(noting.metrics, "Counter", Recorded)
+    monkeypatch.setattr(noting.metrics, "Histogram", Recorded)
+    BY_NAME.clear()
     plain = hosted.Generator.func_or_class(parse_settings({"out": str(tmp_path)}))
     await plain(ask("Name the film"), "default")
     assert (await plain(ask("Name the film"), "default")).usage.cached == 0
@@ -72,8 +74,9 @@ async def test_answers_are_cached_while_serving_only_if_a_folder_is_named(monkey
 
 
 async def test_kept_answers_are_one_tenants(monkeypatch, tmp_path):
-    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
-    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    monkeypatch.setattr(noting.metrics, "Counter", Recorded)
+    monkeypatch.setattr(noting.metrics, "Histogram", Recorded)
+    BY_NAME.clear()
     settings = parse_settings({"generator": {"cache": str(tmp_path)}, "tenants": {"zeta": {}}})
     cached = hosted.Generator.func_or_class(settings)
     found = [(await cached(ask("Name the film"), tenant)).usage.cached for tenant in ("default", "zeta", "zeta")]
@@ -87,8 +90,9 @@ async def test_vllms_prefixes_are_one_tenants(monkeypatch):
         payloads.append(payload)
         return {"choices": [{"message": {"content": "Calm."}}], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
 
-    monkeypatch.setattr(hosted.metrics, "Counter", Recorded)
-    monkeypatch.setattr(hosted.metrics, "Histogram", Recorded)
+    monkeypatch.setattr(noting.metrics, "Counter", Recorded)
+    monkeypatch.setattr(noting.metrics, "Histogram", Recorded)
+    BY_NAME.clear()
     monkeypatch.setattr(generators, "ask_engine", lambda app: engine)
     monkeypatch.setenv("HYDRA_SALT_KEY", "s3cret")
     settings = parse_settings({"generator": {"backend": "vllm"}, "tenants": {"zeta": {}}})
