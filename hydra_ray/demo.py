@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hydra_ray.data.simulated import Preference, labels_in, simulate
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.reporting.tables import result_tables
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.base.job import train_base
@@ -23,7 +24,6 @@ from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.promote.job import promote_version
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.precision import probe, resolve
-from hydra_ray.records import Dataset, User
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import Settings, load_settings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra_ray.data import chat, lamp, reviews, simulated, table
 from hydra_ray.data.split import Split
+from hydra_ray.dataset import Dataset
 from hydra_ray.evaluate.results import ComparisonResult
 from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.evaluate.scoring import score as scoring
@@ -16,7 +17,7 @@ from hydra_ray.learn.collect.estimate import Estimate
 from hydra_ray.learn.collect.estimate import estimate as estimate_requests
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.methods import Recipe
-from hydra_ray.records import Dataset, HistoryItem, Query, Ranked
+from hydra_ray.records import HistoryItem, Query, Ranked
 from hydra_ray.runtime import factory as assembly
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator

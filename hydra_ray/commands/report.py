@@ -88,7 +88,7 @@ def online(
         raise HydraError("serve.experiment has no name: set it, or say which experiment by --experiment")
     if effect <= 0:
         raise HydraError(f"--effect: {effect:g} is no size of a difference; write a share above 0, e.g. 0.1")
-    logged, amounts, first = _read(tree, name, tenant or list(tree.served_tenants), begin, end)
+    logged, amounts, first = _read(tree, name, list(dict.fromkeys(tenant or tree.served_tenants)), begin, end)
     report = online_report(
         logged,
         amounts,

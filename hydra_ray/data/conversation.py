@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from hydra_ray.data.errors import shown
 from hydra_ray.data.fields import Fields, Layout
-from hydra_ray.records import LeftOut, Message
+from hydra_ray.dataset import LeftOut
+from hydra_ray.records import Message
 from hydra_ray.tasks.free import ROLES
 
 # What the user preferred: an answer of their own, one that they took, one that they changed.

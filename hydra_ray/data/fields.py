@@ -11,7 +11,8 @@ from math import isfinite
 from typing import Any
 
 from hydra_ray.data.errors import RecordError, shown
-from hydra_ray.records import LeftOut, as_user_id
+from hydra_ray.dataset import LeftOut
+from hydra_ray.records import as_user_id
 
 # Whole numbers from here on share a float with their neighbours.
 _EXACT = 2**53

@@ -19,8 +19,9 @@ from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, kind_of
 from hydra_ray.data.lamp_folder import OWN_NAMES, LampFolder, read_json
 from hydra_ray.data.sources.files import DataFile
+from hydra_ray.dataset import Dataset, LeftOut, User
 from hydra_ray.dates import before, in_order
-from hydra_ray.records import Dataset, HistoryItem, LeftOut, Query, User, UserKey
+from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.tasks import Task
 
 

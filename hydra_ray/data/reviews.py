@@ -19,8 +19,8 @@ from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
+from hydra_ray.dataset import Dataset
 from hydra_ray.dates import is_date
-from hydra_ray.records import Dataset
 
 _REVIEW = Layout(
     'Reviews need "user_id", "parent_asin" or "asin", "text", "rating" and "timestamp" (milliseconds).',

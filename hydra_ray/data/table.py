@@ -10,7 +10,7 @@ from hydra_ray.data.dated import read_date
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
-from hydra_ray.records import Dataset
+from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import Task
 
 _COLUMNS = ("user_id", "input", "output", "ts")

@@ -25,7 +25,8 @@ from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hydra_ray.data.simulated import CUES, labels_in, simulate
-from hydra_ray.records import Dataset, HistoryItem
+from hydra_ray.dataset import Dataset
+from hydra_ray.records import HistoryItem
 from hydra_ray.tasks.demo import DEMO_TASK
 
 SPLIT = "generator"

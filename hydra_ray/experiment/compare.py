@@ -154,10 +154,10 @@ class _Sums:
         weights = 1 / observed.propensities
         taken = in_arm[:, None, :] & has[None, :, :]
         parts = np.stack([np.where(has, values, 0.0), has.astype(float)], axis=-1) * weights[None, :, None]
-        by_item = np.where(in_arm[:, None, :, None], parts[None], 0.0)
         shape = (len(names), len(measures), 2)
-        by_item = by_item.transpose(2, 0, 1, 3).reshape(len(observed), -1)
-        by_user = _by_user(observed.users, by_item)
+        by_item = parts.transpose(1, 0, 2).reshape(len(observed), -1)
+        # Arm by arm: all of them at once would take as many times the memory.
+        by_user = np.hstack([_by_user(observed.users, np.where(row[:, None], by_item, 0.0)) for row in in_arm])
         resampled = np.vstack(list(_blocks(by_user, resamples, seed)))
         served = tuple(len(np.unique(observed.users[row])) for row in in_arm)
         return cls(

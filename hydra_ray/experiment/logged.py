@@ -94,7 +94,10 @@ class Logged:
         is_known = became in ("accepted", "edited", "rejected")
         tokens = one.usage.prompt_tokens + one.usage.completion_tokens
         prices = self.prices
-        cost = (one.usage.prompt_tokens * prices.prompt + one.usage.completion_tokens * prices.completion) / 1e6
+        usage = one.usage
+        # Tokens of paid and of kept answers are one number.
+        paid = usage.calls / (usage.calls + usage.cached) if usage.cached else 1.0
+        cost = (usage.prompt_tokens * prices.prompt + usage.completion_tokens * prices.completion) / 1e6 * paid
         return (
             float(became == "accepted"),
             float(became == "edited"),

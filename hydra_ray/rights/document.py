@@ -64,6 +64,8 @@ def import_user(store: Store, document: Mapping[str, Any]) -> tuple[UserKey, dic
         raise HydraError(f"damaged: {error!r}") from None
     if left_out:
         tables["profiles"] = []
+    # Replicas make them anew: they share them between all users of the same text, so a document is not trusted.
+    tables["item_encodings"] = []
     return key, store.records.put_rows(key, tables)
 
 

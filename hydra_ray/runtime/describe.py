@@ -11,8 +11,8 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from hydra_ray.dataset import Dataset, LeftOut
 from hydra_ray.dates import Span, span
-from hydra_ray.records import Dataset, LeftOut
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings
 from hydra_ray.tasks import Task

@@ -13,9 +13,10 @@ from hydra_ray.data.reviews import ReviewFilters, read_reviews
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
-from hydra_ray.records import Dataset, HydraError, User
+from hydra_ray.records import HydraError
 from hydra_ray.runtime.deleted import without_deleted
 from hydra_ray.runtime.id_files import listed_users
 from hydra_ray.runtime.models import chosen_manifest

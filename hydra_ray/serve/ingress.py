@@ -18,7 +18,7 @@ from starlette.middleware import Middleware
 
 from hydra_ray.logs import set_up_logging
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import NOBODY, Answer, Message, Query
+from hydra_ray.records import NOBODY, Answer, Message, Query, Usage
 from hydra_ray.runtime.factory import make_recipe
 from hydra_ray.runtime.models import open_catalog
 from hydra_ray.serve.admin import AdminEndpoints
@@ -87,11 +87,11 @@ class Ingress(UserEndpoints):
 
     Args:
         settings: Method, task settings and time-outs.
-        retriever: Handle, as the next three.
-        reranker: Handle.
-        generator: Handle.
-        adapter: Handle.
-        profiler: Handle.
+        retriever: Handle of the retriever's deployment.
+        reranker: Handle of the reranker's deployment.
+        generator: Handle of the generator's deployment.
+        adapter: Handle of the adapter's deployment.
+        profiler: Handle of the profiler's deployment.
         authenticate: Decides who a request is from.
         limiter: Handle of the limiter; None where there are no quotas.
         refitter: Handle of what fits heads again; None where nothing does.
@@ -244,9 +244,13 @@ class Ingress(UserEndpoints):
                 detail=detail,
             )
 
+        def broken_off(usage: Usage) -> None:
+            """Counts what an answer has cost that nobody gets."""
+            trace.usage = usage
+            self._admit.charge(caller, usage)
+
         try:
             if asked.stream:
-                broken_off = partial(self._admit.charge, caller)
                 streaming = Streamed(begun.id, model, asked.n, asked.include_usage, answered, broken_off)
                 saying = Saying(replace(self._steps, tenant=caller.tenant).stream)
                 making = base.make(caller.tenant, method, saying)(query, standing.head(asker.user))

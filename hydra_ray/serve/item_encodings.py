@@ -83,5 +83,8 @@ class ItemEncodings:
             self._store.put(user, encoder, encoded)
         except StoreError as error:
             log.warning("encodings were not kept in the store: %s", error)
+        except Exception as error:
+            # Nobody waits for what this thread returns.
+            log.error("encodings were not kept in the store", exc_info=error)
         finally:
             self._room.release()

@@ -259,11 +259,20 @@ class RemoteGenerator:
     async def _ask(self, request: ChatRequest) -> Generation:
         with _failures():
             try:
-                return await self.handle.remote(request, self.tenant)
+                return await self._call(request)
             except RayActorError as error:
                 # The replica died with the request; asking is repeatable, and another replica is there or comes.
                 log.warning("a replica of the generator died while it was asked: another one is", exc_info=error)
-                return await self.handle.remote(request, self.tenant)
+                return await self._call(request)
+
+    async def _call(self, request: ChatRequest) -> Generation:
+        response = self.handle.remote(request, self.tenant)
+        try:
+            return await response
+        except asyncio.CancelledError:
+            # Serve would go on with it for nobody.
+            response.cancel()
+            raise
 
 
 @contextmanager

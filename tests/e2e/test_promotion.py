@@ -17,11 +17,12 @@ from defaults import simulate
 from running import free_port
 from torch.testing import assert_close
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.learn.heads.replay import replay_users
 from hydra_ray.learn.promote.job import catch_up, promote_version, roll_back
 from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.registry.catalog import Catalog, set_alias
 from hydra_ray.runtime.models import delete_version, open_catalog, publish
 from hydra_ray.serve.local import serving

@@ -13,12 +13,13 @@ from openai import OpenAI
 from ray import serve
 from running import free_port
 
+from hydra_ray.dataset import User
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Candidate, HistoryItem, Query, User
+from hydra_ray.records import Candidate, HistoryItem, Query
 from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.runtime.models import chosen_base
 from hydra_ray.serve import app

@@ -13,6 +13,7 @@ from hydra_ray.commands import keys, personalisation, report
 from hydra_ray.commands import store as store_commands
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.train_demo_generator import measure
+from hydra_ray.dataset import User
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import RunRecord
@@ -31,7 +32,7 @@ from hydra_ray.methods.ports import Ports
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.models.features import pad
 from hydra_ray.models.precision import probe, resolve
-from hydra_ray.records import Answer, ChatRequest, Usage, User, Wishes
+from hydra_ray.records import Answer, ChatRequest, Usage, Wishes
 from hydra_ray.runtime.doctor import _Probe
 from hydra_ray.runtime.generators import make_backend, make_generator
 from hydra_ray.runtime.loading import load_data

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 
 from hydra_ray.atomic import write_text
 from hydra_ray.bootstrap import Array, Bootstrap, interval, paired_difference
+from hydra_ray.dataset import Dataset
 from hydra_ray.evaluate.curves.report import Curves, Point, plot_curves
 from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
@@ -25,7 +26,7 @@ from hydra_ray.models.base import ROLES, Base
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.heads import Head
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset, HydraError, Query, UserKey
+from hydra_ray.records import HydraError, Query, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_prompter, make_recipe

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from hydra_ray.data.errors import DataError
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.runs import EvalQuery
 from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.collect.rows import RerankerRow
@@ -17,7 +18,7 @@ from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
 from hydra_ray.models.base import ADAPTER, Base
-from hydra_ray.records import Dataset, HistoryItem, Query, Ranked, User, UserKey
+from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import Reranker, RerankRequest

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
@@ -20,7 +21,7 @@ from hydra_ray.fingerprint import fingerprint
 from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ROLES, Base
-from hydra_ray.records import Dataset, HydraError, Query, Usage, User, UserKey
+from hydra_ray.records import HydraError, Query, Usage, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_peers, make_profile_writer, make_prompter, make_recipe
 from hydra_ray.runtime.generators import generator_identity, make_generator, open_cache

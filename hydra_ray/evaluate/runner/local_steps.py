@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from hydra_ray.dataset import Dataset
 from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.methods import Ports, Recipe
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.heads import Head
-from hydra_ray.records import Candidate, Choice, Dataset, HistoryItem, HydraError, Query, Ranked, UserKey
+from hydra_ray.records import Candidate, Choice, HistoryItem, HydraError, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
 from hydra_ray.steps.batching import MicroBatcher
 from hydra_ray.steps.generate import GenerateError, Generator

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from hydra_ray.dataset import Dataset
 from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estimate
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.first_scores import FirstScores
@@ -13,7 +14,7 @@ from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
 from hydra_ray.learn.collect.setup import collection_settings, make_generator_pool, make_request_writer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset, Usage
+from hydra_ray.records import Usage
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.generators import (
     cache_file,

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, TypeVar
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Example, user_examples
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
@@ -19,7 +20,7 @@ from hydra_ray.learn.examples.groups import (
     reranker_groups,
 )
 from hydra_ray.models.base import ADAPTER, RERANKER
-from hydra_ray.records import Dataset, Query, User, UserKey
+from hydra_ray.records import Query, UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import all_compete

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from hydra_ray.dataset import Dataset
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport
@@ -22,7 +23,7 @@ from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset, HydraError
+from hydra_ray.records import HydraError
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
 from hydra_ray.runtime.models import chosen_base, fetch_if_missing

@@ -30,6 +30,7 @@ class Refits:
 
     Args:
         news: What is new of users.
+        wanted: Says whether a user wants to be personalised; heads of others are left as they are.
         refit: Fits heads.
         serving: Gives the version of the base that serves.
         least: New items and events after which a head is fitted again.
@@ -41,6 +42,7 @@ class Refits:
     def __init__(
         self,
         news: News,
+        wanted: Callable[[UserKey], bool],
         refit: Refit,
         serving: Callable[[], str],
         least: int,
@@ -48,7 +50,8 @@ class Refits:
         clock: Callable[[], float],
         failed: Callable[[int], None],
     ) -> None:
-        self._news, self._refit, self._serving, self._clock, self._failed = news, refit, serving, clock, failed
+        self._news, self._wanted, self._refit = news, wanted, refit
+        self._serving, self._clock, self._failed = serving, clock, failed
         self._least, self._per_minute = least, per_minute
         self._lock, self._noted = Lock(), dict[UserKey, None]()
         self._fitted_at, self._scanned_at = deque[float](), float("-inf")
@@ -75,19 +78,24 @@ class Refits:
         if not due:
             return []
         self._fitted_at.extend([now] * len(due))
+        with self._lock:
+            # What is said from here on is noted anew.
+            for key in due:
+                self._noted.pop(key, None)
         try:
             left = set(self._refit(version, due))
         except Exception as error:
             # Whatever it is: the others' turn must come, and these are tried again.
             self._wait(due, now)
+            for key in due:
+                self.note(key)
             self._failed(len(due))
             log.error("heads of %d users could not be fitted again; they stay as they are", len(due), exc_info=error)
             return []
-        with self._lock:
-            for key in due:
-                if key not in left:
-                    self._noted.pop(key, None)
-                self._waits.pop(key, None)
+        for key in due:
+            self._waits.pop(key, None)
+            if key in left:
+                self.note(key)
         return [key for key in due if key not in left]
 
     def _due(self, version: str, now: float) -> list[UserKey]:
@@ -100,13 +108,17 @@ class Refits:
         for key in noted:
             if len(due) >= room:
                 break
-            if self._waits.get(key, (0.0, now))[1] > now:
+            has_failed = key in self._waits
+            # Who failed before is tried alone: others would fail with them again and again.
+            if has_failed and (due or self._waits[key][1] > now):
                 continue
-            if self._news.of(key, version, ADAPTER) >= self._least:
-                due.append(key)
-            else:
+            if not self._wanted(key) or self._news.of(key, version, ADAPTER) < self._least:
                 with self._lock:
                     self._noted.pop(key, None)
+                continue
+            due.append(key)
+            if has_failed:
+                break
         return due
 
     def _wait(self, keys: Iterable[UserKey], now: float) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hydra_ray.dataset import Dataset
 from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import RankingGroup
@@ -17,7 +18,7 @@ from hydra_ray.models.base import ROLES, read_about
 from hydra_ray.models.heads import check_kind
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task

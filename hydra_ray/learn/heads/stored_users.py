@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hydra_ray.dataset import User
 from hydra_ray.dates import in_order
-from hydra_ray.records import User, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.types import FeedbackEvent, FittedUser, Seen
 

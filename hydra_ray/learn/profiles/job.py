@@ -7,11 +7,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.learn.collect.setup import make_generator_pool
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.profiles.pipeline import Written, write_all
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import Dataset, HistoryItem, Usage, User, UserKey
+from hydra_ray.records import HistoryItem, Usage, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.factory import make_profile_rules
 from hydra_ray.runtime.generators import check_generator

@@ -15,8 +15,9 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from hydra_ray.dataset import User
 from hydra_ray.learn.collect.pipeline import GeneratorPool, asking
-from hydra_ray.records import HistoryItem, Usage, User, UserKey
+from hydra_ray.records import HistoryItem, Usage, UserKey
 from hydra_ray.runtime.factory import make_peers, make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
+from hydra_ray.dataset import Dataset
 from hydra_ray.evaluate.run import score
 from hydra_ray.evaluate.runs import read_runs
-from hydra_ray.records import Dataset, HydraError, UserKey
+from hydra_ray.records import HydraError, UserKey
 from hydra_ray.rights.erasure.files import Erased, erase_in, texts_in
 from hydra_ray.rights.erasure.search import files_below, holds
 from hydra_ray.rights.erasure.telltale import Telltale

@@ -46,8 +46,8 @@ class CompletionWriter:
         self._changed, self._closed, self._is_full = Condition(), False, False
         self._tidied_s = float("-inf")
         self._thread = Thread(target=self._run, daemon=True, name="completions")
-        if settings.enabled:
-            self._thread.start()
+        # Also where nothing is kept any more: what was kept before grows old.
+        self._thread.start()
 
     def put(self, completion: Completion) -> None:
         """Has a completion written soon; returns at once."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from starlette.datastructures import Headers
@@ -72,6 +74,16 @@ def wanted_s(headers: Headers) -> float:
     if not 0 < seconds < math.inf:
         raise RequestError(f"{HEADER}: {text!r} is no number of seconds above 0", param=HEADER)
     return seconds
+
+
+@contextmanager
+def without_deadline() -> Iterator[None]:
+    """Has the body take its own time, whatever the request under way has left."""
+    token = _ends_at.set(math.inf)
+    try:
+        yield
+    finally:
+        _ends_at.reset(token)
 
 
 def left_s() -> float:

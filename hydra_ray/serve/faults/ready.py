@@ -12,6 +12,7 @@ from ray.serve.exceptions import BackPressureError
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import NOBODY
 from hydra_ray.serve.faults.calls import call_step, within
+from hydra_ray.serve.faults.deadline import without_deadline
 from hydra_ray.serve.http.protocol import AsciiJSON
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.store.protocol import Store
@@ -43,7 +44,9 @@ class Readiness:
         """Return what was found: 200 where requests can be answered, if need be without some steps; else 503."""
         async with self._looking:
             if time.monotonic() - self._looked_at > _HOLDS_S:
-                self._found = await self._look()
+                # What is found is everybody's: the asker's own deadline says nothing of the steps.
+                with without_deadline():
+                    self._found = await self._look()
                 self._looked_at = time.monotonic()
             found = self._found
         needed = ["generator", *(["store"] if self._keys_wanted else [])]

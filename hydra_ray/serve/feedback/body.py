@@ -48,7 +48,7 @@ class CompletionFeedback(Lenient):
     verdict: Reaction | None = None
     rating: StrictInt | None = None
     edited: StoredText | None = None
-    chosen: Annotated[StrictInt, Field(ge=0)] | None = None
+    chosen: Annotated[StrictInt, Field(ge=0, le=1_000)] | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> CompletionFeedback:
@@ -75,7 +75,8 @@ class CompletionFeedback(Lenient):
             raise RequestError(f"rating: {self.rating} is none of {known} (serve.ratings: {scale})", "rating")
         if self.chosen is not None and completion.candidates and self.chosen >= len(completion.candidates):
             raise RequestError(
-                f"chosen: there is no choice {self.chosen}; {len(completion.candidates)} competed", "chosen"
+                f"chosen: {len(completion.candidates)} texts competed, 0 the best; choices after them repeat it: say 0",
+                "chosen",
             )
         reaction = self.verdict or ("edited" if self.edited is not None else None)
         if reaction is None and self.rating is None:

@@ -85,7 +85,7 @@ def make_refits(settings: Settings, failed: Callable[[int], None]) -> Refits:
         return left
 
     news = News(open_database(settings.store_target))
-    return Refits(news, refit, serving, least, per_minute, time.monotonic, failed)
+    return Refits(news, store.records.is_personalised, refit, serving, least, per_minute, time.monotonic, failed)
 
 
 def _from_store(settings: Settings, tenant: str) -> Settings:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Coroutine
+import math
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 from urllib.parse import quote
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # Each unknown key may be an error of its own.
 _MOST_KEYS = 10_000
+# What is nested deeper cannot be sent on to another process.
+_DEEPEST = 200
 _MOST_DIGITS = 18
 _ASCII = "".join(map(chr, range(0x21, 0x7F)))
 
@@ -153,13 +156,16 @@ def parse_json(body: bytes) -> Any:
         RequestError: The text is not UTF-8, no JSON by RFC 8259, nested too deeply, or has a key twice in one object.
     """
     try:
-        return json.loads(body.decode("utf-8-sig"), object_pairs_hook=_once_each, parse_constant=_no_number)
+        text = body.decode("utf-8-sig")
+        value = json.loads(text, object_pairs_hook=_once_each, parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise RequestError(f"the body is not UTF-8: byte {error.start} is wrong") from None
     except RecursionError:
         raise RequestError("the body is nested too deeply") from None
     except ValueError as error:
         raise RequestError(f"the body is no JSON: {error}") from None
+    _check_depth(value)
+    return value
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -175,6 +181,29 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(text: str) -> None:
     raise ValueError(f"{text} is no number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text[:40]} is too large a number")
+    return number
+
+
+def _check_depth(value: Any) -> None:
+    """Refuses what could not be sent on to another process."""
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level for inner in _inside(one)]
+        if not level:
+            return
+    raise RequestError("the body is nested too deeply")
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def _too_large(most: int) -> RequestError:

@@ -41,14 +41,16 @@ class CountedRequests:
         if trace.said is not None:
             note(names.FEEDBACK, said=trace.said)
         if trace.head is not None:
-            self._count_answer(trace, trace.head)
+            note(names.HEADS, head=trace.head)
+            if trace.arm is not None:
+                note(names.EXPERIMENT_REQUESTS, arm=trace.arm)
+        # What was passed through has no head, and costs as well.
+        if trace.usage.calls or trace.usage.cached:
+            self._count_usage(trace)
 
-    def _count_answer(self, trace: RequestTrace, head: str) -> None:
+    def _count_usage(self, trace: RequestTrace) -> None:
         note, usage = self._metrics.note, trace.usage
-        note(names.HEADS, head=head)
         note(names.TOKENS, usage.prompt_tokens, tenant=trace.tenant, direction="in")
         note(names.TOKENS, usage.completion_tokens, tenant=trace.tenant, direction="out")
         note(names.COST, self._prices.of(usage) or 0, tenant=trace.tenant)
         self._metrics.lookups("answers")(usage.cached, usage.calls)
-        if trace.arm is not None:
-            note(names.EXPERIMENT_REQUESTS, arm=trace.arm)

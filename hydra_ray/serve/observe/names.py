@@ -24,7 +24,10 @@ VALUES: dict[str, tuple[str, ...] | None] = {
         *("200", "400", "401", "403", "404", "405", "409", "413", "422", "429"),
         *("499", "500", "502", "503", "504", OTHER),
     ),
-    "step": ("preferences", "retriever", "peers", "profiler", "reranker", "generator", "adapter", "learner", OTHER),
+    "step": (
+        *("preferences", "store", "retriever", "peers", "profiler", "reranker", "generator", "adapter", "learner"),
+        OTHER,
+    ),
     "ending": ("answered", "failed", "cancelled"),
     "without": (
         *("preferences", "retriever", "peers", "profile", "differences", "reranker", "adapter", "experiment"),

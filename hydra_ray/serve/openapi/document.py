@@ -17,7 +17,7 @@ from hydra_ray.serve.openapi import shapes
 
 # What each route answers with status 200.
 ANSWERS: Mapping[tuple[str, str], type[BaseModel]] = {
-    ("post", "/v1/chat/completions"): shapes.ChatCompletion,
+    ("post", "/v1/chat/completions"): shapes.ChatAnswer,
     ("get", "/v1/models"): shapes.ModelList,
     ("get", "/v1/models/{model}"): shapes.ModelShape,
     ("get", "/healthz"): shapes.Health,

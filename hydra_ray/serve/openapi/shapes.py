@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 
 class Shape(BaseModel):
@@ -92,6 +92,31 @@ class ChatCompletion(Shape):
     choices: list[CompletionChoice]
     usage: TokenUsage
     hydra: HydraObject
+
+
+class PassedHydra(BaseModel):
+    """Why the LLM answered a request as it was."""
+
+    model_config = ConfigDict(extra="allow")
+
+    method: Literal["passthrough"]
+    reason: str
+    user: str | None
+    version: str
+    personalised: bool
+    degraded: list[str]
+
+
+class PassedThrough(BaseModel):
+    """The LLM's own answer, as it came."""
+
+    model_config = ConfigDict(extra="allow")
+
+    hydra: PassedHydra
+
+
+class ChatAnswer(RootModel[ChatCompletion | PassedThrough]):
+    """An answer of a method, or the LLM's own."""
 
 
 class ChunkDelta(Shape):

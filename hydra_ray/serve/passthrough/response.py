@@ -17,6 +17,7 @@ from hydra_ray.records import Query, Ranked, Usage
 from hydra_ray.serve.http.chunks import DONE, broken_off, event
 from hydra_ray.serve.http.protocol import AsciiJSON
 from hydra_ray.serve.http.requests import PASSTHROUGH
+from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.serve.passthrough.telling import with_history
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.streaming.listening import while_listening
@@ -73,6 +74,7 @@ async def pass_through(
     history: list[Ranked] = []
     if passed.query is not None:
         history = await retrieved(steps.ports(), passed.query, recipe.shots, recipe.retriever, degraded)
+    current_trace().degraded = tuple(degraded)
     body = {name: value for name, value in passed.body.items() if name not in _KEPT_HERE}
     body = with_history(body, history, most_words)
     known = {"history": [{"id": r.item.id, "input": r.item.input, "output": r.item.output} for r in history]}
@@ -86,9 +88,10 @@ async def pass_through(
     replies = steps.passed(body)
     first = await while_listening(request, _first(replies))
     if body.get("stream"):
-        passing = _Passing(body, replies, replace(passed, hydra=hydra))
-        return Closing(passing.events(first), media_type="text/event-stream")
-    await replies.aclose()
+        events = _Passing(body, replies, replace(passed, hydra=hydra)).events(first)
+        return Closing(await anext(events), events, media_type="text/event-stream")
+    # To its end: a reply that is left early is none that the breaker knows of.
+    await anext(replies, None)
     passed.charge(usage_in(first) or Usage(1))
     return AsciiJSON({**first, "hydra": hydra})
 

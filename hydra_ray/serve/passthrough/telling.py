@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra_ray.records import Ranked
+from hydra_ray.steps.as_data import as_data
 from hydra_ray.steps.generate.passing import Body
 from hydra_ray.text.cut import first_words
 
@@ -29,7 +30,10 @@ def with_history(body: Body, history: Sequence[Ranked], most_words: int) -> Body
         return body
     lines = [
         json.dumps(
-            {"given": first_words(one.item.input, most_words), "answered": first_words(one.item.output, most_words)},
+            {
+                "given": as_data(first_words(one.item.input, most_words)),
+                "answered": as_data(first_words(one.item.output, most_words)),
+            },
             ensure_ascii=False,
         )
         for one in history

@@ -71,7 +71,8 @@ async def streamed(answer: Coroutine[Any, Any, Answer], saying: Saying, whole: S
         events = stream(whole.id, chosen, whole.model, whole.n, hydra, whole.include_usage)
         return StreamingResponse(events, headers=_AT_ONCE, media_type=_EVENTS)
     said = _Said(making, heard, first, saying, whole, Chunks(whole.id, whole.model, whole.include_usage))
-    return Closing(said.events(), media_type=_EVENTS)
+    begun = said.events()
+    return Closing(await anext(begun), begun, media_type=_EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +114,16 @@ class _Said:
 
 
 class Closing(StreamingResponse):
-    """Closes what it sends when it ends, however it ends."""
+    """Closes what it sends when it ends, however it ends.
 
-    def __init__(self, events: AsyncGenerator[str], media_type: str) -> None:
-        super().__init__(events, headers=_AT_ONCE, media_type=media_type)
+    Args:
+        first: First event, which has been made: a generator that never began would not know that it is closed.
+        events: Generator of the others.
+        media_type: Media type of the response.
+    """
+
+    def __init__(self, first: str, events: AsyncGenerator[str], media_type: str) -> None:
+        super().__init__(_from(first, events), headers=_AT_ONCE, media_type=media_type)
         self._events = events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,6 +132,12 @@ class Closing(StreamingResponse):
             await super().__call__(scope, receive, send)
         finally:
             await self._events.aclose()
+
+
+async def _from(first: str, events: AsyncGenerator[str]) -> AsyncGenerator[str]:
+    yield first
+    async for event in events:
+        yield event
 
 
 async def _stop(making: asyncio.Task[Answer]) -> None:

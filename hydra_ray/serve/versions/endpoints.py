@@ -12,6 +12,7 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.registry import Manifest, UnreachableError
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.experiment.assignments import Assignment
+from hydra_ray.serve.faults.deadline import left_s
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.ids import Id
 from hydra_ray.serve.http.middleware import JsonRoute
@@ -73,20 +74,22 @@ class ModelEndpoints:
             StepError: Reranker or adapter do not load the version.
         """
         if arm.version is None:
-            return await self._base_of(asked), ()
+            return await self._base_of(asked, self._load_s), ()
         try:
-            return await self._base_of(self._names.name_of(arm.version)), ()
+            # As long as a step may take: the version that is served needs the rest.
+            load_s = min(self._steps.step_timeout_s, 0.5 * left_s())
+            return await self._base_of(self._names.name_of(arm.version), load_s), ()
         except (StepError, RequestError) as error:
             message = "version %s of arm %s cannot answer, and the one served does"
             log.warning(message, arm.version, arm.arm, exc_info=error)
-            return await self._base_of(asked), ("experiment",)
+            return await self._base_of(asked, self._load_s), ("experiment",)
 
-    async def _base_of(self, asked: str) -> ServedBase:
+    async def _base_of(self, asked: str, load_s: float) -> ServedBase:
         """The version that a request names, once reranker and adapter hold it."""
         manifest = await self._find(asked)
         version = manifest.version
         if not self._names.is_held(version):
-            await self._steps.at(version).prepare(self._load_s)
+            await self._steps.at(version).prepare(load_s)
         return self._bases.of(manifest)
 
     async def _find(self, asked: str) -> Manifest:

@@ -38,4 +38,4 @@ class Poller:
             try:
                 self._poll()
             except Exception as error:
-                log.warning("aliases and versions cannot be looked up now", exc_info=error)
+                log.warning("%s failed, and is tried again", self._poll.__qualname__, exc_info=error)

@@ -38,7 +38,10 @@ def export_users(target: StoreTarget, folder: Path, tenant: str | None, users: S
     """
     with opened(target) as database, database.reading("exported") as db, new_folder(folder) as partial:
         tables = user_tables()
-        which = {table: [] if tenant is None else [table.c.tenant == tenant] for table in tables}
+        # Completions of nobody are no user's: they stay.
+        which = {
+            table: [table.c.user != "", *([] if tenant is None else [table.c.tenant == tenant])] for table in tables
+        }
         if users:
             which = {table: [*conditions, table.c.user.in_(users)] for table, conditions in which.items()}
         about = {"what": "users", "revision": revisions()[-1], "tenant": tenant}
@@ -87,7 +90,11 @@ def _batches(parquet: ParquetTables, tables: Sequence[Table]) -> Iterator[dict[U
     with ExitStack() as stack:
         streams = [(table, stack.enter_context(closing(parquet.rows(table)))) for table in tables]
         for user, found in users_of(streams):
-            batch[UserKey(*user)] = found
+            key = UserKey(*user)
+            if key.is_nobody:
+                # A backup holds completions of nobody, too.
+                continue
+            batch[key] = found
             rows += sum(map(len, found.values()))
             if len(batch) == _USERS or rows >= _ROWS:
                 yield batch

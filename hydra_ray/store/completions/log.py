@@ -152,7 +152,9 @@ def _add(db: Connection, completions: Sequence[Completion]) -> int:
     deleted = _deleted_at(db, completions)
     c = COMPLETIONS.c
     ids = [one.id for one in completions]
-    known = {tuple(row) for row in db.execute(select(c.tenant, c.id).where(c.id.in_(ids)))}
+    # With the tenants, or the index is read from end to end.
+    named = c.tenant.in_(sorted({one.tenant for one in completions})), c.id.in_(ids)
+    known = {tuple(row) for row in db.execute(select(c.tenant, c.id).where(*named))}
     rows = [
         as_row(one)
         for one in completions

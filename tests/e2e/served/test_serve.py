@@ -8,10 +8,11 @@ import openai
 import pytest
 from defaults import load_base, simulate
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.demo import ask, find_contrast
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.methods import METHODS
-from hydra_ray.records import Answer, Dataset, Query, User, UserKey
+from hydra_ray.records import Answer, Query, UserKey
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import make_generator
 from hydra_ray.runtime.models import chosen_base

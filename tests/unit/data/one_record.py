@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from defaults import read_records, split_of
 
-from hydra_ray.records import Dataset, HistoryItem
+from hydra_ray.dataset import Dataset
+from hydra_ray.records import HistoryItem
 from hydra_ray.tasks import TEXT_TASK
 
 EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
-from hydra_ray.records import Dataset, Message
+from hydra_ray.dataset import Dataset
+from hydra_ray.records import Message
 
 # Everybody is in split train.
 EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0, tenant="acme")

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hydra_ray.data.duplicates import AGAIN, LATER, SEEN, Repeats
 from hydra_ray.data.reviews import ReviewFilters
 from hydra_ray.data.split import Record
-from hydra_ray.records import Dataset, Message
+from hydra_ray.dataset import Dataset
+from hydra_ray.records import Message
 from hydra_ray.tasks import TASKS, TEXT_TASK
 
 SPLIT = split_of("train", queries_per_user=2, dev_share=1e-9, seed=0)

@@ -12,7 +12,7 @@ import pytest
 from defaults import read_lamp
 
 from hydra_ray.data.errors import DataError
-from hydra_ray.records import Dataset
+from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import TASKS
 
 ASKED = "Generate a subject for the following email: x"

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from hydra_ray.data import simulated
 from hydra_ray.data.simulated import CUES, Preference, labels_in
-from hydra_ray.records import Dataset, UserKey
+from hydra_ray.dataset import Dataset
+from hydra_ray.records import UserKey
 from hydra_ray.tasks.demo import DEMO_LABELS, DEMO_TASK
 
 SIZES: dict[str, Any] = {"users": 4, "history": 6, "queries": 3}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.reviews import ReviewFilters
-from hydra_ray.records import Dataset
+from hydra_ray.dataset import Dataset
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.tasks import TASKS, TEXT_TASK

@@ -5,13 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.runner.answer import _fingerprint_of as answers_fingerprint
 from hydra_ray.evaluate.runner.experiments import _fingerprint_of as base_fingerprint
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.setup import collection_settings, make_request_writer
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.precision import PRECISIONS
-from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
 from hydra_ray.runtime.factory import make_peers, make_profile_rules, make_profile_writer
 from hydra_ray.runtime.generators import generator_identity

@@ -40,8 +40,11 @@ class Handle:
     def options(self, stream):
         return self
 
-    async def remote(self, *arguments):
+    def remote(self, *arguments):
         self.asked.append(arguments)
+        return asyncio.ensure_future(self._answered(arguments))
+
+    async def _answered(self, arguments):
         answer = self.answer(*arguments)
         return await answer if isawaitable(answer) else answer
 

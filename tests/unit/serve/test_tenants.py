@@ -40,12 +40,12 @@ def test_each_tenant_has_its_own_method_and_the_llm_is_asked_for_it(app):
 
 
 def test_each_tenant_says_whether_its_clients_instructions_are_told(app):
-    app = app(zeta={"tell_system": True})
+    app = app(zeta={"tell_system": False})
     prompts = []
     for tenant in ("acme", "zeta"):
         ask(app, tenant, SAID)
         prompts.append([message.role for message in app.prompt])
-    assert ("system" in prompts[0], "system" in prompts[1]) == (False, True)
+    assert ("system" in prompts[0], "system" in prompts[1]) == (True, False)
 
 
 def test_where_nothing_is_personal_everybody_gets_the_shared_answer_and_teaches_nothing(app):

@@ -185,7 +185,7 @@ class OpenAIGenerator:
                     return self._read(sent, _text(await chunks.response.aread(), chunks.response.text))
                 heard, answering = Heard(chunks), Answering(reasons=target.reasons)
                 while (words := await heard.words()) is not None:
-                    if first := answering.add(words):
+                    if first := answering.add(words, heard.reasons_apart):
                         opened.pop_all()
                         return _Begun(sent, heard, answering, deadline, first)
                 return self._end(sent, heard)
@@ -204,7 +204,7 @@ class OpenAIGenerator:
                 raise self._broken_off(sent, self._went_wrong(sent, error)) from None
             if words is None:
                 break
-            if more := answering.add(words):
+            if more := answering.add(words, heard.reasons_apart):
                 yield Piece(more)
         answer = self._end(sent, heard)
         if isinstance(answer, GenerateError):

@@ -33,7 +33,10 @@ _NOT_TAKEN = re.compile(
     r"|not (permitted|allowed|enabled|implemented|available)"
 )
 # Said of what a schema, a stop or a bias holds.
-_OF_ITS_VALUE = re.compile(r"invalid schema|in context=|schema (for|of) response_format|invalid value|token id|vocab")
+_OF_ITS_VALUE = re.compile(
+    r"invalid schema|in context=|schema (for|of) response_format|(invalid|unsupported).value|token id|vocab"
+    r"|does not support ['\"`\d]|\bof type\b|response_format type"
+)
 _RANGE = re.compile(r"between|range|less than|greater than|<=|>=|[<>] ?\d|at (most|least)|maximum|minimum|[\[(] ?-?\d")
 _POSITIVE = re.compile(
     r"positive|greater than|larger than|above|more than|> ?0|>= ?0?\.\d|non-?zero|(not|n't) be (0|zero)|[\[(] ?0"

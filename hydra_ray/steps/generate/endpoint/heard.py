@@ -38,13 +38,18 @@ class Answering:
         self._said = ""
         self.released = ""
 
-    def add(self, words: str) -> str:
-        """Take more words; return what more of the answer can be released."""
+    def add(self, words: str, apart: bool) -> str:
+        """Take more words; return what more of the answer can be released.
+
+        Args:
+            words: Next words of the LLM.
+            apart: Whether reasoning came in a field of its own, so that words without a tag are the answer's.
+        """
         self._said += words
         if not self._plain:
             begun = self._said.lstrip()
             held = not begun or _may_reason(begun)
-            if held or self._reasons:
+            if held or (self._reasons and not apart):
                 return self._after_reasoning(words)
             self._plain = True
         return self._tell(self._said.strip())

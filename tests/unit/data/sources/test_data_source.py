@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.reviews import ReviewFilters
-from hydra_ray.records import Dataset
+from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import TEXT_TASK
 
 # Everybody is in split train.

@@ -6,11 +6,12 @@ import pytest
 from rich.console import Console
 
 from hydra_ray.bootstrap import Interval
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.curves.measure import CurveMaker
 from hydra_ray.evaluate.curves.report import Curves, Point, curve_tables
 from hydra_ray.models.base import Base
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.failures import UnfinishedError

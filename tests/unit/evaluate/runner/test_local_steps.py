@@ -3,9 +3,10 @@
 import pytest
 from defaults import local_steps, recipe
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.runner.answer import _fingerprint_of
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import Dataset, HydraError, User, UserKey
+from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.profiles.peers import PeerPool
 

@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from defaults import local_steps, profile_rules
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.methods.ports import ProfileText, StepError
-from hydra_ray.records import Dataset, User, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.profiles.profile import ProfileTools
 from hydra_ray.steps.profiles.writer import ProfileWriter

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.worker import group_rows
 from hydra_ray.learn.collect.labeler import CollectedFeedback
@@ -14,7 +15,7 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, ExampleRow, Rer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
-from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.tasks import Task

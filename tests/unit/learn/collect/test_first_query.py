@@ -3,11 +3,12 @@
 import pytest
 import quirky_endpoint as quirky
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.collect.plan import Example, calls_of
 from hydra_ray.learn.collect.setup import make_request_writer
-from hydra_ray.records import Dataset, Usage, User, UserKey
+from hydra_ray.records import Usage, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates, generator_identity, open_cache
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.cache import ask_key

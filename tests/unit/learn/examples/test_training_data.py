@@ -3,13 +3,14 @@ from dataclasses import replace
 import pytest
 from defaults import SETTINGS
 
+from hydra_ray.dataset import Dataset, User
 from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import FeedbackRows, TrainingData, load_training_data
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
-from hydra_ray.records import Dataset, HistoryItem, Query, User, UserKey
+from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.adapt import all_compete
 from hydra_ray.store.types import FeedbackEvent

@@ -17,6 +17,7 @@ class Store:
 
     def __init__(self):
         self.new, self.fitted, self.broken, self.talking, self.failed = {}, [], False, set(), []
+        self.unwanted, self.poisoned, self.meanwhile = set(), set(), lambda: None
 
     def of(self, key, version, role):
         return self.new.get(key, 0)
@@ -25,11 +26,12 @@ class Store:
         return sorted(key for key, number in self.new.items() if number >= least)
 
     def refit(self, version, keys):
-        if self.broken:
+        if self.broken or self.poisoned & set(keys):
             raise RuntimeError("out of memory")
         self.fitted.append((version, list(keys)))
         for key in keys:
             self.new[key] = 0
+        self.meanwhile()
         return self.talking
 
 
@@ -45,7 +47,16 @@ def store():
 
 @pytest.fixture
 def refits(store, clock):
-    return Refits(store, store.refit, lambda: "v1", 3, 4, clock.monotonic, store.failed.append)
+    return Refits(
+        store,
+        lambda key: key not in store.unwanted,
+        store.refit,
+        lambda: "v1",
+        3,
+        4,
+        clock.monotonic,
+        store.failed.append,
+    )
 
 
 def told(refits, store, key, number):
@@ -108,4 +119,31 @@ def test_who_goes_on_talking_is_looked_at_again(refits, store):
     told(refits, store, KEYS[0], 3)
     assert refits.round() == []
     store.talking, store.new[KEYS[0]] = set(), 4
+    assert refits.round() == [KEYS[0]]
+
+
+def test_who_does_not_want_to_be_personalised_keeps_the_head_that_is_there(refits, store):
+    store.unwanted = {KEYS[0]}
+    told(refits, store, KEYS[0], 3)
+    told(refits, store, KEYS[1], 3)
+    assert refits.round() == [KEYS[1]]
+    assert store.new[KEYS[0]] == 3
+
+
+def test_one_users_failure_does_not_keep_the_others_from_being_fitted(refits, store, clock):
+    store.poisoned = {KEYS[1]}
+    for key in KEYS[:3]:
+        told(refits, store, key, 3)
+    fitted = []
+    for _ in range(10):
+        fitted += refits.round()
+        clock.now += 61
+    assert sorted(fitted) == [KEYS[0], KEYS[2]]
+
+
+def test_what_is_said_while_heads_are_fitted_counts_afterwards(refits, store):
+    told(refits, store, KEYS[0], 3)
+    store.meanwhile = lambda: told(refits, store, KEYS[0], 3)
+    assert refits.round() == [KEYS[0]]
+    store.meanwhile = lambda: None
     assert refits.round() == [KEYS[0]]

@@ -2,9 +2,10 @@
 
 import pytest
 
+from hydra_ray.dataset import User
 from hydra_ray.learn.profiles.job import ProfileReport, _keep
 from hydra_ray.learn.profiles.pipeline import Written
-from hydra_ray.records import User, UserKey
+from hydra_ray.records import UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 from hydra_ray.store.types import ProfileFingerprint, UserProfile
 

@@ -234,3 +234,9 @@ def test_all_who_ask_within_a_second_share_one_look(served):
     for _ in range(5):
         assert app.client.get("/readyz").status_code == 200
     assert len(app.generator.ready.asked) == 1
+
+
+def test_an_askers_own_deadline_does_not_make_others_unready(served):
+    app = served()
+    assert app.client.get("/readyz", headers={"X-Request-Timeout": "0.000001"}).status_code == 200
+    assert app.client.get("/readyz").json()["steps"]["store"] == "answers"

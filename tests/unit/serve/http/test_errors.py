@@ -263,3 +263,16 @@ def test_whatever_bytes_are_sent_there_is_an_error_in_openais_form(app, body, ki
 def test_streamed_errors_come_before_the_stream(app):
     reply = app.client.post(CHAT, json={**ASKED, "stream": True, "n": 0})
     assert error_of(reply, 400)["param"] == "n"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('{"model": "hydra", "messages": [], "x": 1e999}', "1e999 is too large a number"),
+        ('{"x": ' + "[" * 500 + "]" * 500 + "}", "nested too deeply"),
+    ],
+)
+def test_what_could_not_be_sent_on_is_refused_at_the_door(app, body, message):
+    reply = app.client.post("/v1/chat/completions", content=body, headers={"Content-Type": "application/json"})
+    assert reply.status_code == 400
+    assert message in reply.json()["error"]["message"]

@@ -164,7 +164,7 @@ async def test_reasoning_is_not_streamed(llm, client):
 def test_pieces_of_an_answer_are_the_whole_answer_however_it_is_cut(said, answer, reasons):
     for step in (1, 2, 5, len(said)):
         answering = Answering(reasons=reasons)
-        told = "".join(answering.add(said[at : at + step]) for at in range(0, len(said), step))
+        told = "".join(answering.add(said[at : at + step], apart=False) for at in range(0, len(said), step))
         assert told + answering.rest(answer) == answer
         assert answering.released == answer
 
@@ -211,3 +211,8 @@ async def test_a_stream_that_drips_ends_by_the_clock(llm, client):
     with pytest.raises(GenerateError) as caught:
         await said(client(timeout_s=0.3))
     assert caught.value.kind == "timeout"
+
+
+def test_an_llm_that_reasons_in_a_field_of_its_own_is_heard_word_by_word():
+    answering = Answering(reasons=True)
+    assert [answering.add(words, apart=True) for words in ("It", " is", " so.")] == ["It", " is", " so."]
