@@ -1,7 +1,7 @@
 """`benchmarks/overload.py` and `soak.py` count what a server of known behaviour does."""
 
+import itertools
 import json
-import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,11 +17,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
-        if not self.server.room.acquire(blocking=False):
+        # By turns, so that a slow machine sees refusals, too.
+        if self.server.refuses and next(self.server.turns) % 4 == 3:
             self.reply(429, {"error": {"message": "full"}})
             return
         time.sleep(0.05)
-        self.server.room.release()
         self.reply(200, {"hydra": {"degraded": []}})
 
     def reply(self, status, body):
@@ -42,20 +42,23 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.room = threading.Semaphore(2)
+        self.turns, self.refuses = itertools.count(), False
+        self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
 @pytest.fixture
-def url(monkeypatch):
+def server(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     with running(Server()) as server:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield server
 
 
-def test_overload_tells_refusals_from_answers_and_failures(url, tmp_path):
+def test_overload_tells_refusals_from_answers_and_failures(server, tmp_path):
     import overload
 
-    overload.main([url, "--small", "--device", "cpu", "--json", str(tmp_path / "overload.json")])
+    server.refuses = True
+
+    overload.main([server.url, "--small", "--device", "cpu", "--json", str(tmp_path / "overload.json")])
     found = json.loads((tmp_path / "overload.json").read_text())
     assert found["capacity_per_s"] > 0
     assert found["offered_per_s"] == pytest.approx(3 * found["capacity_per_s"])
@@ -64,16 +67,16 @@ def test_overload_tells_refusals_from_answers_and_failures(url, tmp_path):
     assert found["whole_of_answers"] == 1
 
 
-def test_soak_says_where_no_replica_is_seen(url, tmp_path, monkeypatch):
+def test_soak_says_where_no_replica_is_seen(server, tmp_path, monkeypatch):
     import soak
 
     monkeypatch.setattr(soak, "replicas_mib", dict)
     with pytest.raises(SystemExit, match="no replicas of hydra-ray"):
-        soak.main([url, "--small", "--device", "cpu", "--json", str(tmp_path / "soak.json")])
+        soak.main([server.url, "--small", "--device", "cpu", "--json", str(tmp_path / "soak.json")])
     sizes = iter(range(100, 200))
     monkeypatch.setattr(soak, "replicas_mib", lambda: {"Ingress 1": float(next(sizes))})
     monkeypatch.setattr(soak, "TOGETHER", 2)
-    soak.main([url, "--small", "--device", "cpu", "--json", str(tmp_path / "soak.json")])
+    soak.main([server.url, "--small", "--device", "cpu", "--json", str(tmp_path / "soak.json")])
     found = json.loads((tmp_path / "soak.json").read_text())
     assert (found["requests"], found["unanswered"]) == (300, 0)
     assert found["memory_mib"] == {"Ingress 1": [100.0, 101.0, 102.0]}
