@@ -144,7 +144,7 @@ def test_history_written_while_it_serves_counts_at_once(client, demo_settings, p
 
 def test_models_and_health(client, url, demo_settings):
     version = chosen_base(demo_settings).version
-    assert [model.id for model in client.models.list()] == ["hydra", f"hydra@{version}"]
+    assert [model.id for model in client.models.list()] == ["hydra", "hydra@production", f"hydra@{version}"]
     assert httpx.get(url.replace("/v1", "/healthz")).json() == {"status": "ok"}
 
 
@@ -153,7 +153,7 @@ def test_models_and_health(client, url, demo_settings):
     [
         ({"model": "gpt", "messages": [{"role": "user", "content": "x"}]}, 404, "there is no model 'gpt'"),
         ({"model": "hydra", "messages": []}, 400, "messages"),
-        ({"model": "hydra", "messages": [{"role": "system", "content": "x"}]}, 400, "no user message"),
+        ({"model": "hydra", "messages": [{"role": "system", "content": "x"}]}, 400, "what a user asks"),
         ({"model": "hydra", "messages": [{"role": "user", "content": "x"}], "n": 0}, 400, "n: "),
         ({"messages": [{"role": "user", "content": "x"}]}, 400, "model"),
     ],
