@@ -85,8 +85,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         while (event := self._next()) is not None:
             text = event if isinstance(event, str) else json.dumps(event)
-            self.wfile.write(f"data: {text}\n\n".encode())
+            # First, since the client may read it before this goes on.
             self.server.sent += 1
+            self.wfile.write(f"data: {text}\n\n".encode())
         self.close_connection = True
 
     def _next(self):

@@ -108,5 +108,14 @@ def test_all_that_is_wrong_with_overlays_is_said_at_once():
         served_app.build_app(settings)
     assert str(caught.value) == (
         "serve.method: there is no 'a'; tenants.acme.method: there is no 'b'; tenants.zeta.method: there is no 'c'; "
-        f"there are {', '.join(METHODS)}, passthrough"
+        f"there are {', '.join(METHODS)}"
     )
+
+
+def test_passthrough_is_a_method_where_there_is_an_endpoint_and_of_no_arm():
+    endpoint = {"backend": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    with pytest.raises(HydraError, match=r"serve\.method: there is no 'passthrough'"):
+        served_app.build_app(parse_settings({"serve": {"method": "passthrough"}}))
+    arms = {"arms": {"raw": {"share": 0.2, "method": "passthrough"}}, "name": "raw", "key_env": "KEY"}
+    with pytest.raises(HydraError, match=r"arms\.raw\.method: .* nothing to compare"):
+        served_app.build_app(parse_settings({"generator": endpoint, "serve": {"experiment": arms}}))

@@ -1,19 +1,45 @@
 """Users are exported and imported whole, in any order and number, with little memory."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 from stored_users import ANN, BOB, EVE, content
 
-from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.records import HistoryItem, HydraError, Usage, UserKey
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.bulk import rows as bulk_rows
 from hydra_ray.store.bulk import users as bulk_users
 from hydra_ray.store.bulk.parquet import _TYPES
 from hydra_ray.store.bulk.rows import all_tables, user_tables
 from hydra_ray.store.bulk.users import export_users, import_users
+from hydra_ray.store.completions.log import CompletionLog
+from hydra_ray.store.completions.records import Completion
+from hydra_ray.store.schema import open_database
 from hydra_ray.store.tables import METADATA
+
+# Of nobody: without a text.
+COMPLETION = Completion(
+    id="chatcmpl-1",
+    request_id="req-1",
+    tenant="acme",
+    user=None,
+    created_s=1_000_000.0,
+    version="v1",
+    method="rag",
+    arm=None,
+    propensity=1.0,
+    head="none",
+    input=None,
+    history=(),
+    candidates=(),
+    answered=0,
+    degraded=(),
+    usage=Usage(1, 3, 2),
+    seconds=0.5,
+    streamed=False,
+)
 
 
 def test_exported_users_are_imported_as_they_were(filled, empty, tmp_path):
@@ -118,3 +144,19 @@ def test_every_table_can_be_written_and_read():
     assert {"history", "heads", "evidence", "profiles", "profile_peers", "history_versions"} <= {
         table.name for table in user_tables()
     }
+
+
+def test_completions_of_nobody_stay_where_they_are(filled, empty, tmp_path):
+    target = empty()
+    for at, name in ((filled, "here"), (target, "there")):
+        database = open_database(at)
+        CompletionLog(database).add([replace(COMPLETION, id=name)])
+        database.close()
+    export_users(filled, tmp_path / "users", None, ())
+    assert import_users(target, tmp_path / "users", replace=False) == 3
+    assert import_users(target, tmp_path / "users", replace=True) == 3
+    database = open_database(target)
+    log = CompletionLog(database)
+    assert log.find("acme", "there") is not None
+    assert log.find("acme", "here") is None
+    database.close()
