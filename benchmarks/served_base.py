@@ -20,9 +20,9 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.backends import open_store
-from hydra_ray.store.encodings import EncodingStore, ItemEncoding
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.schema import open_database
+from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
 from hydra_ray.tasks import TASKS, Task
 
 TENANT, VERSION = "bench", "bench-1"

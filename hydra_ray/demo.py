@@ -14,8 +14,8 @@ from openai import OpenAI
 from rich.console import Console
 from rich.table import Table
 
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.data.simulated import Preference, labels_in, simulate
-from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.reporting.tables import result_tables
 from hydra_ray.evaluate.run import evaluate
 from hydra_ray.learn.base.job import train_base

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra_ray.data import chat, lamp, reviews, simulated, table
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.split import Split
-from hydra_ray.dataset import Dataset
 from hydra_ray.evaluate.results import ComparisonResult
 from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.evaluate.scoring import score as scoring

@@ -6,8 +6,8 @@ import logging
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+from hydra_ray.data.dataset import LeftOut
 from hydra_ray.data.errors import DataError, RecordError
-from hydra_ray.dataset import LeftOut
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from hydra_ray.data.bad_records import BadRecords
 from hydra_ray.data.conversation import CHATS, conversation
+from hydra_ray.data.dataset import Dataset, LeftOut
 from hydra_ray.data.dated import read_date
 from hydra_ray.data.duplicates import AGAIN
 from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
-from hydra_ray.dataset import Dataset, LeftOut
 
 
 def read_chat(path: Path | str, split: Split, skip_bad: float) -> Dataset:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from hydra_ray.data.dataset import LeftOut
 from hydra_ray.data.errors import shown
 from hydra_ray.data.fields import Fields, Layout
-from hydra_ray.dataset import LeftOut
 from hydra_ray.records import Message
 from hydra_ray.tasks.free import ROLES
 

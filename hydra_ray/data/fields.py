@@ -10,8 +10,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
+from hydra_ray.data.dataset import LeftOut
 from hydra_ray.data.errors import RecordError, shown
-from hydra_ray.dataset import LeftOut
 from hydra_ray.records import as_user_id
 
 # Whole numbers from here on share a float with their neighbours.

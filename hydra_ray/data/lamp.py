@@ -13,13 +13,13 @@ from pathlib import Path
 
 from hydra_ray.data.answers import check_answer
 from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.dataset import Dataset, LeftOut, User
 from hydra_ray.data.dated import check_numbers, read_date
 from hydra_ray.data.duplicates import AGAIN, SEEN, Repeats, is_own_answer
 from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, kind_of
-from hydra_ray.data.lamp_folder import OWN_NAMES, LampFolder, read_json
 from hydra_ray.data.sources.files import DataFile
-from hydra_ray.dataset import Dataset, LeftOut, User
+from hydra_ray.data.sources.lamp_folder import OWN_NAMES, LampFolder, read_json
 from hydra_ray.dates import before, in_order
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.tasks import Task

@@ -14,12 +14,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError, shown
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
-from hydra_ray.dataset import Dataset
 from hydra_ray.dates import is_date
 
 _REVIEW = Layout(

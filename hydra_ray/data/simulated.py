@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from random import Random
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.tasks.demo import DEMO_LABELS
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
 
+from hydra_ray.data.dataset import Dataset, LeftOut, User
 from hydra_ray.data.dated import check_numbers
 from hydra_ray.data.duplicates import Repeats
 from hydra_ray.data.errors import DataError
-from hydra_ray.dataset import Dataset, LeftOut, User
 from hydra_ray.dates import before, in_order
 from hydra_ray.records import HistoryItem, Message, Query, UserKey
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from hydra_ray.data.answers import check_answer
 from hydra_ray.data.bad_records import BadRecords
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.dated import read_date
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.data.sources.read import read_source
 from hydra_ray.data.split import Record, Split
-from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import Task
 
 _COLUMNS = ("user_id", "input", "output", "ts")

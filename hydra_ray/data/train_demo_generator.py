@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.simulated import CUES, labels_in, simulate
-from hydra_ray.dataset import Dataset
 from hydra_ray.records import HistoryItem
 from hydra_ray.tasks.demo import DEMO_TASK
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.id_files import listed_items
 from hydra_ray.settings import Settings

@@ -11,7 +11,7 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray.dataset import Dataset, LeftOut
+from hydra_ray.data.dataset import Dataset, LeftOut
 from hydra_ray.dates import Span, span
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from hydra_ray.dataset import User
+from hydra_ray.data.dataset import User
 from hydra_ray.methods import Recipe
 from hydra_ray.records import HistoryItem, PeerItem, UserKey
 from hydra_ray.runtime.embedding import make_embedder, other_encoder

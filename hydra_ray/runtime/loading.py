@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from hydra_ray.data.chat import read_chat
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.data.lamp import read_lamp
 from hydra_ray.data.reviews import ReviewFilters, read_reviews
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
-from hydra_ray.dataset import Dataset, User
 from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.records import HydraError

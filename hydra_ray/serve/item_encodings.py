@@ -11,8 +11,8 @@ import numpy as np
 
 from hydra_ray.models.encodings import KeptEncodings, text_digest
 from hydra_ray.records import UserKey
-from hydra_ray.store.encodings import EncodingStore, ItemEncoding
 from hydra_ray.store.types import StoreError
+from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
 
 log = logging.getLogger(__name__)
 

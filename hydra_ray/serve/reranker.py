@@ -28,8 +28,8 @@ from hydra_ray.steps.rerank import RerankRequest
 from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
-from hydra_ray.store.encodings import EncodingStore
 from hydra_ray.store.schema import open_database
+from hydra_ray.store.user_rows.encodings import EncodingStore
 
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
 

@@ -2,6 +2,8 @@
 
 from hydra_ray.settings.data import DataSettings
 from hydra_ray.settings.experiments import ArmSettings, ExperimentSettings
+from hydra_ray.settings.files.listing import settings_table
+from hydra_ray.settings.files.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.identity import AuthSettings, QuotaSettings, RateLimitSettings, TenantSettings
 from hydra_ray.settings.learning import (
     BaseHeadSettings,
@@ -11,7 +13,6 @@ from hydra_ray.settings.learning import (
     FitSettings,
     HeadSettings,
 )
-from hydra_ray.settings.listing import settings_table
 from hydra_ray.settings.llm import DialectSettings, EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import (
@@ -23,7 +24,6 @@ from hydra_ray.settings.method import (
     RetrieverName,
 )
 from hydra_ray.settings.observe import ObserveSettings, TraceSettings
-from hydra_ray.settings.read import SettingsError, load_settings, parse_settings
 from hydra_ray.settings.registry import RegistrySettings
 from hydra_ray.settings.storage import CompletionLogSettings, StoreSettings
 from hydra_ray.settings.tree import EvaluateSettings, ModelSettings, RaySettings, ServeSettings, Settings

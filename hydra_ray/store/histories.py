@@ -10,10 +10,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, func, insert, select, update
 
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.store import encodings, profiles
+from hydra_ray.store import profiles
 from hydra_ray.store.rows import among, of
 from hydra_ray.store.tables import HISTORY, HISTORY_VERSIONS
 from hydra_ray.store.types import HistoryChange, HistoryVersion
+from hydra_ray.store.user_rows import encodings
 
 _COLUMNS = ("id", "input", "output", "ts", "item_id", "context")
 

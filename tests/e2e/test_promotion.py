@@ -17,7 +17,7 @@ from defaults import simulate
 from running import free_port
 from torch.testing import assert_close
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.learn.heads.replay import replay_users
 from hydra_ray.learn.promote.job import catch_up, promote_version, roll_back
 from hydra_ray.models.base import ADAPTER, ROLES, Base

@@ -13,7 +13,7 @@ from openai import OpenAI
 from ray import serve
 from running import free_port
 
-from hydra_ray.dataset import User
+from hydra_ray.data.dataset import User
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore

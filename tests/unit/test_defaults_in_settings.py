@@ -11,9 +11,9 @@ from pydantic import BaseModel
 from hydra_ray import cli
 from hydra_ray.commands import keys, personalisation, report
 from hydra_ray.commands import store as store_commands
+from hydra_ray.data.dataset import User
 from hydra_ray.data.fields import Fields
 from hydra_ray.data.train_demo_generator import measure
-from hydra_ray.dataset import User
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import RunRecord

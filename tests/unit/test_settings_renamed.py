@@ -8,8 +8,8 @@ import pytest
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, load_settings, parse_settings
-from hydra_ray.settings.read import SettingsError
-from hydra_ray.settings.renamed import FIRST_NAMES, MOVED, RENAMED, with_first_names
+from hydra_ray.settings.files.read import SettingsError
+from hydra_ray.settings.files.renamed import FIRST_NAMES, MOVED, RENAMED, with_first_names
 
 OLD = {
     "feedback": {"askers": 2},

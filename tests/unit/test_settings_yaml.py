@@ -4,7 +4,7 @@ import pytest
 
 from hydra_ray.learn.tune.space import load_search
 from hydra_ray.settings import SettingsError, load_settings
-from hydra_ray.settings.yaml_file import parse_yaml
+from hydra_ray.settings.files.yaml_file import parse_yaml
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 
 from hydra_ray.atomic import write_text
 from hydra_ray.bootstrap import Array, Bootstrap, interval, paired_difference
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.evaluate.curves.report import Curves, Point, plot_curves
 from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.data.errors import DataError
-from hydra_ray.dataset import Dataset, User
 from hydra_ray.evaluate.runs import EvalQuery
 from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.collect.rows import RerankerRow

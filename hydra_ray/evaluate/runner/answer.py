@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.runner.annotate import Knowledge, judged_history, training_users
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
@@ -28,7 +28,7 @@ from hydra_ray.runtime.generators import generator_identity, make_generator, ope
 from hydra_ray.runtime.loading import check_task, load_data, records_digest
 from hydra_ray.runtime.models import chosen_base
 from hydra_ray.settings import Settings
-from hydra_ray.settings.renamed import with_first_names
+from hydra_ray.settings.files.renamed import with_first_names
 from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import FailureLog, ask_each

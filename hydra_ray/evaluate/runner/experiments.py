@@ -20,7 +20,7 @@ from hydra_ray.runtime.embedding import ranked_by
 from hydra_ray.runtime.generators import generator_identity
 from hydra_ray.runtime.loading import load_data, records_digest
 from hydra_ray.settings import Settings
-from hydra_ray.settings.renamed import with_first_names
+from hydra_ray.settings.files.renamed import with_first_names
 from hydra_ray.steps.generate.failures import UnfinishedError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.methods import Ports, Recipe
 from hydra_ray.methods.ports import ProfileText, StepError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estimate
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.first_scores import FirstScores

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.dates import before
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.records import HistoryItem, Query

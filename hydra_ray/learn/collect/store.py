@@ -15,7 +15,7 @@ from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleRow, RerankerRow
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.settings.renamed import RENAMED
+from hydra_ray.settings.files.renamed import RENAMED
 
 _Row = TypeVar("_Row", RerankerRow, AdapterRow, ExampleRow)
 

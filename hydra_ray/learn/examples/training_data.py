@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, TypeVar
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Example, user_examples
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow

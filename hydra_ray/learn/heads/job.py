@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import RankingGroup

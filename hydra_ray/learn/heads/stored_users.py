@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from hydra_ray.dataset import User
+from hydra_ray.data.dataset import User
 from hydra_ray.dates import in_order
 from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.learn.collect.setup import make_generator_pool
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.profiles.pipeline import Written, write_all

@@ -15,7 +15,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from hydra_ray.dataset import User
+from hydra_ray.data.dataset import User
 from hydra_ray.learn.collect.pipeline import GeneratorPool, asking
 from hydra_ray.records import HistoryItem, Usage, UserKey
 from hydra_ray.runtime.factory import make_peers, make_profile_writer

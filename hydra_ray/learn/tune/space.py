@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hydra_ray.learn.heads.tuned import fit_with
 from hydra_ray.settings import FitSettings, SettingsError
-from hydra_ray.settings.yaml_file import YAMLFileError, read_yaml
+from hydra_ray.settings.files.yaml_file import YAMLFileError, read_yaml
 
 Search = TypeVar("Search", bound=BaseModel)
 

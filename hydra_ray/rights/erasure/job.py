@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from glob import glob
 from pathlib import Path
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.evaluate.run import score
 from hydra_ray.evaluate.runs import read_runs
 from hydra_ray.records import HydraError, UserKey

@@ -8,7 +8,7 @@ import openai
 import pytest
 from defaults import load_base, simulate
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.demo import ask, find_contrast
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.methods import METHODS

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from defaults import read_records, split_of
 
-from hydra_ray.dataset import Dataset
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.records import HistoryItem
 from hydra_ray.tasks import TEXT_TASK
 

@@ -13,9 +13,9 @@ from defaults import read_chat, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.duplicates import folded
 from hydra_ray.data.errors import DataError
-from hydra_ray.dataset import Dataset
 from hydra_ray.records import Message
 
 # Everybody is in split train.

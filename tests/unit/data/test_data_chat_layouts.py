@@ -10,9 +10,9 @@ import pytest
 from defaults import read_chat, split_of
 
 from hydra_ray.data.conversation import Conversation, conversation
+from hydra_ray.data.dataset import LeftOut
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.fields import Fields
-from hydra_ray.dataset import LeftOut
 
 EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)
 

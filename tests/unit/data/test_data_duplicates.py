@@ -11,10 +11,10 @@ from defaults import read_chat, read_lamp, read_records, read_reviews, split_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.duplicates import AGAIN, LATER, SEEN, Repeats
 from hydra_ray.data.reviews import ReviewFilters
 from hydra_ray.data.split import Record
-from hydra_ray.dataset import Dataset
 from hydra_ray.records import Message
 from hydra_ray.tasks import TASKS, TEXT_TASK
 

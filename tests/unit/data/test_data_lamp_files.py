@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from defaults import read_lamp
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.errors import DataError
-from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import TASKS
 
 ASKED = "Generate a subject for the following email: x"

@@ -13,10 +13,10 @@ from defaults import read_reviews, review_filters, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.reviews import ReviewFilters
 from hydra_ray.data.split import Split
-from hydra_ray.dataset import Dataset
 
 # Everybody is in split train, and everything is long enough.
 EVERYBODY = split_of("train", queries_per_user=1, dev_share=1e-9, seed=0)

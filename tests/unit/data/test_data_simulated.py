@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hydra_ray.data import simulated
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.simulated import CUES, Preference, labels_in
-from hydra_ray.dataset import Dataset
 from hydra_ray.records import UserKey
 from hydra_ray.tasks.demo import DEMO_LABELS, DEMO_TASK
 

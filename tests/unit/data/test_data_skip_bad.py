@@ -14,9 +14,9 @@ from defaults import read_chat, read_lamp, read_records, read_reviews, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.reviews import ReviewFilters
-from hydra_ray.dataset import Dataset
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.tasks import TASKS, TEXT_TASK

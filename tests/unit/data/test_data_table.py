@@ -16,8 +16,8 @@ from defaults import read_records, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.errors import DataError
-from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import TEXT_TASK, Task
 
 SETTINGS: dict[str, Any] = {"queries_per_user": 2, "dev_share": 0.5, "seed": 0}

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.runner.answer import _fingerprint_of as answers_fingerprint
 from hydra_ray.evaluate.runner.experiments import _fingerprint_of as base_fingerprint
 from hydra_ray.learn.collect.plan import Example

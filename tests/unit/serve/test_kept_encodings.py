@@ -7,8 +7,8 @@ from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, Query, Ranked, UserKey
 from hydra_ray.serve.reranker import Reranked
 from hydra_ray.settings import parse_settings
-from hydra_ray.store.encodings import EncodingStore
 from hydra_ray.store.types import StoreError
+from hydra_ray.store.user_rows.encodings import EncodingStore
 from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")

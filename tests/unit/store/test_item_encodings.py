@@ -4,8 +4,8 @@ import pytest
 
 from hydra_ray.records import UserKey
 from hydra_ray.store.backends import open_store
-from hydra_ray.store.encodings import EncodingStore, ItemEncoding
 from hydra_ray.store.schema import open_database
+from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 ONE, TWO = ItemEncoding(b"digest 1", b"vector 1"), ItemEncoding(b"digest 2", b"vector 2")

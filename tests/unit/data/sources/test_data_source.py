@@ -17,9 +17,9 @@ from defaults import read_chat, read_records, read_reviews, split_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.errors import DataError
 from hydra_ray.data.reviews import ReviewFilters
-from hydra_ray.dataset import Dataset
 from hydra_ray.tasks import TEXT_TASK
 
 # Everybody is in split train.

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from hydra_ray.bootstrap import Interval
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.curves.measure import CurveMaker
 from hydra_ray.evaluate.curves.report import Curves, Point, curve_tables
 from hydra_ray.models.base import Base

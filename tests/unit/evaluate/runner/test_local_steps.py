@@ -3,7 +3,7 @@
 import pytest
 from defaults import local_steps, recipe
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.runner.answer import _fingerprint_of
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HydraError, UserKey

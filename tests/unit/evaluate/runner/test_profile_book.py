@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from defaults import local_steps, profile_rules
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.runner.profiles import ProfileBook
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import UserKey

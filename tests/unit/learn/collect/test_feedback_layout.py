@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.worker import group_rows
 from hydra_ray.learn.collect.labeler import CollectedFeedback

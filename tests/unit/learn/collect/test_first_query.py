@@ -3,7 +3,7 @@
 import pytest
 import quirky_endpoint as quirky
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.job import planned_examples
 from hydra_ray.learn.collect.plan import Example, calls_of

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.learn.collect.plan import Example, calls_of, plan_examples, pseudo_example, user_examples
 from hydra_ray.records import HistoryItem, Query, UserKey
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from defaults import SETTINGS
 
-from hydra_ray.dataset import Dataset, User
+from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow

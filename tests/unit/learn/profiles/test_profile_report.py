@@ -2,7 +2,7 @@
 
 import pytest
 
-from hydra_ray.dataset import User
+from hydra_ray.data.dataset import User
 from hydra_ray.learn.profiles.job import ProfileReport, _keep
 from hydra_ray.learn.profiles.pipeline import Written
 from hydra_ray.records import UserKey

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from rich.markup import escape
 from rich.table import Table
 
-from hydra_ray.settings.read import SettingsError
+from hydra_ray.settings.files.read import SettingsError
 from hydra_ray.settings.tree import Settings
 
 

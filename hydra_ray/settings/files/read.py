@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from hydra_ray.records import HydraError
-from hydra_ray.settings.renamed import AmbiguousSettingError, with_new_names
+from hydra_ray.settings.files.renamed import AmbiguousSettingError, with_new_names
+from hydra_ray.settings.files.yaml_file import YAMLFileError, parse_yaml, read_yaml
 from hydra_ray.settings.tree import Settings
-from hydra_ray.settings.yaml_file import YAMLFileError, parse_yaml, read_yaml
 
 
 class SettingsError(HydraError):

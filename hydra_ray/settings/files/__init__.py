@@ -1,0 +1,1 @@
+"""From files and command lines to settings, and back to a list of them."""
