@@ -204,7 +204,7 @@ def test_readiness_says_which_steps_answer(served):
     assert ready(app) == (200, "degraded", ["reranker"])
 
 
-def test_readiness_knows_of_an_llm_that_fails_behind_a_replica_that_answers(served):
+def test_readiness_knows_of_an_llm_that_fails_behind_a_replica_that_answers(served, clock):
     app = served(method="zero-shot", breaker={"failures": 1, "open_s": 10})
 
     def fails(*_):
@@ -213,6 +213,9 @@ def test_readiness_knows_of_an_llm_that_fails_behind_a_replica_that_answers(serv
     app.generator.answer = fails
     assert app.ask(SAID[-1:]).status_code == 502
     assert ready(app) == (503, "unavailable", ["generator"])
+    # Later somebody has to try, who comes to what is ready alone.
+    clock.now += 11
+    assert ready(app) == (200, "ready", [])
 
 
 @pytest.mark.parametrize(
