@@ -36,7 +36,7 @@ class Sample:
 
     Attributes:
         kind: Side that it belongs to.
-        seconds: From when it was due to its answer.
+        seconds: Time from when the request was due until it was answered.
         late_s: How much later than due it was sent: a busy generator of load.
         error: What went wrong; empty where nothing did.
     """

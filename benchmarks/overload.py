@@ -37,7 +37,7 @@ class Asked:
     Attributes:
         status: HTTP status; 0 where the connection broke.
         due_s: When it was due, in seconds from the start.
-        seconds: From when it was due to its reply.
+        seconds: Time from when the request was due until its reply.
         whole: Whether nothing was degraded.
     """
 

@@ -85,8 +85,8 @@ def fill(store_url: str, users: int, items: int, big: int, heads: int, encoder: 
     Args:
         store_url: Where.
         users: How many there are.
-        items: Of each.
-        big: Of one user more.
+        items: Number of history items of each user.
+        big: Number of history items of one user more; 0 makes none.
         heads: How many of them have a head of their own in both roles.
         encoder: Encoder of the reranker, as replicas load it.
     """

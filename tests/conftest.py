@@ -120,6 +120,21 @@ def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
     return make
 
 
+@pytest.fixture
+def rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many distinct texts each pass of the backbone read, padding aside."""
+    from hydra_ray.models.encoder import TextsEncoder
+
+    encode, rows = TextsEncoder._encode, []
+
+    def counting(self, tokens):
+        rows.append(len({tuple(ids) for ids in tokens["input_ids"].tolist() if sum(map(bool, ids)) > 2}))
+        return encode(self, tokens)
+
+    monkeypatch.setattr(TextsEncoder, "_encode", counting)
+    return rows
+
+
 @pytest.fixture(scope="session")
 def tag_task() -> Task:
     return Task(

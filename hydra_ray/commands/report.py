@@ -144,7 +144,8 @@ def _read(
     tree: Settings, name: str, tenants: list[str], begin: float, end: float
 ) -> tuple[Logged, dict[UserKey, int], float]:
     """Completions of the experiment, how much was known of users before it, and when its first one was."""
-    from hydra_ray.experiment.logged import Logged, Prices
+    from hydra_ray.experiment.logged import Logged
+    from hydra_ray.steps.generate.prices import Prices
     from hydra_ray.store.completions.amounts import history_amounts
     from hydra_ray.store.completions.log import CompletionLog
     from hydra_ray.store.schema import open_database

@@ -11,6 +11,7 @@ import numpy as np
 
 from hydra_ray.experiment.observed import Observed
 from hydra_ray.records import UserKey
+from hydra_ray.steps.generate.prices import Prices
 from hydra_ray.store.completions.records import Completion, Statement
 from hydra_ray.text.edits import edit_share
 
@@ -29,19 +30,6 @@ _NAMES = (
     "seconds",
     "cost",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """Prices of the LLM's tokens; both 0 where they are not known.
-
-    Attributes:
-        prompt: Price of a million prompt tokens.
-        completion: Price of a million completion tokens.
-    """
-
-    prompt: float
-    completion: float
 
 
 @dataclass(slots=True)
@@ -93,11 +81,7 @@ class Logged:
         became = _became(one, statement, rating)
         is_known = became in ("accepted", "edited", "rejected")
         tokens = one.usage.prompt_tokens + one.usage.completion_tokens
-        prices = self.prices
-        usage = one.usage
-        # Tokens of paid and of kept answers are one number.
-        paid = usage.calls / (usage.calls + usage.cached) if usage.cached else 1.0
-        cost = (usage.prompt_tokens * prices.prompt + usage.completion_tokens * prices.completion) / 1e6 * paid
+        cost = self.prices.of(one.usage)
         return (
             float(became == "accepted"),
             float(became == "edited"),
@@ -108,7 +92,7 @@ class Logged:
             rating,
             float(tokens),
             one.seconds,
-            cost if prices.prompt or prices.completion else _NOTHING,
+            _NOTHING if cost is None else cost,
         )
 
     def _rating(self, rating: int) -> float:

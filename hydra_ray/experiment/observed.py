@@ -22,7 +22,7 @@ class Observed:
         arms: Arm that answered each.
         propensities: Probability with which each was answered by its arm, above 0. Weighting by 1 over it undoes that
             shares were changed while the experiment ran (Horvitz and Thompson, 1952).
-        values: For each measure one number a completion; not a number where a completion has none.
+        values: Numbers by measure, one a completion; not a number where a completion has none.
     """
 
     users: Numbers

@@ -81,7 +81,7 @@ def online_report(
     """Return what an experiment came to.
 
     Args:
-        logged: Its completions.
+        logged: Completions of the experiment.
         amounts: Number of history items that users had before; who is left out had none.
         against: Arm that the others are compared with; None is the holdout or, where there is none, `default`.
         since_s: First moment that is looked at, in seconds since 1970.

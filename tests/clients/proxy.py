@@ -33,7 +33,7 @@ def running_proxy(config: str, folder: Path) -> Iterator[Proxy]:
 
     Args:
         config: Text of its configuration file.
-        folder: For that file and the log.
+        folder: Folder into which that file and the log are written.
 
     Raises:
         AssertionError: It did not start; its log is in the message.

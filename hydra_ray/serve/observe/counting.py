@@ -5,8 +5,8 @@ from __future__ import annotations
 from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.observe import names
 from hydra_ray.serve.observe.metrics import Metrics
-from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.trace import RequestTrace
+from hydra_ray.steps.generate.prices import Prices
 
 
 class CountedRequests:

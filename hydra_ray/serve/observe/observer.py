@@ -11,12 +11,12 @@ from opentelemetry.trace import Tracer
 from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.observe.counting import CountedRequests
 from hydra_ray.serve.observe.metrics import Metrics
-from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.request_log import RequestLog
 from hydra_ray.serve.observe.spans import RequestSpans, end_spans
 from hydra_ray.serve.observe.trace import RequestTrace
 from hydra_ray.serve.observe.tracer import open_tracer
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate.prices import Prices
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from pythonjsonlogger.json import JsonFormatter
 
 from hydra_ray.logs import StderrHandler
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.trace import RequestTrace
 from hydra_ray.settings import ObserveSettings
+from hydra_ray.steps.generate.prices import Prices
 
 # Milliseconds are told to three digits.
 _DIGITS = 6

@@ -57,7 +57,7 @@ class RequestTrace:
         method: Method that answered.
         arm: Arm of the experiment that the request fell into.
         propensity: Probability with which it fell into the arm.
-        head: Whose head judged: "user", "shared", "other" or "none".
+        head: The kind of owner whose head judged: "user", "shared", "other" or "none".
         version: Version of the base that answered.
         steps: Calls of steps, in the order of their ends.
         store_errors: Steps in which the store of users failed.

@@ -11,7 +11,7 @@ def weather(city: str) -> int:
     """Say how warm a city is.
 
     Args:
-        city: Its name.
+        city: Name of the city.
     """
     return 21
 

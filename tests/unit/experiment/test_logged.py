@@ -3,7 +3,8 @@
 import pytest
 from logged_completions import completion
 
-from hydra_ray.experiment.logged import Logged, Prices
+from hydra_ray.experiment.logged import Logged
+from hydra_ray.steps.generate.prices import Prices
 from hydra_ray.store.completions.records import Statement
 
 

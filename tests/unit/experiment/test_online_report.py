@@ -8,11 +8,12 @@ import pytest
 from logged_completions import accepts, completion
 from rich.console import Console
 
-from hydra_ray.experiment.logged import Logged, Prices
+from hydra_ray.experiment.logged import Logged
 from hydra_ray.experiment.online import cohort_of, online_report
 from hydra_ray.experiment.reporting.page import render
 from hydra_ray.experiment.reporting.tables import online_tables
 from hydra_ray.records import HydraError, UserKey
+from hydra_ray.steps.generate.prices import Prices
 
 OPTIONS = {
     "against": None, "since_s": 0.0, "until_s": 10_000.0, "effect": 0.1, "resamples": 100, "seed": 0,

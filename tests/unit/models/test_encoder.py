@@ -37,19 +37,6 @@ def encoder(tiny_encoder):
     return texts_encoder(tiny_encoder, 64)
 
 
-@pytest.fixture
-def rows(monkeypatch):
-    """How many distinct texts each pass of the backbone read, padding aside."""
-    encode, rows = TextsEncoder._encode, []
-
-    def counting(self, tokens):
-        rows.append(len({tuple(ids) for ids in tokens["input_ids"].tolist() if sum(map(bool, ids)) > 2}))
-        return encode(self, tokens)
-
-    monkeypatch.setattr(TextsEncoder, "_encode", counting)
-    return rows
-
-
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_long_text_keeps_its_start_and_costs_the_others_nothing(encoder, place):
     texts = ["drama : two cats meet", "comedy at first", "sci - fi"]

@@ -8,7 +8,6 @@ import torch
 from defaults import texts_encoder
 from torch.testing import assert_close
 
-from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.encodings import KeptEncodings, encoder_fingerprint
 from hydra_ray.models.scorer import Scorer
 
@@ -20,19 +19,6 @@ DECISIONS = [(answer, query, ANSWERS[:3]) for query in QUERIES for answer in ANS
 
 def vectors(*texts, width=384):
     return {text: np.full(width, number, np.float32) for number, text in enumerate(texts)}
-
-
-@pytest.fixture
-def rows(monkeypatch):
-    """How many distinct texts each pass of the backbone read, padding aside."""
-    encode, rows = TextsEncoder._encode, []
-
-    def counting(self, tokens):
-        rows.append(len({tuple(ids) for ids in tokens["input_ids"].tolist() if sum(map(bool, ids)) > 2}))
-        return encode(self, tokens)
-
-    monkeypatch.setattr(TextsEncoder, "_encode", counting)
-    return rows
 
 
 def test_an_encoding_is_found_by_its_text_and_its_encoder_alone():

@@ -33,21 +33,6 @@ def replica(bases, tmp_path):
         one._versions.close()
 
 
-@pytest.fixture
-def rows(monkeypatch):
-    """How many distinct texts each pass of the backbone read, padding aside."""
-    from hydra_ray.models.encoder import TextsEncoder
-
-    encode, rows = TextsEncoder._encode, []
-
-    def counting(self, tokens):
-        rows.append(len({tuple(ids) for ids in tokens["input_ids"].tolist() if sum(map(bool, ids)) > 2}))
-        return encode(self, tokens)
-
-    monkeypatch.setattr(TextsEncoder, "_encode", counting)
-    return rows
-
-
 def order(reranker, item, *queries):
     ranked = tuple(Ranked(item(text, f"answer {text}"), 1.0) for text in ("one", "two", "three"))
     held = reranker._versions.get("v1")

@@ -1,15 +1,13 @@
 """Requests that only the LLM can answer reach it as they are, and its answers come back as they came."""
 
-import json
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 
-import httpx
 import openai
 import pytest
 from made_app import SAID, StreamHandle
 from openai_endpoint import completion, serving
-from running import running_app
 from streaming_endpoint import chunk, streaming, words
+from streams import events, streamed
 
 from hydra_ray.records import HistoryItem, Ranked, Usage
 from hydra_ray.runtime.generators import make_backend
@@ -72,20 +70,6 @@ def app(served):
         return app
 
     return make
-
-
-@contextmanager
-def streamed(app, **more):
-    body = {"model": "hydra", "messages": SAID[-1:], "stream": True, **more}
-    with (
-        running_app(app.ingress.__serve_build_asgi_app__()) as url,
-        httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as response,
-    ):
-        yield response
-
-
-def events(response):
-    return (json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: {"))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Streamed answers over HTTP: from the LLM's first word to the client, and what ends them."""
 
-import json
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing
 
 import httpx
 import openai
@@ -9,6 +8,7 @@ import pytest
 from made_app import SAID, StreamHandle
 from running import running_app
 from streaming_endpoint import chunk, streaming, words
+from streams import events, streamed
 
 from hydra_ray.records import Usage
 from hydra_ray.runtime.generators import make_backend
@@ -46,22 +46,6 @@ def app(served, llm):
     return make
 
 
-@contextmanager
-def asked(app, **more):
-    """The stream of a request over a real connection."""
-    body = {"model": "hydra", "messages": SAID[-1:], "stream": True, **more}
-    with (
-        running_app(app.ingress.__serve_build_asgi_app__()) as url,
-        httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as response,
-    ):
-        yield response
-
-
-def events(response):
-    """The events of a stream as they come."""
-    return (json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: {"))
-
-
 def content(events):
     return "".join(c["delta"].get("content") or "" for event in events for c in event["choices"])
 
@@ -70,7 +54,7 @@ def content(events):
 def test_the_first_chunk_is_there_before_the_llm_says_the_second(app, llm, method):
     app = app()
     llm.let(chunk({"content": "It"}))
-    with asked(app, user="ann", hydra={"method": method}, stream_options={"include_usage": True}) as response:
+    with streamed(app, user="ann", hydra={"method": method}, stream_options={"include_usage": True}) as response:
         coming = events(response)
         assert next(coming)["choices"][0]["delta"]["role"] == "assistant"
         assert next(coming)["choices"][0]["delta"] == {"content": "It"}
@@ -86,7 +70,7 @@ def test_the_first_chunk_is_there_before_the_llm_says_the_second(app, llm, metho
 def test_a_client_that_hangs_up_stops_the_llm(app, llm):
     app = app()
     llm.let(chunk({"content": "It"}), chunk({"content": " is"}))
-    with asked(app, hydra={"method": "rag"}) as response:
+    with streamed(app, hydra={"method": "rag"}) as response:
         coming = events(response)
         assert content(next(coming) for _ in range(3)) == "It is"
         response.close()
@@ -107,7 +91,7 @@ def test_a_client_that_hangs_up_before_the_first_word_stops_the_llm(app, llm):
 def test_what_breaks_off_is_told_as_an_error_and_charged(app, llm):
     app = app()
     llm.let(chunk({"content": "It"}), {"error": {"message": "the engine died", "code": 500}}, end=True)
-    with asked(app, hydra={"method": "rag"}) as response:
+    with streamed(app, hydra={"method": "rag"}) as response:
         *said, error = events(response)
         assert content(said) == "It"
         assert (error["error"]["type"], "the engine died" in error["error"]["message"]) == ("upstream_error", True)
@@ -125,7 +109,7 @@ def test_openais_client_raises_what_breaks_off(app, llm):
 
 def test_what_fails_before_the_first_word_is_a_response_of_its_own(app, llm):
     llm.refusals = [(400, {"error": {"message": "maximum context length is 10 tokens"}})]
-    with asked(app(), hydra={"method": "rag"}) as response:
+    with streamed(app(), hydra={"method": "rag"}) as response:
         response.read()
         assert (response.status_code, response.json()["error"]["type"]) == (400, "invalid_request_error")
     assert llm.sent == 0
@@ -133,7 +117,7 @@ def test_what_fails_before_the_first_word_is_a_response_of_its_own(app, llm):
 
 def test_several_candidates_are_streamed_after_the_choice(app, llm):
     app = app(more={"method": {"candidates": 3}})
-    with asked(app) as response:
+    with streamed(app) as response:
         *said, end = events(response)
     assert content([*said, end]) == "Calm."
     assert (app.generator.stream.asked, llm.asked) == ([], [])
@@ -142,7 +126,7 @@ def test_several_candidates_are_streamed_after_the_choice(app, llm):
 def test_the_order_of_a_stream_and_a_whole_answer_is_one_text(app, llm):
     app = app()
     llm.let(*words(" Calm", ", ", "as ever. "), end=True)
-    with asked(app, hydra={"method": "rag"}) as response:
+    with streamed(app, hydra={"method": "rag"}) as response:
         *said, end = events(response)
     assert content([*said, end]) == "Calm, as ever."
     assert end["hydra"]["candidates"][0]["text"] == "Calm, as ever."
@@ -150,11 +134,11 @@ def test_the_order_of_a_stream_and_a_whole_answer_is_one_text(app, llm):
 
 def test_an_llm_that_takes_too_long_fails_the_request(app, llm):
     app = app(generator_timeout_s=0.3)
-    with asked(app, hydra={"method": "rag"}) as response:
+    with streamed(app, hydra={"method": "rag"}) as response:
         response.read()
         assert (response.status_code, response.json()["error"]["type"]) == (502, "upstream_error")
     llm.let(chunk({"content": "It"}))
-    with asked(app, hydra={"method": "rag"}) as response:
+    with streamed(app, hydra={"method": "rag"}) as response:
         *said, error = events(response)
     assert content(said) == "It"
     assert "took more than 0.3 s" in error["error"]["message"]

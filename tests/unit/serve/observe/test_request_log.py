@@ -13,10 +13,10 @@ from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HydraError, Usage, UserKey
 from hydra_ray.serve.observe.middleware import CLIENT_LEFT, ROUTES, Observed, route_of
 from hydra_ray.serve.observe.observer import Observer
-from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.request_log import RequestLog, user_digest
 from hydra_ray.serve.observe.trace import RequestTrace, StepTime, current_trace, observed, tracing
 from hydra_ray.settings import ObserveSettings
+from hydra_ray.steps.generate.prices import Prices
 
 PRICES = {"generator": {"limits": {"price_in": 2, "price_out": 8}}}
 

@@ -15,8 +15,8 @@ from hydra_ray.serve.observe import metrics as noted
 from hydra_ray.serve.observe import names
 from hydra_ray.serve.observe.counting import CountedRequests
 from hydra_ray.serve.observe.metrics import Metrics
-from hydra_ray.serve.observe.prices import Prices
 from hydra_ray.serve.observe.trace import RequestTrace, StepTime
+from hydra_ray.steps.generate.prices import Prices
 from hydra_ray.store.types import StoreError
 
 PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
