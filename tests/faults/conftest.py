@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from patience import until
 from postgres import new_database
 from running import free_port
-from victims import until
 
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings, parse_settings

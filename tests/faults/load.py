@@ -6,8 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -91,10 +90,3 @@ class Load:
         except (httpx.HTTPError, ValueError) as error:
             reply = Reply(0, {"error": {"message": repr(error)}}, {}, number)
         self.replies.append(reply)
-
-
-def in_parallel(threads: int, numbers: Iterable[int], ask: Callable[[int], object]) -> None:
-    """Asks one after the other in each of some threads; the first failure is raised."""
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(ask, numbers):
-            pass

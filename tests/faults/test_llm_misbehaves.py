@@ -2,7 +2,7 @@
 
 import pytest
 from load import Load
-from victims import until
+from patience import until
 
 
 def hurried(app_here):

@@ -8,8 +8,8 @@ import httpx
 import psutil
 import pytest
 from load import Load
+from patience import PATIENCE_S, until
 from sqlalchemy import create_engine, text
-from victims import PATIENCE_S, until
 
 
 @pytest.fixture

@@ -36,7 +36,7 @@ VALUES: dict[str, tuple[str, ...] | None] = {
     "head": ("user", "shared", "other", "none"),
     "said": ("accepted", "edited", "rejected", "regenerated", "rated", OTHER),
     "direction": ("in", "out"),
-    "cache": ("heads", "indexes", "answers", "encodings", OTHER),
+    "cache": ("heads", "indexes", "answers", OTHER),
     "found": ("yes", "no"),
     "what": ("requests", "tokens"),
     "per": ("minute", "day"),
