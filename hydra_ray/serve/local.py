@@ -25,10 +25,16 @@ def serving(settings: Settings, host: str, port: int) -> Iterator[str]:
     """Serves for as long as the body runs; gives the base URL that OpenAI clients take.
 
     Raises:
-        HydraError: Others than this machine are to be served, and no keys are wanted of them.
+        HydraError: Others than this machine are to be served, and no keys are wanted of them; or Serve already runs on
+            the cluster.
     """
     settings = with_auth(settings, host)
     with cluster(settings.ray):
+        # It would keep its own host and port, and all that it serves would end with us.
+        if serve.status().proxies:
+            raise HydraError(
+                "Serve already runs on this cluster: deploy there with `serve deploy`, or end it with `serve shutdown`"
+            )
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=LoggingConfig(log_level="WARNING"))
         try:

@@ -68,4 +68,4 @@ def test_heads_are_fitted_again_of_whom_enough_is_new(ray_cluster, settings, sto
         handle.note.remote(ANN).result(timeout_s=PATIENCE_S)
         changed(store, first)
     finally:
-        serve.delete("refitter")
+        serve.shutdown()

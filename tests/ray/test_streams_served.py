@@ -7,6 +7,7 @@ from running import free_port
 from streaming_endpoint import chunk, streaming, words
 
 from hydra_ray.models.base import Base
+from hydra_ray.records import HydraError
 from hydra_ray.serve.local import serving
 from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import CHAT_TASK
@@ -21,11 +22,15 @@ def llm():
 
 
 @pytest.fixture(scope="module")
-def url(ray_cluster, llm, scorer, tmp_path_factory):
+def settings(llm, scorer, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     Base("v1", CHAT_TASK, scorer(seed=1), scorer(seed=2)).save(folder / "base")
     generator = {"backend": "openai", "base_url": llm.url, "model": "m", "retries": 0}
-    settings = parse_settings({"out": str(folder), "model": {"dir": str(folder)}, "generator": generator})
+    return parse_settings({"out": str(folder), "model": {"dir": str(folder)}, "generator": generator})
+
+
+@pytest.fixture(scope="module")
+def url(ray_cluster, settings):
     with serving(settings, "127.0.0.1", free_port()) as url:
         yield url
 
@@ -49,3 +54,9 @@ def test_words_flow_and_a_client_that_hangs_up_stops_the_llm(llm, url, more):
     with httpx.stream("POST", f"{url}/chat/completions", json={**ASKED, **more}, timeout=60) as response:
         next(response.iter_lines())
     assert llm.left.wait(60)
+
+
+def test_a_cluster_that_serves_already_is_left_alone(settings, url):
+    with pytest.raises(HydraError, match="Serve already runs"), serving(settings, "127.0.0.1", free_port()):
+        pass
+    assert httpx.get(f"{url}/models", timeout=60).status_code == 200
