@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -42,6 +43,8 @@ class Logged:
         prices: Prices of tokens.
         users: Number of each user, in the order in which they were first served.
         first_s: Seconds since 1970 of the first completion; None where there is none.
+        left_out: Completions by arm that are not compared: requests of a form that only the LLM can answer. Every arm
+            leaves out the same ones, also an arm that passes all requests through.
     """
 
     experiment: str
@@ -49,6 +52,7 @@ class Logged:
     prices: Prices
     users: dict[UserKey, int] = field(default_factory=dict)
     first_s: float | None = None
+    left_out: Counter[str] = field(default_factory=Counter)
     _of_user: list[int] = field(default_factory=list)
     _arms: list[str] = field(default_factory=list)
     _propensities: list[float] = field(default_factory=list)
@@ -59,6 +63,9 @@ class Logged:
         for one in completions:
             experiment, found, arm = (one.arm or "").partition("/")
             if not found or experiment != self.experiment or one.key is None:
+                continue
+            if one.passed_for == "form":
+                self.left_out[arm] += 1
                 continue
             self.first_s = one.created_s if self.first_s is None else min(self.first_s, one.created_s)
             self._of_user.append(self.users.setdefault(one.key, len(self.users)))

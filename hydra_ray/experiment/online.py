@@ -50,6 +50,7 @@ class OnlineReport:
         since_s: First moment that is looked at, in seconds since 1970.
         until_s: Moment after the last one.
         effect: Size of the differences that matter, as a share of what `against` comes to.
+        left_out: Completions by arm that are not compared, as `Logged.left_out` has them.
         slices: Slices of the users, all of them first.
     """
 
@@ -58,6 +59,7 @@ class OnlineReport:
     since_s: float
     until_s: float
     effect: float
+    left_out: Mapping[str, int]
     slices: tuple[Slice, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,7 +113,8 @@ def online_report(
         reports, comparisons = compare(part, against, effect, resamples, seed)
         users = len(np.unique(part.users))
         slices.append(Slice(tenant, cohort, users, len(part), tuple(reports), tuple(comparisons)))
-    return OnlineReport(logged.experiment, against, since_s, until_s, effect, tuple(slices))
+    left_out = {arm: logged.left_out[arm] for arm in arms}
+    return OnlineReport(logged.experiment, against, since_s, until_s, effect, left_out, tuple(slices))
 
 
 def cohort_of(items: int) -> str:

@@ -89,11 +89,6 @@ def _check_methods(settings: Settings) -> None:
     passes = settings.serve.passthrough.enabled and settings.generator.backend == "openai"
     known = (*METHODS, PASSTHROUGH) if passes else tuple(METHODS)
     wrong = [f"{place}: there is no {method!r}" for place, method in named.items() if method not in known]
-    wrong += [
-        f"serve.experiment.arms.{name}.method: what is passed through is in no log, so there is nothing to compare"
-        for name, arm in arms.items()
-        if arm.method == PASSTHROUGH
-    ]
     if wrong:
         raise HydraError(f"{'; '.join(wrong)}; there are {', '.join(known)}")
 

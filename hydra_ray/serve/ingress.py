@@ -41,7 +41,7 @@ from hydra_ray.serve.http.guard import Guard
 from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRoute, Origins
 from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.request_ids import RequestIds
-from hydra_ray.serve.http.requests import ChatCompletionRequest
+from hydra_ray.serve.http.requests import PASSTHROUGH, ChatCompletionRequest
 from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.observe.middleware import Observed
@@ -63,6 +63,7 @@ from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.completions.log import CompletionLog
+from hydra_ray.store.completions.records import PassedFor
 from hydra_ray.store.identity.key_store import SqlKeyStore
 from hydra_ray.store.rights.switches import Switches
 from hydra_ray.store.schema import open_database
@@ -202,10 +203,41 @@ class Ingress(UserEndpoints):
         trace = current_trace()
         trace.method, trace.version = method, base.version
         trace.arm, trace.propensity = arm.arm, arm.propensity
+
+        def keep(query: Query, answer: Answer, method: str, passed_for: PassedFor | None = None) -> None:
+            """Has an answer written into the completion log."""
+            completion = begun.answered(
+                caller,
+                query,
+                answer,
+                method,
+                base.version,
+                request_id=request.state.request_id,
+                # Whom an arm does not personalise is compared with the others all the same.
+                personalised=standing.wanted,
+                streamed=asked.stream,
+                arm=arm.logged,
+                propensity=arm.propensity,
+                passed_for=passed_for,
+            )
+            self._completions.put(completion)
+
+        # The user's history and the candidates are for who may see the user's data.
+        detail = "users" in caller.scopes
         if reasons := self._pass_through.reasons(asked, method):
             about = {"version": base.version, "degraded": [*standing.degraded, *without]}
-            query = self.as_query(asked.last_text, asker, base.task)
-            return await self._pass_through(asked, request, caller, query, reasons, about)
+            about |= {"arm": arm.arm, "propensity": arm.propensity} if detail else {}
+            own = self.as_query(asked.own_text, asker, base.task)
+            return await self._pass_through(
+                asked,
+                request,
+                caller,
+                self.as_query(asked.last_text, asker, base.task),
+                reasons,
+                about,
+                begun.id,
+                lambda answer, passed_for: keep(own, answer, PASSTHROUGH, passed_for),
+            )
         query = self.as_query(asked.query, asker, base.task, asked.turns(base.task, serve.tell_system))
         query = replace(query, wishes=asked.wishes(serve))
         model = self._names.name_of(base.version)
@@ -215,24 +247,8 @@ class Ingress(UserEndpoints):
             self._admit.charge(caller, answer.usage)
             ignored = asked.ignored(base.task, serve, answer.ignored)
             answer = replace(answer, degraded=(*standing.degraded, *without, *answer.degraded))
-            self._completions.put(
-                begun.answered(
-                    caller,
-                    query,
-                    answer,
-                    method,
-                    base.version,
-                    request_id=request.state.request_id,
-                    # Whom an arm does not personalise is compared with the others all the same.
-                    personalised=standing.wanted,
-                    streamed=asked.stream,
-                    arm=arm.logged,
-                    propensity=arm.propensity,
-                )
-            )
+            keep(query, answer, method)
             trace.note_answer(answer)
-            # The user's history and the candidates are for who may see the user's data.
-            detail = "users" in caller.scopes
             return answer, protocol.about(
                 answer,
                 method,

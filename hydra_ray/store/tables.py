@@ -161,6 +161,8 @@ COMPLETIONS = Table(
     Column("completion_tokens", Integer, nullable=False),
     Column("seconds", Float, nullable=False),
     Column("streamed", Boolean, nullable=False),
+    # Why the LLM answered the request as it was; null where a method answered it.
+    Column("passed_for", String),
     # What users said of it; null where nothing was.
     Column("reaction", String),
     Column("rating", Integer),

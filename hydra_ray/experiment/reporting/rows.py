@@ -54,12 +54,21 @@ def explained(report: OnlineReport) -> list[str]:
     begin, end = (
         datetime.fromtimestamp(at, UTC).isoformat(timespec="minutes") for at in (report.since_s, report.until_s)
     )
-    return [
+    lines = [
         f"From {begin} until {end}. Differences are from arm {report.against}; in brackets 95 % intervals over users, "
         "which hold at one look.",
         "The intervals under `at all looks` and p hold however often somebody looks; p is corrected for the number of "
         "arms (Holm), not for the number of measures.",
     ]
+    if any(report.left_out.values()):
+        whole = report.slices[0]
+        counts = [(one.arm, report.left_out[one.arm], one.completions) for one in whole.arms]
+        shares = ", ".join(f"{100 * left / (left + kept):.1f} % of {arm} ({left:,})" for arm, left, kept in counts)
+        lines.append(
+            f"Left out in every arm alike, since only the LLM can answer requests of their form: {shares}. Where these "
+            "shares differ beyond chance, an arm changed what is asked, and what is compared is no longer alike."
+        )
+    return lines
 
 
 def tone(measure: Measure, comparison: Comparison | None) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hydra_ray.records import Answer, Query
 from hydra_ray.serve.http.principal import Principal
-from hydra_ray.store.completions.records import Completion, Offer
+from hydra_ray.store.completions.records import Completion, Offer, PassedFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Begun:
         streamed: bool,
         arm: str | None,
         propensity: float,
+        passed_for: PassedFor | None = None,
     ) -> Completion:
         """Return what is kept of the answer.
 
@@ -52,11 +53,12 @@ class Begun:
             streamed: Whether the answer is streamed.
             arm: Arm of an experiment; None where there is none.
             propensity: Probability with which the arm was chosen.
+            passed_for: Why the LLM answered the request as it was; None where a method answered it.
         """
         offers = tuple(Offer(one.text, one.votes, one.score) for one in answer.candidates)
         texts = [one.text for one in offers]
-        if answer.text not in texts:
-            # A method need not tell of candidates.
+        if answer.text not in texts and (answer.text or passed_for is None):
+            # A method need not tell of candidates. What calls tools is none.
             offers, texts = (Offer(answer.text, 1, 0.0), *offers), [answer.text, *texts]
         completion = Completion(
             self.id,
@@ -72,11 +74,12 @@ class Begun:
             query.input,
             answer.read,
             offers,
-            texts.index(answer.text),
+            texts.index(answer.text) if texts else 0,
             answer.degraded,
             answer.usage,
             time.monotonic() - self.began,
             streamed,
+            passed_for=passed_for,
         )
         is_somebodys = personalised and caller.user is not None
         return completion if is_somebodys else replace(completion, user=None, input=None, history=(), candidates=())

@@ -44,7 +44,7 @@ class CountedRequests:
             note(names.HEADS, head=trace.head)
             if trace.arm is not None:
                 note(names.EXPERIMENT_REQUESTS, arm=trace.arm)
-        # What was passed through has no head, and costs as well.
+        # What broke off has no head, and costs as well.
         if trace.usage.calls or trace.usage.cached:
             self._count_usage(trace)
 

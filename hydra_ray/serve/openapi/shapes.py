@@ -104,14 +104,17 @@ class PassedHydra(BaseModel):
     user: str | None
     version: str
     personalised: bool
+    head: str
     degraded: list[str]
+    llm_id: str | None
 
 
 class PassedThrough(BaseModel):
-    """The LLM's own answer, as it came."""
+    """The LLM's own answer, as it came but for its id, which is `hydra.llm_id`."""
 
     model_config = ConfigDict(extra="allow")
 
+    id: str
     hydra: PassedHydra
 
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 from starlette.requests import Request
 
 from hydra_ray.methods.ports import Recipe
-from hydra_ray.records import Query, Usage
+from hydra_ray.records import Answer, Candidate, Query, Usage
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.principal import Principal
 from hydra_ray.serve.http.requests import PASSTHROUGH, ChatCompletionRequest, reasons_to_pass_through
@@ -20,6 +20,7 @@ from hydra_ray.serve.passthrough.response import Passed, pass_through
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import GenerateError
+from hydra_ray.store.completions.records import PassedFor
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class PassThrough:
         query: Query,
         reasons: tuple[str, ...],
         about: dict[str, Any],
+        completion_id: str,
+        keep: Callable[[Answer, PassedFor], None],
     ) -> Response:
         """The LLM's own answer to a request as it is.
 
@@ -68,23 +71,37 @@ class PassThrough:
             query: What the user says last, by which their history is looked up; nobody's where that may not be done.
             reasons: Why it is passed through.
             about: What else `hydra` says: version, and what was degraded.
+            completion_id: Id that the answer has for the client, and in the completion log.
+            keep: Has an answer kept there, with why it was passed through.
         """
         trace = current_trace()
         trace.method = PASSTHROUGH
         is_told = self._tells and bool(query.input) and not query.user.is_nobody
 
-        def charge(usage: Usage) -> None:
+        def answered(texts: tuple[str, ...], usage: Usage) -> None:
+            trace.head = "none"
+            choices = tuple(Candidate(text, order=place) for place, text in enumerate(texts))
+            answer = Answer(query.id, texts[0] if texts else "", (), choices, trace.degraded, usage=usage)
+            # The same in every arm of an experiment: what only the LLM can answer is told apart from what an arm has
+            # it answer.
+            keep(answer, "form" if reasons_to_pass_through(asked, self._recipe) else "method")
+            spent(usage)
+
+        def spent(usage: Usage) -> None:
             trace.usage = usage
             self._charge(caller, usage)
 
         passed = Passed(
+            completion_id,
             await request.json(),
             reasons,
+            asked.n,
             asked.include_usage,
             query if is_told else None,
             {"user": caller.user_id, **about, "personalised": is_told},
             "users" in caller.scopes,
-            charge,
+            answered,
+            spent,
         )
         steps = replace(self._steps, tenant=caller.tenant)
         try:

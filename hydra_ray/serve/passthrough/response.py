@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi.responses import Response
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from hydra_ray.methods.answering import retrieved
 from hydra_ray.methods.ports import Recipe
@@ -18,6 +18,7 @@ from hydra_ray.serve.http.chunks import DONE, broken_off, event
 from hydra_ray.serve.http.protocol import AsciiJSON
 from hydra_ray.serve.http.requests import PASSTHROUGH
 from hydra_ray.serve.observe.trace import current_trace
+from hydra_ray.serve.passthrough.answered import Answered
 from hydra_ray.serve.passthrough.telling import with_history
 from hydra_ray.serve.ports import RemoteSteps
 from hydra_ray.serve.streaming.listening import while_listening
@@ -37,22 +38,28 @@ class Passed:
     """A request that is passed through.
 
     Attributes:
+        id: Id of the completion. The LLM's own may be told twice, and would not find it in the log.
         body: Body of the request, as it came.
         reasons: Why it is passed through.
+        n: Number of choices that are wanted.
         include_usage: Whether a stream ends with the usage.
         query: What the user asks, if their history is told.
         hydra: What else `hydra` says: user, version, what was degraded.
         detail: Whether the caller may see the history.
-        charge: Counts what the answer took.
+        answered: Takes the choices' texts, as far as they have any, and what the answer took, once it is whole.
+        broken_off: Takes what an answer has cost that nobody gets.
     """
 
+    id: str
     body: Body
     reasons: tuple[str, ...]
+    n: int
     include_usage: bool
     query: Query | None
     hydra: dict[str, Any]
     detail: bool
-    charge: Callable[[Usage], None]
+    answered: Callable[[tuple[str, ...], Usage], None]
+    broken_off: Callable[[Usage], None]
 
 
 async def pass_through(
@@ -83,17 +90,22 @@ async def pass_through(
         "method": PASSTHROUGH,
         "reason": "; ".join(passed.reasons),
         **(known if passed.detail else {}),
+        "head": "none",
         "degraded": degraded,
     }
     replies = steps.passed(body)
-    first = await while_listening(request, _first(replies))
+    passing = _Passing(body, replies, replace(passed, hydra=hydra), Answered(passed.n))
+    try:
+        first = await while_listening(request, _first(replies))
+    except (ClientDisconnect, asyncio.CancelledError):
+        passed.broken_off(passing.spent())
+        raise
     if body.get("stream"):
-        events = _Passing(body, replies, replace(passed, hydra=hydra)).events(first)
+        events = passing.events(first)
         return Closing(await anext(events), events, media_type="text/event-stream")
     # To its end: a reply that is left early is none that the breaker knows of.
     await anext(replies, None)
-    passed.charge(usage_in(first) or Usage(1))
-    return AsciiJSON({**first, "hydra": hydra})
+    return passing.whole(first)
 
 
 async def _first(replies: AsyncGenerator[Body]) -> Body:
@@ -102,13 +114,20 @@ async def _first(replies: AsyncGenerator[Body]) -> Body:
 
 @dataclass(slots=True)
 class _Passing:
-    """A stream that is passed through."""
+    """An answer that is passed through."""
 
     body: Body
     replies: AsyncGenerator[Body]
     passed: Passed
+    said: Answered
     count: int = field(default=0, init=False)
     usage: Usage | None = field(default=None, init=False)
+
+    def whole(self, reply: Body) -> Response:
+        """The response of an answer that came whole."""
+        self.said.note(reply)
+        self.passed.answered(self.said.texts(), usage_in(reply) or Usage(1))
+        return AsciiJSON({**reply, "id": self.passed.id, "hydra": self._about(reply)})
 
     async def events(self, first: Body) -> AsyncGenerator[str]:
         """Yields the chunks as they come; closed before the last one, it stops the LLM."""
@@ -120,7 +139,11 @@ class _Passing:
                     yield line
         except (asyncio.CancelledError, GeneratorExit):
             log.info("the client left while it was answered")
-            self.passed.charge(self._spent())
+            if self.said.is_over:
+                # Nothing but the usage, or the end, was left to say.
+                self.passed.answered(self.said.texts(), self.spent())
+            else:
+                self.passed.broken_off(self.spent())
             await self.replies.aclose()
             raise
         except Exception as error:
@@ -128,22 +151,27 @@ class _Passing:
                 log.warning("an answer that was passed through was broken off: %s", error)
             else:
                 log.exception("an answer that was passed through was broken off")
-            self.passed.charge(self._spent())
+            self.passed.broken_off(self.spent())
             yield broken_off(error)
             return
-        self.passed.charge(self._spent())
+        self.passed.answered(self.said.texts(), self.spent())
         yield DONE
 
     def _events_of(self, chunk: Body) -> list[str]:
         """The event of a chunk; none of one that only tells a usage that nobody asked for."""
         self.count += 1
         self.usage = usage_in(chunk) or self.usage
+        self.said.note(chunk)
         choices = chunk.get("choices")
         if not choices and "usage" in chunk and not self.passed.include_usage:
             return []
         ends = any(isinstance(one, dict) and one.get("finish_reason") for one in choices or ())
-        return [event({**chunk, "hydra": self.passed.hydra} if ends else chunk)]
+        ours = {"id": self.passed.id, **({"hydra": self._about(chunk)} if ends else {})}
+        return [event(chunk | ours)]
 
-    def _spent(self) -> Usage:
+    def _about(self, reply: Body) -> dict[str, Any]:
+        return {**self.passed.hydra, "llm_id": reply.get("id")}
+
+    def spent(self) -> Usage:
         """What the LLM told, or else what it can be: a token a chunk."""
         return self.usage or Usage(1, estimate_tokens(as_request(self.body)), self.count)

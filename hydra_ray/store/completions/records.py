@@ -9,6 +9,8 @@ from hydra_ray.records import Usage, UserKey
 
 # What a user can say that became of an answer.
 Reaction = Literal["accepted", "rejected", "edited", "regenerated"]
+# Why the LLM answered a request as it was: no method can answer its form, or that is the method that answers.
+PassedFor = Literal["form", "method"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,10 @@ class Completion:
         arm: Arm of an experiment; None where there was none.
         propensity: Probability with which the arm was chosen, 0 to 1.
         head: Head that the candidates were scored under, as `Answer.head` says.
-        input: The query; None where no texts are kept.
+        input: The query; None where no texts are kept, "" where what was asked is more than the user's text.
         history: Ids of the user's items whose answers were read, most relevant first.
-        candidates: Texts that competed, best first; empty where no texts are kept.
+        candidates: Texts that competed, best first; of what was passed through the choices in their order, "" for one
+            without text. Empty where no texts are kept.
         answered: Place among the candidates of the one that was answered.
         degraded: Names of what was done without.
         usage: Calls and tokens that the LLM took.
@@ -70,6 +73,7 @@ class Completion:
         statement: What was said of it; None where nothing was.
         said_s: Seconds since 1970 of what was said; None where nothing was.
         learnt: Whether what was said has reached the user's feedback events.
+        passed_for: Why the LLM answered the request as it was; None where a method answered it.
     """
 
     id: str
@@ -93,6 +97,7 @@ class Completion:
     statement: Statement | None = None
     said_s: float | None = None
     learnt: bool = False
+    passed_for: PassedFor | None = None
 
     @property
     def key(self) -> UserKey | None:

@@ -44,6 +44,7 @@ def as_row(completion: Completion) -> dict[str, Any]:
         "completion_tokens": usage.completion_tokens,
         "seconds": completion.seconds,
         "streamed": completion.streamed,
+        "passed_for": completion.passed_for,
         **statement_columns(completion.statement, completion.said_s, learnt=completion.learnt),
     }
 
@@ -88,6 +89,7 @@ def as_completion(row: Mapping[str, Any] | Any) -> Completion:
         said,
         row["said_s"],
         bool(row["learnt"]),
+        row["passed_for"],
     )
 
 

@@ -85,3 +85,21 @@ def test_nothing_logged_is_no_rows():
     observed = Logged("spring", "thumbs", Prices(0, 0)).observed()
     assert len(observed) == 0
     assert observed.values == {}
+
+
+def test_what_only_the_llm_can_answer_is_left_out_of_every_arm_and_counted():
+    logged = Logged("spring", "thumbs", Prices(0, 0))
+    passed = {"method": "passthrough", "candidates": ()}
+    logged.add(
+        [
+            completion(1, "ann", passed_for="form", created_s=10.0, **passed),
+            completion(2, "ann"),
+            # An arm that passes everything through has the same requests compared, and leaves out the same ones.
+            completion(3, "bob", arm="spring/raw", passed_for="method", **passed),
+            completion(4, "bob", arm="spring/raw", passed_for="form", **passed),
+            completion(5, "eve", arm="autumn/raw", passed_for="form", **passed),
+        ]
+    )
+    assert logged.observed().arms.tolist() == ["new", "raw"]
+    assert logged.left_out == {"new": 1, "raw": 1}
+    assert logged.first_s == 1000.0

@@ -108,3 +108,14 @@ def test_the_page_holds_the_table_and_names_are_escaped():
     assert "<b>new" not in page
     assert 'class="better"' in page
     assert "accepted_of_rated" in page
+
+
+def test_it_says_how_many_requests_were_left_out_of_each_arm():
+    found = logged(users=100)
+    assert "Left out" not in printed(report(found))
+    found.add(completion(f"x{n}", "u1", "spring/new", passed_for="form") for n in range(50))
+    told = report(found)
+    assert told.as_dict()["left_out"] == {"holdout": 0, "new": 50}
+    assert told.slices[0].completions == 300
+    assert "0.0 % of holdout (0), 25.0 % of new (50)" in " ".join(printed(told).split())
+    assert "25.0 % of new (50)" in render(told)

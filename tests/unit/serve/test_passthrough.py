@@ -1,21 +1,18 @@
 """Requests that only the LLM can answer reach it as they are, and its answers come back as they came."""
 
-from contextlib import aclosing
+from functools import partial
 
 import openai
 import pytest
-from made_app import SAID, StreamHandle
+from made_app import SAID
 from openai_endpoint import completion, serving
+from passing_apps import CALL, TOOLS, passing
 from streaming_endpoint import chunk, streaming, words
 from streams import events, streamed
 
 from hydra_ray.records import HistoryItem, Ranked, Usage
-from hydra_ray.runtime.generators import make_backend
-from hydra_ray.steps.generate.passing import passed_of
 from hydra_ray.tasks import CHAT_TASK
 
-TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
-CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"in": "Bonn"}'}}
 CALLED = {
     "id": "llm-1",
     "object": "chat.completion",
@@ -53,23 +50,7 @@ def stream():
 def app(served):
     """The ingress in front of an endpoint, whose generator's deployment runs in this process."""
 
-    def make(server, fallbacks=(), more=None, **serve):
-        generator = {"backend": "openai", "base_url": server.url, "model": "m", "retries": 0}
-        generator["fallbacks"] = [{"base_url": other.url} for other in fallbacks]
-        app = served(CHAT_TASK, more={"generator": generator, **(more or {})}, **serve)
-        backend = make_backend(app.ingress._settings, retries=0)
-
-        async def passed(body, tenant):
-            async with aclosing(passed_of(backend, body)) as replies:
-                async for reply in replies:
-                    yield reply
-
-        app.generator.passed = StreamHandle(passed)
-        app.charged = []
-        app.ingress._pass_through._charge = lambda principal, usage: app.charged.append(usage)
-        return app
-
-    return make
+    return partial(passing, served)
 
 
 @pytest.mark.parametrize(
@@ -97,8 +78,10 @@ def test_a_request_reaches_the_llm_as_it_is_and_its_answer_comes_back_as_it_came
     body = {"messages": SAID[-1:], "temperature": 0.3, "seed": 7, "user": "ann", "safety_identifier": "x", **more}
     reply = app.client.post("/v1/chat/completions", json={"model": "hydra", **body})
     assert reply.status_code == 200, reply.text
-    hydra = reply.json().pop("hydra")
-    assert {name: value for name, value in reply.json().items() if name != "hydra"} == CALLED
+    came = reply.json()
+    hydra, completion_id = came.pop("hydra"), came.pop("id")
+    assert {"id": hydra["llm_id"], **came} == CALLED
+    assert completion_id.startswith("chatcmpl-")
     assert (hydra["method"], hydra["user"], hydra["personalised"]) == ("passthrough", "ann", False)
     assert reason in hydra["reason"]
     left = {name: value for name, value in body.items() if name not in ("user", "safety_identifier", "hydra")}

@@ -112,10 +112,11 @@ def test_all_that_is_wrong_with_overlays_is_said_at_once():
     )
 
 
-def test_passthrough_is_a_method_where_there_is_an_endpoint_and_of_no_arm():
+def test_passthrough_is_a_method_where_there_is_an_endpoint():
     endpoint = {"backend": "openai", "base_url": "http://127.0.0.1:1/v1", "model": "m"}
     with pytest.raises(HydraError, match=r"serve\.method: there is no 'passthrough'"):
         served_app.build_app(parse_settings({"serve": {"method": "passthrough"}}))
     arms = {"arms": {"raw": {"share": 0.2, "method": "passthrough"}}, "name": "raw", "key_env": "KEY"}
-    with pytest.raises(HydraError, match=r"arms\.raw\.method: .* nothing to compare"):
-        served_app.build_app(parse_settings({"generator": endpoint, "serve": {"experiment": arms}}))
+    with pytest.raises(HydraError, match=r"arms\.raw\.method: there is no 'passthrough'"):
+        served_app.build_app(parse_settings({"serve": {"experiment": arms}}))
+    served_app._check_methods(parse_settings({"generator": endpoint, "serve": {"experiment": arms}}))

@@ -2,6 +2,8 @@
 
 import pytest
 from made_app import SAID
+from openai_endpoint import serving
+from passing_apps import TOOLS, passing
 
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HydraError
@@ -21,10 +23,13 @@ def app(served, tmp_path, monkeypatch):
     monkeypatch.setenv(KEY, "sixteen bytes or more")
     made = []
 
-    def make(arms=None, authenticate=None, **experiment):
+    def make(arms=None, authenticate=None, llm=None, **experiment):
         more = {"store": {"url": f"sqlite:///{tmp_path / 'users.db'}"}}
         tree = {"name": "spring", "key_env": KEY, "arms": arms or {}, **experiment}
-        made.append(served(authenticate=authenticate, more=more, experiment=tree))
+        if llm is None:
+            made.append(served(authenticate=authenticate, more=more, experiment=tree))
+        else:
+            made.append(passing(served, llm, more=more, experiment=tree))
         return made[-1]
 
     yield make
@@ -167,3 +172,30 @@ def test_what_a_user_of_the_holdout_says_is_kept_as_anybodys(app):
     assert said.status_code == 200, said.text
     one = kept(app, reply)
     assert (one.arm, one.statement.reaction) == ("spring/holdout", "accepted")
+
+
+def test_an_arm_may_pass_through_and_what_has_to_be_is_told_apart_from_it(app):
+    with serving() as llm:
+        app = app({"raw": {"share": 0.999999, "method": "passthrough"}}, llm=llm)
+        by_arm, by_form = app.ask(SAID[-1:], user="ann"), app.ask(SAID[-1:], user="ann", tools=TOOLS)
+        assert hydra(by_arm)["reason"] == "method: passthrough is asked for"
+        assert "tools: tools" in hydra(by_form)["reason"]
+        for reply, why in ((by_arm, "method"), (by_form, "form")):
+            about, one = hydra(reply), kept(app, reply)
+            assert (about["method"], about["arm"], about["propensity"]) == ("passthrough", "raw", 0.999999)
+            assert (one.arm, one.propensity, one.method, one.passed_for) == (
+                "spring/raw",
+                0.999999,
+                "passthrough",
+                why,
+            )
+            assert (one.user, one.candidates[0].text) == ("ann", "fine")
+
+
+def test_what_is_passed_through_for_its_form_stays_in_its_arm(app):
+    with serving() as llm:
+        app = app({"cheap": {"share": 0.999999, "method": "rag"}}, llm=llm)
+        reply = app.ask(SAID[-1:], user="ann", tools=TOOLS)
+        one = kept(app, reply)
+        assert (one.arm, one.method, one.passed_for) == ("spring/cheap", "passthrough", "form")
+        assert kept(app, app.ask(SAID[-1:], user="ann", hydra={"method": "passthrough"})).arm is None

@@ -1,0 +1,30 @@
+"""The ingress in front of an endpoint that requests are passed through to."""
+
+from contextlib import aclosing
+
+from made_app import StreamHandle
+
+from hydra_ray.runtime.generators import make_backend
+from hydra_ray.steps.generate.passing import passed_of
+from hydra_ray.tasks import CHAT_TASK
+
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"in": "Bonn"}'}}
+
+
+def passing(served, server, fallbacks=(), more=None, **serve):
+    """An app whose generator's deployment runs in this process; what is charged is remembered."""
+    generator = {"backend": "openai", "base_url": server.url, "model": "m", "retries": 0}
+    generator["fallbacks"] = [{"base_url": other.url} for other in fallbacks]
+    app = served(CHAT_TASK, more={"generator": generator, **(more or {})}, **serve)
+    backend = make_backend(app.ingress._settings, retries=0)
+
+    async def passed(body, tenant):
+        async with aclosing(passed_of(backend, body)) as replies:
+            async for reply in replies:
+                yield reply
+
+    app.generator.passed = StreamHandle(passed)
+    app.charged = []
+    app.ingress._pass_through._charge = lambda principal, usage: app.charged.append(usage)
+    return app
