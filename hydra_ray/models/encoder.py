@@ -22,8 +22,8 @@ from hydra_ray.models.precision import resolve
 # What is scored (a candidate, a history item), and what it is compared with: a query ("" for none), and answers.
 Texts = tuple[str, str, tuple[str, ...]]
 
-# Tokens and rows are padded to multiples, few rows to powers of two. On CPUs bfloat16 kernels are compiled anew for
-# each shape of a tensor, which takes 0.05 to 0.1 s; wider steps cost short texts, tags among them, more than that.
+# Tokens are padded to multiples, and rows of bfloat16 too, few of them to powers of two: on CPUs its kernels are compiled
+# anew for each shape of a tensor, which takes 0.05 to 0.1 s. Wider steps cost short texts, tags among them, more.
 _WIDTH_MULTIPLE, _ROWS_MULTIPLE = 8, 16
 # Tokens of a label.
 _SHORT = 16
@@ -109,7 +109,7 @@ class TextsEncoder(nn.Module):
         `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `_Layout` has them.
         """
         layout = _Layout.of(decisions)
-        return {**self._tokens(_padded(layout.texts)), **layout.places, "lexical": self._lexical(decisions)}
+        return {**self._tokens(self._padded(layout.texts)), **layout.places, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return features z of tokenised decisions, shape (decisions, width), float32."""
@@ -162,7 +162,7 @@ class TextsEncoder(nn.Module):
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Return unit-length mean-pooled encodings of a batch of texts, shape (texts, hidden size), float32, on CPU."""
         device = next(self.parameters()).device
-        tokens = {name: ids.to(device) for name, ids in self._tokens(_padded(texts)).items()}
+        tokens = {name: ids.to(device) for name, ids in self._tokens(self._padded(texts)).items()}
         return F.normalize(self._encode(tokens)[: len(texts)].cpu(), dim=1)
 
     def save(self, folder: Path) -> None:
@@ -200,6 +200,17 @@ class TextsEncoder(nn.Module):
         )
         return dict(batch)
 
+    def _padded(self, texts: Sequence[str]) -> list[str]:
+        return [*texts, *[""] * (self._rows(len(texts)) - len(texts))]
+
+    def _rows(self, texts: int) -> int:
+        """Rows that some texts are padded to: a query often comes alone, and one row is not sixteen."""
+        if self.arithmetic == "float32":
+            return texts
+        if texts < _ROWS_MULTIPLE:
+            return 1 << max(0, texts - 1).bit_length()
+        return -(-texts // _ROWS_MULTIPLE) * _ROWS_MULTIPLE
+
     def _lexical(self, decisions: Sequence[Texts]) -> Tensor:
         if not self.lexical:
             return torch.zeros(len(decisions), LEXICAL)
@@ -218,7 +229,7 @@ class TextsEncoder(nn.Module):
         encoded = []
         for rows, cut in parts:
             # The last row stands in for those that are missing.
-            padded = torch.cat([rows, rows[-1:].expand(_rows(len(rows)) - len(rows))])
+            padded = torch.cat([rows, rows[-1:].expand(self._rows(len(rows)) - len(rows))])
             encoded.append(self._encode({name: ids[padded, :cut] for name, ids in tokens.items()})[: len(rows)])
         return torch.cat(encoded)[order.argsort()]
 
@@ -267,17 +278,6 @@ class _Layout:
                 "starts": torch.tensor(starts, dtype=torch.long),
             },
         )
-
-
-def _padded(texts: Sequence[str]) -> list[str]:
-    return [*texts, *[""] * (_rows(len(texts)) - len(texts))]
-
-
-def _rows(texts: int) -> int:
-    """Rows that some texts are padded to: a query often comes alone, and one row is not sixteen."""
-    if texts < _ROWS_MULTIPLE:
-        return 1 << max(0, texts - 1).bit_length()
-    return -(-texts // _ROWS_MULTIPLE) * _ROWS_MULTIPLE
 
 
 def _features(encoded: Tensor, places: dict[str, Tensor], lexical: Tensor) -> Tensor:

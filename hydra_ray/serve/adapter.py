@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from ray import serve
 
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
@@ -50,6 +51,9 @@ class Adapter:
     def __init__(self, settings: Settings) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
+        if not torch.cuda.is_available():
+            # A processor takes as long for two texts together as for one after the other.
+            self._batch.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
         self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
         self._noted = metrics_of(settings).lookups("heads")
@@ -68,7 +72,7 @@ class Adapter:
         """Loads a version where it is not there yet."""
         await self._versions.ready(version)
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002, max_concurrent_batches=2)
     async def _batch(self, asks: list[AdaptCall], held: list[AdapterVersion]) -> list[Choice]:
         return await asyncio.to_thread(by_version, self._adapt, asks, held)
 

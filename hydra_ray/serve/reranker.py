@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import torch
 from ray import serve
 
 from hydra_ray.logs import set_up_logging
@@ -56,7 +57,8 @@ class RerankerVersion:
     items: ItemEncodings | None
 
 
-# Two batches of 16 in flight, one computing while the next gathers; a longer queue would only time out.
+# Two batches of 16 in flight, each in a thread of its own: one would leave a second core idle. A longer queue would
+# only time out.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
 class Reranker:
     """Orders histories under their users' heads, many requests at a time, each by the version that it began with."""
@@ -64,6 +66,9 @@ class Reranker:
     def __init__(self, settings: Settings) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
+        if not torch.cuda.is_available():
+            # A processor takes as long for two texts together as for one after the other.
+            self._batch.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
         self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
         self._items = None
@@ -85,7 +90,7 @@ class Reranker:
         """Loads a version where it is not there yet."""
         await self._versions.ready(version)
 
-    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002)
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002, max_concurrent_batches=2)
     async def _batch(self, asks: list[RerankCall], held: list[RerankerVersion]) -> list[Reranked]:
         return await asyncio.to_thread(by_version, self._rerank, asks, held)
 
