@@ -225,7 +225,7 @@ class Ingress(UserEndpoints):
         # The user's history and the candidates are for who may see the user's data.
         detail = "users" in caller.scopes
         if reasons := self._pass_through.reasons(asked, method):
-            about = {"version": base.version, "degraded": [*standing.degraded, *without]}
+            about: dict[str, Any] = {"version": base.version, "degraded": [*standing.degraded, *without]}
             about |= {"arm": arm.arm, "propensity": arm.propensity} if detail else {}
             own = self.as_query(asked.own_text, asker, base.task)
             return await self._pass_through(
