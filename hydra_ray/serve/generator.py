@@ -20,7 +20,7 @@ from hydra_ray.steps.generate import Generator as GeneratorStep
 from hydra_ray.steps.generate import stream_of
 from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
-from hydra_ray.steps.generate.passing import Body, passed_of
+from hydra_ray.steps.generate.passing import Body, passed_of, usage_in
 
 
 # The slowest step: as many in flight as the backend batches by default, and a queue as long as that is
@@ -56,11 +56,14 @@ class Generator:
                         answered(piece.usage)
                     yield piece
 
-    async def passed(self, body: Body, tenant: str) -> AsyncGenerator[Body]:
+    async def passed(self, body: Body, tenant: str, traceparent: str | None) -> AsyncGenerator[Body]:
         """Yields the LLM's reply to what somebody else asks: whole, or the chunks of a stream."""
-        async with aclosing(passed_of(self._of(tenant), body)) as replies:
-            async for reply in replies:
-                yield reply
+        with self._spans.passed(body, traceparent) as answered:
+            async with aclosing(passed_of(self._of(tenant), body)) as replies:
+                async for reply in replies:
+                    if (usage := usage_in(reply)) is not None:
+                        answered(usage)
+                    yield reply
 
     def _of(self, tenant: str) -> GeneratorStep:
         """The LLM as one tenant asks it."""

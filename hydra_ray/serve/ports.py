@@ -23,7 +23,7 @@ from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, Histor
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
 from hydra_ray.serve.faults.calls import call_step, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
-from hydra_ray.serve.observe.trace import belonging, observed
+from hydra_ray.serve.observe.trace import belonging, carried, observed
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.passing import Body
 from hydra_ray.store.types import FeedbackEvent
@@ -194,7 +194,8 @@ class RemoteGenerator:
 
     def passed(self, body: Body) -> AsyncGenerator[Body]:
         """Yields the LLM's reply to what somebody else asks; whoever closes it stops the LLM's work."""
-        return self._parts(lambda: self.handle.options(stream=True).passed.remote(body, self.tenant))
+        traceparent = carried()
+        return self._parts(lambda: self.handle.options(stream=True).passed.remote(body, self.tenant, traceparent))
 
     async def _parts(self, begin: Callable[[], Any]) -> AsyncGenerator[Any]:
         allowed_s = self._allowed_s()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from opentelemetry.context import Context
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes as gen_ai
@@ -16,10 +16,12 @@ from hydra_ray.records import ChatRequest, Usage
 from hydra_ray.serve.observe.trace import RequestTrace
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.onward import sending
+from hydra_ray.steps.generate.passing import Body
 
 log = logging.getLogger(__name__)
 
 _W3C = TraceContextTextMapPropagator()
+_Attributes = dict[str, str | int | float]
 
 
 class RequestSpans:
@@ -88,38 +90,59 @@ class LLMSpans:
     def __init__(self, tracer: Tracer | None, provider: str, model: str) -> None:
         self._tracer, self._provider, self._model = tracer, provider, model
 
-    @contextmanager
-    def call(self, request: ChatRequest) -> Iterator[Callable[[Usage], None]]:
-        """Has a span of one call for as long as the body runs, and the endpoint asked with its `traceparent`.
+    def call(self, request: ChatRequest) -> AbstractContextManager[Callable[[Usage], None]]:
+        """Return a context with a span of one call, in which the endpoint is asked with its `traceparent`.
+
+        What it gives notes the tokens of the call, once they are known.
 
         Args:
             request: The request; its `traceparent` says what the call belongs to.
-
-        Yields:
-            What notes the tokens of the call, once they are known.
         """
-        if self._tracer is None:
-            yield lambda usage: None
-            return
-        parent = _W3C.extract({} if request.traceparent is None else {"traceparent": request.traceparent})
-        with _span(self._tracer, f"chat {self._model}", parent, SpanKind.CLIENT) as span:
-            span.set_attributes(self._asked(request))
-            onward: dict[str, str] = {}
-            _W3C.inject(onward, set_span_in_context(span))
-            with sending(onward):
-                yield lambda usage: span.set_attributes(_answered(usage))
-
-    def _asked(self, request: ChatRequest) -> dict[str, str | int | float]:
-        known: dict[str, str | int | float | None] = {
-            gen_ai.GEN_AI_OPERATION_NAME: "chat",
-            gen_ai.GEN_AI_PROVIDER_NAME: self._provider,
-            gen_ai.GEN_AI_REQUEST_MODEL: self._model,
+        known: _Attributes = {
             gen_ai.GEN_AI_REQUEST_CHOICE_COUNT: request.n,
             gen_ai.GEN_AI_REQUEST_TEMPERATURE: request.temperature,
             gen_ai.GEN_AI_REQUEST_MAX_TOKENS: request.max_tokens,
             gen_ai.GEN_AI_REQUEST_SEED: request.seed,
         }
-        return {name: value for name, value in known.items() if value is not None}
+        return self._call(known, request.traceparent)
+
+    def passed(self, body: Body, traceparent: str | None) -> AbstractContextManager[Callable[[Usage], None]]:
+        """Return the same of a call in somebody else's words.
+
+        Args:
+            body: The request as it came; nobody has checked all of it.
+            traceparent: What the call belongs to.
+        """
+        most = body.get("max_completion_tokens") or body.get("max_tokens")
+        known = {
+            gen_ai.GEN_AI_REQUEST_CHOICE_COUNT: body.get("n") or 1,
+            gen_ai.GEN_AI_REQUEST_TEMPERATURE: body.get("temperature"),
+            gen_ai.GEN_AI_REQUEST_MAX_TOKENS: most,
+            gen_ai.GEN_AI_REQUEST_SEED: body.get("seed"),
+        }
+        # A text there would be somebody's.
+        numbers: _Attributes = {name: value for name, value in known.items() if isinstance(value, int | float)}
+        return self._call(numbers, traceparent)
+
+    @contextmanager
+    def _call(self, known: _Attributes, traceparent: str | None) -> Iterator[Callable[[Usage], None]]:
+        if self._tracer is None:
+            yield lambda usage: None
+            return
+        parent = _W3C.extract({} if traceparent is None else {"traceparent": traceparent})
+        with _span(self._tracer, f"chat {self._model}", parent, SpanKind.CLIENT) as span:
+            span.set_attributes(
+                {
+                    gen_ai.GEN_AI_OPERATION_NAME: "chat",
+                    gen_ai.GEN_AI_PROVIDER_NAME: self._provider,
+                    gen_ai.GEN_AI_REQUEST_MODEL: self._model,
+                    **known,
+                }
+            )
+            onward: dict[str, str] = {}
+            _W3C.inject(onward, set_span_in_context(span))
+            with sending(onward):
+                yield lambda usage: span.set_attributes(_answered(usage))
 
 
 @contextmanager

@@ -157,7 +157,13 @@ def observed(step: str) -> Iterator[None]:
         trace.steps.append(StepTime(step, begin - trace.began, end - begin, ending))
 
 
+def carried() -> str | None:
+    """Return the `traceparent` of what the request of our endpoint that is answered now asks of others, if any."""
+    spans = current_trace().spans
+    return None if spans is None else spans.carried()
+
+
 def belonging(request: ChatRequest) -> ChatRequest:
     """Return the request as one that belongs to the request of our endpoint that is answered now."""
-    spans = current_trace().spans
-    return request if spans is None else replace(request, traceparent=spans.carried())
+    traceparent = carried()
+    return request if traceparent is None else replace(request, traceparent=traceparent)

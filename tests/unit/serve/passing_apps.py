@@ -19,7 +19,7 @@ def passing(served, server, fallbacks=(), more=None, **serve):
     app = served(CHAT_TASK, more={"generator": generator, **(more or {})}, **serve)
     backend = make_backend(app.ingress._settings, retries=0)
 
-    async def passed(body, tenant):
+    async def passed(body, tenant, traceparent):
         async with aclosing(passed_of(backend, body)) as replies:
             async for reply in replies:
                 yield reply

@@ -12,6 +12,7 @@ from made_app import SAID
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from passing_apps import passing
 from ray.exceptions import RayError
 
 from hydra_ray.records import ChatRequest, HydraError, Message, Usage
@@ -184,6 +185,51 @@ async def test_an_endpoint_is_told_of_no_trace_where_there_is_none(monkeypatch):
         generator = {"backend": "openai", "base_url": llm.url, "model": "gpt-x"}
         await hosted.Generator.func_or_class(parse_settings({"generator": generator}))(ask("Hi"), "default")
         assert llm.headers[0]["traceparent"] is None
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_call_in_a_clients_own_words_has_a_span_and_a_trace_as_any(exported, monkeypatch, streams):
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    with openai_endpoint.serving() as llm:
+        usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
+        llm.replies = [openai_endpoint.completion("fine")]
+        if streams:
+            llm.content_type = "text/event-stream"
+            llm.replies = [event() + event(usage=usage) + "data: [DONE]\n\n"]
+        generator = {"backend": "openai", "base_url": llm.url, "model": "gpt-x", "retries": 0}
+        replica = hosted.Generator.func_or_class(parse_settings({**TRACES, "generator": generator}))
+        body = {"messages": [{"role": "user", "content": "sesame"}], "stream": streams, "temperature": 0.5, "n": None}
+        assert [one async for one in replica.passed({**body, "seed": "sesame"}, "default", PARENT)]
+        (span,) = exported()
+        assert (span.name, span.kind, f"{span.parent.span_id:016x}") == (
+            "chat gpt-x",
+            SpanKind.CLIENT,
+            PARENT.split("-")[2],
+        )
+        assert dict(span.attributes) == {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.provider.name": "openai",
+            "gen_ai.request.model": "gpt-x",
+            "gen_ai.request.choice.count": 1,
+            "gen_ai.request.temperature": 0.5,
+            "gen_ai.usage.input_tokens": 11,
+            "gen_ai.usage.output_tokens": 5,
+        }
+        sent = f"00-{span.context.trace_id:032x}-{span.context.span_id:016x}-01"
+        assert [headers["traceparent"] for headers in llm.headers] == [sent]
+
+
+def test_what_is_passed_through_carries_the_requests_trace(served, exported):
+    with openai_endpoint.serving() as llm:
+        app = passing(served, llm, more=TRACES)
+        body = {"model": "hydra", "messages": SAID[-1:], "logprobs": True}
+        app.client.post("/v1/chat/completions", json=body, headers={"traceparent": PARENT})
+        spans = exported()
+        root = named(spans, "chat")
+        assert (root.attributes["hydra.method"], root.attributes["hydra.head"]) == ("passthrough", "none")
+        assert named(spans, "generator").parent.span_id == root.context.span_id
+        ((_, _, carried),) = app.generator.passed.asked
+        assert carried == f"00-{root.context.trace_id:032x}-{root.context.span_id:016x}-01"
 
 
 class Broken:
