@@ -22,8 +22,9 @@ from hydra_ray.models.precision import resolve
 # What is scored (a candidate, a history item), and what it is compared with: a query ("" for none), and answers.
 Texts = tuple[str, str, tuple[str, ...]]
 
-# Tokens are padded to multiples, and rows of bfloat16 too, few of them to powers of two: on CPUs its kernels are compiled
-# anew for each shape of a tensor, which takes 0.05 to 0.1 s. Wider steps cost short texts, tags among them, more.
+# Tokens are padded to multiples, and rows of bfloat16 too, few of them to powers of two: on CPUs its kernels are
+# compiled anew for each shape of a tensor, which takes 0.05 to 0.1 s. Wider steps cost short texts, tags among them,
+# more.
 _WIDTH_MULTIPLE, _ROWS_MULTIPLE = 8, 16
 # Tokens of a label.
 _SHORT = 16
