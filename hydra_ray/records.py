@@ -344,6 +344,8 @@ class Answer:
         prompt: Messages that the LLM was asked with.
         read: Ids of the user's items whose answers the adapter read, most relevant first; empty where it read none.
         ignored: What of the query's wishes the LLM was not told, or does not know, by OpenAI's names.
+        finish: Why it ended where there is no candidate that says so: "content_filter" where a filter took all answers.
+        refusal: Words in which the LLM declined; "" where it did not.
     """
 
     query_id: str
@@ -357,3 +359,5 @@ class Answer:
     prompt: tuple[Message, ...] = ()
     read: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    finish: str = "stop"
+    refusal: str = ""

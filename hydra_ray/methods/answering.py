@@ -12,6 +12,7 @@ from hydra_ray.records import Answer, Candidate, ChatRequest, Generation, Histor
 from hydra_ray.steps.adapt import distinct_candidates, json_candidates
 from hydra_ray.steps.candidates import candidate_requests, joined
 from hydra_ray.steps.formats import is_valid
+from hydra_ray.steps.generate import FilteredError
 from hydra_ray.steps.profiles.prompts import fill
 from hydra_ray.steps.prompt import Prompter
 from hydra_ray.steps.seeds import stable_seed
@@ -138,7 +139,30 @@ async def _asked(ports: Ports, task: Task, requests: Sequence[ChatRequest], *, s
     """
     if said and ports.say is not None and task.free and sum(request.n for request in requests) == 1:
         return await ports.say(requests[0])
-    return joined(tuple(await asyncio.gather(*map(ports.generate, requests))))
+    return _unfiltered(await asyncio.gather(*(_generated(ports, request) for request in requests)))
+
+
+async def _generated(ports: Ports, request: ChatRequest) -> Generation | FilteredError:
+    try:
+        return await ports.generate(request)
+    except FilteredError as error:
+        return error
+
+
+def _unfiltered(ends: Sequence[Generation | FilteredError]) -> Generation:
+    """Return all answers that a filter left; what it took is no candidate, and was paid for.
+
+    Raises:
+        FilteredError: There is none, with what all of them took.
+    """
+    filtered = [end for end in ends if isinstance(end, FilteredError)]
+    spent = sum((error.usage for error in filtered), Usage())
+    found = joined(tuple(end for end in ends if isinstance(end, Generation))) + Generation((), spent)
+    if filtered and not found.texts:
+        raise FilteredError(str(filtered[0]), found.usage, next((one.refusal for one in filtered if one.refusal), ""))
+    for error in filtered:
+        log.warning("an answer is no candidate: %s", error)
+    return found
 
 
 async def retrieved(ports: Ports, query: Query, k: int, by: str, degraded: list[str]) -> list[Ranked]:

@@ -270,8 +270,11 @@ class Ingress(UserEndpoints):
                 streaming = Streamed(begun.id, model, asked.n, asked.include_usage, answered, broken_off)
                 saying = Saying(replace(self._steps, tenant=caller.tenant).stream)
                 making = base.make(caller.tenant, method, saying)(query, standing.head(asker.user))
+                making = protocol.unless_filtered(making, query)
                 return await while_listening(request, streamed(making, saying, streaming))
-            making = base.methods[caller.tenant, method](query, standing.head(asker.user))
+            making = protocol.unless_filtered(
+                base.methods[caller.tenant, method](query, standing.head(asker.user)), query
+            )
             answer, hydra = await answered(await while_listening(request, making))
         except (GenerateError, StepError) as error:
             log.warning("%s gave no answer: %s", method, error)

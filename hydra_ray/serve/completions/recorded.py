@@ -57,8 +57,8 @@ class Begun:
         """
         offers = tuple(Offer(one.text, one.votes, one.score) for one in answer.candidates)
         texts = [one.text for one in offers]
-        if answer.text not in texts and (answer.text or passed_for is None):
-            # A method need not tell of candidates. What calls tools is none.
+        if answer.text and answer.text not in texts:
+            # A method need not tell of candidates. What calls tools, or was taken by a filter, is none.
             offers, texts = (Offer(answer.text, 1, 0.0), *offers), [answer.text, *texts]
         completion = Completion(
             self.id,

@@ -40,6 +40,10 @@ class Chunks:
         """The chunk of a piece of a choice's text."""
         return self._of_choice(index, {"content": text})
 
+    def declined(self, index: int, refusal: str) -> str:
+        """The chunk of the words in which the LLM declined."""
+        return self._of_choice(index, {"refusal": refusal})
+
     def end(self, index: int, finish: str, **more: Any) -> str:
         """The chunk that says why a choice ends, with what else the last one says."""
         return self._of_choice(index, {}, finish, **more)
@@ -71,6 +75,8 @@ def stream(
     chunks = Chunks(completion_id, model, include_usage)
     for i, (text, finish) in enumerate(choices_of(answer, n)):
         yield chunks.begin(i)
+        if answer.refusal:
+            yield chunks.declined(i, answer.refusal)
         for piece in pieces(text):
             yield chunks.text(i, piece)
         yield chunks.end(i, finish, **({"hydra": hydra} if i == n - 1 else {}))

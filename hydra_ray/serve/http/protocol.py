@@ -6,14 +6,14 @@ import json
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from fastapi.responses import JSONResponse
 
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import Answer
-from hydra_ray.steps.generate import GenerateError
+from hydra_ray.records import Answer, Query
+from hydra_ray.steps.generate import FilteredError, GenerateError
 from hydra_ray.steps.generate.endpoint.refusal import is_too_long
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,11 @@ def completion(completion_id: str, answer: Answer, model: str, n: int, hydra: di
         "choices": [
             {
                 "index": i,
-                "message": {"role": "assistant", "content": text, "refusal": None},
+                "message": {
+                    "role": "assistant",
+                    "content": None if answer.refusal else text,
+                    "refusal": answer.refusal or None,
+                },
                 "finish_reason": finish,
                 "logprobs": None,
             }
@@ -123,6 +127,25 @@ def refusal(
     return AsciiJSON({"error": {"message": message, "type": kind, "param": param, "code": code}}, status, headers)
 
 
+async def unless_filtered(answer: Awaitable[Answer], query: Query) -> Answer:
+    """Return a method's answer; where nothing is left of it, as OpenAI does, one without text that says why.
+
+    Args:
+        answer: The method at work.
+        query: What it answers.
+
+    Raises:
+        GenerateError: The LLM gave no answer, or refused the prompt.
+        StepError: Another step failed without which the method cannot go on.
+    """
+    try:
+        return await answer
+    except FilteredError as error:
+        log.info("nothing is left of an answer: %s", error)
+        finish = "stop" if error.refusal else "content_filter"
+        return Answer(query.id, "", usage=error.usage, finish=finish, refusal=error.refusal)
+
+
 def no_answer(error: GenerateError | StepError) -> JSONResponse:
     """Return the response where the LLM, or a step that the method cannot do without, gave nothing."""
     if isinstance(error, StepError):
@@ -160,7 +183,8 @@ def choices_of(answer: Answer, n: int) -> list[tuple[str, str]]:
         answer: The method's answer.
         n: Number of choices.
     """
-    found = [(candidate.text, candidate.finish) for candidate in answer.candidates[:n]] or [(answer.text, "stop")]
+    found = [(candidate.text, candidate.finish) for candidate in answer.candidates[:n]]
+    found = found or [(answer.text, answer.finish)]
     return found + [found[0]] * (n - len(found))
 
 

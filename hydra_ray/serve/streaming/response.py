@@ -108,7 +108,7 @@ class _Said:
             self.whole.broken_off(self.saying.spent())
             yield broken_off(error)
             return
-        yield self.chunks.end(0, self.saying.finish or "stop", hydra=hydra)
+        yield self.chunks.end(0, self.saying.finish or answer.finish, hydra=hydra)
         for event in self.chunks.last(answer):
             yield event
 

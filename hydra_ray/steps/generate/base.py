@@ -40,6 +40,26 @@ class GenerateError(HydraError):
         return type(self), (str(self), self.kind, self.transient)
 
 
+class FilteredError(GenerateError):
+    """The LLM answered, and nothing of it is there: its filter took all answers, or it declined. They were paid for.
+
+    A prompt that an endpoint's filter refuses was not answered: that is a plain `GenerateError` of the same kind.
+
+    Args:
+        message: What happened.
+        usage: Calls and tokens that the answers took.
+        refusal: Words in which the LLM declined; "" where a filter took the answers.
+    """
+
+    def __init__(self, message: str, usage: Usage, refusal: str = "") -> None:
+        super().__init__(message, "filtered")
+        self.usage, self.refusal = usage, refusal
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keeps its attributes on the way between Ray's processes."""
+        return type(self), (str(self), self.usage, self.refusal)
+
+
 class RephraseError(GenerateError):
     """The endpoint wants the request in another form, in which it will be asked from now on: ask again.
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 from aiolimiter import AsyncLimiter
 
 from hydra_ray.records import ChatRequest, Generation, HydraError, Piece, Usage
-from hydra_ray.steps.generate.base import BudgetSpentError, Generator, RephraseError, stream_of
+from hydra_ray.steps.generate.base import BudgetSpentError, FilteredError, Generator, RephraseError, stream_of
 from hydra_ray.steps.generate.passing import Body, as_request, passed_of, usage_in
 
 Part = TypeVar("Part")
@@ -109,7 +109,8 @@ class Budget:
 class BudgetedGenerator:
     """Asks while the budget lasts.
 
-    A request that fails is a call spent, and no tokens: endpoints do not say what failed requests cost.
+    A request that fails is a call spent, and no tokens: endpoints do not say what failed requests cost, but of those
+    whose answers a filter took.
 
     Args:
         generator: The LLM.
@@ -129,6 +130,9 @@ class BudgetedGenerator:
         except RephraseError as error:
             # Nothing where it was not sent at all; tokens where some of its samples came.
             used = _charged(error.usage, reserved) if error.texts else error.usage
+            raise
+        except FilteredError as error:
+            used = _charged(error.usage, reserved)
             raise
         finally:
             self._budget.settle(reserved, used)
@@ -155,6 +159,9 @@ class BudgetedGenerator:
                     yield part
         except RephraseError as error:
             used = error.usage
+            raise
+        except FilteredError as error:
+            used = _charged(error.usage, reserved)
             raise
         finally:
             self._budget.settle(reserved, used)

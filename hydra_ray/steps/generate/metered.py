@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage
-from hydra_ray.steps.generate.base import BudgetSpentError, GenerateError, Generator, stream_of
+from hydra_ray.steps.generate.base import BudgetSpentError, FilteredError, GenerateError, Generator, stream_of
 from hydra_ray.steps.generate.passing import Body, passed_of, usage_in
 
 Part = TypeVar("Part")
@@ -22,7 +22,7 @@ class CallOutcome:
 
     Attributes:
         seconds: Seconds from the request to its end, all waiting and retrying included.
-        usage: Calls and tokens that it took; none where it failed.
+        usage: Calls and tokens that it took; none where it failed but by a filter, which comes after the LLM.
         error: The `kind` of its `GenerateError`, "other" for any other exception, None for an answer.
     """
 
@@ -88,4 +88,4 @@ class MeteredGenerator:
 
 def _failed(error: Exception, start: float) -> CallOutcome:
     kind = error.kind if isinstance(error, GenerateError) else "other"
-    return CallOutcome(time.perf_counter() - start, Usage(), kind)
+    return CallOutcome(time.perf_counter() - start, error.usage if isinstance(error, FilteredError) else Usage(), kind)

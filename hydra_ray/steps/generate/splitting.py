@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage
-from hydra_ray.steps.generate.base import GenerateError, Generator, RephraseError, stream_of
+from hydra_ray.steps.generate.base import FilteredError, GenerateError, Generator, RephraseError, stream_of
 from hydra_ray.steps.generate.cache import AnswerCache, ask_key
 from hydra_ray.steps.generate.passing import Body, passed_of
 
@@ -63,6 +63,9 @@ class SplittingGenerator:
                     raise GenerateError(str(error), error.kind) from None
                 tried |= error.lessons
                 spent += error.usage
+            except FilteredError as error:
+                error.usage += spent
+                raise
 
     def passed(self, body: Body) -> AsyncGenerator[Body]:
         """Yields the LLM's reply to what somebody else asks."""
@@ -93,9 +96,11 @@ class SplittingGenerator:
                 most = error.samples or most
             except GenerateError as error:
                 if not (come.texts and error.final):
+                    if isinstance(error, FilteredError):
+                        error.usage += come.usage
                     raise
                 log.warning("%d samples have no answer: %s", request.n, error)
-                return come + Generation((), Usage(1))
+                return come + Generation((), _spent(error))
             else:
                 return come + answer
         parts = map(self._part, parts_of(request, most))
@@ -135,11 +140,19 @@ def _joined(ends: list[Generation | BaseException], some: bool) -> Generation:
         # A budget that is spent says more than a call that failed.
         raise min(unfinished, key=lambda end: isinstance(end, GenerateError))
     answers = [end for end in ends if isinstance(end, Generation)]
+    spent = sum(map(_spent, final), Usage())
     if final and not answers and not some:
-        raise final[0]
+        if filtered := next((end for end in final if isinstance(end, FilteredError)), None):
+            filtered.usage = spent
+        raise filtered or final[0]
     for error in final:
         log.warning("one of %d samples has no answer: %s", len(ends), error)
-    return sum(answers, Generation((), Usage(len(final))))
+    return sum(answers, Generation((), spent))
+
+
+def _spent(error: GenerateError) -> Usage:
+    """What a request took that has no answer."""
+    return error.usage if isinstance(error, FilteredError) else Usage(1)
 
 
 def _seed(request: ChatRequest, i: int) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra_ray.records import ChatRequest, Generation, Piece, Usage
-from hydra_ray.steps.generate.base import GenerateError, RephraseError, whole
+from hydra_ray.steps.generate.base import FilteredError, GenerateError, RephraseError, whole
 from hydra_ray.steps.generate.endpoint.dialect import Dialect, lessons, named_settings
 from hydra_ray.steps.generate.endpoint.dialect_file import DialectFile
 from hydra_ray.steps.generate.endpoint.failing import FAILURES, Refused, failure_of
@@ -280,6 +280,8 @@ class OpenAIGenerator:
         why = next((why for one, why in reply.lost if one == kind and why), "")
         why = why or (text[:_SHOWN_OF_REPLY] if kind == "malformed" else "")
         message = f"the reply has no choices with text{f': {plain(why)}' if why else ''}"
+        if kind == "filtered":
+            return FilteredError(self._masked(message), reply.usage, reply.refusal)
         return GenerateError(self._masked(message), kind, transient=kind in ("server", "malformed"))
 
     def _refused(self, sent: _Sent, refusal: Refusal, headers: Mapping[str, str]) -> GenerateError:

@@ -29,6 +29,7 @@ _TAKEN = re.compile(
 _CUT = ("length", "max_tokens")
 # Above it is no count: no LLM reads so much, and several calls together have to go into the 32 bits of a column.
 _MOST_TOKENS = 10**8
+_DECLINED = "the LLM declined: "
 REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 UNFINISHED = (
@@ -49,6 +50,7 @@ class Reply:
         reasoned: Whether reasoning came with it.
         has_usage: Whether the endpoint told tokens.
         finishes: Why each of the answers ended: "stop" or "length".
+        refusal: Words in which the LLM declined, of the first choice in which it did; else "".
     """
 
     texts: tuple[str, ...]
@@ -58,15 +60,17 @@ class Reply:
     reasoned: bool = False
     has_usage: bool = False
     finishes: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 def read_reply(body: Any) -> Reply:
     """Reads the JSON of a chat completion; nobody has checked that it has OpenAI's shape."""
     choices = body.get("choices") if isinstance(body, dict) else None
     choices = choices if isinstance(choices, list) else []
-    texts, finishes, lost, reasoned = [], [], [], False
+    texts, finishes, lost, reasoned, declined = [], [], [], False, ""
     for choice in choices:
         text, why, thought = _read_choice(choice if isinstance(choice, dict) else {})
+        declined = declined or why[1].partition(_DECLINED)[2]
         reasoned = reasoned or thought
         if text:
             texts.append(text)
@@ -81,7 +85,7 @@ def read_reply(body: Any) -> Reply:
     reasoning = _detail(usage, "completion_tokens_details", "reasoning_tokens")
     # Parts of the whole: some tell more than that.
     spent = Usage(1, prompt, completion, 0, min(cached, prompt), min(reasoning, completion))
-    return Reply(tuple(texts), len(choices), spent, tuple(lost), reasoned, counted, tuple(finishes))
+    return Reply(tuple(texts), len(choices), spent, tuple(lost), reasoned, counted, tuple(finishes), declined)
 
 
 def without_reasoning(text: str) -> str | None:
@@ -152,7 +156,7 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
         # A reply of another shape was hardly an LLM's.
         return "", ("malformed", ""), thought
     if refusal := message.get("refusal"):
-        return "", ("filtered", f"the LLM declined: {refusal}"), thought
+        return "", ("filtered", f"{_DECLINED}{refusal}"), thought
     if thought:
         ended = finish not in _CUT and (answer is not None if isinstance(said, str) else True)
         return "", ("empty", "there was reasoning and no answer" if ended else UNFINISHED), thought

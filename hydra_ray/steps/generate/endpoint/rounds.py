@@ -12,7 +12,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from hydra_ray.records import ChatRequest, HydraError
-from hydra_ray.steps.generate.base import GenerateError, RephraseError
+from hydra_ray.steps.generate.base import FilteredError, GenerateError, RephraseError
 from hydra_ray.steps.generate.endpoint.target import Target
 from hydra_ray.steps.generate.limits import Pace
 
@@ -125,6 +125,8 @@ class Rounds:
         """The one error that a request ends with, by what went wrong at each endpoint."""
         first = next((error for error in failed.values() if error.transient), next(iter(failed.values())))
         message = "; ".join(self._named(target, str(error)) for target, error in failed.items())
+        if isinstance(first, FilteredError):
+            return FilteredError(f"{self._model}: {message}", first.usage, first.refusal)
         return GenerateError(f"{self._model}: {message}", first.kind, first.transient)
 
     def _hopeful(self, failed: Mapping[Target, GenerateError]) -> list[Target]:

@@ -4,7 +4,7 @@ import pytest
 from clocks import Clock
 
 from hydra_ray.records import ChatRequest, Generation, Message, Usage
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError, metered
+from hydra_ray.steps.generate import BudgetSpentError, FilteredError, GenerateError, metered
 from hydra_ray.steps.generate.metered import MeteredGenerator
 
 REQUEST = ChatRequest((Message("user", "Which tag?"),))
@@ -47,6 +47,7 @@ async def test_an_answer_is_told_once_with_what_it_cost(clock):
         (GenerateError("no luck", "busy", True), "busy"),
         (GenerateError("no luck"), "other"),
         (RuntimeError("a bug"), "other"),
+        (FilteredError("taken", Usage(1, 7, 3)), "filtered"),
     ],
 )
 async def test_a_failure_is_told_once_by_its_kind_and_raised(clock, error, kind):
@@ -55,7 +56,7 @@ async def test_a_failure_is_told_once_by_its_kind_and_raised(clock, error, kind)
         await MeteredGenerator(Ending(error, lambda: clock.sleep(7)), told.append)(REQUEST)
     assert caught.value is error
     (outcome,) = told
-    assert (outcome.usage, outcome.error) == (Usage(), kind)
+    assert (outcome.usage, outcome.error) == (getattr(error, "usage", Usage()), kind)
     assert outcome.seconds == 7
 
 

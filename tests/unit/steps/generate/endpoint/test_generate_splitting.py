@@ -1,13 +1,14 @@
 """Requests that are asked in parts, over real HTTP: what is kept, paid for and counted of each."""
 
 import contextlib
+import pickle
 
 import pytest
 from defaults import answer_cache, budget_of, endpoint_at, openai_generator, splitting
 from quirky_asking import ASKED, TURNS, asking
 
 from hydra_ray.records import ChatRequest, Usage
-from hydra_ray.steps.generate import BudgetSpentError, GenerateError
+from hydra_ray.steps.generate import BudgetSpentError, FilteredError, GenerateError
 from hydra_ray.steps.generate.limits import BudgetedGenerator
 
 
@@ -48,6 +49,26 @@ async def test_a_filter_refuses_what_is_asked_after_too_few_samples_came(endpoin
         for _ in range(2):
             answer = await generator(ASKED)
             assert (answer.texts, answer.usage.calls) == (("text 0", "text 1", "text 2"), 2)
+
+
+async def test_what_a_filter_took_was_answered_and_is_paid_for_in_sum(endpoint):
+    usage = {"prompt_tokens": 10, "completion_tokens": 3}
+    taken = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}], "usage": usage}
+    endpoint.replies = [by_seed(dict.fromkeys(range(5, 9), taken))]
+    budget = budget_of()
+    async with asking(endpoint.url, budget=budget) as generator:
+        with pytest.raises(FilteredError) as caught:
+            await generator(ASKED)
+        assert (caught.value.usage, caught.value.kind) == (Usage(4, 40, 12), "filtered")
+        assert (budget.spent.prompt_tokens, budget.spent.completion_tokens) == (40, 12)
+        assert pickle.loads(pickle.dumps(caught.value)).usage == Usage(4, 40, 12)
+        endpoint.replies = [by_seed(dict.fromkeys((6, 7), taken))]
+        assert (await generator(ASKED)).usage.prompt_tokens == 20
+        endpoint.replies = [by_seed(dict.fromkeys(range(5, 9), FILTERED))]
+        with pytest.raises(GenerateError) as caught:
+            await generator(ASKED)
+        # The prompt was refused: nothing was answered.
+        assert not isinstance(caught.value, FilteredError)
 
 
 async def test_samples_that_were_paid_for_are_not_asked_again_when_another_fails(endpoint):
