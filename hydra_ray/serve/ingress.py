@@ -135,6 +135,8 @@ class Ingress(UserEndpoints):
             )
         admit = Admit(self._tenants, gate)
         serving = self._names.production
+        completions = CompletionLog(database)
+        lost = partial(self._metrics.note, COMPLETIONS_LOST)
         super().__init__(
             settings,
             serving.task,
@@ -143,6 +145,7 @@ class Ingress(UserEndpoints):
             AuditLog(database),
             lambda: self._names.production.version,
             refitter,
+            CompletionWriter(completions, settings.serve.completions, lost),
         )
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")
         self._admin = AdminEndpoints(SqlKeyStore(database), admit)
@@ -154,10 +157,6 @@ class Ingress(UserEndpoints):
         self._pass_through = PassThrough(settings, self._recipe, steps, admit.charge)
         bases = ServedBases(steps, settings, self._recipe, self._tenants)
         self._models = ModelEndpoints(self._names, bases, steps, settings.serve.generator_timeout_s, admit)
-        completions = CompletionLog(database)
-        self._completions = CompletionWriter(
-            completions, settings.serve.completions, partial(self._metrics.note, COMPLETIONS_LOST)
-        )
         self._feedback = FeedbackById(
             settings, serving.task, completions, self._completions, admit, self._store, self._teach
         )

@@ -20,6 +20,7 @@ from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
+from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter
 from hydra_ray.serve.feedback.history import History, put_items
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
@@ -138,6 +139,7 @@ class UserEndpoints:
         audit: Log of what was deleted.
         serving: Gives the version of the base that serves.
         refitter: Handle of what fits heads again; None where nothing does.
+        completions: Writes this replica's completions, of which the newest wait there.
     """
 
     def __init__(
@@ -149,9 +151,11 @@ class UserEndpoints:
         audit: AuditLog,
         serving: Callable[[], str],
         refitter: Any,
+        completions: CompletionWriter,
     ) -> None:
         self._settings, self._task, self._steps, self._admit, self._audit = settings, task, steps, admit, audit
         self._store, self._serving = open_store(settings.store_target), serving
+        self._completions = completions
         self._refitter, self._noting = refitter, set[asyncio.Task[None]]()
         self._rights = UserRights(self._store, self._for, self._record, serving)
 
@@ -205,8 +209,10 @@ class UserEndpoints:
         return {"object": "list", "data": [asdict(item) for item in items]}
 
     async def forget_item(self, user: UserId, item: Id, request: Request) -> Response:
-        """Removes an item, and what was learnt from it."""
+        """Removes an item, and what was learnt from it; or an answer of which nothing was said, by its id."""
         principal, key = await self._for(request, user)
+        # It may be the id of an answer of a moment ago.
+        await asyncio.to_thread(self._completions.settle, key.tenant, item, WRITTEN_WITHIN_S)
         try:
             forgotten = await self._steps.forget(key, item)
         except StepError:

@@ -104,8 +104,8 @@ class SqlStore:
             item = stored_histories.item(db, key, item_id)
             stored_histories.remove(db, key, item_id)
             # Before its event goes, which says of which completion the item was made.
-            stored_completions.forget(db, key, item_id)
-            found = stored_events.remove(db, key, item_id) or item is not None
+            answered = stored_completions.forget(db, key, item_id)
+            found = stored_events.remove(db, key, item_id) or answered or item is not None
             stored_profiles.forget(db, key)
             if found and item_id != WHOLE_USER:
                 stored_tombstones.leave(db, key, item_id, "" if item is None else content_digest(key, item))

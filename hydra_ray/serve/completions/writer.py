@@ -24,6 +24,8 @@ _TIDY_S = 600.0
 # At its end a replica tries for so long.
 _CLOSE_S = 5.0
 _AT_ONCE = 500
+# Who speaks of a completion waits for it as long.
+WRITTEN_WITHIN_S = 5.0
 
 
 class CompletionWriter:

@@ -15,7 +15,7 @@ from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import UserKey
 from hydra_ray.serve.admit import Admit
-from hydra_ray.serve.completions.writer import CompletionWriter
+from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter
 from hydra_ray.serve.feedback.body import CompletionFeedback, event_of
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.middleware import JsonRoute
@@ -34,7 +34,6 @@ log = logging.getLogger(__name__)
 _DAY_S = 86_400
 # Another replica may not have written a completion yet: it is looked for again after so long.
 _LOOK_AGAIN_S = (0.25, 0.5, 1.0)
-_WRITTEN_WITHIN_S = 5.0
 # Others may say something else while it is learnt: the last word is learnt after so many tries, or when it comes again.
 _ROUNDS = 3
 _OF_COMPLETIONS = re.compile("chatcmpl-[0-9a-f]{32}")
@@ -118,7 +117,7 @@ class FeedbackById:
             message = "completions are not kept here (serve.completions.enabled)"
             raise RequestError(message, "id", "completion_not_found", 404)
         tenant = principal.tenant
-        await asyncio.to_thread(self._writer.settle, tenant, completion_id, _WRITTEN_WITHIN_S)
+        await asyncio.to_thread(self._writer.settle, tenant, completion_id, WRITTEN_WITHIN_S)
         found = await asyncio.to_thread(self._log.find, tenant, completion_id)
         for wait_s in _LOOK_AGAIN_S if _OF_COMPLETIONS.fullmatch(completion_id) else ():
             if found is not None:

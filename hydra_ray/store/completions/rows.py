@@ -98,9 +98,12 @@ def _storable(text: str) -> str:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
-def forget(db: Connection, key: UserKey, item_id: str) -> None:
-    """Removes the completions that a history item came of: what was asked and answered there is the item's text."""
+def forget(db: Connection, key: UserKey, item_id: str) -> bool:
+    """Removes the completions that a history item came of: what was asked and answered there is the item's text.
+
+    Also one of which nothing was said, by its own id. Returns whether there was any.
+    """
     e = FEEDBACK_EVENTS.c
     about = select(e.completion_id).where(*of(FEEDBACK_EVENTS, key), e.id == item_id, e.completion_id.is_not(None))
     mine = or_(COMPLETIONS.c.id == item_id, COMPLETIONS.c.id.in_(about))
-    db.execute(delete(COMPLETIONS).where(*of(COMPLETIONS, key), mine))
+    return bool(db.execute(delete(COMPLETIONS).where(*of(COMPLETIONS, key), mine)).rowcount)

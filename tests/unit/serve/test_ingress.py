@@ -193,6 +193,22 @@ def test_the_operator_says_what_names_the_user(served):
     assert asked_for({"X-User": "王".encode()}, metadata={"end_user": "ann"}) == "王"
 
 
+def test_a_safety_identifier_names_the_user_where_the_operator_says_so(served):
+    def asked(app, **more):
+        told = app.ask(SAID[-1:], **more).json()["hydra"]
+        return told["user"], "safety_identifier" in told["ignored"]
+
+    # A gateway that minds `user` alone would let it pass.
+    assert asked(served(method="rag"), safety_identifier="ann") == (None, True)
+    app = served(method="rag", user_from=["user", "safety_identifier"])
+    assert asked(app, safety_identifier="ann") == ("ann", False)
+    assert asked(app, safety_identifier="ann", user="bob") == ("bob", False)
+    assert asked(app, safety_identifier="ann", user=None) == ("ann", False)
+    # Whoever names nobody means it.
+    assert asked(app, safety_identifier="ann", user="") == (None, False)
+    assert app.ask(SAID[-1:], safety_identifier=7).json()["error"]["param"] == "safety_identifier"
+
+
 def test_a_clients_instructions_are_not_told_where_the_operator_says_so(served):
     app = served(method="zero-shot", tell_system=False)
     ignored = ["messages[0] (system)", "messages[1] (user)", "messages[2] (assistant)"]

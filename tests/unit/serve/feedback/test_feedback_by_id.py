@@ -96,6 +96,21 @@ def test_what_is_said_becomes_the_event_that_all_of_it_sent_along_would_be(app, 
     assert {name: getattr(one.statement, name) for name in wanted} == wanted
 
 
+def test_an_answer_of_which_nothing_was_said_is_removed_by_its_id(app):
+    app.adapter.forget.answer = app.learner.forget
+    users = {"x-scopes": "users"}
+    completion_id, other = answered(app), answered(app)
+    place = f"/v1/users/ann/history/{completion_id}"
+    # At once, while it waits to be written; of nobody else.
+    assert app.client.delete(place.replace("ann", "bob"), headers=users).status_code == 404
+    removed = app.client.delete(place, headers=users)
+    assert (removed.status_code, removed.json()["deleted"]) == (200, True)
+    assert app.client.delete(place, headers=users).status_code == 404
+    assert [one.id for one in app.ingress._feedback._log.of_user(ANN)] == [other]
+    assert say(app, completion_id, rating=1).status_code == 404
+    assert [entry.detail for entry in app.ingress._audit.entries()] == [{"item": completion_id}]
+
+
 def test_the_head_prefers_what_was_accepted_at_once(app):
     say(app, answered(app), verdict="accepted", chosen=1)
     head, scorer = app.ingress._store.head(ANN, "v1", ADAPTER), app.learner._scorer
