@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from hydra_ray.runtime.vllm_app import ask_engine
+from hydra_ray.runtime.vllm_app import RemoteEngine
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.candidates import candidate_calls
 from hydra_ray.steps.generate import Generator
@@ -86,7 +86,7 @@ def _embedded(settings: Settings, concurrency: int, shared_by: int, retries: int
 def _vllm(settings: Settings, concurrency: int, shared_by: int, retries: int) -> Generator:
     g = settings.generator
     return VLLMGenerator(
-        ask_engine(g.vllm.app),
+        RemoteEngine(g.vllm.app),
         settings.tenant,
         os.environ.get(g.vllm.salt_key_env, ""),
         concurrency=concurrency,

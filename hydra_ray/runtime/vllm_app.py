@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from hydra_ray.runtime.cluster import cluster
 from hydra_ray.settings import GeneratorSettings, Settings, VLLMSettings, parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
+from hydra_ray.steps.generate.passing import Body
 
 # The deployment's name within its application, whatever model it hosts.
 ENGINE = "Engine"
@@ -67,7 +69,10 @@ def llm_config(generator: GeneratorSettings, gpu: bool) -> dict[str, Any]:
     workers = v.tensor_parallel * v.pipeline_parallel
     bundle = {"GPU": 1} if gpu else {"CPU": 1}
     config: dict[str, Any] = {
-        "model_loading_config": {"model_id": "engine", "model_source": model_source(generator.model)},
+        "model_loading_config": {
+            "model_id": model_name(generator.model),
+            "model_source": model_source(generator.model),
+        },
         "placement_group_config": {"bundles": [bundle] * workers},
         "deployment_config": {
             "autoscaling_config": {
@@ -97,6 +102,11 @@ def model_source(model: str) -> str:
     if model == "demo":
         return str(DEMO_CHECKPOINT)
     return str(Path(model).resolve()) if Path(model).exists() else model
+
+
+def model_name(model: str) -> str:
+    """What replies name a model by: its name on a hub, or its folder's own name, since clients read it."""
+    return Path(model).resolve().name if Path(model).exists() else model
 
 
 @contextlib.contextmanager
@@ -131,21 +141,61 @@ def generator_running(settings: Settings) -> Iterator[None]:
         yield
 
 
-def ask_engine(app: str) -> Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]:
-    """A call of the engine that application `app` hosts. The application may come up, go and change meanwhile."""
-    handle: DeploymentHandle | None = None
+class RemoteEngine:
+    """The engine that an application hosts. The application may come up, go and change meanwhile.
 
-    async def ask(payload: dict[str, Any]) -> dict[str, Any]:
-        nonlocal handle
+    Args:
+        app: Name of the application.
+    """
+
+    def __init__(self, app: str) -> None:
+        self._app = app
+        self._handle: DeploymentHandle | None = None
+
+    async def __call__(self, body: Body) -> Body:
+        """The whole reply, or `{"error": {...}}`; whoever cancels this stops the engine's work.
+
+        Raises:
+            GenerateError: The engine cannot be reached.
+        """
+        with self._failures():
+            response = self._found().complete.remote(body)
+            try:
+                return await response
+            except asyncio.CancelledError:
+                # Serve would go on with it for nobody.
+                response.cancel()
+                raise
+
+    async def stream(self, body: Body) -> AsyncGenerator[Body]:
+        """Yields the chunks of the reply, or an error; whoever closes this stops the engine's work.
+
+        Raises:
+            GenerateError: The engine cannot be reached.
+        """
+        with self._failures():
+            chunks = self._found().options(stream=True).stream.remote(body)
+            try:
+                async for chunk in chunks:
+                    yield chunk
+            finally:
+                # Of one that came to its end this does nothing.
+                chunks.cancel()
+
+    def _found(self) -> DeploymentHandle:
+        self._handle = self._handle or DeploymentHandle(ENGINE, self._app)
+        return self._handle
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """Makes a `GenerateError` of what the handle raises."""
         try:
-            handle = handle or DeploymentHandle(ENGINE, app)
-            return await handle.complete.remote(payload)
+            yield
         except BackPressureError as error:
             raise GenerateError("the queue of vLLM is full", "busy", True) from error
         except (RayError, RayServeException) as error:
-            raise GenerateError(f"vLLM (application {app!r}) is not available", "connection", True) from error
-
-    return ask
+            message = f"vLLM (application {self._app!r}) is not available"
+            raise GenerateError(message, "connection", True) from error
 
 
 def _on_gpu(v: VLLMSettings) -> bool:

@@ -86,8 +86,7 @@ def _check_methods(settings: Settings) -> None:
     named |= {
         f"serve.experiment.arms.{name}.method": arm.method for name, arm in arms.items() if arm.method is not None
     }
-    passes = settings.serve.passthrough.enabled and settings.generator.backend == "openai"
-    known = (*METHODS, PASSTHROUGH) if passes else tuple(METHODS)
+    known = (*METHODS, PASSTHROUGH) if settings.passes_through else tuple(METHODS)
     wrong = [f"{place}: there is no {method!r}" for place, method in named.items() if method not in known]
     if wrong:
         raise HydraError(f"{'; '.join(wrong)}; there are {', '.join(known)}")

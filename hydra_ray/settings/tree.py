@@ -300,6 +300,11 @@ class Settings(Section):
         return self.generator.cache or self.out / "answers"
 
     @property
+    def passes_through(self) -> bool:
+        """Whether the LLM gets as it is what personal choice cannot serve; a model in this process takes texts only."""
+        return self.serve.passthrough.enabled and self.generator.backend in ("openai", "vllm")
+
+    @property
     def registry_url(self) -> str:
         """Folder or URI of the registry of models."""
         return self.registry.url or str(self.model_dir / "registry")

@@ -159,7 +159,7 @@ def no_answer(error: GenerateError | StepError) -> JSONResponse:
     if error.kind == "refused" and is_too_long(str(error)):
         return refusal(400, str(error), "invalid_request_error", param="messages", code="context_length_exceeded")
     if error.kind == "refused":
-        return refusal(400, str(error), "invalid_request_error")
+        return refusal(400, str(error), "invalid_request_error", param=error.param)
     if error.kind == "filtered":
         return refusal(400, str(error), "invalid_request_error", code="content_filter")
     if error.kind in ("key", "quota", "setting", "other"):

@@ -38,8 +38,7 @@ class PassThrough:
     def __init__(
         self, settings: Settings, recipe: Recipe, steps: RemoteSteps, charge: Callable[[Principal, Usage], None]
     ) -> None:
-        # A model in this process takes texts only, and vLLM by handle what methods ask.
-        self.is_open = settings.serve.passthrough.enabled and settings.generator.backend == "openai"
+        self.is_open = settings.passes_through
         self._tells = settings.serve.passthrough.tell_history
         self._recipe, self._steps, self._charge = recipe, steps, charge
         self._most_words = settings.method.shot_words

@@ -23,21 +23,23 @@ class GenerateError(HydraError):
             "deadline" (whoever asks no longer waits), "unavailable" (it failed so often that it is not asked now) or
             "other".
         transient: Whether the same request may succeed soon, so that it is worth trying again now.
+        param: Field of somebody else's request that is at fault, where that is known: `tools[0].type`.
     """
 
-    def __init__(self, message: str, kind: str = "other", transient: bool = False) -> None:
+    def __init__(self, message: str, kind: str = "other", transient: bool = False, *, param: str | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.transient = transient
+        self.param = param
 
     @property
     def final(self) -> bool:
         """Whether the request ends like this whenever it is asked; otherwise it is unfinished and has no result."""
         return self.kind in FINAL_KINDS
 
-    def __reduce__(self) -> tuple[type[GenerateError], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Keeps its attributes on the way between Ray's processes."""
-        return type(self), (str(self), self.kind, self.transient)
+        return type(self), (str(self), self.kind, self.transient), {"param": self.param}
 
 
 class FilteredError(GenerateError):

@@ -93,7 +93,7 @@ async def test_vllms_prefixes_are_one_tenants(monkeypatch):
     monkeypatch.setattr(noting.metrics, "Counter", Recorded)
     monkeypatch.setattr(noting.metrics, "Histogram", Recorded)
     BY_NAME.clear()
-    monkeypatch.setattr(generators, "ask_engine", lambda app: engine)
+    monkeypatch.setattr(generators, "RemoteEngine", lambda app: engine)
     monkeypatch.setenv("HYDRA_SALT_KEY", "s3cret")
     settings = parse_settings({"generator": {"backend": "vllm"}, "tenants": {"zeta": {}}})
     generator = hosted.Generator.func_or_class(settings)

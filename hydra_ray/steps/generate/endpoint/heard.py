@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from openai import AsyncStream
@@ -73,35 +74,23 @@ class Answering:
         return more
 
 
-class Heard:
-    """A streamed reply under way, collected into the body that it would be as a whole.
+class Collected:
+    """The body that a streamed reply would be as a whole, as far as its chunks came.
 
-    Args:
-        chunks: The chunks, from the client.
+    Attributes:
+        finish: Why the first choice ended; "" until it did.
     """
 
-    def __init__(self, chunks: AsyncStream[ChatCompletionChunk]) -> None:
-        self._chunks = chunks
+    def __init__(self) -> None:
         self._message: dict[str, str] = {}
         self._usage: Any = None
         self._half = ""
         self.finish = ""
 
-    async def words(self) -> str | None:
-        """Return the next words of the first choice, "" where a chunk has none; None after the last chunk.
-
-        Raises:
-            openai.OpenAIError: The endpoint sent an error.
-            httpx.HTTPError: The connection broke.
-            ValueError: What came is no JSON.
-        """
-        try:
-            chunk = await anext(self._chunks)
-        except StopAsyncIteration:
-            return None
-        body = chunk.model_dump(warnings=False) if isinstance(chunk, ChatCompletionChunk) else {}
-        self._usage = body.get("usage") or self._usage
-        choices = body.get("choices")
+    def add(self, chunk: Mapping[str, Any]) -> str:
+        """Take a chunk, whose shape nobody has checked; return the words of the first choice in it."""
+        self._usage = chunk.get("usage") or self._usage
+        choices = chunk.get("choices")
         choice = next((one for one in choices if isinstance(one, dict) and not one.get("index")), {}) if choices else {}
         self.finish = str(choice.get("finish_reason") or self.finish)
         delta = choice.get("delta")
@@ -123,16 +112,42 @@ class Heard:
         choice = {"index": 0, "message": self._message, "finish_reason": self.finish}
         return {"choices": [choice], **({"usage": self._usage} if self._usage else {})}
 
-    async def close(self) -> None:
-        """Closes the connection, by which the endpoint knows that nobody listens."""
-        await self._chunks.close()
-
     def _valid(self, words: str) -> str:
         """The words as valid Unicode. Half of a surrogate pair at their end waits for the other half."""
         words, self._half = self._half + words, ""
         if words and "\ud800" <= words[-1] <= "\udbff":
             words, self._half = words[:-1], words[-1]
         return words.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+class Heard(Collected):
+    """A streamed reply of the `openai` client, under way.
+
+    Args:
+        chunks: The chunks, from the client.
+    """
+
+    def __init__(self, chunks: AsyncStream[ChatCompletionChunk]) -> None:
+        super().__init__()
+        self._chunks = chunks
+
+    async def words(self) -> str | None:
+        """Return the next words of the first choice, "" where a chunk has none; None after the last chunk.
+
+        Raises:
+            openai.OpenAIError: The endpoint sent an error.
+            httpx.HTTPError: The connection broke.
+            ValueError: What came is no JSON.
+        """
+        try:
+            chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            return None
+        return self.add(chunk.model_dump(warnings=False) if isinstance(chunk, ChatCompletionChunk) else {})
+
+    async def close(self) -> None:
+        """Closes the connection, by which the endpoint knows that nobody listens."""
+        await self._chunks.close()
 
 
 def _may_reason(begun: str) -> bool:
