@@ -33,12 +33,14 @@ class FixedLLM:
     """How the LLM answers.
 
     Attributes:
-        seconds: Until its first token, and until its last, of each call.
+        seconds: Until its first token of a stream, and until its last of every other call.
         answers: Texts that it answers with; none lets it make up a new one each time.
+        gap_s: Between the tokens of a stream, in seconds.
     """
 
     seconds: float
     answers: tuple[str, ...]
+    gap_s: float = 0.0
 
     def texts(self, body: dict[str, Any]) -> list[str]:
         """Answers to one request, the same to the same prompt where `answers` are given."""
@@ -60,7 +62,7 @@ class FixedLLM:
             await asyncio.sleep(self.seconds)
             texts = self.texts(body)
             if body.get("stream"):
-                return StreamingResponse(_events(texts[0]), media_type="text/event-stream")
+                return StreamingResponse(_events(texts[0], self.gap_s), media_type="text/event-stream")
             return JSONResponse(_completion(texts))
 
         async def remembered(request: Request) -> Response:
@@ -125,9 +127,11 @@ def _completion(texts: Sequence[str]) -> dict[str, Any]:
     }
 
 
-async def _events(text: str) -> AsyncIterator[str]:
+async def _events(text: str, gap_s: float) -> AsyncIterator[str]:
     chunk = {"id": "fixed", "object": "chat.completion.chunk", "created": 0, "model": "fixed"}
-    for word in text.split():
+    for number, word in enumerate(text.split()):
+        if number and gap_s:
+            await asyncio.sleep(gap_s)
         choice = {"index": 0, "delta": {"role": "assistant", "content": word + " "}, "finish_reason": None}
         yield f"data: {json.dumps({**chunk, 'choices': [choice]})}\n\n"
     done = {"index": 0, "delta": {}, "finish_reason": "stop"}

@@ -1,4 +1,4 @@
-"""What `serving.py` serves: a base on the real encoder, and users of made-up films with heads of their own."""
+"""What benchmarks serve: a base on the real encoder, and users of made-up films with heads of their own."""
 
 from __future__ import annotations
 
@@ -59,12 +59,13 @@ def film_task() -> Task:
     return replace(TASKS["LaMP_2M"], instruction="Which tag does this movie relate to?", labels=TAGS)
 
 
-def make_base(folder: Path, settings: Settings) -> None:
+def make_base(folder: Path, settings: Settings, task: Task) -> None:
     """Writes a base on a frozen encoder with heads drawn at random, which cost as much as trained ones.
 
     Args:
         folder: Folder of the model (`model.dir`).
         settings: Say which encoder.
+        task: Task of the base.
     """
     read, scorers = settings.base.encoder, []
     for number, _ in enumerate(ROLES):
@@ -74,7 +75,7 @@ def make_base(folder: Path, settings: Settings) -> None:
         scorer.heads.shared.out.reset_parameters()
         scorers.append(scorer)
     (folder / "base").mkdir(parents=True)
-    Base(VERSION, film_task(), *scorers).save(folder / "base")
+    Base(VERSION, task, *scorers).save(folder / "base")
 
 
 def fill(store_url: str, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:

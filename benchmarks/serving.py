@@ -8,16 +8,17 @@ All sides run in one go, their requests in turn, when their time has come (`open
 - `same calls`: the LLM asked directly for what `hydra` asked it: the same prompts, the same n
 - `plain`: the LLM asked directly for one answer
 
+What it costs until the first token is told by `streaming.py`.
+
     python benchmarks/serving.py
     python benchmarks/serving.py --only added --seconds 20 --users 200 --big 0
 
-Parts: added (time over the LLM's, to the first token, by step), throughput, zipf, big. Needs Ray.
+Parts: added (time over the LLM's, by step), throughput, zipf, big. Needs Ray.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import sys
 import tempfile
@@ -34,11 +35,11 @@ import httpx
 import open_loop
 import torch
 from measuring import Goal, finish, machine, options
-from open_loop import Arrival, Sample, quantile
+from open_loop import Arrival, Sample
 from ray import serve
 from rich.console import Console
-from rich.table import Table
-from served_base import BIG, TAGS, TENANT, VERSION, Films, fill, make_base, user_key
+from served_base import BIG, TAGS, TENANT, VERSION, Films, fill, film_task, make_base, user_key
+from sides import added_over, shown
 
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import TextsEncoder
@@ -93,7 +94,7 @@ def make_settings(folder: Path, llm_url: str) -> Settings:
 def prepare(settings: Settings, chosen: Any, console: Console) -> float:
     """Writes base and users; gives the seconds that it took."""
     begin = time.perf_counter()
-    make_base(settings.model_dir, settings)
+    make_base(settings.model_dir, settings, film_task())
     encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
     big = chosen.big if "big" in chosen.only else 0
     fill(settings.store_url, chosen.users, chosen.items, big, max(REGULARS, chosen.users // 10), encoder)
@@ -140,15 +141,6 @@ class Benchmark:
         for reply in await asyncio.gather(*asked):
             reply.raise_for_status()
 
-    async def first_token(self, url: str, body: dict[str, Any]) -> None:
-        """Asks for a stream, and goes away with its first token."""
-        async with self._client.stream("POST", f"{url}/chat/completions", json={**body, "stream": True}) as reply:
-            reply.raise_for_status()
-            async for line in reply.aiter_lines():
-                if line.startswith("data: {") and json.loads(line[6:])["choices"][0]["delta"].get("content"):
-                    return
-        raise RuntimeError("the stream ended without a token")
-
     def _regular(self) -> UserKey:
         return user_key(self._draw.randrange(min(REGULARS, self._chosen.users)))
 
@@ -159,35 +151,25 @@ class Benchmark:
     # The parts.
 
     async def added(self) -> dict[str, Any]:
-        """Time of each side, to the first token as well; what steps take; what encoding takes here."""
+        """Time of each side; what steps take; what encoding takes here."""
         for number in range(min(REGULARS, self._chosen.users)):
             await self.hydra(user_key(number))
         await self._client.get(self._llm_url.removesuffix("/v1") + "/asked")
         await self.hydra(user_key(0))
         bodies = (await self._client.get(self._llm_url.removesuffix("/v1") + "/asked")).json()
         plain = [{"model": "fixed", "n": 1, "messages": bodies[0]["messages"][-1:]}]
-        said = {"model": "hydra", "messages": [{"role": "user", "content": self._films.text()}]}
-        rag = {**said, "user": user_key(0).user, "hydra": {"method": "rag"}}
         sides: dict[str, Callable[[], Awaitable[None]]] = {
             "hydra": lambda: self.hydra(self._regular()),
             "same calls": lambda: self.direct(bodies),
             "plain": lambda: self.direct(plain),
             "rag": lambda: self.hydra(self._regular(), "rag"),
             "first": lambda: self.hydra(user_key(next(self._strangers))),
-            "hydra, first token": lambda: self.first_token(
-                self._url, {**said, "user": self._regular().user, "hydra": {"method": "hydra"}}
-            ),
-            "rag, first token": lambda: self.first_token(self._url, rag),
-            "plain, first token": lambda: self.first_token(self._llm_url, plain[0]),
         }
         times = open_loop.evenly(self._chosen.rate, self._chosen.seconds)
         arrivals = [Arrival(at_s, kind, sides[kind]) for at_s, kind in zip(times, cycle(sides), strict=False)]
-        found = self._shown("Added time", await open_loop.run(arrivals))
+        found = shown(self._console, "Added time", await open_loop.run(arrivals))
         encode = self._encoding_ms()
-        added = {
-            over: {q: found["hydra"][q] - found[over][q] for q in ("p50_ms", "p99_ms")}
-            for over in ("same calls", "plain")
-        }
+        added = {over: added_over(found, over)["hydra"] for over in ("same calls", "plain")}
         steps = await self._step_times()
         self._console.print(f"hydra adds {added}; encoding a query takes {encode:.1f} ms; steps (ms): {steps}")
         return {"sides": found, "added": added, "encode_query_ms": encode, "steps_ms": steps}
@@ -217,7 +199,7 @@ class Benchmark:
             arrivals.append(Arrival(at_s, kind, self._found(user_key(number))))
         samples = await open_loop.run(arrivals)
         together = [Sample("all", one.seconds, one.late_s, one.error) for one in samples]
-        return {"sides": self._shown("Retrieve and rerank, Zipf", [*samples, *together])}
+        return {"sides": shown(self._console, "Retrieve and rerank, Zipf", [*samples, *together])}
 
     async def big(self) -> dict[str, Any]:
         """Retrieve and rerank for a user with a very long history."""
@@ -231,7 +213,7 @@ class Benchmark:
                 store.append_history(BIG, HistoryItem(f"new-{number}", self._films.text(), TAGS[0]))
             samples += await open_loop.run([Arrival(0, kind, self._found(BIG))])
         store.close()
-        return {"sides": self._shown(f"Retrieve and rerank, {self._chosen.big} items", samples)}
+        return {"sides": shown(self._console, f"Retrieve and rerank, {self._chosen.big} items", samples)}
 
     def _found(self, user: UserKey) -> Callable[[], Awaitable[None]]:
         async def ask() -> None:
@@ -278,32 +260,6 @@ class Benchmark:
             encoder.features(decision)
             times.append(1e3 * (time.perf_counter() - begin))
         return median(times)
-
-    def _shown(self, title: str, samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
-        by_kind: dict[str, list[Sample]] = defaultdict(list)
-        for sample in samples:
-            by_kind[sample.kind].append(sample)
-        table = Table("side", "requests", "p50 ms", "p99 ms", "failed", title=title)
-        found = {}
-        for kind, of_kind in by_kind.items():
-            good = [sample.seconds for sample in of_kind if not sample.error] or [float("nan")]
-            errors = sorted({sample.error for sample in of_kind if sample.error})
-            found[kind] = {
-                "requests": len(of_kind),
-                "p50_ms": 1e3 * quantile(good, 0.5),
-                "p99_ms": 1e3 * quantile(good, 0.99),
-                "latest_sent_ms": 1e3 * max(sample.late_s for sample in of_kind),
-                "errors": errors,
-            }
-            table.add_row(
-                kind,
-                str(len(of_kind)),
-                f"{found[kind]['p50_ms']:.0f}",
-                f"{found[kind]['p99_ms']:.0f}",
-                f"{sum(bool(sample.error) for sample in of_kind)} {errors[:1] or ''}",
-            )
-        self._console.print(table)
-        return found
 
 
 def goals(result: dict[str, Any]) -> list[Goal]:

