@@ -1,5 +1,6 @@
 """The real vLLM engine on CPU, beside the application, as deployments/vllm-cpu.yaml describes them."""
 
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -19,13 +20,14 @@ from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Candidate, ChatRequest, HistoryItem, Message, Query
+from hydra_ray.records import Candidate, ChatRequest, HistoryItem, Message, Query, Sampling
 from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.runtime.models import chosen_base
 from hydra_ray.serve import app
 from hydra_ray.serve.http.keys import open_keys
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
+from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.identity.keys import new_key
 
@@ -159,7 +161,6 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     from hydra_ray.learn.collect.estimate import chat_token_counter
     from hydra_ray.runtime.factory import make_prompter
     from hydra_ray.runtime.generators import calls_for_candidates
-    from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
     task = load_base(chosen_base(settings).folder).task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
@@ -177,11 +178,14 @@ def test_a_request_that_the_engine_refuses_is_the_clients_to_mend(client):
 
 
 def test_the_engine_says_an_answer_word_by_word_and_it_is_the_whole_answer(client):
-    prompt = ChatRequest((Message("user", "Which tag does this movie relate to? a ship drifts"),), max_tokens=24)
+    end = json.loads((DEMO_CHECKPOINT / "config.json").read_text())["eos_token_id"]
+    # The demo's LM would end after a word.
+    on_and_on = Sampling(logit_bias=((str(end), -100.0),))
+    prompt = ChatRequest((Message("user", "a ship drifts"),), max_tokens=24, sampling=on_and_on)
     generator = serve.get_deployment_handle("Generator", "hydra")
     pieces = list(generator.options(stream=True).stream.remote(prompt, "default"))
     whole = generator.remote(prompt, "default").result()
-    assert len(pieces) > 2
+    assert len(pieces) > 12
     assert "".join(piece.text for piece in pieces) == whole.texts[0]
     assert (pieces[-1].finish, pieces[-1].usage) == (whole.ends[0], whole.usage)
 
