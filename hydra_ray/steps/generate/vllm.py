@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from tenacity import AsyncRetrying, before_sleep_log, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from hydra_ray.records import ChatRequest, Generation, Piece
-from hydra_ray.steps.generate.base import GenerateError
+from hydra_ray.steps.generate.base import FilteredError, GenerateError
 from hydra_ray.steps.generate.endpoint.heard import Answering, Collected
 from hydra_ray.steps.generate.endpoint.refusal import read_refusal
 from hydra_ray.steps.generate.endpoint.reply import read_reply
@@ -230,6 +230,8 @@ class VLLMGenerator:
             kind = next((kind for kind in ("server", "filtered") if kind in lost), "empty")
             why = lost.get(kind) or next(filter(None, lost.values()), "")
             message = f"vLLM: the reply has no choices with text{f': {why}' if why else ''}"
+            if kind == "filtered":
+                raise FilteredError(message, answer.usage, answer.refusal)
             raise GenerateError(message, kind, transient=kind == "server")
         self._answered.add(form)
         ignored = [name for name in request.sampling.parameters() if name in _UNKNOWN]

@@ -16,7 +16,11 @@ def passing(served, server, fallbacks=(), more=None, **serve):
     """An app whose generator's deployment runs in this process; what is charged is remembered."""
     generator = {"backend": "openai", "base_url": server.url, "model": "m", "retries": 0}
     generator["fallbacks"] = [{"base_url": other.url} for other in fallbacks]
-    app = served(CHAT_TASK, more={"generator": generator, **(more or {})}, **serve)
+    return in_process(served(CHAT_TASK, more={"generator": generator, **(more or {})}, **serve))
+
+
+def in_process(app):
+    """The same app, whose generator's deployment runs in this process; what is charged is remembered."""
     backend = make_backend(app.ingress._settings, retries=0)
 
     async def passed(body, tenant, traceparent):
