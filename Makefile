@@ -23,10 +23,11 @@ demo: install
 # The parts are processes of their own: a cluster that some tests leave running is not there for the others.
 test: test-unit test-system test-faults
 
-# Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings.
+# Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings: a process for each core
+# brings more, up to what 8 GB hold.
 test-unit: export HYDRA_RAY_FUZZ := 1500
 test-unit: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --durations=15 --durations-min=10 tests/unit
 
 # One Ray cluster for all of it. What takes long is named.
 test-system: install clients
