@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from hydra_ray.models.encoder import Texts
     from hydra_ray.models.scorer import Scorer
     from hydra_ray.store.protocol import Store
+
+# What commands print is as wide as a test says, whatever terminal the tests run in.
+for size in ("COLUMNS", "LINES"):
+    os.environ.pop(size, None)
 
 # What imports torch or Ray is imported inside fixtures: `--fast` leaves out the tests that use them.
 pytest_plugins = ["fast", "fixtures_system", "postgres"]
