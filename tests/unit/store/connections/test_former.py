@@ -1,7 +1,6 @@
 """The store of earlier versions, in the model's folder, is found and moved whole, however many look for it at once."""
 
 import logging
-import os
 import sqlite3
 import stat
 import subprocess
