@@ -178,6 +178,8 @@ class TextsEncoder(nn.Module):
         found = {} if self._kept is None else self._kept.find(self._fingerprint, texts)
         # Texts of like length share a batch, which saves padding.
         fresh = sorted((text for text in texts if text not in found), key=lambda text: (len(text), text))
+        if self._kept is not None:
+            self._kept.noted(len(found), len(fresh))
         device = next(self.parameters()).device
         for start in range(0, len(fresh), batch_size):
             batch = fresh[start : start + batch_size]

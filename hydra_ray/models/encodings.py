@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from hydra_ray.bounded import BoundedCache
+from hydra_ray.bounded import BoundedCache, not_counted
 
 Vector = npt.NDArray[np.float32]
 
@@ -45,9 +45,11 @@ class KeptEncodings:
 
     Args:
         max_bytes: Most memory of all encodings; one of width 384 takes 2 KB.
+        noted: Called by encoders with the numbers of texts whose encodings were here, and that had to be encoded.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, noted: Callable[[int, int], None] = not_counted) -> None:
+        self.noted = noted
         self._kept: BoundedCache[bytes, Vector] = BoundedCache(max_bytes)
 
     @property

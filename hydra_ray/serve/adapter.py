@@ -55,8 +55,9 @@ class Adapter:
             # A processor takes as long for two texts together as for one after the other.
             self._batch.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
-        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
-        self._noted = metrics_of(settings).lookups("heads")
+        metrics = metrics_of(settings)
+        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20, metrics.lookups("encodings"))
+        self._noted, self._aged = metrics.lookups("heads"), metrics.ages(ADAPTER)
         self._versions = versions_of(settings, ADAPTER, self._load)
 
     async def __call__(self, ask: AdaptCall, version: str | None) -> Choice:
@@ -112,7 +113,7 @@ class Adapter:
             scorer.encoder.features([(label, "", ()) for label in task.labels])
         step = AdaptStep(scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None)
         cache = settings.serve.head_cache_mb << 20
-        heads = HeadCache(self._store, manifest.version, ADAPTER, cache, self._noted)
+        heads = HeadCache(self._store, manifest.version, ADAPTER, cache, self._noted, self._aged)
         return AdapterVersion(scorer, step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))
 
     def __del__(self) -> None:

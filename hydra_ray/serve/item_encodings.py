@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Semaphore
 
 import numpy as np
 
+from hydra_ray.bounded import not_counted
 from hydra_ray.models.encodings import KeptEncodings, text_digest
 from hydra_ray.records import UserKey
 from hydra_ray.store.types import StoreError
@@ -28,10 +29,13 @@ class ItemEncodings:
     Args:
         store: Encodings beside the histories.
         kept: Memory of this replica.
+        noted: Called with the numbers of items whose encodings the store had, and had not.
     """
 
-    def __init__(self, store: EncodingStore, kept: KeptEncodings) -> None:
-        self._store, self._kept = store, kept
+    def __init__(
+        self, store: EncodingStore, kept: KeptEncodings, noted: Callable[[int, int], None] = not_counted
+    ) -> None:
+        self._store, self._kept, self._noted = store, kept, noted
         self._writing = ThreadPoolExecutor(1, thread_name_prefix="encodings")
         self._room = Semaphore(_WAITING)
 
@@ -53,6 +57,7 @@ class ItemEncodings:
             log.warning("encodings are made anew, since the store does not give them: %s", error)
             return {}
         good = {item: one for item, one in found.items() if one.text == text_digest(encoder, missing[item])}
+        self._noted(len(good), len(missing) - len(good))
         vectors = {missing[item]: np.frombuffer(one.vector, np.float32) for item, one in good.items()}
         self._kept.keep(encoder, vectors)
         return {item: text for item, text in missing.items() if item not in good}

@@ -70,11 +70,13 @@ class Reranker:
             # A processor takes as long for two texts together as for one after the other.
             self._batch.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
-        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20)
+        metrics = metrics_of(settings)
+        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20, metrics.lookups("encodings"))
         self._items = None
         if settings.serve.store_encodings and settings.serve.encoding_cache_mb:
-            self._items = ItemEncodings(EncodingStore(open_database(settings.store_target)), self._encodings)
-        self._noted = metrics_of(settings).lookups("heads")
+            store = EncodingStore(open_database(settings.store_target))
+            self._items = ItemEncodings(store, self._encodings, metrics.lookups("stored_encodings"))
+        self._noted, self._aged = metrics.lookups("heads"), metrics.ages(RERANKER)
         self._versions = versions_of(settings, RERANKER, self._load)
 
     async def __call__(self, ask: RerankCall, version: str | None) -> Reranked:
@@ -112,7 +114,7 @@ class Reranker:
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
         scorer.encoder.remember(self._encodings)
         cache = self._settings.serve.head_cache_mb << 20
-        heads = HeadCache(self._store, manifest.version, RERANKER, cache, self._noted)
+        heads = HeadCache(self._store, manifest.version, RERANKER, cache, self._noted, self._aged)
         step = RerankStep(scorer, self._settings.method.rank_weight)
         return RerankerVersion(scorer, step, heads, self._items)
 

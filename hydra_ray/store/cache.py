@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 
 from hydra_ray.bounded import BoundedCache, not_counted
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store
+from hydra_ray.store.types import StoredHead
 
 # Measured: a head of 608 bytes takes 3.7 KB of memory.
 OVERHEAD = 3_100
@@ -26,13 +28,20 @@ class HeadCache:
         role: Reranker or adapter.
         max_bytes: Most bytes of the heads kept: their parameters, and 3 KB each for what Python holds around them.
         noted: Called with the numbers of heads that were found here and that were read.
+        aged: Called for each head that is given with the seconds since it was written, where these are known.
     """
 
     def __init__(
-        self, store: Store, version: str, role: str, max_bytes: int, noted: Callable[[int, int], None] = not_counted
+        self,
+        store: Store,
+        version: str,
+        role: str,
+        max_bytes: int,
+        noted: Callable[[int, int], None] = not_counted,
+        aged: Callable[[float], None] = lambda age_s: None,
     ) -> None:
-        self._store, self._version, self._role, self._noted = store, version, role, noted
-        self._kept: BoundedCache[UserKey, tuple[str, Head]] = BoundedCache(max_bytes)
+        self._store, self._version, self._role, self._noted, self._aged = store, version, role, noted, aged
+        self._kept: BoundedCache[UserKey, StoredHead] = BoundedCache(max_bytes)
 
     @property
     def nbytes(self) -> int:
@@ -46,13 +55,19 @@ class HeadCache:
         """Return each user's head; None for nobody and for users without one. One user's heads are one object."""
         wanted = {key for key in keys if key is not None}
         stamps = self._store.stamps(wanted, self._version, self._role) if wanted else {}
-        found = {key: kept for key, stamp in stamps.items() if (kept := self._kept.get(key)) and kept[0] == stamp}
+        found = {key: kept for key, stamp in stamps.items() if (kept := self._kept.get(key)) and kept.stamp == stamp}
         if changed := set(stamps) - set(found):
             read = self._store.heads(changed, self._version, self._role)
             for key, kept in read.items():
-                self._kept.put(key, kept, kept[1].nbytes + OVERHEAD)
+                self._kept.put(key, kept, kept.head.nbytes + OVERHEAD)
             found |= read
         self._noted(len(found) - len(changed), len(changed))
         for key in wanted - set(found):
             self._kept.drop(key)
-        return [found[key][1] if key in found else None for key in keys]
+        given = [None if key is None else found.get(key) for key in keys]
+        now = time.time()
+        for one in given:
+            if one is not None and one.written_at is not None:
+                # Other machines write heads by clocks of their own.
+                self._aged(max(0.0, now - one.written_at))
+        return [None if one is None else one.head for one in given]

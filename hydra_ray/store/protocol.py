@@ -16,6 +16,7 @@ from hydra_ray.store.types import (
     HistoryVersion,
     MergeReport,
     ProfileFingerprint,
+    StoredHead,
     Tombstone,
     UserProfile,
 )
@@ -122,8 +123,8 @@ class Store(Protocol):
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         """Return a user's head; None for a user without one."""
 
-    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
-        """Return stamp (see `stamps`) and head of each user; users without a head are left out."""
+    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, StoredHead]:
+        """Return each user's head with its stamp (see `stamps`); users without a head are left out."""
 
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         """Return the stamp of each user's head; it changes on every write. Users without a head are left out."""

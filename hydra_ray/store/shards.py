@@ -39,7 +39,7 @@ def export_heads(store: Store, version: str, role: str, folder: Path, users_per_
     written, shard = 0, 0
     for start in range(0, len(keys), users_per_shard):
         found = store.heads(keys[start : start + users_per_shard], version, role)
-        heads = sorted(((_form(head), key, head) for key, (_, head) in found.items()), key=lambda one: one[:2])
+        heads = sorted(((_form(head), key, head) for key, (_, head, _) in found.items()), key=lambda one: one[:2])
         for (kind, numbers, _), members in groupby(heads, key=lambda one: one[0]):
             same = [(key, head) for _, key, head in members]
             users = [[*key, fingerprints[key]] for key, _ in same]

@@ -41,6 +41,7 @@ from hydra_ray.store.types import (
     HistoryVersion,
     MergeReport,
     ProfileFingerprint,
+    StoredHead,
     Tombstone,
     UserProfile,
 )
@@ -151,10 +152,11 @@ class SqlStore:
         blob = self._database.read(lambda db: db.execute(query).scalar())
         return None if blob is None else rows_of_fits.head(blob)
 
-    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
+    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, StoredHead]:
         c = HEADS.c
-        rows = self._of_users(HEADS, keys, (c.stamp, c.head), *of_base(HEADS, version, role), c.head.is_not(None))
-        return {key: (stamp, rows_of_fits.head(blob)) for key, stamp, blob in rows}
+        wanted = c.stamp, c.head, c.written_at
+        rows = self._of_users(HEADS, keys, wanted, *of_base(HEADS, version, role), c.head.is_not(None))
+        return {key: StoredHead(stamp, rows_of_fits.head(blob), at) for key, stamp, blob, at in rows}
 
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         c = HEADS.c

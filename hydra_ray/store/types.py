@@ -56,6 +56,20 @@ class HistoryChange:
     left: frozenset[int] | None = None
 
 
+class StoredHead(NamedTuple):
+    """A head as it is stored.
+
+    Attributes:
+        stamp: Text that changes with every write of it.
+        head: The head.
+        written_at: Seconds since 1970 of the last write; None where nobody knows.
+    """
+
+    stamp: str
+    head: Head
+    written_at: float | None
+
+
 class ProfileFingerprint(NamedTuple):
     """Fingerprint of what a profile was made of.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.serve import metrics
 
-from hydra_ray.serve.observe.names import CACHE_LOOKUPS, OTHER, VALUES, Metric
+from hydra_ray.serve.observe.names import CACHE_LOOKUPS, HEAD_AGE_HOURS, OTHER, VALUES, Metric
 from hydra_ray.settings import Settings
 from hydra_ray.settings.experiments import DEFAULT, HOLDOUT
 
@@ -66,6 +66,10 @@ class Metrics:
             self.note(CACHE_LOOKUPS, missed, cache=cache, found="no")
 
         return noted
+
+    def ages(self, role: str) -> Callable[[float], None]:
+        """Return what notes the age of a head that a role judges under: called with seconds."""
+        return lambda age_s: self.note(HEAD_AGE_HOURS, age_s / 3600, role=role)
 
     def _listed(self, label: str, value: str | None) -> str:
         if value is None:

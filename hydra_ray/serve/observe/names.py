@@ -36,7 +36,7 @@ VALUES: dict[str, tuple[str, ...] | None] = {
     "head": ("user", "shared", "other", "none"),
     "said": ("accepted", "edited", "rejected", "regenerated", "rated", OTHER),
     "direction": ("in", "out"),
-    "cache": ("heads", "indexes", "answers", OTHER),
+    "cache": ("heads", "indexes", "answers", "encodings", "stored_encodings", OTHER),
     "found": ("yes", "no"),
     "what": ("requests", "tokens"),
     "per": ("minute", "day"),
@@ -114,13 +114,23 @@ QUOTA_LEFT = Metric(
 
 # What answers are made of, and what they cost.
 HEADS = Metric("hydra_heads", "counter", "Answers by whose head judged them.", ("head",))
+HEAD_AGE_HOURS = Metric(
+    "hydra_head_age_hours",
+    "histogram",
+    "Age of users' own heads as they judge, since they were last written.",
+    ("role",),
+    (0.01, 0.1, 1.0, 6.0, 24.0, 72.0, 168.0, 336.0, 720.0, 2160.0),
+)
 TOKENS = Metric(
     "hydra_tokens", "counter", "Tokens of answered requests, all candidates counted.", ("tenant", "direction")
 )
 COST = Metric("hydra_cost", "counter", "What answered requests cost, by the prices of the settings.", ("tenant",))
 EXPERIMENT_REQUESTS = Metric("hydra_experiment_requests", "counter", "Answered requests of an experiment.", ("arm",))
 CACHE_LOOKUPS = Metric(
-    "hydra_cache_lookups", "counter", "What was looked for in memory or among kept answers.", ("cache", "found")
+    "hydra_cache_lookups",
+    "counter",
+    "What was looked for in memory, among kept answers or in the store.",
+    ("cache", "found"),
 )
 MODEL_VERSIONS = Metric(
     "hydra_model_versions", "counter", "Versions of the base that replicas loaded or refused.", ("role", "became")
@@ -140,12 +150,15 @@ GENERATOR_SECONDS = Metric(
 
 METRICS = (
     *(REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, STEP_SECONDS, DEGRADED, STORE_ERRORS, BREAKER_OPEN, FEEDBACK),
-    *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, TOKENS, COST, EXPERIMENT_REQUESTS, CACHE_LOOKUPS),
-    *(MODEL_VERSIONS, REFITS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
+    *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, HEAD_AGE_HOURS, TOKENS, COST, EXPERIMENT_REQUESTS),
+    *(CACHE_LOOKUPS, MODEL_VERSIONS, REFITS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
 )
 # Ray's own that the dashboard and the alerts use, with the labels of theirs.
 SERVE_METRICS = {
     "ray_serve_deployment_queued_queries": ("deployment",),
     "ray_serve_replica_processing_queries": ("deployment",),
     "ray_serve_deployment_replica_healthy": ("deployment",),
+    # Of Serve's proxies, which count what they answer by themselves, too.
+    "ray_serve_num_http_requests_total": ("status_code",),
+    "ray_serve_num_http_error_requests_total": ("error_code",),
 }

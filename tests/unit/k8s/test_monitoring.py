@@ -21,7 +21,7 @@ PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
 # What stands in an expression besides metrics and labels.
 WORDS = {
     *("sum", "min", "max", "rate", "increase", "histogram_quantile"),
-    *("by", "on", "group_left"),
+    *("by", "on", "group_left", "or", "vector"),
 }
 STRING = re.compile(r'"[^"]*"')
 DURATION = re.compile(r"\[[^\]]*\]")

@@ -146,11 +146,14 @@ def test_features_can_be_learned_from(encoder):
 
 def test_remembered_texts_are_not_read_again(tiny_encoder, rows):
     encoder = texts_encoder(tiny_encoder, 64)
-    encoder.remember(KeptEncodings(1 << 20))
+    counted = []
+    encoder.remember(KeptEncodings(1 << 20, lambda *numbers: counted.append(numbers)))
     first = encoder.features(DECISIONS)
     rows.clear()
     assert_close(encoder.features(DECISIONS[::-1]), first.flip(0))
     assert rows == []
+    (found, missed), again = counted
+    assert (found, missed > 0, again) == (0, True, (missed, 0))
 
 
 def test_no_more_texts_are_remembered_than_have_room(tiny_encoder, encoder, near):

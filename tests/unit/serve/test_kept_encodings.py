@@ -64,9 +64,12 @@ def test_another_replica_does_not_encode_what_one_has_encoded(replica, rows, ite
     one._store.put_histories({ANN: [item(text, f"answer {text}") for text in ("one", "two", "three")]})
     expected = order(one, item, "first")
     one._items.flush()
-    other = replica("reranker", 1)
+    other, counted = replica("reranker", 1), []
+    other._items._noted = lambda *numbers: counted.append(numbers)
     rows.clear()
     found = order(other, item, "first", "second")
+    # Read from the store once; then they are in memory.
+    assert counted == [(3, 0)]
     # Only the queries.
     assert sum(rows) == 1 + 1
     assert [ranked.score for ranked in found[0].items] == pytest.approx(

@@ -35,6 +35,7 @@ from hydra_ray.store.types import (
     MergeReport,
     ProfileFingerprint,
     Seen,
+    StoredHead,
     Tombstone,
     UserProfile,
     is_as_seen,
@@ -132,12 +133,12 @@ class MemoryStore:
     def head(self, key: UserKey, version: str, role: str) -> Head | None:
         return head_of(self._state, (key, version, role))
 
-    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, tuple[str, Head]]:
+    def heads(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, StoredHead]:
         known = ((key, self._state.heads.get((key, version, role))) for key in keys)
-        return {key: (row[1], row[2]) for key, row in known if row is not None and row[2] is not None}
+        return {key: StoredHead(row[1], row[2], None) for key, row in known if row is not None and row[2] is not None}
 
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
-        return {key: stamp for key, (stamp, _) in self.heads(keys, version, role).items()}
+        return {key: one.stamp for key, one in self.heads(keys, version, role).items()}
 
     def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
         heads = self._state.heads

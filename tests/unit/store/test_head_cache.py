@@ -2,14 +2,17 @@ from collections import Counter
 
 import pytest
 import torch
+from clocks import Clock
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
+from hydra_ray.store import cache as store_cache
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import OVERHEAD, HeadCache
+from hydra_ray.store.user_rows import fitted
 
 ANN, BOB, CARL, DORA = (UserKey("acme", name) for name in ("ann", "bob", "carl", "dora"))
 ABOUT = ("v1", "adapter")
@@ -160,4 +163,25 @@ def test_whatever_happens_the_cache_agrees_with_the_store_and_keeps_its_bound(la
         else:
             for key, found in zip(about, cache(about), strict=True):
                 assert_close(found and found.tensors, truth.get(key) and truth[key].tensors)
-        assert cache.nbytes == sum(kept.nbytes + OVERHEAD for (_, kept), _ in cache._kept._kept.values()) <= most * SIZE
+        assert cache.nbytes == sum(kept.nbytes + OVERHEAD for (_, kept, _), _ in cache._kept._kept.values()) <= most * SIZE
+
+
+def test_the_age_of_each_head_that_is_given_is_noted(sqlite_url, monkeypatch):
+    clock, ages, sql_store = Clock(), [], open_store(sqlite_url)
+    monkeypatch.setattr(fitted, "time", clock)
+    monkeypatch.setattr(store_cache, "time", clock)
+    sql_store.put_heads(*ABOUT, {ANN: head(0), BOB: head(1)})
+    cache = HeadCache(sql_store, *ABOUT, max_bytes=SIZE, aged=ages.append)
+    clock.now += 60
+    cache([ANN, None, DORA, ANN])
+    sql_store.put_heads(*ABOUT, {ANN: head(2)})
+    clock.now += 5
+    # From memory as well as from the store, which knows since when.
+    cache([ANN])
+    cache([ANN, BOB])
+    assert ages == [60, 60, 5, 5, 65]
+    # Who wrote it has a clock that is ahead.
+    clock.now -= 3600
+    cache([ANN])
+    assert ages[-1] == 0
+    sql_store.close()

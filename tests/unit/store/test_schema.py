@@ -50,8 +50,8 @@ def test_a_database_of_0_1_0_opens_with_all_that_it_holds(old_url):
     assert store.history(ANN) == (FILM, HistoryItem("gone and back", "cats", "drama"))
     assert store.history(BOB) == (HistoryItem("film", "a robot", "drama"),)
     assert store.head_fingerprints("v1", "adapter") == {ANN: "mark"}
-    ((stamp, head),) = store.heads([ANN], "v1", "adapter").values()
-    assert stamp == "stamp"
+    ((stamp, head, written_at),) = store.heads([ANN], "v1", "adapter").values()
+    assert (stamp, written_at) == ("stamp", None)
     assert_close(head.tensors, HEAD.tensors, atol=0, rtol=0)
     assert store.observations([ANN], "v1", "adapter") == {ANN: {"film": b"told"}}
     assert store.profile(ANN, "dpl") == UserProfile(

@@ -71,7 +71,7 @@ def test_heads_of_all_kinds_move_to_another_store(store, make_store, heads, tmp_
     target = make_store("to")
     assert import_heads(target, *ABOUT, tmp_path / "heads") == len(heads)
     assert target.head_fingerprints(*ABOUT) == store.head_fingerprints(*ABOUT)
-    for key, (_, found) in target.heads(heads, *ABOUT).items():
+    for key, (_, found, _) in target.heads(heads, *ABOUT).items():
         assert (found.kind, found.about) == (heads[key].kind, heads[key].about)
         assert_close(found.tensors, heads[key].tensors, atol=0, rtol=0)
     assert target.users_with_head("v1", "reranker") == target.users_with_head("v2", "adapter") == []

@@ -35,7 +35,7 @@ def test_more_users_than_a_statement_takes_are_asked_for_in_parts(sql_store, mon
     keys = [UserKey("acme", f"user {number}") for number in range(5)]
     sql_store.put_heads("v1", "adapter", {key: number(place) for place, key in enumerate(keys)})
     found = sql_store.heads(keys, "v1", "adapter")
-    assert {key: int(head.tensors["mix"]) for key, (_, head) in found.items()} == {k: n for n, k in enumerate(keys)}
+    assert {key: int(head.tensors["mix"]) for key, (_, head, _) in found.items()} == {k: n for n, k in enumerate(keys)}
     assert set(sql_store.stamps(keys, "v1", "adapter")) == set(keys)
 
 

@@ -160,8 +160,8 @@ def test_heads_come_with_a_stamp_that_changes_with_every_write(store):
     assert set(before) == {ANN, BOB}
     assert before[ANN] != before[BOB]
     found = store.heads(keys, "v1", "adapter")
-    assert {key: stamp for key, (stamp, _) in found.items()} == before
-    same(found[BOB][1], HEAD)
+    assert {key: one.stamp for key, one in found.items()} == before
+    same(found[BOB].head, HEAD)
 
     # The same head again is a write, too.
     store.put_heads("v1", "adapter", {ANN: HEAD})

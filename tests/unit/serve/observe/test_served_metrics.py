@@ -143,6 +143,10 @@ def test_a_metric_that_cannot_be_noted_fails_nobody_and_says_so_once(monkeypatch
 
 def test_each_kind_of_metric_is_noted_in_its_way():
     here = Metrics(["acme"], [])
+    here.ages("adapter")(7200)
+    here.lookups("encodings")(3, 1)
+    assert values("hydra_head_age_hours") == {("adapter",): 2}
+    assert values("hydra_cache_lookups") == {("encodings", "yes"): 3, ("encodings", "no"): 1}
     for value in (0.25, 0.5):
         here.note(names.QUOTA_LEFT, value, tenant="acme", what="tokens", per="day")
         here.note(names.COST, value, tenant="acme")

@@ -39,7 +39,7 @@ def content(target):
         "histories": {key: store.history(key) for key in users},
         "changes": {key: store.history_change(key, None).added for key in users},
         "fingerprints": store.head_fingerprints("v1", "adapter"),
-        "heads": {key: plain(head) for key, (_, head) in store.heads(users, "v1", "adapter").items()},
+        "heads": {key: plain(head) for key, (_, head, _) in store.heads(users, "v1", "adapter").items()},
         "observations": store.observations(users, "v1", "adapter"),
         "profiles": {key: store.profile(key, "dpl") for key in users},
         "next": {key: store.history_version(key)[1:] for key in users if store.history_version(key)},
