@@ -163,7 +163,9 @@ def test_whatever_happens_the_cache_agrees_with_the_store_and_keeps_its_bound(la
         else:
             for key, found in zip(about, cache(about), strict=True):
                 assert_close(found and found.tensors, truth.get(key) and truth[key].tensors)
-        assert cache.nbytes == sum(kept.nbytes + OVERHEAD for (_, kept, _), _ in cache._kept._kept.values()) <= most * SIZE
+        assert (
+            cache.nbytes == sum(kept.nbytes + OVERHEAD for (_, kept, _), _ in cache._kept._kept.values()) <= most * SIZE
+        )
 
 
 def test_the_age_of_each_head_that_is_given_is_noted(sqlite_url, monkeypatch):
