@@ -25,6 +25,9 @@ from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import Settings, parse_settings
 
 _MOMENT_S = 10.0
+# Serve looks so often whether a replica lives, and starts another one when it does not. At its own 10 seconds requests
+# would be done without a step for that much longer; a look costs less than a request does.
+_WATCHED = {"health_check_period_s": 2.0}
 
 
 def build(args: dict[str, Any]) -> Application:
@@ -53,24 +56,26 @@ def build_app(settings: Settings) -> Application:
     }
     settings = settings.model_copy(update=places)
     task = first_served(settings).task
-    longest = {"graceful_shutdown_timeout_s": drain_s(settings)}
+    longest = {"graceful_shutdown_timeout_s": drain_s(settings), **_WATCHED}
     generator = Generator.options(**longest).bind(settings)
     return Ingress.options(**longest).bind(
         settings,
-        Retriever.bind(
+        Retriever.options(**_WATCHED).bind(
             settings.store_target,
             settings.of_tenant(settings.tenant).peers,
             make_embedder(settings),
             settings.serve.index_cache_mb,
             settings.method.stemmer,
         ),
-        Reranker.bind(settings),
+        Reranker.options(**_WATCHED).bind(settings),
         generator,
-        Adapter.bind(settings),
+        Adapter.options(**_WATCHED).bind(settings),
         Profiler.options(**longest).bind(task, settings, generator),
         _authenticate(settings),
-        Limiter.bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,
-        Refitter.bind(settings) if settings.fit.refit_items is not None else None,
+        Limiter.options(**_WATCHED).bind(settings.store_target, settings.logging)
+        if _limits_anything(settings)
+        else None,
+        Refitter.options(**_WATCHED).bind(settings) if settings.fit.refit_items is not None else None,
     )
 
 

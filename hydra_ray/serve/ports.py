@@ -21,7 +21,7 @@ from hydra_ray.methods.ports import ProfileText
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
-from hydra_ray.serve.faults.calls import call_step, within
+from hydra_ray.serve.faults.calls import call_step, once_more, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.serve.observe.trace import belonging, carried, observed
 from hydra_ray.steps.generate import GenerateError
@@ -132,14 +132,17 @@ class RemoteSteps:
     ) -> Learnt:
         """Has the adapter learn from what a user said, with the items whose answers it reads beside the query.
 
-        Nothing is learnt of a user who was deleted more often than `deletions` says.
+        Nothing is learnt of a user who was deleted more often than `deletions` says. Learnt twice, by its id it counts
+        once.
         """
         learn = partial(self.adapter.learn.remote, user, event, tuple(history), deletions)
         return await self._step("learner", learn)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Has the adapter forget an item of a user's history."""
-        return await self._step("learner", partial(self.adapter.forget.remote, user, item_id))
+        # Once: what a replica removed before it died, another one does not find.
+        call = partial(self.adapter.forget.remote, user, item_id)
+        return await call_step("learner", call, self.step_timeout_s, self.breakers.of("learner"))
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
@@ -163,7 +166,7 @@ class RemoteSteps:
         return await self._step(name, call)
 
     async def _step(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
-        return await call_step(name, call, self.step_timeout_s, self.breakers.of(name))
+        return await call_step(name, partial(once_more, name, call), self.step_timeout_s, self.breakers.of(name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +262,7 @@ class RemoteGenerator:
 
     async def _ask(self, request: ChatRequest) -> Generation:
         with _failures():
-            try:
-                return await self._call(request)
-            except RayActorError as error:
-                # The replica died with the request; asking is repeatable, and another replica is there or comes.
-                log.warning("a replica of the generator died while it was asked: another one is", exc_info=error)
-                return await self._call(request)
+            return await once_more("generator", partial(self._call, request))
 
     async def _call(self, request: ChatRequest) -> Generation:
         response = self.handle.remote(request, self.tenant)

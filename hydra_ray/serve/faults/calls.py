@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
 from hydra_ray.methods.ports import StepError
@@ -50,6 +50,23 @@ async def call_step(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: 
         raise
     breaker.succeeded()
     return reply
+
+
+async def once_more(name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Ask a step, and another replica of it where the one that was asked dies with the call.
+
+    Args:
+        name: Name of the step, for the log.
+        call: Begins the call, which may be made twice.
+
+    Raises:
+        RayActorError: The second one died, too.
+    """
+    try:
+        return await call()
+    except RayActorError as error:
+        log.warning("a replica of the %s died while it was asked: another one is", name, exc_info=error)
+    return await call()
 
 
 async def within(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: float) -> Reply:

@@ -22,10 +22,14 @@ _TOLD = {
     503: ("the server is not ready: ask again", "server_error"),
 }
 _FAILED = ("the server failed at this request; its log says why", "server_error")
+_DIED = "the process that worked on this request ended, and what became of it is not known: ask again"
 
 
 class OpenAIErrors:
-    """Turns errors in plain text into OpenAI's form; those that have it already pass."""
+    """Turns errors in plain text into OpenAI's form; those that have it already pass.
+
+    Where the replica dies with a request, the proxy says nothing at all; then this does.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -33,9 +37,11 @@ class OpenAIErrors:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one connection."""
         start: Message | None = None
+        has_begun = False
 
         async def shaped(message: Message) -> None:
-            nonlocal start
+            nonlocal start, has_begun
+            has_begun = True
             if message["type"] == "http.response.start" and _is_plain_error(message):
                 start = message
             elif start is None:
@@ -48,6 +54,12 @@ class OpenAIErrors:
         # Probes of load balancers read Serve's own paths.
         is_ours = scope["type"] == "http" and not scope["path"].startswith("/-/")
         await self._app(scope, receive, shaped if is_ours else send)
+        if is_ours and not has_begun:
+            # To a client that left it goes nowhere.
+            body = _error(_DIED, "server_error")
+            headers = [(b"retry-after", b"1"), *_about(body)]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
 
 
 def middleware() -> list[Middleware]:
@@ -60,7 +72,10 @@ def _is_plain_error(start: Message) -> bool:
 
 
 def _body(status: int) -> bytes:
-    message, kind = _TOLD.get(status, _FAILED)
+    return _error(*_TOLD.get(status, _FAILED))
+
+
+def _error(message: str, kind: str) -> bytes:
     return json.dumps({"error": {"message": message, "type": kind, "param": None, "code": None}}).encode()
 
 

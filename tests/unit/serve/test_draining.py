@@ -1,4 +1,4 @@
-"""Replicas that are let go have time for whatever they have begun."""
+"""Replicas that are let go have time for whatever they have begun; those that die are missed soon."""
 
 import pytest
 
@@ -16,6 +16,8 @@ def test_what_answers_requests_outlives_the_longest_generation(bases, serve):
     timeouts = {one.name: one._deployment_config.graceful_shutdown_timeout_s for one in bound}
     for name in ("Ingress", "Generator", "Profiler"):
         assert timeouts[name] == drain_s(settings) > max(settings.serve.timeout_s, settings.serve.generator_timeout_s)
+    # Until Serve looks, requests wait for a replica that died, or are done without it.
+    assert all(one._deployment_config.health_check_period_s < Settings().serve.step_timeout_s / 2 for one in bound)
     # They answer within a time-out that is shorter than what Serve gives everybody.
     for name in ("Retriever", "Reranker", "Adapter"):
         assert timeouts[name] > Settings().serve.step_timeout_s

@@ -8,7 +8,6 @@ from made_app import SAID
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.exceptions import BackPressureError
 
-from hydra_ray.records import Generation, Usage
 from hydra_ray.serve.faults import breaker, deadline
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.types import StoreError
@@ -173,17 +172,56 @@ def test_requests_that_are_at_fault_themselves_do_not_close_the_llm_to_others(se
 
 def test_a_replica_of_the_generator_that_dies_loses_no_request(served):
     app = served(method="zero-shot")
-    died = []
-
-    def dies_once(request, tenant):
-        if not died:
-            died.append(request)
-            raise ActorDiedError()
-        return Generation(("Calm.",), Usage(1, 5, 1))
-
-    app.generator.answer = dies_once
+    app.generator.answer = dying_once(app.generator.answer)
     assert app.ask(SAID[-1:]).json()["choices"][0]["message"]["content"] == "Calm."
     assert len(app.generator.asked) == 2
+
+
+def dying_once(works):
+    """What a step answers whose replica dies with the first call, so that another one has the next."""
+    died = []
+
+    def answer(*arguments):
+        if not died:
+            died.append(arguments)
+            raise ActorDiedError()
+        return works(*arguments)
+
+    return answer
+
+
+@pytest.mark.parametrize("step", OPTIONAL)
+def test_a_replica_of_a_step_that_dies_costs_the_answer_nothing(served, step):
+    app = served(breaker={"failures": 1, "open_s": 10})
+    handle = getattr(app, step)
+    handle.answer = dying_once(handle.answer)
+    assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == []
+    assert len(handle.asked) == 2
+
+
+def test_a_step_whose_replicas_die_one_after_the_other_is_done_without(served):
+    app = served()
+
+    def dies(*_):
+        raise ActorDiedError()
+
+    app.reranker.answer = dies
+    assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == ["reranker"]
+    assert len(app.reranker.asked) == 2
+
+
+def test_feedback_is_learnt_by_another_replica_where_one_dies_and_an_item_is_not_forgotten_twice(served):
+    app = served()
+    app.adapter.learn.answer = dying_once(app.adapter.learn.answer)
+    said = {"id": "1", "input": "And now?", "candidates": ["Calm.", "Quiet."], "accepted": "Calm."}
+    reply = app.client.post("/v1/users/ann/feedback", json=said)
+    assert (reply.status_code, reply.json()["learnt"]) == (200, True)
+    first, second = app.adapter.learn.asked
+    assert first == second
+    # Whether the replica that died had removed it is not known; another one might not find it.
+    app.adapter.forget.answer = dying_once(app.adapter.forget.answer)
+    assert app.client.delete("/v1/users/ann/history/1").status_code == 503
+    assert app.client.delete("/v1/users/ann/history/1").json()["deleted"] is True
 
 
 def ready(app):

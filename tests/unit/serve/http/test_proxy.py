@@ -43,6 +43,17 @@ def test_a_plain_error_in_pieces_is_one_error():
     assert reply.json()["error"]["type"] == "server_error"
 
 
+async def nothing(scope, receive, send):
+    """The proxy whose replica died with the request."""
+
+
+def test_a_request_whose_replica_died_is_told_to_come_again():
+    reply = asked(nothing)
+    assert (reply.status_code, reply.headers["Retry-After"]) == (503, "1")
+    assert reply.json()["error"]["type"] == "server_error"
+    assert reply.headers["X-Request-ID"]
+
+
 @pytest.mark.parametrize(
     ("response", "path"),
     [
