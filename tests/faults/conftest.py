@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -17,13 +16,11 @@ import uvicorn
 from patience import until
 from postgres import new_database
 from running import free_port
+from served_app import USERS, WORDS, App
 
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.tasks import TEXT_TASK
-
-USERS = tuple(f"user-{i}" for i in range(8))
-WORDS = ["calm", "storm", "silver", "window", "river", "engine", "letter", "garden", "bright", "machine"]
 
 
 class LLM:
@@ -64,49 +61,6 @@ class LLM:
         return True
 
 
-@dataclass(frozen=True)
-class App:
-    """The application as it is served.
-
-    Attributes:
-        url: Where it is, without a path.
-        settings: Settings that it is served with.
-    """
-
-    url: str
-    settings: Settings
-
-    def owner(self, number: int) -> str:
-        """Who asks the request of a number."""
-        return USERS[number % len(USERS)]
-
-    def chat(
-        self, client: httpx.Client, number: int, headers: dict[str, str] | None = None, **more: object
-    ) -> httpx.Response:
-        """Asks for a completion in the way of one of the users."""
-        message = {"role": "user", "content": f"Describe a {WORDS[number % len(WORDS)]} number {number}"}
-        body = {"model": "hydra", "messages": [message], "user": self.owner(number), **more}
-        return client.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
-
-    def feedback(self, client: httpx.Client, number: int) -> httpx.Response:
-        """Tells of one answer that a user took; its id is `said-` and the number."""
-        said = {"id": f"said-{number}", "input": f"Describe {WORDS[number % len(WORDS)]} number {number}"}
-        path = f"{self.url}/v1/users/{self.owner(number)}/feedback"
-        return client.post(path, json={**said, "candidates": ["Calm.", "Quiet."], "accepted": "Calm."})
-
-    def is_well(self) -> bool:
-        """Whether all steps answer, and a request has all of it."""
-        try:
-            ready = httpx.get(f"{self.url}/readyz", timeout=5)
-            if ready.status_code != 200 or ready.json()["status"] != "ready":
-                return False
-            with httpx.Client(timeout=30) as client:
-                reply = self.chat(client, 0)
-            return reply.status_code == 200 and reply.json()["hydra"]["degraded"] == []
-        except (httpx.HTTPError, ValueError):
-            return False
-
-
 @pytest.fixture(scope="session")
 def llm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLM]:
     endpoint = LLM(tmp_path_factory.mktemp("llm"))
@@ -128,14 +82,15 @@ def trained(scorer: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def made_settings(trained: Path, llm: LLM, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Settings]:
     """Makes settings of an application with a store of its own; sections are those of a settings file."""
 
-    def make(store_url: str, **sections: dict) -> Settings:
+    def make(store_url: str, serve: dict | None = None, **sections: dict) -> Settings:
+        patience = {"step_timeout_s": 4, "generator_timeout_s": 40, "breaker": {"failures": 5, "open_s": 2}}
         tree = {
             "out": str(tmp_path_factory.mktemp("out")),
             "model": {"dir": str(trained)},
             "store": {"url": store_url},
             "generator": {"backend": "openai", "base_url": llm.url, "model": "m", "timeout_s": 5, "retries": 1},
             "fit": {"head": {"kind": "bases"}},
-            "serve": {"step_timeout_s": 4, "generator_timeout_s": 40, "breaker": {"failures": 5, "open_s": 2}},
+            "serve": {**patience, **(serve or {})},
         }
         return parse_settings({**tree, **sections})
 
@@ -150,18 +105,24 @@ def database(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def served(ray_cluster: None, made_settings: Callable[..., Settings], database: str) -> Iterator[App]:
-    """The application of all tests here."""
+    """The application of all tests here, with every deployment that there is, and with little room in its memories."""
     from hydra_ray.serve.local import serving
     from hydra_ray.store.backends import open_store
 
     os.environ.setdefault("OPENAI_API_KEY", "none")
-    settings = made_settings(database)
+    limits = {kind: {"requests_per_minute": 10**9, "requests_per_day": 10**9} for kind in ("tenant", "user")}
+    small = dict.fromkeys(("head_cache_mb", "encoding_cache_mb", "index_cache_mb"), 1)
+    settings = made_settings(database, auth={"limits": limits}, serve=small)
     store = open_store(settings.store_target)
-    items = [HistoryItem(f"h{i}", f"Describe a {word}", f"A {word}, calm.") for i, word in enumerate(WORDS)]
-    store.put_histories({UserKey(settings.tenant, user): items for user in USERS})
+    store.put_histories({UserKey(settings.tenant, user): _items_of(user) for user in USERS})
     store.close()
     with serving(settings, "127.0.0.1", free_port()) as url:
         yield App(url.removesuffix("/v1"), settings)
+
+
+def _items_of(user: str) -> list[HistoryItem]:
+    """A history that says whose it is."""
+    return [HistoryItem(f"h{i}", f"Describe a {word}", f"A {word}, calm ({user})") for i, word in enumerate(WORDS)]
 
 
 @pytest.fixture

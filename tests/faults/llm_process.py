@@ -1,18 +1,25 @@
 """An LLM endpoint in a process of its own, which tests kill, and which behaves as a file says.
 
 `python llm_process.py PORT FILE` serves until it is killed; the file holds one of `MODES`, looked up for each request.
+Its answers end with the last `(user-...)` that it was told of, so that tests see whose history reached it. Asked to
+stream about something ENDLESS, it goes on until the client hangs up.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 MODES = ("good", "slow", "hangs", "drips", "lies", "fails")
+ENDLESS = "endless"
 _SLOW_S = 0.3
+# About as fast as an LLM says its tokens.
+_PIECE_S = 0.02
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -35,6 +42,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         if mode == "slow":
             time.sleep(_SLOW_S)
+        if asked.get("stream"):
+            self._stream(asked)
+            return
         self._send(200, json.dumps(reply(asked, lies=mode == "lies")).encode())
 
     def log_message(self, *_: object) -> None:
@@ -46,6 +56,22 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(payload)))
         self.end_headers()
         self.wfile.write(payload)
+
+    def _stream(self, asked: dict) -> None:
+        """Says an answer word by word; one without an end until somebody hangs up."""
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        words = itertools.repeat("and") if ENDLESS in json.dumps(asked["messages"]) else text(asked, 0).split()
+        for word in words:
+            self._event({"index": 0, "delta": {"role": "assistant", "content": f"{word} "}, "finish_reason": None})
+            time.sleep(_PIECE_S)
+        self._event({"index": 0, "delta": {}, "finish_reason": "stop"})
+        self.wfile.write(b"data: [DONE]\n\n")
+
+    def _event(self, choice: dict) -> None:
+        chunk = {"id": "x", "object": "chat.completion.chunk", "model": "m", "choices": [choice]}
+        self.wfile.write(f"data: {json.dumps(chunk)}\n\n".encode())
 
     def _drip(self) -> None:
         """A byte now and then, so that no single read takes long, until somebody hangs up or the mode is another."""
@@ -63,12 +89,21 @@ def reply(asked: dict, *, lies: bool) -> dict:
     usage = {"prompt_tokens": 11, "completion_tokens": 2 * n, "total_tokens": 11 + 2 * n}
     if lies:
         n, usage = n + 3, {"prompt_tokens": -5, "completion_tokens": 10**12, "total_tokens": 3}
-    texts = [("Calm.", "Quiet.", "Soft.")[i % 3] for i in range(n)]
     choices = [
-        {"index": 0 if lies else i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        for i, text in enumerate(texts)
+        {
+            "index": 0 if lies else i,
+            "message": {"role": "assistant", "content": text(asked, i)},
+            "finish_reason": "stop",
+        }
+        for i in range(n)
     ]
     return {"id": "x", "object": "chat.completion", "model": asked["model"], "choices": choices, "usage": usage}
+
+
+def text(asked: dict, number: int) -> str:
+    """An answer, with the last user in brackets that the messages name."""
+    names = re.findall(r"\((user-[\w-]+)\)", json.dumps(asked["messages"]))
+    return ("Calm", "Quiet", "Soft")[number % 3] + (f" ({names[-1]})." if names else ".")
 
 
 class Server(ThreadingHTTPServer):
