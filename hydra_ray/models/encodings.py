@@ -16,6 +16,10 @@ from torch import nn
 from hydra_ray.bounded import BoundedCache, not_counted
 
 Vector = npt.NDArray[np.float32]
+# Bytes of a digest: by chance no two texts share one.
+_DIGEST = 16
+# Measured: what Python holds around the numbers of one encoding.
+_OVERHEAD = 450
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +34,14 @@ class Encoding:
     encoder: str
     vector: Vector
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of it, about."""
+        return self.vector.nbytes + _OVERHEAD
 
-# Bytes of a digest: by chance no two texts share one.
-_DIGEST = 16
-# Measured: what Python holds around the numbers of one encoding.
-_OVERHEAD = 450
+    def alone(self) -> Encoding:
+        """Return it with numbers of its own: those that came from another process keep the whole message in memory."""
+        return Encoding(self.encoder, self.vector.copy())
 
 
 class KeptEncodings:

@@ -35,7 +35,7 @@ Reply = TypeVar("Reply")
 LLM_DOWN = frozenset({"timeout", "connection", "server", "malformed"})
 
 # Of far more queries than one ingress has under way.
-_ENCODING_BYTES = 4 << 20
+_ENCODING_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,8 @@ class RemoteSteps:
         ask = query, tuple(ranked), _head_for(query, head)
         reply = await self._step("reranker", partial(self.reranker.remote, ask, self.version))
         if reply.encoding is not None:
-            self.encodings.put(fingerprint(query.input), reply.encoding, reply.encoding.vector.nbytes)
+            kept = reply.encoding.alone()
+            self.encodings.put(fingerprint(query.input), kept, kept.nbytes)
         return list(reply.items)
 
     async def adapt(

@@ -151,8 +151,13 @@ def test_without_room_the_reranker_hands_on_nothing(replica, item):
 
 def test_a_request_hands_its_querys_encoding_from_step_to_step(served):
     app = served()
-    encoding = Encoding("minilm", np.zeros(384, np.float32))
+    # As from another process: a view of the message that it came in.
+    encoding = Encoding("minilm", np.ones((100, 384), np.float32)[0])
     app.reranker.answer = lambda ask, version: Reranked(list(ask[1]), encoding if ask[0].input == "Known?" else None)
     for text in ("Known?", "Not known?"):
         assert app.ask([{"role": "user", "content": text}], user="ann").status_code == 200
-    assert [ask[-2] for ask, _ in app.adapter.asked] == [encoding, None]
+    handed, nothing = (ask[-2] for ask, _ in app.adapter.asked)
+    assert nothing is None
+    assert (handed.encoder, handed.vector.tolist()) == ("minilm", encoding.vector.tolist())
+    # Kept for a while: the message is not to stay in memory with it.
+    assert handed.vector.base is None
