@@ -12,6 +12,9 @@ from hydra_ray.serve.limits.quotas import Admission, Limited, Quotas
 
 log = logging.getLogger(__name__)
 
+# For how long a limiter is waited for that did not answer before: it takes milliseconds where it is there.
+_SHORT_S = 0.25
+
 Answered = tuple[Sequence[Limited], int]
 # Counts requests and answers; see `Limiter.count`.
 Count = Callable[[Sequence[Sequence[Limited]], Sequence[Answered]], Awaitable[list[Admission]]]
@@ -21,7 +24,9 @@ class Gate:
     """Lets requests through as far as their quotas go.
 
     Requests that come while a call is under way wait for it and share the next one, so that a replica asks as often as
-    the limiter answers. Where it does not answer, the replica counts by itself: no more than the quota a replica.
+    the limiter answers. Where it does not answer, the replica counts by itself: no more than the quota a replica. Then it
+    is waited for a moment only, until it answers again: one that died is started anew in seconds, for which nobody is to
+    stand still.
 
     Args:
         count: Calls the limiter.
@@ -34,7 +39,7 @@ class Gate:
         self._asked: list[tuple[Sequence[Limited], asyncio.Future[Admission]]] = []
         self._answered: list[Answered] = []
         self._calling: asyncio.Task[None] | None = None
-        self._alone = Quotas(time.time, {})
+        self._alone, self._is_missing = Quotas(time.time, {}), False
 
     async def admit(self, limited: Sequence[Limited]) -> Admission:
         """Return whether a request of these subjects may go on."""
@@ -66,11 +71,15 @@ class Gate:
             self._calling = None
 
     async def _counted(self, asked: Sequence[Sequence[Limited]], answered: Sequence[Answered]) -> list[Admission]:
+        wait_s = min(_SHORT_S, self._timeout_s) if self._is_missing else self._timeout_s
         try:
-            return await asyncio.wait_for(self._count(asked, answered), self._timeout_s)
+            admissions = await asyncio.wait_for(self._count(asked, answered), wait_s)
+            self._is_missing = False
+            return admissions
         except Exception as error:
             # Whatever it is, it is the limiter's: requests are not to fail by it.
             log.warning("the limiter did not answer; this replica counts by itself", exc_info=error)
+            self._is_missing = True
             self._failed()
             for limited, tokens in answered:
                 self._alone.charge(limited, tokens)

@@ -1,9 +1,10 @@
 """A replica asks the limiter for all requests that came meanwhile, and counts by itself where it is down."""
 
 import asyncio
+import itertools
 import logging
 
-from clocks import Clock
+from clocks import Clock, run_skipping
 
 from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.limits.quotas import NO_LIMIT, Limited, Quotas
@@ -72,3 +73,29 @@ async def test_a_limiter_that_is_too_slow_is_done_without():
     gate = Gate(slow, 0.01, lambda: failures.append(1))
     assert [(await gate.admit([ACME])).refused for _ in range(6)] == [None] * 5 + ["requests"]
     assert len(failures) == 6
+
+
+def test_a_limiter_that_died_is_waited_for_once_and_then_for_moments_until_it_answers_again():
+    count, is_there = Counting(), []
+
+    async def gone(asked, answered):
+        if not is_there:
+            await asyncio.sleep(3600)
+        return await count(asked, answered)
+
+    async def waits():
+        gate, moments = Gate(gone, 60, lambda: None), [asyncio.get_running_loop().time()]
+        for number in range(5):
+            is_there.extend([True] * (number == 3))
+            await gate.admit([ACME])
+            moments.append(asyncio.get_running_loop().time())
+        is_there.clear()
+        await gate.admit([ACME])
+        moments.append(asyncio.get_running_loop().time())
+        return [after - before for before, after in itertools.pairwise(moments)]
+
+    first, *others, last = run_skipping(waits())
+    assert first >= 60
+    assert max(others) < 1
+    # It answered meanwhile.
+    assert last >= 60
