@@ -24,9 +24,8 @@ class Gate:
     """Lets requests through as far as their quotas go.
 
     Requests that come while a call is under way wait for it and share the next one, so that a replica asks as often as
-    the limiter answers. Where it does not answer, the replica counts by itself: no more than the quota a replica. Then it
-    is waited for a moment only, until it answers again: one that died is started anew in seconds, for which nobody is to
-    stand still.
+    the limiter answers. Where it does not answer, the replica counts by itself: no more than the quota a replica. From
+    then on it is waited for a moment only, until it answers again: one that died is started anew, which takes seconds.
 
     Args:
         count: Calls the limiter.
