@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from cluster_processes import CONTROLLER, processes, replica
+from cluster_processes import CONTROLLER, PROXY, processes, replica
 from load import Load
 from patience import until
 from ray import serve
@@ -158,6 +158,19 @@ def test_a_controller_that_is_killed_is_missed_by_nobody_and_its_successor_repla
         answered(told, 2)
     assert {reply.status for reply in told.load.replies} == {200}
     assert told.degraded() <= {"reranker"}
+    told.check_users()
+
+
+def test_a_proxy_that_is_killed_breaks_connections_and_is_back_at_its_port(app, told):
+    told = told()
+    with told.load.running():
+        answered(told, 3)
+        dead = {kill(PROXY)}
+        until(lambda: is_replaced(PROXY, dead), "another proxy")
+        until(app.is_well, "whole answers")
+        answered(told, 2)
+    assert {reply.status for reply in told.load.replies} <= {0, 200}
+    assert told.degraded() == set()
     told.check_users()
 
 
