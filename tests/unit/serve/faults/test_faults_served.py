@@ -80,7 +80,7 @@ def test_a_step_leaves_the_llm_half_of_what_is_left(served):
 
 
 def test_the_operator_bounds_what_clients_may_wish(served):
-    app = served(timeout_s=0.05)
+    app = served(timeout_s=1)
     app.generator.answer = lambda *_: asyncio.sleep(60)
     reply = within(app, "60")
     assert reply.status_code == 504
