@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from hydra_ray.learn.heads.item_encodings import ItemText, ReadTexts
 from hydra_ray.models.base import ROLES, Base
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.encodings import KeptEncodings, text_digest
@@ -18,7 +19,6 @@ from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings
-from hydra_ray.steps.texts import reranker_texts
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.schema import open_database
@@ -78,28 +78,31 @@ def make_base(folder: Path, settings: Settings, task: Task) -> None:
     Base(VERSION, task, *scorers).save(folder / "base")
 
 
-def fill(store_url: str, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:
+def fill(settings: Settings, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:
     """Writes histories of all users with encodings, and heads of some.
 
-    Encodings are drawn: making those of 500,000 texts takes hours on two cores, and reading them is what is measured.
+    There are encodings of the texts of which a fit and writes of history leave some, for both roles. Their numbers are
+    drawn: making those of 500,000 texts takes hours on two cores, and reading them is what is measured.
 
     Args:
-        store_url: Where.
+        settings: Say where, and which answers all users share.
         users: How many there are.
         items: Number of history items of each user.
         big: Number of history items of one user more; 0 makes none.
         heads: How many of them have a head of their own in both roles.
         encoder: Encoder of the reranker, as replicas load it.
     """
-    store, encodings = open_store(store_url), EncodingStore(open_database(store_url))
+    store, encodings = open_store(settings.store_target), EncodingStore(open_database(settings.store_target))
     encoder.remember(KeptEncodings(0))
+    # A frozen encoder: both roles have the same.
+    read = [ReadTexts(role, film_task(), settings.method.allowed_answers) for role in ROLES]
     films = Films(1)
     sizes = {user_key(number): items for number in range(users)} | ({BIG: big} if big else {})
     for some in _batches(len(sizes)):
         histories = {key: films.history(sizes[key]) for key in list(sizes)[some.start : some.stop]}
         store.put_histories(histories)
-        for key, history in histories.items():
-            encodings.put(key, encoder.fingerprint, dict(_drawn(history, encoder)))
+        texts = {key: [one for of_role in read for one in of_role(items)] for key, items in histories.items()}
+        encodings.put(encoder.fingerprint, {key: _drawn(own, encoder) for key, own in texts.items()})
     for some in _batches(min(heads, users)):
         _put_heads(store, [user_key(number) for number in some], encoder.width)
     store.close()
@@ -110,11 +113,12 @@ def user_key(number: int) -> UserKey:
     return UserKey(TENANT, f"user-{number}")
 
 
-def _drawn(history: list[HistoryItem], encoder: TextsEncoder) -> Iterator[tuple[str, ItemEncoding]]:
-    width = int(encoder.backbone.config.hidden_size)
-    for item, row in zip(history, np.random.default_rng(0).standard_normal((len(history), width)), strict=True):
-        digest = text_digest(encoder.fingerprint, reranker_texts("", item)[0])
-        yield item.id, ItemEncoding(digest, row.astype(np.float32).tobytes())
+def _drawn(texts: list[ItemText], encoder: TextsEncoder) -> list[ItemEncoding]:
+    draw = np.random.default_rng(0).standard_normal((len(texts), encoder.encoding_width)).astype(np.float32)
+    return [
+        ItemEncoding(one.item, text_digest(encoder.fingerprint, one.text), row.tobytes())
+        for one, row in zip(texts, draw, strict=True)
+    ]
 
 
 def _put_heads(store: Store, keys: list[UserKey], width: int) -> None:

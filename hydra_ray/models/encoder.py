@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hydra_ray.bounded import not_counted
 from hydra_ray.models.encodings import Encoding, KeptEncodings, encoder_fingerprint
 from hydra_ray.models.lexical import LEXICAL, lexical_features
 from hydra_ray.models.precision import resolve
@@ -47,6 +48,9 @@ class TextsEncoder(nn.Module):
         max_tokens: Most tokens of a text; longer ones are cut at their end.
         precision: "float32", "bfloat16" for mixed precision, or "auto" for what suits the processor at hand.
         lexical: Whether s is computed; else it is zeros.
+
+    Attributes:
+        encoding_width: Width of one text's encoding.
     """
 
     def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str, lexical: bool) -> None:
@@ -56,6 +60,8 @@ class TextsEncoder(nn.Module):
         self.max_tokens = max_tokens
         self.precision = precision
         self.lexical = lexical
+        # Asked for again and again; a config takes long to look something up.
+        self.encoding_width = int(backbone.config.hidden_size)
         self._kept: KeptEncodings | None = None
         self._fingerprint = ""
 
@@ -79,7 +85,7 @@ class TextsEncoder(nn.Module):
     @property
     def width(self) -> int:
         """Width of z: three times the encoder's, and the lexical features."""
-        return 3 * int(self.backbone.config.hidden_size) + LEXICAL
+        return 3 * self.encoding_width + LEXICAL
 
     @property
     def arithmetic(self) -> str:
@@ -153,11 +159,23 @@ class TextsEncoder(nn.Module):
             advance: Called after each batch with the number of texts encoded and the number that have to be.
         """
         layout = _Layout.of(decisions)
-        encoded = torch.empty(0, int(self.backbone.config.hidden_size))
+        encoded = torch.empty(0, self.encoding_width)
         if layout.texts:
-            found = self._encoded(layout.texts, batch_size, advance)
+            noted = not_counted if self._kept is None else self._kept.noted
+            found = self._encoded(layout.texts, batch_size, advance, noted)
             encoded = torch.from_numpy(np.stack([found[text] for text in layout.texts]))
         return _features(encoded, layout.places, self._lexical(decisions))
+
+    @torch.no_grad()
+    def encodings(self, texts: Sequence[str], batch_size: int = 32) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the encoding of each distinct text as features are made of it, shape (hidden size,).
+
+        Args:
+            texts: Texts, none of them empty.
+            batch_size: Number of texts encoded at once.
+        """
+        # No request looks for them.
+        return self._encoded(list(dict.fromkeys(texts)), batch_size, lambda done, total: None, not_counted)
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -172,14 +190,17 @@ class TextsEncoder(nn.Module):
         self.tokenizer.save_pretrained(folder)
 
     def _encoded(
-        self, texts: Sequence[str], batch_size: int, advance: Callable[[int, int], None]
+        self,
+        texts: Sequence[str],
+        batch_size: int,
+        advance: Callable[[int, int], None],
+        noted: Callable[[int, int], None],
     ) -> dict[str, npt.NDArray[np.float32]]:
         """Return the encoding of each text, as `_encode` gives it; what is kept is not computed again."""
         found = {} if self._kept is None else self._kept.find(self._fingerprint, texts)
         # Texts of like length share a batch, which saves padding.
         fresh = sorted((text for text in texts if text not in found), key=lambda text: (len(text), text))
-        if self._kept is not None:
-            self._kept.noted(len(found), len(fresh))
+        noted(len(found), len(fresh))
         device = next(self.parameters()).device
         for start in range(0, len(fresh), batch_size):
             batch = fresh[start : start + batch_size]

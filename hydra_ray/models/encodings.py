@@ -121,6 +121,19 @@ def text_digest(encoder: str, text: str) -> bytes:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST, key=encoder.encode()).digest()
 
 
+def stored_vector(stored: bytes, width: int) -> Vector | None:
+    """Return the encoding that `Vector.tobytes` wrote; None where the bytes are none of that width, or no numbers.
+
+    Args:
+        stored: Bytes, as they were kept.
+        width: Numbers of an encoding.
+    """
+    if len(stored) != width * np.dtype(np.float32).itemsize:
+        return None
+    vector = np.frombuffer(stored, np.float32)
+    return vector if np.isfinite(vector).all() else None
+
+
 def _config_of(backbone: Any) -> dict[str, Any]:
     """What the backbone computes, without where it was loaded from and by which release."""
     config = dict(backbone.config.to_dict())

@@ -38,12 +38,14 @@ def lexical_features(candidate: str, query: str, answers: Sequence[str]) -> tupl
     grounded = sum(count for word, count in own.items() if word in known) / max(1, own.total())
     if not any(answers):
         return 0.0, 0.0, grounded
+    # Of a closed set the same few answers come again and again.
+    overlaps = {answer: _f1(own, _words(answer)) for answer in dict.fromkeys(answers)}
     total = equal = alike = 0.0
     for rank, answer in enumerate(answers):
         weight = _HALF_RANK / (_HALF_RANK + rank)
         total += weight
         equal += weight * (answer == candidate)
-        alike += weight * _f1(own, _words(answer))
+        alike += weight * overlaps[answer]
     return log_share(equal, total), log_share(alike, total), grounded
 
 
@@ -54,7 +56,10 @@ def log_share(part: float, total: float) -> float:
 
 def _f1(one: Counter[str], other: Counter[str]) -> float:
     length = one.total() + other.total()
-    return 2 * (one & other).total() / length if length else 0.0
+    # As `(one & other).total()`, which goes through all words of a long text for a label.
+    fewer, more = (one, other) if len(one) < len(other) else (other, one)
+    both = sum(min(count, more[word]) for word, count in fewer.items() if word in more)
+    return 2 * both / length if length else 0.0
 
 
 # Queries and answers come again and again: with each candidate, and in each epoch.

@@ -13,12 +13,13 @@ from ray import serve
 from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER
-from hydra_ray.models.encodings import Encoding, KeptEncodings
+from hydra_ray.models.encodings import Encoding
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.encodings.of_replica import ReplicaEncodings
 from hydra_ray.serve.ending import ending
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
@@ -28,6 +29,7 @@ from hydra_ray.steps.adapt import AdaptRequest, all_compete
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 from hydra_ray.store.types import FeedbackEvent
+from hydra_ray.tasks import Task
 
 # With the encoding of the query, where the reranker gave one.
 AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], Encoding | None, UserKey | None]
@@ -35,10 +37,11 @@ AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], Encoding | None
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One version of the base: its scorer and step, its users' heads, and what teaches them."""
+    """One version of the base: its scorer and step, its task, its users' heads, and what teaches them."""
 
     scorer: Scorer
     step: AdaptStep
+    task: Task
     heads: HeadCache
     learner: OnlineLearner
 
@@ -56,15 +59,21 @@ class Adapter:
             self._batch.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
         metrics = metrics_of(settings)
-        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20, metrics.lookups("encodings"))
         self._noted, self._aged = metrics.lookups("heads"), metrics.ages(ADAPTER)
+        self._encodings = ReplicaEncodings(settings, ADAPTER, self._store, metrics)
         self._versions = versions_of(settings, ADAPTER, self._load)
+        self._encodings.begin(lambda: self._versions.get(self._versions.production))
 
     async def __call__(self, ask: AdaptCall, version: str | None) -> Choice:
         """Best candidate first, by a version of the base; None is the one served."""
-        # Loaded before the batch, which others of another version wait in.
-        held = await self._versions.ready(version)
-        return await self._batch(ask, held)
+        with self._encodings.request():
+            # Loaded before the batch, which others of another version wait in.
+            held = await self._versions.ready(version)
+            return await self._batch(ask, held)
+
+    async def encode_ahead(self, user: UserKey, items: tuple[HistoryItem, ...]) -> None:
+        """Has new items of a user encoded once no request is here."""
+        self._encodings.note(user, items)
 
     async def ready(self) -> None:
         """Answers while this replica takes requests."""
@@ -89,33 +98,39 @@ class Adapter:
         learner = (await self._versions.ready(None)).learner
         return await asyncio.to_thread(learner.forget, user, item_id)
 
-    @staticmethod
-    def _adapt(version: AdapterVersion, asks: Sequence[AdaptCall]) -> list[Choice]:
-        heads = version.heads([key for *_, key in asks])
-        for query, _, _, encoding, _ in asks:
+    def _adapt(self, version: AdapterVersion, asks: Sequence[AdaptCall]) -> list[Choice]:
+        heads, encoder = version.heads([key for *_, key in asks]), version.scorer.encoder
+        unknown = list[list[str]]()
+        for query, _, history_answers, encoding, _ in asks:
             if encoding is not None:
-                version.scorer.encoder.take(query.input, encoding)
+                encoder.take(query.input, encoding)
+            said = list(dict.fromkeys(answer for answer in history_answers if answer))
+            unknown.append(self._encodings.read(encoder, query.user, said))
         ordered = version.step(
             [
                 AdaptRequest(query, candidates, history_answers, head)
                 for (query, candidates, history_answers, *_), head in zip(asks, heads, strict=True)
             ]
         )
+        for (query, *_), answers in zip(asks, unknown, strict=True):
+            self._encodings.write_answers(encoder, query.user, answers)
         return [Choice(tuple(best), head is not None) for best, head in zip(ordered, heads, strict=True)]
 
     def _load(self, manifest: Manifest, folder: Path) -> AdapterVersion:
         settings, task = self._settings, manifest.task
         scorer = Scorer.load(folder / ADAPTER, settings.base.encoder.precision)
         check_probes(manifest.version, ADAPTER, scorer, manifest.probes[ADAPTER])
-        scorer.encoder.remember(self._encodings)
+        scorer.encoder.remember(self._encodings.kept)
         if all_compete(task, settings.method.allowed_answers):
             # They compete for every query, and the first should not wait for them.
             scorer.encoder.features([(label, "", ()) for label in task.labels])
         step = AdaptStep(scorer, settings.method.vote_weight, task if settings.method.decide == "expected" else None)
         cache = settings.serve.head_cache_mb << 20
         heads = HeadCache(self._store, manifest.version, ADAPTER, cache, self._noted, self._aged)
-        return AdapterVersion(scorer, step, heads, OnlineLearner(self._store, manifest.version, task, scorer, settings))
+        learner = OnlineLearner(self._store, manifest.version, task, scorer, settings)
+        return AdapterVersion(scorer, step, task, heads, learner)
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):
+            ending(self._encodings.close)
             ending(self._versions.close)

@@ -34,6 +34,7 @@ from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.faults.deadline import Deadlines
 from hydra_ray.serve.faults.ready import Readiness
 from hydra_ray.serve.feedback.endpoint import FeedbackById
+from hydra_ray.serve.feedback.notes import Notes
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import add_error_handlers
@@ -45,7 +46,7 @@ from hydra_ray.serve.http.requests import PASSTHROUGH, ChatCompletionRequest
 from hydra_ray.serve.limits.gate import Gate
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.observe.middleware import Observed
-from hydra_ray.serve.observe.names import COMPLETIONS_LOST, LIMITER_FAILURES
+from hydra_ray.serve.observe.names import COMPLETIONS_LOST, ENCODINGS_DROPPED, LIMITER_FAILURES
 from hydra_ray.serve.observe.observer import make_observer
 from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.serve.openapi.document import complete
@@ -144,7 +145,7 @@ class Ingress(UserEndpoints):
             admit,
             AuditLog(database),
             lambda: self._names.production.version,
-            refitter,
+            Notes(refitter, steps, settings.serve.step_timeout_s, partial(self._metrics.note, ENCODINGS_DROPPED)),
             CompletionWriter(completions, settings.serve.completions, lost),
         )
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")

@@ -6,31 +6,34 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from ray import serve
 
+from hydra_ray.learn.heads.item_encodings import ItemText
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import RERANKER
-from hydra_ray.models.encodings import Encoding, KeptEncodings
+from hydra_ray.models.encodings import Encoding
 from hydra_ray.models.scorer import Scorer
-from hydra_ray.records import Query, Ranked, UserKey
+from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
 from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
 from hydra_ray.runtime.threads import use_given_cpus
+from hydra_ray.serve.encodings.of_replica import ReplicaEncodings
 from hydra_ray.serve.ending import ending
-from hydra_ray.serve.item_encodings import ItemEncodings
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.rerank import Reranker as RerankStep
 from hydra_ray.steps.rerank import RerankRequest
-from hydra_ray.steps.texts import reranker_texts
+from hydra_ray.steps.texts import item_text
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
-from hydra_ray.store.schema import open_database
-from hydra_ray.store.user_rows.encodings import EncodingStore
+from hydra_ray.tasks import Task
+
+if TYPE_CHECKING:
+    from hydra_ray.models.encoder import TextsEncoder
 
 RerankCall = tuple[Query, tuple[Ranked, ...], UserKey | None]
 
@@ -49,12 +52,12 @@ class Reranked(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RerankerVersion:
-    """One version of the base: its scorer and step, its users' heads, and the encodings of their items."""
+    """One version of the base: its scorer and step, its task, and its users' heads."""
 
     scorer: Scorer
     step: RerankStep
+    task: Task
     heads: HeadCache
-    items: ItemEncodings | None
 
 
 # Two batches of 16 in flight, each in a thread of its own: one would leave a second core idle. A longer queue would
@@ -71,19 +74,21 @@ class Reranker:
             self._batch.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
         metrics = metrics_of(settings)
-        self._encodings = KeptEncodings(settings.serve.encoding_cache_mb << 20, metrics.lookups("encodings"))
-        self._items = None
-        if settings.serve.store_encodings and settings.serve.encoding_cache_mb:
-            store = EncodingStore(open_database(settings.store_target))
-            self._items = ItemEncodings(store, self._encodings, metrics.lookups("stored_encodings"))
         self._noted, self._aged = metrics.lookups("heads"), metrics.ages(RERANKER)
+        self._encodings = ReplicaEncodings(settings, RERANKER, self._store, metrics)
         self._versions = versions_of(settings, RERANKER, self._load)
+        self._encodings.begin(lambda: self._versions.get(self._versions.production))
 
     async def __call__(self, ask: RerankCall, version: str | None) -> Reranked:
         """Most useful items first, by a version of the base; None is the one served."""
-        # Loaded before the batch, which others of another version wait in.
-        held = await self._versions.ready(version)
-        return await self._batch(ask, held)
+        with self._encodings.request():
+            # Loaded before the batch, which others of another version wait in.
+            held = await self._versions.ready(version)
+            return await self._batch(ask, held)
+
+    async def encode_ahead(self, user: UserKey, items: tuple[HistoryItem, ...]) -> None:
+        """Has new items of a user encoded once no request is here."""
+        self._encodings.note(user, items)
 
     async def ready(self) -> None:
         """Answers while this replica takes requests."""
@@ -96,36 +101,34 @@ class Reranker:
     async def _batch(self, asks: list[RerankCall], held: list[RerankerVersion]) -> list[Reranked]:
         return await asyncio.to_thread(by_version, self._rerank, asks, held)
 
-    @staticmethod
-    def _rerank(version: RerankerVersion, asks: Sequence[RerankCall]) -> list[Reranked]:
-        heads = version.heads([key for *_, key in asks])
-        made = [(query.user, _unknown_items(version, query, ranked)) for query, ranked, _ in asks]
+    def _rerank(self, version: RerankerVersion, asks: Sequence[RerankCall]) -> list[Reranked]:
+        heads, encoder = version.heads([key for *_, key in asks]), version.scorer.encoder
+        made = [self._unknown(encoder, query, ranked) for query, ranked, _ in asks]
         ordered = version.step(
             [RerankRequest(query, ranked, head) for (query, ranked, _), head in zip(asks, heads, strict=True)]
         )
-        for user, texts in made:
-            if texts and version.items is not None:
-                version.items.write(version.scorer.encoder.fingerprint, user, texts)
-        encode = version.scorer.encoder.kept_encoding
-        return [Reranked(items, encode(query.input)) for (query, *_), items in zip(asks, ordered, strict=True)]
+        for (query, *_), texts in zip(asks, made, strict=True):
+            self._encodings.write(encoder, query.user, texts)
+        return [
+            Reranked(items, encoder.kept_encoding(query.input))
+            for (query, *_), items in zip(asks, ordered, strict=True)
+        ]
+
+    def _unknown(self, encoder: TextsEncoder, query: Query, ranked: Sequence[Ranked]) -> list[ItemText]:
+        """Return the texts of items that are to be encoded; those in the store are in memory then."""
+        texts = {item_text(one.item): one.item for one in ranked}
+        return [ItemText(texts[text], text) for text in self._encodings.read(encoder, query.user, texts)]
 
     def _load(self, manifest: Manifest, folder: Path) -> RerankerVersion:
         scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.precision)
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
-        scorer.encoder.remember(self._encodings)
+        scorer.encoder.remember(self._encodings.kept)
         cache = self._settings.serve.head_cache_mb << 20
         heads = HeadCache(self._store, manifest.version, RERANKER, cache, self._noted, self._aged)
         step = RerankStep(scorer, self._settings.method.rank_weight)
-        return RerankerVersion(scorer, step, heads, self._items)
+        return RerankerVersion(scorer, step, manifest.task, heads)
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):
+            ending(self._encodings.close)
             ending(self._versions.close)
-
-
-def _unknown_items(version: RerankerVersion, query: Query, ranked: Sequence[Ranked]) -> dict[str, str]:
-    """Return the items that are to be encoded, with what is read of them; those in the store are in memory then."""
-    if version.items is None or query.user.is_nobody:
-        return {}
-    texts = {one.item.id: reranker_texts(query.input, one.item)[0] for one in ranked}
-    return version.items.read(version.scorer.encoder.fingerprint, query.user, texts)

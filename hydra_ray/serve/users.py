@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -22,6 +20,7 @@ from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
 from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter
 from hydra_ray.serve.feedback.history import History, put_items
+from hydra_ray.serve.feedback.notes import Notes
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.ids import Dated, Id, StoredText, UserId
@@ -36,8 +35,6 @@ from hydra_ray.store.audit import AuditLog
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.types import DeletedMeanwhileError, FeedbackEvent, Said
 from hydra_ray.tasks import Task
-
-log = logging.getLogger(__name__)
 
 # Kept, it would teach at the next fit what the user does not want to be known.
 _SWITCHED_OFF = "user: personalisation is switched off for this user: nothing is kept or learnt; PATCH switches it on"
@@ -138,7 +135,7 @@ class UserEndpoints:
         admit: Makes the principals of requests.
         audit: Log of what was deleted.
         serving: Gives the version of the base that serves.
-        refitter: Handle of what fits heads again; None where nothing does.
+        notes: Tell others what is new of users.
         completions: Writes this replica's completions, of which the newest wait there.
     """
 
@@ -150,13 +147,12 @@ class UserEndpoints:
         admit: Admit,
         audit: AuditLog,
         serving: Callable[[], str],
-        refitter: Any,
+        notes: Notes,
         completions: CompletionWriter,
     ) -> None:
         self._settings, self._task, self._steps, self._admit, self._audit = settings, task, steps, admit, audit
         self._store, self._serving = open_store(settings.store_target), serving
-        self._completions = completions
-        self._refitter, self._noting = refitter, set[asyncio.Task[None]]()
+        self._notes, self._completions = notes, completions
         self._rights = UserRights(self._store, self._for, self._record, serving)
 
     def user_routes(self) -> APIRouter:
@@ -199,7 +195,7 @@ class UserEndpoints:
             counts = await asyncio.to_thread(put_items, self._store, key, items, self._serving(), deletions)
         except DeletedMeanwhileError:
             raise RequestError("the user was deleted meanwhile: nothing of it is kept", "user", status=409) from None
-        self._note_new(key)
+        self._notes.tell(key, items if counts["added"] or counts["updated"] else ())
         return protocol.AsciiJSON({"object": "history.added", "user": principal.user_id, **counts})
 
     async def history(self, user: UserId, request: Request) -> dict[str, Any]:
@@ -268,24 +264,8 @@ class UserEndpoints:
         else:
             history = await self._read_history(Query(event.item_id, key, event.input))
         learnt = await self._steps.learn(key, event, history, deletions)
-        self._note_new(key)
+        self._notes.tell(key, (event.item,) if learnt.kept and event.item is not None else ())
         return learnt
-
-    def _note_new(self, key: UserKey) -> None:
-        """Has the refitter know that something is new of a user; nobody waits for that."""
-        if self._refitter is None:
-            return
-        # In a context of its own: Serve stops what a request has asked of others when the request ends.
-        noting = asyncio.get_running_loop().create_task(self._note(key), context=Context())
-        self._noting.add(noting)
-        noting.add_done_callback(self._noting.discard)
-
-    async def _note(self, key: UserKey) -> None:
-        try:
-            await asyncio.wait_for(self._refitter.note.remote(key), self._settings.serve.step_timeout_s)
-        except Exception as error:
-            # Whatever it is, it is the refitter's, which looks through the store from time to time.
-            log.warning("the refitter does not know yet that something is new of a user", exc_info=error)
 
     async def _read_history(self, query: Query) -> tuple[HistoryItem, ...]:
         """Retrieved items whose answers the method reads, but for the one that the feedback is about."""

@@ -18,7 +18,12 @@ def reranker_texts(query: str, item: HistoryItem) -> Texts:
 
     The item's answer is part of what is scored, and stands first: a long item is cut at its end.
     """
-    return f"{item.output}: {item.input}", query, ()
+    return item_text(item), query, ()
+
+
+def item_text(item: HistoryItem) -> str:
+    """Return what the reranker reads of an item, whatever the query."""
+    return f"{item.output}: {item.input}"
 
 
 def adapter_texts(candidate: str, query: str, history_answers: Sequence[str]) -> Texts:

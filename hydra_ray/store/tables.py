@@ -66,17 +66,19 @@ OBSERVATIONS = Table(
     Column("told", LargeBinary, nullable=False),
 )
 
-# Numbers that an encoder gave for what the reranker reads of an item: `store.encodings`. `text` is a digest of what was
-# encoded.
+# Numbers that an encoder gave for what is read of an item: `user_rows.encodings`. `text` is a digest of what was
+# encoded, under which it is found; where several items of a user say the same, one of them has the row.
 ITEM_ENCODINGS = Table(
     "item_encodings",
     METADATA,
     Column("tenant", String, primary_key=True),
     Column("user", String, primary_key=True),
-    Column("item", String, primary_key=True),
     Column("encoder", String, primary_key=True),
-    Column("text", LargeBinary, nullable=False),
+    Column("text", LargeBinary, primary_key=True),
+    Column("item", String, nullable=False),
     Column("vector", LargeBinary, nullable=False),
+    # They go with their item.
+    Index("item_encodings_by_item", "tenant", "user", "item"),
 )
 
 # What an LLM wrote of users; `how`, `what` and `seen` are `store.types.ProfileFingerprint`.

@@ -24,6 +24,7 @@ RARE = {
     "ray_hydra_limiter_failures_total",
     "ray_hydra_completions_lost_total",
     "ray_hydra_experiment_requests_total",
+    "ray_hydra_encodings_dropped_total",
     "ray_hydra_refits_total",
 }
 # What Ray adds.

@@ -142,7 +142,7 @@ def test_a_lost_worker_costs_its_shard_a_retry(tree, tmp_path):
         return fit_once_killed
 
     how = encoding(settings, (settings.model_dir / "base").resolve(), tmp_path / "f")
-    fitted = [one.user for _, heads in fit_shards(shards, data, how, make) for one in heads]
+    fitted = [one.user for shard in fit_shards(shards, data, how, make, None) for one in shard.heads]
     assert killed.exists(), "the test never got to kill a worker"
     assert sorted(fitted) == sorted(user.key for user in data.dataset.users), "each user once"
     assert len(list(calls.iterdir())) <= len(shards) + 2, "other shards are not fitted again"

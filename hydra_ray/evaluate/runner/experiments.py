@@ -92,7 +92,10 @@ def prepare(experiment: Experiment, listener: ProgressListener) -> None:
         train_base(train, listener)
         write_text(note, wanted)
     # An experiment is about its records: what a former run of it left in its store is none of them.
-    fitted = fit_users(_with(settings, users=_fitted_users(settings)), listener, replace_histories=True)
+    # Nobody is served from it, either: encodings would be for nobody.
+    serve = _with(settings.serve, store_encodings=False)
+    there = _with(settings, users=_fitted_users(settings), serve=serve)
+    fitted = fit_users(there, listener, replace_histories=True)
     if fitted.collected is not None:
         _whole(fitted.collected)
 

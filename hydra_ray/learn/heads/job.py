@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.fitter import HeadFitter
-from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
+from hydra_ray.learn.heads.pipeline import FittedShard, ItemsToKeep, encoding, fit_shards, make_shards
 from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.heads.todo import changed_users, make_fitter
@@ -23,7 +24,7 @@ from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
-from hydra_ray.records import HydraError
+from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
 from hydra_ray.runtime.models import chosen_base, fetch_if_missing
@@ -31,7 +32,11 @@ from hydra_ray.runtime.progress import watch
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
-from hydra_ray.store.types import MergeReport
+from hydra_ray.store.schema import open_database
+from hydra_ray.store.types import MergeReport, StoreError
+from hydra_ray.store.user_rows.encodings import EncodingStore
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +125,46 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
             folder = (settings.out / f"features-{version}").resolve()
             how = encoding(settings, base, folder)
             stack.enter_context(watch(how.progress, encoded.show))
-            for shard, heads in stack.enter_context(contextlib.closing(fit_shards(shards, data, how, fit))):
-                stale = store.put_fitted(version, shard.role, stored.fitted(dict(shard.users), heads))
+            encodings = stack.enter_context(_encodings(settings))
+            items = _to_keep(settings, encodings, {key for shard in shards for key, _ in shard.users})
+            for done in stack.enter_context(contextlib.closing(fit_shards(shards, data, how, fit, items))):
+                shard = done.shard
+                stale = store.put_fitted(version, shard.role, stored.fitted(dict(shard.users), done.heads))
                 left[shard.role] += len(stale)
-                fitted[shard.role] += sum(one.user not in stale for one in heads)
+                fitted[shard.role] += sum(one.user not in stale for one in done.heads)
+                _keep(encodings, done)
                 bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
         store.close()
         # Features are the users' data: they stay only for as long as a killed fit may want them.
         shutil.rmtree(folder, ignore_errors=True)
     events = sum(map(len, stored.events.values()))
     return FitReport(len(dataset.users), fitted, kept, collected, merged, events, left)
+
+
+@contextlib.contextmanager
+def _encodings(settings: Settings) -> Iterator[EncodingStore | None]:
+    """Encodings beside the histories, where settings want any."""
+    if not settings.serve.store_encodings:
+        yield None
+        return
+    with contextlib.closing(open_database(settings.store_target)) as database:
+        yield EncodingStore(database)
+
+
+def _to_keep(settings: Settings, encodings: EncodingStore | None, users: Collection[UserKey]) -> ItemsToKeep | None:
+    if encodings is None:
+        return None
+    return ItemsToKeep(settings.method.allowed_answers, encodings.kept(users))
+
+
+def _keep(encodings: EncodingStore | None, done: FittedShard) -> None:
+    if encodings is None:
+        return
+    try:
+        encodings.put(done.encoder, done.encoded)
+    except StoreError as error:
+        # Heads are fitted all the same; who serves encodes what it does not find.
+        log.warning("encodings of items are not kept: %s", error)
 
 
 def _with_who_said_something(dataset: Dataset, store: Store, tenant: str) -> Dataset:

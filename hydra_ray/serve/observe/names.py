@@ -135,6 +135,9 @@ CACHE_LOOKUPS = Metric(
 MODEL_VERSIONS = Metric(
     "hydra_model_versions", "counter", "Versions of the base that replicas loaded or refused.", ("role", "became")
 )
+ENCODINGS_DROPPED = Metric(
+    "hydra_encodings_dropped", "counter", "New history items that are left to requests to encode.", ()
+)
 REFITS = Metric("hydra_refits", "counter", "Heads that were fitted again while serving.", ("became",))
 
 # What the LLM is asked, by replicas of the generator.
@@ -151,7 +154,7 @@ GENERATOR_SECONDS = Metric(
 METRICS = (
     *(REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, STEP_SECONDS, DEGRADED, STORE_ERRORS, BREAKER_OPEN, FEEDBACK),
     *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, HEAD_AGE_HOURS, TOKENS, COST, EXPERIMENT_REQUESTS),
-    *(CACHE_LOOKUPS, MODEL_VERSIONS, REFITS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
+    *(CACHE_LOOKUPS, MODEL_VERSIONS, ENCODINGS_DROPPED, REFITS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
 )
 # Ray's own that the dashboard and the alerts use, with the labels of theirs.
 SERVE_METRICS = {

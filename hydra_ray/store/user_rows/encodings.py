@@ -1,36 +1,45 @@
-"""Encodings of history items, kept beside the history so that no replica makes them again."""
+"""Encodings of what is read of history items, kept beside the history so that nobody makes them again."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, and_, delete, exists, insert, not_, select
 
-from hydra_ray.records import UserKey
+from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import turns
-from hydra_ray.store.database import Database
-from hydra_ray.store.rows import of
-from hydra_ray.store.tables import HISTORY, ITEM_ENCODINGS
+from hydra_ray.store.database import POLL_S, Database
+from hydra_ray.store.rows import among, chunks, of
+from hydra_ray.store.tables import HISTORY, HISTORY_VERSIONS, ITEM_ENCODINGS, USER_PREFERENCES
 
 # SQLite takes so many values in one condition on any platform.
 _AT_ONCE = 500
+# A transaction of so many rows is some 0.1 s of work, after which others write.
+_ROWS_AT_ONCE = 1_000
+# SQLite's writers look for the lock rather than queue.
+_PAUSE_S = 2 * POLL_S
+
+One = TypeVar("One")
 
 
 class ItemEncoding(NamedTuple):
-    """The encoding of what the reranker reads of one item.
+    """The encoding of one text that is read of an item.
 
     Attributes:
-        text: Digest of the text that was encoded: an item that was said again with another text has another one.
+        item: The item, as it was when it was encoded.
+        text: Digest of the text.
         vector: Numbers, as bytes.
     """
 
+    item: HistoryItem
     text: bytes
     vector: bytes
 
 
 class EncodingStore:
-    """Encodings by item, which belong to their users: they go with the item, with the user, and into exports.
+    """Encodings by text, each of which belongs to a user's item: it goes with item and user, and into exports.
 
     Args:
         database: Database with the tables of this version.
@@ -39,64 +48,143 @@ class EncodingStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def find(self, key: UserKey, encoder: str, items: Sequence[str]) -> dict[str, ItemEncoding]:
-        """Return encodings of some of a user's items, by item.
+    def find(self, key: UserKey, encoder: str, texts: Collection[bytes]) -> dict[bytes, bytes]:
+        """Return what is kept of some texts of a user, by digest.
 
         Args:
-            key: User whose items they are.
+            key: User whose items say them.
             encoder: Fingerprint of the encoder.
-            items: Ids of the items.
+            texts: Digests of the texts.
 
         Raises:
             StoreError: The database does not answer.
         """
-        c, found = ITEM_ENCODINGS.c, dict[str, ItemEncoding]()
-        for some in _parts(items):
-            query = select(c.item, c.text, c.vector).where(
-                *of(ITEM_ENCODINGS, key), c.encoder == encoder, c.item.in_(some)
-            )
-            rows = self._database.read(lambda db, query=query: db.execute(query).all())  # type: ignore[misc]
-            found |= {item: ItemEncoding(text, vector) for item, text, vector in rows}
+        c, parts = ITEM_ENCODINGS.c, list(_parts(list(texts), _AT_ONCE))
+
+        def work(db: Connection) -> dict[bytes, bytes]:
+            mine = (*of(ITEM_ENCODINGS, key), c.encoder == encoder)
+            queries = [select(c.text, c.vector).where(*mine, c.text.in_(some)) for some in parts]
+            return {text: vector for query in queries for text, vector in db.execute(query)}
+
+        return self._database.read(work)
+
+    def kept(self, keys: Collection[UserKey]) -> dict[UserKey, set[bytes]]:
+        """Return the digests of all texts of some users that are encoded, by whatever encoder.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        c, found = ITEM_ENCODINGS.c, dict[UserKey, set[bytes]]()
+        for some in chunks(keys):
+            query = select(c.tenant, c.user, c.text).where(among(ITEM_ENCODINGS, some))
+            for tenant, user, text in self._database.read(lambda db, query=query: db.execute(query).all()):  # type: ignore[misc]
+                found.setdefault(UserKey(tenant, user), set()).add(text)
         return found
 
-    def put(self, key: UserKey, encoder: str, encoded: Mapping[str, ItemEncoding]) -> int:
-        """Keep encodings of those items that the user has at this moment; return how many.
-
-        What was deleted while it was encoded does not come back by it.
-
-        Args:
-            key: User whose items they are.
-            encoder: Fingerprint of the encoder.
-            encoded: Encodings by item, in place of those that are there.
+    def saying(self, key: UserKey, answers: Collection[str]) -> list[HistoryItem]:
+        """Return a user's items whose answers are among some.
 
         Raises:
             StoreError: The database does not answer.
         """
+        c, found = HISTORY.c, list[HistoryItem]()
+        for some in _parts(list(answers), _AT_ONCE):
+            query = select(c.id, c.input, c.output, c.ts, c.item_id, c.context).where(
+                *of(HISTORY, key), c.output.in_(some)
+            )
+            rows = self._database.read(lambda db, query=query: db.execute(query).all())  # type: ignore[misc]
+            found += [HistoryItem(*row) for row in rows]
+        return found
 
-        def work(db: Connection, some: Sequence[str]) -> int:
-            turns.take(db, [key])
-            there = db.execute(select(HISTORY.c.id).where(*of(HISTORY, key), HISTORY.c.id.in_(some))).scalars().all()
-            _delete(db, key, there, encoder)
-            rows = [{**key._asdict(), "item": item, "encoder": encoder, **encoded[item]._asdict()} for item in there]
-            if rows:
-                db.execute(insert(ITEM_ENCODINGS), rows)
-            return len(rows)
+    def without(self, encoder: str, tenants: Collection[str], most: int) -> list[UserKey]:
+        """Return some users who have a history and, of this encoder, no encoding at all.
 
-        parts = _parts(list(encoded))
-        return sum(self._database.write(lambda db, some=some: work(db, some)) for some in parts)  # type: ignore[misc]
+        Args:
+            encoder: Fingerprint of the encoder.
+            tenants: Tenants whose users are looked for; who switched personalisation off is left out.
+            most: Most users returned.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        v, h, e, p = HISTORY_VERSIONS.c, HISTORY.c, ITEM_ENCODINGS.c, USER_PREFERENCES.c
+        has_items = exists().where(h.tenant == v.tenant, h.user == v.user)
+        encoded = exists().where(e.tenant == v.tenant, e.user == v.user, e.encoder == encoder)
+        is_off = exists().where(p.tenant == v.tenant, p.user == v.user, not_(p.personalisation))
+        query = select(v.tenant, v.user).where(v.tenant.in_(list(tenants)), has_items, ~encoded, ~is_off)
+        return [UserKey(*row) for row in self._database.read(lambda db: db.execute(query.limit(most)).all())]
+
+    def put(self, encoder: str, encoded: Mapping[UserKey, Sequence[ItemEncoding]]) -> int:
+        """Keep encodings of those items that are at this moment as they were then; return how many.
+
+        What was deleted or said anew while it was encoded does not come back by it, and of who switched personalisation
+        off nothing is kept.
+
+        Args:
+            encoder: Fingerprint of the encoder.
+            encoded: Encodings by user, in place of those of the same texts.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        kept = 0
+        for number, some in enumerate(_transactions(encoded)):
+            if number and self._database.dialect == "sqlite":
+                time.sleep(_PAUSE_S)
+            kept += self._database.write(lambda db, some=some: _put(db, encoder, some))  # type: ignore[misc]
+        return kept
 
 
 def forget(db: Connection, key: UserKey, items: Collection[str]) -> None:
     """Remove the encodings of some of a user's items, of every encoder."""
-    _delete(db, key, list(items), None)
+    for some in _parts(list(items), _AT_ONCE):
+        db.execute(delete(ITEM_ENCODINGS).where(*of(ITEM_ENCODINGS, key), ITEM_ENCODINGS.c.item.in_(some)))
 
 
-def _delete(db: Connection, key: UserKey, items: Sequence[str], encoder: str | None) -> None:
-    c = ITEM_ENCODINGS.c
-    which = () if encoder is None else (c.encoder == encoder,)
-    for some in _parts(items):
-        db.execute(delete(ITEM_ENCODINGS).where(*of(ITEM_ENCODINGS, key), c.item.in_(some), *which))
+def _put(db: Connection, encoder: str, encoded: Mapping[UserKey, Sequence[ItemEncoding]]) -> int:
+    turns.take(db, encoded)
+    rows = list[dict[str, object]]()
+    for key, theirs in encoded.items():
+        is_off = select(USER_PREFERENCES.c.user).where(
+            and_(*of(USER_PREFERENCES, key), not_(USER_PREFERENCES.c.personalisation))
+        )
+        if db.execute(is_off).first() is not None:
+            continue
+        said = _said(db, key, {one.item.id for one in theirs})
+        there = {one.text: one for one in theirs if said.get(one.item.id) == (one.item.input, one.item.output)}
+        for some in _parts(list(there), _AT_ONCE):
+            c = ITEM_ENCODINGS.c
+            db.execute(delete(ITEM_ENCODINGS).where(*of(ITEM_ENCODINGS, key), c.encoder == encoder, c.text.in_(some)))
+        about = {**key._asdict(), "encoder": encoder}
+        rows += [{**about, "text": one.text, "item": one.item.id, "vector": one.vector} for one in there.values()]
+    if rows:
+        db.execute(insert(ITEM_ENCODINGS), rows)
+    return len(rows)
 
 
-def _parts(items: Sequence[str]) -> list[Sequence[str]]:
-    return [items[start : start + _AT_ONCE] for start in range(0, len(items), _AT_ONCE)]
+def _said(db: Connection, key: UserKey, items: Collection[str]) -> dict[str, tuple[str, str]]:
+    """What some items of a user say now: input and output by id."""
+    c, found = HISTORY.c, dict[str, tuple[str, str]]()
+    for some in _parts(list(items), _AT_ONCE):
+        for item, asked, output in db.execute(select(c.id, c.input, c.output).where(*of(HISTORY, key), c.id.in_(some))):
+            found[item] = asked, output
+    return found
+
+
+def _transactions(encoded: Mapping[UserKey, Sequence[ItemEncoding]]) -> Iterator[dict[UserKey, list[ItemEncoding]]]:
+    """Parts of about the same work; a user of very many items is in several."""
+    batch, rows = dict[UserKey, list[ItemEncoding]](), 0
+    for key, theirs in encoded.items():
+        for some in _parts(theirs, _ROWS_AT_ONCE):
+            if rows and rows + len(some) > _ROWS_AT_ONCE:
+                yield batch
+                batch, rows = {}, 0
+            batch[key] = list(some)
+            rows += len(some)
+    if batch:
+        yield batch
+
+
+def _parts(many: Sequence[One], size: int) -> Iterator[Sequence[One]]:
+    for start in range(0, len(many), size):
+        yield many[start : start + size]

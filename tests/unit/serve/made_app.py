@@ -91,6 +91,8 @@ class Served:
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))
         for step in (self.retriever, self.generator, self.reranker, self.adapter):
             step.ready = Handle(lambda: None)
+        for step in (self.reranker, self.adapter):
+            step.encode_ahead = Handle(lambda *_: None)
         self.refitter = Handle(lambda *_: None)
         self.refitter.note = Handle(lambda *_: None)
         steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler

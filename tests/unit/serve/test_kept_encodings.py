@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from hydra_ray.models.encodings import Encoding
+from hydra_ray.learn.heads.item_encodings import ItemText
+from hydra_ray.models.encodings import Encoding, text_digest
 from hydra_ray.records import Candidate, Query, Ranked, UserKey
 from hydra_ray.serve.reranker import Reranked
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.types import StoreError
-from hydra_ray.store.user_rows.encodings import EncodingStore
+from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
 from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")
@@ -30,6 +31,7 @@ def replica(bases, tmp_path):
 
     yield make
     for one in made:
+        one._encodings.close()
         one._versions.close()
 
 
@@ -37,6 +39,11 @@ def order(reranker, item, *queries):
     ranked = tuple(Ranked(item(text, f"answer {text}"), 1.0) for text in ("one", "two", "three"))
     held = reranker._versions.get("v1")
     return [reranker._rerank(held, [(Query(text, ANN, text), ranked, ANN)])[0] for text in queries]
+
+
+def digests(replica):
+    """Digests of what is kept of the user in the store."""
+    return replica._encodings.items._store.kept([ANN]).get(ANN, set())
 
 
 def choose(adapter, *queries, encoding=None):
@@ -63,9 +70,9 @@ def test_another_replica_does_not_encode_what_one_has_encoded(replica, rows, ite
     one = replica("reranker", 1)
     one._store.put_histories({ANN: [item(text, f"answer {text}") for text in ("one", "two", "three")]})
     expected = order(one, item, "first")
-    one._items.flush()
+    one._encodings.items.flush()
     other, counted = replica("reranker", 1), []
-    other._items._noted = lambda *numbers: counted.append(numbers)
+    other._encodings.items._noted = lambda *numbers: counted.append(numbers)
     rows.clear()
     found = order(other, item, "first", "second")
     # Read from the store once; then they are in memory.
@@ -80,11 +87,12 @@ def test_another_replica_does_not_encode_what_one_has_encoded(replica, rows, ite
 def test_an_item_that_says_something_else_now_is_encoded_anew(replica, rows, item):
     one, other = replica("reranker", 1), replica("reranker", 1)
     one._store.put_histories({ANN: [item("one", "something else", id="one")]})
-    held = one._versions.get("v1")
-    encoder = held.scorer.encoder
-    encoder.features([("something else: one", "", ())])
-    one._items.write(encoder.fingerprint, ANN, {"one": "something else: one"})
-    one._items.flush()
+    said = item("one", "something else")
+    encoder = one._versions.get("v1").scorer.encoder
+    encoder.encodings(["something else: one"])
+    one._encodings.items.write(encoder, ANN, [ItemText(said, "something else: one")])
+    one._encodings.items.flush()
+    assert digests(one) == {text_digest(encoder.fingerprint, "something else: one")}
     rows.clear()
     order(other, item, "first")
     assert sum(rows) == 3 + 1
@@ -93,10 +101,39 @@ def test_an_item_that_says_something_else_now_is_encoded_anew(replica, rows, ite
 def test_nothing_is_written_of_who_has_no_such_item_or_where_settings_say_no(replica, item):
     one = replica("reranker", 1)
     order(one, item, "first")
-    one._items.flush()
+    one._encodings.items.flush()
+    assert digests(one) == set()
+    assert replica("reranker", 1, store_encodings=False)._encodings.items is None
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [b"", np.ones(31, np.float32).tobytes(), np.full(32, np.nan, np.float32).tobytes(), np.ones(16).tobytes()[:-1]],
+)
+def test_a_damaged_encoding_is_told_of_once_and_made_anew(replica, rows, item, caplog, damaged):
+    one = replica("reranker", 1)
+    items = [item(text, f"answer {text}") for text in ("one", "two", "three")]
+    one._store.put_histories({ANN: items})
+    expected = order(one, item, "first")[0]
+    one._encodings.items.flush()
     encoder = one._versions.get("v1").scorer.encoder.fingerprint
-    assert one._items._store.find(ANN, encoder, ["one", "two", "three"]) == {}
-    assert replica("reranker", 1, store_encodings=False)._items is None
+    wrong = [ItemEncoding(one, text_digest(encoder, f"{one.output}: {one.input}"), damaged) for one in items[:2]]
+    one._encodings.items._store.put(encoder, {ANN: wrong})
+    other = replica("reranker", 1)
+    rows.clear()
+    found = order(other, item, "first", "first")
+    # The query, and the two that were damaged.
+    assert sum(rows) == 1 + 2
+    assert [ranked.score for ranked in found[1].items] == pytest.approx(
+        [ranked.score for ranked in expected.items], abs=1e-5
+    )
+    assert caplog.text.count("damaged") == 1
+    assert "2 encodings in the store are damaged" in caplog.text
+    other._encodings.items.flush()
+    third = replica("reranker", 1)
+    rows.clear()
+    order(third, item, "second")
+    assert sum(rows) == 1
 
 
 def test_a_store_that_does_not_answer_costs_time_and_no_request(replica, item, rows, caplog, monkeypatch):
@@ -121,6 +158,22 @@ def test_an_adapter_reads_only_what_is_new_and_chooses_as_without(replica, rows)
         assert [candidate.text for candidate in one.candidates] == [candidate.text for candidate in other.candidates]
         scores = [candidate.score for candidate in one.candidates]
         assert scores == pytest.approx([candidate.score for candidate in other.candidates], abs=1e-5)
+
+
+def test_another_adapter_does_not_encode_past_answers_that_one_has_encoded(replica, rows, item):
+    one = replica("adapter", 1)
+    one._store.put_histories({ANN: [item("asked", "yes"), item("asked later", "never"), item("not retrieved", "no")]})
+    expected = choose(one, "first")
+    one._encodings.items.flush()
+    assert len(digests(one)) == 2
+    other = replica("adapter", 1)
+    rows.clear()
+    found = choose(other, "second", "first")
+    # The queries, and two candidates that are no past answers.
+    assert sum(rows) == 2 + 2
+    assert [candidate.score for candidate in found[1].candidates] == pytest.approx(
+        [candidate.score for candidate in expected[0].candidates], abs=1e-5
+    )
 
 
 def test_the_adapter_takes_the_query_as_the_reranker_encoded_it(replica, rows, item):

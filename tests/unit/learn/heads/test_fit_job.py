@@ -12,6 +12,7 @@ from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.heads import job
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.heads.online import OnlineLearner
+from hydra_ray.learn.heads.pipeline import FittedShard
 from hydra_ray.models.base import ADAPTER, ROLES, Base
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import SILENT
@@ -31,7 +32,7 @@ def meanwhile(monkeypatch):
     """Encodes and fits shards here; what is put into the list is done while the first fit goes on."""
     to_do = []
 
-    def fit_shards(shards, data, how, fit):
+    def fit_shards(shards, data, how, fit, items):
         users = {user.key: user for user in data.dataset.users}
         while to_do:
             to_do.pop()()
@@ -42,7 +43,7 @@ def meanwhile(monkeypatch):
                 scorer = Scorer.load(how.base / shard.role, "float32")
                 features = zip(groups, encode_all(scorer, list(groups.values())), strict=True)
                 heads = list(fit(how.base, shard.role)(features))
-            yield shard, heads
+            yield FittedShard(shard, heads, "", {})
 
     monkeypatch.setattr(job, "cluster", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(job, "watch", lambda *_: contextlib.nullcontext())

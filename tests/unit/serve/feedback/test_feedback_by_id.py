@@ -119,6 +119,13 @@ def test_the_head_prefers_what_was_accepted_at_once(app):
     assert gained[1] > gained[0]
 
 
+def test_who_encodes_items_is_told_of_what_was_accepted_and_not_of_what_was_rejected(app):
+    say(app, answered(app), verdict="rejected", chosen=0)
+    say(app, answered(app), verdict="accepted", chosen=1)
+    (item,) = app.ingress._store.history(ANN)
+    assert app.reranker.encode_ahead.asked == app.adapter.encode_ahead.asked == [(ANN, (item,))]
+
+
 @pytest.mark.parametrize(
     ("stars", "said"), [(1, "rejected"), (2, "rejected"), (3, "neutral"), (4, "accepted"), (5, "accepted")]
 )

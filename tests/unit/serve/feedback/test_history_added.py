@@ -49,6 +49,25 @@ def test_one_and_many_are_added_and_twice_the_same_is_once(app):
     assert {item.id: item.output for item in history(app)} == {"a": "Go.", "b": "Stay."}
 
 
+def test_who_encodes_items_is_told_of_what_is_new_and_of_nothing_else(app):
+    app.client.post(URL, json={"items": [ONE, TWO]})
+    items = tuple(history(app))
+    for step in (app.reranker, app.adapter):
+        assert step.encode_ahead.asked == [(ANN, items)]
+    app.client.post(URL, json={"items": [TWO, ONE]})
+    assert app.reranker.encode_ahead.asked == [(ANN, items)]
+
+
+def test_who_encodes_items_may_be_down(app, caplog):
+    def down(*_):
+        raise RuntimeError("the replica is gone")
+
+    app.reranker.encode_ahead.answer = down
+    assert app.client.post(URL, json=ONE).status_code == 200
+    assert app.adapter.encode_ahead.asked == [(ANN, tuple(history(app)))]
+    assert "items of a user are not encoded ahead" in caplog.text
+
+
 async def test_it_counts_at_the_next_request_of_every_replica(app):
     # As another replica has it.
     store = open_store(app.ingress._settings.store_target)

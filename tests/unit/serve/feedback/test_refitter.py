@@ -27,7 +27,7 @@ def made(served, scorer, tmp_path, **fit):
     plugged(app, OnlineLearner(store, "v1", TEXT_TASK, scorer(seed=2), settings))
     app.failed = []
     app.refits = make_refits(settings, app.failed.append)
-    app.ingress._refitter.note = Handle(app.refits.note)
+    app.refitter.note = Handle(app.refits.note)
     return app
 
 
@@ -74,7 +74,7 @@ def test_a_served_head_changes_after_feedback_without_a_job_and_equals_replay(ap
 def test_history_that_is_told_counts_too(app):
     items = [{"id": str(n), "input": f"asks {n}", "output": f"answer {n}"} for n in range(3)]
     app.client.post("/v1/users/ann/history", json={"items": items})
-    assert app.ingress._refitter.note.asked == [(ANN,)]
+    assert app.refitter.note.asked == [(ANN,)]
     assert app.refits.round() == [ANN]
 
 
@@ -82,7 +82,7 @@ def test_a_refitter_that_is_down_fails_no_feedback(app, caplog):
     def down(*_):
         raise RuntimeError("the refitter is gone")
 
-    app.ingress._refitter.note.answer = down
+    app.refitter.note.answer = down
     assert say(app, answered(app), rating=1).status_code == 200
     assert "the refitter" in caplog.text
 

@@ -1,0 +1,151 @@
+"""Encodes what is read of new items before a request asks for it, in the pauses between requests."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import Condition, Thread
+from typing import TYPE_CHECKING, NamedTuple
+
+from hydra_ray.learn.heads.item_encodings import ReadTexts, encode_texts
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.serve.encodings.items import ItemEncodings
+
+if TYPE_CHECKING:
+    from hydra_ray.models.encoder import TextsEncoder
+
+log = logging.getLogger(__name__)
+
+# Items that wait: some minutes of work of one core. What finds no room is encoded by the request that meets it.
+_WAITING = 4_096
+# A request that comes meanwhile shares the cores for as long as so many texts take, 0.1 s in all.
+_TEXTS = 2
+# A user's items that are written in one transaction.
+_ITEMS = 32
+# Where nothing waits, somebody is looked for of whom nothing is encoded: imported, or told to a replica that is gone.
+LOOK_EVERY_S = 60.0
+
+
+class Reading(NamedTuple):
+    """What a role of the version that is served reads items by."""
+
+    encoder: TextsEncoder
+    texts: ReadTexts
+
+
+# Gives users of whom nothing is encoded, with their items.
+Look = Callable[["TextsEncoder"], Sequence[tuple[UserKey, Sequence[HistoryItem]]]]
+
+
+class EncodedAhead:
+    """A bounded queue of items, and the thread that encodes them while this replica has no request.
+
+    Nobody waits for it, and nothing depends on it: what it does not come to, requests do.
+
+    Args:
+        items: Encodings between memory and store.
+        reading: Gives encoder and texts of the version that is served.
+        look: Gives users of whom nothing is encoded; None looks for nobody.
+        dropped: Called with the number of items that found no room or failed.
+        every_s: Seconds between two looks.
+    """
+
+    def __init__(
+        self,
+        items: ItemEncodings,
+        reading: Callable[[], Reading],
+        look: Look | None,
+        dropped: Callable[[int], None],
+        every_s: float,
+    ) -> None:
+        self._items, self._reading, self._look, self._dropped = items, reading, look, dropped
+        self._every_s = every_s
+        # By user and id: an item that is said again meanwhile is encoded once, as it is now.
+        self._waiting = dict[UserKey, dict[str, HistoryItem]]()
+        self._changed, self._requests, self._closed, self._is_busy = Condition(), 0, False, False
+        self._thread = Thread(target=self._run, daemon=True, name="encodes-ahead")
+        self._thread.start()
+
+    def note(self, user: UserKey, items: Sequence[HistoryItem]) -> None:
+        """Has items of a user encoded soon; returns at once."""
+        with self._changed:
+            waiting = self._waiting.get(user, {})
+            room = _WAITING - sum(map(len, self._waiting.values()))
+            new = [item for item in items if item.id not in waiting]
+            fits = {item.id for item in new[: max(0, room)]} | waiting.keys()
+            taken = {item.id: item for item in items if item.id in fits}
+            if taken:
+                self._waiting[user] = {**waiting, **taken}
+            self._changed.notify_all()
+        if len(taken) < len(items):
+            self._dropped(len(items) - len(taken))
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """While somebody is here, nothing new is begun."""
+        with self._changed:
+            self._requests += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._requests -= 1
+                if not self._requests:
+                    self._changed.notify_all()
+
+    def settle(self, timeout_s: float) -> bool:
+        """Waits until nothing waits any more; returns whether that came about."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._waiting and not self._is_busy, timeout_s)
+
+    def close(self) -> None:
+        """Ends the thread after the texts under way; what waits is left to requests."""
+        with self._changed:
+            self._closed = True
+            self._waiting.clear()
+            self._changed.notify_all()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed:
+            with self._changed:
+                self._is_busy = False
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._waiting or self._closed, self._every_s)
+                user, items = self._next()
+                self._is_busy = True
+            try:
+                if items:
+                    self._encode(user, items)
+                elif not self._closed and self._look is not None:
+                    self._look_around(self._look)
+            except Exception as error:
+                # Whatever it is: the thread goes on, and requests encode what they miss.
+                log.warning("items of a user are not encoded ahead", exc_info=error)
+                self._dropped(len(items))
+
+    def _next(self) -> tuple[UserKey, list[HistoryItem]]:
+        """Take some items of the user who has waited longest."""
+        user = next(iter(self._waiting), UserKey("", ""))
+        waiting = list(self._waiting.pop(user, {}).items())
+        if waiting[_ITEMS:]:
+            # Behind all others: one long history does not keep them waiting.
+            self._waiting[user] = dict(waiting[_ITEMS:])
+        return user, [item for _, item in waiting[:_ITEMS]]
+
+    def _encode(self, user: UserKey, items: Sequence[HistoryItem]) -> None:
+        encoder, read = self._reading()
+        missing, encoded = self._items.unwritten(encoder, user, read(items)), []
+        for start in range(0, len(missing), _TEXTS):
+            with self._changed:
+                self._changed.wait_for(lambda: not self._requests or self._closed)
+            if self._closed:
+                return
+            encoded += encode_texts(encoder, missing[start : start + _TEXTS], ())
+        if encoded:
+            self._items.put(encoder, user, encoded)
+
+    def _look_around(self, look: Look) -> None:
+        for user, items in look(self._reading().encoder):
+            self.note(user, items)
