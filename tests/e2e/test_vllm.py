@@ -1,5 +1,7 @@
 """The real vLLM engine on CPU, beside the application, as deployments/vllm-cpu.yaml describes them."""
 
+import asyncio
+import json
 import math
 import time
 from collections.abc import Iterator
@@ -19,13 +21,14 @@ from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.progress import SILENT
-from hydra_ray.records import Candidate, HistoryItem, Query
+from hydra_ray.records import Candidate, ChatRequest, HistoryItem, Message, Query, Sampling
 from hydra_ray.runtime import vllm_app as engine
 from hydra_ray.runtime.models import chosen_base
 from hydra_ray.serve import app
 from hydra_ray.serve.http.keys import open_keys
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
+from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.identity.keys import new_key
 
@@ -49,13 +52,40 @@ def client(trees: dict[str, dict]) -> Iterator[OpenAI]:
     port = free_port()
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:
-        serve.run(engine.build(trees["llm"]), name="llm", route_prefix=None)
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("hydra_ray.runtime.vllm_server.EngineServer", watched_server())
+            serve.run(engine.build(trees["llm"]), name="llm", route_prefix=None)
         serve.run(app.build(trees["hydra"]), name="hydra", route_prefix="/")
         key, text = new_key("default", ["chat", "users"], now=time.time(), user=None, name="", expires=None)
         open_keys(parse_settings(trees["hydra"]).store_target).add(key, text, "tests")
         yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key=text, max_retries=0)
     finally:
         serve.shutdown()
+
+
+def watched_server() -> type:
+    """The deployment's class, which tells when its engine gave a request up."""
+    from hydra_ray.runtime.vllm_server import EngineServer
+
+    # Within a function Ray sends it by value: workers cannot import tests.
+    class Watched(EngineServer):
+        async def start(self):
+            await super().start()
+            abort, self.gave_up = self.engine._engine_client.abort, asyncio.Event()
+
+            async def told(*args, **kwargs):
+                await abort(*args, **kwargs)
+                self.gave_up.set()
+
+            self.engine._engine_client.abort = told
+
+        async def look_out(self) -> None:
+            self.gave_up.clear()
+
+        async def given_up(self) -> None:
+            await self.gave_up.wait()
+
+    return Watched
 
 
 @pytest.fixture(scope="module")
@@ -133,10 +163,8 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     shown = reply.model_dump()["hydra"]["history"]
     settings = parse_settings(trees["hydra"])
     from hydra_ray.learn.collect.estimate import chat_token_counter
-    from hydra_ray.records import ChatRequest
     from hydra_ray.runtime.factory import make_prompter
     from hydra_ray.runtime.generators import calls_for_candidates
-    from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
 
     task = load_base(chosen_base(settings).folder).task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
@@ -151,6 +179,73 @@ def test_a_request_that_the_engine_refuses_is_the_clients_to_mend(client):
         client.chat.completions.create(model="hydra", messages=[{"role": "user", "content": "moon " * 600}])
     # The engine lives on.
     assert client.chat.completions.create(model="hydra", messages=[{"role": "user", "content": "a film"}]).choices
+
+
+def test_the_engine_says_an_answer_word_by_word_and_it_is_the_whole_answer(client):
+    end = json.loads((DEMO_CHECKPOINT / "config.json").read_text())["eos_token_id"]
+    # The demo's LM would end after a word.
+    on_and_on = Sampling(logit_bias=((str(end), -100.0),))
+    prompt = ChatRequest((Message("user", "a ship drifts"),), max_tokens=24, sampling=on_and_on)
+    generator = serve.get_deployment_handle("Generator", "hydra")
+    pieces = list(generator.options(stream=True).stream.remote(prompt, "default"))
+    whole = generator.remote(prompt, "default").result()
+    assert len(pieces) > 12
+    assert "".join(piece.text for piece in pieces) == whole.texts[0]
+    assert (pieces[-1].finish, pieces[-1].usage) == (whole.ends[0], whole.usage)
+
+
+def ask_as_is(client: OpenAI, content="a ship drifts", **options):
+    message = {"role": "user", "content": content}
+    return client.chat.completions.create(model="hydra", messages=[message], **options)
+
+
+def test_probabilities_of_tokens_come_through_the_engine_whole_and_streamed(client):
+    asked = {"logprobs": True, "top_logprobs": 2, "temperature": 0, "max_tokens": 8}
+    whole = ask_as_is(client, **asked)
+    tokens = [token.token for token in whole.choices[0].logprobs.content]
+    assert "".join(tokens).startswith(whole.choices[0].message.content.strip())
+    assert all(len(token.top_logprobs) == 2 for token in whole.choices[0].logprobs.content)
+    assert (whole.model, whole.hydra["method"]) == ("demo", "passthrough")
+    *chunks, usage = ask_as_is(client, stream=True, stream_options={"include_usage": True}, **asked)
+    said = [chunk.choices[0] for chunk in chunks]
+    assert "".join(one.delta.content or "" for one in said) == whole.choices[0].message.content
+    assert [t.token for one in said if one.logprobs for t in one.logprobs.content] == tokens
+    assert (usage.choices, usage.usage) == ([], whole.usage)
+    assert said[-1].finish_reason == whole.choices[0].finish_reason
+    assert chunks[-1].hydra["llm_id"] != whole.hydra["llm_id"]
+
+
+def test_a_client_that_hangs_up_stops_the_engine(client):
+    watched = serve.get_deployment_handle(engine.ENGINE, "llm")
+    watched.look_out.remote().result()
+    endless = {"hydra": {"method": "passthrough"}, "ignore_eos": True}
+    coming = ask_as_is(client, stream=True, max_tokens=450, extra_body=endless)
+    next(coming)
+    coming.close()
+    watched.given_up.remote().result(timeout_s=60)
+
+
+IMAGE = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}]
+
+
+@pytest.mark.parametrize(
+    ("asked", "param"),
+    [
+        ({"tools": [{"type": "function"}]}, "tools[0].function"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, None),
+        ({"content": IMAGE}, None),
+        ({"content": [{"type": "input_audio"}]}, None),
+        ({"logprobs": True, "top_logprobs": 500}, "logprobs"),
+    ],
+)
+def test_what_the_engine_does_not_take_is_the_clients_to_mend(client, asked, param):
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask_as_is(client, **asked)
+    assert caught.value.type == "invalid_request_error"
+    assert caught.value.param == param
+    with pytest.raises(openai.BadRequestError) as streamed:
+        next(ask_as_is(client, stream=True, **asked))
+    assert streamed.value.body == caught.value.body
 
 
 def test_the_engine_that_runs_collects_feedback_too(client, trees, demo_settings, tmp_path):
