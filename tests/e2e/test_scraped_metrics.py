@@ -84,7 +84,7 @@ def test_what_is_scraped_is_what_is_documented(ray_cluster, settings):
     with serving(settings, "127.0.0.1", free_port()) as url:
         ask = {"model": "hydra", "user": "ann", "messages": [{"role": "user", "content": "Hi"}]}
         with httpx.Client(base_url=f"{url}/", timeout=120) as client:
-            said = {"input": "Hello", "accepted": "fine"}
+            said = {"input": "Hello", "candidates": ["fine", "well"], "accepted": "fine"}
             assert client.post("users/ann/feedback", json=said).status_code == 200
             assert client.post("chat/completions", json=ask).status_code == 200
             assert client.post("chat/completions", json={**ask, "stream": True}).status_code == 200
