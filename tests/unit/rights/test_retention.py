@@ -16,6 +16,7 @@ from hydra_ray.settings import parse_settings
 from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.store.completions.records import Completion, Offer
 from hydra_ray.store.schema import open_database
+from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
 
 ANN, BOB, EVE = UserKey("acme", "ann"), UserKey("zeta", "bob"), UserKey("acme", "eve")
 # 2026-05-01 in UTC, and 90 days before is 2026-01-31.
@@ -41,6 +42,15 @@ def test_of_all_tenants_what_is_too_old_goes_and_the_rest_stays(store, settings)
     assert (store.history(ANN), store.history(BOB), store.history(EVE)) == (tuple(NEW), (), tuple(NEW))
     assert store.history_version(EVE) == version
     assert expire(settings, NOW).forgotten == 0
+
+
+def test_encodings_go_with_what_is_forgotten(store, settings):
+    store.put_histories({ANN: [OLD[0], NEW[0]]})
+    encoded = [ItemEncoding(item, item.id.encode(), b"numbers") for item in (OLD[0], NEW[0])]
+    with closing(open_database(settings.store_target)) as database:
+        EncodingStore(database).put("minilm", {ANN: encoded})
+    expire(settings, NOW)
+    assert [row["item"] for row in store.records.rows(ANN)["item_encodings"]] == ["then"]
 
 
 def test_heads_are_as_if_what_is_forgotten_had_never_been_there(store, settings):

@@ -1,6 +1,7 @@
 """Export, deletion and import give equal answers, in either form of the document."""
 
 import json
+from contextlib import closing
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, HydraError, UserKey
 from hydra_ray.rights.document import export_user, import_user, read_document, to_parquet
 from hydra_ray.store.cache import HeadCache
+from hydra_ray.store.schema import open_database
 from hydra_ray.store.types import ProfileFingerprint, UserProfile
+from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 ITEMS = [HistoryItem("b", "second \u738b", "x", "2026"), HistoryItem("a", "first", "y", None, "film-1", "more")]
@@ -52,6 +55,18 @@ def test_who_is_exported_deleted_and_imported_has_the_same_answers(known, form):
     # The profile still goes with the one whose texts it was made with.
     known.delete(BOB)
     assert known.profile(ANN, "dpl") is None
+
+
+def test_an_export_has_the_encodings_of_the_items_and_an_import_trusts_none(known, tmp_path):
+    encoded = [ItemEncoding(item, item.id.encode(), b"numbers") for item in ITEMS]
+    with closing(open_database(f"sqlite:///{tmp_path / 'users.db'}")) as database:
+        EncodingStore(database).put("minilm", {ANN: encoded})
+    document = export_user(known, ANN, others=True)
+    assert {row["item"] for row in document["tables"]["item_encodings"]} == {"a", "b"}
+    known.delete(ANN)
+    import_user(known, document)
+    assert known.history(ANN) == tuple(ITEMS)
+    assert known.records.counts(ANN)["item_encodings"] == 0
 
 
 def test_what_is_handed_out_names_nobody_else_and_an_import_of_it_leaves_profiles_to_be_written_anew(known):

@@ -49,6 +49,7 @@ def test_exported_users_are_imported_as_they_were(filled, empty, tmp_path):
         "history_versions": 3,
         "heads": 3,
         "evidence": 2,
+        "item_encodings": 2,
         "profiles": 1,
         "profile_peers": 1,
         "tombstones": 1,

@@ -17,6 +17,7 @@ COUNTS = {
     "history_versions": 3,
     "heads": 3,
     "evidence": 2,
+    "item_encodings": 2,
     "profiles": 1,
     "profile_peers": 1,
     "tombstones": 1,
