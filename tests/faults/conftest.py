@@ -22,6 +22,9 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.tasks import TEXT_TASK
 
+# Of all processes on the cluster: memory that threads take one after the other would look like a leak.
+os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+
 
 class LLM:
     """The endpoint's process.
