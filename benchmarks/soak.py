@@ -30,9 +30,10 @@ def main(arguments: list[str]) -> None:
     """Measures, shows and writes down."""
     parser = options(__doc__, "soak")
     parser.add_argument("url", help="Where it is served, as OpenAI clients take it.")
+    parser.add_argument("--requests", type=int, default=REQUESTS, help="how many, the first 1,000 to get warm")
     chosen = parser.parse_args(arguments)
     console = Console()
-    requests, warm = (300, 100) if chosen.small else (REQUESTS, WARM)
+    requests, warm = (300, 100) if chosen.small else (chosen.requests, WARM)
     result = asyncio.run(measure(chosen.url, requests, warm, min(STEP, warm)))
     table = Table("replica", "MiB when warm", "at the end", "most")
     for name, taken in result["memory_mib"].items():
