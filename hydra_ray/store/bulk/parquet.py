@@ -112,8 +112,9 @@ class ParquetTables:
         path, seen = self._path(table), 0
         try:
             with pq.ParquetFile(path) as file:
+                later = dict.fromkeys(set(table.c.keys()) - set(file.schema_arrow.names))
                 for batch in file.iter_batches(batch_size=500):
-                    yield from batch.to_pylist()
+                    yield from (row | later for row in batch.to_pylist())
                     seen += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise HydraError(f"{path}: damaged: {error}") from None
@@ -125,7 +126,9 @@ class ParquetTables:
             found = pq.read_schema(self._path(table)).names
         except (pa.ArrowException, OSError) as error:
             raise HydraError(f"{self._path(table)}: missing or damaged: {error}") from None
-        if set(found) != set(table.c.keys()):
+        # What an earlier version did not know yet has no value there.
+        wanted = {one.name for one in table.columns if not one.nullable}
+        if not wanted <= set(found) <= set(table.c.keys()):
             raise HydraError(
                 f"{self._path(table)}: has columns {', '.join(found)}, this version {', '.join(table.c.keys())}: "
                 "read it with the version that wrote it"

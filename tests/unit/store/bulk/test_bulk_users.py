@@ -161,3 +161,21 @@ def test_completions_of_nobody_stay_where_they_are(filled, empty, tmp_path):
     assert log.find("acme", "there") is not None
     assert log.find("acme", "here") is None
     database.close()
+
+
+def drop_column(folder, table, column):
+    path = folder / f"{table}.parquet"
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+
+
+def test_what_an_earlier_version_did_not_know_yet_has_no_value(filled, empty, tmp_path):
+    # Who a history item came from may be unknown; its text may not.
+    export_users(filled, tmp_path / "users", None, ())
+    drop_column(tmp_path / "users", "history", "ts")
+    assert import_users(empty(), tmp_path / "users", replace=False) == 3
+    store = open_store(empty())
+    assert [item.ts for item in store.history(ANN)] == [None, None]
+    store.close()
+    drop_column(tmp_path / "users", "history", "output")
+    with pytest.raises(HydraError, match="read it with the version that wrote it"):
+        import_users(empty("another"), tmp_path / "users", replace=False)
