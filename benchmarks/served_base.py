@@ -78,7 +78,7 @@ def make_base(folder: Path, settings: Settings, task: Task) -> None:
     Base(VERSION, task, *scorers).save(folder / "base")
 
 
-def fill(settings: Settings, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:
+def fill(settings: Settings, task: Task, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:
     """Writes histories of all users with encodings, and heads of some.
 
     There are encodings of the texts of which a fit and writes of history leave some, for both roles. Their numbers are
@@ -86,6 +86,7 @@ def fill(settings: Settings, users: int, items: int, big: int, heads: int, encod
 
     Args:
         settings: Say where, and which answers all users share.
+        task: Task of the base.
         users: How many there are.
         items: Number of history items of each user.
         big: Number of history items of one user more; 0 makes none.
@@ -95,7 +96,7 @@ def fill(settings: Settings, users: int, items: int, big: int, heads: int, encod
     store, encodings = open_store(settings.store_target), EncodingStore(open_database(settings.store_target))
     encoder.remember(KeptEncodings(0))
     # A frozen encoder: both roles have the same.
-    read = [ReadTexts(role, film_task(), settings.method.allowed_answers) for role in ROLES]
+    read = [ReadTexts(role, task, settings.method.allowed_answers) for role in ROLES]
     films = Films(1)
     sizes = {user_key(number): items for number in range(users)} | ({BIG: big} if big else {})
     for some in _batches(len(sizes)):

@@ -97,7 +97,7 @@ def prepare(settings: Settings, chosen: Any, console: Console) -> float:
     make_base(settings.model_dir, settings, film_task())
     encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
     big = chosen.big if "big" in chosen.only else 0
-    fill(settings, chosen.users, chosen.items, big, max(REGULARS, chosen.users // 10), encoder)
+    fill(settings, film_task(), chosen.users, chosen.items, big, max(REGULARS, chosen.users // 10), encoder)
     took = time.perf_counter() - begin
     console.print(f"{chosen.users} users of {chosen.items} items, and one of {big}: written in {took:.0f} s")
     return took

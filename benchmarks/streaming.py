@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> None:
             settings = make_settings(Path(folder), llm_url)
             make_base(settings.model_dir, settings, CHAT_TASK)
             encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
-            fill(settings, chosen.users, chosen.items, 0, chosen.users, encoder)
+            fill(settings, CHAT_TASK, chosen.users, chosen.items, 0, chosen.users, encoder)
             with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
                 result |= asyncio.run(measure(chosen, url, llm_url, console))
     result["load_after"] = machine(CPU)["load_before"]
