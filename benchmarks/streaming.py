@@ -70,9 +70,7 @@ def main(arguments: list[str]) -> None:
         llm = fixed_llm.FixedLLM(chosen.llm_ms / 1e3, (), chosen.gap_ms / 1e3)
         with fixed_llm.running(llm) as llm_url:
             settings = make_settings(Path(folder), llm_url)
-            make_base(settings.model_dir, settings, CHAT_TASK)
-            encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
-            fill(settings, CHAT_TASK, chosen.users, chosen.items, 0, chosen.users, encoder)
+            prepare(settings, chosen, console)
             with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
                 result |= asyncio.run(measure(chosen, url, llm_url, console))
     result["load_after"] = machine(CPU)["load_before"]
@@ -85,6 +83,14 @@ def make_settings(folder: Path, llm_url: str) -> Settings:
     places = {"out": str(folder), "model": {"dir": str(folder / "model")}, "tenant": TENANT}
     # Every process in the same arithmetic, whatever its own probe would find.
     return parse_settings({**places, "generator": generator, "base": {"encoder": {"precision": "float32"}}})
+
+
+def prepare(settings: Settings, chosen: Any, console: Console) -> None:
+    """Writes base and users."""
+    make_base(settings.model_dir, settings, CHAT_TASK)
+    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
+    fill(settings, CHAT_TASK, chosen.users, chosen.items, 0, chosen.users, encoder)
+    console.print(f"{chosen.users} users of {chosen.items} items are written")
 
 
 async def measure(chosen: Any, url: str, llm_url: str, console: Console) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """The benchmarks that need no Ray run where it is not installed, and what they count holds at any size."""
 
+import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
+
+from hydra_ray.records import UserKey
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -101,3 +106,21 @@ def test_limits(run_small):
     found = run_small("limits")
     assert found["schema"] == "hydra-ray/benchmark/limits/v1"
     assert found["seconds_a_request"].keys() == {"memory", "rows"}
+
+
+@pytest.mark.parametrize("name", ["serving", "streaming"])
+def test_what_a_benchmark_of_serving_serves_can_be_written(name, monkeypatch, tmp_path):
+    """These two need Ray and a quiet machine; this much of them does not."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    benchmark = importlib.import_module(name)
+    from hydra_ray.runtime.models import chosen_base
+    from hydra_ray.store.backends import open_store
+
+    settings = benchmark.make_settings(tmp_path, "http://127.0.0.1/v1")
+    benchmark.prepare(settings, SimpleNamespace(users=3, items=4, big=0, only=[]), Console(quiet=True))
+    assert chosen_base(settings).version == "bench-1"
+    store = open_store(settings.store_target)
+    user = UserKey("bench", "user-2")
+    assert len(store.history(user)) == 4
+    assert store.head(user, "bench-1", "adapter") is not None
+    store.close()
