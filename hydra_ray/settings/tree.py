@@ -92,7 +92,7 @@ class ServeSettings(Section):
         256, ge=0, description="Encodings of texts that a reranker or adapter keeps in memory, 2 KB each."
     )
     store_encodings: bool = Field(
-        True, description="Keep the encodings of users' items beside the history, for replicas that did not make them."
+        True, description="Fits and replicas keep the encodings of users' items beside the history, for others to read."
     )
     user_from: tuple[str, ...] = Field(
         ("user",),
