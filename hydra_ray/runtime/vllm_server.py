@@ -50,15 +50,21 @@ class EngineServer(LLMServer):
         if isinstance(request, dict):
             yield request
             return
+        has_begun = False
         try:
             # vLLM's own generators stop the engine's work for a request when they are closed.
             async with aclosing(await self.chat(request)) as replies:
                 async for reply in replies:
                     # Events come in batches (`stream_batching_interval_ms`).
                     for part in reply if isinstance(reply, list) else (reply,):
+                        has_begun = True
                         yield part
         except _UNREADABLE as error:
-            log.warning("vLLM could not read a request", exc_info=error)
+            if has_begun:
+                # The request was read: it is a fault of vLLM's.
+                raise
+            # The error itself may hold what a user wrote.
+            log.warning("vLLM could not read a request (%s)", type(error).__name__)
             yield _refusal(f"the request cannot be read: {type(error).__name__}: {error}", None)
 
     def _request(self, body: Body) -> ChatCompletionRequest | Body:

@@ -113,7 +113,10 @@ def event_of(completion: Completion, statement: Statement, scale: Scale, task: T
     said = said_by(statement, scale)
     place = completion.answered if statement.chosen is None else statement.chosen
     text = completion.candidates[place].text
-    if said == "edited" and statement.edited is not None:
+    if not text.strip():
+        # A call of tools, say: what a user makes of that is no other answer to the question.
+        said = "neutral"
+    elif said == "edited" and statement.edited is not None:
         text = statement.edited
     is_no_answer = not text.strip() or (task.closed and said != "rejected" and task.parse(text) is None)
     if is_no_answer and said == "edited":

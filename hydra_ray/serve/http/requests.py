@@ -104,14 +104,14 @@ class ChatCompletionRequest(SamplingParameters):
     def own_text(self) -> str:
         """The text that is all of what a user asks, results of tools aside; "" where there is more to it.
 
-        What was asked with an image, say, is not known by its text, and an answer that was begun by the client is not
-        all that was answered.
+        What was asked with an image, say, now or before, is not known by its text, and an answer that was begun by the
+        client is not all that was answered.
         """
         said = [message for message in self.messages if message.role not in _INSTRUCTING]
-        asking = [message for message in said if message.role == "user"][-1:]
-        if not asking or said[-1].role == "assistant" or any(asking[0].beyond_text):
+        asking = [message for message in said if message.role == "user"]
+        if not asking or said[-1].role == "assistant" or any(any(message.beyond_text) for message in asking):
             return ""
-        return asking[0].text.strip() and asking[0].text
+        return asking[-1].text.strip() and asking[-1].text
 
     @property
     def include_usage(self) -> bool:

@@ -29,8 +29,8 @@ Reply = TypeVar("Reply")
 # Parameters of OpenAI's that vLLM takes and does nothing with.
 _UNKNOWN = frozenset({"verbosity"})
 # Parameters of vLLM's that are its operator's business: whose prefixes are shared, who is served first, where caches
-# come from.
-_OF_THE_OPERATOR = ("cache_salt", "kv_transfer_params", "priority", "request_id")
+# come from, and what holds any of these or is read by the engine's plugins (`vllm_xargs`).
+_OF_THE_OPERATOR = ("cache_salt", "ec_transfer_params", "kv_transfer_params", "priority", "request_id", "vllm_xargs")
 # Quotas count what is told, whether a client asked for it or not.
 _TOLD = {"include_usage": True}
 

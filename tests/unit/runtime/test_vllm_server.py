@@ -130,5 +130,14 @@ async def test_parts_that_nobody_can_read_are_a_refusal_and_a_broken_engine_is_n
     assert refused["error"]["code"] == 400
     assert "image_url" in refused["error"]["message"]
     assert "KeyError" in caplog.text
+    # What it says may be a user's words.
+    assert "image_url" not in caplog.text
     with pytest.raises(RuntimeError, match="died"):
         await server(RuntimeError("died")).complete(whole)
+
+
+async def test_what_fails_once_the_engine_answers_is_no_fault_of_the_request(server):
+    chunks = server(event({"a": 1}), KeyError("in a parser")).stream(BODY)
+    assert await anext(chunks) == {"a": 1}
+    with pytest.raises(KeyError, match="in a parser"):
+        await anext(chunks)

@@ -106,15 +106,21 @@ def test_a_prompt_that_is_refused_was_not_answered(app, llm, method, stream):
 
 
 @pytest.mark.parametrize("method", ["rag", "hydra"])
-def test_an_llm_that_declines_is_heard(app, llm, method):
+def test_an_llm_that_declines_is_heard_and_its_words_are_in_no_log(app, llm, method, caplog):
     llm.replies = [lambda body: reply(*[["I will not."]] * body.get("n", 1))]
     app = app(llm)
+    caplog.set_level("DEBUG", "hydra_ray")
     (choice,) = app.ask(SAID[-1:], hydra={"method": method}).json()["choices"]
     assert choice["message"] == {"role": "assistant", "content": None, "refusal": "I will not."}
     assert choice["finish_reason"] == "stop"
     with streamed(app, hydra={"method": method}) as response:
         deltas = [one["choices"][0]["delta"] for one in events(response)]
     assert {"refusal": "I will not."} in deltas
+    # One candidate declines, and the others are taken.
+    llm.replies = [lambda body: reply("Calm.", "Go.") if body.get("n", 1) > 1 else reply(["I will not."])]
+    app.ask(SAID[-1:], hydra={"method": method})
+    assert "the LLM declined" in caplog.text
+    assert "I will not" not in caplog.text
 
 
 def test_several_candidates_that_are_taken_end_a_stream_that_says_so(app, llm):

@@ -151,8 +151,12 @@ def test_calls_of_tools_are_no_text_and_feedback_on_them_counts_and_teaches_noth
 
 @pytest.mark.parametrize(
     "messages",
-    [[{"role": "user", "content": IMAGE}], [SAID[-1], {"role": "assistant", "content": "It"}]],
-    ids=["an image", "an answer that was begun"],
+    [
+        [{"role": "user", "content": IMAGE}],
+        [{"role": "user", "content": IMAGE}, {"role": "assistant", "content": "A cat."}, SAID[-1]],
+        [SAID[-1], {"role": "assistant", "content": "It"}],
+    ],
+    ids=["an image", "an image before", "an answer that was begun"],
 )
 def test_what_is_more_than_the_users_text_is_rated_and_teaches_nothing(app, llm, messages):
     app = app(llm)
@@ -192,6 +196,20 @@ def test_a_choice_is_chosen_by_its_place(app, llm):
     say(app, completion_id, chosen=2)
     (event,) = app.ingress._store.feedback_events([ANN])[ANN]
     assert (event.said, event.text) == ("accepted", "Two.")
+
+
+@pytest.mark.parametrize("place", [None, 0])
+def test_what_a_user_makes_of_a_call_of_tools_beside_a_text_teaches_nothing(app, llm, place):
+    reply = completion("It will.", "It will.")
+    reply["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": [CALL]}
+    llm.replies, app = [reply], app(llm)
+    completion_id = asked(app, n=2)
+    assert [offer.text for offer in kept(app, completion_id).candidates] == ["", "It will."]
+    said = say(app, completion_id, edited="Yes.", chosen=place)
+    assert (said.status_code, said.json()["history"], said.json()["learnt"]) == (200, False, False)
+    assert app.ingress._store.history(ANN) == ()
+    # The text may be meant by its place.
+    assert say(app, completion_id, edited="Yes.", chosen=1).json()["learnt"]
 
 
 def test_a_stream_is_kept_once_it_has_come_to_its_end(app, stream):

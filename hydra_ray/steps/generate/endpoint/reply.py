@@ -29,7 +29,8 @@ _TAKEN = re.compile(
 _CUT = ("length", "max_tokens")
 # Above it is no count: no LLM reads so much, and several calls together have to go into the 32 bits of a column.
 _MOST_TOKENS = 10**8
-_DECLINED = "the LLM declined: "
+# Its words are no part of this: messages of errors go into logs, which hold no text of answers.
+_DECLINED = ("filtered", "the LLM declined")
 REASONING = ("reasoning_content", "reasoning", "reasoning_details", "thinking")
 
 UNFINISHED = (
@@ -70,7 +71,8 @@ def read_reply(body: Any) -> Reply:
     texts, finishes, lost, reasoned, declined = [], [], [], False, ""
     for choice in choices:
         text, why, thought = _read_choice(choice if isinstance(choice, dict) else {})
-        declined = declined or why[1].partition(_DECLINED)[2]
+        if why == _DECLINED:
+            declined = declined or str(choice["message"]["refusal"])
         reasoned = reasoned or thought
         if text:
             texts.append(text)
@@ -155,8 +157,8 @@ def _read_choice(choice: dict[str, Any]) -> tuple[str, tuple[str, str], bool]:
     elif (said is not None or "content" not in message) and not message.get("refusal"):
         # A reply of another shape was hardly an LLM's.
         return "", ("malformed", ""), thought
-    if refusal := message.get("refusal"):
-        return "", ("filtered", f"{_DECLINED}{refusal}"), thought
+    if message.get("refusal"):
+        return "", _DECLINED, thought
     if thought:
         ended = finish not in _CUT and (answer is not None if isinstance(said, str) else True)
         return "", ("empty", "there was reasoning and no answer" if ended else UNFINISHED), thought

@@ -222,7 +222,15 @@ async def test_a_refusal_of_what_others_ask_is_theirs_and_names_the_field(stream
 
 
 @pytest.mark.parametrize(
-    "field", [{"cache_salt": "another tenant's"}, {"priority": -1}, {"request_id": "r"}, {"kv_transfer_params": {}}]
+    "field",
+    [
+        {"cache_salt": "another tenant's"},
+        {"priority": -1},
+        {"request_id": "r"},
+        {"kv_transfer_params": {}},
+        {"ec_transfer_params": {}},
+        {"vllm_xargs": {"kv_transfer_params": "x"}},
+    ],
 )
 async def test_clients_do_not_set_what_is_the_operators_business(field):
     engine = Engine(words("well"))

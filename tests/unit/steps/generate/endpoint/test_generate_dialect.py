@@ -251,7 +251,7 @@ async def test_a_temperature_of_zero_may_have_to_be_positive(server):
         ("odd", "setting", "I would rather not. .*hydra-ray doctor"),
         ("thinkcut", "empty", "reasoning did not end within max_tokens"),
         ("null", "empty", "there was reasoning and no answer"),
-        ("declines", "filtered", "the LLM declined: I cannot help with that"),
+        ("declines", "filtered", "the LLM declined"),
     ],
 )
 async def test_how_a_request_ends_says_what_was_at_fault(server, quirk, kind, told):

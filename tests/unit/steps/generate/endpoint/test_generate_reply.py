@@ -89,7 +89,7 @@ def test_the_answer_is_found_whatever_the_form(one, texts):
         (choice("<think>hm"), "empty", "reasoning did not end within max_tokens"),
         (choice("<think>hm</think>"), "empty", "there was reasoning and no answer"),
         (choice([THOUGHT]), "empty", "there was reasoning and no answer"),
-        (choice(None, refusal="I will not."), "filtered", "the LLM declined: I will not."),
+        (choice(None, refusal="I will not."), "filtered", "the LLM declined"),
         (choice("so far", "content_filter"), "filtered", "content filter"),
         (choice("so far", "SAFETY"), "filtered", "SAFETY"),
         (choice("", "sensitive"), "filtered", "sensitive"),
