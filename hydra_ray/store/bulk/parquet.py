@@ -18,6 +18,7 @@ from sqlalchemy import Table
 
 from hydra_ray.records import HydraError
 from hydra_ray.store.bulk.rows import Row, in_batches
+from hydra_ray.store.tables import ITEM_ENCODINGS
 
 FORMAT = "hydra-ray/store/v1"
 _MANIFEST = "manifest.json"
@@ -78,7 +79,7 @@ class ParquetTables:
         tables: All tables that are known; one that the folder lacks is taken for empty.
 
     Attributes:
-        counts: Rows by table, as the manifest tells them.
+        counts: Rows by table, as the manifest tells them; encodings of items are not read.
         about: All of the manifest.
 
     Raises:
@@ -98,6 +99,8 @@ class ParquetTables:
             raise HydraError(
                 f"{folder}: table {unknown[0]!r} is not known here: read it with the version that wrote it"
             )
+        # Made anew: they were kept under another key before, and cost nothing but time.
+        self.counts.pop(ITEM_ENCODINGS.name, None)
         for name in self.counts:
             self._check_columns(self._tables[name])
 

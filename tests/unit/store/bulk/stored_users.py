@@ -55,3 +55,8 @@ def content(target):
     marks = {key: (store.history_version(key), store.stamps([key], "v1", "adapter")) for key in users}
     store.close()
     return told, marks
+
+
+def without_encodings(told):
+    """What a Parquet folder brings of it."""
+    return {**told, "encodings": {key: [] for key in told["encodings"]}}
