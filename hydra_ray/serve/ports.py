@@ -109,7 +109,9 @@ class RemoteSteps:
         """Asks the profiler; what takes it longer than a step may, a later request finds."""
         if query.user.is_nobody:
             return ProfileText()
-        return await self._step("profiler", partial(self.profiler.remote, query, kind))
+        # Once: a profile that it was writing is not paid for again in a request that could hardly wait for it.
+        call = partial(self.profiler.remote, query, kind)
+        return await call_step("profiler", call, self.step_timeout_s, self.breakers.of("profiler"))
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""

@@ -199,6 +199,15 @@ def test_a_replica_of_a_step_that_dies_costs_the_answer_nothing(served, step):
     assert len(handle.asked) == 2
 
 
+def test_a_profiler_that_dies_is_not_paid_twice_by_one_request(served):
+    app = served()
+    app.profiler.answer = dying_once(app.profiler.answer)
+    asked = {"user": "ann", "hydra": {"method": "pag"}}
+    assert app.ask(SAID[-1:], **asked).json()["hydra"]["degraded"] == ["profile"]
+    assert len(app.profiler.asked) == 1
+    assert "profile" not in app.ask(SAID[-1:], **asked).json()["hydra"]["degraded"]
+
+
 def test_a_step_whose_replicas_die_one_after_the_other_is_done_without(served):
     app = served()
 
