@@ -115,6 +115,8 @@ class Refits:
             if not self._wanted(key) or self._news.of(key, version, ADAPTER) < self._least:
                 with self._lock:
                     self._noted.pop(key, None)
+                # What failed once, and is not wanted any more, must not make a later fit wait.
+                self._waits.pop(key, None)
                 continue
             due.append(key)
             if has_failed:

@@ -141,6 +141,24 @@ def test_one_users_failure_does_not_keep_the_others_from_being_fitted(refits, st
     assert sorted(fitted) == [KEYS[0], KEYS[2]]
 
 
+def test_who_was_not_due_any_more_is_not_kept_waiting_for_a_failure_of_before(refits, store, clock):
+    store.broken = True
+    told(refits, store, KEYS[0], 3)
+    assert refits.round() == []
+    store.broken = False
+    # What was said is deleted, and the wait is over.
+    store.new[KEYS[0]] = 0
+    clock.now += 61
+    assert refits.round() == []
+    store.broken = True
+    told(refits, store, KEYS[0], 3)
+    assert refits.round() == []
+    store.broken = False
+    # As after a first failure.
+    clock.now += 31
+    assert refits.round() == [KEYS[0]]
+
+
 def test_what_is_said_while_heads_are_fitted_counts_afterwards(refits, store):
     told(refits, store, KEYS[0], 3)
     store.meanwhile = lambda: told(refits, store, KEYS[0], 3)
