@@ -90,13 +90,15 @@ class Adapter:
         self, user: UserKey, event: FeedbackEvent, history: tuple[HistoryItem, ...], deletions: int
     ) -> Learnt:
         """Learns from what a user said of an answer, unless they were deleted more often than so."""
-        learner = (await self._versions.ready(None)).learner
-        return await asyncio.to_thread(learner.learn, user, event, history, deletions)
+        with self._encodings.request():
+            learner = (await self._versions.ready(None)).learner
+            return await asyncio.to_thread(learner.learn, user, event, history, deletions)
 
     async def forget(self, user: UserKey, item_id: str) -> Forgotten:
         """Forgets an item of a user's history."""
-        learner = (await self._versions.ready(None)).learner
-        return await asyncio.to_thread(learner.forget, user, item_id)
+        with self._encodings.request():
+            learner = (await self._versions.ready(None)).learner
+            return await asyncio.to_thread(learner.forget, user, item_id)
 
     def _adapt(self, version: AdapterVersion, asks: Sequence[AdaptCall]) -> list[Choice]:
         heads, encoder = version.heads([key for *_, key in asks]), version.scorer.encoder

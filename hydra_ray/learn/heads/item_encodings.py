@@ -1,30 +1,20 @@
-"""Encodings of what is read of users' history items: which texts these are, and how they are made ahead of requests."""
+"""Encodings of what is read of users' history items: which texts these are, and how they are made."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from hydra_ray.models.base import RERANKER, ROLES, read_about
-from hydra_ray.models.encodings import KeptEncodings, text_digest
-from hydra_ray.models.scorer import Scorer
-from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.settings import Settings
+from hydra_ray.models.base import RERANKER
+from hydra_ray.models.encodings import text_digest
+from hydra_ray.records import HistoryItem
 from hydra_ray.steps.adapt import all_compete
 from hydra_ray.steps.texts import item_text
-from hydra_ray.store.protocol import Store
-from hydra_ray.store.user_rows.encodings import EncodingStore, ItemEncoding
+from hydra_ray.store.user_rows.encodings import ItemEncoding
 from hydra_ray.tasks import Task
 
 if TYPE_CHECKING:
     from hydra_ray.models.encoder import TextsEncoder
-
-# Newest items of a user that are encoded while serving: tens of thousands would take an hour of a core, while others
-# wait. Older ones are left to `fit`, and to requests that meet them.
-MOST_ITEMS = 1_000
-# Texts of two roles with one encoder are made once.
-_ENCODING_BYTES = 64 << 20
 
 
 class ItemText(NamedTuple):
@@ -69,56 +59,3 @@ def encode_texts(encoder: TextsEncoder, texts: Sequence[ItemText], kept: Collect
     fresh = [one for one in texts if digests[one.text] not in kept]
     vectors = encoder.encodings([one.text for one in fresh]) if fresh else {}
     return [ItemEncoding(one.item, digests[one.text], vectors[one.text].tobytes()) for one in fresh]
-
-
-class KeptAhead:
-    """Has encodings of users' newest items kept before a request asks for them, by a process that has no requests.
-
-    Args:
-        settings: Say in which precision the base is run, and which answers all users share.
-        encodings: Encodings beside the histories.
-    """
-
-    def __init__(self, settings: Settings, encodings: EncodingStore) -> None:
-        self._settings, self._store = settings, encodings
-        # To make one takes as long as to load an encoder.
-        self._fingerprints: dict[tuple[Path, str], str] = {}
-
-    def __call__(self, base: Path, store: Store, keys: Iterable[UserKey]) -> int:
-        """Encode what is missing of some users' items; return how many encodings were kept.
-
-        Args:
-            base: Folder of a version of the base.
-            store: Store of the histories.
-            keys: The users.
-        """
-        _, task = read_about(base)
-        histories = {key: store.history(key)[-MOST_ITEMS:] for key in keys}
-        kept, shared, count = self._store.kept(list(histories)), KeptEncodings(_ENCODING_BYTES), 0
-        for role in ROLES:
-            read = ReadTexts(role, task, self._settings.method.allowed_answers)
-            texts = {key: read(items) for key, items in histories.items()}
-            count += self._keep(base, role, texts, kept, shared)
-        return count
-
-    def _keep(
-        self,
-        base: Path,
-        role: str,
-        texts: Mapping[UserKey, Sequence[ItemText]],
-        kept: Mapping[UserKey, Collection[bytes]],
-        shared: KeptEncodings,
-    ) -> int:
-        known = self._fingerprints.get((base, role))
-        if not any(_misses(known, texts[key], kept.get(key, ())) for key in texts):
-            return 0
-        encoder = Scorer.load(base / role, self._settings.base.encoder.precision).encoder
-        encoder.remember(shared)
-        self._fingerprints[base, role] = encoder.fingerprint
-        encoded = {key: encode_texts(encoder, texts[key], kept.get(key, ())) for key in texts}
-        return self._store.put(encoder.fingerprint, {key: made for key, made in encoded.items() if made})
-
-
-def _misses(encoder: str | None, texts: Sequence[ItemText], kept: Collection[bytes]) -> bool:
-    """Whether an encoding of some text is missing, as far as that is known before the encoder is loaded."""
-    return any(encoder is None or text_digest(encoder, one.text) not in kept for one in texts)

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Items that wait: some minutes of work of one core. What finds no room is encoded by the request that meets it.
-_WAITING = 4_096
+# Letters of items that wait: minutes of work of one core, and a few MB whatever users say. What finds no room is
+# encoded by the request that meets it.
+_WAITING = 4 << 20
+# What an item takes that says next to nothing.
+_ITEM = 200
 # A request that comes meanwhile shares the cores for as long as so many texts take, 0.1 s in all.
 _TEXTS = 2
 # A user's items that are written in one transaction.
@@ -62,24 +65,30 @@ class EncodedAhead:
         self._items, self._reading, self._look, self._dropped = items, reading, look, dropped
         self._every_s = every_s
         # By user and id: an item that is said again meanwhile is encoded once, as it is now.
-        self._waiting = dict[UserKey, dict[str, HistoryItem]]()
+        self._waiting, self._length = dict[UserKey, dict[str, HistoryItem]](), 0
         self._changed, self._requests, self._closed, self._is_busy = Condition(), 0, False, False
         self._thread = Thread(target=self._run, daemon=True, name="encodes-ahead")
         self._thread.start()
 
     def note(self, user: UserKey, items: Sequence[HistoryItem]) -> None:
         """Has items of a user encoded soon; returns at once."""
+        dropped = 0
         with self._changed:
-            waiting = self._waiting.get(user, {})
-            room = _WAITING - sum(map(len, self._waiting.values()))
-            new = [item for item in items if item.id not in waiting]
-            fits = {item.id for item in new[: max(0, room)]} | waiting.keys()
-            taken = {item.id: item for item in items if item.id in fits}
-            if taken:
-                self._waiting[user] = {**waiting, **taken}
+            waiting = self._waiting.pop(user, {})
+            for item in items:
+                # As it was it is of no use any more.
+                before = waiting.pop(item.id, None)
+                self._length -= 0 if before is None else _length(before)
+                if self._length + _length(item) > _WAITING:
+                    dropped += 1
+                    continue
+                waiting[item.id] = item
+                self._length += _length(item)
+            if waiting:
+                self._waiting[user] = waiting
             self._changed.notify_all()
-        if len(taken) < len(items):
-            self._dropped(len(items) - len(taken))
+        if dropped:
+            self._dropped(dropped)
 
     @contextmanager
     def request(self) -> Iterator[None]:
@@ -104,6 +113,7 @@ class EncodedAhead:
         with self._changed:
             self._closed = True
             self._waiting.clear()
+            self._length = 0
             self._changed.notify_all()
         self._thread.join()
 
@@ -132,7 +142,9 @@ class EncodedAhead:
         if waiting[_ITEMS:]:
             # Behind all others: one long history does not keep them waiting.
             self._waiting[user] = dict(waiting[_ITEMS:])
-        return user, [item for _, item in waiting[:_ITEMS]]
+        taken = [item for _, item in waiting[:_ITEMS]]
+        self._length -= sum(map(_length, taken))
+        return user, taken
 
     def _encode(self, user: UserKey, items: Sequence[HistoryItem]) -> None:
         encoder, read = self._reading()
@@ -149,3 +161,7 @@ class EncodedAhead:
     def _look_around(self, look: Look) -> None:
         for user, items in look(self._reading().encoder):
             self.note(user, items)
+
+
+def _length(item: HistoryItem) -> int:
+    return _ITEM + len(item.id) + len(item.input) + len(item.output) + len(item.context)

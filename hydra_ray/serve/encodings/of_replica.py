@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from hydra_ray.learn.heads.item_encodings import MOST_ITEMS, ItemText, ReadTexts
+from hydra_ray.learn.heads.item_encodings import ItemText, ReadTexts
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.records import HistoryItem, UserKey
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 # Users who are looked up at once: a replica that finds a store of which nothing is encoded takes its time.
 _USERS = 4
+# Newest items of a user that are encoded while serving: tens of thousands would take an hour of a core, while others
+# wait. Older ones are left to `fit`, and to requests that meet them.
+_MOST_ITEMS = 1_000
 
 
 class Version(Protocol):
@@ -114,4 +117,4 @@ class ReplicaEncodings:
         assert self._encodings is not None
         tenants = [name for name in self._settings.served_tenants if self._settings.of_tenant(name).personal]
         users = self._encodings.without(encoder.fingerprint, tenants, _USERS)
-        return [(user, self._store.history(user)[-MOST_ITEMS:]) for user in users]
+        return [(user, self._store.history(user)[-_MOST_ITEMS:]) for user in users]

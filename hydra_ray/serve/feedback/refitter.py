@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
@@ -10,7 +9,6 @@ from pathlib import Path
 
 from ray import serve
 
-from hydra_ray.learn.heads.item_encodings import KeptAhead
 from hydra_ray.learn.heads.refits import Refits
 from hydra_ray.learn.heads.replay import replay_users
 from hydra_ray.logs import set_up_logging
@@ -25,11 +23,7 @@ from hydra_ray.serve.versions.polling import Poller
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.types import StoreError
-from hydra_ray.store.user_rows.encodings import EncodingStore
 from hydra_ray.store.user_rows.news import News
-
-log = logging.getLogger(__name__)
 
 _EVERY_S = 2.0
 
@@ -74,12 +68,7 @@ def make_refits(settings: Settings, failed: Callable[[int], None]) -> Refits:
     """
     least, per_minute = settings.fit.refit_items, settings.fit.refit_per_minute
     assert least is not None, "nothing is bound where heads are not fitted again"
-    store, folders, database = (
-        open_store(settings.store_target),
-        dict[str, Path](),
-        open_database(settings.store_target),
-    )
-    keep = KeptAhead(settings, EncodingStore(database)) if settings.serve.store_encodings else None
+    store, folders = open_store(settings.store_target), dict[str, Path]()
 
     def serving() -> str:
         return first_served(settings).version
@@ -93,17 +82,10 @@ def make_refits(settings: Settings, failed: Callable[[int], None]) -> Refits:
         for tenant, of_tenant in groupby(sorted(keys), lambda key: key.tenant):
             report = replay_users(_from_store(settings, tenant), folders[version], store, of_tenant, SILENT)
             left |= report.left
-        if keep is not None:
-            try:
-                keep(folders[version], store, keys)
-            except StoreError as error:
-                # Heads are fitted all the same; requests encode what is missing.
-                log.warning("encodings of items are not kept: %s", error)
         return left
 
-    return Refits(
-        News(database), store.records.is_personalised, refit, serving, least, per_minute, time.monotonic, failed
-    )
+    news, wanted = News(open_database(settings.store_target)), store.records.is_personalised
+    return Refits(news, wanted, refit, serving, least, per_minute, time.monotonic, failed)
 
 
 def _from_store(settings: Settings, tenant: str) -> Settings:

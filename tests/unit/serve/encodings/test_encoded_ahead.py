@@ -87,7 +87,7 @@ def test_what_is_kept_already_is_not_encoded_again(begin, store, rows):
 
 
 def test_what_finds_no_room_is_counted(begin, encodings, store, monkeypatch):
-    monkeypatch.setattr(module, "_WAITING", 3)
+    monkeypatch.setattr(module, "_WAITING", 3 * module._length(ITEMS[0]))
     store.put_histories({ANN: ITEMS})
     one = begin()
     with one.ahead.request():
@@ -97,6 +97,19 @@ def test_what_finds_no_room_is_counted(begin, encodings, store, monkeypatch):
     assert one.dropped == [2]
     assert one.ahead.settle(GENEROUS_S)
     assert kept(encodings) == 3
+    # There is room again.
+    one.ahead.note(ANN, ITEMS[3:])
+    assert one.ahead.settle(GENEROUS_S)
+    assert (kept(encodings), one.dropped) == (5, [2])
+
+
+def test_long_texts_take_the_room_of_many_short_ones(begin, encodings, store):
+    long = HistoryItem("long", "word " * (module._WAITING // 5), "says")
+    store.put_histories({ANN: [*ITEMS, long]})
+    one = begin()
+    one.ahead.note(ANN, [long, *ITEMS])
+    assert one.ahead.settle(GENEROUS_S)
+    assert (kept(encodings), one.dropped) == (5, [1])
 
 
 def test_who_was_deleted_meanwhile_does_not_come_back(begin, encodings, store):

@@ -1,5 +1,6 @@
 """A user's first request to replicas that have just started: what was fitted, or told before, is not encoded again."""
 
+import asyncio
 import contextlib
 from types import SimpleNamespace
 
@@ -149,15 +150,14 @@ def test_a_second_fit_encodes_items_only_that_are_new(store, make, fit_here, mon
     assert [[one.item.id for one in encoded] for encoded in made] == [["later"], ["later"]]
 
 
-def test_a_refit_keeps_what_is_missing_and_nothing_twice(store, make, replicas, ask):
+def test_a_refit_leaves_encodings_to_replicas(store, make):
+    # It would hold up all other heads for as long as it takes, and shares its cores with requests.
     failed = []
     refits = make_refits(make(), failed.append)
     refits.note(ANN)
     assert refits.round() == [ANN]
     assert failed == []
-    assert store.records.counts(ANN)["item_encodings"] == 2 * len(HISTORY)
-    assert store.records.counts(BOB)["item_encodings"] == 0
-    assert ask(replicas()) == [1, 2]
+    assert store.records.counts(ANN)["item_encodings"] == 0
 
 
 def test_encodings_of_a_fit_are_those_of_a_replica(store, make, fit_here, replicas):
@@ -169,3 +169,20 @@ def test_encodings_of_a_fit_are_those_of_a_replica(store, make, fit_here, replic
     for text, vector in encoder.encodings(texts).items():
         kept = stored_vector(fitted[text_digest(encoder.fingerprint, text)], encoder.encoding_width)
         torch.testing.assert_close(torch.from_numpy(kept.copy()), torch.from_numpy(vector), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("call", "arguments"), [("learn", (ANN, None, (), 0)), ("forget", (ANN, "item-1"))])
+def test_nothing_is_encoded_ahead_while_an_adapter_learns_or_forgets(store, replicas, rows, call, arguments):
+    _, adapter = replicas()
+    rows.clear()
+    ahead, meanwhile = adapter._encodings._ahead, []
+
+    def works(*_):
+        ahead.note(ANN, HISTORY)
+        meanwhile.append((ahead.settle(0.5), list(rows)))
+
+    setattr(adapter._versions.get("v1").learner, call, works)
+    asyncio.run(getattr(adapter, call)(*arguments))
+    assert meanwhile == [(False, [])]
+    assert ahead.settle(60)
+    assert sum(rows) == len(HISTORY)
