@@ -60,7 +60,7 @@ class Adapter:
         self._settings, self._store = settings, open_store(settings.store_target)
         metrics = metrics_of(settings)
         self._noted, self._aged = metrics.lookups("heads"), metrics.ages(ADAPTER)
-        self._encodings = ReplicaEncodings(settings, ADAPTER, self._store, metrics)
+        self._encodings = ReplicaEncodings(settings, ADAPTER, metrics)
         self._versions = versions_of(settings, ADAPTER, self._load)
         self._encodings.begin(lambda: self._versions.get(self._versions.production))
 

@@ -75,7 +75,7 @@ class Reranker:
         self._settings, self._store = settings, open_store(settings.store_target)
         metrics = metrics_of(settings)
         self._noted, self._aged = metrics.lookups("heads"), metrics.ages(RERANKER)
-        self._encodings = ReplicaEncodings(settings, RERANKER, self._store, metrics)
+        self._encodings = ReplicaEncodings(settings, RERANKER, metrics)
         self._versions = versions_of(settings, RERANKER, self._load)
         self._encodings.begin(lambda: self._versions.get(self._versions.production))
 

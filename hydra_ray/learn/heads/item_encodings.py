@@ -32,11 +32,15 @@ class ReadTexts:
         task: Task of the base.
         allowed_answers: Size of the largest answer set all of which competes (`method.allowed_answers`): its answers
             are encoded once for everybody.
+
+    Attributes:
+        reads_own: Whether users' items say more than what is encoded for everybody.
     """
 
     def __init__(self, role: str, task: Task, allowed_answers: int) -> None:
         self._role = role
         self._known = frozenset(task.labels if all_compete(task, allowed_answers) else ())
+        self.reads_own = role == RERANKER or not self._known
 
     def __call__(self, items: Iterable[HistoryItem]) -> list[ItemText]:
         """Return the distinct texts that are read of items."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from hydra_ray.learn.heads.item_encodings import ReadTexts, encode_texts
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.serve.encodings.items import ItemEncodings
+from hydra_ray.serve.encodings.rounds import Look, Rounds
 
 if TYPE_CHECKING:
     from hydra_ray.models.encoder import TextsEncoder
@@ -26,8 +27,11 @@ _ITEM = 200
 _TEXTS = 2
 # A user's items that are written in one transaction.
 _ITEMS = 32
-# Where nothing waits, somebody is looked for of whom nothing is encoded: imported, or told to a replica that is gone.
+# Where nothing waits, users are looked at: of who was imported, or told it to a replica that is gone, something is
+# missing.
 LOOK_EVERY_S = 60.0
+# Users for whom something is encoded at one look: a replica that finds a store of which nothing is takes its time.
+_USERS = 4
 
 
 class Reading(NamedTuple):
@@ -35,10 +39,6 @@ class Reading(NamedTuple):
 
     encoder: TextsEncoder
     texts: ReadTexts
-
-
-# Gives users of whom nothing is encoded, with their items.
-Look = Callable[["TextsEncoder"], Sequence[tuple[UserKey, Sequence[HistoryItem]]]]
 
 
 class EncodedAhead:
@@ -49,7 +49,7 @@ class EncodedAhead:
     Args:
         items: Encodings between memory and store.
         reading: Gives encoder and texts of the version that is served.
-        look: Gives users of whom nothing is encoded; None looks for nobody.
+        look: Finds users of whom something may be missing.
         dropped: Called with the number of items that found no room or failed.
         every_s: Seconds between two looks.
     """
@@ -58,12 +58,12 @@ class EncodedAhead:
         self,
         items: ItemEncodings,
         reading: Callable[[], Reading],
-        look: Look | None,
+        look: Look,
         dropped: Callable[[int], None],
         every_s: float,
     ) -> None:
         self._items, self._reading, self._look, self._dropped = items, reading, look, dropped
-        self._every_s = every_s
+        self._rounds = Rounds(every_s)
         # By user and id: an item that is said again meanwhile is encoded once, as it is now.
         self._waiting, self._length = dict[UserKey, dict[str, HistoryItem]](), 0
         self._changed, self._requests, self._closed, self._is_busy = Condition(), 0, False, False
@@ -86,6 +86,7 @@ class EncodedAhead:
                 self._length += _length(item)
             if waiting:
                 self._waiting[user] = waiting
+            self._rounds.hurry()
             self._changed.notify_all()
         if dropped:
             self._dropped(dropped)
@@ -122,14 +123,14 @@ class EncodedAhead:
             with self._changed:
                 self._is_busy = False
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._waiting or self._closed, self._every_s)
+                self._changed.wait_for(lambda: self._waiting or self._closed, self._rounds.left_s())
                 user, items = self._next()
                 self._is_busy = True
             try:
                 if items:
                     self._encode(user, items)
-                elif not self._closed and self._look is not None:
-                    self._look_around(self._look)
+                elif not self._rounds.left_s():
+                    self._look_around()
             except Exception as error:
                 # Whatever it is: the thread goes on, and requests encode what they miss.
                 log.warning("items of a user are not encoded ahead", exc_info=error)
@@ -146,21 +147,56 @@ class EncodedAhead:
         self._length -= sum(map(_length, taken))
         return user, taken
 
-    def _encode(self, user: UserKey, items: Sequence[HistoryItem]) -> None:
+    def _pause(self) -> bool:
+        """Wait until no request is here; return whether anything is to be done then."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._requests or self._closed)
+            return not self._closed
+
+    def _encode(self, user: UserKey, items: Sequence[HistoryItem]) -> int:
+        """Encode what is missing of some items; return how many texts that were."""
         encoder, read = self._reading()
         missing, encoded = self._items.unwritten(encoder, user, read(items)), []
         for start in range(0, len(missing), _TEXTS):
-            with self._changed:
-                self._changed.wait_for(lambda: not self._requests or self._closed)
-            if self._closed:
-                return
+            if not self._pause():
+                return 0
             encoded += encode_texts(encoder, missing[start : start + _TEXTS], ())
         if encoded:
             self._items.put(encoder, user, encoded)
+        return len(encoded)
 
-    def _look_around(self, look: Look) -> None:
-        for user, items in look(self._reading().encoder):
-            self.note(user, items)
+    def _look_around(self) -> None:
+        """Encode what is missing of the next users, until somebody told something new."""
+        self._rounds.begin()
+        reads_own = self._reading().texts.reads_own
+        if not self._goes_on():
+            return
+        users, found = self._look.users(self._rounds.after) if reads_own else (), 0
+        for user in users:
+            before, self._rounds.after = self._rounds.after, user
+            # Whoever's items fail is left behind: the next look goes on after them.
+            made = self._encode_newest(user)
+            if made is None:
+                self._rounds.after = before
+                return
+            found += made > 0
+            if found == _USERS:
+                return
+        if not users:
+            self._rounds.end()
+
+    def _encode_newest(self, user: UserKey) -> int | None:
+        """Encode what is missing of a user's newest items; return how many texts, or None where others go first."""
+        made, items = 0, self._look.newest(user) if self._goes_on() else ()
+        for start in range(0, len(items), _ITEMS):
+            if not self._goes_on():
+                return None
+            made += self._encode(user, items[start : start + _ITEMS])
+            self._rounds.has_found |= made > 0
+        return made if self._goes_on() else None
+
+    def _goes_on(self) -> bool:
+        return self._pause() and not self._waiting
 
 
 def _length(item: HistoryItem) -> int:

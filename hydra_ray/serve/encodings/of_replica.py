@@ -8,15 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from hydra_ray.learn.heads.item_encodings import ItemText, ReadTexts
-from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.serve.encodings.ahead import LOOK_EVERY_S, EncodedAhead, Reading
 from hydra_ray.serve.encodings.items import ItemEncodings
+from hydra_ray.serve.encodings.rounds import Look
 from hydra_ray.serve.observe.metrics import Metrics
 from hydra_ray.serve.observe.names import ENCODINGS_DROPPED
 from hydra_ray.settings import Settings
-from hydra_ray.store.protocol import Store
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.user_rows.encodings import EncodingStore
 from hydra_ray.tasks import Task
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from hydra_ray.models.encoder import TextsEncoder
     from hydra_ray.models.scorer import Scorer
 
-# Users who are looked up at once: a replica that finds a store of which nothing is encoded takes its time.
-_USERS = 4
+# Users who are looked at in a row.
+_USERS = 100
 # Newest items of a user that are encoded while serving: tens of thousands would take an hour of a core, while others
 # wait. Older ones are left to `fit`, and to requests that meet them.
 _MOST_ITEMS = 1_000
@@ -50,12 +49,11 @@ class ReplicaEncodings:
     Args:
         settings: Say how much is kept in memory, and whether any are in the store.
         role: Reranker or adapter.
-        store: Store of the histories.
         metrics: Metrics of this process.
     """
 
-    def __init__(self, settings: Settings, role: str, store: Store, metrics: Metrics) -> None:
-        self._settings, self._role, self._store, self._metrics = settings, role, store, metrics
+    def __init__(self, settings: Settings, role: str, metrics: Metrics) -> None:
+        self._settings, self._role, self._metrics = settings, role, metrics
         self.kept = KeptEncodings(settings.serve.encoding_cache_mb << 20, metrics.lookups("encodings"))
         self._encodings: EncodingStore | None = None
         self._ahead: EncodedAhead | None = None
@@ -70,7 +68,7 @@ class ReplicaEncodings:
         Args:
             served: Gives the version that is served.
         """
-        if self.items is None:
+        if self.items is None or self._encodings is None:
             return
 
         def reading() -> Reading:
@@ -78,8 +76,10 @@ class ReplicaEncodings:
             read = ReadTexts(self._role, version.task, self._settings.method.allowed_answers)
             return Reading(version.scorer.encoder, read)
 
-        # Of an adapter's labels nothing is in the store, so it would look for the same users again and again.
-        look = self._look if self._role == RERANKER else None
+        tenants = [name for name in self._settings.served_tenants if self._settings.of_tenant(name).personal]
+        look = Look(
+            partial(self._encodings.users, tenants, most=_USERS), partial(self._encodings.newest, most=_MOST_ITEMS)
+        )
         dropped = partial(self._metrics.note, ENCODINGS_DROPPED)
         self._ahead = EncodedAhead(self.items, reading, look, dropped, LOOK_EVERY_S)
 
@@ -112,9 +112,3 @@ class ReplicaEncodings:
         """Ends what is made ahead."""
         if self._ahead is not None:
             self._ahead.close()
-
-    def _look(self, encoder: TextsEncoder) -> list[tuple[UserKey, Sequence[HistoryItem]]]:
-        assert self._encodings is not None
-        tenants = [name for name in self._settings.served_tenants if self._settings.of_tenant(name).personal]
-        users = self._encodings.without(encoder.fingerprint, tenants, _USERS)
-        return [(user, self._store.history(user)[-_MOST_ITEMS:]) for user in users]

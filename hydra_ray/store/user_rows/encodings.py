@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from sqlalchemy import Connection, and_, delete, exists, insert, not_, select
+from sqlalchemy import Connection, and_, delete, exists, insert, not_, select, tuple_
 
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import turns
@@ -96,23 +96,36 @@ class EncodingStore:
             found += [HistoryItem(*row) for row in rows]
         return found
 
-    def without(self, encoder: str, tenants: Collection[str], most: int) -> list[UserKey]:
-        """Return some users who have a history and, of this encoder, no encoding at all.
+    def users(self, tenants: Collection[str], after: UserKey | None, most: int) -> list[UserKey]:
+        """Return users who have a history, in an order that stays; who switched personalisation off is left out.
 
         Args:
-            encoder: Fingerprint of the encoder.
-            tenants: Tenants whose users are looked for; who switched personalisation off is left out.
+            tenants: Tenants whose users are wanted.
+            after: User after whom the next ones come; None begins with the first.
             most: Most users returned.
 
         Raises:
             StoreError: The database does not answer.
         """
-        v, h, e, p = HISTORY_VERSIONS.c, HISTORY.c, ITEM_ENCODINGS.c, USER_PREFERENCES.c
+        v, h, p = HISTORY_VERSIONS.c, HISTORY.c, USER_PREFERENCES.c
         has_items = exists().where(h.tenant == v.tenant, h.user == v.user)
-        encoded = exists().where(e.tenant == v.tenant, e.user == v.user, e.encoder == encoder)
         is_off = exists().where(p.tenant == v.tenant, p.user == v.user, not_(p.personalisation))
-        query = select(v.tenant, v.user).where(v.tenant.in_(list(tenants)), has_items, ~encoded, ~is_off)
-        return [UserKey(*row) for row in self._database.read(lambda db: db.execute(query.limit(most)).all())]
+        query = select(v.tenant, v.user).where(v.tenant.in_(list(tenants)), has_items, ~is_off)
+        if after is not None:
+            query = query.where(tuple_(v.tenant, v.user) > tuple_(*after))
+        query = query.order_by(v.tenant, v.user).limit(most)
+        return [UserKey(*row) for row in self._database.read(lambda db: db.execute(query).all())]
+
+    def newest(self, key: UserKey, most: int) -> list[HistoryItem]:
+        """Return the last items of a user's history, the last one first.
+
+        Raises:
+            StoreError: The database does not answer.
+        """
+        c = HISTORY.c
+        columns = c.id, c.input, c.output, c.ts, c.item_id, c.context
+        query = select(*columns).where(*of(HISTORY, key)).order_by(c.place.desc()).limit(most)
+        return [HistoryItem(*row) for row in self._database.read(lambda db: db.execute(query).all())]
 
     def put(self, encoder: str, encoded: Mapping[UserKey, Sequence[ItemEncoding]]) -> int:
         """Keep encodings of those items that are at this moment as they were then; return how many.

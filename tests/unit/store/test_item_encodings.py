@@ -91,15 +91,23 @@ def test_of_who_switched_personalisation_off_nothing_is_kept(store, encodings):
     assert encodings.kept([ANN, BOB]).keys() == {BOB}
 
 
-def test_who_has_no_encoding_at_all_is_found(filled, store, item):
+def test_users_are_gone_through_in_an_order_that_stays(filled, store, item):
     new, off, gone = (UserKey("acme", name) for name in ("new", "off", "gone"))
     store.put_histories({user: [item("c")] for user in (new, off, gone, UserKey("zeta", "ann"))})
     store.records.personalise(off, False)
     store.delete_item(gone, "c")
-    assert filled.without("minilm", ["acme"], 10) == [new]
-    assert set(filled.without("another", ["acme"], 10)) == {ANN, BOB, new}
-    assert len(filled.without("another", ["acme"], 2)) == 2
-    assert filled.without("minilm", [], 10) == []
+    assert filled.users(["acme"], None, 10) == [ANN, BOB, new]
+    assert filled.users(["acme"], None, 2) == [ANN, BOB]
+    assert filled.users(["acme", "zeta"], BOB, 2) == [new, UserKey("zeta", "ann")]
+    assert filled.users(["acme", "zeta"], UserKey("zeta", "ann"), 2) == []
+    assert filled.users([], None, 10) == []
+
+
+def test_of_a_long_history_the_newest_items_are_read(store, encodings, item):
+    items = [item(f"item {number}") for number in range(5)]
+    store.put_histories({ANN: items})
+    assert encodings.newest(ANN, 2) == [items[4], items[3]]
+    assert encodings.newest(BOB, 2) == []
 
 
 def test_items_are_found_by_what_they_say(filled, store):

@@ -1,6 +1,8 @@
 """New items are encoded before a request asks for them, in its pauses; whatever goes wrong harms no request."""
 
 import threading
+import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +15,7 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.serve.encodings import ahead as module
 from hydra_ray.serve.encodings.ahead import EncodedAhead, Reading
 from hydra_ray.serve.encodings.items import ItemEncodings
+from hydra_ray.serve.encodings.rounds import Look, Rounds
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.types import StoreError
 from hydra_ray.store.user_rows.encodings import EncodingStore
@@ -36,10 +39,11 @@ def begin(encodings, scorer):
     """Begins to encode ahead on the tiny encoder; notes what was dropped."""
     begun = []
 
-    def ahead(role=RERANKER, look=None, every_s=3_600.0):
-        encoder, kept, dropped = scorer().encoder, KeptEncodings(1 << 20), []
+    def ahead(role=RERANKER, every_s=3_600.0, users=1, encoder=None, task=TEXT_TASK, most=0):
+        encoder, kept, dropped = encoder or scorer().encoder, KeptEncodings(1 << 20), []
         encoder.remember(kept)
-        reading = Reading(encoder, ReadTexts(role, TEXT_TASK, 0))
+        reading = Reading(encoder, ReadTexts(role, task, most))
+        look = Look(partial(encodings.users, ["acme"], most=users), partial(encodings.newest, most=3))
         made = EncodedAhead(ItemEncodings(encodings, kept, not_counted), lambda: reading, look, dropped.append, every_s)
         begun.append(made)
         return SimpleNamespace(ahead=made, dropped=dropped, encoder=encoder)
@@ -142,20 +146,77 @@ def test_a_failure_is_logged_and_the_next_ones_are_encoded(begin, encodings, sto
     assert "no route to the store" in caplog.text
 
 
-def test_who_was_imported_is_found(begin, encodings, store):
+def come_to_pass(is_so):
+    end = time.monotonic() + GENEROUS_S
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_of_who_was_imported_the_newest_items_are_encoded_for_either_role(begin, encodings, store):
+    store.put_histories({ANN: ITEMS, BOB: ITEMS[:1]})
+    first = begin(RERANKER, every_s=0.01)
+    come_to_pass(lambda: (kept(encodings), kept(encodings, BOB)) == (3, 1))
+    # What one role has encoded hides nobody from the other.
+    begin(ADAPTER, every_s=0.01, encoder=first.encoder)
+    come_to_pass(lambda: (kept(encodings), kept(encodings, BOB)) == (6, 2))
+
+
+def test_where_all_answers_compete_an_adapter_looks_for_nobody(begin, store, tag_task, monkeypatch):
     store.put_histories({ANN: ITEMS})
-    looked = threading.Event()
+    looked, ended, end = [], threading.Event(), Rounds.end
+    monkeypatch.setattr(EncodingStore, "users", lambda *asked, **most: looked.append(asked) or [])
+    monkeypatch.setattr(Rounds, "end", lambda self: (end(self), ended.set()))
+    begin(ADAPTER, every_s=0.01, task=tag_task, most=100)
+    assert ended.wait(GENEROUS_S)
+    assert looked == []
 
-    def look(encoder):
-        found = [(user, store.history(user)) for user in encodings.without(encoder.fingerprint, ["acme"], 10)]
-        if not found:
-            looked.set()
-        return found
 
-    begin(look=look, every_s=0.01)
-    # Found, encoded, and then nobody is left.
+def test_users_whose_items_fail_hide_nobody(begin, encodings, store, monkeypatch):
+    store.put_histories({ANN: ITEMS, BOB: ITEMS})
+    put = EncodingStore.put
+
+    def fails(self, encoder, encoded):
+        if ANN in encoded:
+            raise StoreError("no room for her")
+        return put(self, encoder, encoded)
+
+    monkeypatch.setattr(EncodingStore, "put", fails)
+    begin(every_s=0.01, users=100)
+    come_to_pass(lambda: kept(encodings, BOB) == 3)
+
+
+def test_nobody_is_looked_for_while_a_request_is_here(begin, store, monkeypatch):
+    store.put_histories({ANN: ITEMS})
+    go, due, looked = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(Rounds, "left_s", lambda _: 0.0 if go.is_set() else 0.01)
+    monkeypatch.setattr(Rounds, "begin", lambda _: due.set())
+    monkeypatch.setattr(EncodingStore, "users", lambda *_, **__: looked.set() or [])
+    one = begin()
+    with one.ahead.request():
+        go.set()
+        assert due.wait(GENEROUS_S)
+        assert not looked.wait(0.2)
     assert looked.wait(GENEROUS_S)
-    assert kept(encodings) == 5
+
+
+def test_what_is_told_goes_before_a_long_history_that_was_found(begin, encodings, store, monkeypatch):
+    monkeypatch.setattr(module, "_ITEMS", 1)
+    store.put_histories({ANN: ITEMS, BOB: ITEMS})
+    put, order, told = EncodingStore.put, [], []
+
+    def noted(self, encoder, encoded):
+        order.extend(encoded)
+        if not told:
+            told.append(begun[0].ahead.note(BOB, ITEMS[:2]))
+        return put(self, encoder, encoded)
+
+    monkeypatch.setattr(EncodingStore, "put", noted)
+    begun = []
+    monkeypatch.setattr(Rounds, "left_s", lambda _: 0.0 if begun else 0.01)
+    begun.append(begin(users=1))
+    come_to_pass(lambda: (kept(encodings), kept(encodings, BOB)) == (3, 5))
+    assert order[:4] == [ANN, BOB, BOB, ANN]
 
 
 def test_answers_that_are_encoded_for_everybody_are_not_read_of_items(tag_task):

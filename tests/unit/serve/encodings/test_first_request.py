@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.encodings import stored_vector, text_digest
 from hydra_ray.progress import SILENT
 from hydra_ray.records import Candidate, HistoryItem, Query, Ranked, UserKey
+from hydra_ray.serve.encodings import of_replica
 from hydra_ray.serve.feedback.refitter import make_refits
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
@@ -186,3 +188,12 @@ def test_nothing_is_encoded_ahead_while_an_adapter_learns_or_forgets(store, repl
     assert meanwhile == [(False, [])]
     assert ahead.settle(60)
     assert sum(rows) == len(HISTORY)
+
+
+def test_of_who_was_imported_both_roles_encode_what_they_read(store, replicas, monkeypatch):
+    monkeypatch.setattr(of_replica, "LOOK_EVERY_S", 0.01)
+    replicas()
+    end = time.monotonic() + 60
+    while any(store.records.counts(user)["item_encodings"] < 2 * len(HISTORY) for user in (ANN, BOB)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
