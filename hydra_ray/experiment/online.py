@@ -50,7 +50,7 @@ class OnlineReport:
         since_s: First moment that is looked at, in seconds since 1970.
         until_s: Moment after the last one.
         effect: Size of the differences that matter, as a share of what `against` comes to.
-        left_out: Completions by arm that are not compared, as `Logged.left_out` has them.
+        left_out: Completions by arm that are not compared, as `Logged.left_out` has them; 0 for each other arm.
         slices: Slices of the users, all of them first.
     """
 
@@ -98,6 +98,11 @@ def online_report(
     """
     observed = logged.observed()
     arms = sorted(map(str, np.unique(observed.arms)))
+    if not arms and logged.left_out:
+        raise HydraError(
+            f"experiment {logged.experiment!r} has nothing to compare in this time: all {logged.left_out.total():,} "
+            "completions are left out, since only the LLM can answer requests of their form"
+        )
     if not arms:
         raise HydraError(
             f"experiment {logged.experiment!r} has no completion in this time: is it the name in serve.experiment, and "
@@ -106,14 +111,15 @@ def online_report(
     if against is None:
         against = next((name for name in ("holdout", "default") if name in arms), arms[0])
     if against not in arms:
-        raise HydraError(f"--against: nobody was in arm {against!r} in this time; there are {', '.join(arms)}")
+        what = "all requests were left out of" if against in logged.left_out else "nobody was in"
+        raise HydraError(f"--against: {what} arm {against!r} in this time; there are {', '.join(arms)}")
     slices = []
     for tenant, cohort, chosen in _slices(logged, observed, amounts, by_cohort):
         part = observed.where(chosen)
         reports, comparisons = compare(part, against, effect, resamples, seed)
         users = len(np.unique(part.users))
         slices.append(Slice(tenant, cohort, users, len(part), tuple(reports), tuple(comparisons)))
-    left_out = {arm: logged.left_out[arm] for arm in arms}
+    left_out = {arm: logged.left_out[arm] for arm in sorted({*arms, *logged.left_out})}
     return OnlineReport(logged.experiment, against, since_s, until_s, effect, left_out, tuple(slices))
 
 

@@ -18,7 +18,7 @@ from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.serve.admit import Admit
-from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter
+from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter, look_again_s
 from hydra_ray.serve.feedback.history import History, put_items
 from hydra_ray.serve.feedback.notes import Notes
 from hydra_ray.serve.http import protocol
@@ -207,10 +207,16 @@ class UserEndpoints:
     async def forget_item(self, user: UserId, item: Id, request: Request) -> Response:
         """Removes an item, and what was learnt from it; or an answer of which nothing was said, by its id."""
         principal, key = await self._for(request, user)
-        # It may be the id of an answer of a moment ago.
-        await asyncio.to_thread(self._completions.settle, key.tenant, item, WRITTEN_WITHIN_S)
+        # It may be the id of an answer of a moment ago, or one that another replica writes.
+        if not await asyncio.to_thread(self._completions.settle, key.tenant, item, WRITTEN_WITHIN_S):
+            return _try_again("the answer is not written yet, so it cannot be removed: ask again")
         try:
             forgotten = await self._steps.forget(key, item)
+            for wait_s in look_again_s(item):
+                if forgotten.found:
+                    break
+                await asyncio.sleep(wait_s)
+                forgotten = await self._steps.forget(key, item)
         except StepError:
             return _try_again("the item may not have been removed: ask again")
         if not forgotten.found:

@@ -61,9 +61,10 @@ def explained(report: OnlineReport) -> list[str]:
         "arms (Holm), not for the number of measures.",
     ]
     if any(report.left_out.values()):
-        whole = report.slices[0]
-        counts = [(one.arm, report.left_out[one.arm], one.completions) for one in whole.arms]
-        shares = ", ".join(f"{100 * left / (left + kept):.1f} % of {arm} ({left:,})" for arm, left, kept in counts)
+        kept = {one.arm: one.completions for one in report.slices[0].arms}
+        # An arm of which nothing is left has no other line.
+        counts = [(arm, left, left + kept.get(arm, 0)) for arm, left in report.left_out.items()]
+        shares = ", ".join(f"{100 * left / of:.1f} % of {arm} ({left:,})" for arm, left, of in counts)
         lines.append(
             f"Left out in every arm alike, since only the LLM can answer requests of their form: {shares}. Where these "
             "shares differ beyond chance, an arm changed what is asked, and what is compared is no longer alike."

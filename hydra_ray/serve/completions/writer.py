@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from threading import Condition, Thread
@@ -26,6 +27,14 @@ _CLOSE_S = 5.0
 _AT_ONCE = 500
 # Who speaks of a completion waits for it as long.
 WRITTEN_WITHIN_S = 5.0
+# Another replica may not have written a completion yet: it is looked for again after so long.
+_LOOK_AGAIN_S = (0.25, 0.5, 1.0)
+_OF_COMPLETIONS = re.compile("chatcmpl-[0-9a-f]{32}")
+
+
+def look_again_s(completion_id: str) -> tuple[float, ...]:
+    """Return the pauses, in seconds, after which a completion is looked for again; none where the id is not one's."""
+    return _LOOK_AGAIN_S if _OF_COMPLETIONS.fullmatch(completion_id) else ()
 
 
 class CompletionWriter:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -15,7 +14,7 @@ from hydra_ray.learn.heads.online import Learnt
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import UserKey
 from hydra_ray.serve.admit import Admit
-from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter
+from hydra_ray.serve.completions.writer import WRITTEN_WITHIN_S, CompletionWriter, look_again_s
 from hydra_ray.serve.feedback.body import CompletionFeedback, event_of
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.middleware import JsonRoute
@@ -32,11 +31,8 @@ from hydra_ray.tasks import Task
 log = logging.getLogger(__name__)
 
 _DAY_S = 86_400
-# Another replica may not have written a completion yet: it is looked for again after so long.
-_LOOK_AGAIN_S = (0.25, 0.5, 1.0)
 # Others may say something else while it is learnt: the last word is learnt after so many tries, or when it comes again.
 _ROUNDS = 3
-_OF_COMPLETIONS = re.compile("chatcmpl-[0-9a-f]{32}")
 
 _NOT_LEARNT = Learnt("unchanged", False, "it is kept; there is nothing to learn from it")
 _OF_NOBODY = Learnt("unchanged", False, "it is kept; the answer was nobody's, so nobody's head learns from it")
@@ -119,7 +115,7 @@ class FeedbackById:
         tenant = principal.tenant
         await asyncio.to_thread(self._writer.settle, tenant, completion_id, WRITTEN_WITHIN_S)
         found = await asyncio.to_thread(self._log.find, tenant, completion_id)
-        for wait_s in _LOOK_AGAIN_S if _OF_COMPLETIONS.fullmatch(completion_id) else ():
+        for wait_s in look_again_s(completion_id):
             if found is not None:
                 break
             await asyncio.sleep(wait_s)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi.responses import Response
 from starlette.requests import ClientDisconnect, Request
@@ -28,6 +28,8 @@ from hydra_ray.steps.generate.limits import estimate_tokens
 from hydra_ray.steps.generate.passing import Body, as_request, usage_in
 
 log = logging.getLogger(__name__)
+
+Part = TypeVar("Part")
 
 # Ours, or about who asks: the LLM's owner need not know.
 _KEPT_HERE = ("hydra", "user", "safety_identifier", "metadata")
@@ -96,20 +98,19 @@ async def pass_through(
     replies = steps.passed(body)
     passing = _Passing(body, replies, replace(passed, hydra=hydra), Answered(passed.n))
     try:
-        first = await while_listening(request, _first(replies))
+        first = await while_listening(request, _next(replies))
+        if body.get("stream"):
+            events = passing.events(first)
+            # What comes first need not be one for the client.
+            return Closing(await while_listening(request, _next(events)), events, media_type="text/event-stream")
+        return await passing.whole(first)
     except (ClientDisconnect, asyncio.CancelledError):
-        passed.broken_off(passing.spent())
+        passing.leave()
         raise
-    if body.get("stream"):
-        events = passing.events(first)
-        return Closing(await anext(events), events, media_type="text/event-stream")
-    # To its end: a reply that is left early is none that the breaker knows of.
-    await anext(replies, None)
-    return passing.whole(first)
 
 
-async def _first(replies: AsyncGenerator[Body]) -> Body:
-    return await anext(replies)
+async def _next(parts: AsyncGenerator[Part]) -> Part:
+    return await anext(parts)
 
 
 @dataclass(slots=True)
@@ -122,11 +123,17 @@ class _Passing:
     said: Answered
     count: int = field(default=0, init=False)
     usage: Usage | None = field(default=None, init=False)
+    is_charged: bool = field(default=False, init=False)
 
-    def whole(self, reply: Body) -> Response:
+    async def whole(self, reply: Body) -> Response:
         """The response of an answer that came whole."""
-        self.said.note(reply)
-        self.passed.answered(self.said.texts(), usage_in(reply) or Usage(1))
+        self._note(reply)
+        try:
+            # To its end: a reply that is left early is none that the breaker knows of.
+            await anext(self.replies, None)
+        except GenerateError as error:
+            log.warning("the LLM failed after its whole answer, which stands: %s", error)
+        self.passed.answered(self.said.texts(), self.usage or Usage(1))
         return AsciiJSON({**reply, "id": self.passed.id, "hydra": self._about(reply)})
 
     async def events(self, first: Body) -> AsyncGenerator[str]:
@@ -141,9 +148,9 @@ class _Passing:
             log.info("the client left while it was answered")
             if self.said.is_over:
                 # Nothing but the usage, or the end, was left to say.
-                self.passed.answered(self.said.texts(), self.spent())
+                self._answered()
             else:
-                self.passed.broken_off(self.spent())
+                self.leave()
             await self.replies.aclose()
             raise
         except Exception as error:
@@ -151,23 +158,38 @@ class _Passing:
                 log.warning("an answer that was passed through was broken off: %s", error)
             else:
                 log.exception("an answer that was passed through was broken off")
-            self.passed.broken_off(self.spent())
+            self.leave()
             yield broken_off(error)
             return
-        self.passed.answered(self.said.texts(), self.spent())
+        self._answered()
         yield DONE
+
+    def leave(self) -> None:
+        """Charges an answer that nobody gets, once."""
+        if not self.is_charged:
+            self.is_charged = True
+            self.passed.broken_off(self.spent())
+
+    def _answered(self) -> None:
+        if not self.is_charged:
+            self.is_charged = True
+            self.passed.answered(self.said.texts(), self.spent())
 
     def _events_of(self, chunk: Body) -> list[str]:
         """The event of a chunk; none of one that only tells a usage that nobody asked for."""
-        self.count += 1
-        self.usage = usage_in(chunk) or self.usage
-        self.said.note(chunk)
+        self._note(chunk)
         choices = chunk.get("choices")
-        if not choices and "usage" in chunk and not self.passed.include_usage:
+        # Some send `"usage": null` along with all that has no choices.
+        if not choices and chunk.get("usage") is not None and not self.passed.include_usage:
             return []
         ends = any(isinstance(one, dict) and one.get("finish_reason") for one in choices or ())
         ours = {"id": self.passed.id, **({"hydra": self._about(chunk)} if ends else {})}
         return [event(chunk | ours)]
+
+    def _note(self, reply: Body) -> None:
+        self.count += 1
+        self.usage = usage_in(reply) or self.usage
+        self.said.note(reply)
 
     def _about(self, reply: Body) -> dict[str, Any]:
         return {**self.passed.hydra, "llm_id": reply.get("id")}

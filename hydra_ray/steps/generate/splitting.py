@@ -104,7 +104,7 @@ class SplittingGenerator:
             else:
                 return come + answer
         parts = map(self._part, parts_of(request, most))
-        return come + _joined(await asyncio.gather(*parts, return_exceptions=True), bool(come.texts))
+        return _joined(come, await asyncio.gather(*parts, return_exceptions=True))
 
     async def _part(self, part: ChatRequest) -> Generation:
         known = self._cache.get(ask_key(self._identity, part), part.users) if self._cache else None
@@ -127,8 +127,8 @@ def parts_of(request: ChatRequest, most: int | None) -> list[ChatRequest]:
     return [replace(request, n=min(most, request.n - at), seed=_seed(request, at)) for at in range(0, request.n, most)]
 
 
-def _joined(ends: list[Generation | BaseException], some: bool) -> Generation:
-    """Join the parts' answers; `some` says that answers of the same request are there already.
+def _joined(come: Generation, ends: list[Generation | BaseException]) -> Generation:
+    """Join the parts' answers with those of the same request that are there already.
 
     Raises:
         GenerateError: A part failed for now, or all of them for good.
@@ -141,13 +141,13 @@ def _joined(ends: list[Generation | BaseException], some: bool) -> Generation:
         raise min(unfinished, key=lambda end: isinstance(end, GenerateError))
     answers = [end for end in ends if isinstance(end, Generation)]
     spent = sum(map(_spent, final), Usage())
-    if final and not answers and not some:
+    if final and not answers and not come.texts:
         if filtered := next((end for end in final if isinstance(end, FilteredError)), None):
-            filtered.usage = spent
+            filtered.usage = come.usage + spent
         raise filtered or final[0]
     for error in final:
         log.warning("one of %d samples has no answer: %s", len(ends), error)
-    return sum(answers, Generation((), spent))
+    return sum(answers, come + Generation((), spent))
 
 
 def _spent(error: GenerateError) -> Usage:

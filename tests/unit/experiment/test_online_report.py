@@ -119,3 +119,20 @@ def test_it_says_how_many_requests_were_left_out_of_each_arm():
     assert told.slices[0].completions == 300
     assert "0.0 % of holdout (0), 25.0 % of new (50)" in " ".join(printed(told).split())
     assert "25.0 % of new (50)" in render(told)
+
+
+def test_an_arm_of_which_nothing_is_left_is_told():
+    found = logged(users=100)
+    found.add(completion(f"y{n}", "u2", "spring/tools", passed_for="form") for n in range(5))
+    told = report(found)
+    assert told.as_dict()["left_out"] == {"holdout": 0, "new": 0, "tools": 5}
+    assert "0.0 % of new (0), 100.0 % of tools (5)" in " ".join(printed(told).split())
+    with pytest.raises(HydraError, match="--against: all requests were left out of arm 'tools'"):
+        report(found, against="tools")
+
+
+def test_where_nothing_is_left_that_is_said():
+    found = Logged("spring", "thumbs", Prices(0, 0))
+    found.add(completion(f"y{n}", "u2", "spring/tools", passed_for="form") for n in range(5))
+    with pytest.raises(HydraError, match="nothing to compare in this time: all 5 completions are left out"):
+        report(found)

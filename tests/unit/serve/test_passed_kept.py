@@ -16,7 +16,7 @@ from streams import events, streamed
 
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.records import Usage, UserKey
-from hydra_ray.serve.feedback import endpoint
+from hydra_ray.serve.completions import writer
 from hydra_ray.serve.passthrough import answered
 from hydra_ray.serve.passthrough.answered import Answered
 from hydra_ray.settings import Settings
@@ -42,7 +42,7 @@ def stream():
 @pytest.fixture
 def app(served, scorer, tmp_path, monkeypatch):
     """Makes an app with a store of its own, whose heads learn at once."""
-    monkeypatch.setattr(endpoint, "_LOOK_AGAIN_S", ())
+    monkeypatch.setattr(writer, "_LOOK_AGAIN_S", ())
     made = []
 
     def make(server, **serve):

@@ -11,7 +11,7 @@ from routes import OPEN, in_document
 
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.records import Generation, HistoryItem, Ranked, Usage, UserKey
-from hydra_ray.serve.feedback import endpoint
+from hydra_ray.serve.completions import writer
 from hydra_ray.serve.http.keys import KeyAuthenticate
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.identity.keys import SCOPES, new_key
@@ -116,7 +116,7 @@ class World:
 def world(bases, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         # Another tenant's completion is waited for as one that is not there yet.
-        patch.setattr(endpoint, "_LOOK_AGAIN_S", (0.0,))
+        patch.setattr(writer, "_LOOK_AGAIN_S", (0.0,))
         yield World(bases[TEXT_TASK.name], tmp_path_factory.mktemp("tenants"))
 
 

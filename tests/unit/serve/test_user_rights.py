@@ -9,9 +9,11 @@ import pytest
 import torch
 from made_app import SAID
 
+from hydra_ray.learn.heads.online import Forgotten
 from hydra_ray.models.heads import Head
 from hydra_ray.models.heads.online import head_of, pack
 from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.serve.completions import writer
 from hydra_ray.store.rights.protocol import OUTLIVE
 from hydra_ray.store.types import ProfileFingerprint, StoreError, UserProfile
 
@@ -153,6 +155,29 @@ def test_deletion_says_how_much_it_was_and_can_be_asked_for_again(app):
     left = app.client.get(URL).json()["counts"]
     assert {count for name, count in left.items() if name not in OUTLIVE} == {0}
     assert app.client.get("/v1/users/bob/history").json()["data"]
+
+
+def test_an_answer_that_another_replica_writes_meanwhile_is_removed(app, monkeypatch):
+    monkeypatch.setattr(writer, "_LOOK_AGAIN_S", (0.0, 0.0))
+    of_an_answer = f"{URL}/history/chatcmpl-{'0' * 32}"
+    late = iter([False, True])
+    app.adapter.forget.answer = lambda *_: Forgotten(next(late), {})
+    assert app.client.delete(of_an_answer).status_code == 200
+    app.adapter.forget.asked.clear()
+    app.adapter.forget.answer = lambda *_: Forgotten(False, {})
+    assert app.client.delete(of_an_answer).status_code == 404
+    assert len(app.adapter.forget.asked) == 3
+    # What is no id of an answer is not waited for.
+    assert app.client.delete(f"{URL}/history/a").status_code == 404
+    assert len(app.adapter.forget.asked) == 4
+
+
+def test_an_answer_that_still_waits_to_be_written_is_not_said_to_be_none(app, monkeypatch):
+    monkeypatch.setattr(app.ingress._completions, "settle", lambda *_: False)
+    reply = app.client.delete(f"{URL}/history/chatcmpl-{'0' * 32}")
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert "ask again" in reply.json()["error"]["message"]
+    assert app.adapter.forget.asked == []
 
 
 async def test_every_cache_knows_of_a_deletion_at_the_next_request(app):

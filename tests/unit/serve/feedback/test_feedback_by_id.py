@@ -13,6 +13,7 @@ from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.methods.ports import StepError
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.records import UserKey
+from hydra_ray.serve.completions import writer
 from hydra_ray.serve.feedback import endpoint
 from hydra_ray.serve.http.principal import Caller
 from hydra_ray.settings import Settings
@@ -38,7 +39,7 @@ def learning(app, scorer):
 
 @pytest.fixture
 def app(served, scorer, tmp_path, monkeypatch):
-    monkeypatch.setattr(endpoint, "_LOOK_AGAIN_S", ())
+    monkeypatch.setattr(writer, "_LOOK_AGAIN_S", ())
     more = {"store": {"url": f"sqlite:///{tmp_path}/users.db"}, "tenants": {"zeta": {}}}
     app = learning(served(authenticate=ByHeader(), more=more), scorer())
     yield app
@@ -249,7 +250,7 @@ def test_who_may_ask_may_say_how_good_it_was_of_their_own_tenant_and_user_alone(
 
 def test_a_completion_that_nobody_knows_is_not_found_and_looked_for_for_a_moment(app, monkeypatch):
     looked = []
-    monkeypatch.setattr(endpoint, "_LOOK_AGAIN_S", (0.0, 0.0))
+    monkeypatch.setattr(writer, "_LOOK_AGAIN_S", (0.0, 0.0))
     monkeypatch.setattr(CompletionLog, "find", lambda self, tenant, one: looked.append(one))
     unknown = f"chatcmpl-{'0' * 32}"
     reply = say(app, unknown, rating=1)
@@ -262,7 +263,7 @@ def test_a_completion_that_nobody_knows_is_not_found_and_looked_for_for_a_moment
 
 
 def test_a_completion_that_another_replica_writes_meanwhile_is_found(app, monkeypatch):
-    monkeypatch.setattr(endpoint, "_LOOK_AGAIN_S", (0.0, 0.0))
+    monkeypatch.setattr(writer, "_LOOK_AGAIN_S", (0.0, 0.0))
     completion_id, find = answered(app), CompletionLog.find
     late = iter([None])
     monkeypatch.setattr(CompletionLog, "find", lambda *args: next(late, find(*args)))

@@ -59,9 +59,10 @@ async def test_what_a_filter_took_was_answered_and_is_paid_for_in_sum(endpoint):
     async with asking(endpoint.url, budget=budget) as generator:
         with pytest.raises(FilteredError) as caught:
             await generator(ASKED)
-        assert (caught.value.usage, caught.value.kind) == (Usage(4, 40, 12), "filtered")
+        # The refusal that taught to ask one by one was a call, too.
+        assert (caught.value.usage, caught.value.kind) == (Usage(5, 40, 12), "filtered")
         assert (budget.spent.prompt_tokens, budget.spent.completion_tokens) == (40, 12)
-        assert pickle.loads(pickle.dumps(caught.value)).usage == Usage(4, 40, 12)
+        assert pickle.loads(pickle.dumps(caught.value)).usage == Usage(5, 40, 12)
         endpoint.replies = [by_seed(dict.fromkeys((6, 7), taken))]
         assert (await generator(ASKED)).usage.prompt_tokens == 20
         endpoint.replies = [by_seed(dict.fromkeys(range(5, 9), FILTERED))]
@@ -69,6 +70,17 @@ async def test_what_a_filter_took_was_answered_and_is_paid_for_in_sum(endpoint):
             await generator(ASKED)
         # The prompt was refused: nothing was answered.
         assert not isinstance(caught.value, FilteredError)
+
+
+async def test_what_a_filter_took_before_the_rest_was_asked_in_parts_is_paid_for_too(endpoint):
+    usage = {"prompt_tokens": 10, "completion_tokens": 3}
+    taken = {"choices": [{"message": {"content": None}, "finish_reason": "content_filter"}], "usage": usage}
+    endpoint.replies = [lambda body: taken]
+    async with asking(endpoint.url) as generator:
+        with pytest.raises(FilteredError) as caught:
+            await generator(ASKED)
+    # One of four samples came, and then three alone.
+    assert ([body.get("n", 1) for body in endpoint.asked], caught.value.usage) == ([4, 1, 1, 1], Usage(4, 40, 12))
 
 
 async def test_samples_that_were_paid_for_are_not_asked_again_when_another_fails(endpoint):
