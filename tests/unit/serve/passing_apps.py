@@ -1,10 +1,11 @@
-"""The ingress in front of an endpoint that requests are passed through to."""
+"""The ingress in front of an endpoint, whose generator's deployment runs in this process."""
 
 from contextlib import aclosing
 
 from made_app import StreamHandle
 
 from hydra_ray.runtime.generators import make_backend
+from hydra_ray.steps.generate import stream_of
 from hydra_ray.steps.generate.passing import passed_of
 from hydra_ray.tasks import CHAT_TASK
 
@@ -31,4 +32,19 @@ def in_process(app):
     app.generator.passed = StreamHandle(passed)
     app.charged = []
     app.ingress._pass_through._charge = lambda principal, usage: app.charged.append(usage)
+    return app
+
+
+def speaking(app):
+    """The same app, whose LLM streams what methods ask (`app.backend`); what is charged is remembered."""
+    app.backend = make_backend(app.ingress._settings, retries=0)
+
+    async def stream(request, tenant):
+        async with aclosing(stream_of(app.backend, request)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    app.generator.stream = StreamHandle(stream)
+    app.charged = []
+    app.ingress._admit.charge = lambda principal, usage: app.charged.append(usage)
     return app

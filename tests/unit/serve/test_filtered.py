@@ -1,16 +1,13 @@
 """What a filter of the LLM's takes: answered as OpenAI answers it, paid for, and no candidate of anything."""
 
-from contextlib import aclosing
-
 import pytest
-from made_app import SAID, StreamHandle
+from made_app import SAID
 from openai_endpoint import serving
+from passing_apps import speaking
 from streaming_endpoint import USAGE, chunk, streaming
 from streams import events, streamed
 
 from hydra_ray.records import Usage, UserKey
-from hydra_ray.runtime.generators import make_backend
-from hydra_ray.steps.generate import stream_of
 from hydra_ray.tasks import CHAT_TASK
 
 PROMPT_REFUSED = (400, {"error": {"message": "The prompt was filtered.", "code": "content_filter"}})
@@ -34,18 +31,9 @@ def app(served, tmp_path):
     def make(server, **more):
         generator = {"backend": "openai", "base_url": server.url, "model": "m", "retries": 0}
         store = {"url": f"sqlite:///{tmp_path}/users.db"}
-        app = served(CHAT_TASK, more={"generator": generator, "store": store, "method": {"candidates": 3}, **more})
-        backend = make_backend(app.ingress._settings, retries=0)
-
-        async def stream(request, tenant):
-            async with aclosing(stream_of(backend, request)) as pieces:
-                async for piece in pieces:
-                    yield piece
-
-        app.generator.stream = StreamHandle(stream)
-        app.generator.answer = lambda request, tenant: backend(request)
-        app.charged = []
-        app.ingress._admit.charge = lambda principal, usage: app.charged.append(usage)
+        more = {"generator": generator, "store": store, "method": {"candidates": 3}, **more}
+        app = speaking(served(CHAT_TASK, more=more))
+        app.generator.answer = lambda request, tenant: app.backend(request)
         made.append(app)
         return app
 

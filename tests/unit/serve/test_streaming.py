@@ -1,18 +1,15 @@
 """Streamed answers over HTTP: from the LLM's first word to the client, and what ends them."""
 
-from contextlib import aclosing
-
 import httpx
 import openai
 import pytest
-from made_app import SAID, StreamHandle
+from made_app import SAID
+from passing_apps import speaking
 from running import running_app
 from streaming_endpoint import chunk, streaming, words
 from streams import events, streamed
 
 from hydra_ray.records import Usage
-from hydra_ray.runtime.generators import make_backend
-from hydra_ray.steps.generate import stream_of
 from hydra_ray.tasks import CHAT_TASK
 
 ONE = {"method": {"candidates": 1}}
@@ -30,18 +27,7 @@ def app(served, llm):
 
     def make(task=CHAT_TASK, more=ONE, **serve):
         generator = {"backend": "openai", "base_url": llm.url, "model": "m", "retries": 0}
-        app = served(task, more={"generator": generator, **more}, **serve)
-        backend = make_backend(app.ingress._settings, retries=0)
-
-        async def stream(request, tenant):
-            async with aclosing(stream_of(backend, request)) as pieces:
-                async for piece in pieces:
-                    yield piece
-
-        app.generator.stream = StreamHandle(stream)
-        app.charged = []
-        app.ingress._admit.charge = lambda principal, usage: app.charged.append(usage)
-        return app
+        return speaking(served(task, more={"generator": generator, **more}, **serve))
 
     return make
 
