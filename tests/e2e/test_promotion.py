@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 from defaults import simulate
+from patience import PATIENCE_S, until
 from running import free_port
 from torch.testing import assert_close
 
@@ -31,8 +32,6 @@ from hydra_ray.store.aliases import CANDIDATE, PRODUCTION, VersionInUseError
 from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import TASKS
 
-# Far more than anything here takes on a machine with nothing else to do.
-PATIENCE_S = 300
 PER_SECOND = 6
 ONE, TWO, WRONG = "one", "two", "wrong"
 
@@ -87,14 +86,6 @@ def catalog(settings: Settings) -> Iterator[Catalog]:
 def ask(url: str, text: str, user: str, model: str = "hydra") -> httpx.Response:
     body = {"model": model, "messages": [{"role": "user", "content": text}], "user": user}
     return httpx.post(f"{url}/chat/completions", json=body, timeout=PATIENCE_S)
-
-
-def until(reached: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not reached():
-        if time.monotonic() > deadline:
-            pytest.fail("it did not come to pass")
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)
@@ -212,23 +203,23 @@ def test_promoted_rolled_back_and_promoted_again_under_load_nothing_fails_and_no
 ):
     known, talk = people.users[0].key.user, Talk(url, people)
     with Load(url, people) as load:
-        until(load.seen(ONE))
+        until(load.seen(ONE), "answers of that version")
         for user in (known, "comes", "goes"):
             talk.say(user)
         promote_version(settings, CANDIDATE, SILENT, fit=True)
-        until(load.seen(TWO))
+        until(load.seen(TWO), "answers of that version")
         for user in (known, "comes", "comes later"):
             talk.say(user)
         talk.leave("goes")
         talk.forget("comes", talk.said["comes"][0])
         catch_up(settings, roll_back(settings), SILENT)
-        until(load.seen(ONE))
+        until(load.seen(ONE), "answers of that version")
         for user in (known, "comes later"):
             talk.say(user)
         assert_as_fitted_afresh(settings, catalog, ONE, tmp_path)
         talk.forget(known, talk.said[known][1])
         promote_version(settings, TWO, SILENT, fit=True)
-        until(load.seen(TWO))
+        until(load.seen(TWO), "answers of that version")
         talk.say("comes")
         assert_as_fitted_afresh(settings, catalog, TWO, tmp_path)
     assert [reply for reply in load.replies if reply.status != 200] == []
@@ -320,8 +311,9 @@ def test_a_version_that_fails_its_check_is_refused_and_the_old_one_goes_on(url, 
     with Load(url, people) as load:
         set_alias(catalog, PRODUCTION, WRONG, "promote")
         # One is enough for nobody to take it up: who sees that first does not load it at all.
-        until(lambda: any((use.version, use.state) == (WRONG, "refused") for use in catalog.aliases.uses()))
-        until(load.seen(served))
+        uses = catalog.aliases.uses
+        until(lambda: any((use.version, use.state) == (WRONG, "refused") for use in uses()), "a refusal")
+        until(load.seen(served), "answers of that version")
     assert {(reply.status, reply.version, tuple(reply.degraded)) for reply in load.replies} == {(200, served, ())}
     roll = ask(url, people.users[0].queries[0].input, "somebody", f"hydra@{WRONG}")
     assert roll.status_code == 503

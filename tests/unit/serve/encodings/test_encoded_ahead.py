@@ -1,11 +1,11 @@
 """New items are encoded before a request asks for them, in its pauses; whatever goes wrong harms no request."""
 
 import threading
-import time
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from patience import until
 
 from hydra_ray.bounded import not_counted
 from hydra_ray.learn.heads.item_encodings import ReadTexts
@@ -146,20 +146,13 @@ def test_a_failure_is_logged_and_the_next_ones_are_encoded(begin, encodings, sto
     assert "no route to the store" in caplog.text
 
 
-def come_to_pass(is_so):
-    end = time.monotonic() + GENEROUS_S
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_of_who_was_imported_the_newest_items_are_encoded_for_either_role(begin, encodings, store):
     store.put_histories({ANN: ITEMS, BOB: ITEMS[:1]})
     first = begin(RERANKER, every_s=0.01)
-    come_to_pass(lambda: (kept(encodings), kept(encodings, BOB)) == (3, 1))
+    until(lambda: (kept(encodings), kept(encodings, BOB)) == (3, 1), "encodings")
     # What one role has encoded hides nobody from the other.
     begin(ADAPTER, every_s=0.01, encoder=first.encoder)
-    come_to_pass(lambda: (kept(encodings), kept(encodings, BOB)) == (6, 2))
+    until(lambda: (kept(encodings), kept(encodings, BOB)) == (6, 2), "encodings")
 
 
 def test_where_all_answers_compete_an_adapter_looks_for_nobody(begin, store, tag_task, monkeypatch):
@@ -183,7 +176,7 @@ def test_users_whose_items_fail_hide_nobody(begin, encodings, store, monkeypatch
 
     monkeypatch.setattr(EncodingStore, "put", fails)
     begin(every_s=0.01, users=100)
-    come_to_pass(lambda: kept(encodings, BOB) == 3)
+    until(lambda: kept(encodings, BOB) == 3, "encodings")
 
 
 def test_nobody_is_looked_for_while_a_request_is_here(begin, store, monkeypatch):
@@ -215,7 +208,7 @@ def test_what_is_told_goes_before_a_long_history_that_was_found(begin, encodings
     begun = []
     monkeypatch.setattr(Rounds, "left_s", lambda _: 0.0 if begun else 0.01)
     begun.append(begin(users=1))
-    come_to_pass(lambda: (kept(encodings), kept(encodings, BOB)) == (3, 5))
+    until(lambda: (kept(encodings), kept(encodings, BOB)) == (3, 5), "encodings")
     assert order[:4] == [ANN, BOB, BOB, ANN]
 
 

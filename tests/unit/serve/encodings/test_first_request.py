@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
-import time
 from types import SimpleNamespace
 
 import pytest
 import torch
+from patience import until
 
 from hydra_ray.learn.heads import job, pipeline
 from hydra_ray.learn.heads.item_encodings import encode_texts
@@ -193,7 +193,8 @@ def test_nothing_is_encoded_ahead_while_an_adapter_learns_or_forgets(store, repl
 def test_of_who_was_imported_both_roles_encode_what_they_read(store, replicas, monkeypatch):
     monkeypatch.setattr(of_replica, "LOOK_EVERY_S", 0.01)
     replicas()
-    end = time.monotonic() + 60
-    while any(store.records.counts(user)["item_encodings"] < 2 * len(HISTORY) for user in (ANN, BOB)):
-        assert time.monotonic() < end
-        time.sleep(0.01)
+
+    def encoded(user):
+        return store.records.counts(user)["item_encodings"] >= 2 * len(HISTORY)
+
+    until(lambda: encoded(ANN) and encoded(BOB), "encodings of both roles")

@@ -1,4 +1,4 @@
-"""How tests of faults wait."""
+"""How tests wait for what happens elsewhere."""
 
 import time
 from collections.abc import Callable
