@@ -1,11 +1,14 @@
 """`benchmarks/overload.py` and `soak.py` count what a server of known behaviour does."""
 
+import asyncio
 import itertools
 import json
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 from running import running
 
@@ -22,6 +25,7 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(429, {"error": {"message": "full"}})
             return
         time.sleep(0.05)
+        next(self.server.answers)
         self.reply(200, {"hydra": {"degraded": []}})
 
     def reply(self, status, body):
@@ -42,7 +46,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.turns, self.refuses = itertools.count(), False
+        self.turns, self.answers, self.refuses = itertools.count(), itertools.count(), False
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
 
 
@@ -65,6 +69,22 @@ def test_overload_tells_refusals_from_answers_and_failures(server, tmp_path):
     assert {"200", "429"} <= set(found["statuses"])
     assert found["5xx"] == 0
     assert found["whole_of_answers"] == 1
+
+
+def test_answers_that_come_together_are_all_counted(server, monkeypatch):
+    import overload
+
+    # A clock that goes on by a second whenever somebody looks: first for the end, then for the begin.
+    ticks = itertools.count()
+    monkeypatch.setattr(overload, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+
+    async def measured():
+        async with httpx.AsyncClient(timeout=60) as client:
+            return await overload.closed_loop(client, server.url, 200)
+
+    per_s = asyncio.run(measured())
+    looked_last = next(ticks) - 1
+    assert round(per_s * (looked_last - 1)) == next(server.answers)
 
 
 def test_soak_says_where_no_replica_is_seen(server, tmp_path, monkeypatch):
