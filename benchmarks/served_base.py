@@ -18,7 +18,7 @@ from hydra_ray.models.encodings import KeptEncodings, text_digest
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HistoryItem, UserKey
-from hydra_ray.settings import Settings
+from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.schema import open_database
@@ -57,6 +57,14 @@ class Films:
 def film_task() -> Task:
     """LaMP_2M with fifteen tags: all of them compete for every query."""
     return replace(TASKS["LaMP_2M"], instruction="Which tag does this movie relate to?", labels=TAGS)
+
+
+def make_settings(folder: Path, llm_url: str) -> Settings:
+    """As users have them, with what is needed to be found."""
+    generator = {"backend": "openai", "base_url": llm_url, "model": "fixed"}
+    places = {"out": str(folder), "model": {"dir": str(folder / "model")}, "tenant": TENANT}
+    # Every process in the same arithmetic, whatever its own probe would find.
+    return parse_settings({**places, "generator": generator, "base": {"encoder": {"precision": "float32"}}})
 
 
 def make_base(folder: Path, settings: Settings, task: Task) -> None:

@@ -35,14 +35,14 @@ from first_tokens import Streams, in_turn
 from measuring import Goal, finish, machine, options
 from open_loop import Arrival, Ask
 from rich.console import Console
-from served_base import TENANT, Films, fill, make_base, user_key
+from served_base import Films, fill, make_base, make_settings, user_key
 from sides import added_over, shown
 
 from hydra_ray.models.base import RERANKER
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
-from hydra_ray.settings import Settings, parse_settings
+from hydra_ray.settings import Settings
 from hydra_ray.tasks import CHAT_TASK
 
 CPU = torch.device("cpu")
@@ -75,14 +75,6 @@ def main(arguments: list[str]) -> None:
                 result |= asyncio.run(measure(chosen, url, llm_url, console))
     result["load_after"] = machine(CPU)["load_before"]
     finish(console, chosen.json, "streaming", result, goals(result))
-
-
-def make_settings(folder: Path, llm_url: str) -> Settings:
-    """As users have them, with what is needed to be found."""
-    generator = {"backend": "openai", "base_url": llm_url, "model": "fixed"}
-    places = {"out": str(folder), "model": {"dir": str(folder / "model")}, "tenant": TENANT}
-    # Every process in the same arithmetic, whatever its own probe would find.
-    return parse_settings({**places, "generator": generator, "base": {"encoder": {"precision": "float32"}}})
 
 
 def prepare(settings: Settings, chosen: Any, console: Console) -> None:

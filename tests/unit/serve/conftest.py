@@ -1,6 +1,7 @@
 """An app for tests of what is served."""
 
 import pytest
+from streaming_endpoint import streaming
 
 from hydra_ray.settings import parse_settings
 from hydra_ray.tasks import CHAT_TASK, TEXT_TASK
@@ -29,3 +30,10 @@ def served(bases):
         return Served(settings, authenticate, limiter)
 
     return make
+
+
+@pytest.fixture
+def stream():
+    """An LLM's endpoint that says what it is let say."""
+    with streaming() as server:
+        yield server

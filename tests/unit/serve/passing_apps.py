@@ -21,30 +21,21 @@ def passing(served, server, fallbacks=(), more=None, **serve):
 
 
 def in_process(app):
-    """The same app, whose generator's deployment runs in this process; what is charged is remembered."""
-    backend = make_backend(app.ingress._settings, retries=0)
+    """The same app, whose LLM (`app.backend`) is asked in this process; what is charged is remembered."""
+    app.backend = make_backend(app.ingress._settings, retries=0)
 
     async def passed(body, tenant, traceparent):
-        async with aclosing(passed_of(backend, body)) as replies:
+        async with aclosing(passed_of(app.backend, body)) as replies:
             async for reply in replies:
                 yield reply
-
-    app.generator.passed = StreamHandle(passed)
-    app.charged = []
-    app.ingress._pass_through._charge = lambda principal, usage: app.charged.append(usage)
-    return app
-
-
-def speaking(app):
-    """The same app, whose LLM streams what methods ask (`app.backend`); what is charged is remembered."""
-    app.backend = make_backend(app.ingress._settings, retries=0)
 
     async def stream(request, tenant):
         async with aclosing(stream_of(app.backend, request)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    app.generator.stream = StreamHandle(stream)
+    app.generator.passed, app.generator.stream = StreamHandle(passed), StreamHandle(stream)
     app.charged = []
     app.ingress._admit.charge = lambda principal, usage: app.charged.append(usage)
+    app.ingress._pass_through._charge = app.ingress._admit.charge
     return app

@@ -3,7 +3,7 @@
 import pytest
 from made_app import SAID
 from openai_endpoint import serving
-from passing_apps import speaking
+from passing_apps import in_process
 from streaming_endpoint import USAGE, chunk, streaming
 from streams import events, streamed
 
@@ -32,7 +32,7 @@ def app(served, tmp_path):
         generator = {"backend": "openai", "base_url": server.url, "model": "m", "retries": 0}
         store = {"url": f"sqlite:///{tmp_path}/users.db"}
         more = {"generator": generator, "store": store, "method": {"candidates": 3}, **more}
-        app = speaking(served(CHAT_TASK, more=more))
+        app = in_process(served(CHAT_TASK, more=more))
         app.generator.answer = lambda request, tenant: app.backend(request)
         made.append(app)
         return app

@@ -11,7 +11,7 @@ from made_app import SAID
 from openai_endpoint import completion, serving
 from passing_apps import CALL, TOOLS, passing
 from running import running_app
-from streaming_endpoint import chunk, streaming, words
+from streaming_endpoint import chunk, words
 from streams import events, streamed
 
 from hydra_ray.learn.heads.online import OnlineLearner
@@ -30,12 +30,6 @@ IMAGE = [{"type": "text", "text": "What is this?"}, {"type": "image_url", "image
 def llm():
     with serving() as server:
         server.replies = [completion("It will.", id="chatcmpl-1")]
-        yield server
-
-
-@pytest.fixture
-def stream():
-    with streaming() as server:
         yield server
 
 

@@ -7,7 +7,7 @@ import pytest
 from made_app import SAID
 from openai_endpoint import completion, serving
 from passing_apps import CALL, TOOLS, passing
-from streaming_endpoint import chunk, streaming, words
+from streaming_endpoint import chunk, words
 from streams import events, streamed
 
 from hydra_ray.records import HistoryItem, Ranked, Usage
@@ -37,12 +37,6 @@ IMAGE = [
 def llm():
     with serving() as server:
         server.replies = [CALLED]
-        yield server
-
-
-@pytest.fixture
-def stream():
-    with streaming() as server:
         yield server
 
 

@@ -4,7 +4,7 @@ import httpx
 import openai
 import pytest
 from made_app import SAID
-from passing_apps import speaking
+from passing_apps import in_process
 from running import running_app
 from streaming_endpoint import chunk, streaming, words
 from streams import events, streamed
@@ -27,7 +27,7 @@ def app(served, llm):
 
     def make(task=CHAT_TASK, more=ONE, **serve):
         generator = {"backend": "openai", "base_url": llm.url, "model": "m", "retries": 0}
-        return speaking(served(task, more={"generator": generator, **more}, **serve))
+        return in_process(served(task, more={"generator": generator, **more}, **serve))
 
     return make
 
