@@ -139,8 +139,8 @@ def test_transactions_in_each_others_way_are_run_again(postgres_url):
         return len(tried)
 
     with ThreadPoolExecutor(2) as threads:
-        # A deadlock: the server ends one of them.
-        assert sorted(threads.map(add, "ab", "ba")) == [1, 2]
+        # A deadlock: the server ends one of them, and may do so again while the other is only waking.
+        assert max(threads.map(add, "ab", "ba")) > 1
     assert database.read(lambda db: db.execute(text("select sum(number) from deletions")).scalar()) == 4
     database.close()
 
