@@ -17,6 +17,7 @@ from hydra_ray import api
 from hydra_ray.commands import audit, keys, personalisation, report
 from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.ending import plain_errors
+from hydra_ray.commands.k8s import k8s_app
 from hydra_ray.commands.model import model_app
 from hydra_ray.commands.store import store_app
 from hydra_ray.commands.users import users_app
@@ -44,6 +45,7 @@ app.add_typer(users_app, name="users")
 app.add_typer(personalisation.app, name="personalisation")
 app.add_typer(report.app, name="report")
 app.add_typer(model_app, name="model")
+app.add_typer(k8s_app, name="k8s")
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 

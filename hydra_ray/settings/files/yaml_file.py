@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,16 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+class _DocumentLoader(_Loader):
+    """Takes a date for a text."""
+
+
+_DocumentLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+
+
 def read_yaml(path: Path) -> Any:
     """Return the value of a YAML file.
 
@@ -60,8 +72,24 @@ def parse_yaml(text: str) -> Any:
     Raises:
         YAMLFileError: The text is no YAML, or says a key twice.
     """
-    try:
+    with _told_in_a_line():
         return yaml.load(text, _Loader)
+
+
+def parse_documents(text: str) -> list[Any]:
+    """Return the values of all documents of a YAML text, in which dates stay texts, as Kubernetes reads them.
+
+    Raises:
+        YAMLFileError: The text is no YAML, or says a key twice.
+    """
+    with _told_in_a_line():
+        return list(yaml.load_all(text, _DocumentLoader))
+
+
+@contextmanager
+def _told_in_a_line() -> Iterator[None]:
+    try:
+        yield
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         at = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -1,0 +1,1 @@
+"""Manifests for Kubernetes and KubeRay: made of settings, and checked without a cluster."""

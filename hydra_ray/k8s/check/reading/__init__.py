@@ -1,0 +1,1 @@
+"""Reads manifests: files, folders and plain kustomizations, into objects that belong together."""

@@ -1,0 +1,38 @@
+"""Checks manifests, from files to a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra_ray.k8s.check.problems import Report
+from hydra_ray.k8s.check.reading.files import Together, read
+from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
+from hydra_ray.k8s.check.schema.core import Core, core_of
+
+
+def check(paths: Sequence[Path], kubernetes: str | None = None) -> Report:
+    """Check all manifests of files and folders; no cluster is asked.
+
+    Args:
+        paths: Files, folders and kustomizations; what belongs together is said by `reading.files.read`.
+        kubernetes: Version of Kubernetes, e.g. `1.36`; None for the newest that is known.
+
+    Raises:
+        HydraError: There is no such file, nothing in it, or no such version.
+    """
+    core = core_of(kubernetes)
+    report = Report()
+    for together in read(paths):
+        _check_together(together, core, report)
+    report.problems = sorted(set(report.problems))
+    return report
+
+
+def _check_together(together: Together, core: Core, report: Report) -> None:
+    report.problems += together.problems
+    report.objects += len(together.things)
+    for thing in together.things:
+        report.problems += check_schema(thing, core)
+        if is_unchecked(thing):
+            report.notes.append(f"{thing.file}: {thing.shown}: not checked: no schema for {thing.kind} of {thing.api}")

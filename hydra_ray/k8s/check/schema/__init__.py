@@ -1,0 +1,1 @@
+"""Schemas of objects: Kubernetes' own by `kubernetes-validate`, KubeRay's by their CRDs in a small form."""
