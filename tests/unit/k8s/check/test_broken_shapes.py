@@ -60,7 +60,12 @@ def test_the_good_one_has_no_problem(tmp_path):
         ("Service/hydra", put("spec.ports.0.port", "http"), "spec.ports[0].port", '"http" is text, not integer'),
         ("Service/hydra", put("apiVersion", "core/v1"), "kind", "no Service of core/v1; there is one of v1"),
         ("RayJob/learn", put("apiVersion", "ray.io/v1alpha1"), "kind", "there is one of ray.io/v1"),
-        ("PriorityClass/other", put("kind", "PriorityClas"), "kind", "no PriorityClas of scheduling.k8s.io/v1, neither"),
+        (
+            "PriorityClass/other",
+            put("kind", "PriorityClas"),
+            "kind",
+            "no PriorityClas of scheduling.k8s.io/v1, neither",
+        ),
     ],
 )
 def test_a_broken_shape_is_refused_for_its_own_reason(object_, change, path, said, tmp_path):
