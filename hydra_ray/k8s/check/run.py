@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.problems import Report
 from hydra_ray.k8s.check.reading.files import Together, read
 from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
@@ -34,5 +35,7 @@ def _check_together(together: Together, core: Core, report: Report) -> None:
     report.objects += len(together.things)
     for thing in together.things:
         report.problems += check_schema(thing, core)
+        if thing.shaped:
+            report.problems += check_kuberay(thing)
         if is_unchecked(thing):
             report.notes.append(f"{thing.file}: {thing.shown}: not checked: no schema for {thing.kind} of {thing.api}")

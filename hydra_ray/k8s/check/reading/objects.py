@@ -46,7 +46,7 @@ class Thing:
     @property
     def shown(self) -> str:
         """Kind and name."""
-        return f"{self.kind}/{self.name}"
+        return f"{self.kind or '?'}/{self.name or '?'}"
 
     @property
     def annotations(self) -> Mapping[str, Any]:

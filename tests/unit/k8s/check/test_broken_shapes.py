@@ -32,7 +32,12 @@ def test_the_good_one_has_no_problem(tmp_path):
             f"{_SHOWN}.containers[0].ports[0].containerPort",
             '"8000" is text, not integer',
         ),
-        ("RayService/hydra", put(f"{_POD}.restartPolicy", "Sometimes"), f"{_SHOWN}.restartPolicy", "is none of Always"),
+        (
+            "RayJob/learn",
+            put("spec.rayClusterSpec.headGroupSpec.template.spec.restartPolicy", "Sometimes"),
+            "spec.rayClusterSpec.headGroupSpec.template.spec.restartPolicy",
+            '"Sometimes" is none of Always, OnFailure, Never',
+        ),
         ("RayService/hydra", drop(f"{_POD}.containers.0.name"), f"{_SHOWN}.containers[0].name", "it is missing"),
         (
             "RayService/hydra",
