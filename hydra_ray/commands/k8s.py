@@ -20,6 +20,12 @@ def check_manifests(
     kubernetes: Annotated[
         str | None, typer.Option(help="Version of Kubernetes, e.g. 1.36; the newest that is known.")
     ] = None,
+    elsewhere: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An object that is made elsewhere, e.g. Secret/mine; again for another.", metavar="KIND/NAME"
+        ),
+    ] = None,
 ) -> None:
     """Checks manifests without a cluster: schemas, KubeRay's rules, what is run, and whether all of it fits.
 
@@ -27,7 +33,7 @@ def check_manifests(
     """
     from hydra_ray.k8s.check import check
 
-    report = check(paths, kubernetes)
+    report = check(paths, kubernetes, elsewhere or ())
     for line in report.notes:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems:

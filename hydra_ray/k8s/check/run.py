@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.pods.find import pods_of
 from hydra_ray.k8s.check.pods.rules import check_pod
 from hydra_ray.k8s.check.pods.security import check_autoscaler, check_restricted
-from hydra_ray.k8s.check.problems import Problem, Report
+from hydra_ray.k8s.check.problems import Report
 from hydra_ray.k8s.check.reading.files import Together, read
-from hydra_ray.k8s.check.reading.objects import Thing
+from hydra_ray.k8s.check.relations.known import known_of, namespaces
+from hydra_ray.k8s.check.relations.references import check_pod_references, check_thing_references
+from hydra_ray.k8s.check.relations.selectors import check_own_selectors, check_selectors
 from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
 from hydra_ray.k8s.check.schema.core import Core, core_of
 
 
-def check(paths: Sequence[Path], kubernetes: str | None = None) -> Report:
+def check(paths: Sequence[Path], kubernetes: str | None = None, elsewhere: Sequence[str] = ()) -> Report:
     """Check all manifests of files and folders; no cluster is asked.
 
     Args:
         paths: Files, folders and kustomizations; what belongs together is said by `reading.files.read`.
         kubernetes: Version of Kubernetes, e.g. `1.36`; None for the newest that is known.
+        elsewhere: Objects that are made elsewhere and may be referred to, as KIND/NAME.
 
     Raises:
         HydraError: There is no such file, nothing in it, or no such version.
@@ -29,26 +32,33 @@ def check(paths: Sequence[Path], kubernetes: str | None = None) -> Report:
     core = core_of(kubernetes)
     report = Report()
     for together in read(paths):
-        _check_together(together, core, report)
+        _check_together(together, core, elsewhere, report)
     report.problems = sorted(set(report.problems))
     return report
 
 
-def _check_together(together: Together, core: Core, report: Report) -> None:
+def _check_together(together: Together, core: Core, elsewhere: Sequence[str], report: Report) -> None:
     report.problems += together.problems
     report.objects += len(together.things)
     for thing in together.things:
         report.problems += check_schema(thing, core)
-        if thing.shaped:
-            report.problems += _of_one(thing)
         if is_unchecked(thing):
             report.notes.append(f"{thing.file}: {thing.shown}: not checked: no schema for {thing.kind} of {thing.api}")
-
-
-def _of_one(thing: Thing) -> Iterator[Problem]:
-    """Yield what is wrong within an object whose types are those of its schema."""
-    yield from check_kuberay(thing)
-    yield from check_autoscaler(thing)
-    for pod in pods_of(thing):
-        yield from check_pod(pod)
-        yield from check_restricted(pod)
+    known, problems = known_of(together.things, elsewhere)
+    report.problems += problems
+    report.problems += namespaces(together.things)
+    shaped = [thing for thing in together.things if thing.shaped]
+    pods = [pod for thing in shaped for pod in pods_of(thing)]
+    for thing in shaped:
+        report.problems += check_kuberay(thing)
+        report.problems += check_autoscaler(thing)
+        report.problems += check_thing_references(thing, known)
+    for pod in pods:
+        report.problems += check_pod(pod)
+        report.problems += check_restricted(pod)
+        report.problems += check_pod_references(pod, known)
+        report.problems += check_own_selectors(pod)
+    if len(shaped) + sum(map(is_unchecked, together.things)) == len(together.things):
+        # Where an object could not be read, its pods may be those that are selected.
+        for thing in together.things:
+            report.problems += check_selectors(thing, pods)

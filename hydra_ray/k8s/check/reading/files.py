@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ray.k8s.check.problems import Problem
-from hydra_ray.k8s.check.reading.objects import Thing, mapping
+from hydra_ray.k8s.check.reading.objects import Thing, items, mapping
 from hydra_ray.k8s.check.reading.plain import PlainError, as_plain
 from hydra_ray.records import HydraError
 from hydra_ray.settings.files.yaml_file import YAMLFileError, parse_documents
@@ -37,8 +37,8 @@ class Together:
 def read(paths: Sequence[Path]) -> list[Together]:
     """Read manifests.
 
-    A folder with a kustomization is one set of objects, with all that it names; any other folder is one of its own
-    files, and each folder in it another. Files that are named themselves are one set together.
+    A folder with a kustomization is one set of objects, with all that it names and all that lies in it and below; any
+    other folder is one of its own files, and each folder in it another. Files that are named themselves are one set.
 
     Raises:
         HydraError: There is no such file or folder, or nothing to check in it.
@@ -59,17 +59,42 @@ def read(paths: Sequence[Path]) -> list[Together]:
 
 
 def _folders(folder: Path) -> Iterator[Together]:
-    files = sorted(path for path in folder.iterdir() if path.suffix in _ENDINGS or path.name in KUSTOMIZATIONS)
+    if _kustomization_of(folder) is not None:
+        together = Together()
+        _whole(folder, together, set())
+        yield together
+        return
     together = Together()
-    if any(path.name in KUSTOMIZATIONS for path in files):
-        _kustomization(folder, together, ())
-    else:
-        for path in files:
-            _file(path, together)
+    for path in _files(folder):
+        _file(path, together)
     if together.things or together.problems:
         yield together
-    for inner in sorted(path for path in folder.iterdir() if path.is_dir()):
+    for inner in _inner(folder):
         yield from _folders(inner)
+
+
+def _whole(folder: Path, together: Together, followed: set[Path]) -> None:
+    """Reads a folder with all below it: what a kustomization names, and what lies beside that."""
+    if folder.resolve() not in followed and _kustomization_of(folder) is not None:
+        _kustomization(folder, together, (), followed)
+    for path in _files(folder):
+        if path.resolve() not in followed:
+            _file(path, together)
+    for inner in _inner(folder):
+        _whole(inner, together, followed)
+
+
+def _files(folder: Path) -> list[Path]:
+    found = (path for path in folder.iterdir() if path.suffix in _ENDINGS and path.name not in KUSTOMIZATIONS)
+    return sorted(found)
+
+
+def _inner(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+def _kustomization_of(folder: Path) -> Path | None:
+    return next((folder / name for name in KUSTOMIZATIONS if (folder / name).exists()), None)
 
 
 def _file(path: Path, together: Together) -> None:
@@ -103,11 +128,16 @@ def _document(file: str, place: int, document: Any, together: Together) -> None:
         together.things.append(Thing(file, tree))
 
 
-def _kustomization(folder: Path, together: Together, above: tuple[Path, ...]) -> None:
-    file = next(folder / name for name in KUSTOMIZATIONS if (folder / name).exists())
+def _kustomization(folder: Path, together: Together, above: tuple[Path, ...], followed: set[Path]) -> None:
+    file = _kustomization_of(folder)
+    if file is None:
+        return
     if folder.resolve() in above:
         together.problems.append(Problem(str(file), "", "resources", "it names a folder that names it in turn"))
         return
+    if folder.resolve() in followed:
+        return
+    followed.add(folder.resolve())
     read_here = Together()
     _file(file, read_here)
     together.problems += read_here.problems
@@ -115,24 +145,28 @@ def _kustomization(folder: Path, together: Together, above: tuple[Path, ...]) ->
         for key in sorted(thing.tree.keys() - _APPLIED):
             text = f"kustomize's {key} is not applied here: check what `kubectl kustomize {folder}` writes"
             together.problems.append(Problem(str(file), "", key, text))
-        resources = thing.tree.get("resources", [])
-        for place, name in enumerate(resources if isinstance(resources, list) else [resources]):
-            _resource(folder, file, f"resources[{place}]", name, together, (*above, folder.resolve()))
+        for place, name in enumerate(items(thing.tree.get("resources"))):
+            _resource(folder, file, f"resources[{place}]", name, together, (*above, folder.resolve()), followed)
 
 
-def _resource(folder: Path, file: Path, at: str, name: Any, together: Together, above: tuple[Path, ...]) -> None:
-    if not isinstance(name, str) or "\0" in name:
-        together.problems.append(Problem(str(file), "", at, "a resource is the name of a file or folder"))
+def _resource(
+    folder: Path, file: Path, at: str, name: Any, together: Together, above: tuple[Path, ...], followed: set[Path]
+) -> None:
+    def refuse(said: str) -> None:
+        together.problems.append(Problem(str(file), "", at, said))
+
+    if not isinstance(name, str) or not name or "\0" in name:
+        refuse("a resource is the name of a file or folder")
         return
     path = Path(os.path.normpath(folder / name))
     if "://" in name or name.startswith("git@"):
-        together.problems.append(Problem(str(file), "", at, f"{name} is elsewhere, and nothing is fetched here"))
+        refuse(f"{name} is elsewhere, and nothing is fetched here")
+    elif path.is_dir() and _kustomization_of(path) is None:
+        refuse(f"the folder {name} has no kustomization.yaml")
     elif path.is_dir():
-        if any((path / one).exists() for one in KUSTOMIZATIONS):
-            _kustomization(path, together, above)
-        else:
-            together.problems.append(Problem(str(file), "", at, f"the folder {name} has no kustomization.yaml"))
-    elif path.exists():
+        _kustomization(path, together, above, followed)
+    elif not path.exists():
+        refuse(f"there is no {name}")
+    elif path.resolve() not in followed:
+        followed.add(path.resolve())
         _file(path, together)
-    else:
-        together.problems.append(Problem(str(file), "", at, f"there is no {name}"))

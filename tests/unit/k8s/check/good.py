@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +147,11 @@ def cron_job() -> dict[str, Any]:
     return {"apiVersion": "ray.io/v1", "kind": "RayCronJob", "metadata": {"name": "refit"}, "spec": spec}
 
 
-def checked(given: Objects, folder: Path) -> Report:
+def checked(given: Objects, folder: Path, elsewhere: Sequence[str] = ()) -> Report:
     """What a check says of objects that are in one file, `all.yaml`."""
     file = folder / "all.yaml"
     file.write_text(yaml.safe_dump_all(list(given.values())), encoding="utf-8")
-    return check([file])
+    return check([file], elsewhere=elsewhere)
 
 
 def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:

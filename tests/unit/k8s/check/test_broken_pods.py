@@ -21,7 +21,7 @@ HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
 @pytest.mark.parametrize(
     ("change", "path", "said"),
     [
-        (put(f"{GROUP}.metadata.labels.app", "hy dra"), 'metadata.labels["app"]', "value is none of a label"),
+        (put(f"{GROUP}.metadata.labels.zone", "a b"), 'metadata.labels["zone"]', "value is none of a label"),
         (drop(f"{POD}.volumes.0"), "spec.containers[0].volumeMounts[0].name", 'no volume "data"'),
         (drop(f"{BOX}.volumeMounts.1"), "spec.volumes[1]", "no container mounts it"),
         (put(f"{BOX}.volumeMounts.1.mountPath", "/data"), "spec.containers[0].volumeMounts", "is there twice"),

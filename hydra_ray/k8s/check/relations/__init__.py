@@ -1,0 +1,1 @@
+"""What objects that are applied together say of each other."""
