@@ -16,6 +16,7 @@ console = Console(stderr=False)
 
 @k8s_app.command("check")
 def check_manifests(
+    context: typer.Context,
     paths: Annotated[list[Path], typer.Argument(help="Manifests, folders of them, kustomizations.", metavar="PATHS")],
     kubernetes: Annotated[
         str | None, typer.Option(help="Version of Kubernetes, e.g. 1.36; the newest that is known.")
@@ -33,7 +34,7 @@ def check_manifests(
     """
     from hydra_ray.k8s.check import check
 
-    report = check(paths, kubernetes, elsewhere or ())
+    report = check(paths, kubernetes, elsewhere or (), context.find_root().command)
     for line in report.notes:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems:

@@ -44,7 +44,7 @@ def build(args: dict[str, Any]) -> Application:
 
 def build_app(settings: Settings) -> Application:
     """Build the application from checked settings."""
-    _check_methods(settings)
+    check_methods(settings)
     # Replicas may have another working folder.
     there = settings.anchored()
     places = {
@@ -84,7 +84,12 @@ def drain_s(settings: Settings) -> float:
     return max(settings.serve.timeout_s, settings.serve.generator_timeout_s) + _MOMENT_S
 
 
-def _check_methods(settings: Settings) -> None:
+def check_methods(settings: Settings) -> None:
+    """Check that every method that settings name is one that there is.
+
+    Raises:
+        HydraError: Names those that are not.
+    """
     named = {"serve.method": settings.serve.method}
     named |= {f"tenants.{name}.method": own.method for name, own in settings.tenants.items() if own.method is not None}
     arms = settings.serve.experiment.arms

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from hydra_ray.k8s.check.content.check import check_content
 from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.pods.find import pods_of
 from hydra_ray.k8s.check.pods.rules import check_pod
@@ -18,13 +20,16 @@ from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
 from hydra_ray.k8s.check.schema.core import Core, core_of
 
 
-def check(paths: Sequence[Path], kubernetes: str | None = None, elsewhere: Sequence[str] = ()) -> Report:
+def check(
+    paths: Sequence[Path], kubernetes: str | None = None, elsewhere: Sequence[str] = (), program: Any = None
+) -> Report:
     """Check all manifests of files and folders; no cluster is asked.
 
     Args:
         paths: Files, folders and kustomizations; what belongs together is said by `reading.files.read`.
         kubernetes: Version of Kubernetes, e.g. `1.36`; None for the newest that is known.
         elsewhere: Objects that are made elsewhere and may be referred to, as KIND/NAME.
+        program: hydra-ray's command line, a click group, by which its command lines are read; None: they are not.
 
     Raises:
         HydraError: There is no such file, nothing in it, or no such version.
@@ -32,12 +37,12 @@ def check(paths: Sequence[Path], kubernetes: str | None = None, elsewhere: Seque
     core = core_of(kubernetes)
     report = Report()
     for together in read(paths):
-        _check_together(together, core, elsewhere, report)
+        _check_together(together, core, elsewhere, program, report)
     report.problems = sorted(set(report.problems))
     return report
 
 
-def _check_together(together: Together, core: Core, elsewhere: Sequence[str], report: Report) -> None:
+def _check_together(together: Together, core: Core, elsewhere: Sequence[str], program: Any, report: Report) -> None:
     report.problems += together.problems
     report.objects += len(together.things)
     for thing in together.things:
@@ -53,6 +58,8 @@ def _check_together(together: Together, core: Core, elsewhere: Sequence[str], re
         report.problems += check_kuberay(thing)
         report.problems += check_autoscaler(thing)
         report.problems += check_thing_references(thing, known)
+        _, problems_of = check_content(thing, [pod for pod in pods if pod.thing is thing], known, program)
+        report.problems += problems_of
     for pod in pods:
         report.problems += check_pod(pod)
         report.problems += check_restricted(pod)

@@ -11,8 +11,8 @@ import yaml
 from manifests import OVERLAYS, ROOT, render
 from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
-from serve_keys import unknown_keys
 
+from hydra_ray.k8s.check.content.serve_keys import unknown_keys
 from hydra_ray.serve import app
 from hydra_ray.settings import Settings, parse_settings
 

@@ -119,4 +119,4 @@ def test_passthrough_is_a_method_where_there_is_an_endpoint():
     arms = {"arms": {"raw": {"share": 0.2, "method": "passthrough"}}, "name": "raw", "key_env": "KEY"}
     with pytest.raises(HydraError, match=r"arms\.raw\.method: there is no 'passthrough'"):
         served_app.build_app(parse_settings({"serve": {"experiment": arms}}))
-    served_app._check_methods(parse_settings({"generator": endpoint, "serve": {"experiment": arms}}))
+    served_app.check_methods(parse_settings({"generator": endpoint, "serve": {"experiment": arms}}))

@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import typer
 import yaml
 
+from hydra_ray.cli import app
 from hydra_ray.k8s.check import Report, check
 
 Objects = dict[str, dict[str, Any]]
@@ -151,7 +153,7 @@ def checked(given: Objects, folder: Path, elsewhere: Sequence[str] = ()) -> Repo
     """What a check says of objects that are in one file, `all.yaml`."""
     file = folder / "all.yaml"
     file.write_text(yaml.safe_dump_all(list(given.values())), encoding="utf-8")
-    return check([file], elsewhere=elsewhere)
+    return check([file], None, elsewhere, typer.main.get_command(app))
 
 
 def put(path: str, value: Any) -> Callable[[dict[str, Any]], None]:

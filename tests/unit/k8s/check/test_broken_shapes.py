@@ -59,7 +59,7 @@ def test_the_good_one_has_no_problem(tmp_path):
             "spec.jobTemplate.deletionStrategy.deletionRules[0].condition",
             "requires either the JobStatus or the JobDeploymentStatus",
         ),
-        ("ConfigMap/settings", put("data", {"number": 1}), "data.number", "1 is a whole number, not text"),
+        ("ConfigMap/settings", put("data.number", 1), "data.number", "1 is a whole number, not text"),
         ("Service/hydra", put("spec.port", 1), "spec.port", "no such field: ports is meant?"),
         ("Service/hydra", put("spec.type", "Public"), "spec.type", "none of ClusterIP"),
         ("Service/hydra", put("spec.ports.0.port", "http"), "spec.ports[0].port", '"http" is text, not integer'),

@@ -7,7 +7,7 @@ from passing_apps import TOOLS, passing
 
 from hydra_ray.methods.ports import StepError
 from hydra_ray.records import HydraError
-from hydra_ray.serve.app import _check_methods
+from hydra_ray.serve.app import check_methods
 from hydra_ray.serve.http.keys import KeyAuthenticate
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.completions.log import CompletionLog
@@ -162,7 +162,7 @@ def test_a_step_that_is_down_does_not_take_a_request_out_of_its_arm(app):
 def test_an_arm_of_an_unknown_method_is_named_before_anything_starts():
     tree = {"name": "x", "key_env": KEY, "arms": {"new": {"share": 1, "method": "hydrA"}}}
     with pytest.raises(HydraError, match=r"serve\.experiment\.arms\.new\.method: there is no 'hydrA'"):
-        _check_methods(parse_settings({"serve": {"experiment": tree}}))
+        check_methods(parse_settings({"serve": {"experiment": tree}}))
 
 
 def test_what_a_user_of_the_holdout_says_is_kept_as_anybodys(app):

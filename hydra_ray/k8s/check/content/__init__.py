@@ -1,0 +1,1 @@
+"""What manifests have others run: Serve configs, command lines of hydra-ray, and the settings of both."""
