@@ -14,6 +14,7 @@ import ray
 
 from hydra_ray.models.precision import FORCED
 from hydra_ray.runtime.start.core_lines import without_core_lines
+from hydra_ray.runtime.start.environment import CALLS_BY_GRPC, OF_A_CLUSTER
 from hydra_ray.runtime.start.ray_start import start_ray
 from hydra_ray.runtime.threads import PASSIVE_WAITS, wait_passively
 from hydra_ray.settings import RaySettings
@@ -31,14 +32,8 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # RAY_AUTH_MODE stays unset on purpose: Ray then makes a token of its own and turns strangers away.
-    # Set to "token", it would want one that exists already.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_RUN_INFO", "0")
-    # What its C++ core says on stderr tells users nothing; it is heard where settings ask for it.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # What Serve's proxies answer by themselves, in the form of the rest.
-    os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "hydra_ray.serve.http.proxy:middleware")
+    for name, value in OF_A_CLUSTER.items():
+        os.environ.setdefault(name, value)
     # Its warnings are about progress bars that we replace.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     # It warns that the token is on, which is how it should be.
@@ -47,7 +42,7 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
     # Processes on a machine of their own inherit nothing from this one.
     forced = {FORCED: os.environ[FORCED]} if FORCED in os.environ else {}
-    there = {"runtime_env": {"env_vars": {**PASSIVE_WAITS, **forced}}}
+    there = {"runtime_env": {"env_vars": {**PASSIVE_WAITS, **CALLS_BY_GRPC, **forced}}}
     options = there if settings.address else {"num_cpus": cpus, "include_dashboard": False}
     wait_passively()
     terminated = signal.getsignal(signal.SIGTERM)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import ray
 from ray import serve
 from ray.exceptions import RayError
@@ -193,7 +194,7 @@ class RemoteEngine:
             yield
         except BackPressureError as error:
             raise GenerateError("the queue of vLLM is full", "busy", True) from error
-        except (RayError, RayServeException) as error:
+        except (RayError, RayServeException, grpc.aio.AioRpcError) as error:
             message = f"vLLM (application {self._app!r}) is not available"
             raise GenerateError(message, "connection", True) from error
 

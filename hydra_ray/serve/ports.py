@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.serve.exceptions import BackPressureError
 
 from hydra_ray.bounded import BoundedCache
 from hydra_ray.fingerprint import fingerprint
@@ -21,7 +20,7 @@ from hydra_ray.methods.ports import ProfileText
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
-from hydra_ray.serve.faults.calls import call_step, once_more, within
+from hydra_ray.serve.faults.calls import NO_ANSWER, REPLICA_GONE, call_step, once_more, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.serve.observe.trace import belonging, carried, observed
 from hydra_ray.steps.generate import GenerateError
@@ -214,7 +213,7 @@ class RemoteGenerator:
                         # Not over what the listener does meanwhile.
                         async with asyncio.timeout_at(deadline):
                             part = await anext(parts, None)
-                    except RayActorError as error:
+                    except REPLICA_GONE as error:
                         if not is_first:
                             raise
                         # The replica died with the request, of which nothing was heard.
@@ -289,7 +288,7 @@ def _failures() -> Iterator[None]:
         if isinstance(cause := getattr(error, "cause", None), GenerateError):
             raise cause from error
         raise
-    except (RayError, RayServeException) as error:
+    except NO_ANSWER as error:
         log.warning("the generator gave no answer", exc_info=error)
         raise GenerateError("the generator is not available", "connection", transient=True) from error
 

@@ -1,4 +1,4 @@
-"""Threads of processes that Ray starts."""
+"""Threads of processes that Ray starts, and how those of Serve call each other."""
 
 import os
 
@@ -26,3 +26,16 @@ def test_an_actor_computes_with_the_cpus_that_ray_gave_it_and_waits_passively(cp
     threads = min(wanted, most)
     assert ray.get(actor.threads.remote()) == (threads, threads, "PASSIVE")
     ray.kill(actor)
+
+
+@ray.remote
+def calls_by_reference():
+    # What every handle that is made in this process has; Ray shows it nowhere else.
+    from ray.serve._private.handle_options import DynamicHandleOptions
+
+    return DynamicHandleOptions()._by_reference
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_replicas_call_each_other_by_grpc():
+    assert ray.get(calls_by_reference.remote()) is False

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import grpc
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 
@@ -19,6 +20,11 @@ from hydra_ray.store.types import StoreError
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
+# How a call ends whose replica dies with it: through Ray's object store, and by gRPC, of which Ray turns the state
+# "unavailable" into an error of its own and leaves the others as they are.
+REPLICA_GONE = (RayActorError, grpc.aio.AioRpcError)
+# How a call ends of which Ray or Serve says that it got no answer.
+NO_ANSWER = (RayError, RayServeException, grpc.aio.AioRpcError)
 # Of what is left of a request, what a step may take that can be done without: the LLM needs the rest.
 _SHARE = 0.5
 
@@ -60,11 +66,11 @@ async def once_more(name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         call: Begins the call, which may be made twice.
 
     Raises:
-        RayActorError: The second one died, too.
+        RayActorError, AioRpcError: The second one died, too.
     """
     try:
         return await call()
-    except RayActorError as error:
+    except REPLICA_GONE as error:
         log.warning("a replica of the %s died while it was asked: another one is", name, exc_info=error)
     return await call()
 
@@ -86,7 +92,7 @@ async def within(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: flo
     except TimeoutError as error:
         log.warning("the %s took more than %g s", name, timeout_s)
         raise StepError(f"the {name} took more than {timeout_s:g} s") from error
-    except (RayError, RayServeException, StoreError) as error:
+    except (*NO_ANSWER, StoreError) as error:
         log.warning("the %s gave no answer", name, exc_info=error)
         # Ray's own words hold the replica's traceback, and clients may be told these.
         raise StepError(f"the {name} gave no answer") from error

@@ -9,6 +9,7 @@ import pytest
 import ray
 import yaml
 
+from hydra_ray.runtime.start.environment import CALLS_BY_GRPC
 from hydra_ray.runtime.threads import PASSIVE_WAITS, threads_for, use_given_cpus, wait_passively
 
 
@@ -68,11 +69,11 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "deployments").glob("*.yaml")), ids=lambda path: path.name)
-def test_replicas_of_a_served_application_wait_passively(path):
+def test_replicas_of_a_served_application_wait_passively_and_call_by_grpc(path):
     """`serve run` and `serve deploy` start them from a cluster that knows nothing of the command line."""
     applications = yaml.safe_load(path.read_text())["applications"]
     (ours,) = (one for one in applications if one["import_path"] == "hydra_ray.serve.app:build")
-    assert ours["runtime_env"]["env_vars"] == PASSIVE_WAITS
+    assert ours["runtime_env"]["env_vars"] == {**PASSIVE_WAITS, **CALLS_BY_GRPC}
 
 
 @pytest.mark.parametrize("name", ["rayservice.yaml", "rayjob.yaml"])

@@ -92,7 +92,7 @@ def test_a_cluster_that_is_not_there_is_one_line_that_names_the_setting(starts, 
     assert len(tried) == 1
 
 
-def test_workers_elsewhere_are_told_how_to_wait(starts, monkeypatch):
+def test_workers_elsewhere_are_told_how_to_wait_and_to_call(starts, monkeypatch):
     tried, _ = starts(fail=0)
     monkeypatch.setenv("OMP_WAIT_POLICY", "PASSIVE")
     # Tests of whole flows in this process may have left their cluster.
@@ -102,4 +102,5 @@ def test_workers_elsewhere_are_told_how_to_wait(starts, monkeypatch):
     (address, options, _) = tried[0]
     assert address == "10.0.0.1:6379"
     # Whether an arithmetic is forced is said to them, too.
-    assert options["runtime_env"] == {"env_vars": {"OMP_WAIT_POLICY": "PASSIVE", "HYDRA_PRECISION": "float32"}}
+    told = {"OMP_WAIT_POLICY": "PASSIVE", "RAY_SERVE_USE_GRPC_BY_DEFAULT": "1", "HYDRA_PRECISION": "float32"}
+    assert options["runtime_env"] == {"env_vars": told}

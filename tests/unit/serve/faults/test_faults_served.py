@@ -3,6 +3,8 @@
 import asyncio
 
 import pytest
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
 from clocks import Clock
 from made_app import SAID
 from ray.exceptions import ActorDiedError, RayError
@@ -170,31 +172,41 @@ def test_requests_that_are_at_fault_themselves_do_not_close_the_llm_to_others(se
     assert app.ask(SAID[-1:], hydra={"method": "zero-shot"}).status_code == 200
 
 
-def test_a_replica_of_the_generator_that_dies_loses_no_request(served):
+# How a call ends whose replica is gone: by Ray's object store, and by gRPC while the replica stops or half way.
+GONE = {
+    "died": ActorDiedError(),
+    "stops": AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata()),
+    "broke off": AioRpcError(StatusCode.INTERNAL, Metadata(), Metadata()),
+}
+
+
+@pytest.mark.parametrize("error", GONE.values(), ids=GONE)
+def test_a_replica_of_the_generator_that_dies_loses_no_request(served, error):
     app = served(method="zero-shot")
-    app.generator.answer = dying_once(app.generator.answer)
+    app.generator.answer = dying_once(app.generator.answer, error)
     assert app.ask(SAID[-1:]).json()["choices"][0]["message"]["content"] == "Calm."
     assert len(app.generator.asked) == 2
 
 
-def dying_once(works):
+def dying_once(works, error=GONE["died"]):
     """What a step answers whose replica dies with the first call, so that another one has the next."""
     died = []
 
     def answer(*arguments):
         if not died:
             died.append(arguments)
-            raise ActorDiedError()
+            raise error
         return works(*arguments)
 
     return answer
 
 
+@pytest.mark.parametrize("error", GONE.values(), ids=GONE)
 @pytest.mark.parametrize("step", OPTIONAL)
-def test_a_replica_of_a_step_that_dies_costs_the_answer_nothing(served, step):
+def test_a_replica_of_a_step_that_dies_costs_the_answer_nothing(served, step, error):
     app = served(breaker={"failures": 1, "open_s": 10})
     handle = getattr(app, step)
-    handle.answer = dying_once(handle.answer)
+    handle.answer = dying_once(handle.answer, error)
     assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == []
     assert len(handle.asked) == 2
 
@@ -208,11 +220,12 @@ def test_a_profiler_that_dies_is_not_paid_twice_by_one_request(served):
     assert "profile" not in app.ask(SAID[-1:], **asked).json()["hydra"]["degraded"]
 
 
-def test_a_step_whose_replicas_die_one_after_the_other_is_done_without(served):
+@pytest.mark.parametrize("error", GONE.values(), ids=GONE)
+def test_a_step_whose_replicas_die_one_after_the_other_is_done_without(served, error):
     app = served()
 
     def dies(*_):
-        raise ActorDiedError()
+        raise error
 
     app.reranker.answer = dies
     assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == ["reranker"]
