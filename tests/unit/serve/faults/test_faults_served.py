@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
+from clocks import Clock
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
-from clocks import Clock
 from made_app import SAID
 from ray.exceptions import ActorDiedError, RayError
 from ray.serve.exceptions import BackPressureError
