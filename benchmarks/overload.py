@@ -1,7 +1,8 @@
 """What becomes of requests when three times as many come as can be answered, and how soon it is over.
 
-Asks a server that is up, first as fast as it answers (its capacity), then in an open loop at three times that for a
-minute, and then at half of it. Both sides are of one run, and of whatever is served:
+Serves users of made-up films with an LLM of fixed speed, and asks first as fast as it answers (its capacity), then in
+an open loop at three times that for a minute, and then at half of it. Both sides are of one run. Or asks a server that
+is up, whatever it serves:
 
     hydra-ray serve settings.yaml &
     python benchmarks/overload.py http://127.0.0.1:8000/v1
@@ -13,15 +14,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
+import fixed_llm
 import httpx
 import torch
 from measuring import Goal, finish, machine, options
 from rich.console import Console
 from rich.table import Table
+from served_base import TAGS, film_task, make_settings, prepare, user_key
+
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.serve.local import serving
 
 TIMES, OVERLOAD_S, CAPACITY_S, USERS = 3, 60.0, 30.0, 100
 # As many as a replica of the ingress works on.
@@ -50,11 +60,14 @@ class Asked:
 def main(arguments: list[str]) -> None:
     """Measures, shows and writes down."""
     parser = options(__doc__, "overload")
-    parser.add_argument("url", help="Where it is served, as OpenAI clients take it.")
+    parser.add_argument("url", nargs="?", help="where something is served, as OpenAI clients take it; none serves here")
+    parser.add_argument("--items", type=int, default=50, help="history items of each user who is served here")
+    parser.add_argument("--llm-ms", type=float, default=120, help="what each call of the LLM takes that is asked here")
     chosen = parser.parse_args(arguments)
     console = Console()
     factor = 0.1 if chosen.small else 1.0
-    result = asyncio.run(measure(chosen.url, CAPACITY_S * factor, OVERLOAD_S * factor))
+    with nullcontext(chosen.url) if chosen.url else served_here(chosen.items, chosen.llm_ms / 1e3) as url:
+        result = asyncio.run(measure(url, CAPACITY_S * factor, OVERLOAD_S * factor))
     table = Table("what", "measured")
     for name, value in result.items():
         table.add_row(name, f"{value:.3g}" if isinstance(value, float) else str(value))
@@ -68,6 +81,16 @@ def main(arguments: list[str]) -> None:
     finish(console, chosen.json, "overload", {"machine": machine(torch.device("cpu")), **result}, goals)
 
 
+@contextmanager
+def served_here(items: int, llm_s: float) -> Iterator[str]:
+    """An application of its own; gives its base URL."""
+    with tempfile.TemporaryDirectory() as folder, fixed_llm.running(fixed_llm.FixedLLM(llm_s, TAGS)) as llm_url:
+        settings = make_settings(Path(folder), llm_url)
+        prepare(settings, film_task(), USERS, items, big=0, heads=USERS)
+        with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
+            yield url
+
+
 async def measure(url: str, capacity_s: float, overload_s: float) -> dict[str, object]:
     """Return the figures of one run."""
     key = os.environ.get("OPENAI_API_KEY", "none")
@@ -75,8 +98,9 @@ async def measure(url: str, capacity_s: float, overload_s: float) -> dict[str, o
     async with httpx.AsyncClient(
         timeout=_PATIENCE_S, headers={"Authorization": f"Bearer {key}"}, limits=limits
     ) as client:
-        await closed_loop(client, url, capacity_s / 3)
-        capacity = await closed_loop(client, url, capacity_s)
+        # Texts of its own: what was asked before is answered sooner.
+        await closed_loop(client, url, capacity_s / 3, 3 * 10**6)
+        capacity = await closed_loop(client, url, capacity_s, 0)
         begin = time.perf_counter()
         many = asyncio.create_task(open_loop(client, url, TIMES * capacity, overload_s, 10**6))
         await asyncio.sleep(overload_s)
@@ -101,8 +125,8 @@ async def measure(url: str, capacity_s: float, overload_s: float) -> dict[str, o
     }
 
 
-async def closed_loop(client: httpx.AsyncClient, url: str, seconds: float) -> float:
-    """Return answers a second where some clients always wait for one."""
+async def closed_loop(client: httpx.AsyncClient, url: str, seconds: float, begins: int) -> float:
+    """Return answers a second where some clients always wait for one; `begins` is the number of the first text."""
     until, answered = time.perf_counter() + seconds, 0
 
     async def keep_asking(first: int) -> None:
@@ -115,7 +139,7 @@ async def closed_loop(client: httpx.AsyncClient, url: str, seconds: float) -> fl
             number += TOGETHER
 
     begin = time.perf_counter()
-    await asyncio.gather(*map(keep_asking, range(TOGETHER)))
+    await asyncio.gather(*map(keep_asking, range(begins, begins + TOGETHER)))
     return answered / (time.perf_counter() - begin)
 
 
@@ -132,7 +156,7 @@ async def open_loop(client: httpx.AsyncClient, url: str, per_s: float, seconds: 
 async def ask(client: httpx.AsyncClient, url: str, number: int, due: float, due_s: float) -> Asked:
     """Ask for a completion of a text that nobody asked about before."""
     text = f"a {_WORDS[number % len(_WORDS)]} and a {_WORDS[number // 10 % len(_WORDS)]}, number {number}"
-    body = {"model": "hydra", "user": f"user-{number % USERS}", "messages": [{"role": "user", "content": text}]}
+    body = {"model": "hydra", "user": user_key(number % USERS).user, "messages": [{"role": "user", "content": text}]}
     try:
         reply = await client.post(f"{url}/chat/completions", json=body)
     except httpx.HTTPError:

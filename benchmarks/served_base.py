@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from hydra_ray.learn.heads.item_encodings import ItemText, ReadTexts
-from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.base import RERANKER, ROLES, Base
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.encodings import KeptEncodings, text_digest
 from hydra_ray.models.heads import HEAD_KINDS, Head
@@ -67,7 +67,7 @@ def make_settings(folder: Path, llm_url: str) -> Settings:
     return parse_settings({**places, "generator": generator, "base": {"encoder": {"precision": "float32"}}})
 
 
-def make_base(folder: Path, settings: Settings, task: Task) -> None:
+def _make_base(folder: Path, settings: Settings, task: Task) -> None:
     """Writes a base on a frozen encoder with heads drawn at random, which cost as much as trained ones.
 
     Args:
@@ -86,8 +86,8 @@ def make_base(folder: Path, settings: Settings, task: Task) -> None:
     Base(VERSION, task, *scorers).save(folder / "base")
 
 
-def fill(settings: Settings, task: Task, users: int, items: int, big: int, heads: int, encoder: TextsEncoder) -> None:
-    """Writes histories of all users with encodings, and heads of some.
+def prepare(settings: Settings, task: Task, users: int, items: int, *, big: int, heads: int) -> None:
+    """Writes a base, histories of all users with encodings, and heads of some.
 
     There are encodings of the texts of which a fit and writes of history leave some, for both roles. Their numbers are
     drawn: making those of 500,000 texts takes hours on two cores, and reading them is what is measured.
@@ -99,8 +99,10 @@ def fill(settings: Settings, task: Task, users: int, items: int, big: int, heads
         items: Number of history items of each user.
         big: Number of history items of one user more; 0 makes none.
         heads: How many of them have a head of their own in both roles.
-        encoder: Encoder of the reranker, as replicas load it.
     """
+    _make_base(settings.model_dir, settings, task)
+    # As replicas load it.
+    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
     store, encodings = open_store(settings.store_target), EncodingStore(open_database(settings.store_target))
     encoder.remember(KeptEncodings(0))
     # A frozen encoder: both roles have the same.

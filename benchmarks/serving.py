@@ -38,12 +38,10 @@ from measuring import Goal, finish, machine, options
 from open_loop import Arrival, Sample
 from ray import serve
 from rich.console import Console
-from served_base import BIG, TAGS, VERSION, Films, fill, film_task, make_base, make_settings, user_key
+from served_base import BIG, TAGS, VERSION, Films, film_task, make_settings, prepare, user_key
 from sides import added_over, shown
 
-from hydra_ray.models.base import RERANKER
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, HistoryItem, Query, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
@@ -76,20 +74,19 @@ def main(arguments: list[str]) -> None:
         llm = fixed_llm.FixedLLM(chosen.llm_ms / 1e3, TAGS)
         with fixed_llm.running(llm) as llm_url:
             settings = make_settings(Path(folder), llm_url)
-            result["filled_s"] = prepare(settings, chosen, console)
+            result["filled_s"] = written_s(settings, chosen, console)
             with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
                 result |= asyncio.run(Benchmark(settings, chosen, url, llm_url, console).measure())
     result["load_after"] = machine(CPU)["load_before"]
     finish(console, chosen.json, "serving", result, goals(result))
 
 
-def prepare(settings: Settings, chosen: Any, console: Console) -> float:
+def written_s(settings: Settings, chosen: Any, console: Console) -> float:
     """Writes base and users; gives the seconds that it took."""
     begin = time.perf_counter()
-    make_base(settings.model_dir, settings, film_task())
-    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
     big = chosen.big if "big" in chosen.only else 0
-    fill(settings, film_task(), chosen.users, chosen.items, big, max(REGULARS, chosen.users // 10), encoder)
+    heads = max(REGULARS, chosen.users // 10)
+    prepare(settings, film_task(), chosen.users, chosen.items, big=big, heads=heads)
     took = time.perf_counter() - begin
     console.print(f"{chosen.users} users of {chosen.items} items, and one of {big}: written in {took:.0f} s")
     return took

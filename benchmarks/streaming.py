@@ -35,14 +35,11 @@ from first_tokens import Streams, in_turn
 from measuring import Goal, finish, machine, options
 from open_loop import Arrival, Ask
 from rich.console import Console
-from served_base import Films, fill, make_base, make_settings, user_key
+from served_base import Films, make_settings, prepare, user_key
 from sides import added_over, shown
 
-from hydra_ray.models.base import RERANKER
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
-from hydra_ray.settings import Settings
 from hydra_ray.tasks import CHAT_TASK
 
 CPU = torch.device("cpu")
@@ -70,19 +67,12 @@ def main(arguments: list[str]) -> None:
         llm = fixed_llm.FixedLLM(chosen.llm_ms / 1e3, (), chosen.gap_ms / 1e3)
         with fixed_llm.running(llm) as llm_url:
             settings = make_settings(Path(folder), llm_url)
-            prepare(settings, chosen, console)
+            prepare(settings, CHAT_TASK, chosen.users, chosen.items, big=0, heads=chosen.users)
+            console.print(f"{chosen.users} users of {chosen.items} items are written")
             with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
                 result |= asyncio.run(measure(chosen, url, llm_url, console))
     result["load_after"] = machine(CPU)["load_before"]
     finish(console, chosen.json, "streaming", result, goals(result))
-
-
-def prepare(settings: Settings, chosen: Any, console: Console) -> None:
-    """Writes base and users."""
-    make_base(settings.model_dir, settings, CHAT_TASK)
-    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
-    fill(settings, CHAT_TASK, chosen.users, chosen.items, 0, chosen.users, encoder)
-    console.print(f"{chosen.users} users of {chosen.items} items are written")
 
 
 async def measure(chosen: Any, url: str, llm_url: str, console: Console) -> dict[str, Any]:

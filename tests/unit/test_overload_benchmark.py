@@ -80,7 +80,7 @@ def test_answers_that_come_together_are_all_counted(server, monkeypatch):
 
     async def measured():
         async with httpx.AsyncClient(timeout=60) as client:
-            return await overload.closed_loop(client, server.url, 200)
+            return await overload.closed_loop(client, server.url, 200, 0)
 
     per_s = asyncio.run(measured())
     looked_last = next(ticks) - 1
