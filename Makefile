@@ -94,13 +94,23 @@ $(UV):
 	python3 -m venv .cache/uv
 	.cache/uv/bin/pip install --quiet --disable-pip-version-check uv
 
-# overrides.txt leaves out what does not load beside the CPU build of torch; nothing here needs it.
+# overrides.txt leaves out what does not load beside the CPU build of torch; nothing here needs it. The CPU image has the
+# versions that the tests have run with. The GPU image's differ where vLLM for GPUs wants others. Both are for Linux on
+# x86-64 wherever they are made.
+IMAGE := --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-emit-find-links \
+    --custom-compile-command "make lock"
 lock: | $(UV)
 	$(UV) pip compile --quiet --upgrade --python-version 3.11 --extra dev --override overrides.txt $(SOURCES) \
 	    --no-emit-find-links --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade --python-version 3.11 $(SOURCES) --no-annotate \
 	    --no-emit-find-links --custom-compile-command "make lock" \
 	    --output-file tests/clients/requirements.txt tests/clients/requirements.in
+	$(UV) pip compile --quiet --upgrade $(IMAGE) --extra faiss-cpu --extra postgres --extra traces \
+	    --override overrides.txt --constraint requirements.lock $(SOURCES) --output-file docker/cpu.lock pyproject.toml
+	$(UV) pip compile --quiet --upgrade $(IMAGE) --extra faiss-gpu --extra vllm-gpu --extra postgres --extra traces \
+	    --output-file docker/gpu.lock pyproject.toml
+	$(UV) pip compile --quiet --upgrade $(IMAGE) --generate-hashes --no-annotate \
+	    --output-file docker/build.lock docker/build.in
 
 clean:
 	rm -rf $(VENV) .cache runs

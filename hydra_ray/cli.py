@@ -65,12 +65,13 @@ HeadsFolder = Annotated[Path, typer.Argument(help="Folder of the shards.", metav
 
 @app.command()
 def demo(
+    overrides: Overrides = None,
     out: Annotated[Path, typer.Option(help="Folder for everything the demo makes.")] = Path("runs/demo"),
 ) -> None:
     """Runs the whole flow on simulated users, serves, and asks for two of them the same thing."""
     from hydra_ray.demo import run_demo
 
-    run_demo(out, console)
+    run_demo(out, console, tuple(overrides or ()))
 
 
 @app.command("settings")

@@ -50,12 +50,20 @@ def demo_settings(out: Path, overrides: tuple[str, ...] = ()) -> Settings:
     return load_settings(Path(str(files("hydra_ray") / "demo.yaml")), [f"out={out}", *overrides])
 
 
-def run_demo(out: Path, console: Console) -> None:
-    """Collects, trains, fits, evaluates and serves; prints the table and two answers with their reasons."""
-    settings = demo_settings(out)
+def run_demo(out: Path, console: Console, overrides: tuple[str, ...] = ()) -> None:
+    """Collects, trains, fits, evaluates and serves; prints the table and two answers with their reasons.
+
+    Args:
+        out: Folder for everything that is made.
+        console: Where it prints.
+        overrides: Single settings that go over the demo's, as `key=value`.
+    """
+    settings = demo_settings(out, overrides)
     set_up_logging(settings.logging)
     data, progress = settings.data, TerminalProgress(console)
-    console.print(expected_time(resolve("auto"), probe("cpu").seconds))
+    if not overrides:
+        # Of the demo as it is; another one takes another time.
+        console.print(expected_time(resolve("auto"), probe("cpu").seconds))
     # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):
         progress.heading("1 Collect: what helps the LLM, and what would it answer?")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-
-import httpx
+from typing import Protocol
 
 _headers: ContextVar[Mapping[str, str] | None] = ContextVar("onward_headers", default=None)
 
@@ -23,6 +22,14 @@ def sending(headers: Mapping[str, str]) -> Iterator[None]:
         _headers.set(former)
 
 
-async def add_headers(request: httpx.Request) -> None:
-    """Adds the headers to a request that is about to be sent; httpx calls it."""
+class Outgoing(Protocol):
+    """A request of whichever HTTP client the `openai` client uses."""
+
+    @property
+    def headers(self) -> MutableMapping[str, str]:
+        """Return its headers, which can be changed."""
+
+
+async def add_headers(request: Outgoing) -> None:
+    """Adds the headers to a request that is about to be sent; the HTTP client calls it."""
     request.headers.update(_headers.get() or {})

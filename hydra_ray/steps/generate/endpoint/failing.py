@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import httpx
 import openai
 
 from hydra_ray.steps.generate.base import GenerateError
 from hydra_ray.steps.generate.endpoint.refusal import Refusal, read_refusal, refusal_within
 
 # What the client raises where there is no answer; anything else is a bug.
-FAILURES = (TimeoutError, openai.OpenAIError, httpx.HTTPError, ValueError, RecursionError)
+FAILURES = (TimeoutError, openai.OpenAIError, ValueError, RecursionError)
 # Causes of a connection error that no retry mends, by the names of the HTTP client's exceptions.
 _WRONG_URL = ("UnsupportedProtocol", "InvalidURL", "LocalProtocolError", "TooManyRedirects")
 
@@ -42,7 +41,7 @@ def failure_of(error: Exception, timeout_s: float) -> GenerateError | Refused:
             return GenerateError(f"timed out: no whole reply within {timeout_s:g} s", "timeout", transient=True)
         case openai.APIStatusError():
             return Refused(read_refusal(error.status_code, error.response.text), error.response.headers)
-        case openai.APIConnectionError() | httpx.HTTPError():
+        case openai.APIConnectionError():
             wrong = type(error.__cause__).__name__ in _WRONG_URL
             kind, way_out = ("setting", "; check generator.base_url") if wrong else ("connection", "")
             message = f"{error} {error.__cause__ or ''}".strip()

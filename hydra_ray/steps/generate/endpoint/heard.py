@@ -135,8 +135,7 @@ class Heard(Collected):
         """Return the next words of the first choice, "" where a chunk has none; None after the last chunk.
 
         Raises:
-            openai.OpenAIError: The endpoint sent an error.
-            httpx.HTTPError: The connection broke.
+            openai.OpenAIError: The endpoint sent an error, or the connection broke.
             ValueError: What came is no JSON.
         """
         try:
