@@ -35,7 +35,7 @@ WORKDIR /home/hydra
 RUN --network=none --mount=type=bind,source=docker,target=/docker /docker/install.sh check cpu /opt/hydra-ray
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=5m CMD ["/opt/hydra-ray/bin/python", "-S", "/opt/healthy.py"]
-ENTRYPOINT ["tini", "-g", "--", "hydra-ray"]
+ENTRYPOINT ["tini", "--", "hydra-ray"]
 CMD ["--help"]
 ARG VERSION=0 REVISION=unknown SOURCE=unknown BASE=unknown
 LABEL org.opencontainers.image.title="hydra-ray" \
@@ -60,7 +60,7 @@ WORKDIR /home/hydra
 RUN --network=none --mount=type=bind,source=docker,target=/docker /docker/install.sh check gpu /opt/hydra-ray
 EXPOSE 8000
 HEALTHCHECK --interval=15s --timeout=5s --start-period=15m CMD ["/opt/hydra-ray/bin/python", "-S", "/opt/healthy.py"]
-ENTRYPOINT ["tini", "-g", "--", "hydra-ray"]
+ENTRYPOINT ["tini", "--", "hydra-ray"]
 CMD ["--help"]
 ARG VERSION=0 REVISION=unknown SOURCE=unknown BASE=unknown
 LABEL org.opencontainers.image.title="hydra-ray" \
