@@ -1,5 +1,6 @@
 """The locks, and the commands of `make lock` that write them."""
 
+import itertools
 import re
 import shlex
 import subprocess
@@ -47,7 +48,7 @@ def made_locks() -> list[Lock]:
         if words[1:3] != ["pip", "compile"]:
             continue
         path = words[words.index("--output-file") + 1]
-        extras = tuple(after for word, after in zip(words, words[1:], strict=False) if word == "--extra")
+        extras = tuple(after for word, after in itertools.pairwise(words) if word == "--extra")
         sources = tuple(words[words.index("--output-file") + 2 :])
         command = tuple(word for word in words if word != "--upgrade")
         locks.append(Lock(ROOT / path, sources, extras, command))

@@ -136,7 +136,7 @@ def test_the_port_of_the_server_is_read_from_its_command(healthy, command, port)
 @pytest.mark.parametrize(("status", "well"), [(200, True), (503, False)])
 def test_a_server_is_well_when_it_says_so(healthy, status, well):
     class Ready(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):  # noqa: N802
+        def do_GET(self):
             self.send_response(status if self.path == "/readyz" else 404)
             self.end_headers()
 

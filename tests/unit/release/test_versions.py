@@ -42,7 +42,21 @@ def test_every_section_of_the_changelog_can_be_cut_out(release):
     assert [when for _, when in found[1:] if when == "unreleased"] == []
 
 
-DATED = "# Changes\n\n## 0.2.0 (unreleased)\n\n- New.\n\n## 0.1.1 (2026-03-01)\n\n- Mended.\n- Too.\n\n## 0.1.0 (2026-02-01)\n\n- First.\n"
+DATED = """# Changes
+
+## 0.2.0 (unreleased)
+
+- New.
+
+## 0.1.1 (2026-03-01)
+
+- Mended.
+- Too.
+
+## 0.1.0 (2026-02-01)
+
+- First.
+"""
 
 
 def test_notes_are_the_section_of_the_version(release):
