@@ -1,4 +1,4 @@
-"""Prints what CHANGELOG.md says of a version, for its release: `release_notes.py 0.1.0`; with --version only which it is.
+"""Prints what CHANGELOG.md says of a version, for its release: `release_notes.py 0.1.0`; the version with --version.
 
 Runs on the standard library alone, in a checkout that has nothing installed.
 """
