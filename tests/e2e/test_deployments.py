@@ -49,7 +49,7 @@ def test_what_is_for_one_machine_fits_two_cores(name):
     cpus = 0.0
     for application in config.applications:
         if application.name == "llm":
-            told = llm_config(parse_settings(application.args).generator, gpu=False)
+            told = llm_config(parse_settings(application.args).generator, gpu=False, longest_s=1)
             cpus += sum(bundle["CPU"] for bundle in told["placement_group_config"]["bundles"])
             cpus += told["deployment_config"]["ray_actor_options"]["num_cpus"]
             continue

@@ -22,10 +22,11 @@ def test_limits_scaling_and_gpus_reach_serve():
         "max_queued_requests": 160,
     }
     settings = GeneratorSettings.model_validate({"backend": "vllm", "model": "demo", "vllm": vllm})
-    deployment = build_engine(settings)._bound_deployment
+    deployment = build_engine(settings, 130)._bound_deployment
     assert deployment.name == ENGINE
     assert deployment.max_ongoing_requests == 80
     assert deployment.max_queued_requests == 160
+    assert deployment._deployment_config.graceful_shutdown_timeout_s == 130
     scaling = deployment._deployment_config.autoscaling_config
     assert (scaling.min_replicas, scaling.max_replicas, scaling.target_ongoing_requests) == (2, 5, 40)
     # One bundle a GPU; the replica itself shares the first one.
@@ -38,5 +39,5 @@ def test_limits_scaling_and_gpus_reach_serve():
 @pytest.mark.usefixtures("ray_cluster")
 def test_auto_takes_cpus_where_the_cluster_has_no_gpu():
     settings = GeneratorSettings.model_validate({"backend": "vllm", "model": "demo"})
-    deployment = build_engine(settings)._bound_deployment
+    deployment = build_engine(settings, 130)._bound_deployment
     assert all(not bundle.get("GPU") for bundle in deployment._replica_config.placement_group_bundles)

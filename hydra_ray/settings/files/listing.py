@@ -21,8 +21,21 @@ def settings_table(below: str = "") -> Table:
     Raises:
         SettingsError: There is no such setting or section.
     """
+    return table_of(Settings(), below)
+
+
+def table_of(section: BaseModel, below: str = "") -> Table:
+    """Path, value and meaning of every setting of a section.
+
+    Args:
+        section: The section.
+        below: Only this setting, or those of this section of it; "" is all.
+
+    Raises:
+        SettingsError: There is no such setting or section.
+    """
     table = Table("setting", "default", "what it is")
-    for path, default, meaning in _settings(Settings()):
+    for path, default, meaning in _settings(section):
         if not below or path == below or path.startswith(f"{below}."):
             table.add_row(path, escape(default), escape(meaning))
     if not table.rows:

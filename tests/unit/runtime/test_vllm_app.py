@@ -10,7 +10,7 @@ from hydra_ray.settings import GeneratorSettings, SettingsError
 
 
 def config(gpu: bool, model: str = "demo", **vllm):
-    return llm_config(GeneratorSettings.model_validate({"backend": "vllm", "model": model, "vllm": vllm}), gpu)
+    return llm_config(GeneratorSettings.model_validate({"backend": "vllm", "model": model, "vllm": vllm}), gpu, 130)
 
 
 def test_a_cluster_of_gpus():

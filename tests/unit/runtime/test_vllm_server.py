@@ -51,7 +51,7 @@ def server():
     from hydra_ray.runtime.vllm_server import EngineServer
 
     settings = GeneratorSettings.model_validate({"backend": "vllm", "model": "some/model"})
-    config = LLMConfig(**llm_config(settings, gpu=True))
+    config = LLMConfig(**llm_config(settings, gpu=True, longest_s=130))
 
     def make(*parts):
         made = EngineServer.sync_init(config, engine_cls=Engine)
