@@ -29,7 +29,8 @@ def render_manifests(
     ] = None,
 ) -> None:
     """Writes ready manifests of a profile: `kubectl apply -k` takes the folder (docs/kubernetes.md)."""
-    from hydra_ray.k8s.render import load_cluster_settings, render, write
+    from hydra_ray.k8s.render import render, write
+    from hydra_ray.k8s.settings import load_cluster_settings
 
     files = render(load_cluster_settings(profile, overrides or (), settings))
     if out is None:
@@ -47,7 +48,7 @@ def list_settings(
     profile: Profile, below: Annotated[str, typer.Argument(help="Only this setting, or those of this section.")] = ""
 ) -> None:
     """Lists the settings of `render` as a profile has them, and what each is."""
-    from hydra_ray.k8s.render import load_cluster_settings
+    from hydra_ray.k8s.settings import load_cluster_settings
     from hydra_ray.settings.files.listing import table_of
 
     console.print(table_of(load_cluster_settings(profile), below))

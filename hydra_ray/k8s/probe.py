@@ -30,10 +30,10 @@ def main(arguments: list[str]) -> int:
 def _steps(body: bytes) -> str:
     """The steps that `/readyz` says fail, as one word after the other."""
     try:
-        told: Any = json.loads(body)
+        answer: Any = json.loads(body)
     except ValueError:
         return ""
-    steps = told.get("steps") if isinstance(told, dict) else None
+    steps = answer.get("steps") if isinstance(answer, dict) else None
     failing = [name for name, found in steps.items() if found == "fails"] if isinstance(steps, dict) else []
     return f"{', '.join(failing)} fail" if failing else ""
 

@@ -73,9 +73,7 @@ def build_app(settings: Settings) -> Application:
         Adapter.options(**given).bind(settings),
         Profiler.options(**given).bind(task, settings, generator),
         _authenticate(settings),
-        Limiter.options(**given).bind(settings.store_target, settings.logging)
-        if _limits_anything(settings)
-        else None,
+        Limiter.options(**given).bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,
         Refitter.options(**given).bind(settings) if settings.fit.refit_items is not None else None,
     )
 

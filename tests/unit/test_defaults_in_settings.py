@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from hydra_ray import cli
-from hydra_ray.commands import keys, personalisation, report
+from hydra_ray.commands import k8s, keys, personalisation, report
 from hydra_ray.commands import store as store_commands
 from hydra_ray.data.dataset import User
 from hydra_ray.data.fields import Fields
@@ -102,7 +102,7 @@ MAY_HAVE_DEFAULTS = {
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # What a caller wants, what a counter begins with, what commands and errors are unless somebody says otherwise.
-    *(WantedKey, Wishes, SamplingParameters, _Counter, RequestError, keys.create, keys.list_keys),
+    *(WantedKey, Wishes, SamplingParameters, _Counter, RequestError, keys.create, keys.list_keys, k8s.render_manifests),
     # Where tensors are, which is not where vLLM is.
     *(pad, probe, resolve),
 }

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra_ray.k8s.render.pods import Pods
 from hydra_ray.k8s.render.serving import PORT, Served
-from hydra_ray.k8s.render.settings import ClusterSettings
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 
 def namespace(cluster: ClusterSettings) -> dict[str, Any]:

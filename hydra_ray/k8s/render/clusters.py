@@ -6,8 +6,8 @@ from importlib.metadata import version
 from typing import Any
 
 from hydra_ray.k8s.render.pods import CONTAINER_SECURITY, Pods
-from hydra_ray.k8s.render.settings import ClusterSettings
-from hydra_ray.k8s.render.sizes import PodSize
+from hydra_ray.k8s.settings.cluster import ClusterSettings
+from hydra_ray.k8s.settings.sizes import PodSize
 
 
 def ray_cluster(

@@ -9,7 +9,7 @@ from hydra_ray.k8s.render.clusters import group, ray_cluster
 from hydra_ray.k8s.render.learning import REFIT, Command
 from hydra_ray.k8s.render.pods import CONTAINER_SECURITY, POD_SECURITY, Pods
 from hydra_ray.k8s.render.serving import Served
-from hydra_ray.k8s.render.settings import ClusterSettings
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 from hydra_ray.settings import Settings
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -61,6 +61,9 @@ def refit(cluster: ClusterSettings, served: Served, config_map: str) -> dict[str
         del container[probe]
     del template["spec"]["topologySpreadConstraints"]
     container |= {"name": "refit", "command": list(REFIT)}
+    # KubeRay gives this to its pods; others have 64 MB, which is too little for Ray's objects.
+    container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
+    template["spec"]["volumes"].append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}})
     template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1",

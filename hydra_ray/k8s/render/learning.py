@@ -9,9 +9,9 @@ from typing import Any
 
 from hydra_ray.k8s.render.pods import SETTINGS
 from hydra_ray.k8s.render.serving import Served
-from hydra_ray.k8s.render.settings import ClusterSettings
 from hydra_ray.k8s.render.sources import search_files
 from hydra_ray.k8s.render.yaml_text import to_file
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 from hydra_ray.settings import Settings, SettingsError, parse_settings
 from hydra_ray.settings.files.read import over
 
@@ -84,7 +84,7 @@ def config_map(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
 
     Its name ends in a digest of its content, so that no pod reads other settings than it was started for.
     """
-    data = {"settings.yaml": to_file(_HEADER, [learning_tree(cluster, served)]), **search_files(cluster.jobs.search)}
+    data = {"settings.yaml": to_file([_HEADER], [learning_tree(cluster, served)]), **search_files(cluster.jobs.search)}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -14,8 +14,8 @@ from hydra_ray.k8s.render.monitoring import grafana, pod_monitor, rules
 from hydra_ray.k8s.render.network import network_policies
 from hydra_ray.k8s.render.service import ray_service
 from hydra_ray.k8s.render.serving import served
-from hydra_ray.k8s.render.settings import ClusterSettings
 from hydra_ray.k8s.render.yaml_text import to_file
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 _EVERYWHERE = ("Namespace", "PriorityClass")
 
@@ -90,7 +90,7 @@ def write(files: dict[str, str], folder: Path) -> None:
 
 def _file(cluster: ClusterSettings, about: str, things: Sequence[dict[str, Any]]) -> str:
     made = f"Made by `hydra-ray k8s render --profile {cluster.profile}`: change settings, not this file."
-    return to_file(f"{about} {made}", [_placed(cluster, thing) for thing in things])
+    return to_file([about, made], [_placed(cluster, thing) for thing in things])
 
 
 def _placed(cluster: ClusterSettings, thing: dict[str, Any]) -> dict[str, Any]:
@@ -118,4 +118,4 @@ def _kustomizations(paths: list[str]) -> dict[str, str]:
 
 def _kustomization(about: str, resources: list[str]) -> str:
     thing = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": resources}
-    return to_file(about, [thing])
+    return to_file([about], [thing])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hydra_ray.k8s.render.settings import ClusterSettings
 from hydra_ray.k8s.render.sources import alerts, dashboard
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 
 def pod_monitor(cluster: ClusterSettings) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from hydra_ray.k8s.render.pods import Component
 from hydra_ray.k8s.render.serving import PORT, Served
-from hydra_ray.k8s.render.settings import ClusterSettings
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 _DASHBOARD, _METRICS = 8265, 8080
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432}

@@ -9,13 +9,14 @@ from typing import Any, Literal
 
 from hydra_ray import __version__
 from hydra_ray.k8s.render.serving import CACHE, DATA, PORT, STORE, Served
-from hydra_ray.k8s.render.settings import ClusterSettings
-from hydra_ray.k8s.render.sizes import PodSize
+from hydra_ray.k8s.settings.cluster import ClusterSettings
+from hydra_ray.k8s.settings.sizes import PodSize
 from hydra_ray.runtime.draining import drain_s
 
 Component = Literal["serving", "learning"]
 
-USER, GROUP = 1000, 1000
+# Of the image, as of those of Ray.
+USER, GROUP = 1000, 100
 # Ray's agent, which answers for the node that it is on.
 _AGENT_PORT = 52365
 # What a pod takes to end once its requests have.
@@ -190,9 +191,10 @@ class Pods:
 
     def _leave(self) -> str:
         """Has Serve start replicas elsewhere and end those here, for as long as requests may take."""
+        reason = "--reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod was told to go'"
         return (
-            "ray drain-node --reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod was told to go' "
-            f"--deadline-remaining-seconds {self.longest_s} && sleep {self.longest_s} || true"
+            f"ray drain-node {reason} \\\n"
+            f"  --deadline-remaining-seconds {self.longest_s} && sleep {self.longest_s} || true\n"
         )
 
     def _from_secret(self) -> Iterator[dict[str, Any]]:

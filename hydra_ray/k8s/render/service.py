@@ -7,8 +7,8 @@ from typing import Any
 from hydra_ray.k8s.render.clusters import group, ray_cluster
 from hydra_ray.k8s.render.pods import Pods
 from hydra_ray.k8s.render.serving import Served
-from hydra_ray.k8s.render.settings import ClusterSettings
 from hydra_ray.k8s.render.yaml_text import to_yaml
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 # The old cluster is deleted when it has been left, and requests that it has begun are over.
 _MOMENT_S = 20

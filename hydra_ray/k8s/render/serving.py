@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ray.k8s.render.settings import ClusterSettings, ReplicaSettings
 from hydra_ray.k8s.render.sources import serve_config
+from hydra_ray.k8s.settings.cluster import ClusterSettings, ReplicaSettings
 from hydra_ray.records import HydraError
 from hydra_ray.settings import Settings, SettingsError, parse_settings
 from hydra_ray.settings.files.read import over
@@ -117,7 +117,9 @@ def _engine_args(cluster: ClusterSettings, args: dict[str, Any], ours: dict[str,
     if replicas:
         tree["generator"]["vllm"] = replicas
     # How long a replica that is let go ends what it has begun follows from how long our requests may take.
-    times = {name: ours["serve"][name] for name in ("timeout_s", "generator_timeout_s") if name in ours.get("serve", {})}
+    times = {
+        name: ours["serve"][name] for name in ("timeout_s", "generator_timeout_s") if name in ours.get("serve", {})
+    }
     if times:
         tree["serve"] = times
     return over(args, {name: value for name, value in tree.items() if value})

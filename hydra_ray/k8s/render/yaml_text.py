@@ -32,7 +32,7 @@ def to_yaml(thing: Any) -> str:
     return yaml.dump(thing, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def to_file(header: str, things: Sequence[Any]) -> str:
-    """Return a file of documents below a comment."""
-    comment = "\n".join(f"# {line}" for line in textwrap.wrap(header, 116))
-    return "\n".join([comment, "---\n".join(to_yaml(thing) for thing in things)])
+def to_file(header: Sequence[str], things: Sequence[Any]) -> str:
+    """Return a file of documents below a comment of some paragraphs."""
+    lines = [line for paragraph in header for line in textwrap.wrap(paragraph, 116, break_on_hyphens=False)]
+    return "".join(f"# {line}\n" for line in lines) + "---\n".join(to_yaml(thing) for thing in things)

@@ -14,7 +14,6 @@ from hydra_ray.settings.files.renamed import AmbiguousSettingError, with_new_nam
 from hydra_ray.settings.files.yaml_file import YAMLFileError, parse_yaml, read_yaml
 from hydra_ray.settings.tree import Settings
 
-
 Shape = TypeVar("Shape", bound=BaseModel)
 
 

@@ -1,16 +1,16 @@
-"""Rendered manifests as fixtures: of every folder, and of those that use GPUs."""
+"""Rendered manifests as fixtures: of every profile, and of those that host the LLM."""
 
 from __future__ import annotations
 
 import pytest
-from manifests import OVERLAYS, Manifests, render
+from manifests import PROFILES, Manifests, rendered
 
 
-@pytest.fixture(params=OVERLAYS)
+@pytest.fixture(params=PROFILES)
 def manifests(request: pytest.FixtureRequest) -> Manifests:
-    return render(request.param)
+    return rendered(request.param)
 
 
-@pytest.fixture(params=["base", "overlays/gpu"])
+@pytest.fixture(params=["gpu", "cluster"])
 def with_gpus(request: pytest.FixtureRequest) -> Manifests:
-    return render(request.param)
+    return rendered(request.param)

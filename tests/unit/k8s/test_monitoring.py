@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import ROOT, render
+from manifests import PROFILES, ROOT, rendered
 
 from hydra_ray.serve.observe.names import METRICS, SERVE_METRICS, VALUES
 
-FOLDER = ROOT / "k8s" / "monitoring"
+FOLDER = ROOT / "hydra_ray" / "k8s" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text(encoding="utf-8"))
 RULES = yaml.safe_load((FOLDER / "alerts.yaml").read_text(encoding="utf-8"))["spec"]["groups"]
 PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
@@ -137,16 +137,15 @@ def test_every_alert_says_what_it_is_and_what_to_do():
     assert {name for name in headings if name.startswith("Hydra")} == {rule["alert"] for rule in alerts}
 
 
-def test_prometheus_reads_the_pods_of_the_service():
-    objects = render("monitoring").objects
-    assert {(thing["kind"], re.sub(r"-[a-z0-9]{10}$", "", thing["metadata"]["name"])) for thing in objects} == {
-        ("PodMonitor", "hydra-ray"),
-        ("PrometheusRule", "hydra-ray"),
-        ("ConfigMap", "hydra-ray-dashboard"),
-    }
-    by_kind = {thing["kind"]: thing for thing in objects}
-    service = render("base").one("RayService")["metadata"]["name"]
-    selector = by_kind["PodMonitor"]["spec"]["selector"]["matchLabels"]
-    assert selector == {"ray.io/originated-from-cr-name": service}
-    assert by_kind["ConfigMap"]["metadata"]["labels"]["grafana_dashboard"] == "1"
-    assert json.loads(by_kind["ConfigMap"]["data"]["dashboard.json"]) == DASHBOARD
+@pytest.mark.parametrize("profile", PROFILES)
+def test_prometheus_reads_the_pods_of_the_service(profile):
+    made = rendered(profile)
+    service = made.one("RayService")["metadata"]["name"]
+    spec = made.one("PodMonitor")["spec"]
+    # KubeRay labels pods so, and names their port.
+    assert spec["selector"]["matchLabels"] == {"ray.io/originated-from-cr-name": service}
+    assert [one["port"] for one in spec["podMetricsEndpoints"]] == ["metrics"]
+    assert made.one("PrometheusRule")["spec"]["groups"] == RULES
+    grafana = made.one("ConfigMap", "-dashboard")
+    assert grafana["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(grafana["data"]["dashboard.json"]) == DASHBOARD

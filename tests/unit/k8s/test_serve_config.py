@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from manifests import OVERLAYS, ROOT, render
+from manifests import PROFILES, ROOT, rendered
 from ray.serve import Deployment
 from ray.serve.schema import ServeDeploySchema
 
@@ -86,13 +86,13 @@ def test_a_misspelt_key_is_found_at_each_level(level):
 
 def serve_configs() -> list[Any]:
     files = sorted((ROOT / "deployments").glob("*.yaml"))
-    return [pytest.param(file, id=file.name) for file in files] + [pytest.param(o, id=f"k8s/{o}") for o in OVERLAYS]
+    return [pytest.param(file, id=file.name) for file in files] + [pytest.param(o, id=f"k8s/{o}") for o in PROFILES]
 
 
 def read(source: Path | str) -> dict[str, Any]:
     if isinstance(source, Path):
         return yaml.safe_load(source.read_text(encoding="utf-8"))
-    return yaml.safe_load(render(source).one("RayService")["spec"]["serveConfigV2"])
+    return rendered(source).serve_config
 
 
 @pytest.mark.parametrize("source", serve_configs())

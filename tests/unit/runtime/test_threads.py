@@ -76,9 +76,9 @@ def test_replicas_of_a_served_application_wait_passively_and_call_by_grpc(path):
     assert ours["runtime_env"]["env_vars"] == {**PASSIVE_WAITS, **CALLS_BY_GRPC}
 
 
-@pytest.mark.parametrize("name", ["rayservice.yaml", "rayjob.yaml"])
+@pytest.mark.parametrize("name", ["service/service.yaml", "jobs/train.yaml"])
 def test_pods_wait_passively(name):
-    (manifest,) = (one for one in yaml.safe_load_all((ROOT / "k8s/base" / name).read_text()) if one)
+    (manifest,) = (one for one in yaml.safe_load_all((ROOT / "k8s/gpu" / name).read_text()) if one)
     spec = manifest["spec"].get("rayClusterConfig") or manifest["spec"]["rayClusterSpec"]
     groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
     for group in groups:

@@ -36,6 +36,8 @@ def test_a_cluster_of_gpus():
     assert told["deployment_config"] == {
         "autoscaling_config": {"min_replicas": 0, "max_replicas": 8, "target_ongoing_requests": 48},
         "max_ongoing_requests": 96,
+        # Serve would give it 20 seconds, which is less than an answer may take.
+        "graceful_shutdown_timeout_s": 130,
         "ray_actor_options": {"num_cpus": 1},
     }
     assert told["engine_kwargs"] == {

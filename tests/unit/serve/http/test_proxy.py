@@ -12,7 +12,7 @@ from hydra_ray.serve.http.proxy import middleware
 
 
 def test_every_pod_that_serves_has_the_proxies_use_it():
-    manifest = (Path(__file__).parents[4] / "k8s" / "base" / "rayservice.yaml").read_text()
+    manifest = (Path(__file__).parents[4] / "k8s" / "gpu" / "service" / "service.yaml").read_text()
     found = re.search(r"name: RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH\n\s*value: (\S+)", manifest)
     assert import_attr(found[1])()[0].cls is middleware()[0].cls
 

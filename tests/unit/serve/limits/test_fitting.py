@@ -12,23 +12,20 @@ LOCAL = {"applications": [{"name": "hydra", "import_path": APP, "args": {}}]}
 
 
 def configs():
-    """Every config of a folder that has any: a file by itself, or `serveConfigV2` in a manifest or a patch of one."""
+    """Every config of a folder that has any: a file by itself, or `serveConfigV2` in a manifest."""
     for path in sorted([*ROOT.glob("deployments/*.yaml"), *ROOT.glob("k8s/**/*.yaml")]):
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(tree, dict) and "applications" in tree:
-            yield pytest.param(tree, id=path.name)
-        elif isinstance(tree, dict) and "serveConfigV2" in tree.get("spec", {}):
-            yield pytest.param(yaml.safe_load(tree["spec"]["serveConfigV2"]), id=f"{path.parent.name}/{path.name}")
-        for operation in tree if isinstance(tree, list) else ():
-            if operation.get("path") == "/spec/serveConfigV2":
-                yield pytest.param(yaml.safe_load(operation["value"]), id=f"{path.parent.name}/{path.name}")
+        for tree in yaml.load_all(path.read_text(encoding="utf-8"), yaml.CSafeLoader):
+            if "applications" in tree:
+                yield pytest.param(tree, id=path.name)
+            elif "serveConfigV2" in tree.get("spec", {}):
+                yield pytest.param(yaml.safe_load(tree["spec"]["serveConfigV2"]), id=str(path.relative_to(ROOT)))
 
 
 def test_every_config_is_looked_at():
     files = {path for folder in ("deployments", "k8s") for path in ROOT.glob(f"{folder}/**/*.yaml")}
     naming = [path for path in files if f"import_path: {APP}" in path.read_text(encoding="utf-8")]
     found = [one.id for one in configs()]
-    assert len(found) == len(set(found)) == len(naming) >= 6
+    assert len(found) == len(set(found)) == len(naming) >= 8
 
 
 @pytest.mark.parametrize("config", list(configs()))

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from hydra_ray.k8s.render.settings import ClusterSettings
+from pydantic import BaseModel
+
+from hydra_ray.k8s.settings.cluster import ClusterSettings
 from hydra_ray.records import HydraError
 from hydra_ray.settings.files.read import apply_override, checked, over, read_tree
 from hydra_ray.settings.files.yaml_file import parse_yaml
@@ -27,10 +30,18 @@ def load_cluster_settings(profile: str, overrides: Sequence[str] = (), file: Pat
     """
     if profile not in PROFILES:
         raise HydraError(f"--profile: there is no {profile!r}; there are {', '.join(PROFILES)}")
-    folder = files("hydra_ray.k8s.render") / "profiles"
-    tree = {"profile": profile} | parse_yaml((folder / f"{profile}.yaml").read_text(encoding="utf-8"))
+    folder = files("hydra_ray.k8s.settings") / "profiles"
+    own = {"profile": profile} | parse_yaml((folder / f"{profile}.yaml").read_text(encoding="utf-8"))
+    # Who sets one size of a pod keeps the others: what they are depends on whose pod it is.
+    tree = over(_sections(), own)
     if file is not None:
         tree = over(tree, read_tree(file))
     for override in overrides:
         apply_override(tree, override)
     return checked(ClusterSettings, tree, str(file) if file else f"profile {profile}")
+
+
+def _sections() -> dict[str, Any]:
+    """The defaults of all sections, as plain values."""
+    defaults = {name: field.default for name, field in ClusterSettings.model_fields.items()}
+    return {name: value.model_dump() for name, value in defaults.items() if isinstance(value, BaseModel)}

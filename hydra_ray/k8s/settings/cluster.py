@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hydra_ray.k8s.render.sizes import GroupSettings, NodeSettings, PodSize
+from hydra_ray.k8s.settings.sizes import GroupSettings, NodeSettings, PodSize
 from hydra_ray.settings.section import Section
 
 # KubeRay adds to the names of a RayService and of a RayJob, and Kubernetes takes 63 letters.
@@ -149,7 +149,7 @@ class ClusterSettings(Section):
     image: str | None = Field(
         None,
         min_length=1,
-        description="Image of all pods, with registry and tag; null: hydra-ray:<version>, and -gpu where there are GPUs.",
+        description="Image of all pods, with registry and tag; null: hydra-ray:<version>, with -gpu for GPUs.",
     )
     pull_secrets: tuple[str, ...] = Field((), description="Secrets with which images are pulled.")
     name: Name = Field("hydra-ray", description="Name of the service; all others begin with it.")

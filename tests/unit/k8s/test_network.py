@@ -1,0 +1,106 @@
+"""Who may reach the pods, and whom they may reach."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from manifests import PROFILES, rendered
+
+
+def policy(manifests, name: str) -> dict[str, Any]:
+    return manifests.one("NetworkPolicy", name)["spec"]
+
+
+def ports(rule: dict[str, Any]) -> set[int]:
+    return {port["port"] for port in rule.get("ports", [])}
+
+
+def reaches(manifests, name: str) -> set[tuple[str, int]]:
+    """Where pods may go, besides each other: a namespace, an address or `here`, and a port."""
+    found = set()
+    for rule in policy(manifests, name)["egress"]:
+        for peer in rule["to"]:
+            if "ipBlock" in peer:
+                place = peer["ipBlock"]["cidr"]
+            elif "namespaceSelector" in peer:
+                place = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+            else:
+                place = "here"
+            found |= {(place, port) for port in ports(rule)}
+    return found
+
+
+DNS = ("kube-system", 53)
+OUTSIDE = {
+    "openai": {DNS, ("0.0.0.0/0", 443), ("here", 5432)},
+    "gpu": {DNS, ("0.0.0.0/0", 443), ("here", 5432)},
+    "cluster": {DNS, ("0.0.0.0/0", 443), ("here", 5432), ("here", 6379)},
+    "dev": {DNS},
+}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("name", ["serving", "learning"])
+def test_pods_reach_the_llm_the_database_and_the_storage_and_nobody_else(profile, name):
+    assert reaches(rendered(profile), name) == OUTSIDE[profile]
+
+
+def test_where_they_reach_follows_the_settings():
+    made = rendered(
+        "openai",
+        "llm.base_url=http://vllm.models.svc.cluster.local:8080/v1",
+        "postgresql.url=postgresql+psycopg://hydra@db.example.com:6432/hydra",
+        "s3.models=s3://bucket/models",
+        "s3.endpoint=http://minio:9000",
+        "settings.observe.traces.otlp_endpoint=http://collector.tracing.svc:4318",
+        "network.outside=192.0.2.0/24",
+    )
+    assert reaches(made, "serving") == {
+        DNS,
+        ("models", 8080),
+        ("192.0.2.0/24", 6432),
+        ("here", 9000),
+        ("tracing", 4318),
+    }
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_only_the_gateway_and_the_cluster_come_in(profile):
+    made = rendered(profile, "gateway.namespace=front")
+    spec = policy(made, "serving")
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    each_other, *others = spec["ingress"]
+    assert each_other == {"from": [{"podSelector": spec["podSelector"]}]}
+    came = {
+        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]: ports(rule)
+        for rule in others
+        for peer in rule["from"]
+    }
+    # KubeRay hands Serve configs to the dashboard, and Prometheus reads metrics.
+    assert came == {"front": {8000}, "kuberay-system": {8265, 8000}, "monitoring": {8080}}
+    learning = policy(made, "learning")["ingress"]
+    assert "front" not in str(learning)
+
+
+def test_every_pod_has_a_policy(manifests):
+    selectors = [one["spec"]["podSelector"]["matchLabels"] for one in manifests.all("NetworkPolicy").values()]
+    templates = [job["spec"]["submitterPodTemplate"] for job in manifests.all("RayJob").values()]
+    templates += [manifests.one("CronJob")["spec"]["jobTemplate"]["spec"]["template"]]
+    for _, cluster in manifests.clusters():
+        templates += [group["template"] for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]]
+    for template in templates:
+        labels = template["metadata"]["labels"]
+        assert any(selector.items() <= labels.items() for selector in selectors), labels
+
+
+def test_heads_alone_reach_kubernetes(manifests):
+    spec = policy(manifests, "heads")
+    assert spec["podSelector"]["matchLabels"]["ray.io/node-type"] == "head"
+    assert [ports(rule) for rule in spec["egress"]] == [{443, 6443}]
+    for name in ("serving", "learning"):
+        assert 6443 not in {port for _, port in reaches(manifests, name)}
+
+
+def test_it_can_be_left_out():
+    assert rendered("openai", "network.enabled=false").all("NetworkPolicy") == {}
