@@ -9,11 +9,26 @@ from hydra_ray.k8s.render.pods import Pods
 from hydra_ray.k8s.render.serving import PORT, Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
 
+# By this `hydra-ray k8s check` knows what is made elsewhere.
+ELSEWHERE = "hydra-ray/elsewhere"
 
-def namespace(cluster: ClusterSettings) -> dict[str, Any]:
-    """Return the namespace, which takes pods of the restricted kind alone."""
-    level = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": cluster.namespace, "labels": level}}
+
+def namespace(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
+    """Return the namespace, which takes pods of the restricted kind alone and names what others make in it."""
+    metadata: dict[str, Any] = {"name": cluster.namespace}
+    metadata["labels"] = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}
+    if elsewhere := _elsewhere(cluster, served):
+        metadata["annotations"] = {ELSEWHERE: " ".join(elsewhere)}
+    return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _elsewhere(cluster: ClusterSettings, served: Served) -> list[str]:
+    """Objects that manifests refer to and do not make."""
+    secrets = list(cluster.pull_secrets)
+    if Pods(cluster, served, "serving").secret_keys() or cluster.redis.address is not None:
+        secrets.insert(0, cluster.secret)
+    queues = [cluster.jobs.queue] if cluster.jobs.queue is not None else []
+    return [*(f"Secret/{name}" for name in secrets), *(f"LocalQueue/{name}" for name in queues)]
 
 
 def volume(cluster: ClusterSettings) -> dict[str, Any]:

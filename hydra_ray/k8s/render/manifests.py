@@ -32,7 +32,7 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
     things: dict[str, tuple[str, Sequence[dict[str, Any]]]] = {
         "foundation/namespace.yaml": (
             "The namespace, whose pods are of the restricted kind, and who gives way where nodes are short of room.",
-            [namespace(cluster), *priorities(cluster)],
+            [namespace(cluster, service), *priorities(cluster)],
         ),
         "foundation/storage.yaml": (
             "Mounted at /data by every pod: records in, feedback and model out, weights of a hub.",
@@ -57,7 +57,7 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
             "Fits heads again from what the store holds: what users said and did since.",
             [refit(cluster, service, name)],
         ),
-        "monitoring/podmonitor.yaml": ("Where Prometheus finds the metrics.", [pod_monitor(cluster)]),
+        "monitoring/podmonitor.yaml": ("Where Prometheus finds the metrics.", [pod_monitor(cluster, service)]),
         "monitoring/rules.yaml": (
             "Alerts. Each leads to its paragraph in docs/observability.md.",
             [rules(cluster)],

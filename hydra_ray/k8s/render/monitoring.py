@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from hydra_ray.k8s.render.pods import Pods
+from hydra_ray.k8s.render.serving import Served
 from hydra_ray.k8s.render.sources import alerts, dashboard
 from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 
-def pod_monitor(cluster: ClusterSettings) -> dict[str, Any]:
+def pod_monitor(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
     """Return what has Prometheus read the metrics of all pods of the service: KubeRay names their port `metrics`."""
     return {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PodMonitor",
         "metadata": {"name": cluster.name},
         "spec": {
-            "selector": {"matchLabels": {"ray.io/originated-from-cr-name": cluster.name}},
+            "selector": {"matchLabels": Pods(cluster, served, "serving").labels()},
             "podMetricsEndpoints": [
                 {
                     "port": "metrics",

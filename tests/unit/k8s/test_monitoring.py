@@ -140,10 +140,11 @@ def test_every_alert_says_what_it_is_and_what_to_do():
 @pytest.mark.parametrize("profile", PROFILES)
 def test_prometheus_reads_the_pods_of_the_service(profile):
     made = rendered(profile)
-    service = made.one("RayService")["metadata"]["name"]
     spec = made.one("PodMonitor")["spec"]
-    # KubeRay labels pods so, and names their port.
-    assert spec["selector"]["matchLabels"] == {"ray.io/originated-from-cr-name": service}
+    cluster = made.one("RayService")["spec"]["rayClusterConfig"]
+    for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
+        assert spec["selector"]["matchLabels"] == group["template"]["metadata"]["labels"]
+    # KubeRay names the port so.
     assert [one["port"] for one in spec["podMetricsEndpoints"]] == ["metrics"]
     assert made.one("PrometheusRule")["spec"]["groups"] == RULES
     grafana = made.one("ConfigMap", "-dashboard")
