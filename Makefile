@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 # Client libraries that tests drive. They want versions of their own, so they have environments of their own.
 CLIENTS := .cache/clients
 
-.PHONY: demo test test-unit test-system test-faults test-image fuzz test-fast check bench-heads soak install clients lock format clean
+.PHONY: demo test test-unit test-system test-faults test-image fuzz test-fast check bench-heads soak install clients lock manifests format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
@@ -66,6 +66,10 @@ bench-heads: install
 URL := http://127.0.0.1:8000/v1
 soak: install
 	$(BIN)/python benchmarks/soak.py $(URL)
+
+# k8s/ is what this writes of deployments/ and of the profiles in hydra_ray/k8s/settings/; a test compares them.
+manifests: install
+	for profile in openai gpu cluster dev; do $(BIN)/hydra-ray k8s render --profile $$profile --out k8s/$$profile || exit; done
 
 format: install
 	$(BIN)/ruff format .

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,7 +86,10 @@ def open_catalog(settings: Settings) -> Catalog:
         HydraError: The registry or the database cannot be opened.
     """
     registry = Registry(settings.registry_url, settings.registry_cache)
-    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    # Where registry and store are elsewhere, this folder may be one that can only be read, or not be there. A database
+    # that needs it says so itself.
+    with suppress(OSError):
+        settings.model_dir.mkdir(parents=True, exist_ok=True)
     catalog = Catalog(registry, SqlAliases(open_database(_database(settings))))
     _import_old_base(settings, catalog)
     return catalog

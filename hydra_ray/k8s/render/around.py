@@ -108,7 +108,7 @@ def route(cluster: ClusterSettings, served: Served) -> list[dict[str, Any]]:
             "kind": "HTTPRoute",
             "metadata": {"name": cluster.name},
             "spec": {
-                "parentRefs": [{"name": gateway.name, "namespace": gateway.namespace}],
+                "parentRefs": [{"name": gateway.name, "namespace": cluster.gateway_namespace}],
                 "hostnames": [gateway.host],
                 "rules": [
                     {

@@ -21,7 +21,7 @@ def network_policies(cluster: ClusterSettings, served: Served) -> list[dict[str,
     network = cluster.network
     operator = _rule("from", [_namespace(network.operator_namespace)], _DASHBOARD, PORT)
     prometheus = _rule("from", [_namespace(network.monitoring_namespace)], _METRICS)
-    gateway = _rule("from", [_namespace(cluster.gateway.namespace)], PORT)
+    gateway = _rule("from", [_namespace(cluster.gateway_namespace)], PORT)
     out = [
         _rule("to", [_namespace(network.dns_namespace)], 53, protocols=("UDP", "TCP")),
         *(_rule("to", [peer], port) for peer, port in _outside(cluster, served)),

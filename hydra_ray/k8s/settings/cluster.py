@@ -86,7 +86,11 @@ class UpgradeSettings(Section):
 class GatewaySettings(Section):
     """From where requests come in."""
 
-    namespace: Namespace = Field("gateway-system", description="Namespace of the pods that may send requests.")
+    namespace: Namespace | None = Field(
+        None,
+        description="Namespace of the pods that may send requests; null: gateway-system, or for an upgrade in steps "
+        "the service's own, where KubeRay makes the Gateway.",
+    )
     class_name: str | None = Field(None, description="GatewayClass, for an upgrade in steps.")
     name: str | None = Field(None, description="Gateway in that namespace to be reached through; null: none.")
     host: str | None = Field(None, description="Host name by which clients reach it, with `name`.")
@@ -186,3 +190,9 @@ class ClusterSettings(Section):
             if self.gateway.name is not None:
                 raise ValueError("gateway.name: KubeRay makes the Gateway of an upgrade in steps by itself")
         return self
+
+    @property
+    def gateway_namespace(self) -> str:
+        """Namespace of the pods that may send requests."""
+        own = self.namespace if self.upgrade.type == "NewClusterWithIncrementalUpgrade" else "gateway-system"
+        return self.gateway.namespace or own

@@ -29,7 +29,7 @@ def placed(target: StoreTarget) -> StoreTarget:
     is used where it is.
 
     Raises:
-        HydraError: Users are in both places, or an earlier store cannot be moved.
+        HydraError: Users are in both places, or an earlier store cannot be moved, or the folder cannot be made.
     """
     if target.former is None:
         return target
@@ -38,7 +38,10 @@ def placed(target: StoreTarget) -> StoreTarget:
         # `out` is the model's folder, or leads there.
         return target
     if not target.former.exists():
-        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HydraError(f"store.url: {place.parent} cannot be made: {error.strerror}") from None
         return target
     if not place.exists() and not (_may_write(place.parent) and _may_write(target.former.parent)):
         log.warning("the store is used where earlier versions kept it, a read-only place: %s", target.former)

@@ -82,3 +82,11 @@ def test_who_answers_goes_before_who_learns(manifests):
     for where, pod in manifests.pods():
         kind = "serving" if where.startswith("RayService") else "learning"
         assert pod["priorityClassName"] == f"hydra-ray-{kind}", where
+
+
+@pytest.mark.parametrize("profile", ["openai", "gpu", "cluster"])
+def test_hosts_that_wait_for_a_connection_have_a_place_each(profile):
+    made = rendered(profile)
+    hosts = sum(g["maxReplicas"] for g in made.one("RayService")["spec"]["rayClusterConfig"]["workerGroupSpecs"])
+    # An eighth of the connections is for them (docs/serving.md).
+    assert made.served().store.max_connections // 8 >= hosts

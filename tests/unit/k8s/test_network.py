@@ -104,3 +104,10 @@ def test_heads_alone_reach_kubernetes(manifests):
 
 def test_it_can_be_left_out():
     assert rendered("openai", "network.enabled=false").all("NetworkPolicy") == {}
+
+
+def test_kuberays_own_gateway_is_in_the_namespace_of_the_service():
+    spec = policy(rendered("cluster", "namespace=ours"), "serving")
+    assert {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ours"}}} in [
+        peer for rule in spec["ingress"] for peer in rule["from"]
+    ]

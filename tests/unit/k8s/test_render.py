@@ -26,7 +26,7 @@ def test_what_is_checked_in_is_what_is_rendered(profile):
     made = render(load_cluster_settings(profile))
     assert there.keys() == made.keys()
     for path, text in made.items():
-        assert there[path] == text, f"k8s/{profile}/{path}: run hydra-ray k8s render --profile {profile} --out ..."
+        assert there[path] == text, f"k8s/{profile}/{path}: run make manifests"
 
 
 def test_nothing_else_is_checked_in():

@@ -120,3 +120,16 @@ def test_what_is_published_says_how_it_came_about(scorer, tag_task, settings, ca
     catalog.serve_first("v1", "train")
     second = Base("v2", tag_task, scorer(seed=1), scorer(seed=2))
     assert publish(catalog, second, settings, [], {}).parent == "v1"
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle_where_registry_and_store_are_elsewhere(tmp_path):
+    publish_files(Registry(str(tmp_path / "registry"), tmp_path / "cache"), "v1")
+    (tmp_path / "file").write_text("")
+    elsewhere = {
+        "out": str(tmp_path / "file" / "out"),
+        "registry": {"url": str(tmp_path / "registry")},
+        "store": {"url": f"sqlite:///{tmp_path}/users.db"},
+    }
+    assert first_served(parse_settings(elsewhere)).version == "v1"
+    with pytest.raises(HydraError, match=r"^store\.url: .*/file/out cannot be made: Not a directory$"):
+        first_served(parse_settings({**elsewhere, "store": {}}))
