@@ -24,10 +24,10 @@ def run_small(tmp_path):
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
     env = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 
-    def run(name: str) -> dict:
+    def run(name: str, *further: str) -> dict:
         told = tmp_path / "folder" / f"{name}.json"
         command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--small", "--device", "cpu", "--json", str(told)]
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, *further], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return json.loads(told.read_text())
 
@@ -106,6 +106,32 @@ def test_limits(run_small):
     found = run_small("limits")
     assert found["schema"] == "hydra-ray/benchmark/limits/v1"
     assert found["seconds_a_request"].keys() == {"memory", "rows"}
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_scale(kind, run_small, tmp_path, request):
+    folder, server = tmp_path / "stores", []
+    if kind == "postgresql":
+        server = ["--postgres", request.getfixturevalue("postgres_server")]
+    told = run_small("scale", "--folder", str(folder), *server)
+    assert told["schema"] == "hydra-ray/benchmark/scale/v1"
+    assert told["database"] == kind
+    # It looks whether everybody is found, and everybody's head.
+    for part in ("store", "history", "head", "retrieve, first", "fit", "peers", "cohorts"):
+        assert set(told["parts"][part]) == {"20", "60"}
+    assert all(one["bytes"] > 0 for one in told["parts"]["store"].values())
+    assert list(folder.iterdir()) == []
+
+
+def test_scale_writes_no_more_than_it_may(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    scale_stores = importlib.import_module("scale_stores")
+    with (
+        pytest.raises(SystemExit, match="more than --most-gb 1"),
+        scale_stores.stores(tmp_path, None, [1_000_000], 5, most_gb=1),
+    ):
+        raise AssertionError("stores of 5 GB were made")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["serving", "streaming"])
