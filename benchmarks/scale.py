@@ -1,8 +1,8 @@
 """What changes as users become more: from a thousand to a million, of five items each?
 
-Stores of all sizes are filled first and measured in turn, so that whatever else the machine does meets them alike: bytes
-on disk; looking up a history and a head; the best four items of a history by BM25; fits of heads out of a store and back
-into it. Peers and cohorts are held in memory as a whole, so they are measured up to `--whole` users.
+Stores of all sizes are filled first and measured in turn, so that whatever else the machine does meets them alike:
+bytes on disk; looking up a history and a head; the best four items of a history by BM25; fits of heads out of a store
+and back into it. Peers and cohorts are held in memory whole, so they are measured up to `--whole` users.
 
     python benchmarks/scale.py --folder /somewhere/with/10/GB
     python benchmarks/scale.py --folder /tmp/scale --users 1000 10000     # a minute
@@ -181,7 +181,10 @@ def measure(filled: Sequence[Filled], chosen: Any, console: Console) -> dict[str
             console.print(f"{kind}: done")
     times = fits(filled, chosen.fitted, rounds=5)
     parts["fit"] = {
-        one.users: {"users_per_s": min(chosen.fitted, one.users) / times[one.users].median, **times[one.users].to_json()}
+        one.users: {
+            "users_per_s": min(chosen.fitted, one.users) / times[one.users].median,
+            **times[one.users].to_json(),
+        }
         for one in filled
     }
     whole = [one for one in filled if one.users <= chosen.whole]

@@ -74,7 +74,9 @@ def user_key(number: int) -> UserKey:
 
 
 @contextmanager
-def stores(folder: Path, server: str | None, sizes: Sequence[int], items: int, most_gb: float) -> Iterator[list[Filled]]:
+def stores(
+    folder: Path, server: str | None, sizes: Sequence[int], items: int, most_gb: float
+) -> Iterator[list[Filled]]:
     """Stores of all sizes at once, so that looking them up can take turns; nothing of them stays.
 
     Args:
