@@ -75,7 +75,7 @@ def collected(settings: Settings, task: Task, examples: Sequence[Example]) -> Si
         start = time.time()
         answers = ask_all(examples, make_generator_pool(empty, task))
         store, log = FeedbackStore(empty.feedback_dir), FailureLog(settings.generator.max_failure_share)
-        report = record(examples, answers, store, CollectReport(), lambda _: None, log, None)
+        report = record(answers, store, CollectReport(), lambda _: None, log, None)
         if report.failed:
             raise SystemExit(f"calls failed, so the sides did different work: {report}")
     return Side(report.usage.calls, report.usage.prompt_tokens, report.ended - report.began, report.began - start)

@@ -14,12 +14,14 @@ from hydra_ray.data.reviews import ReviewFilters, read_reviews
 from hydra_ray.data.simulated import simulate
 from hydra_ray.data.split import Split
 from hydra_ray.data.table import read_records
+from hydra_ray.data.user_source import HeldUsers, UserSource
 from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.deleted import without_deleted
 from hydra_ray.runtime.id_files import listed_users
 from hydra_ray.runtime.models import chosen_manifest
+from hydra_ray.runtime.store_users import users_of_tenant
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.backends import open_store
@@ -92,10 +94,7 @@ def _stored(settings: Settings, task: Task) -> Dataset:
     histories = store.histories(settings.tenant)
     store.close()
     if not histories:
-        raise HydraError(
-            f"store.url: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
-            "puts it there"
-        )
+        raise _nobody(settings)
     users = (User(key, tuple(in_order(items, lambda item: item.ts))) for key, items in histories.items())
     return Dataset(tuple(users), pairs=task.pairs)
 
@@ -116,12 +115,45 @@ def chosen_users(settings: Settings) -> tuple[Task, Dataset]:
     wanted = listed_users(Path(settings.users), "users (train, dev or a file)")
     task, dataset = load_data(settings)
     found = {user.key.user: user for user in dataset.users}
-    absent = [user for user in wanted if user not in found]
+    _refuse([user for user in wanted if user not in found], settings)
+    return task, replace(dataset, users=tuple(found[user] for user in wanted))
+
+
+def chosen_source(settings: Settings) -> tuple[Task, UserSource]:
+    """Return the users that `chosen_users` names, a few at a time; those of a store are never all in memory.
+
+    Raises:
+        HydraError: As `chosen_users`.
+    """
+    if settings.data.format != "store":
+        task, dataset = chosen_users(settings)
+        return task, HeldUsers(dataset)
+    wanted = None
+    if settings.users not in ("train", "dev"):
+        wanted = listed_users(Path(settings.users), "users (train, dev or a file)")
+    task = chosen_manifest(settings).task
+    users = users_of_tenant(settings.store_target, settings.tenant, task.pairs)
+    if not len(users):
+        raise _nobody(settings)
+    users = users.sampled(settings.data.max_users, settings.seed)
+    if wanted is not None:
+        users, absent = users.only(wanted)
+        _refuse(absent, settings)
+    return task, users
+
+
+def _refuse(absent: Sequence[str], settings: Settings) -> None:
     if absent:
         raise HydraError(
             f"users: {settings.users} names {len(absent)} user(s) whom split {settings.data.split} lacks: {absent[:5]}"
         )
-    return task, replace(dataset, users=tuple(found[user] for user in wanted))
+
+
+def _nobody(settings: Settings) -> HydraError:
+    return HydraError(
+        f"store.url: {settings.store_url} holds no history of tenant {settings.tenant!r}; `fit` from records "
+        "puts it there"
+    )
 
 
 def _described(task: Task, settings: Settings) -> Task:

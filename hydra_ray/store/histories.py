@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, Select, bindparam, delete, fun
 
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store import profiles
-from hydra_ray.store.rows import among, of
+from hydra_ray.store.rows import among, chunks, of
 from hydra_ray.store.tables import HISTORY, HISTORY_VERSIONS
 from hydra_ray.store.types import HistoryChange, HistoryVersion
 from hydra_ray.store.user_rows import encodings
@@ -61,6 +61,20 @@ def of_tenant(db: Connection, tenant: str) -> dict[UserKey, list[HistoryItem]]:
     query = select(c.user, *(c[name] for name in _COLUMNS)).where(c.tenant == tenant).order_by(c.user, c.place)
     for user, *values in db.execute(query):
         found.setdefault(UserKey(tenant, user), []).append(HistoryItem(*values))
+    return found
+
+
+def of_users(db: Connection, keys: Sequence[UserKey]) -> dict[UserKey, HistoryChange]:
+    """The whole histories of some users, with their versions."""
+    c, v = HISTORY.c, HISTORY_VERSIONS.c
+    found: dict[UserKey, HistoryChange] = {key: HistoryChange(None, True, []) for key in keys}
+    for some in chunks(found):
+        versions = select(v.tenant, v.user, v.epoch, v.next_place, v.removed).where(among(HISTORY_VERSIONS, some))
+        for tenant, user, *version in db.execute(versions):
+            found[UserKey(tenant, user)] = HistoryChange(HistoryVersion(*version), True, [])
+        items = select(c.tenant, c.user, c.place, *(c[name] for name in _COLUMNS)).where(among(HISTORY, some))
+        for tenant, user, place, *values in db.execute(items.order_by(c.tenant, c.user, c.place)):
+            found[UserKey(tenant, user)].added.append((place, HistoryItem(*values)))
     return found
 
 

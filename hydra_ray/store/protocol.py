@@ -89,6 +89,12 @@ class Store(Protocol):
     def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
         """Return the histories of all users of a tenant who have one, users in order of their keys."""
 
+    def users_with_history(self, tenant: str, after: str | None, most: int) -> list[str]:
+        """Return ids of a tenant's users who have a history, in the database's order, from the one after `after` on."""
+
+    def histories_of(self, keys: Iterable[UserKey]) -> dict[UserKey, HistoryChange]:
+        """Return the whole histories of some users with their versions, all of one state; nobody is left out."""
+
     def history_version(self, key: UserKey) -> HistoryVersion | None:
         """Return the version of a user's history; None for a user of whom no history was ever written, or is deleted.
 
@@ -129,8 +135,14 @@ class Store(Protocol):
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         """Return the stamp of each user's head; it changes on every write. Users without a head are left out."""
 
-    def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
-        """Return the fingerprint of every user with a head, or of whom nothing else is kept, in order of their keys."""
+    def head_fingerprints(self, version: str, role: str, keys: Iterable[UserKey] | None = None) -> dict[UserKey, str]:
+        """Return the fingerprint of every user with a head, or of whom nothing else is kept.
+
+        Args:
+            version: Version of the base.
+            role: Reranker or adapter.
+            keys: Users that are looked at; None is all of them, in order of their keys.
+        """
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         """Return all users with a head, in order of their keys."""
@@ -193,6 +205,9 @@ class Store(Protocol):
 
     def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
         """Return what `feedback_events` does, of all users of a tenant who said something, in order of their keys."""
+
+    def users_with_events(self, tenant: str, after: str | None, most: int) -> list[str]:
+        """Return ids of a tenant's users who said something, as `users_with_history` does."""
 
     # Profiles, by kind.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from sqlalchemy import ColumnElement, Table, and_, or_
+from sqlalchemy import ColumnElement, Connection, Table, and_, or_, select
 
 from hydra_ray.records import UserKey
 
@@ -28,6 +28,13 @@ def among(table: Table, keys: Sequence[UserKey]) -> ColumnElement[bool]:
 def of_base(table: Table, version: str, role: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Pick the rows of one role of one version of the base."""
     return table.c.version == version, table.c.role == role
+
+
+def users_in(db: Connection, table: Table, tenant: str, after: str | None, most: int) -> list[str]:
+    """Return ids of users of a tenant who have rows in a table, in the database's order, a page at a time."""
+    c = table.c
+    query = select(c.user).where(c.tenant == tenant).distinct().order_by(c.user).limit(most)
+    return list(db.execute(query if after is None else query.where(c.user > after)).scalars())
 
 
 def chunks(keys: Iterable[UserKey]) -> Iterator[list[UserKey]]:

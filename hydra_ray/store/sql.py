@@ -19,7 +19,7 @@ from hydra_ray.store.completions import rows as stored_completions
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.database import POLL_S
 from hydra_ray.store.rights.sql import SqlUserRecords
-from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base
+from hydra_ray.store.rows import KEYS_AT_ONCE, among, chunks, of, of_base, users_in
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.tables import (
     COMPLETIONS,
@@ -129,6 +129,16 @@ class SqlStore:
     def histories(self, tenant: str) -> dict[UserKey, list[HistoryItem]]:
         return self._database.read(lambda db: stored_histories.of_tenant(db, tenant))
 
+    def users_with_history(self, tenant: str, after: str | None, most: int) -> list[str]:
+        return self._database.read(lambda db: users_in(db, HISTORY, tenant, after, most))
+
+    def users_with_events(self, tenant: str, after: str | None, most: int) -> list[str]:
+        return self._database.read(lambda db: users_in(db, FEEDBACK_EVENTS, tenant, after, most))
+
+    def histories_of(self, keys: Iterable[UserKey]) -> dict[UserKey, HistoryChange]:
+        wanted = list(keys)
+        return self._database.read(lambda db: stored_histories.of_users(db, wanted))
+
     def put_heads(
         self,
         version: str,
@@ -163,8 +173,11 @@ class SqlStore:
         rows = self._of_users(HEADS, keys, (c.stamp,), *of_base(HEADS, version, role), c.head.is_not(None))
         return {key: stamp for key, stamp in rows}  # noqa: C416
 
-    def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
+    def head_fingerprints(self, version: str, role: str, keys: Iterable[UserKey] | None = None) -> dict[UserKey, str]:
         c = HEADS.c
+        if keys is not None:
+            found = self._of_users(HEADS, keys, (c.mark,), *of_base(HEADS, version, role))
+            return {key: mark for key, mark in found}  # noqa: C416
         query = select(c.tenant, c.user, c.mark).where(*of_base(HEADS, version, role)).order_by(c.tenant, c.user)
         rows = self._database.read(lambda db: db.execute(query).all())
         return {UserKey(tenant, user): made_from for tenant, user, made_from in rows}

@@ -18,7 +18,8 @@ from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
 from hydra_ray.learn.heads.job import fit_users
-from hydra_ray.learn.heads.pipeline import encoding, fit_shards, make_shards
+from hydra_ray.learn.heads.pipeline import encoding, fit_shards
+from hydra_ray.learn.heads.shards import HeldShards, make_shards
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.heads import HeadModel
 from hydra_ray.progress import SILENT
@@ -142,7 +143,7 @@ def test_a_lost_worker_costs_its_shard_a_retry(tree, tmp_path):
         return fit_once_killed
 
     how = encoding(settings, (settings.model_dir / "base").resolve(), tmp_path / "f")
-    fitted = [one.user for shard in fit_shards(shards, data, how, make, None) for one in shard.heads]
+    fitted = [one.user for shard in fit_shards(HeldShards(shards, data), how, make) for one in shard.heads]
     assert killed.exists(), "the test never got to kill a worker"
     assert sorted(fitted) == sorted(user.key for user in data.dataset.users), "each user once"
     assert len(list(calls.iterdir())) <= len(shards) + 2, "other shards are not fitted again"

@@ -123,6 +123,14 @@ def test_scale(kind, run_small, tmp_path, request):
     assert list(folder.iterdir()) == []
 
 
+def test_planning(run_small, tmp_path):
+    told = run_small("planning", "--folder", str(tmp_path / "stores"))
+    assert told["schema"] == "hydra-ray/benchmark/planning/v1"
+    # Each item of each user is asked about, and each user wants a head of both roles.
+    assert [(one["users"], one["examples"], one["heads"]) for one in told["plans"]] == [(30, 150, 60), (90, 450, 180)]
+    assert all(one["peak_bytes"] >= one["before_bytes"] > 0 for one in told["plans"])
+
+
 def test_scale_writes_no_more_than_it_may(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     scale_stores = importlib.import_module("scale_stores")

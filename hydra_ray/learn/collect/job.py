@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
+from dataclasses import asdict
 
 from hydra_ray.data.dataset import Dataset
+from hydra_ray.data.user_source import UserSource
 from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estimate
+from hydra_ray.learn.collect.example_plan import ExamplePlan, ExampleRules, plan_users
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.pipeline import ask_all
@@ -25,7 +29,7 @@ from hydra_ray.runtime.generators import (
     local_checkpoint,
     open_cache,
 )
-from hydra_ray.runtime.loading import chosen_users
+from hydra_ray.runtime.loading import chosen_source
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import FailureLog
@@ -38,8 +42,16 @@ def planned_examples(settings: Settings, dataset: Dataset) -> list[Example]:
 
     Real queries are used with their answers for training users only.
     """
-    return plan_examples(
-        dataset,
+    return plan_examples(dataset, **asdict(_rules(settings)))
+
+
+def example_plan(settings: Settings, users: UserSource) -> ExamplePlan:
+    """Return what `planned_examples` does, of any number of users."""
+    return plan_users(users, _rules(settings))
+
+
+def _rules(settings: Settings) -> ExampleRules:
+    return ExampleRules(
         pseudo_queries=settings.feedback.pseudo_queries,
         use_golds=settings.of_training_users,
         items=settings.feedback.items,
@@ -55,8 +67,8 @@ def collect_feedback(settings: Settings, listener: ProgressListener) -> CollectR
     Raises:
         HydraError: The data or the users cannot be used; or any of the causes that `collect_planned` lists.
     """
-    task, dataset = chosen_users(settings)
-    return collect_plan(settings, task, dataset, listener)[1]
+    task, users = chosen_source(settings)
+    return collect_plan(settings, task, users, listener)[1]
 
 
 def estimate_feedback(settings: Settings) -> Estimate:
@@ -65,8 +77,8 @@ def estimate_feedback(settings: Settings) -> Estimate:
     Raises:
         HydraError: The data or the users cannot be used.
     """
-    task, dataset = chosen_users(settings)
-    examples = planned_examples(settings, dataset)
+    task, users = chosen_source(settings)
+    examples = example_plan(settings, users)
     todo = left_to_ask(examples, FeedbackStore(settings.feedback_dir))
     g = settings.generator
     folder = local_checkpoint(g)
@@ -89,23 +101,23 @@ def estimate_feedback(settings: Settings) -> Estimate:
 
 
 def collect_plan(
-    settings: Settings, task: Task, dataset: Dataset, listener: ProgressListener
-) -> tuple[list[Example], CollectReport]:
+    settings: Settings, task: Task, users: UserSource, listener: ProgressListener
+) -> tuple[ExamplePlan, CollectReport]:
     """Plans examples within `feedback.max_calls`, collects their feedback, and returns the plan and the report.
 
     Raises:
         HydraError: Any of the causes that `collect_planned` lists.
     """
-    examples = planned_examples(settings, dataset)
+    examples = example_plan(settings, users)
     spent = ask_first(settings, task, examples)
     if spent.calls:
         # A sample may cost a call of its own; that only drops examples at the end.
-        examples = planned_examples(settings, dataset)
+        examples = example_plan(settings, users)
     return examples, collect_planned(settings, task, examples, listener, spent)
 
 
 def collect_planned(
-    settings: Settings, task: Task, examples: list[Example], listener: ProgressListener, spent: Usage | None = None
+    settings: Settings, task: Task, examples: Sequence[Example], listener: ProgressListener, spent: Usage | None = None
 ) -> CollectReport:
     """Collects the feedback of these examples that is not there yet.
 
@@ -145,4 +157,4 @@ def collect_planned(
         first = FirstScores(task, len(todo)) if settings.feedback.stop_when_alike and not report.kept else None
         # Closed while Ray runs: what is under way ends with it.
         with contextlib.closing(ask_all(todo, make_generator_pool(settings, task))) as answers:
-            return record(todo, answers, store, report, show, log, first)
+            return record(answers, store, report, show, log, first)

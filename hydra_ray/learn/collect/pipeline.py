@@ -7,7 +7,7 @@ import json
 import pickle
 import threading
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from hydra_ray.learn.collect.example_plan import ExamplePlan, GoneError
 from hydra_ray.learn.collect.labeler import CollectedFeedback, Labeler
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.requests import ExampleRequests, RequestWriter
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps import generate
 
@@ -25,6 +27,8 @@ from hydra_ray.steps import generate
 _BATCHES_IN_FLIGHT = 3
 # Rounds of the generator's concurrency in a batch: each batch is a Ray task, which costs milliseconds.
 _ROUNDS_A_BATCH = 3
+# The driver holds some kilobytes for each batch that it has told Ray Data of: a long plan is told part by part.
+_BATCHES_A_ROUND = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +68,19 @@ class WriteStage:
     def __init__(self, questions: RequestWriter, examples: ray.ObjectRef) -> None:
         use_given_cpus()
         self._questions = questions
-        self._examples: list[Example] = ray.get(examples)
+        self._examples: Sequence[Example] = ray.get(examples)
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, Any]:
-        """Takes places in the plan; returns them with the pickled requests of each."""
-        places = batch["unit"].tolist()
+        """Takes places in the plan; returns the pickled requests of each, but of those that are gone."""
+        examples = (self._example(place) for place in batch["unit"].tolist())
         # Between two processes of one job, as all that Ray moves.
-        return {"unit": places, "asked": [pickle.dumps(self._questions(self._examples[place])) for place in places]}
+        return {"asked": [pickle.dumps(self._questions(example)) for example in examples if example is not None]}
+
+    def _example(self, place: int) -> Example | None:
+        try:
+            return self._examples[place]
+        except GoneError:
+            return None
 
 
 class LabelStage:
@@ -88,10 +98,11 @@ class LabelStage:
         self._stopped = ""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, list[Any]]:
-        """Takes places with pickled requests; returns the places with the feedback of each, as JSON."""
+        """Takes pickled requests; returns whose they are with the feedback of each, as JSON."""
         asked = [pickle.loads(one) for one in batch["asked"]]
         feedback = asyncio.run_coroutine_threadsafe(self._ask_batch(asked), self._loop).result()
-        return {"unit": batch["unit"].tolist(), "told": [json.dumps(one.to_json()) for one in feedback]}
+        keys = [json.dumps(astuple(one.key)) for one in asked]
+        return {"key": keys, "told": [json.dumps(one.to_json()) for one in feedback]}
 
     async def _ask_batch(self, asked: list[ExampleRequests]) -> list[CollectedFeedback]:
         return list(await asyncio.gather(*(self._ask(one) for one in asked)))
@@ -104,20 +115,34 @@ class LabelStage:
         return feedback
 
 
-def ask_all(examples: Sequence[Example], pool: GeneratorPool) -> Generator[tuple[int, CollectedFeedback], None, None]:
-    """Yield each example's place and its feedback, batch by batch as they are answered. Wants a running Ray cluster."""
-    if not examples:
-        return
+def ask_all(
+    examples: Sequence[Example], pool: GeneratorPool
+) -> Generator[tuple[ExampleKey, CollectedFeedback], None, None]:
+    """Yield examples and the feedback of each, batch by batch as they are answered. Wants a running Ray cluster.
+
+    Those that were deleted meanwhile are not asked about.
+    """
+    plan = ray.put(examples)
+    here = isinstance(examples, ExamplePlan) and examples.users.is_here
     size = pool.examples_per_batch
+    for start in range(0, len(examples), size * _BATCHES_A_ROUND):
+        places = range(start, min(len(examples), start + size * _BATCHES_A_ROUND))
+        yield from _ask_round([places[at : at + size] for at in range(0, len(places), size)], plan, here, pool)
+
+
+def _ask_round(
+    batches: Sequence[range], plan: ray.ObjectRef, here: bool, pool: GeneratorPool
+) -> Generator[tuple[ExampleKey, CollectedFeedback], None, None]:
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
-    blocks = [pa.table({"unit": range(at, min(at + size, len(examples)))}) for at in range(0, len(examples), size)]
+    blocks = [pa.table({"unit": places}) for places in batches]
     asked = ray.data.from_arrow(blocks).map_batches(
         WriteStage,
-        fn_constructor_args=(pool.questions, ray.put(list(examples))),
+        fn_constructor_args=(pool.questions, plan),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.count),
         # It takes a few percent of one; asking for a share, it might wait for ever beside labelers that fill a machine.
         num_cpus=0,
+        **(on_this_node() if here else {}),
     )
     answered = asked.map_batches(
         LabelStage,
@@ -127,7 +152,12 @@ def ask_all(examples: Sequence[Example], pool: GeneratorPool) -> Generator[tuple
     )
     for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
-            yield row["unit"], CollectedFeedback.from_json(json.loads(row["told"]))
+            yield ExampleKey(*json.loads(row["key"])), CollectedFeedback.from_json(json.loads(row["told"]))
+
+
+def on_this_node() -> dict[str, Any]:
+    """Return the options of a Ray Data stage that reads files of the driver's node."""
+    return {"label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
 
 
 def asking(pool: GeneratorPool) -> dict[str, Any]:
@@ -136,7 +166,7 @@ def asking(pool: GeneratorPool) -> dict[str, Any]:
         place: dict[str, Any] = {"num_cpus": pool.cpus, "num_gpus": pool.gpus}
     else:
         # It waits for the LLM most of the time, and stays beside the file of its cache.
-        place = {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
+        place = {"num_cpus": 0, **on_this_node()}
     strategy = ray.data.ActorPoolStrategy(
         size=pool.count,
         max_tasks_in_flight_per_actor=2 * _BATCHES_IN_FLIGHT,

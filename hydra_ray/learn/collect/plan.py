@@ -72,19 +72,22 @@ def plan_examples(
 
 def user_examples(dataset: Dataset, user: User, pseudo_queries: int, use_golds: bool, seed: int) -> list[Example]:
     """Return one user's examples: real queries first where they may be used, then drawn pseudo-queries if any."""
-    examples = []
-    if use_golds:
-        examples = [
-            Example(query, dataset.golds[query.id], dataset.history(user, query), pseudo=False)
-            for query in user.queries
-            if query.id in dataset.golds
-        ]
+    examples = real_examples(dataset, user) if use_golds else []
     if not dataset.pairs:
         return examples
     drawn = random.Random(stable_seed(seed, *user.key)).sample(
         range(len(user.history)), min(pseudo_queries, len(user.history))
     )
     return examples + [pseudo_example(user, place, dataset.same_time) for place in drawn]
+
+
+def real_examples(dataset: Dataset, user: User) -> list[Example]:
+    """Return a user's real queries whose answers are known."""
+    return [
+        Example(query, dataset.golds[query.id], dataset.history(user, query), pseudo=False)
+        for query in user.queries
+        if query.id in dataset.golds
+    ]
 
 
 def pseudo_example(user: User, place: int, same_time: bool = True) -> Example:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from hydra_ray.learn.collect.example_plan import ExamplePlan
 from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import Example
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import HydraError, Usage
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
@@ -95,15 +97,16 @@ class CollectReport:
             )
 
 
-def left_to_ask(examples: Sequence[Example], store: FeedbackStore) -> list[Example]:
+def left_to_ask(examples: Sequence[Example], store: FeedbackStore) -> Sequence[Example]:
     """Return the examples that the store lacks, in the order of the plan."""
+    if isinstance(examples, ExamplePlan):
+        return examples.without(store.done_digests())
     done = store.done()
     return [example for example in examples if example.key.example_id not in done]
 
 
 def record(
-    examples: Sequence[Example],
-    answers: Iterable[tuple[int, CollectedFeedback]],
+    answers: Iterable[tuple[ExampleKey, CollectedFeedback]],
     store: FeedbackStore,
     report: CollectReport,
     progress: Callable[[CollectReport], None],
@@ -113,8 +116,7 @@ def record(
     """Stores finished examples, part by part; the others are left for the next run.
 
     Args:
-        examples: Examples that are asked about.
-        answers: Places in `examples` and the feedback of each, each once.
+        answers: Examples and the feedback of each, each once.
         store: Folder where finished examples are kept.
         report: Report that the examples are added to.
         progress: Called with the report after each example.
@@ -126,13 +128,13 @@ def record(
         HydraError: All scores are equal.
     """
     part = max(store.parts(), default=-1) + 1
-    finished: list[tuple[Example, CollectedFeedback]] = []
-    for place, feedback in answers:
+    finished: list[tuple[ExampleKey, CollectedFeedback]] = []
+    for key, feedback in answers:
         report = _add(report, feedback)
         log.note_all(feedback.answered, feedback.failed)
         progress(report)
         if feedback.finished:
-            finished.append((examples[place], feedback))
+            finished.append((key, feedback))
             if first is not None:
                 first.note(feedback)
         if log.stop:

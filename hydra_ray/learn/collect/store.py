@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.atomic import replacing, write_text
+from hydra_ray.learn.collect.example_plan import Digests, digest_of
 from hydra_ray.learn.collect.labeler import CollectedFeedback
-from hydra_ray.learn.collect.plan import Example
-from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleRow, RerankerRow
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleKey, ExampleRow, RerankerRow
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings.files.renamed import RENAMED
 
@@ -56,6 +57,20 @@ class FeedbackStore:
         """Numbers of the complete parts."""
         return sorted(int(path.name.split(".")[0]) for path in self._folder.glob("*.units.parquet"))
 
+    def done_digests(self) -> Digests:
+        """Return digests of the ids of the examples whose feedback is kept, in order."""
+        found = [np.array([], "S16")]
+        for part in self.parts():
+            columns = pq.read_table(self._path(part, ExampleRow), schema=ExampleRow.SCHEMA).to_pylist()
+            found.append(np.array([digest_of(ExampleRow.from_columns(row).example_id) for row in columns], "S16"))
+        return np.unique(np.concatenate(found))
+
+    def rows(self, kind: type[_Row]) -> Iterator[_Row]:
+        """Yield all rows of a kind, part by part, in the order in which they were answered."""
+        for part in self.parts():
+            for columns in pq.read_table(self._path(part, kind), schema=kind.SCHEMA).to_pylist():
+                yield kind.from_columns(columns)
+
     def done(self) -> set[ExampleId]:
         """Return the ids of the examples whose feedback is kept."""
         return {row.example_id for row in self.read(ExampleRow)}
@@ -66,21 +81,18 @@ class FeedbackStore:
         Rows are ordered by user and query: examples are answered in whatever order the LLM takes them, and what
         is learnt must not depend on it.
         """
-        tables = [pq.read_table(self._path(part, kind), schema=kind.SCHEMA) for part in self.parts()]
-        rows = [kind.from_columns(columns) for table in tables for columns in table.to_pylist()]
+        rows = list(self.rows(kind))
         rows.sort(key=lambda row: row.example_id)
         if users is None:
             return rows
         wanted = set(users)
         return [row for row in rows if row.example_id[:2] in wanted]
 
-    def write(self, part: int, feedback: Sequence[tuple[Example, CollectedFeedback]]) -> None:
+    def write(self, part: int, feedback: Sequence[tuple[ExampleKey, CollectedFeedback]]) -> None:
         """Writes the feedback of finished examples as one part."""
         self._write(part, RerankerRow, [row for _, one in feedback for row in one.reranker])
         self._write(part, AdapterRow, [row for _, one in feedback for row in one.adapter])
-        self._write(
-            part, ExampleRow, [ExampleRow(*example.key.example_id, one.failed.total()) for example, one in feedback]
-        )
+        self._write(part, ExampleRow, [ExampleRow(*key.example_id, one.failed.total()) for key, one in feedback])
 
     def _write(self, part: int, kind: type[_Row], rows: Sequence[_Row]) -> None:
         table = pa.Table.from_pylist([row.to_columns() for row in rows], schema=kind.SCHEMA)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from typing import Any, TypeVar
 
@@ -10,6 +10,7 @@ from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.plan import Example, user_examples
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
+from hydra_ray.learn.collect.rows_by_user import RowsByUser
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.feedback_events import event_group, history_answers_of, what_teaches
 from hydra_ray.learn.examples.groups import (
@@ -65,6 +66,7 @@ class TrainingData:
         history_answers: Retrieved history answers that the adapter reads.
         unsaid: Whether answers compete that the LLM did not give.
         stemmer: Language whose endings the method's retriever cuts off words; None cuts none.
+        others: Gives everybody's answers, where the data set has a part of the users; None makes them of the data set.
     """
 
     task: Task
@@ -82,6 +84,7 @@ class TrainingData:
     history_answers: int
     unsaid: bool
     stemmer: str | None
+    others: Callable[[], AnswersOfOthers] | None = None
     _others: AnswersOfOthers | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[RankingGroup]:
@@ -154,6 +157,8 @@ class TrainingData:
 
     def _answers_of_others(self) -> AnswersOfOthers:
         # Only where it is asked for: it indexes everybody's history.
+        if self.others is not None:
+            return self.others()
         if self._others is None:
             self._others = AnswersOfOthers((user.key, user.history) for user in self.dataset.users)
         return self._others
@@ -175,13 +180,36 @@ def load_training_data(
         examples: Only the feedback of these examples counts, none when the list is empty; None takes all there is.
         events: What users said of answers that were served, by user; None is nothing.
     """
-    keys = [user.key for user in dataset.users]
     wanted = None if examples is None else {example.key for example in examples}
-    store = FeedbackStore(settings.feedback_dir)
-    rows = FeedbackRows({}, {})
-    if wanted != set():
+    if wanted is not None and not wanted:
+        return make_training_data(settings, task, dataset, None, None, events)
+    return make_training_data(settings, task, dataset, FeedbackStore(settings.feedback_dir), wanted, events)
+
+
+def make_training_data(
+    settings: Settings,
+    task: Task,
+    dataset: Dataset,
+    feedback: FeedbackStore | RowsByUser | None,
+    wanted: Container[ExampleKey] | None,
+    events: Mapping[UserKey, Sequence[FeedbackEvent]] | None,
+    others: Callable[[], AnswersOfOthers] | None = None,
+) -> TrainingData:
+    """Return what the users of a data set teach.
+
+    Args:
+        settings: Say whose answers may be used, the loss and the seed.
+        task: Scores answers.
+        dataset: The users, all or some.
+        feedback: Where the rows of feedback are; None where history alone has to teach.
+        wanted: Examples whose feedback counts; None is all.
+        events: What users said of answers that were served, by user; None is nothing.
+        others: Gives everybody's answers where the data set has some of the users.
+    """
+    keys, rows = [user.key for user in dataset.users], FeedbackRows({}, {})
+    if feedback is not None:
         rows = FeedbackRows(
-            _by_user(store.read(RerankerRow, keys), wanted), _by_user(store.read(AdapterRow, keys), wanted)
+            _by_user(feedback.read(RerankerRow, keys), wanted), _by_user(feedback.read(AdapterRow, keys), wanted)
         )
     return TrainingData(
         task,
@@ -192,13 +220,14 @@ def load_training_data(
         settings.seed,
         settings.feedback.own_answers,
         settings.of_training_users,
-        wanted == set(),
+        feedback is None,
         settings.method.retriever,
         ranked_by(settings),
         make_embedder(settings),
         settings.method.history_answers,
         all_compete(task, settings.method.allowed_answers),
         settings.method.stemmer,
+        others,
     )
 
 
@@ -207,7 +236,7 @@ def _is_there(key: ExampleKey, place: Mapping[str | None, int]) -> bool:
     return not key.pseudo or key.item_id in place
 
 
-def _by_user(rows: Iterable[_Row], wanted: set[ExampleKey] | None) -> Mapping[UserKey, Sequence[_Row]]:
+def _by_user(rows: Iterable[_Row], wanted: Container[ExampleKey] | None) -> Mapping[UserKey, Sequence[_Row]]:
     by_user: dict[UserKey, list[_Row]] = {}
     for row in rows:
         if wanted is None or row.key in wanted:

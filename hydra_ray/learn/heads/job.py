@@ -5,30 +5,33 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from hydra_ray.data.dataset import Dataset
+from hydra_ray.data.user_source import HeldUsers, UserSource
 from hydra_ray.learn.collect.job import collect_plan
-from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.report import CollectReport
-from hydra_ray.learn.examples.training_data import load_training_data
+from hydra_ray.learn.collect.rows_by_user import RowsByUser
+from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.heads.fitter import HeadFitter
-from hydra_ray.learn.heads.pipeline import FittedShard, ItemsToKeep, encoding, fit_shards, make_shards
+from hydra_ray.learn.heads.pipeline import FittedShard, encoding, fit_shards
 from hydra_ray.learn.heads.progress import EncodeLines
-from hydra_ray.learn.heads.stored_users import read_users
-from hydra_ray.learn.heads.todo import changed_users, make_fitter
+from hydra_ray.learn.heads.shards import plan_fit
+from hydra_ray.learn.heads.stored_users import fitted_users, read_users
+from hydra_ray.learn.heads.teaching import Teaching
+from hydra_ray.learn.heads.todo import head_marks, make_fitter
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
-from hydra_ray.runtime.loading import check_task, chosen_users, put_histories
+from hydra_ray.runtime.loading import check_task, chosen_source, put_histories
 from hydra_ray.runtime.models import chosen_base, fetch_if_missing
 from hydra_ray.runtime.progress import watch
+from hydra_ray.runtime.store_users import StoreUsers, paged
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
@@ -85,60 +88,55 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
         )
     chosen = chosen_base(settings)
     base, version, known = chosen.folder, chosen.version, chosen.task
-    task, dataset = chosen_users(settings)
+    # With absolute paths: workers read, too.
+    settings = settings.anchored()
+    task, users = chosen_source(settings)
     check_task(known, task)
     for role in ROLES:
         # Before anything is asked of an LLM.
         check_kind(base / role, settings.fit.head.kind)
     with cluster(settings.ray):
         store, merged = open_store(settings.store_target), None
-        if settings.data.format != "store":
+        if isinstance(users, HeldUsers):
             # What is read from the store may have grown meanwhile.
-            merged = put_histories(store, dataset, replace_histories)
+            merged = put_histories(store, users.dataset, replace_histories)
         if settings.users in ("train", "dev"):
-            dataset = _with_who_said_something(dataset, store, settings.tenant)
-        examples, collected = list[Example](), None
+            users = _with_who_said_something(users, store, settings.tenant)
+        # Features and feedback are the users' data: they stay only for as long as a killed fit may want them.
+        folder = (settings.out / f"features-{version}").resolve()
+        teaching, collected = Teaching(settings, task, users, None, None), None
         if settings.fit.mode == "llm":
-            examples, collected = collect_plan(settings, task, dataset, listener)
+            plan, collected = collect_plan(settings, task, users, listener)
             collected.check()
-        stored = read_users(store, [user.key for user in dataset.users])
-        # The LLM was asked about the records alone, so that nothing that is said changes what it is asked.
-        dataset = replace(dataset, users=tuple(map(stored.whole, dataset.users)))
-        data = load_training_data(settings, task, dataset, examples, stored.events)
-        fitted, kept = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
-        left = dict.fromkeys(ROLES, 0)
-        shards = []
-        for role in ROLES:
-            changed = changed_users(data, role, store, version, settings)
-            kept[role] = len(dataset.users) - len(changed)
-            shards += make_shards(role, changed, settings.fit.users_per_shard)
+            if len(plan):
+                rows = RowsByUser.made(folder / "feedback.db", FeedbackStore(settings.feedback_dir))
+                teaching = Teaching(settings, task, users, rows, plan.by_user())
+        todo = plan_fit(teaching, head_marks(settings, version), store, version)
+        teaching.close()
+        fitted, left = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
         # Shards are closed while Ray runs: what is under way ends with them.
         with listener.bars() as bar, contextlib.ExitStack() as stack:
-            encoded = EncodeLines(bar, shards)
+            encoded = EncodeLines(bar, todo.shards.sizes)
             lines = {
-                role: bar.add_task(
-                    f"Fitting heads of the {role}", total=len(dataset.users), completed=kept[role], note=""
-                )
+                role: bar.add_task(f"Fitting heads of the {role}", total=len(users), completed=todo.kept[role], note="")
                 for role in ROLES
             }
             fit = partial(_load_fitter, settings, version)
-            folder = (settings.out / f"features-{version}").resolve()
             how = encoding(settings, base, folder)
             stack.enter_context(watch(how.progress, encoded.show))
             encodings = stack.enter_context(_encodings(settings))
-            items = _to_keep(settings, encodings, {key for shard in shards for key, _ in shard.users})
-            for done in stack.enter_context(contextlib.closing(fit_shards(shards, data, how, fit, items))):
-                shard = done.shard
-                stale = store.put_fitted(version, shard.role, stored.fitted(dict(shard.users), done.heads))
-                left[shard.role] += len(stale)
-                fitted[shard.role] += sum(one.user not in stale for one in done.heads)
+            for done in stack.enter_context(contextlib.closing(fit_shards(todo.shards, how, fit))):
+                role, fingerprints = done.shard.role, dict(done.shard.users)
+                stale = store.put_fitted(version, role, fitted_users(fingerprints, done.heads, done.seen))
+                # Who changed before they were read, and who did after that.
+                stale |= fingerprints.keys() - done.seen.keys()
+                left[role] += len(stale)
+                fitted[role] += sum(one.user not in stale for one in done.heads)
                 _keep(encodings, done)
-                bar.update(lines[shard.role], advance=len(shard.users), note=f"{fitted[shard.role]} heads")
+                bar.update(lines[role], advance=len(done.shard.users), note=f"{fitted[role]} heads")
         store.close()
-        # Features are the users' data: they stay only for as long as a killed fit may want them.
         shutil.rmtree(folder, ignore_errors=True)
-    events = sum(map(len, stored.events.values()))
-    return FitReport(len(dataset.users), fitted, kept, collected, merged, events, left)
+    return FitReport(len(users), fitted, todo.kept, collected, merged, todo.events, left)
 
 
 @contextlib.contextmanager
@@ -151,12 +149,6 @@ def _encodings(settings: Settings) -> Iterator[EncodingStore | None]:
         yield EncodingStore(database)
 
 
-def _to_keep(settings: Settings, encodings: EncodingStore | None, users: Collection[UserKey]) -> ItemsToKeep | None:
-    if encodings is None:
-        return None
-    return ItemsToKeep(settings.method.allowed_answers, encodings.kept(users))
-
-
 def _keep(encodings: EncodingStore | None, done: FittedShard) -> None:
     if encodings is None:
         return
@@ -167,10 +159,14 @@ def _keep(encodings: EncodingStore | None, done: FittedShard) -> None:
         log.warning("encodings of items are not kept: %s", error)
 
 
-def _with_who_said_something(dataset: Dataset, store: Store, tenant: str) -> Dataset:
-    there = {user.key for user in dataset.users}
-    others = read_users(store, (key for key in store.feedback_events_of_tenant(tenant) if key not in there))
-    return replace(dataset, users=(*dataset.users, *others.users.values()))
+def _with_who_said_something(users: UserSource, store: Store, tenant: str) -> UserSource:
+    if isinstance(users, StoreUsers):
+        return users.joined(user for page in paged(store.users_with_events, tenant) for user in page)
+    assert isinstance(users, HeldUsers)
+    there = {user.key for user in users.dataset.users}
+    said = (UserKey(tenant, user) for page in paged(store.users_with_events, tenant) for user in page)
+    others = read_users(store, (key for key in said if key not in there))
+    return HeldUsers(replace(users.dataset, users=(*users.dataset.users, *others.users.values())))
 
 
 def _load_fitter(settings: Settings, version: str, base: Path, role: str) -> HeadFitter:

@@ -14,12 +14,12 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from hydra_ray.fingerprint import records_fingerprint
+from hydra_ray.learn.collect.pipeline import on_this_node
 from hydra_ray.learn.examples.features import encode_all, read_features, write_features
-from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
-from hydra_ray.learn.heads.item_encodings import ReadTexts, encode_texts
+from hydra_ray.learn.heads.item_encodings import encode_texts
 from hydra_ray.learn.heads.progress import EncodeProgress
+from hydra_ray.learn.heads.shards import ReadShards, Shard, ShardData
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
@@ -27,6 +27,7 @@ from hydra_ray.runtime.cluster import cores_of_a_node
 from hydra_ray.runtime.models import fetch_if_missing
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
+from hydra_ray.store.types import Seen
 from hydra_ray.store.user_rows.encodings import ItemEncoding
 
 # Told the base's folder and the role.
@@ -45,94 +46,48 @@ class FittedShard(NamedTuple):
     Attributes:
         shard: The shard.
         heads: Heads of its users.
+        seen: What the store had of the users who are still as planned.
         encoder: Fingerprint of the encoder; empty where nothing is kept.
         encoded: New encodings of what the role reads of the users' items, by user.
     """
 
     shard: Shard
     heads: list[FittedHead]
+    seen: Mapping[UserKey, Seen]
     encoder: str
     encoded: Mapping[UserKey, Sequence[ItemEncoding]]
-
-
-@dataclass(frozen=True, slots=True)
-class ItemsToKeep:
-    """Whose items are encoded beside what heads are fitted from.
-
-    Attributes:
-        allowed_answers: Size of the largest answer set all of which competes.
-        kept: Digests of the texts that are kept already, by user.
-    """
-
-    allowed_answers: int
-    kept: Mapping[UserKey, Collection[bytes]]
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Users whose features are one file.
-
-    Attributes:
-        role: Role whose heads are fitted.
-        users: Users, each with the fingerprint of what they teach.
-    """
-
-    role: str
-    users: tuple[tuple[UserKey, str], ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the shard's file: the same for the same users teaching the same."""
-        return records_fingerprint([(self.role, self.users)], size=8)
-
-
-def make_shards(role: str, fingerprints: dict[UserKey, str], users_per_shard: int) -> list[Shard]:
-    """Return shards of users in the order of their keys."""
-    users = sorted(fingerprints.items())
-    return [Shard(role, tuple(users[at : at + users_per_shard])) for at in range(0, len(users), users_per_shard)]
 
 
 class GroupStage:
     """Makes the groups of a shard's users: retrieval and texts.
 
     Args:
-        training_data: Reference to the training data of the shards' users.
-        shards: The plan; batches hold places in it.
+        read: Reference to what reads shards; batches hold places of shards.
         features: Folder of features; nothing is made again for a shard that has its file.
-        items: Reference to `ItemsToKeep`; None keeps no encodings.
     """
 
-    def __init__(
-        self, training_data: ray.ObjectRef, shards: Sequence[Shard], features: Path, items: ray.ObjectRef | None
-    ) -> None:
+    def __init__(self, read: ray.ObjectRef, features: Path) -> None:
         use_given_cpus()
-        self._training_data: TrainingData = ray.get(training_data)
-        self._users = {user.key: user for user in self._training_data.dataset.users}
-        self._shards, self._features = shards, features
-        self._items: ItemsToKeep | None = None if items is None else ray.get(items)
+        self._read: ReadShards = ray.get(read)
+        self._features = features
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`shard` (places in the plan) in; the same with its users' `groups` and the texts of their `items` out."""
-        shards = [self._shards[int(place)] for place in batch["shard"]]
+        """`place` of shards in; `shard`, what was `seen` of its users, their `groups` and texts of `items` out."""
+        places = [int(place) for place in batch["place"]]
+        read = [self._read(place) for place in places]
         # Between two processes of one job, as all that Ray moves.
         return {
-            "shard": [int(place) for place in batch["shard"]],
-            "groups": [pickle.dumps(self._groups(shard)) for shard in shards],
-            "items": [pickle.dumps(self._texts(shard)) for shard in shards],
+            "place": places,
+            "shard": [pickle.dumps(one.shard) for one in read],
+            "seen": [pickle.dumps(one.seen) for one in read],
+            "groups": [pickle.dumps(self._groups(one)) for one in read],
+            "items": [pickle.dumps(one.texts) for one in read],
         }
 
-    def _texts(self, shard: Shard) -> list[Any]:
-        """Texts of each user's items, with the digests of those that are kept."""
-        if self._items is None:
-            return []
-        read = ReadTexts(shard.role, self._training_data.task, self._items.allowed_answers)
-        kept = self._items.kept
-        return [(key, read(self._users[key].history), kept.get(key, ())) for key, _ in shard.users]
-
-    def _groups(self, shard: Shard) -> list[Any] | None:
-        if features_file(self._features, shard).exists():
+    def _groups(self, read: ShardData) -> list[Any] | None:
+        if features_file(self._features, read.shard).exists():
             return None
-        groups = [(key, self._training_data.groups(shard.role, self._users[key])) for key, _ in shard.users]
+        groups = [(user.key, read.groups(read.shard.role, user)) for user in read.users]
         # Who teaches nothing gets no head, and so the shared answer.
         return [(key, own) for key, own in groups if own]
 
@@ -163,36 +118,36 @@ class EncodeStage:
 
     Args:
         how: Folders of base and features, and the precision to encode in.
-        shards: The plan.
+        roles: Roles of the shards.
     """
 
-    def __init__(self, how: Encoding, shards: Sequence[Shard]) -> None:
+    def __init__(self, how: Encoding, roles: Collection[str]) -> None:
         use_given_cpus()
         fetch_if_missing(how.base, *how.registry)
-        self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in {one.role for one in shards}}
-        self._shards, self._features, self._progress = shards, how.features, how.progress
+        self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in roles}
+        self._features, self._progress = how.features, how.progress
         kept = KeptEncodings(_ENCODING_BYTES)
         for scorer in self._scorers.values():
             scorer.encoder.remember(kept)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`shard`, `groups` and `items` in; `shard` with what was `encoded` of the items out, its file written."""
-        places = [int(place) for place in batch["shard"]]
-        self._write_features(places, batch["groups"])
+        """What `GroupStage` gives in; shards with what was `encoded` of the items out, their files written."""
+        shards = [pickle.loads(one) for one in batch["shard"]]
+        self._write_features([int(place) for place in batch["place"]], shards, batch["groups"])
         encoded = [
-            pickle.dumps(self._encoded(self._shards[place].role, pickle.loads(items)))
-            for place, items in zip(places, batch["items"], strict=True)
+            pickle.dumps(self._encoded(shard.role, pickle.loads(items)))
+            for shard, items in zip(shards, batch["items"], strict=True)
         ]
-        return {"shard": places, "encoded": encoded}
+        return {"shard": list(batch["shard"]), "seen": list(batch["seen"]), "encoded": encoded}
 
     def _encoded(self, role: str, items: Sequence[Any]) -> tuple[str, dict[UserKey, list[ItemEncoding]]]:
         encoder = self._scorers[role].encoder
         made = {key: encode_texts(encoder, texts, kept) for key, texts, kept in items}
         return encoder.fingerprint if items else "", {key: own for key, own in made.items() if own}
 
-    def _write_features(self, places: Sequence[int], batch: Sequence[bytes]) -> None:
-        for place, pickled in zip(places, batch, strict=True):
-            shard, groups = self._shards[place], pickle.loads(pickled)
+    def _write_features(self, places: Sequence[int], shards: Sequence[Shard], batch: Sequence[bytes]) -> None:
+        for place, shard, pickled in zip(places, shards, batch, strict=True):
+            groups = pickle.loads(pickled)
             if groups is not None:
                 data = partial(self._tell, place)
                 features = encode_all(self._scorers[shard.role], [own for _, own in groups], data)
@@ -210,20 +165,19 @@ class FitStage:
     Args:
         fit: Makes the fitter of a role.
         base: Folder of the base.
-        shards: The plan.
+        roles: Roles of the shards.
         features: Folder of features.
     """
 
-    def __init__(self, fit: MakeFit, base: Path, shards: Sequence[Shard], features: Path) -> None:
+    def __init__(self, fit: MakeFit, base: Path, roles: Collection[str], features: Path) -> None:
         use_given_cpus()
-        self._fit = {role: fit(base, role) for role in {shard.role for shard in shards}}
-        self._shards, self._features = shards, features
+        self._fit = {role: fit(base, role) for role in roles}
+        self._features = features
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """`shard` and what was `encoded` in; the same with its users' `heads` out."""
-        places = [int(place) for place in batch["shard"]]
-        heads = [pickle.dumps(self._heads(self._shards[place])) for place in places]
-        return {"shard": places, "encoded": list(batch["encoded"]), "heads": heads}
+        """What `EncodeStage` gives in; the same with the users' `heads` out."""
+        heads = [pickle.dumps(self._heads(pickle.loads(shard))) for shard in batch["shard"]]
+        return {**{name: list(batch[name]) for name in ("shard", "seen", "encoded")}, "heads": heads}
 
     def _heads(self, shard: Shard) -> list[FittedHead]:
         return list(self._fit[shard.role](read_features(features_file(self._features, shard))))
@@ -258,33 +212,31 @@ class StagesInTurn:
         return batch
 
 
-def encode_shards(shards: Sequence[Shard], data: TrainingData, how: Encoding) -> ray.data.Dataset:
-    """Leaves the features of shards as files; rows hold the places of those that are finished.
+def encode_shards(read: ReadShards, how: Encoding) -> ray.data.Dataset:
+    """Leaves the features of shards as files; there is a row for each that is finished.
 
     A shard whose file is there already is not encoded again. Wants a running Ray cluster.
 
     Args:
-        shards: Shards, at least one.
-        data: Training data of the shards' users.
+        read: Shards, at least one.
         how: Folders of base and features, and the precision to encode in.
     """
-    return _run(shards, _encoding_stages(shards, data, how, None))
+    return _run(read, _encoding_stages(read, how))
 
 
-def fit_shards(
-    shards: Sequence[Shard], data: TrainingData, how: Encoding, fit: MakeFit, items: ItemsToKeep | None
-) -> Generator[FittedShard, None, None]:
+def fit_shards(read: ReadShards, how: Encoding, fit: MakeFit) -> Generator[FittedShard, None, None]:
     """Shards with their heads, as they are finished; a lost worker costs its shard a retry.
 
-    Arguments as `encode_shards` and `FitStage`; `items` says what is encoded besides, None is nothing.
+    Arguments as `encode_shards` and `FitStage`.
     """
-    if not shards:
+    if not read.sizes:
         return
     fitters = max(1, cores_of_a_node() - 1)
-    fitting = _Placed(FitStage, (fit, how.base, shards, how.features), fitters, {"num_cpus": 1})
-    with contextlib.closing(rows(_run(shards, [*_encoding_stages(shards, data, how, items), fitting]))) as found:
+    fitting = _Placed(FitStage, (fit, how.base, _roles(read), how.features), fitters, {"num_cpus": 1})
+    with contextlib.closing(rows(_run(read, [*_encoding_stages(read, how), fitting]))) as found:
         for row in found:
-            yield FittedShard(shards[row["shard"]], pickle.loads(row["heads"]), *pickle.loads(row["encoded"]))
+            shard, heads, seen = (pickle.loads(row[name]) for name in ("shard", "heads", "seen"))
+            yield FittedShard(shard, heads, seen, *pickle.loads(row["encoded"]))
 
 
 class _Placed(NamedTuple):
@@ -293,29 +245,33 @@ class _Placed(NamedTuple):
     stage: Callable[..., Stage]
     arguments: tuple[Any, ...]
     processes: int
-    resources: dict[str, float]
+    resources: dict[str, Any]
 
 
-def _encoding_stages(
-    shards: Sequence[Shard], data: TrainingData, how: Encoding, items: ItemsToKeep | None
-) -> list[_Placed]:
+def _roles(read: ReadShards) -> list[str]:
+    return sorted({role for role, _ in read.sizes})
+
+
+def _encoding_stages(read: ReadShards, how: Encoding) -> list[_Placed]:
     gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
     # One is left for a stage that fits.
-    encoding: dict[str, float] = {"num_gpus": gpus, "num_cpus": 1 if gpus else max(1, cores_of_a_node() - 1)}
-    grouping = ray.put(data), shards, how.features, None if items is None else ray.put(items)
+    encoding: dict[str, Any] = {"num_gpus": gpus, "num_cpus": 1 if gpus else max(1, cores_of_a_node() - 1)}
+    here = on_this_node() if read.is_here else {}
     return [
-        _Placed(GroupStage, grouping, how.encoders, {"num_cpus": 0}),
-        _Placed(EncodeStage, (how, shards), how.encoders, encoding),
+        _Placed(GroupStage, (ray.put(read), how.features), how.encoders, {"num_cpus": 0, **here}),
+        _Placed(EncodeStage, (how, _roles(read)), how.encoders, encoding),
     ]
 
 
-def _run(shards: Sequence[Shard], stages: Sequence[_Placed]) -> ray.data.Dataset:
-    if len(shards) <= _FEW_SHARDS and not any(stage.resources.get("num_gpus") for stage in stages):
+def _run(read: ReadShards, stages: Sequence[_Placed]) -> ray.data.Dataset:
+    widest = max(stage.resources["num_cpus"] for stage in stages)
+    fits = not read.is_here or _cpus_of_this_node() >= widest
+    if len(read.sizes) <= _FEW_SHARDS and fits and not any(stage.resources.get("num_gpus") for stage in stages):
         each = [(stage.stage, stage.arguments) for stage in stages]
-        widest = max(stage.resources["num_cpus"] for stage in stages)
-        stages = [_Placed(StagesInTurn, tuple(each), 1, {"num_cpus": widest})]
+        here = on_this_node() if read.is_here else {}
+        stages = [_Placed(StagesInTurn, tuple(each), 1, {"num_cpus": widest, **here})]
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
-    dataset = ray.data.from_arrow([pa.table({"shard": [place]}) for place in range(len(shards))])
+    dataset = ray.data.from_arrow([pa.table({"place": [place]}) for place in range(len(read.sizes))])
     for placed in stages:
         dataset = dataset.map_batches(
             placed.stage,
@@ -325,6 +281,11 @@ def _run(shards: Sequence[Shard], stages: Sequence[_Placed]) -> ray.data.Dataset
             **placed.resources,
         )
     return dataset
+
+
+def _cpus_of_this_node() -> float:
+    here = ray.get_runtime_context().get_node_id()
+    return sum(node["Resources"].get("CPU", 0) for node in ray.nodes() if node["NodeID"] == here)
 
 
 def rows(dataset: ray.data.Dataset) -> Generator[dict[str, Any], None, None]:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 from hydra_ray.progress import ProgressBars
-
-if TYPE_CHECKING:
-    from hydra_ray.learn.heads.pipeline import Shard
 
 
 class EncodeProgress:
@@ -32,14 +28,14 @@ class EncodeLines:
 
     Args:
         bar: Where lines are added.
-        shards: The plan: users of a role each.
+        sizes: Role and number of users of each shard of the plan.
     """
 
-    def __init__(self, bar: ProgressBars, shards: Sequence[Shard]) -> None:
-        self._bar, self._shards = bar, shards
+    def __init__(self, bar: ProgressBars, sizes: Sequence[tuple[str, int]]) -> None:
+        self._bar, self._sizes = bar, sizes
         users = Counter[str]()
-        for shard in shards:
-            users[shard.role] += len(shard.users)
+        for role, count in sizes:
+            users[role] += count
         self._lines = {
             role: bar.add_task(f"Encoding texts for the {role}", total=count, note="users")
             for role, count in users.items()
@@ -49,7 +45,7 @@ class EncodeLines:
         """Shares of the shards' texts, by place in the plan."""
         done = dict.fromkeys(self._lines, 0.0)
         for place, share in shares.items():
-            shard = self._shards[place]
-            done[shard.role] += share * len(shard.users)
+            role, count = self._sizes[place]
+            done[role] += share * count
         for role, users in done.items():
             self._bar.update(self._lines[role], completed=users)

@@ -43,16 +43,30 @@ class StoredUsers:
             fingerprints: Fingerprint by user of what the users teach, of all whose heads were to be fitted.
             heads: The heads.
         """
-        found = {one.user: one for one in heads}
-        return {
-            key: FittedUser(
-                found[key].head if key in found else None,
-                now,
-                self.seen[key],
-                found[key].observations if key in found else {},
-            )
-            for key, now in fingerprints.items()
-        }
+        return fitted_users(fingerprints, heads, self.seen)
+
+
+def fitted_users(
+    fingerprints: Mapping[UserKey, str], heads: Iterable[FittedHead], seen: Mapping[UserKey, Seen]
+) -> dict[UserKey, FittedUser]:
+    """Return what was fitted in the form that the store keeps; who got no head teaches too little for one.
+
+    Args:
+        fingerprints: Fingerprint by user of what the users teach, of all whose heads were to be fitted.
+        heads: The heads.
+        seen: What was there of each of these users when their heads were fitted; who is not in it is left out.
+    """
+    found = {one.user: one for one in heads}
+    return {
+        key: FittedUser(
+            found[key].head if key in found else None,
+            now,
+            seen[key],
+            found[key].observations if key in found else {},
+        )
+        for key, now in fingerprints.items()
+        if key in seen
+    }
 
 
 def read_users(store: Store, keys: Iterable[UserKey]) -> StoredUsers:
@@ -60,8 +74,7 @@ def read_users(store: Store, keys: Iterable[UserKey]) -> StoredUsers:
     keys = list(keys)
     # Events first: an item of one that comes in between is there, and what is written sees the newer event.
     events, users, seen = store.feedback_events(keys), dict[UserKey, User](), dict[UserKey, Seen]()
-    for key in keys:
-        change = store.history_change(key, None)
+    for key, change in store.histories_of(keys).items():
         items = in_order((item for _, item in change.added), lambda item: item.ts)
         users[key] = User(key, tuple(items))
         said = sorted((event.item_id, event.said_at) for event in events.get(key, ()))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from hydra_ray.data.dataset import User
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
@@ -16,14 +19,34 @@ from hydra_ray.store.protocol import Store
 _WHEN_AND_WHERE = {"mode", "users_per_batch", "users_per_shard", "encoders", "refit_items", "refit_per_minute"}
 
 
-def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
-    """Users whose head is missing or was fitted from something else, with the fingerprints of what they teach now."""
+@dataclass(frozen=True, slots=True)
+class HeadMarks:
+    """Gives the fingerprint of all that a user's head is fitted from; it is kept with the head.
+
+    Attributes:
+        how: How heads are fitted.
+    """
+
+    how: str
+
+    def __call__(self, data: TrainingData, role: str, user: User) -> str:
+        """Return the fingerprint of a user: 24 characters."""
+        return fingerprint(data.fingerprint(role, user), self.how)
+
+
+def head_marks(settings: Settings, version: str) -> HeadMarks:
+    """Make what gives fingerprints of heads of a version, as settings have heads fitted."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
-    how = settings.fit.model_dump_json(exclude=_WHEN_AND_WHERE) + tuned
-    had = store.head_fingerprints(version, role)
-    fingerprints = {user.key: fingerprint(data.fingerprint(role, user), how) for user in data.dataset.users}
+    return HeadMarks(settings.fit.model_dump_json(exclude=_WHEN_AND_WHERE) + tuned)
+
+
+def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
+    """Users whose head is missing or was fitted from something else, with the fingerprints of what they teach now."""
+    marks, users = head_marks(settings, version), data.dataset.users
+    had = store.head_fingerprints(version, role, [user.key for user in users])
+    fingerprints = {user.key: marks(data, role, user) for user in users}
     return {key: now for key, now in fingerprints.items() if had.get(key) != now}
 
 

@@ -18,14 +18,16 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from hydra_ray.bootstrap import Bootstrap, interval
+from hydra_ray.data.user_source import HeldUsers
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.collect.job import collect_plan
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.examples.features import read_features
 from hydra_ray.learn.examples.training_data import TrainingData, load_training_data
 from hydra_ray.learn.heads.fitter import fit_options
-from hydra_ray.learn.heads.pipeline import encode_shards, encoding, features_file, make_shards, rows
+from hydra_ray.learn.heads.pipeline import encode_shards, encoding, features_file, rows
 from hydra_ray.learn.heads.progress import EncodeLines
+from hydra_ray.learn.heads.shards import HeldShards, make_shards
 from hydra_ray.learn.heads.tuned import (
     FALLBACK,
     PRIOR_WEIGHT,
@@ -141,9 +143,9 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
     check_task(known, task)
     found: dict[str, TunedRole] = {}
     with cluster(settings.ray):
-        examples = list[Example]()
+        examples: Sequence[Example] = ()
         if settings.fit.mode == "llm":
-            examples, collected = collect_plan(settings, task, dataset, listener)
+            examples, collected = collect_plan(settings, task, HeldUsers(dataset), listener)
             collected.check()
         data = load_training_data(settings, task, dataset, examples)
         storage = (settings.out / "tune").resolve()
@@ -167,11 +169,12 @@ def _features(
 ) -> Users:
     fingerprints = {user.key: data.fingerprint(role, user) for user in data.dataset.users}
     shards = make_shards(role, fingerprints, settings.fit.users_per_shard)
+    read = HeldShards(shards, data)
     how = encoding(settings, base, folder)
     with (
         listener.bars() as bar,
-        watch(how.progress, EncodeLines(bar, shards).show),
-        contextlib.closing(rows(encode_shards(shards, data, how))) as encoded,
+        watch(how.progress, EncodeLines(bar, read.sizes).show),
+        contextlib.closing(rows(encode_shards(read, how))) as encoded,
     ):
         for _ in encoded:
             pass

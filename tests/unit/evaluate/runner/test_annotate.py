@@ -93,7 +93,7 @@ def test_history_is_judged_as_it_is_ranked_and_held_against_what_helped(settings
         RerankerRow(example.key, example.query.input, item.id, item.input, item.output, float(helps), 0.0)
         for item, helps in zip(items, helpful, strict=True)
     ]
-    FeedbackStore(settings.feedback_dir).write(0, [(example, CollectedFeedback(reranker=rows, adapter=[]))])
+    FeedbackStore(settings.feedback_dir).write(0, [(example.key, CollectedFeedback(reranker=rows, adapter=[]))])
     base = Base("v1", tag_task, scorer(seed=1), scorer(seed=2))
 
     told = []

@@ -27,10 +27,10 @@ def run(examples, llm, store, task, items=2, seen=None, first=None):
     """A collection in this process: each unit is asked when the one before it is recorded."""
     asker, questions = Labeler(llm, task), RequestWriter(prompter(task), RECIPE, items)
     todo = left_to_ask(examples, store)
-    feedback = ((place, asyncio.run(asker(questions(example)))) for place, example in enumerate(todo))
+    feedback = ((example.key, asyncio.run(asker(questions(example)))) for example in todo)
     report = CollectReport(kept=len(examples) - len(todo))
     log = FailureLog(0.5, answered_before=report.kept)
-    return record(todo, feedback, store, report, (seen if seen is not None else []).append, log, first)
+    return record(feedback, store, report, (seen if seen is not None else []).append, log, first)
 
 
 def timeless(report):

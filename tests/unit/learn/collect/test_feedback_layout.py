@@ -133,7 +133,7 @@ def test_what_is_written_now_has_the_same_columns(settings, dataset, tmp_path):
     feedback = CollectedFeedback(
         before.read(RerankerRow), before.read(AdapterRow), failed=Counter({Failure("refused", "no"): 2})
     )
-    FeedbackStore(tmp_path / "now").write(0, [(example, feedback)])
+    FeedbackStore(tmp_path / "now").write(0, [(example.key, feedback)])
     for name, columns in FILES.items():
         found = pq.read_table(tmp_path / "now" / f"00000.{name}.parquet")
         assert found.schema == schema(columns)

@@ -38,7 +38,7 @@ def store(tmp_path_factory):
 def test_any_rows_come_back_from_disk_and_from_another_process(store, reranker, adapter):
     feedback = CollectedFeedback(reranker, adapter)
     example = Example(Query("q", ANN, "a film"), "drama", (), pseudo=False)
-    store.write(0, [(example, feedback)])
+    store.write(0, [(example.key, feedback)])
     for written in (reranker, adapter):
         for kind in {type(row) for row in written}:
             assert store.read(kind) == sorted(written, key=lambda row: row.example_id)

@@ -219,7 +219,7 @@ def settings(tmp_path, data):
     examples = [pseudo_example(data.users[0], 0), pseudo_example(data.users[0], 1), pseudo_example(data.users[1], 1)]
     owners = {user.key: user for user in data.users}
     told = [
-        (example, CollectedFeedback(adapter=[adapt_row(owners[example.query.user], example.query.id)], reranker=[]))
+        (example.key, CollectedFeedback(adapter=[adapt_row(owners[example.query.user], example.query.id)], reranker=[]))
         for example in examples
     ]
     FeedbackStore(settings.feedback_dir).write(0, told)

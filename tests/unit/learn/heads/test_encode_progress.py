@@ -4,8 +4,8 @@ import pytest
 from rich.progress import Progress as Bar
 
 from hydra_ray.learn.base.job import course
-from hydra_ray.learn.heads.pipeline import Shard
 from hydra_ray.learn.heads.progress import EncodeLines, EncodeProgress
+from hydra_ray.learn.heads.shards import HeldShards, Shard
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
 
@@ -36,7 +36,7 @@ def shard(role, *users):
 def test_users_whose_texts_are_encoded_in_part_count_in_part():
     shards = [shard("reranker", "ann", "bob"), shard("adapter", "ann", "bob"), shard("adapter", "eve")]
     bar, progress = Bar(), EncodeProgress()
-    lines = EncodeLines(bar, shards)
+    lines = EncodeLines(bar, HeldShards(shards, None).sizes)
     for place, share in ((1, 0.25), (1, 0.75), (2, 1.0)):
         progress.encoded(place, share)
     lines.show(progress.state())
@@ -46,5 +46,5 @@ def test_users_whose_texts_are_encoded_in_part_count_in_part():
 
 def test_a_role_without_users_has_no_line():
     bar = Bar()
-    EncodeLines(bar, [shard("adapter", "ann")])
+    EncodeLines(bar, [("adapter", 1)])
     assert [task.description for task in bar.tasks] == ["Encoding texts for the adapter"]

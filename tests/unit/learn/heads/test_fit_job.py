@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import pickle
 from types import SimpleNamespace
 
 import pytest
@@ -32,18 +33,21 @@ def meanwhile(monkeypatch):
     """Encodes and fits shards here; what is put into the list is done while the first fit goes on."""
     to_do = []
 
-    def fit_shards(shards, data, how, fit, items):
-        users = {user.key: user for user in data.dataset.users}
+    def fit_shards(read, how, fit):
         while to_do:
             to_do.pop()()
-        for shard in shards:
-            groups = {key: found for key, _ in shard.users if (found := data.groups(shard.role, users[key]))}
+        # As a worker gets it.
+        read = pickle.loads(pickle.dumps(read))
+        for place in range(len(read.sizes)):
+            one = read(place)
+            shard = one.shard
+            groups = {user.key: found for user in one.users if (found := one.groups(shard.role, user))}
             heads = []
             if groups:
                 scorer = Scorer.load(how.base / shard.role, "float32")
                 features = zip(groups, encode_all(scorer, list(groups.values())), strict=True)
                 heads = list(fit(how.base, shard.role)(features))
-            yield FittedShard(shard, heads, "", {})
+            yield FittedShard(shard, heads, one.seen, "", {})
 
     monkeypatch.setattr(job, "cluster", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(job, "watch", lambda *_: contextlib.nullcontext())

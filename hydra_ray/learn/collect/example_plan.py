@@ -1,0 +1,195 @@
+"""The plan of a collection as numbers: which user's which query, in order; examples are made when they are wanted."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from hydra_ray.data.dataset import Dataset, User
+from hydra_ray.data.user_source import UserSource, parts
+from hydra_ray.learn.collect.plan import Example, calls_of, pseudo_example, real_examples, user_examples
+from hydra_ray.learn.collect.rows import ExampleId, ExampleKey
+
+# Users who are looked at together while a plan is made.
+USERS_AT_ONCE = 1_000
+_DIGEST = np.dtype("S16")
+
+Digests = npt.NDArray[np.bytes_]
+
+
+class GoneError(Exception):
+    """What was planned to be asked about was deleted meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleRules:
+    """What decides which examples are planned; `plan_examples` documents the fields."""
+
+    pseudo_queries: int
+    use_golds: bool
+    items: int
+    candidate_calls: int
+    max_calls: int | None
+    seed: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExamplePlan(Sequence[Example]):
+    """Examples in the order in which they are asked, as `plan_examples` gives them; each takes 21 bytes.
+
+    Attributes:
+        users: Whose queries they are.
+        rules: What the plan was made by.
+        places: Place of each example's user, shape (examples,).
+        digests: Digest of each example's id (`digest_of`), shape (examples,).
+        pseudo: Whether each is a history item asked again, shape (examples,).
+    """
+
+    users: UserSource
+    rules: ExampleRules
+    places: npt.NDArray[np.int32]
+    digests: Digests
+    pseudo: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    @overload
+    def __getitem__(self, index: int) -> Example: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ExamplePlan: ...
+
+    def __getitem__(self, index: int | slice) -> Example | ExamplePlan:
+        """Return the example at a place of the plan with the history that it may see now, or a part of the plan.
+
+        Raises:
+            GoneError: It was deleted since it was planned.
+        """
+        if isinstance(index, slice):
+            return self._where(np.arange(len(self))[index])
+        dataset = self.users.part([int(self.places[index])])
+        wanted, pseudo = bytes(self.digests[index]), bool(self.pseudo[index])
+        for example in _of_user(dataset, dataset.users[0], pseudo):
+            if digest_of(example.key.example_id) == wanted:
+                return example
+        raise GoneError
+
+    def __iter__(self) -> Iterator[Example]:
+        """Yield the examples; those that were deleted meanwhile are left out."""
+        for index in range(len(self)):
+            try:
+                yield self[index]
+            except GoneError:
+                continue
+
+    def without(self, done: Digests) -> ExamplePlan:
+        """Return the examples that are not among some, whose digests come in order."""
+        return self._where(np.flatnonzero(~_among(self.digests, done)))
+
+    def by_user(self) -> PlannedOfUsers:
+        """Return which examples are planned, to be looked up by user."""
+        order = np.argsort(self.places, kind="stable")
+        return PlannedOfUsers(self.places[order], self.digests[order], self.pseudo[order])
+
+    def _where(self, chosen: npt.NDArray[np.intp]) -> ExamplePlan:
+        return replace(self, places=self.places[chosen], digests=self.digests[chosen], pseudo=self.pseudo[chosen])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedOfUsers:
+    """Planned examples in the order of their users' places."""
+
+    places: npt.NDArray[np.int32]
+    digests: Digests
+    pseudo: npt.NDArray[np.bool_]
+
+    def of(self, users: Sequence[int]) -> Planned:
+        """Return what is planned of the users at some places."""
+        found = set[tuple[bytes, bool]]()
+        for place in users:
+            mine = slice(*np.searchsorted(self.places, [place, place + 1]))
+            found.update(zip(map(bytes, self.digests[mine]), self.pseudo[mine].tolist(), strict=True))
+        return Planned(frozenset(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Some planned examples, of which it is asked whether an example is one."""
+
+    _examples: frozenset[tuple[bytes, bool]]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, ExampleKey) and (digest_of(key.example_id), key.pseudo) in self._examples
+
+
+def digest_of(example_id: ExampleId) -> bytes:
+    """Return the digest that stands for an example's id; two that are the same are not to be expected in 10^18."""
+    # Arrays of bytes know nothing of zeros at the end.
+    return blake2b("\0".join(example_id).encode("utf-8", "surrogatepass"), digest_size=16).digest().rstrip(b"\0")
+
+
+def plan_users(users: UserSource, rules: ExampleRules, users_at_once: int = USERS_AT_ONCE) -> ExamplePlan:
+    """Plan what `plan_examples` would of the same users, without all of them in memory.
+
+    Args:
+        users: The chosen users.
+        rules: What decides which examples are planned.
+        users_at_once: How many are looked at together; nothing depends on it.
+    """
+    found = [_planned_part(users, rules, places) for places in parts(users, users_at_once)]
+    places, numbers, calls, digests, pseudo = (
+        (np.concatenate(column) for column in zip(*found, strict=True)) if (found) else _columns([])
+    )
+    drawn = list(range(len(users)))
+    random.Random(rules.seed).shuffle(drawn)
+    rank = np.empty(len(users), np.int32)
+    rank[drawn] = np.arange(len(users), dtype=np.int32)
+    # Every user's first, then every user's second, and so on.
+    order = np.lexsort((rank[places], numbers))
+    if rules.max_calls is not None:
+        order = order[: int(np.searchsorted(np.cumsum(calls[order]), rules.max_calls, side="right"))]
+    return ExamplePlan(users, rules, places[order], digests[order], pseudo[order])
+
+
+def _planned_part(users: UserSource, rules: ExampleRules, places: range) -> tuple[npt.NDArray, ...]:
+    dataset = users.part(places)
+    rows = [
+        (place, number, calls_of(example, rules.items, rules.candidate_calls), example)
+        for place, user in zip(places, dataset.users, strict=True)
+        for number, example in enumerate(
+            user_examples(dataset, user, rules.pseudo_queries, rules.use_golds, rules.seed)
+        )
+    ]
+    return _columns(rows)
+
+
+def _columns(rows: Sequence[tuple[int, int, int, Example]]) -> tuple[npt.NDArray, ...]:
+    return (
+        np.array([row[0] for row in rows], np.int32),
+        np.array([row[1] for row in rows], np.int32),
+        np.array([row[2] for row in rows], np.int64),
+        np.array([digest_of(row[3].key.example_id) for row in rows], _DIGEST),
+        np.array([row[3].pseudo for row in rows], bool),
+    )
+
+
+def _of_user(dataset: Dataset, user: User, pseudo: bool) -> Iterator[Example]:
+    """Yield all that may have been planned of a user: more than is drawn now, if the history grew meanwhile."""
+    if pseudo:
+        yield from (pseudo_example(user, place, dataset.same_time) for place in range(len(user.history)))
+    else:
+        yield from real_examples(dataset, user)
+
+
+def _among(digests: Digests, done: Digests) -> npt.NDArray[np.bool_]:
+    if not len(done):
+        return np.zeros(len(digests), bool)
+    at = np.minimum(np.searchsorted(done, digests), len(done) - 1)
+    return done[at] == digests

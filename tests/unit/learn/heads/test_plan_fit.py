@@ -1,0 +1,138 @@
+"""Fits of users who are read a few at a time come to what they come to with everybody in memory."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+
+from hydra_ray.learn.collect.example_plan import ExampleRules, plan_users
+from hydra_ray.learn.collect.job import planned_examples
+from hydra_ray.learn.collect.labeler import CollectedFeedback
+from hydra_ray.learn.collect.rows import AdapterRow
+from hydra_ray.learn.collect.rows_by_user import RowsByUser
+from hydra_ray.learn.collect.store import FeedbackStore
+from hydra_ray.learn.examples.training_data import load_training_data
+from hydra_ray.learn.heads.shards import make_shards, plan_fit
+from hydra_ray.learn.heads.stored_users import read_users
+from hydra_ray.learn.heads.teaching import Teaching
+from hydra_ray.learn.heads.todo import changed_users, head_marks
+from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.runtime.generators import calls_for_candidates
+from hydra_ray.runtime.store_users import StoreUsers, users_of_tenant
+from hydra_ray.settings import parse_settings
+from hydra_ray.store.backends import open_store
+from hydra_ray.store.types import FeedbackEvent
+
+USERS = [UserKey("default", f"user-{number:02}") for number in range(11)]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    feedback = {"pseudo_queries": 3, "items": 2, "max_calls": 60}
+    fit = {"users_per_shard": 4}
+    return parse_settings({"out": str(tmp_path), "feedback": feedback, "fit": fit, "generator": {"model": "m"}})
+
+
+@pytest.fixture
+def store(settings):
+    """Users of whom one said something and has no history."""
+    store = open_store(settings.store_target)
+    store.put_histories(
+        {
+            key: [
+                HistoryItem(f"i{n}", f"film {n} of {key.user}", ("sad", "funny")[n % 2], f"2020-0{n + 1}-01")
+                for n in range(2 + number % 4)
+            ]
+            for number, key in enumerate(USERS[:-1])
+        }
+    )
+    with store.updating_observations(USERS[-1], "v1", ADAPTER) as update:
+        update.put_event(FeedbackEvent("said", "a film", "edited", "sad", ("funny",)))
+    yield store
+    store.close()
+
+
+def source(settings) -> StoreUsers:
+    return users_of_tenant(settings.store_target, "default", pairs=True).joined([USERS[-1].user, USERS[0].user])
+
+
+def feedback(settings, examples):
+    """Feedback of all examples, in parts and in another order than that of users."""
+    kept, told = FeedbackStore(settings.feedback_dir), []
+    for number, example in enumerate(reversed(examples)):
+        row = AdapterRow(example.key, example.query.input, example.gold, (), ("sad", "funny"), (3, number), (1.0, 0.5))
+        told.append((example.key, CollectedFeedback(adapter=[row])))
+    for part in range(3):
+        kept.write(part, told[part::3])
+
+
+def plans(settings, store, tag_task, at_once, mode):
+    """The plan of a fit, and what everybody in memory gives: data and shards."""
+    settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"mode": mode})})
+    users, stored = source(settings), read_users(store, USERS)
+    dataset = users.part(range(len(users)), stored.users)
+    rules = ExampleRules(3, False, 2, calls_for_candidates(settings), 60, settings.seed)
+    examples = planned_examples(settings, dataset) if mode == "llm" else []
+    teaching = Teaching(settings, tag_task, users, None, None)
+    if examples:
+        plan = plan_users(users, rules, at_once)
+        assert list(plan) == examples
+        rows = RowsByUser.made(settings.out / "rows.db", FeedbackStore(settings.feedback_dir))
+        teaching = Teaching(settings, tag_task, users, rows, plan.by_user())
+    data = load_training_data(settings, tag_task, dataset, examples, stored.events)
+    shards = [
+        shard
+        for role in ROLES
+        for shard in make_shards(role, changed_users(data, role, store, "v1", settings), settings.fit.users_per_shard)
+    ]
+    return plan_fit(teaching, head_marks(settings, "v1"), store, "v1", at_once), data, shards
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 100])
+@pytest.mark.parametrize("mode", ["zero-call", "llm"])
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_fit_reads_what_it_would_read_of_everybody_at_once(settings, store, tag_task, at_once, mode, closed):
+    task = tag_task if closed else replace(tag_task, kind="generation", labels=())
+    everybody = source(settings)
+    feedback(settings, planned_examples(settings, everybody.part(range(len(everybody)))))
+    plan, data, shards = plans(settings, store, task, at_once, mode)
+    assert plan.events == 1
+    assert plan.kept == dict.fromkeys(ROLES, 0)
+    read = pickle.loads(pickle.dumps(plan.shards))
+    found = [read(place) for place in range(len(read.sizes))]
+    assert [one.shard for one in found] == shards
+    assert read.sizes == [(shard.role, len(shard.users)) for shard in shards]
+    users, taught = {user.key: user for user in data.dataset.users}, 0
+    for one in found:
+        assert [user.key for user in one.users] == [key for key, _ in one.shard.users] == list(one.seen)
+        for user in one.users:
+            groups = one.groups(one.shard.role, user)
+            assert groups == data.groups(one.shard.role, users[user.key])
+            taught += len(groups)
+    assert taught, "nobody taught anything"
+
+
+def test_only_who_changed_is_planned_and_who_changes_then_is_left(settings, store, tag_task):
+    first, _, shards = plans(settings, store, tag_task, 3, "zero-call")
+    marks = {key: mark for shard in shards if shard.role == ADAPTER for key, mark in shard.users}
+    store.put_heads("v1", ADAPTER, dict.fromkeys(USERS[2:]), marks)
+    again = plans(settings, store, tag_task, 3, "zero-call")[0]
+    assert again.kept[ADAPTER] == len(USERS) - 2
+    at = [role for role, _ in again.shards.sizes].index(ADAPTER)
+    store.delete(USERS[1])
+    one = again.shards(at)
+    assert [key for key, _ in one.shard.users] == USERS[:2]
+    assert [user.key for user in one.users] == list(one.seen) == USERS[:1]
+    assert sum(count for _, count in first.shards.sizes) == 2 * len(USERS)
+
+
+def test_users_of_a_store_are_those_that_settings_choose(settings, store):
+    users = users_of_tenant(settings.store_target, "default", pairs=True)
+    assert [users.key(place) for place in range(len(users))] == USERS[:-1]
+    some, absent = users.only(["user-03", "nobody", "user-01"])
+    assert [some.key(place).user for place in range(len(some))] == ["user-03", "user-01"]
+    assert absent == ["nobody"]
+    drawn = users.sampled(4, seed=3)
+    assert len(drawn) == len({drawn.key(place) for place in range(4)}) == 4
+    assert pickle.loads(pickle.dumps(users)).part([2]).users == users.part([2]).users
