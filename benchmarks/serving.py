@@ -130,7 +130,8 @@ class Benchmark:
         for reply in await asyncio.gather(*asked):
             reply.raise_for_status()
 
-    def _regular(self) -> UserKey:
+    def regular(self) -> UserKey:
+        """A user who asks again and again."""
         return user_key(self._draw.randrange(min(REGULARS, self._chosen.users)))
 
     def _query(self, user: UserKey) -> Query:
@@ -148,10 +149,10 @@ class Benchmark:
         bodies = (await self._client.get(self._llm_url.removesuffix("/v1") + "/asked")).json()
         plain = [{"model": "fixed", "n": 1, "messages": bodies[0]["messages"][-1:]}]
         sides: dict[str, Callable[[], Awaitable[None]]] = {
-            "hydra": lambda: self.hydra(self._regular()),
+            "hydra": lambda: self.hydra(self.regular()),
             "same calls": lambda: self.direct(bodies),
             "plain": lambda: self.direct(plain),
-            "rag": lambda: self.hydra(self._regular(), "rag"),
+            "rag": lambda: self.hydra(self.regular(), "rag"),
             "first": lambda: self.hydra(user_key(next(self._strangers))),
         }
         times = open_loop.evenly(self._chosen.rate, self._chosen.seconds)
@@ -167,8 +168,8 @@ class Benchmark:
         """Answers a second of an application that is never idle, and what its parts alone would allow."""
         share = self._chosen.seconds / 3
         rates = {
-            "hydra": await open_loop.at_once(lambda _: self.hydra(self._regular()), 8, share),
-            "rag": await open_loop.at_once(lambda _: self.hydra(self._regular(), "rag"), 8, share),
+            "hydra": await open_loop.at_once(lambda _: self.hydra(self.regular()), 8, share),
+            "rag": await open_loop.at_once(lambda _: self.hydra(self.regular(), "rag"), 8, share),
         }
         encode_s, cores = self._encoding_ms() / 1e3, machine(CPU)["cores"]
         allowed = 1 / (1 / rates["rag"] + encode_s / cores)
@@ -226,7 +227,7 @@ class Benchmark:
         method = self._settings.method
         competing = tuple(Candidate(tag, 1 if number < 7 else 0, number) for number, tag in enumerate(TAGS))
         for _ in range(20):
-            user = self._regular()
+            user = self.regular()
             query = self._query(user)
             await timed("ingress alone", self._client.get(self._url.removesuffix("/v1") + "/healthz"))
             ranked = await timed("retrieve", self._steps["Retriever"].remote(query, 24, method.retriever))

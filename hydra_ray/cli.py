@@ -19,6 +19,7 @@ from hydra_ray.commands.arguments import Overrides, SettingsFile, load
 from hydra_ray.commands.ending import plain_errors
 from hydra_ray.commands.k8s import k8s_app
 from hydra_ray.commands.model import model_app
+from hydra_ray.commands.size import size_users
 from hydra_ray.commands.store import store_app
 from hydra_ray.commands.users import users_app
 from hydra_ray.runtime.threads import wait_passively
@@ -46,6 +47,7 @@ app.add_typer(personalisation.app, name="personalisation")
 app.add_typer(report.app, name="report")
 app.add_typer(model_app, name="model")
 app.add_typer(k8s_app, name="k8s")
+k8s_app.command("size")(size_users)
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 

@@ -1,0 +1,204 @@
+"""Does a model of queues say how long requests take at other loads than the one that it was measured at?
+
+The application as users get it answers `hydra` requests that come by chance (`open_loop.py`), first at a low load. What
+each process took of a core for a request is read from the kernel, and what a request took beside that is the delay of
+the model (`queueing_model.py`, simulated with simpy). Then the model says what two higher loads give, and both are
+measured, too. At last: which replicas 10,000, a million and 100 million users want, and what their cores cost
+(`hydra_ray/sizing.py`, which `hydra-ray size` asks with the JSON that this writes).
+
+    python benchmarks/queueing.py
+    python benchmarks/queueing.py --rate 3 --predict 7 --predict 11 --seconds 40 --requests-a-day 5 --peak 3
+
+Needs Ray and a quiet machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path as File
+from statistics import mean
+from typing import Any
+
+import fixed_llm
+import open_loop
+import psutil
+from measuring import Goal, finish, machine, options
+from open_loop import Arrival, quantile
+from queueing_model import Machine, Path, Visit, simulate, with_delay
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from served_base import TAGS, make_settings
+from serving import CPU, Benchmark, prepare
+
+from hydra_ray.runtime.cluster import cluster
+from hydra_ray.serve.local import serving
+from hydra_ray.sizing import Calibrated, Traffic, Wanted, size
+
+DEPLOYMENTS = ("Ingress", "Retriever", "Reranker", "Generator", "Adapter")
+# Batches that a replica works at once, in threads that torch lets run side by side.
+AT_ONCE = {"Reranker": 2, "Adapter": 2}
+USERS = (10_000, 1_000_000, 100_000_000)
+_SIMULATED = 4_000
+
+
+def main(arguments: list[str]) -> None:
+    """Serves, calibrates, predicts, measures, sizes; shows all of it and writes it down."""
+    parser = options(__doc__, "queueing")
+    parser.add_argument("--seconds", type=float, default=40, help="of each load")
+    parser.add_argument("--rate", type=float, default=3, help="requests a second of the load that is calibrated at")
+    parser.add_argument("--predict", type=float, action="append", help="requests a second of a load that is predicted")
+    parser.add_argument("--users", type=int, default=200)
+    parser.add_argument("--items", type=int, default=50, help="history items of each user")
+    parser.add_argument("--llm-ms", type=float, default=120, help="what each call of the LLM takes")
+    parser.add_argument("--requests-a-day", type=float, default=5, help="of a user")
+    parser.add_argument("--peak", type=float, default=3, help="busiest hour's rate to the mean")
+    parser.add_argument("--core-price", type=float, default=0.04, help="of a core for an hour")
+    parser.add_argument("--busy", type=float, default=0.7, help="most share of its time that a replica works")
+    parser.add_argument("--waiting", type=float, default=1, help="longest mean wait, in units of a step's own work")
+    chosen = parser.parse_args(arguments)
+    if chosen.small:
+        chosen.users, chosen.items, chosen.seconds, chosen.rate, chosen.predict = 30, 5, 4, 1, [2, 3]
+    chosen.predict = chosen.predict or [7, 11]
+    chosen.big, chosen.only = 0, []
+    console = Console()
+    result: dict[str, Any] = {"machine": machine(CPU), "asked": {**vars(chosen), "json": str(chosen.json)}}
+    llm = fixed_llm.FixedLLM(chosen.llm_ms / 1e3, TAGS)
+    with tempfile.TemporaryDirectory() as folder, fixed_llm.running(llm) as llm_url:
+        settings = make_settings(File(folder), llm_url)
+        prepare(settings, chosen, console)
+        with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
+            asked = Benchmark(settings, chosen, url, llm_url, console)
+            loads, cpu_s = asyncio.run(measure(asked, chosen))
+    result |= predicted(loads, cpu_s, chosen, console)
+    result["load_after"] = machine(CPU)["load_before"]
+    wanted = [
+        Goal(f"{one['rate']:g} requests a second: error of the predicted {name}", abs(one[f"{name}_error"]), 0.25)
+        for one in result["loads"][1:]
+        for name in ("mean", "p50")
+    ]
+    finish(console, chosen.json, "queueing", result, wanted)
+
+
+async def measure(asked: Benchmark, chosen: Any) -> tuple[dict[float, list[float]], dict[str, float]]:
+    """Seconds that requests took by load, and seconds of a core that one took by process, at the first load."""
+    await asyncio.gather(*(asked.hydra(asked.regular()) for _ in range(4)))
+    for _ in range(30):
+        await asked.hydra(asked.regular())
+    idle, begin = cpu_seconds(), time.perf_counter()
+    await asyncio.sleep(chosen.seconds / 4)
+    # What Ray takes while nobody asks is not the requests'.
+    idle_rate = {name: spent / (time.perf_counter() - begin) for name, spent in (cpu_seconds() - idle).items()}
+    loads, cpu_s = dict[float, list[float]](), dict[str, float]()
+    for seed, rate in enumerate([chosen.rate, *chosen.predict]):
+        times = open_loop.poisson(rate, chosen.seconds, seed)
+        before, begin = cpu_seconds(), time.perf_counter()
+        samples = await open_loop.run([Arrival(at_s, "hydra", lambda: asked.hydra(asked.regular())) for at_s in times])
+        took, spent = time.perf_counter() - begin, cpu_seconds() - before
+        if errors := [one.error for one in samples if one.error]:
+            raise SystemExit(f"{rate:g} requests a second: {len(errors)} of {len(samples)} failed: {errors[0]}")
+        loads[rate] = [one.seconds for one in samples]
+        if not cpu_s:
+            cpu_s = {
+                name: max(0.0, spent[name] - idle_rate.get(name, 0.0) * took) / len(samples) for name in sorted(spent)
+            }
+    return loads, cpu_s
+
+
+def cpu_seconds() -> Counter[str]:
+    """Seconds of a core that this process and all that it started have taken, by what they are."""
+    found: Counter[str] = Counter()
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        try:
+            times, line = process.cpu_times(), " ".join(process.cmdline())
+        except psutil.Error:
+            # It has just ended.
+            continue
+        found[_name(line, process.pid == me.pid)] += times.user + times.system
+    return found
+
+
+def _name(line: str, is_me: bool) -> str:
+    if is_me:
+        return "client"
+    if replica := re.search(r"ServeReplica:hydra:(\w+)", line):
+        return replica.group(1)
+    if "ProxyActor" in line:
+        return "proxy"
+    return "llm" if "spawn_main" in line else "ray"
+
+
+def path_of(cpu_s: dict[str, float]) -> Path:
+    """The way of a request through the processes; work of what is visited twice is halved."""
+
+    def half(name: str) -> Visit:
+        return Visit(name, cpu_s.get(name, 0.0) / 2)
+
+    def whole(name: str) -> Visit:
+        return Visit(name, cpu_s.get(name, 0.0))
+
+    before = (*map(half, ("client", "proxy", "Ingress")), whole("Retriever"), whole("Reranker"), half("Generator"))
+    after = (whole("llm"), half("Generator"), whole("Adapter"), *map(half, ("Ingress", "proxy", "client")))
+    on_path = {one.process for one in (*before, *after)}
+    beside = sum(spent for name, spent in cpu_s.items() if name not in on_path)
+    return Path(before, after, 0.0, beside)
+
+
+def predicted(
+    loads: dict[float, list[float]], cpu_s: dict[str, float], chosen: Any, console: Console
+) -> dict[str, Any]:
+    """What the model says of all loads beside what was measured, and what users want."""
+    here = Machine(machine(CPU)["cores"], AT_ONCE)
+    first, *_ = loads
+    path = with_delay(path_of(cpu_s), here, first, mean(loads[first]), _SIMULATED)
+    told = []
+    for rate, measured in loads.items():
+        simulated = simulate(path, here, rate, _SIMULATED)
+        row: dict[str, Any] = {"rate": rate, "requests": len(measured)}
+        for name, number in (("mean", mean), ("p50", lambda s: quantile(s, 0.5)), ("p95", lambda s: quantile(s, 0.95))):
+            row |= {f"{name}_ms": 1e3 * number(measured), f"{name}_predicted_ms": 1e3 * number(simulated)}
+            row[f"{name}_error"] = number(simulated) / number(measured) - 1
+        told.append(row)
+    shown = ", ".join(f"{name} {1e3 * spent:.1f}" for name, spent in cpu_s.items())
+    console.print(f"A request takes, ms of a core: {shown}; nobody works for {1e3 * path.delay_s:.0f} ms")
+    table = Table("requests/s", "mean, predicted, ms", "p50, predicted", "p95, predicted", box=box.SIMPLE)
+    for row in told:
+        cells = (f"{row[f'{name}_ms']:.0f}, {row[f'{name}_predicted_ms']:.0f}" for name in ("mean", "p50", "p95"))
+        table.add_row(f"{row['rate']:g}{' (calibrated)' if row['rate'] == first else ''}", *cells)
+    console.print(table)
+    # Who asks, and the LLM, are no part of what is served.
+    ours = {name: spent for name, spent in cpu_s.items() if name not in ("client", "llm")}
+    calibrated = Calibrated(
+        cpu_s=ours, deployments=tuple(name for name in DEPLOYMENTS if ours.get(name)), delay_s=path.delay_s
+    )
+    return {"cpu_s": cpu_s, "calibrated": calibrated.model_dump(), "loads": told, "sizes": sizes(calibrated, chosen)}
+
+
+def sizes(calibrated: Calibrated, chosen: Any) -> list[dict[str, Any]]:
+    """Replicas and cost by number of users."""
+    found = []
+    for users in USERS:
+        traffic = Traffic(users, chosen.requests_a_day, chosen.peak)
+        wanted = size(calibrated, traffic, Wanted(chosen.busy, chosen.waiting, chosen.core_price))
+        found.append(
+            {
+                "users": users,
+                "peak_per_s": traffic.peak_per_s,
+                "replicas": {name: one.replicas for name, one in wanted.steps.items()},
+                "target_ongoing": {name: one.target_ongoing for name, one in wanted.steps.items()},
+                "at_once": wanted.in_flight,
+                "cost_a_month": wanted.cost_a_month,
+                "cost_at_peak": wanted.cost_at_peak,
+            }
+        )
+    return found
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
