@@ -4,7 +4,7 @@ The application as users get it answers `hydra` requests that come by chance (`o
 each process took of a core for a request is read from the kernel, and what a request took beside that is the delay of
 the model (`queueing_model.py`, simulated with simpy). Then the model says what two higher loads give, and both are
 measured, too. At last: which replicas 10,000, a million and 100 million users want, and what their cores cost
-(`hydra_ray/sizing.py`, which `hydra-ray size` asks with the JSON that this writes).
+(`hydra_ray/sizing.py`, which `hydra-ray k8s size` asks with the JSON that this writes).
 
     python benchmarks/queueing.py
     python benchmarks/queueing.py --rate 3 --predict 7 --predict 11 --seconds 40 --requests-a-day 5 --peak 3

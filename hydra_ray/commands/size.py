@@ -1,4 +1,4 @@
-"""`hydra-ray size`: what a number of users wants of a cluster."""
+"""`hydra-ray k8s size`: what a number of users wants of a cluster."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_files_without_figures_are_refused(tmp_path, text):
 def test_the_command_says_what_each_number_of_users_wants(tmp_path):
     path = tmp_path / "queueing.json"
     path.write_text(json.dumps({"calibrated": MEASURED.model_dump()}))
-    done = CliRunner().invoke(app, ["size", str(path), "--users", "10000", "--users", "1000000", "--peak", "2"])
+    done = CliRunner().invoke(app, ["k8s", "size", str(path), "--users", "10000", "--users", "1000000", "--peak", "2"])
     assert done.exit_code == 0, done.output
     assert "1,000,000" in done.output
     assert f"Reranker {round(0.7 / 0.05 * 0.1)}" in done.output
