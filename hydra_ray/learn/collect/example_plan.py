@@ -47,7 +47,7 @@ class ExamplePlan(Sequence[Example]):
         users: Whose queries they are.
         rules: What the plan was made by.
         places: Place of each example's user, shape (examples,).
-        digests: Digest of each example's id (`digest_of`), shape (examples,).
+        digests: Digest of each example's id (`id_digest`), shape (examples,).
         pseudo: Whether each is a history item asked again, shape (examples,).
     """
 
@@ -77,7 +77,7 @@ class ExamplePlan(Sequence[Example]):
         dataset = self.users.part([int(self.places[index])])
         wanted, pseudo = bytes(self.digests[index]), bool(self.pseudo[index])
         for example in _of_user(dataset, dataset.users[0], pseudo):
-            if digest_of(example.key.example_id) == wanted:
+            if id_digest(example.key.example_id) == wanted:
                 return example
         raise GoneError
 
@@ -126,10 +126,10 @@ class Planned:
     _examples: frozenset[tuple[bytes, bool]]
 
     def __contains__(self, key: object) -> bool:
-        return isinstance(key, ExampleKey) and (digest_of(key.example_id), key.pseudo) in self._examples
+        return isinstance(key, ExampleKey) and (id_digest(key.example_id), key.pseudo) in self._examples
 
 
-def digest_of(example_id: ExampleId) -> bytes:
+def id_digest(example_id: ExampleId) -> bytes:
     """Return the digest that stands for an example's id; two that are the same are not to be expected in 10^18."""
     # Arrays of bytes know nothing of zeros at the end.
     return blake2b("\0".join(example_id).encode("utf-8", "surrogatepass"), digest_size=16).digest().rstrip(b"\0")
@@ -175,7 +175,7 @@ def _columns(rows: Sequence[tuple[int, int, int, Example]]) -> tuple[npt.NDArray
         np.array([row[0] for row in rows], np.int32),
         np.array([row[1] for row in rows], np.int32),
         np.array([row[2] for row in rows], np.int64),
-        np.array([digest_of(row[3].key.example_id) for row in rows], _DIGEST),
+        np.array([id_digest(row[3].key.example_id) for row in rows], _DIGEST),
         np.array([row[3].pseudo for row in rows], bool),
     )
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.atomic import replacing, write_text
-from hydra_ray.learn.collect.example_plan import Digests, digest_of
+from hydra_ray.learn.collect.example_plan import Digests, id_digest
 from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleKey, ExampleRow, RerankerRow
 from hydra_ray.records import HydraError, UserKey
@@ -62,7 +62,7 @@ class FeedbackStore:
         found = [np.array([], "S16")]
         for part in self.parts():
             columns = pq.read_table(self._path(part, ExampleRow), schema=ExampleRow.SCHEMA).to_pylist()
-            found.append(np.array([digest_of(ExampleRow.from_columns(row).example_id) for row in columns], "S16"))
+            found.append(np.array([id_digest(ExampleRow.from_columns(row).example_id) for row in columns], "S16"))
         return np.unique(np.concatenate(found))
 
     def rows(self, kind: type[_Row]) -> Iterator[_Row]:

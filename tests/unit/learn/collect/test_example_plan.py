@@ -11,7 +11,7 @@ from test_plan import make_data, make_user
 
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.user_source import HeldUsers
-from hydra_ray.learn.collect.example_plan import ExampleRules, GoneError, digest_of, plan_users
+from hydra_ray.learn.collect.example_plan import ExampleRules, GoneError, id_digest, plan_users
 from hydra_ray.learn.collect.plan import plan_examples
 
 RULES = ExampleRules(pseudo_queries=4, use_golds=False, items=3, candidate_calls=1, max_calls=None, seed=0)
@@ -41,7 +41,7 @@ def test_parts_of_a_plan_are_plans():
     ours, examples = both(make_data(3, 5, 2))
     assert ours[1] == examples[1]
     assert list(ours[2:5]) == examples[2:5]
-    done = np.unique(np.array([digest_of(example.key.example_id) for example in examples[::2]], "S16"))
+    done = np.unique(np.array([id_digest(example.key.example_id) for example in examples[::2]], "S16"))
     assert list(ours.without(done)) == examples[1::2]
 
 
