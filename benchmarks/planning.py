@@ -27,8 +27,8 @@ from scale_stores import TENANT, stores
 
 from hydra_ray.learn.collect.example_plan import ExampleRules, plan_users
 from hydra_ray.learn.heads.shards import plan_fit
-from hydra_ray.learn.heads.teaching import Teaching
-from hydra_ray.learn.heads.todo import head_marks
+from hydra_ray.learn.heads.todo import head_fingerprints_of
+from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.runtime.store_users import users_of_tenant
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
@@ -51,7 +51,10 @@ def plan(url: str, folder: Path) -> dict[str, Any]:
     planned_by_user = examples.by_user()
     store = open_store(settings.store_target)
     fit = plan_fit(
-        Teaching(settings, TASKS["demo"], users, None, planned_by_user), head_marks(settings, "new"), store, "new"
+        TrainingReader(settings, TASKS["demo"], users, None, planned_by_user),
+        head_fingerprints_of(settings, "new"),
+        store,
+        "new",
     )
     store.close()
     return {

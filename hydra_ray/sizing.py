@@ -168,8 +168,8 @@ def load_calibrated(path: Path) -> Calibrated:
         HydraError: There is no such file, or it holds no measured figures.
     """
     try:
-        told: Any = json.loads(path.read_text(encoding="utf-8"))
-        return Calibrated.model_validate(told["calibrated"])
+        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Calibrated.model_validate(found["calibrated"])
     except OSError as error:
         raise HydraError(f"{path}: {error.strerror}; benchmarks/queueing.py writes it") from None
     except (ValueError, KeyError, TypeError) as error:

@@ -57,9 +57,9 @@ class RowsByUser:
                 names = sorted({key.user for key in users if key.tenant == tenant})
                 for start in range(0, len(names), _USERS_AT_ONCE):
                     some: list[str] = names[start : start + _USERS_AT_ONCE]
-                    marks = ", ".join("?" * len(some))
+                    blanks = ", ".join("?" * len(some))
                     query = (
-                        f"SELECT row FROM feedback WHERE kind = ? AND tenant = ? AND user IN ({marks}) ORDER BY rowid"
+                        f"SELECT row FROM feedback WHERE kind = ? AND tenant = ? AND user IN ({blanks}) ORDER BY rowid"
                     )
                     rows = db.execute(query, (kind.NAME, tenant, *some))
                     found += [kind.from_columns(json.loads(row)) for (row,) in rows]

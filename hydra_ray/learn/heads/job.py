@@ -20,8 +20,8 @@ from hydra_ray.learn.heads.pipeline import FittedShard, encoding, fit_shards
 from hydra_ray.learn.heads.progress import EncodeLines
 from hydra_ray.learn.heads.shards import plan_fit
 from hydra_ray.learn.heads.stored_users import fitted_users, read_users
-from hydra_ray.learn.heads.teaching import Teaching
-from hydra_ray.learn.heads.todo import head_marks, make_fitter
+from hydra_ray.learn.heads.todo import head_fingerprints_of, make_fitter
+from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
@@ -104,15 +104,15 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
             users = _with_who_said_something(users, store, settings.tenant)
         # Features and feedback are the users' data: they stay only for as long as a killed fit may want them.
         folder = (settings.out / f"features-{version}").resolve()
-        teaching, collected = Teaching(settings, task, users, None, None), None
+        reader, collected = TrainingReader(settings, task, users, None, None), None
         if settings.fit.mode == "llm":
             plan, collected = collect_plan(settings, task, users, listener)
             collected.check()
             if len(plan):
                 rows = RowsByUser.made(folder / "feedback.db", FeedbackStore(settings.feedback_dir))
-                teaching = Teaching(settings, task, users, rows, plan.by_user())
-        todo = plan_fit(teaching, head_marks(settings, version), store, version)
-        teaching.close()
+                reader = TrainingReader(settings, task, users, rows, plan.by_user())
+        todo = plan_fit(reader, head_fingerprints_of(settings, version), store, version)
+        reader.close()
         fitted, left = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
         # Shards are closed while Ray runs: what is under way ends with them.
         with listener.bars() as bar, contextlib.ExitStack() as stack:

@@ -16,8 +16,8 @@ from hydra_ray.learn.collect.example_plan import USERS_AT_ONCE
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.heads.item_encodings import ReadTexts
-from hydra_ray.learn.heads.teaching import Teaching
-from hydra_ray.learn.heads.todo import HeadMarks
+from hydra_ray.learn.heads.todo import HeadFingerprints
+from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.models.base import ROLES
 from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store
@@ -115,16 +115,16 @@ class PlannedShards:
     """Shards of any number of users: 28 bytes for each, who are read when their shard is.
 
     Attributes:
-        teaching: Reads what the users teach.
-        marks: Says what the fingerprint of a user is now.
+        reader: Reads what the users teach.
+        fingerprint_of: Gives the fingerprint of what a user teaches now.
         sizes: Role and number of users of each shard.
         places: Places of the users, shard by shard, shape (users,).
         fingerprints: What each user taught when this was planned, shape (users,).
         keeps_encodings: Whether items are encoded beside what heads are fitted from.
     """
 
-    teaching: Teaching
-    marks: HeadMarks
+    reader: TrainingReader
+    fingerprint_of: HeadFingerprints
     sizes: Sequence[tuple[str, int]]
     places: npt.NDArray[np.int32]
     fingerprints: npt.NDArray[np.bytes_]
@@ -133,27 +133,25 @@ class PlannedShards:
     @property
     def is_here(self) -> bool:
         """Whether only processes of this machine can read them."""
-        return self.teaching.is_here
+        return self.reader.is_here
 
     def __call__(self, place: int) -> ShardData:
         """Return what the heads of a shard are fitted from; who changed since it was planned is left out."""
         start = sum(count for _, count in self.sizes[:place])
         role, count = self.sizes[place]
         places = self.places[start : start + count].tolist()
-        marks = [one.decode() for one in self.fingerprints[start : start + count].tolist()]
-        data, stored = self.teaching.of(places)
-        shard = Shard(
-            role, tuple((self.teaching.users.key(one), mark) for one, mark in zip(places, marks, strict=True))
-        )
+        taught = [one.decode() for one in self.fingerprints[start : start + count].tolist()]
+        data, stored = self.reader.of(places)
+        shard = Shard(role, tuple((self.reader.users.key(one), mark) for one, mark in zip(places, taught, strict=True)))
         planned = dict(shard.users)
-        users = [user for user in data.dataset.users if self.marks(data, role, user) == planned[user.key]]
+        users = [user for user in data.dataset.users if self.fingerprint_of(data, role, user) == planned[user.key]]
         seen = {user.key: stored.seen[user.key] for user in users}
         return ShardData(shard, data.groups, users, seen, self._texts(role, data, users))
 
     def _texts(self, role: str, data: TrainingData, users: Sequence[User]) -> list[Any]:
         if not self.keeps_encodings:
             return []
-        settings = self.teaching.settings
+        settings = self.reader.settings
         read = ReadTexts(role, data.task, settings.method.allowed_answers)
         database = open_database(settings.store_target)
         kept = EncodingStore(database).kept([user.key for user in users])
@@ -177,28 +175,32 @@ class FitPlan:
 
 
 def plan_fit(
-    teaching: Teaching, marks: HeadMarks, store: Store, version: str, users_at_once: int = USERS_AT_ONCE
+    reader: TrainingReader,
+    fingerprint_of: HeadFingerprints,
+    store: Store,
+    version: str,
+    users_at_once: int = USERS_AT_ONCE,
 ) -> FitPlan:
     """Look which heads are to be fitted, without all users in memory.
 
     Args:
-        teaching: Reads what users teach.
-        marks: Says what the fingerprint of a user is.
+        reader: Reads what users teach.
+        fingerprint_of: Gives the fingerprint of what a user teaches.
         store: Store with the fingerprints of heads.
         version: Version of the base.
         users_at_once: How many users are looked at together; nothing depends on it.
     """
-    settings, events = teaching.settings, 0
+    settings, events = reader.settings, 0
     changed: dict[str, list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bytes_]]]] = {role: [] for role in ROLES}
-    for places in parts(teaching.users, users_at_once):
-        data, stored = teaching.of(places)
+    for places in parts(reader.users, users_at_once):
+        data, stored = reader.of(places)
         events += sum(map(len, stored.events.values()))
         for role in ROLES:
             had = store.head_fingerprints(version, role, [user.key for user in data.dataset.users])
             found = [
                 (place, now)
                 for place, user in zip(places, data.dataset.users, strict=True)
-                if had.get(user.key) != (now := marks(data, role, user))
+                if had.get(user.key) != (now := fingerprint_of(data, role, user))
             ]
             changed[role].append(
                 (np.array([place for place, _ in found], np.int32), np.array([now for _, now in found], "S24"))
@@ -206,11 +208,11 @@ def plan_fit(
     sizes, kept = list[tuple[str, int]](), dict[str, int]()
     for role in ROLES:
         count = sum(len(one) for one, _ in changed[role])
-        kept[role] = len(teaching.users) - count
+        kept[role] = len(reader.users) - count
         most = settings.fit.users_per_shard
         sizes += [(role, min(most, count - start)) for start in range(0, count, most)]
     both = [one for role in ROLES for one in changed[role]]
     found_at = np.concatenate([one for one, _ in both]) if both else np.array([], np.int32)
     fingerprints = np.concatenate([one for _, one in both]) if both else np.array([], "S24")
-    shards = PlannedShards(teaching, marks, sizes, found_at, fingerprints, settings.serve.store_encodings)
+    shards = PlannedShards(reader, fingerprint_of, sizes, found_at, fingerprints, settings.serve.store_encodings)
     return FitPlan(shards, kept, events)

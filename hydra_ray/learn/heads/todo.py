@@ -20,7 +20,7 @@ _WHEN_AND_WHERE = {"mode", "users_per_batch", "users_per_shard", "encoders", "re
 
 
 @dataclass(frozen=True, slots=True)
-class HeadMarks:
+class HeadFingerprints:
     """Gives the fingerprint of all that a user's head is fitted from; it is kept with the head.
 
     Attributes:
@@ -34,19 +34,19 @@ class HeadMarks:
         return fingerprint(data.fingerprint(role, user), self.how)
 
 
-def head_marks(settings: Settings, version: str) -> HeadMarks:
+def head_fingerprints_of(settings: Settings, version: str) -> HeadFingerprints:
     """Make what gives fingerprints of heads of a version, as settings have heads fitted."""
     # Tuned settings are looked at as a whole: whose cohort changed is not known before features are there.
     path = tuned_file(settings.model_dir, version)
     tuned = path.read_text() if settings.fit.tuned and path.exists() else ""
-    return HeadMarks(settings.fit.model_dump_json(exclude=_WHEN_AND_WHERE) + tuned)
+    return HeadFingerprints(settings.fit.model_dump_json(exclude=_WHEN_AND_WHERE) + tuned)
 
 
 def changed_users(data: TrainingData, role: str, store: Store, version: str, settings: Settings) -> dict[UserKey, str]:
     """Users whose head is missing or was fitted from something else, with the fingerprints of what they teach now."""
-    marks, users = head_marks(settings, version), data.dataset.users
+    fingerprint_of, users = head_fingerprints_of(settings, version), data.dataset.users
     had = store.head_fingerprints(version, role, [user.key for user in users])
-    fingerprints = {user.key: marks(data, role, user) for user in users}
+    fingerprints = {user.key: fingerprint_of(data, role, user) for user in users}
     return {key: now for key, now in fingerprints.items() if had.get(key) != now}
 
 

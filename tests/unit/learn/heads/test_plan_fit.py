@@ -14,8 +14,8 @@ from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.shards import make_shards, plan_fit
 from hydra_ray.learn.heads.stored_users import read_users
-from hydra_ray.learn.heads.teaching import Teaching
-from hydra_ray.learn.heads.todo import changed_users, head_marks
+from hydra_ray.learn.heads.todo import changed_users, head_fingerprints_of
+from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates
@@ -74,19 +74,19 @@ def plans(settings, store, tag_task, at_once, mode):
     dataset = users.part(range(len(users)), stored.users)
     rules = ExampleRules(3, False, 2, calls_for_candidates(settings), 60, settings.seed)
     examples = planned_examples(settings, dataset) if mode == "llm" else []
-    teaching = Teaching(settings, tag_task, users, None, None)
+    reader = TrainingReader(settings, tag_task, users, None, None)
     if examples:
         plan = plan_users(users, rules, at_once)
         assert list(plan) == examples
         rows = RowsByUser.made(settings.out / "rows.db", FeedbackStore(settings.feedback_dir))
-        teaching = Teaching(settings, tag_task, users, rows, plan.by_user())
+        reader = TrainingReader(settings, tag_task, users, rows, plan.by_user())
     data = load_training_data(settings, tag_task, dataset, examples, stored.events)
     shards = [
         shard
         for role in ROLES
         for shard in make_shards(role, changed_users(data, role, store, "v1", settings), settings.fit.users_per_shard)
     ]
-    return plan_fit(teaching, head_marks(settings, "v1"), store, "v1", at_once), data, shards
+    return plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1", at_once), data, shards
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 100])

@@ -20,7 +20,7 @@ from hydra_ray.tasks import Task
 
 
 @dataclass(slots=True)
-class Teaching:
+class TrainingReader:
     """Reads what users teach as it is in the store now; it can be pickled, and read in another process.
 
     Attributes:
