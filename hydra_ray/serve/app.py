@@ -73,7 +73,7 @@ def build_app(settings: Settings) -> Application:
         Adapter.options(**given).bind(settings),
         Profiler.options(**given).bind(task, settings, generator),
         _authenticate(settings),
-        Limiter.options(**given).bind(settings.store_target, settings.logging) if _limits_anything(settings) else None,
+        Limiter.options(**given).bind(settings.store_target, settings.logging) if limits_anything(settings) else None,
         Refitter.options(**given).bind(settings) if settings.fit.refit_items is not None else None,
     )
 
@@ -107,5 +107,6 @@ def _authenticate(settings: Settings) -> Authenticate:
     return TrustThisMachine(settings.tenant)
 
 
-def _limits_anything(settings: Settings) -> bool:
+def limits_anything(settings: Settings) -> bool:
+    """Return whether some tenant has quotas, so that there is a limiter."""
     return any(settings.of_tenant(tenant).auth.limits.limits_anything for tenant in settings.served_tenants)

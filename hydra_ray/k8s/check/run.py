@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra_ray.k8s.check.content.check import check_content
+from hydra_ray.k8s.check.content.check import Content, check_content
 from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.pods.find import pods_of
 from hydra_ray.k8s.check.pods.rules import check_pod
@@ -18,6 +18,7 @@ from hydra_ray.k8s.check.relations.references import check_pod_references, check
 from hydra_ray.k8s.check.relations.selectors import check_own_selectors, check_selectors
 from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
 from hydra_ray.k8s.check.schema.core import Core, core_of
+from hydra_ray.k8s.check.sums.check import check_sums
 
 
 def check(
@@ -53,19 +54,25 @@ def _check_together(together: Together, core: Core, elsewhere: Sequence[str], pr
     report.problems += problems
     report.problems += namespaces(together.things)
     shaped = [thing for thing in together.things if thing.shaped]
-    pods = [pod for thing in shaped for pod in pods_of(thing)]
+    pods = {thing: list(pods_of(thing)) for thing in shaped}
     for thing in shaped:
         report.problems += check_kuberay(thing)
         report.problems += check_autoscaler(thing)
         report.problems += check_thing_references(thing, known)
-        _, problems_of = check_content(thing, [pod for pod in pods if pod.thing is thing], known, program)
-        report.problems += problems_of
-    for pod in pods:
-        report.problems += check_pod(pod)
-        report.problems += check_restricted(pod)
-        report.problems += check_pod_references(pod, known)
-        report.problems += check_own_selectors(pod)
-    if len(shaped) + sum(map(is_unchecked, together.things)) == len(together.things):
-        # Where an object could not be read, its pods may be those that are selected.
-        for thing in together.things:
-            report.problems += check_selectors(thing, pods)
+        for pod in pods[thing]:
+            report.problems += check_pod(pod)
+            report.problems += check_restricted(pod)
+            report.problems += check_pod_references(pod, known)
+            report.problems += check_own_selectors(pod)
+    content = Content()
+    report.problems += check_content(shaped, pods, known, program, content)
+    if len(shaped) + sum(map(is_unchecked, together.things)) < len(together.things):
+        # What could not be read may be what others select, or share a database with.
+        return
+    for thing in together.things:
+        report.problems += check_selectors(thing, [pod for one in pods.values() for pod in one])
+    for found in check_sums(shaped, pods, content):
+        if isinstance(found, str):
+            report.notes.append(found)
+        else:
+            report.problems.append(found)

@@ -95,13 +95,15 @@ def _limits(application: Mapping[str, Any]) -> dict[str, Limits]:
     for deployment in _DEPLOYMENTS:
         override = own.get(deployment.name, {})
         scaling = override.get("autoscaling_config") or {}
-        fixed = override.get("num_replicas") or 1
+        given = override.get("num_replicas")
+        # What Ray makes of `auto`.
+        fewest, most = (1, 100) if given == "auto" else (given or 1,) * 2
         found[deployment.name] = Limits(
             deployment.name,
             override.get("max_ongoing_requests", deployment.max_ongoing_requests),
             override.get("max_queued_requests", deployment.max_queued_requests),
-            scaling.get("min_replicas", fixed),
-            scaling.get("max_replicas", fixed),
+            scaling.get("min_replicas", fewest),
+            scaling.get("max_replicas", most),
         )
     return found
 

@@ -1,11 +1,12 @@
-"""All that the objects of a set have others run."""
+"""All that the objects of a set have others run, and whether it fits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-from hydra_ray.k8s.check.content.commands import check_commands
+from hydra_ray.k8s.check.content.commands import Used, check_commands
 from hydra_ray.k8s.check.content.serve import ServeConfig, read_serve
 from hydra_ray.k8s.check.content.wanted import check_wanted
 from hydra_ray.k8s.check.pods.find import Pod
@@ -14,27 +15,39 @@ from hydra_ray.k8s.check.reading.objects import Thing
 from hydra_ray.k8s.check.relations.known import Known
 
 
+@dataclass(slots=True)
+class Content:
+    """What objects have others run.
+
+    Attributes:
+        configs: Serve configs that can be read.
+        used: Settings of commands.
+    """
+
+    configs: list[ServeConfig] = field(default_factory=list)
+    used: list[Used] = field(default_factory=list)
+
+
 def check_content(
-    thing: Thing, pods: Sequence[Pod], known: Known, program: Any
-) -> tuple[ServeConfig | None, Iterator[Problem]]:
-    """Return the Serve config of an object, if it has one that can be read, and what is wrong with what it runs.
+    things: Sequence[Thing], pods: Mapping[Thing, Sequence[Pod]], known: Known, program: Any, content: Content
+) -> Iterator[Problem]:
+    """Yield what is wrong with what objects have others run.
 
     Args:
-        thing: An object whose types are those of its schema.
-        pods: Its own templates of pods.
+        things: Objects whose types are those of their schemas.
+        pods: Templates of pods of each.
         known: What else there is.
         program: hydra-ray's command line, a click group; None: command lines are not looked at.
+        content: Takes what can be read.
     """
-    config, problems = read_serve(thing) if thing.kind == "RayService" else (None, [])
-
-    def found() -> Iterator[Problem]:
-        yield from problems
-        if config is not None:
-            for _, _, settings in config.ours:
-                # Replicas may be on any node, but on a head only where it has CPUs to give.
-                for pod in pods:
-                    yield from check_wanted(settings, pod)
+    for thing in things:
+        if thing.kind == "RayService":
+            config, problems = read_serve(thing)
+            yield from problems
+            if config is not None:
+                content.configs.append(config)
+                for _, _, settings in config.ours:
+                    for pod in pods[thing]:
+                        yield from check_wanted(settings, pod)
         if program is not None:
-            yield from check_commands(thing, pods, known, program)
-
-    return config, found()
+            yield from check_commands(thing, pods[thing], known, program, content.used)

@@ -40,7 +40,24 @@ class Run:
     pods: Sequence[Pod]
 
 
-def check_commands(thing: Thing, pods: Sequence[Pod], known: Known, program: Any) -> Iterator[Problem]:
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Settings that a command is given.
+
+    Attributes:
+        run: The command line.
+        name: The command, e.g. `train`.
+        settings: Its settings.
+    """
+
+    run: Run
+    name: str
+    settings: Settings
+
+
+def check_commands(
+    thing: Thing, pods: Sequence[Pod], known: Known, program: Any, used: list[Used]
+) -> Iterator[Problem]:
     """Yield what is wrong with the commands of one object.
 
     Args:
@@ -48,12 +65,13 @@ def check_commands(thing: Thing, pods: Sequence[Pod], known: Known, program: Any
         pods: Its own templates of pods.
         known: What else there is.
         program: hydra-ray's command line, a click group.
+        used: Takes the settings of each command that can be read.
     """
     for found in _runs(thing, pods):
         if isinstance(found, Problem):
             yield found
         else:
-            yield from _check(found, known, program)
+            yield from _check(found, known, program, used)
 
 
 def _runs(thing: Thing, pods: Sequence[Pod]) -> Iterator[Run | Problem]:
@@ -91,7 +109,7 @@ def _shell_problems(words: Sequence[str], spec: Mapping[str, Any]) -> Iterator[s
         yield f"the shell of the pod that submits would take {' and '.join(signs)} for its own: leave it out"
 
 
-def _check(run: Run, known: Known, program: Any) -> Iterator[Problem]:
+def _check(run: Run, known: Known, program: Any, used: list[Used]) -> Iterator[Problem]:
     shown = " ".join(["hydra-ray", *run.arguments])
     try:
         command = read_command(program, run.arguments)
@@ -109,10 +127,10 @@ def _check(run: Run, known: Known, program: Any) -> Iterator[Problem]:
                 said = f"`{shown}`: the ConfigMap {file.config_map} puts no {path} there"
                 yield run.thing.problem(run.path, said)
         if command.settings is not None:
-            yield from _settings(run, pod, command, known)
+            yield from _settings(run, pod, command, known, used)
 
 
-def _settings(run: Run, pod: Pod, command: Command, known: Known) -> Iterator[Problem]:
+def _settings(run: Run, pod: Pod, command: Command, known: Known, used: list[Used]) -> Iterator[Problem]:
     path = command.settings or Path()
     place = absolute(pod, PurePosixPath(path))
     file = _found(pod, path, known)
@@ -135,6 +153,8 @@ def _settings(run: Run, pod: Pod, command: Command, known: Known) -> Iterator[Pr
     if pod.group and settings.ray.address != "auto":
         said = f"`{command.name}` would start a cluster of its own: set ray.address: auto"
         yield run.thing.problem(run.path, said)
+    if not any(one.run is run for one in used):
+        used.append(Used(run, command.name, settings))
     yield from check_wanted(settings, pod)
 
 

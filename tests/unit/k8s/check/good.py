@@ -49,7 +49,7 @@ def pod(app: str) -> dict[str, Any]:
         "spec": {
             "serviceAccountName": "hydra",
             "priorityClassName": "serving",
-            "terminationGracePeriodSeconds": 180,
+            "terminationGracePeriodSeconds": 200,
             "securityContext": POD,
             "containers": [
                 {
@@ -98,6 +98,7 @@ def service() -> dict[str, Any]:
     }
     spec = {
         "upgradeStrategy": {"type": "NewCluster"},
+        "rayClusterDeletionDelaySeconds": 200,
         "serveConfigV2": SERVE,
         "rayClusterConfig": cluster("hydra", enableInTreeAutoscaling=True, autoscalerOptions=options),
     }
