@@ -42,7 +42,7 @@ def serving(given: Objects, *changes: Any) -> Objects:
         (
             put("applications.0.deployments.1.autoscaling_config.max_replicas", 40),
             WORKERS,
-            "at their most, replicas find no place: 29 of Reranker. All ask for 21.5 CPUs, 0 GPUs",
+            "25 of Reranker, 1 of Retriever. All ask for 21.7 CPUs, 0 GPUs and 21 GiB",
         ),
         (
             put("applications.0.deployments.1.ray_actor_options", {"num_cpus": 5}),
@@ -120,7 +120,7 @@ def test_what_does_not_fit_at_its_most_is_refused_for_its_own_reason(change, pat
             "ServiceAccount/hydra",
             put("metadata.annotations", {HOLDS: "20"}),
             f"{SERVED}.args.store",
-            "32 connections may be open to postgresql+psycopg://hydra@postgres/hydra",
+            "33 connections may be open to postgresql+psycopg://hydra@postgres/hydra",
         ),
         (
             "ServiceAccount/hydra",
