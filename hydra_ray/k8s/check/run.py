@@ -38,12 +38,13 @@ def check(
     core = core_of(kubernetes)
     report = Report()
     for together in read(paths):
-        _check_together(together, core, elsewhere, program, report)
+        check_together(together, core, elsewhere, program, report)
     report.problems = sorted(set(report.problems))
     return report
 
 
-def _check_together(together: Together, core: Core, elsewhere: Sequence[str], program: Any, report: Report) -> None:
+def check_together(together: Together, core: Core, elsewhere: Sequence[str], program: Any, report: Report) -> None:
+    """Check objects that are applied together, and add what is found to a report; arguments are those of `check`."""
     report.problems += together.problems
     report.objects += len(together.things)
     for thing in together.things:

@@ -62,7 +62,8 @@ def check_connections(openers: Sequence[Opener], things: Iterable[Thing]) -> Ite
                 )
                 yield other.thing.problem(other.path, said)
         if not holds:
-            yield f"{first.thing.shown}: not checked: how many connections {url} takes (annotation {HOLDS})"
+            said = f"not checked: how many connections {url} takes (annotation {HOLDS})"
+            yield f"{first.thing.file}: {first.thing.shown}: {said}"
             continue
         most, why = _most(cap, users)
         if most > int(holds[0][1]):

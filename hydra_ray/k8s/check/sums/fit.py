@@ -13,6 +13,7 @@ from hydra_ray.k8s.check.reading.objects import dig
 from hydra_ray.k8s.check.sums.demand import Demand, demands
 from hydra_ray.k8s.check.sums.placing import fits_a_node, unplaced
 from hydra_ray.k8s.check.sums.supply import Group, supply
+from hydra_ray.runtime.draining import drain_s
 
 _GIB = 2**30
 # Kubernetes' and KubeRay's own, where nothing is said.
@@ -75,16 +76,14 @@ def _nodes(groups: Sequence[Group]) -> str:
 
 
 def _times(config: ServeConfig, pods: Sequence[Pod]) -> Iterator[Problem]:
-    from hydra_ray.serve.app import drain_s
-
     longest: list[tuple[float, str]] = []
     for place, application, settings in config.ours:
-        drain = drain_s(settings)
+        drain = drain_s(settings.serve)
         longest.append((drain, "a request and its generation"))
         for number, one in enumerate(application.get("deployments") or ()):
             given = one.get("graceful_shutdown_timeout_s")
             path = f"applications[{place}].deployments[{number}].graceful_shutdown_timeout_s"
-            if given is not None and given < drain and one["name"] in ("Ingress", "Generator", "Profiler"):
+            if given is not None and given < drain:
                 yield config.problem(path, f"{given:g} s is shorter than the longest request ({drain:g} s)")
             elif given is not None:
                 longest.append((given, f"graceful_shutdown_timeout_s of {one['name']}"))
