@@ -12,7 +12,7 @@ from hydra_ray.k8s.check.problems import Problem
 from hydra_ray.k8s.check.reading.objects import dig
 from hydra_ray.k8s.check.sums.demand import Demand, demands
 from hydra_ray.k8s.check.sums.placing import fits_a_node, unplaced
-from hydra_ray.k8s.check.sums.supply import Group, supply
+from hydra_ray.k8s.check.sums.supply import NodeGroup, supply
 from hydra_ray.runtime.draining import drain_s
 
 _GIB = 2**30
@@ -67,7 +67,7 @@ def _total(asked: Sequence[Demand]) -> str:
     return f"{cpus:g} CPUs, {gpus:g} GPUs and {memory:.3g} GiB"
 
 
-def _nodes(groups: Sequence[Group]) -> str:
+def _nodes(groups: Sequence[NodeGroup]) -> str:
     parts = []
     for group in groups:
         memory = f", {group.memory / _GIB:.3g} GiB" if group.memory != float("inf") else ""

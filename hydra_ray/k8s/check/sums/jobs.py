@@ -8,7 +8,7 @@ from hydra_ray.k8s.check.content.commands import Used
 from hydra_ray.k8s.check.kuberay import ray_clusters
 from hydra_ray.k8s.check.problems import Problem
 from hydra_ray.k8s.check.reading.objects import Thing, dig, mapping
-from hydra_ray.k8s.check.sums.supply import Group, supply
+from hydra_ray.k8s.check.sums.supply import NodeGroup, supply
 
 # Commands that host the LLM beside themselves where it is vLLM's.
 _ASKING = {"collect", "fit", "evaluate", "profile", "reproduce"}
@@ -49,9 +49,9 @@ def _asked(used: Used) -> Iterator[tuple[str, int, int]]:
         yield f"generator.vllm.max_replicas ({v.max_replicas})", v.max_replicas * each, each
 
 
-def _has(group: Group, gpus: int) -> bool:
+def _has(group: NodeGroup, gpus: int) -> bool:
     return group.nodes > 0 and group.gpus >= gpus
 
 
-def _shown(groups: list[Group]) -> str:
+def _shown(groups: list[NodeGroup]) -> str:
     return ", ".join(f"{group.nodes} of {group.name} ({group.gpus:g} GPUs)" for group in groups)

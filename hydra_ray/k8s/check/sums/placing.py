@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from hydra_ray.k8s.check.sums.demand import Demand
-from hydra_ray.k8s.check.sums.supply import Group
+from hydra_ray.k8s.check.sums.supply import NodeGroup
 
 # Sums of tenths of a CPU are not exact.
 _ROUNDING = 1e-6
@@ -17,7 +17,7 @@ _MOST_NODES = 4096
 class Node:
     """A node with what is left on it."""
 
-    def __init__(self, group: Group) -> None:
+    def __init__(self, group: NodeGroup) -> None:
         self.left = [group.cpus + _ROUNDING, group.gpus + _ROUNDING, group.memory]
         self.has: Counter[str] = Counter()
 
@@ -31,12 +31,12 @@ class Node:
         return True
 
 
-def fits_a_node(one: Demand, groups: Iterable[Group]) -> bool:
+def fits_a_node(one: Demand, groups: Iterable[NodeGroup]) -> bool:
     """Return whether a replica fits onto an empty node of some group."""
     return any(group.nodes > 0 and Node(group).take(one) for group in groups)
 
 
-def unplaced(demands: Iterable[Demand], groups: Iterable[Group]) -> dict[str, int]:
+def unplaced(demands: Iterable[Demand], groups: Iterable[NodeGroup]) -> dict[str, int]:
     """Return how many replicas of each deployment find no place, those that all find one left out.
 
     Replicas that need most go first, each onto the first node that has room, nodes without GPUs before others. So what

@@ -14,7 +14,7 @@ _GPUS = ("nvidia.com/gpu", "amd.com/gpu", "gpu.intel.com/i915")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class NodeGroup:
     """Nodes that are alike.
 
     Attributes:
@@ -32,7 +32,7 @@ class Group:
     memory: float
 
 
-def supply(cluster: Mapping[str, Any]) -> Iterator[Group]:
+def supply(cluster: Mapping[str, Any]) -> Iterator[NodeGroup]:
     """Yield the head and the groups of workers of a cluster, as large as they may be."""
     scales = cluster.get("enableInTreeAutoscaling") is True
     yield _group("head", 1, mapping(cluster.get("headGroupSpec")))
@@ -41,25 +41,25 @@ def supply(cluster: Mapping[str, Any]) -> Iterator[Group]:
         yield _group(text(group.get("groupName")), int(most) * int(group.get("numOfHosts", 1)), group)
 
 
-def _group(name: str, nodes: int, group: Mapping[str, Any]) -> Group:
+def _group(name: str, nodes: int, group: Mapping[str, Any]) -> NodeGroup:
     containers = mappings(dig(group, "template", "spec", "containers"))
     resources = mapping(containers[0][1].get("resources")) if containers else {}
     limits, requests = mapping(resources.get("limits")), mapping(resources.get("requests"))
     start, own = mapping(group.get("rayStartParams")), mapping(group.get("resources"))
-    # As KubeRay: what is told goes first, then the container's limit, then its request, in whole CPUs.
-    cpus = _told(start.get("num-cpus"), own.get("CPU"))
+    # As KubeRay: what a group says itself goes first, then the container's limit, then its request, in whole CPUs.
+    cpus = _first_amount(start.get("num-cpus"), own.get("CPU"))
     if cpus is None:
         cpus = math.ceil(_number(limits.get("cpu", requests.get("cpu"))))
-    gpus = _told(start.get("num-gpus"), own.get("GPU"))
+    gpus = _first_amount(start.get("num-gpus"), own.get("GPU"))
     if gpus is None:
         gpus = sum(_number(limits.get(kind)) for kind in _GPUS)
-    memory = _told(start.get("memory"), own.get("memory"))
+    memory = _first_amount(start.get("memory"), own.get("memory"))
     if memory is None:
         memory = _number(limits["memory"]) if "memory" in limits else math.inf
-    return Group(name, nodes, cpus, gpus, memory)
+    return NodeGroup(name, nodes, cpus, gpus, memory)
 
 
-def _told(*values: Any) -> float | None:
+def _first_amount(*values: Any) -> float | None:
     for value in values:
         if value is not None and (amount := quantity(value)) is not None:
             return float(amount)

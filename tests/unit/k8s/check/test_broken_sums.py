@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hydra_ray.k8s.check.sums.connections import HOLDS
 from hydra_ray.k8s.check.sums.demand import Demand, most_replicas
 from hydra_ray.k8s.check.sums.placing import fits_a_node, unplaced
-from hydra_ray.k8s.check.sums.supply import Group, supply
+from hydra_ray.k8s.check.sums.supply import NodeGroup, supply
 
 HYDRA = "RayService/hydra"
 SERVED = "spec.serveConfigV2.applications[0]"
@@ -188,7 +188,7 @@ def demand(name: str, replicas: int, cpus: float, gpus: float = 0.0, per_node: f
 
 
 def test_large_replicas_are_placed_first_and_nodes_without_gpus_filled_first():
-    nodes = [Group("gpu", 1, 4, 1, 1e9), Group("cpu", 1, 4, 0, 1e9)]
+    nodes = [NodeGroup("gpu", 1, 4, 1, 1e9), NodeGroup("cpu", 1, 4, 0, 1e9)]
     assert unplaced([demand("step", 8, 0.5), demand("engine", 1, 1, 1)], nodes) == {}
     assert unplaced([demand("step", 14, 0.5), demand("engine", 1, 1, 1)], nodes) == {}
     assert unplaced([demand("step", 15, 0.5), demand("engine", 1, 1, 1)], nodes) == {"step": 1}
@@ -200,7 +200,7 @@ def test_large_replicas_are_placed_first_and_nodes_without_gpus_filled_first():
 )
 def test_what_is_placed_is_no_more_than_there_is(asked, nodes):
     demands = [demand(str(place), count, tenths / 10, gpus) for place, (count, tenths, gpus) in enumerate(asked)]
-    groups = [Group(str(place), count, cpus, gpus, 1e9) for place, (count, cpus, gpus) in enumerate(nodes)]
+    groups = [NodeGroup(str(place), count, cpus, gpus, 1e9) for place, (count, cpus, gpus) in enumerate(nodes)]
     left = unplaced(demands, groups)
     placed = [(one, one.replicas - left.get(one.name, 0)) for one in demands]
     assert sum(one.cpus * count for one, count in placed) <= sum(group.cpus * group.nodes for group in groups) + 1e-3
