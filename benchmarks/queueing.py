@@ -33,8 +33,8 @@ from queueing_model import Machine, Path, Visit, simulate, with_delay
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from served_base import TAGS, make_settings
-from serving import CPU, Benchmark, prepare
+from served_base import TAGS, film_task, make_settings, prepare
+from serving import CPU, Benchmark
 
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.serve.local import serving
@@ -65,13 +65,12 @@ def main(arguments: list[str]) -> None:
     if chosen.small:
         chosen.users, chosen.items, chosen.seconds, chosen.rate, chosen.predict = 30, 5, 4, 1, [2, 3]
     chosen.predict = chosen.predict or [7, 11]
-    chosen.big, chosen.only = 0, []
     console = Console()
     result: dict[str, Any] = {"machine": machine(CPU), "asked": {**vars(chosen), "json": str(chosen.json)}}
     llm = fixed_llm.FixedLLM(chosen.llm_ms / 1e3, TAGS)
     with tempfile.TemporaryDirectory() as folder, fixed_llm.running(llm) as llm_url:
         settings = make_settings(File(folder), llm_url)
-        prepare(settings, chosen, console)
+        prepare(settings, film_task(), chosen.users, chosen.items, big=0, heads=chosen.users)
         with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
             asked = Benchmark(settings, chosen, url, llm_url, console)
             loads, cpu_s = asyncio.run(measure(asked, chosen))

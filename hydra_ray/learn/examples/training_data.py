@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from hydra_ray.data.dataset import Dataset, User
@@ -21,7 +22,7 @@ from hydra_ray.learn.examples.groups import (
     reranker_groups,
 )
 from hydra_ray.models.base import ADAPTER, RERANKER
-from hydra_ray.records import Query, UserKey
+from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import all_compete
@@ -30,6 +31,7 @@ from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
 
+_columns = attrgetter(*(field.name for field in fields(HistoryItem)))
 _Row = TypeVar("_Row", RerankerRow, AdapterRow)
 
 
@@ -86,6 +88,7 @@ class TrainingData:
     stemmer: str | None
     others: Callable[[], AnswersOfOthers] | None = None
     _others: AnswersOfOthers | None = field(default=None, init=False)
+    _task: dict[str, Any] | None = field(default=None, init=False)
 
     def groups(self, role: str, user: User) -> list[RankingGroup]:
         """A user's groups for a role, oldest query first."""
@@ -128,10 +131,11 @@ class TrainingData:
     def fingerprint(self, role: str, user: User) -> str:
         """Return the fingerprint of what a user teaches; it changes whenever that may have changed."""
         values = [
-            [astuple(item) for item in user.history],
+            # Not `astuple`, which copies every text: this is asked of every user, whether anything changed or not.
+            [_columns(item) for item in user.history],
             [row.to_columns() for row in self.rows.of(role, user.key)],
             [
-                self.task.to_json(),
+                self._task_values(),
                 self.loss,
                 self.seed,
                 self.own_answers,
@@ -150,6 +154,11 @@ class TrainingData:
             history = {item.id: item for item in user.history}
             values.append([what_teaches(event, history) for event in sorted(events, key=lambda one: one.item_id)])
         return fingerprint(values)
+
+    def _task_values(self) -> dict[str, Any]:
+        if self._task is None:
+            self._task = self.task.to_json()
+        return self._task
 
     def _real(self, user: User, query: Query) -> tuple[Any, ...]:
         visible = [item.id for item in self.dataset.history(user, query)]
