@@ -16,6 +16,7 @@ from film_records import write_films
 from killing import PATIENCE_S
 from openai_endpoint import Server, completion, serving
 
+from hydra_ray.learn.collect import pipeline
 from hydra_ray.learn.collect.job import collect_feedback, estimate_feedback
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleRow, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
@@ -148,6 +149,20 @@ def test_killed_again_and_again_nothing_is_missing_there_twice_or_asked_twice(ll
     for kind in (ExampleRow, RerankerRow, AdapterRow):
         assert rows(settings, kind) == rows(whole, kind)
     assert estimate_feedback(settings).requests == 0
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_long_plan_in_few_blocks_is_asked_as_any_other(llm, tree, tmp_path, monkeypatch):
+    whole = parse_settings({**tree, "out": str(tmp_path / "whole")})
+    quiet(whole)
+    monkeypatch.setattr(pipeline, "_MOST_BLOCKS", 2)
+    settings = parse_settings({**tree, "generator": {**tree["generator"], "limits": {"calls": 40}}})
+    first = quiet(settings)
+    assert first.usage.calls == 40, "one budget over all batches of all blocks"
+    assert first.left > 0
+    quiet(parse_settings(tree)).check()
+    for kind in (ExampleRow, RerankerRow, AdapterRow):
+        assert rows(settings, kind) == rows(whole, kind)
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -27,8 +27,9 @@ from hydra_ray.steps import generate
 _BATCHES_IN_FLIGHT = 3
 # Rounds of the generator's concurrency in a batch: each batch is a Ray task, which costs milliseconds.
 _ROUNDS_A_BATCH = 3
-# The driver holds some kilobytes for each batch that it has told Ray Data of: a long plan is told part by part.
-_BATCHES_A_ROUND = 10_000
+# The driver holds some kilobytes for each block: those of a long plan have several batches. What is killed loses the
+# feedback of a few blocks, and no answer.
+_MOST_BLOCKS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +123,20 @@ def ask_all(
 
     Those that were deleted meanwhile are not asked about.
     """
-    plan = ray.put(examples)
-    here = isinstance(examples, ExamplePlan) and examples.users.is_here
-    size = pool.examples_per_batch
-    for start in range(0, len(examples), size * _BATCHES_A_ROUND):
-        places = range(start, min(len(examples), start + size * _BATCHES_A_ROUND))
-        yield from _ask_round([places[at : at + size] for at in range(0, len(places), size)], plan, here, pool)
-
-
-def _ask_round(
-    batches: Sequence[range], plan: ray.ObjectRef, here: bool, pool: GeneratorPool
-) -> Generator[tuple[ExampleKey, CollectedFeedback], None, None]:
+    if not examples:
+        return
+    size, most = pool.examples_per_batch, _MOST_BLOCKS
+    # Batches of a block are asked one after the other in one of the calls that go on at once.
+    batches = -(-len(examples) // (size * most))
     # Blocks that are there already: a stage that reads would want a CPU which the others may have taken for good.
-    blocks = [pa.table({"unit": places}) for places in batches]
+    blocks = [
+        pa.table({"unit": range(at, min(at + batches * size, len(examples)))})
+        for at in range(0, len(examples), batches * size)
+    ]
+    here = isinstance(examples, ExamplePlan) and examples.users.is_here
     asked = ray.data.from_arrow(blocks).map_batches(
         WriteStage,
-        fn_constructor_args=(pool.questions, plan),
+        fn_constructor_args=(pool.questions, ray.put(examples)),
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.count),
         # It takes a few percent of one; asking for a share, it might wait for ever beside labelers that fill a machine.
@@ -147,7 +146,7 @@ def _ask_round(
     answered = asked.map_batches(
         LabelStage,
         fn_constructor_args=(pool,),
-        batch_size=None,
+        batch_size=None if batches == 1 else size,
         **asking(pool),
     )
     for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
