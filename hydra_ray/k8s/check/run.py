@@ -15,6 +15,7 @@ from hydra_ray.k8s.check.problems import Report
 from hydra_ray.k8s.check.reading.files import Together, read
 from hydra_ray.k8s.check.relations.known import known_of, namespaces
 from hydra_ray.k8s.check.relations.references import check_pod_references, check_thing_references
+from hydra_ray.k8s.check.relations.routes import check_routes
 from hydra_ray.k8s.check.relations.selectors import check_own_selectors, check_selectors
 from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
 from hydra_ray.k8s.check.schema.core import Core, core_of
@@ -51,6 +52,10 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
         report.problems += check_schema(thing, core)
         if is_unchecked(thing):
             report.notes.append(f"{thing.file}: {thing.shown}: not checked: no schema for {thing.kind} of {thing.api}")
+        if thing.kind == "RayCronJob":
+            report.notes.append(
+                f"{thing.file}: {thing.shown}: it wants KubeRay's feature gate RayCronJob, off by default"
+            )
     known, problems = known_of(together.things, elsewhere)
     report.problems += problems
     report.problems += namespaces(together.things)
@@ -72,6 +77,7 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
         return
     for thing in together.things:
         report.problems += check_selectors(thing, [pod for one in pods.values() for pod in one])
+        report.problems += check_routes(thing, known)
     for found in check_sums(shaped, pods, content):
         if isinstance(found, str):
             report.notes.append(found)

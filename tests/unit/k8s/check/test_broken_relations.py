@@ -125,6 +125,47 @@ def test_a_broken_relation_is_refused_for_its_own_reason(object_, change, path, 
     assert said in problem.text
 
 
+def route(name: str, port: Any) -> Any:
+    rules = [{"backendRefs": [{"name": name, "port": port}]}]
+    metadata = {"name": "hydra"}
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": metadata,
+        "spec": {"rules": rules},
+    }
+
+
+def ingress(name: str, port: Any) -> Any:
+    backend = {"service": {"name": name, "port": {"name" if isinstance(port, str) else "number": port}}}
+    paths = {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}
+    metadata = {"name": "hydra"}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "Ingress",
+        "metadata": metadata,
+        "spec": {"rules": [{"http": paths}]},
+    }
+
+
+@pytest.mark.parametrize("kind", [route, ingress])
+@pytest.mark.parametrize(
+    ("name", "port", "said"),
+    [
+        ("hydra", 80, ""),
+        ("hydra", "http", ""),
+        ("hydra-serve-svc", 8000, ""),
+        ("hydra", 8000, 'the Service "hydra" has no port 8000'),
+        ("hydra-svc", 80, 'there is no Service "hydra-svc"'),
+    ],
+)
+def test_routes_lead_to_services_that_there_are(kind, name, port, said, tmp_path):
+    given = {**objects(), "route": kind(name, port)}
+    found = [problem.text for problem in checked(given, tmp_path).problems]
+    assert len(found) == bool(said)
+    assert all(said in text for text in found)
+
+
 def test_two_objects_of_one_name_are_refused(tmp_path):
     given = objects()
     given["again"] = given["ConfigMap/settings"]
