@@ -11,6 +11,8 @@ WORKDIR /src
 COPY docker docker
 COPY .gitignore pyproject.toml README.md LICENSE ./
 COPY hydra_ray hydra_ray
+COPY deployments deployments
+COPY tune_configs tune_configs
 RUN docker/install.sh wheel /dist
 
 # Apart from the wheel: a new version of hydra-ray leaves this layer, the large one, as it is.

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from code_blocks import ROOT
 
-SCRIPT = ROOT / "docker" / "install.sh"
 # The whole flow, at a size that shows that it runs and nothing else.
 SMALL = (
     "data.train_users=8",
@@ -42,6 +41,20 @@ def run(command: list[str], **more) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, **more)
 
 
+def let_in(folder: Path) -> Path:
+    """A copy of what a builder of images gets to see, which is what the Dockerfile copies."""
+    folder.mkdir()
+    rules = (ROOT / ".dockerignore").read_text().splitlines()
+    left_out = shutil.ignore_patterns(*(rule.removeprefix("**/") for rule in rules if rule.startswith("**/")))
+    for name in (rule[1:] for rule in rules if rule.startswith("!")):
+        found = ROOT / name
+        if found.is_dir():
+            shutil.copytree(found, folder / name, ignore=left_out)
+        else:
+            shutil.copy(found, folder / name)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The environment of the CPU image."""
@@ -54,13 +67,14 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     environment = {**bare_environment(folder), "TOOLS": str(folder / "tools"), "UV_CACHE_DIR": cache}
     environment["PATH"] = f"{folder / 'bin'}:{environment['PATH']}"
     prefix = folder / "prefix"
+    script = let_in(folder / "src") / "docker" / "install.sh"
     for words in (
         ["locked", "cpu", str(prefix)],
         ["wheel", str(folder / "dist")],
         ["package", str(folder / "dist"), str(prefix)],
         ["check", "cpu", str(prefix)],
     ):
-        done = run([str(SCRIPT), *words], env=environment, cwd=folder)
+        done = run([str(script), *words], env=environment, cwd=folder)
         if done.returncode and words[0] == "locked" and any(said in done.stderr for said in UNREACHED):
             pytest.skip(f"no package index can be reached: {done.stderr.strip().splitlines()[-1]}")
         assert done.returncode == 0, done.stderr
