@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
 from typing import Any
 
@@ -55,13 +56,29 @@ def ray_cluster(
     return spec
 
 
-def group(name: str, template: dict[str, Any], fewest: int, most: int, now: int | None = None) -> dict[str, Any]:
-    """Return a group of workers."""
+def group(
+    name: str, template: dict[str, Any], fewest: int, most: int, accelerator: str | None = None
+) -> dict[str, Any]:
+    """Return a group of workers.
+
+    Args:
+        name: Of the group.
+        template: Of its pods.
+        fewest: Pods that there are always.
+        most: Pods that there may be.
+        accelerator: Ray's name of their GPUs, where replicas ask for it.
+    """
+    start: dict[str, Any] = {}
+    if accelerator is not None:
+        # A node says by itself which GPUs it has. Of nodes that are not there yet, the autoscaler has to be told.
+        resources = json.dumps({f"accelerator_type:{accelerator}": 1})
+        # Quoted once more: KubeRay writes it into a shell's line.
+        start["resources"] = json.dumps(resources)
     return {
         "groupName": name,
-        "replicas": fewest if now is None else now,
+        "replicas": fewest,
         "minReplicas": fewest,
         "maxReplicas": most,
-        "rayStartParams": {},
+        "rayStartParams": start,
         "template": template,
     }

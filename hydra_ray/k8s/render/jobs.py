@@ -102,7 +102,8 @@ def _groups(
     engines = _gpu_pods(cluster, served, learning, command)
     if engines:
         gpus = max(1, served.gpus)
-        groups.append(group("gpu", pods.worker("gpu", cluster.engine, gpus), 0 if comes else engines, engines))
+        template, fewest = pods.worker("gpu", cluster.engine, gpus), 0 if comes else engines
+        groups.append(group("gpu", template, fewest, engines, learning.generator.vllm.accelerator))
     return groups
 
 

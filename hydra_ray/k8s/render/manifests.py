@@ -18,6 +18,8 @@ from hydra_ray.k8s.render.yaml_text import to_file
 from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 _EVERYWHERE = ("Namespace", "PriorityClass")
+# Begins the line of a file by which the next render knows it.
+_MADE = "Made by `hydra-ray k8s render"
 
 
 def render(cluster: ClusterSettings) -> dict[str, str]:
@@ -76,6 +78,8 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
 def write(files: dict[str, str], folder: Path) -> None:
     """Write files into a folder, and remove manifests of an earlier render that are no longer among them.
 
+    What no render made stays.
+
     Raises:
         OSError: They cannot be written.
     """
@@ -84,12 +88,17 @@ def write(files: dict[str, str], folder: Path) -> None:
         write_text(folder / path, text)
     for part in {Path(path).parent for path in files}:
         for old in (folder / part).glob("*.yaml"):
-            if (part / old.name).as_posix() not in files:
+            if (part / old.name).as_posix() not in files and _is_ours(old):
                 old.unlink()
 
 
+def _is_ours(file: Path) -> bool:
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return any(line.startswith(f"# {_MADE}") for line in lines)
+
+
 def _file(cluster: ClusterSettings, about: str, things: Sequence[dict[str, Any]]) -> str:
-    made = f"Made by `hydra-ray k8s render --profile {cluster.profile}`: change settings, not this file."
+    made = f"{_MADE} --profile {cluster.profile}`: change settings, not this file."
     return to_file([about, made], [_placed(cluster, thing) for thing in things])
 
 

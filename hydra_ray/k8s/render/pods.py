@@ -170,24 +170,29 @@ class Pods:
             spec["tolerations"] = [{"key": nodes.gpu_taint, "operator": "Exists", "effect": "NoSchedule"}]
         if group != "headgroup":
             spec["topologySpreadConstraints"] = self._spread(group)
+            if self.cluster.nodes.apart and self.component == "serving":
+                term = {**self._of_its_kind(group), "topologyKey": "kubernetes.io/hostname"}
+                spec["affinity"] = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
         spec |= {"containers": [container], "volumes": self.volumes()}
         return {"metadata": {"labels": self.labels()}, "spec": spec}
 
     def _spread(self, group: str) -> Sequence[dict[str, Any]]:
-        """Nodes first, then zones. Pods of an old and of a new cluster are counted apart."""
+        """Nodes first, then zones."""
         common = {
-            "labelSelector": {"matchLabels": {**self.labels(), "ray.io/group": group}},
-            "matchLabelKeys": ["ray.io/cluster"],
+            **self._of_its_kind(group),
             # Nodes that would not take the pod are not counted as empty.
             "nodeTaintsPolicy": "Honor",
         }
-        hosts: dict[str, Any] = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname"}
-        if self.cluster.nodes.apart and self.component == "serving":
-            hosts |= {"whenUnsatisfiable": "DoNotSchedule", "minDomains": 2}
-        else:
-            hosts |= {"whenUnsatisfiable": "ScheduleAnyway"}
-        zones = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "ScheduleAnyway"}
-        return [hosts | common, zones | common]
+        places = ("kubernetes.io/hostname", "topology.kubernetes.io/zone")
+        soft = "ScheduleAnyway"
+        return [{"maxSkew": 1, "topologyKey": place, "whenUnsatisfiable": soft, **common} for place in places]
+
+    def _of_its_kind(self, group: str) -> dict[str, Any]:
+        """Pods of one group. Those of an old and of a new cluster are counted apart."""
+        return {
+            "labelSelector": {"matchLabels": {**self.labels(), "ray.io/group": group}},
+            "matchLabelKeys": ["ray.io/cluster"],
+        }
 
     def _leave(self) -> str:
         """Has Serve start replicas elsewhere and end those here, for as long as requests may take."""

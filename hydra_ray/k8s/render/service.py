@@ -23,7 +23,7 @@ def ray_service(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
         v = served.engine.generator.vllm
         # One more: room for a new replica while the pod of a lost node still counts.
         template = pods.worker("gpu", cluster.engine, served.gpus)
-        groups.append(group("gpu", template, v.min_replicas, v.max_replicas + 1))
+        groups.append(group("gpu", template, v.min_replicas, v.max_replicas + 1, v.accelerator))
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",

@@ -33,7 +33,8 @@ def test_the_service_runs_the_file_of_deployments(profile):
     own["out"] = "/data/hydra"
     if profile == "gpu":
         # One machine keeps users in a file; several nodes cannot.
-        own["store"] = {"url": "postgresql+psycopg://hydra@postgres/hydra", "password_env": "HYDRA_STORE_PASSWORD"}
+        own["store"] = {"url": "postgresql+psycopg://hydra@postgres/hydra", "max_connections": 80}
+        own["store"]["password_env"] = "HYDRA_STORE_PASSWORD"
     if profile == "dev":
         own["store"] = {"url": "sqlite:////store/users.db"}
     assert args == own

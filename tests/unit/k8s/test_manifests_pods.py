@@ -203,6 +203,20 @@ def test_gpu_groups_hold_the_jobs(with_gpus, tmp_path):
     assert gpus(refit) == given["fit"].generator.vllm.tensor_parallel
 
 
+def test_the_autoscaler_knows_which_gpus_come_with_a_pod():
+    from ray.autoscaler._private.kuberay.autoscaling_config import _node_type_from_group_spec
+
+    made = rendered("cluster", "jobs.queue=null")
+    accelerator = made.served("llm").generator.vllm.accelerator
+    assert accelerator
+    for job in ("", "collect", "fit", "evaluate"):
+        resources = _node_type_from_group_spec(made.group("gpu", job), is_head=False)["resources"]
+        # What Ray asks of a node for a replica, beside its GPUs.
+        assert resources[f"accelerator_type:{accelerator}"] == 1, job
+        assert resources["GPU"] == 4, job
+    assert rendered("gpu").group("gpu")["rayStartParams"] == {}
+
+
 def test_gpus_of_a_job_come_when_it_wants_them_where_there_is_no_queue():
     group = rendered("gpu", "jobs.queue=null").group("gpu", "collect")
     assert (group["minReplicas"], group["maxReplicas"]) == (0, 1)

@@ -62,11 +62,13 @@ def test_a_folder_loses_what_an_earlier_render_left(tmp_path):
     host = ["--set", "gateway.name=public", "--set", "gateway.host=hydra.example.com"]
     assert run("--profile", "openai", "--out", str(tmp_path), *host).exit_code == 0
     assert (tmp_path / "service" / "route.yaml").exists()
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "own.yaml").write_text("a: 1")
+    own = [tmp_path / part / "own.yaml" for part in ("mine", ".", "service")]
+    for file in own:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("a: 1")
     assert run("--profile", "openai", "--out", str(tmp_path)).exit_code == 0
     assert not (tmp_path / "service" / "route.yaml").exists()
-    assert (tmp_path / "mine" / "own.yaml").exists()
+    assert all(file.exists() for file in own), "no render made these"
 
 
 def test_without_a_folder_all_objects_are_one_stream():
