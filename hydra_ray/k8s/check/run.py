@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra_ray.k8s.check.content.check import Content, check_content
 from hydra_ray.k8s.check.kuberay import check_kuberay
+from hydra_ray.k8s.check.names import check_metadata
 from hydra_ray.k8s.check.pods.find import pods_of
 from hydra_ray.k8s.check.pods.rules import check_pod
 from hydra_ray.k8s.check.pods.security import check_autoscaler, check_restricted
@@ -62,6 +63,7 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
     shaped = [thing for thing in together.things if thing.shaped]
     pods = {thing: list(pods_of(thing)) for thing in shaped}
     for thing in shaped:
+        report.problems += check_metadata(thing)
         report.problems += check_kuberay(thing)
         report.problems += check_autoscaler(thing)
         report.problems += check_thing_references(thing, known)

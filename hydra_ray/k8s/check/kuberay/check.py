@@ -8,8 +8,8 @@ from typing import Any
 from hydra_ray.k8s.check.kuberay.cluster import cluster_problems
 from hydra_ray.k8s.check.kuberay.cron import schedule_problems
 from hydra_ray.k8s.check.kuberay.job import job_problems
-from hydra_ray.k8s.check.kuberay.names import is_dns_1035
 from hydra_ray.k8s.check.kuberay.service import service_problems, timeout_problems
+from hydra_ray.k8s.check.names import is_dns_1035, is_subdomain
 from hydra_ray.k8s.check.problems import Problem
 from hydra_ray.k8s.check.reading.objects import Thing, dig, mapping
 from hydra_ray.k8s.check.schema.custom import RAY_API
@@ -41,7 +41,7 @@ def check_kuberay(thing: Thing) -> Iterator[Problem]:
     rule = f"Validate{thing.kind}{'Spec' if thing.kind == 'RayCronJob' else 'Metadata'}"
     if len(thing.name) > longest:
         yield thing.problem("metadata.name", f"it has more than {longest} letters (KubeRay: {rule})")
-    if not is_dns_1035(thing.name):
+    if is_subdomain(thing.name) and not is_dns_1035(thing.name[:longest]):
         said = "it is small letters, digits and -, begins with a letter and ends with none of -"
         yield thing.problem("metadata.name", f"{said} (KubeRay: {rule})")
     spec = mapping(thing.tree.get("spec"))

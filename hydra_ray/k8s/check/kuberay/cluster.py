@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra_ray.k8s.check.kuberay.names import is_dns_1123, label_problems
+from hydra_ray.k8s.check.names import is_dns_1123, label_problems
 from hydra_ray.k8s.check.reading.objects import dig, items, mapping, mappings, text
 
 Found = Iterator[tuple[str, str]]

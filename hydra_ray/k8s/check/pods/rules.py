@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hydra_ray.k8s.check.kuberay.names import is_dns_1123, label_problems
+from hydra_ray.k8s.check.names import is_dns_1123, label_problems
 from hydra_ray.k8s.check.pods.find import Pod
 from hydra_ray.k8s.check.pods.quantities import quantity
 from hydra_ray.k8s.check.problems import Problem, shown

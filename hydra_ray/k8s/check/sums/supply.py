@@ -49,7 +49,8 @@ def _group(name: str, nodes: int, group: Mapping[str, Any]) -> NodeGroup:
     # As KubeRay: what a group says itself goes first, then the container's limit, then its request, in whole CPUs.
     cpus = _first_amount(start.get("num-cpus"), own.get("CPU"))
     if cpus is None:
-        cpus = math.ceil(_number(limits.get("cpu", requests.get("cpu"))))
+        amount = _number(limits.get("cpu", requests.get("cpu")))
+        cpus = amount if math.isinf(amount) else math.ceil(amount)
     gpus = _first_amount(start.get("num-gpus"), own.get("GPU"))
     if gpus is None:
         gpus = sum(_number(limits.get(kind)) for kind in _GPUS)
@@ -67,5 +68,8 @@ def _first_amount(*values: Any) -> float | None:
 
 
 def _number(value: Any) -> float:
+    """A quantity; none is 0, and one that is wrong no limit, since another line names it."""
+    if value is None:
+        return 0.0
     amount = quantity(value)
-    return float(amount) if amount is not None else 0.0
+    return math.inf if amount is None else float(amount)

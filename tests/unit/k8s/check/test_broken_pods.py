@@ -15,6 +15,7 @@ from hydra_ray.k8s.check.pods.quantities import quantity
 GROUP = "spec.rayClusterConfig.workerGroupSpecs.0.template"
 POD = f"{GROUP}.spec"
 BOX = f"{POD}.containers.0"
+VARIABLES = [{"name": name, "value": "a"} for name in ("OPENAI_API_KEY", "HYDRA_STORE_PASSWORD", "OPENAI_API_KEY")]
 HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
 
 
@@ -30,7 +31,7 @@ HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
         (put(f"{BOX}.resources.limits.memory", "8GB"), "limits.memory", '"8GB" is no quantity'),
         (put(f"{BOX}.resources.limits.memory", "4Gi"), "requests.memory", "more than its limit 4Gi"),
         (put(f"{BOX}.resources.limits", {"nvidia.com/gpu": "0.5"}), "limits.nvidia.com/gpu", "no whole number"),
-        (put(f"{BOX}.env.1.name", "OPENAI_API_KEY"), "spec.containers[0].env", 'name "OPENAI_API_KEY" is there twice'),
+        (put(f"{BOX}.env", VARIABLES), "spec.containers[0].env", 'name "OPENAI_API_KEY" is there twice'),
         (put(f"{BOX}.ports.0.containerPort", 80000), "ports[0].containerPort", "from 1 to 65535"),
         (put(f"{BOX}.readinessProbe", {"httpGet": {"port": "web"}}), "httpGet.port", 'no container has a port "web"'),
         (put(f"{BOX}.readinessProbe", {**HTTP, "tcpSocket": {"port": 1}}), "readinessProbe", "a probe does one thing"),

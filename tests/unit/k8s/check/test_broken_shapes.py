@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from good import checked, drop, objects, put
+
+from hydra_ray.k8s.check.schema.core import core_of
+from hydra_ray.records import HydraError
 
 _POD = "spec.rayClusterConfig.workerGroupSpecs.0.template.spec"
 _SHOWN = "spec.rayClusterConfig.workerGroupSpecs[0].template.spec"
@@ -81,6 +86,39 @@ def test_a_broken_shape_is_refused_for_its_own_reason(object_, change, path, sai
     assert (problem.path, problem.file) == (path, str(tmp_path / "all.yaml"))
     assert problem.object.partition("/")[2] == object_.partition("/")[2]
     assert said in problem.text
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "said"),
+    [
+        (drop("metadata.name"), "metadata.name", "it is missing"),
+        (put("metadata.name", "Other"), "metadata.name", '"Other" is no name'),
+        (put("metadata.name", "o" * 254), "metadata.name", "is no name"),
+        (put("metadata.labels", {"a": "b c"}), 'metadata.labels["a"]', "value is none of a label"),
+        (put("metadata.labels", {"a/b/c": "d"}), 'metadata.labels["a/b/c"]', "no key of a label"),
+    ],
+)
+def test_a_broken_name_is_refused_for_its_own_reason(change, path, said, tmp_path):
+    given = objects()
+    given["PriorityClass/other"] = given["PriorityClass/serving"] | {"metadata": {"name": "other"}}
+    change(given["PriorityClass/other"])
+    (problem,) = checked(given, tmp_path).problems
+    assert problem.path == path
+    assert said in problem.text
+
+
+def test_a_service_is_named_as_a_host(tmp_path):
+    given = objects()
+    given["Service/hydra"]["metadata"]["name"] = "1.hydra"
+    (problem,) = checked(given, tmp_path).problems
+    assert "no name of a Service" in problem.text
+
+
+def test_without_the_extra_an_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes_validate", None)
+    monkeypatch.setitem(sys.modules, "kubernetes_validate.utils", None)
+    with pytest.raises(HydraError, match=r'pip install "hydra-ray\[k8s\]"'):
+        core_of.__wrapped__(None)
 
 
 def test_null_is_what_is_not_there(tmp_path):

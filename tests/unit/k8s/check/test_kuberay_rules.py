@@ -12,6 +12,15 @@ from hydra_ray.k8s.check.kuberay.service import timeout_problems
 
 HYDRA = "RayService/hydra"
 CLUSTER = "spec.rayClusterConfig"
+
+
+def variable(one: dict[str, str]) -> Any:
+    """A change that gives the head another variable."""
+    return lambda tree: tree["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["containers"][0][
+        "env"
+    ].append(one)
+
+
 SERVICE: list[tuple[Any, str, str]] = [
     (put(f"{CLUSTER}.headGroupSpec.template.spec.containers", []), "containers", "no container"),
     (put(f"{CLUSTER}.headGroupSpec.resources", {"CPU": "4"}), "headGroupSpec.resources", "validateRayGroupResources"),
@@ -59,12 +68,12 @@ SERVICE: list[tuple[Any, str, str]] = [
         "validateGcsFaultToleranceBackend",
     ),
     (
-        put(f"{CLUSTER}.headGroupSpec.template.spec.containers.0.env.0", {"name": "RAY_REDIS_ADDRESS", "value": "r"}),
+        variable({"name": "RAY_REDIS_ADDRESS", "value": "r"}),
         "headGroupSpec.template.spec.containers[0].env",
         "gcsFaultToleranceOptions",
     ),
     (
-        put(f"{CLUSTER}.headGroupSpec.template.spec.containers.0.env.0", {"name": "REDIS_USERNAME", "value": "r"}),
+        variable({"name": "REDIS_USERNAME", "value": "r"}),
         "headGroupSpec",
         "redisUsername",
     ),

@@ -6,11 +6,30 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hydra_ray.k8s.check.problems import Problem, shown
+from hydra_ray.k8s.check.reading.objects import Thing, dig, mapping
+
 _DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(rf"{_DNS_1123.pattern}(\.{_DNS_1123.pattern})*")
 _QUALIFIED = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _LABEL, _DOMAIN = 63, 253
+# Their names may have anything that a path may have.
+_FREE = {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"}
+
+
+def check_metadata(thing: Thing) -> Iterator[Problem]:
+    """Yield what the API server refuses in an object's name and labels. KubeRay's kinds have rules of their own."""
+    name = dig(thing.tree, "metadata", "name")
+    if name is None:
+        if dig(thing.tree, "metadata", "generateName") is None:
+            yield thing.problem("metadata.name", "it is missing")
+    elif thing.kind == "Service" and not is_dns_1035(thing.name):
+        yield thing.problem("metadata.name", f"{shown(name)} is no name of a Service: small letters, digits and -")
+    elif not is_subdomain(thing.name) and thing.kind not in _FREE:
+        yield thing.problem("metadata.name", f"{shown(name)} is no name: small letters, digits, - and . between them")
+    for key, said in label_problems(mapping(dig(thing.tree, "metadata", "labels"))):
+        yield thing.problem(f'metadata.labels["{key}"]', said)
 
 
 def is_dns_1035(name: str) -> bool:
