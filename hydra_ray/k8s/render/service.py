@@ -12,6 +12,7 @@ from hydra_ray.k8s.settings.cluster import ClusterSettings
 
 # The old cluster is deleted when it has been left, and requests that it has begun are over.
 _MOMENT_S = 20
+CONNECTIONS = "hydra-ray/database-connections"
 
 
 def ray_service(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
@@ -27,7 +28,7 @@ def ray_service(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",
-        "metadata": {"name": cluster.name},
+        "metadata": {"name": cluster.name} | _annotations(cluster, served),
         "spec": {
             "upgradeStrategy": _upgrade(cluster),
             "rayClusterDeletionDelaySeconds": pods.longest_s + _MOMENT_S,
@@ -37,6 +38,11 @@ def ray_service(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
             "rayClusterConfig": ray_cluster(cluster, pods, cluster.head, groups, autoscaling=True),
         },
     }
+
+
+def _annotations(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
+    """What `hydra-ray k8s check` cannot know of the database."""
+    return {"annotations": {CONNECTIONS: str(cluster.postgresql.holds)}} if served.on_postgresql else {}
 
 
 def _upgrade(cluster: ClusterSettings) -> dict[str, Any]:

@@ -28,6 +28,9 @@ class PostgresSettings(Section):
         None, description="SQLAlchemy URL without a password; null: the Serve config's, or else SQLite on the volume."
     )
     max_connections: int | None = Field(None, ge=4, description="Most connections; null: the Serve config's.")
+    holds: int = Field(
+        97, ge=1, description="Connections that the server takes; `hydra-ray k8s check` looks whether all fit."
+    )
 
 
 class S3Settings(Section):

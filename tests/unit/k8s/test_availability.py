@@ -103,4 +103,6 @@ def test_hosts_that_wait_for_a_connection_have_a_place_each(profile):
     made = rendered(profile)
     hosts = sum(g["maxReplicas"] for g in made.one("RayService")["spec"]["rayClusterConfig"]["workerGroupSpecs"])
     # An eighth of the connections is for them (docs/serving.md).
-    assert made.served().store.max_connections // 8 >= hosts
+    most = made.served().store.max_connections
+    assert most // 8 >= hosts
+    assert int(made.one("RayService")["metadata"]["annotations"]["hydra-ray/database-connections"]) > most
