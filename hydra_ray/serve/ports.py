@@ -20,7 +20,7 @@ from hydra_ray.methods.ports import ProfileText
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
-from hydra_ray.serve.faults.calls import NO_ANSWER, REPLICA_GONE, call_step, once_more, within
+from hydra_ray.serve.faults.calls import NO_ANSWER, call_step, once_more, replica_is_gone, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.serve.observe.trace import belonging, carried, observed
 from hydra_ray.steps.generate import GenerateError
@@ -213,8 +213,8 @@ class RemoteGenerator:
                         # Not over what the listener does meanwhile.
                         async with asyncio.timeout_at(deadline):
                             part = await anext(parts, None)
-                    except REPLICA_GONE as error:
-                        if not is_first:
+                    except NO_ANSWER as error:
+                        if not is_first or not replica_is_gone(error):
                             raise
                         # The replica died with the request, of which nothing was heard.
                         log.warning(

@@ -20,11 +20,11 @@ from hydra_ray.store.types import StoreError
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
-# How a call ends whose replica dies with it: through Ray's object store, and by gRPC, of which Ray turns the state
-# "unavailable" into an error of its own and leaves the others as they are.
-REPLICA_GONE = (RayActorError, grpc.aio.AioRpcError)
-# How a call ends of which Ray or Serve says that it got no answer.
+# How a call ends of which Ray or Serve says that it got no answer, through Ray's object store and by gRPC.
 NO_ANSWER = (RayError, RayServeException, grpc.aio.AioRpcError)
+# States of a call by gRPC whose replica went away with it. Of "unavailable" Ray makes an error of its own; the others,
+# a message that is too long for one, would come again.
+_BROKEN_OFF = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
 # Of what is left of a request, what a step may take that can be done without: the LLM needs the rest.
 _SHARE = 0.5
 
@@ -58,6 +58,13 @@ async def call_step(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: 
     return reply
 
 
+def replica_is_gone(error: Exception) -> bool:
+    """Return whether a call ended so because its replica died with it, so that another one may be asked."""
+    if isinstance(error, grpc.aio.AioRpcError):
+        return error.code() in _BROKEN_OFF
+    return isinstance(error, RayActorError)
+
+
 async def once_more(name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
     """Ask a step, and another replica of it where the one that was asked dies with the call.
 
@@ -70,7 +77,9 @@ async def once_more(name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
     """
     try:
         return await call()
-    except REPLICA_GONE as error:
+    except NO_ANSWER as error:
+        if not replica_is_gone(error):
+            raise
         log.warning("a replica of the %s died while it was asked: another one is", name, exc_info=error)
     return await call()
 

@@ -211,6 +211,15 @@ def test_a_replica_of_a_step_that_dies_costs_the_answer_nothing(served, step, er
     assert len(handle.asked) == 2
 
 
+def test_a_message_that_is_too_long_for_grpc_is_not_sent_twice(served):
+    app = served(method="zero-shot")
+    app.generator.answer = dying_once(
+        app.generator.answer, AioRpcError(StatusCode.RESOURCE_EXHAUSTED, Metadata(), Metadata())
+    )
+    assert app.ask(SAID[-1:]).status_code == 502
+    assert len(app.generator.asked) == 1
+
+
 def test_a_profiler_that_dies_is_not_paid_twice_by_one_request(served):
     app = served()
     app.profiler.answer = dying_once(app.profiler.answer)
