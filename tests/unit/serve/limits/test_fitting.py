@@ -45,6 +45,11 @@ def with_deployment(**override):
         ({"name": "Ingress", "max_ongoing_requests": 1000}, "Ingress asks Generator up to 2000 times at once"),
         ({"name": "Generator", "max_queued_requests": 1}, "Ingress asks Generator up to 64 times at once"),
         ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Reranker up to 1800 times"),
+        # Ray makes up to a hundred replicas of `auto`.
+        (
+            {"name": "Ingress", "num_replicas": "auto", "max_ongoing_requests": 10},
+            "Ingress asks Generator up to 2000 times",
+        ),
         (
             {"name": "Ingress", "autoscaling_config": {"max_replicas": 3}, "max_ongoing_requests": 50},
             "Ingress asks Generator up to 300 times at once",
