@@ -47,8 +47,8 @@ def with_deployment(**override):
         ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Reranker up to 1800 times"),
         # Ray makes up to a hundred replicas of `auto`.
         (
-            {"name": "Ingress", "num_replicas": "auto", "max_ongoing_requests": 10},
-            "Ingress asks Generator up to 2000 times",
+            {"name": "Ingress", "num_replicas": "auto", "max_ongoing_requests": 99},
+            "Ingress asks Generator up to 19800 times",
         ),
         (
             {"name": "Ingress", "autoscaling_config": {"max_replicas": 3}, "max_ongoing_requests": 50},
