@@ -16,7 +16,7 @@ from hydra_ray.models.precision import FORCED
 from hydra_ray.runtime.start.core_lines import without_core_lines
 from hydra_ray.runtime.start.environment import CALLS_BY_GRPC, OF_A_CLUSTER
 from hydra_ray.runtime.start.ray_start import start_ray
-from hydra_ray.runtime.threads import PASSIVE_WAITS, wait_passively
+from hydra_ray.runtime.threads import PASSIVE_WAITS, cores, wait_passively
 from hydra_ray.settings import RaySettings
 
 
@@ -39,7 +39,7 @@ def cluster(settings: RaySettings) -> Iterator[None]:
     # It warns that the token is on, which is how it should be.
     logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # One logical CPU on top of the real ones: reading data takes little of one, training wants them all.
-    cpus = settings.num_cpus or (os.cpu_count() or 1) + 1
+    cpus = settings.num_cpus or cores() + 1
     # Processes on a machine of their own inherit nothing from this one.
     forced = {FORCED: os.environ[FORCED]} if FORCED in os.environ else {}
     there = {"runtime_env": {"env_vars": {**PASSIVE_WAITS, **CALLS_BY_GRPC, **forced}}}

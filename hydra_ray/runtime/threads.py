@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
+from pathlib import Path
 
 # Threads that wait by spinning take whole cores from the processes that feed them. OpenMP reads this as it is loaded,
 # so it has to be in the environment before torch is imported.
@@ -49,8 +51,25 @@ def threads_for(cpus: float, omp_num_threads: str, most: int) -> int:
     return max(1, min(int(cpus), bound, most))
 
 
-def cores() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def cores(control_group: Path = Path("/sys/fs/cgroup")) -> int:
+    """Cores that this process may run on: those that it may be put on, or as many as its container has the time of.
+
+    Args:
+        control_group: Where the system tells the limits of this container.
+    """
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = _cpu_limit(control_group)
+    return most if limit is None else min(most, max(1, math.ceil(limit)))
+
+
+def _cpu_limit(control_group: Path) -> float | None:
+    """CPUs by the time that a container may take of them; None where nothing limits it."""
+    # Of the second and of the first version of control groups.
+    both = [control_group / "cpu.max"], [control_group / "cpu" / f"cpu.cfs_{what}_us" for what in ("quota", "period")]
+    for files in both:
+        try:
+            quota, period = " ".join(file.read_text(encoding="ascii") for file in files).split()
+        except OSError:
+            continue
+        return None if quota in ("max", "-1") else int(quota) / int(period)
+    return None

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import Response
@@ -285,9 +285,9 @@ class Ingress(UserEndpoints):
         """Answers while this process lives; the other steps may be degraded."""
         return {"status": "ok"}
 
-    async def readyz(self) -> Response:
+    async def readyz(self, llm: Literal["needed", "optional"] = "needed") -> Response:
         """Answers whether requests can be answered, and which steps answer; 503 where requests cannot."""
-        return await self._readiness.response()
+        return await self._readiness.response(llm_needed=llm == "needed")
 
     def as_query(self, message: str, caller: Principal, task: Task, turns: tuple[Message, ...] = ()) -> Query:
         """Return the request as a query. Its id depends on what was said only, so the same request samples alike."""

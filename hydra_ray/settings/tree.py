@@ -162,7 +162,9 @@ class RaySettings(Section):
 
     address: str | None = Field(None, description="null starts one on this machine; auto finds a running one.")
     num_cpus: int | None = Field(
-        None, ge=1, description="Logical CPUs of a cluster started here; null: the real ones and one."
+        None,
+        ge=1,
+        description="Logical CPUs of a cluster started here; null: those of the machine or container, and one.",
     )
 
 

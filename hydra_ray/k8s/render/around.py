@@ -13,19 +13,20 @@ from hydra_ray.k8s.settings.cluster import ClusterSettings
 ELSEWHERE = "hydra-ray/elsewhere"
 
 
-def namespace(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
+def namespace(cluster: ClusterSettings, served: Served, learner: Served) -> dict[str, Any]:
     """Return the namespace, which takes pods of the restricted kind alone and names what others make in it."""
     metadata: dict[str, Any] = {"name": cluster.namespace}
     metadata["labels"] = {f"pod-security.kubernetes.io/{what}": "restricted" for what in ("enforce", "warn")}
-    if elsewhere := _elsewhere(cluster, served):
+    if elsewhere := _elsewhere(cluster, served, learner):
         metadata["annotations"] = {ELSEWHERE: " ".join(elsewhere)}
     return {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
 
 
-def _elsewhere(cluster: ClusterSettings, served: Served) -> list[str]:
+def _elsewhere(cluster: ClusterSettings, served: Served, learner: Served) -> list[str]:
     """Objects that manifests refer to and do not make."""
     secrets = list(cluster.pull_secrets)
-    if Pods(cluster, served, "serving").secret_keys() or cluster.redis.address is not None:
+    keys = Pods(cluster, served, "serving").secret_keys() | Pods(cluster, learner, "learning").secret_keys()
+    if keys or cluster.redis.address is not None:
         secrets.insert(0, cluster.secret)
     queues = [cluster.jobs.queue] if cluster.jobs.queue is not None else []
     return [*(f"Secret/{name}" for name in secrets), *(f"LocalQueue/{name}" for name in queues)]
@@ -53,14 +54,14 @@ def priorities(cluster: ClusterSettings) -> list[dict[str, Any]]:
         {
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
-            "metadata": {"name": f"{cluster.name}-serving"},
+            "metadata": {"name": cluster.priority_class("serving")},
             "value": cluster.priority.serving,
             "description": "Pods that answer requests.",
         },
         {
             "apiVersion": "scheduling.k8s.io/v1",
             "kind": "PriorityClass",
-            "metadata": {"name": f"{cluster.name}-learning"},
+            "metadata": {"name": cluster.priority_class("learning")},
             "value": cluster.priority.learning,
             "preemptionPolicy": "Never",
             "description": "Pods of jobs, which wait for room.",

@@ -10,25 +10,21 @@ from hydra_ray.k8s.render.learning import REFIT, Command
 from hydra_ray.k8s.render.pods import CONTAINER_SECURITY, POD_SECURITY, Pods
 from hydra_ray.k8s.render.serving import Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
-from hydra_ray.settings import Settings
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 
 
-def ray_job(
-    cluster: ClusterSettings, served: Served, learning: Settings, command: Command, config_map: str
-) -> dict[str, Any]:
+def ray_job(cluster: ClusterSettings, learner: Served, command: Command, config_map: str) -> dict[str, Any]:
     """Return the RayJob of one command, with a cluster of its own.
 
     Args:
         cluster: Settings of the cluster.
-        served: What it serves.
-        learning: Settings of jobs.
+        learner: What it works with.
         command: What is run.
         config_map: Name of the ConfigMap with the settings.
     """
-    pods, jobs = Pods(cluster, served, "learning", config_map), cluster.jobs
-    groups = _groups(cluster, served, learning, command, pods)
+    pods, jobs = Pods(cluster, learner, "learning", config_map), cluster.jobs
+    groups = _groups(cluster, learner, command, pods)
     spec: dict[str, Any] = {"entrypoint": command.words}
     if jobs.own_cpus:
         # Takes the command itself to a worker: the head has no CPUs to give.
@@ -49,21 +45,23 @@ def ray_job(
     }
 
 
-def refit(cluster: ClusterSettings, served: Served, config_map: str) -> dict[str, Any]:
+def refit(cluster: ClusterSettings, learner: Served, config_map: str) -> dict[str, Any]:
     """Return the CronJob that fits heads from what the store holds, in one pod."""
-    pods, jobs = Pods(cluster, served, "learning", config_map), cluster.jobs
+    pods, jobs = Pods(cluster, learner, "learning", config_map), cluster.jobs
     # It asks the LLM as `fit` does; where that is hosted, by an engine of its own.
-    size = cluster.engine if served.gpus else cluster.refit.size
-    template = pods.worker("refit", size, served.gpus)
+    size = cluster.engine if learner.gpus else cluster.refit.size
+    template = pods.worker("refit", size, learner.gpus)
     container = template["spec"]["containers"][0]
     # There is no agent of Ray before the command starts one.
     for probe in ("livenessProbe", "readinessProbe"):
         del container[probe]
     del template["spec"]["topologySpreadConstraints"]
     container |= {"name": "refit", "command": list(REFIT)}
-    # KubeRay gives this to its pods; others have 64 MB, which is too little for Ray's objects.
+    # As KubeRay gives it to its pods: others have 64 MB, and Ray's objects take up to 30 % of the memory.
     container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
-    template["spec"]["volumes"].append({"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}})
+    template["spec"]["volumes"].append(
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": size.memory}}
+    )
     template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1",
@@ -91,27 +89,25 @@ def refit(cluster: ClusterSettings, served: Served, config_map: str) -> dict[str
     }
 
 
-def _groups(
-    cluster: ClusterSettings, served: Served, learning: Settings, command: Command, pods: Pods
-) -> list[dict[str, Any]]:
+def _groups(cluster: ClusterSettings, learner: Served, command: Command, pods: Pods) -> list[dict[str, Any]]:
     """As many workers as the command can use: from the fewest on where they come by themselves, else all at once."""
     jobs, comes = cluster.jobs, cluster.jobs.queue is None
     most = jobs.workers.max_pods if command.is_wide else max(1, jobs.workers.min_pods)
     fewest = max(1, jobs.workers.min_pods) if comes else most
     groups = [group("cpu", pods.worker("cpu", jobs.workers), fewest, most)]
-    engines = _gpu_pods(cluster, served, learning, command)
+    engines = _gpu_pods(cluster, learner, command)
     if engines:
-        gpus = max(1, served.gpus)
+        gpus = max(1, learner.gpus)
         template, fewest = pods.worker("gpu", cluster.engine, gpus), 0 if comes else engines
-        groups.append(group("gpu", template, fewest, engines, learning.generator.vllm.accelerator))
+        groups.append(group("gpu", template, fewest, engines, learner.settings.generator.vllm.accelerator))
     return groups
 
 
-def _gpu_pods(cluster: ClusterSettings, served: Served, learning: Settings, command: Command) -> int:
-    if command.asks_llm and served.gpus:
+def _gpu_pods(cluster: ClusterSettings, learner: Served, command: Command) -> int:
+    if command.asks_llm and learner.gpus:
         return cluster.jobs.engines
-    if command.trains and learning.base.gpu:
-        return math.ceil(learning.base.workers / max(1, served.gpus))
+    if command.trains and learner.settings.base.gpu:
+        return math.ceil(learner.settings.base.workers / max(1, learner.gpus))
     return 0
 
 
@@ -152,7 +148,7 @@ def _submitter(cluster: ClusterSettings, pods: Pods) -> dict[str, Any]:
     spec: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
-        "priorityClassName": f"{cluster.name}-learning",
+        "priorityClassName": cluster.priority_class("learning"),
         "securityContext": security,
     }
     if cluster.pull_secrets:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra_ray.k8s.render.pods import SETTINGS
@@ -12,7 +12,7 @@ from hydra_ray.k8s.render.serving import Served
 from hydra_ray.k8s.render.sources import search_files
 from hydra_ray.k8s.render.yaml_text import to_file
 from hydra_ray.k8s.settings.cluster import ClusterSettings
-from hydra_ray.settings import Settings, SettingsError, parse_settings
+from hydra_ray.settings import SettingsError, parse_settings
 from hydra_ray.settings.files.read import over
 
 _FILE = f"{SETTINGS}/settings.yaml"
@@ -74,17 +74,24 @@ def learning_tree(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
     return tree
 
 
-def learning_settings(cluster: ClusterSettings, served: Served) -> Settings:
-    """Return the settings of jobs, checked."""
-    return parse_settings(learning_tree(cluster, served), "settings of jobs")
+def learner(cluster: ClusterSettings, served: Served) -> Served:
+    """Return what jobs work with: as what is served, with the settings of jobs.
+
+    Raises:
+        HydraError: They are none.
+    """
+    tree = learning_tree(cluster, served)
+    settings = parse_settings(tree, "settings of jobs")
+    engine = settings if settings.generator.backend == "vllm" else None
+    return replace(served, tree=tree, settings=settings, engine_tree=None, engine=engine)
 
 
-def config_map(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
+def config_map(cluster: ClusterSettings, learner: Served) -> dict[str, Any]:
     """Return the ConfigMap that jobs mount.
 
     Its name ends in a digest of its content, so that no pod reads other settings than it was started for.
     """
-    data = {"settings.yaml": to_file([_HEADER], [learning_tree(cluster, served)]), **search_files(cluster.jobs.search)}
+    data = {"settings.yaml": to_file([_HEADER], [learner.tree]), **search_files(cluster.jobs.search)}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",

@@ -9,7 +9,7 @@ from typing import Any
 from hydra_ray.atomic import write_text
 from hydra_ray.k8s.render.around import disruption_budgets, namespace, priorities, route, volume
 from hydra_ray.k8s.render.jobs import ray_job, refit
-from hydra_ray.k8s.render.learning import COMMANDS, config_map, learning_settings
+from hydra_ray.k8s.render.learning import COMMANDS, config_map, learner
 from hydra_ray.k8s.render.monitoring import grafana, pod_monitor, rules
 from hydra_ray.k8s.render.network import network_policies
 from hydra_ray.k8s.render.service import ray_service
@@ -29,12 +29,13 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
         HydraError: The settings do not fit together, or with the Serve config.
     """
     service = served(cluster)
-    learning, settings = learning_settings(cluster, service), config_map(cluster, service)
+    learning = learner(cluster, service)
+    settings = config_map(cluster, learning)
     name = settings["metadata"]["name"]
     things: dict[str, tuple[str, Sequence[dict[str, Any]]]] = {
         "foundation/namespace.yaml": (
             "The namespace, whose pods are of the restricted kind, and who gives way where nodes are short of room.",
-            [namespace(cluster, service), *priorities(cluster)],
+            [namespace(cluster, service, learning), *priorities(cluster)],
         ),
         "foundation/storage.yaml": (
             "Mounted at /data by every pod: records in, feedback and model out, weights of a hub.",
@@ -43,7 +44,7 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
         "foundation/network.yaml": (
             "Only the gateway, KubeRay's operator, Prometheus and the pods themselves come in; only DNS, the LLM, the "
             "database and the storage that the settings name are reached, and by heads Kubernetes' API.",
-            network_policies(cluster, service),
+            network_policies(cluster, service, learning),
         ),
         "foundation/settings.yaml": ("What jobs learn from and with.", [settings]),
         "service/service.yaml": (
@@ -57,7 +58,7 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
         "service/route.yaml": ("The way in, from a Gateway that is there.", route(cluster, service)),
         "service/refit.yaml": (
             "Fits heads again from what the store holds: what users said and did since.",
-            [refit(cluster, service, name)],
+            [refit(cluster, learning, name)],
         ),
         "monitoring/podmonitor.yaml": ("Where Prometheus finds the metrics.", [pod_monitor(cluster, service)]),
         "monitoring/rules.yaml": (
@@ -69,7 +70,7 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
     for command in COMMANDS:
         things[f"jobs/{command.name}.yaml"] = (
             f"`{command.words}`, on a cluster of its own.",
-            [ray_job(cluster, service, learning, command, name)],
+            [ray_job(cluster, learning, command, name)],
         )
     files = {path: _file(cluster, about, found) for path, (about, found) in things.items() if found}
     return files | {f"{folder}kustomization.yaml": text for folder, text in _kustomizations(list(files)).items()}

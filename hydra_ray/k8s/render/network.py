@@ -14,7 +14,7 @@ _DASHBOARD, _METRICS = 8265, 8080
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 
 
-def network_policies(cluster: ClusterSettings, served: Served) -> list[dict[str, Any]]:
+def network_policies(cluster: ClusterSettings, served: Served, learner: Served) -> list[dict[str, Any]]:
     """Return the policies of the pods that serve, of those that learn, and of heads with an autoscaler."""
     if not cluster.network.enabled:
         return []
@@ -22,16 +22,16 @@ def network_policies(cluster: ClusterSettings, served: Served) -> list[dict[str,
     operator = _rule("from", [_namespace(network.operator_namespace)], _DASHBOARD, PORT)
     prometheus = _rule("from", [_namespace(network.monitoring_namespace)], _METRICS)
     gateway = _rule("from", [_namespace(cluster.gateway_namespace)], PORT)
-    out = [
-        _rule("to", [_namespace(network.dns_namespace)], 53, protocols=("UDP", "TCP")),
-        *(_rule("to", [peer], port) for peer, port in _outside(cluster, served)),
-    ]
+    dns = _rule("to", [_namespace(network.dns_namespace)], 53, protocols=("UDP", "TCP"))
+    out, learners_out = (
+        [dns, *(_rule("to", [peer], port) for peer, port in _outside(cluster, who))] for who in (served, learner)
+    )
     heads = {**_labels(cluster), "ray.io/node-type": "head"}
     api = _rule("to", [{"ipBlock": {"cidr": network.api_server}}], 443, 6443)
     return [
         _policy(cluster, "serving", [gateway, operator, prometheus], out),
         # A job's submitter is a pod of the job, and asks its head's dashboard.
-        _policy(cluster, "learning", [operator, prometheus], out),
+        _policy(cluster, "learning", [operator, prometheus], learners_out),
         {
             **_object(cluster, "heads"),
             "spec": {"podSelector": {"matchLabels": heads}, "policyTypes": ["Egress"], "egress": [api]},

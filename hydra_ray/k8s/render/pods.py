@@ -19,8 +19,8 @@ Component = Literal["serving", "learning"]
 USER, GROUP = 1000, 100
 # Ray's agent, which answers for the node that it is on.
 _AGENT_PORT = 52365
-# What a pod takes to end once its requests have.
-_MOMENT_S = 20
+# What a pod, or an old cluster, takes to end once its requests have.
+MOMENT_S = 20
 _HUB = "/huggingface"
 SETTINGS = "/etc/hydra-ray"
 
@@ -75,7 +75,8 @@ class Pods:
         if self.component == "serving":
             container["ports"] = [{"name": "serve", "containerPort": PORT}]
             # A pod gets requests where they can be answered, and its events say which step cannot.
-            ask = ["python", "-m", "hydra_ray.k8s.probe", f"http://127.0.0.1:{PORT}/readyz"]
+            # An LLM that is out is out for all pods: without one that is ready, nobody could even give feedback.
+            ask = ["python", "-m", "hydra_ray.k8s.probe", f"http://127.0.0.1:{PORT}/readyz?llm=optional"]
             container["readinessProbe"] = _probe({"exec": {"command": ask}}, period=5, failures=2, timeout=5)
             container["lifecycle"] = {"preStop": {"exec": {"command": ["bash", "-c", self._leave()]}}}
         return self._template(container, gpus, group, automount=False)
@@ -158,9 +159,9 @@ class Pods:
         spec: dict[str, Any] = {
             # The head's autoscaler alone talks to Kubernetes.
             "automountServiceAccountToken": automount,
-            "priorityClassName": f"{self.cluster.name}-{self.component}",
+            "priorityClassName": self.cluster.priority_class(self.component),
             "securityContext": dict(POD_SECURITY),
-            "terminationGracePeriodSeconds": self.longest_s + _MOMENT_S,
+            "terminationGracePeriodSeconds": self.longest_s + MOMENT_S,
         }
         if self.cluster.pull_secrets:
             spec["imagePullSecrets"] = [{"name": name} for name in self.cluster.pull_secrets]
@@ -199,7 +200,12 @@ class Pods:
         reason = "--reason DRAIN_NODE_REASON_PREEMPTION --reason-message 'the pod was told to go'"
         return (
             f"ray drain-node {reason} \\\n"
-            f"  --deadline-remaining-seconds {self.longest_s} && sleep {self.longest_s} || true\n"
+            f"  --deadline-remaining-seconds {self.longest_s} || exit 0\n"
+            # The raylet ends when nothing is left on its node. `ray start` goes on without it, and so would the pod.
+            f"for _ in $(seq {self.longest_s}); do\n"
+            "  grep -qsx raylet /proc/[0-9]*/comm || exit 0\n"
+            "  sleep 1\n"
+            "done\n"
         )
 
     def _from_secret(self) -> Iterator[dict[str, Any]]:

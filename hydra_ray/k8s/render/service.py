@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hydra_ray.k8s.render.clusters import group, ray_cluster
-from hydra_ray.k8s.render.pods import Pods
+from hydra_ray.k8s.render.pods import MOMENT_S, Pods
 from hydra_ray.k8s.render.serving import Served
 from hydra_ray.k8s.render.yaml_text import to_yaml
 from hydra_ray.k8s.settings.cluster import ClusterSettings
 
-# The old cluster is deleted when it has been left, and requests that it has begun are over.
-_MOMENT_S = 20
 CONNECTIONS = "hydra-ray/database-connections"
 
 
@@ -31,7 +29,8 @@ def ray_service(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
         "metadata": {"name": cluster.name} | _annotations(cluster, served),
         "spec": {
             "upgradeStrategy": _upgrade(cluster),
-            "rayClusterDeletionDelaySeconds": pods.longest_s + _MOMENT_S,
+            # The old one is deleted when it has been left, and requests that it has begun are over.
+            "rayClusterDeletionDelaySeconds": pods.longest_s + MOMENT_S,
             # The head keeps the books; requests go to workers.
             "excludeHeadPodFromServeSvc": True,
             "serveConfigV2": to_yaml(served.config),

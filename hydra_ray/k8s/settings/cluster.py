@@ -194,6 +194,13 @@ class ClusterSettings(Section):
                 raise ValueError("gateway.name: KubeRay makes the Gateway of an upgrade in steps by itself")
         return self
 
+    def priority_class(self, component: str) -> str:
+        """Return the name of the priority of pods that are for something.
+
+        Priorities are of no namespace, and another service of this name may be in another one.
+        """
+        return f"{self.name}-{component}.{self.namespace}"
+
     @property
     def gateway_namespace(self) -> str:
         """Namespace of the pods that may send requests."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any
 
@@ -15,6 +14,7 @@ from hydra_ray.runtime.cluster import cores_of_a_node
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
 from hydra_ray.runtime.factory import make_prompter, make_recipe
 from hydra_ray.runtime.generators import make_generator, open_cache
+from hydra_ray.runtime.threads import cores
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.tasks import Task
@@ -51,7 +51,7 @@ def make_generator_pool(settings: Settings, task: Task) -> GeneratorPool:
     cpus, gpus = None, 0
     if settings.generator.backend == "embedded":
         gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
-        cpus = 1 if gpus else min(cores_of_a_node(), os.cpu_count() or 1)
+        cpus = 1 if gpus else min(cores_of_a_node(), cores())
     return GeneratorPool(
         partial(_make_asking_generator, settings.anchored()),
         make_request_writer(settings, task),

@@ -39,9 +39,15 @@ class Readiness:
         self._looking = asyncio.Lock()
         self._looked_at = float("-inf")
         self._found: dict[str, Found] = {}
+        self._open: frozenset[str] = frozenset()
 
-    async def response(self) -> Response:
-        """Return what was found: 200 where requests can be answered, if need be without some steps; else 503."""
+    async def response(self, *, llm_needed: bool = True) -> Response:
+        """Return what was found: 200 where requests can be answered, if need be without some steps; else 503.
+
+        Args:
+            llm_needed: Whether it is 503 where the generator's breaker is open, too. All replicas see the LLM fail, and
+                what does without it (feedback, history, keys) is answered as before.
+        """
         async with self._looking:
             if time.monotonic() - self._looked_at > _HOLDS_S:
                 # What is found is everybody's: the asker's own deadline says nothing of the steps.
@@ -49,7 +55,8 @@ class Readiness:
                     self._found = await self._look()
                 self._looked_at = time.monotonic()
             found = self._found
-        needed = ["generator", *(["store"] if self._keys_wanted else [])]
+            let_off = frozenset() if llm_needed else self._open
+        needed = {"generator", *(["store"] if self._keys_wanted else [])} - let_off
         if any(found[name] == "fails" for name in needed):
             return AsciiJSON({"status": "unavailable", "steps": found}, 503, {"Retry-After": "1"})
         return AsciiJSON({"status": "degraded" if "fails" in found.values() else "ready", "steps": found})
@@ -57,6 +64,7 @@ class Readiness:
     async def _look(self) -> dict[str, Found]:
         steps = self._steps
         handles = {name: getattr(steps, name) for name in ("retriever", "reranker", "adapter", "generator")}
+        self._open = frozenset(name for name in handles if steps.breakers.of(name).state == "open")
         looks = (self._store_answers(), *(self._step_answers(name, handle) for name, handle in handles.items()))
         return dict(zip(("store", *handles), await asyncio.gather(*looks), strict=True))
 

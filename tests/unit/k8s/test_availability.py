@@ -91,11 +91,16 @@ def test_an_emptied_node_takes_no_more_pods_than_can_be_spared(profile):
 
 def test_who_answers_goes_before_who_learns(manifests):
     values = {name: one["value"] for name, one in manifests.all("PriorityClass").items()}
-    assert values["hydra-ray-serving"] > values["hydra-ray-learning"]
-    assert manifests.one("PriorityClass", "learning")["preemptionPolicy"] == "Never"
+    assert values["hydra-ray-serving.hydra-ray"] > values["hydra-ray-learning.hydra-ray"]
+    assert manifests.one("PriorityClass", "learning.hydra-ray")["preemptionPolicy"] == "Never"
     for where, pod in manifests.pods():
         kind = "serving" if where.startswith("RayService") else "learning"
-        assert pod["priorityClassName"] == f"hydra-ray-{kind}", where
+        assert pod["priorityClassName"] == f"hydra-ray-{kind}.hydra-ray", where
+
+
+def test_two_services_of_one_name_share_no_priorities():
+    mine, theirs = (set(rendered("openai", f"namespace={name}").all("PriorityClass")) for name in ("mine", "theirs"))
+    assert not mine & theirs
 
 
 @pytest.mark.parametrize("profile", ["openai", "gpu", "cluster"])

@@ -20,8 +20,8 @@ def test_there_is_what_the_docs_name_and_nothing_else(manifests):
     group = {("PodDisruptionBudget", "hydra-ray-gpu")} if manifests.group("gpu") else set()
     assert found == group | {
         ("Namespace", "hydra-ray"),
-        ("PriorityClass", "hydra-ray-serving"),
-        ("PriorityClass", "hydra-ray-learning"),
+        ("PriorityClass", "hydra-ray-serving.hydra-ray"),
+        ("PriorityClass", "hydra-ray-learning.hydra-ray"),
         ("PersistentVolumeClaim", "hydra-ray-data"),
         ("NetworkPolicy", "hydra-ray-serving"),
         ("NetworkPolicy", "hydra-ray-learning"),

@@ -117,6 +117,9 @@ def test_the_refit_fits_what_the_store_holds_for_who_is_served(manifests, tmp_pa
     assert settings.store_url == manifests.served().store_url
     mounts = {mount["mountPath"] for mount in container(pod)["volumeMounts"]}
     assert {"/data", "/etc/hydra-ray", "/dev/shm"} <= mounts
+    # Ray's objects take a share of the memory, which is there.
+    shared = next(volume["emptyDir"] for volume in pod["volumes"] if volume["name"] == "shared-memory")
+    assert shared == {"medium": "Memory", "sizeLimit": container(pod)["resources"]["limits"]["memory"]}
 
 
 def test_the_settings_are_where_the_commands_run(manifests):

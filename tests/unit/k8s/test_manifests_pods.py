@@ -8,7 +8,6 @@ import pytest
 from manifests import PROFILES, amount, container, cpus, gpus, rendered
 from ray.serve import Deployment
 
-from hydra_ray.runtime.draining import drain_s
 from hydra_ray.serve import app
 
 
@@ -120,6 +119,21 @@ def test_keys_of_fallbacks_and_experiments_reach_pods_too():
     for where, pod in serving(made):
         names = {one["name"] for one in container(pod)["env"] if "valueFrom" in one}
         assert names >= {"OTHER_KEY", "ARMS_KEY", "HYDRA_LOG_KEY"}, where
+
+
+def test_jobs_have_the_keys_that_their_own_settings_name():
+    made = rendered("openai", "learning.generator.api_key_env=OTHER_KEY")
+    for where, pod in ray_pods(made):
+        names = {one["name"] for one in container(pod)["env"] if "valueFrom" in one}
+        expected = "OPENAI_API_KEY" if where.startswith("RayService") else "OTHER_KEY"
+        assert names & {"OPENAI_API_KEY", "OTHER_KEY"} == {expected}, where
+
+
+def test_jobs_that_ask_an_endpoint_have_no_gpus_for_an_llm():
+    endpoint = "learning.generator={backend: openai, base_url: https://llm.example.com/v1, api_key_env: A_KEY}"
+    made = rendered("gpu", endpoint)
+    assert made.group("gpu", "collect") is None
+    assert made.group("gpu", "train") is not None
 
 
 def test_no_pod_runs_as_root_or_gains_rights(manifests):
@@ -252,37 +266,6 @@ def test_the_port_that_serve_listens_on_is_the_heads_port_of_that_name(manifests
         assert (http["host"], http["port"]) == ("0.0.0.0", ports["serve"]), where
 
 
-def test_a_pod_that_goes_has_time_for_what_it_has_begun(manifests):
-    longest = drain_s(manifests.served().serve)
-    for where, pod in serving(manifests):
-        assert pod["terminationGracePeriodSeconds"] > longest, where
-        if not where.endswith("head"):
-            shell, flag, script = container(pod)["lifecycle"]["preStop"]["exec"]["command"]
-            assert (shell, flag) == ("bash", "-c")
-            assert script.startswith("ray drain-node ")
-            told = [int(word) for word in script.split() if word.isdigit()]
-            assert all(longest <= seconds < pod["terminationGracePeriodSeconds"] for seconds in told)
-            assert len(told) == 2
-
-
-def test_ray_takes_the_words_with_which_a_pod_leaves():
-    import shlex
-
-    from ray.scripts.scripts import drain_node
-
-    script = container(rendered("openai").group("cpu")["template"]["spec"])["lifecycle"]["preStop"]["exec"]["command"][
-        2
-    ]
-    words = shlex.split(script.partition("&&")[0])
-    context = drain_node.make_context("drain-node", [word for word in words[2:] if word.strip()])
-    assert context.params["reason"] == "DRAIN_NODE_REASON_PREEMPTION"
-
-
-def test_the_head_has_no_work_to_hand_over(manifests):
-    for where, pod in serving(manifests):
-        assert ("lifecycle" in container(pod)) is not where.endswith("head"), where
-
-
 def test_probes_ask_what_they_are_about(manifests):
     for where, pod in ray_pods(manifests):
         if where.startswith("CronJob"):
@@ -297,7 +280,7 @@ def test_probes_ask_what_they_are_about(manifests):
                 "python",
                 "-m",
                 "hydra_ray.k8s.probe",
-                "http://127.0.0.1:8000/readyz",
+                "http://127.0.0.1:8000/readyz?llm=optional",
             ], where
         else:
             assert ready["httpGet"] == live["httpGet"], where

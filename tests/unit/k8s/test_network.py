@@ -65,6 +65,12 @@ def test_where_they_reach_follows_the_settings():
     }
 
 
+def test_jobs_reach_the_llm_that_their_own_settings_name():
+    made = rendered("openai", "learning.generator.base_url=http://other.models.svc:8080/v1")
+    assert ("models", 8080) in reaches(made, "learning")
+    assert ("models", 8080) not in reaches(made, "serving")
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_only_the_gateway_and_the_cluster_come_in(profile):
     made = rendered(profile, "gateway.namespace=front")

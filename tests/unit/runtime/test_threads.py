@@ -10,7 +10,7 @@ import ray
 import yaml
 
 from hydra_ray.runtime.start.environment import CALLS_BY_GRPC
-from hydra_ray.runtime.threads import PASSIVE_WAITS, threads_for, use_given_cpus, wait_passively
+from hydra_ray.runtime.threads import PASSIVE_WAITS, cores, threads_for, use_given_cpus, wait_passively
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,41 @@ from hydra_ray.runtime.threads import PASSIVE_WAITS, threads_for, use_given_cpus
 )
 def test_threads_are_the_whole_cpus_that_ray_gave(cpus, omp, most, threads):
     assert threads_for(cpus, omp, most) == threads
+
+
+@pytest.mark.parametrize(
+    ("files", "found"),
+    [
+        ({}, 16),
+        ({"cpu.max": "max 100000\n"}, 16),
+        ({"cpu.max": "400000 100000\n"}, 4),
+        # Half a CPU more is a core that computes half of the time.
+        ({"cpu.max": "250000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "6400000 100000\n"}, 16),
+        ({"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 2),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 16),
+    ],
+)
+def test_a_container_has_the_cores_that_it_gets_the_time_of(monkeypatch, tmp_path, files, found):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert cores(tmp_path) == found
+
+
+def test_a_cluster_that_is_started_here_has_the_cores_of_its_container(monkeypatch):
+    from hydra_ray.runtime import cluster
+    from hydra_ray.settings import RaySettings
+
+    asked = {}
+    monkeypatch.setattr(cluster, "cores", lambda: 4)
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster.ray, "shutdown", lambda: None)
+    monkeypatch.setattr(cluster, "start_ray", lambda address, **options: asked.update(options))
+    with cluster.cluster(RaySettings()):
+        assert asked["num_cpus"] == 5
 
 
 def test_outside_of_rays_workers_nothing_is_changed(monkeypatch):

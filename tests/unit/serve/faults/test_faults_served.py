@@ -255,10 +255,10 @@ def test_feedback_is_learnt_by_another_replica_where_one_dies_and_an_item_is_not
     assert app.client.delete("/v1/users/ann/history/1").json()["deleted"] is True
 
 
-def ready(app):
+def ready(app, asks=""):
     # Nobody looks again within a second.
     app.ingress._readiness._looked_at = float("-inf")
-    reply = app.client.get("/readyz")
+    reply = app.client.get(f"/readyz{asks}")
     return reply.status_code, reply.json()["status"], [k for k, v in reply.json()["steps"].items() if v == "fails"]
 
 
@@ -269,6 +269,8 @@ def test_readiness_says_which_steps_answer(served):
     assert ready(app) == (200, "degraded", ["reranker"])
     app.generator.ready.answer = down
     assert ready(app) == (503, "unavailable", ["reranker", "generator"])
+    # Not the LLM: the step itself.
+    assert ready(app, "?llm=optional") == (503, "unavailable", ["reranker", "generator"])
     app.generator.ready.answer = full
     assert ready(app) == (200, "degraded", ["reranker"])
 
@@ -282,6 +284,8 @@ def test_readiness_knows_of_an_llm_that_fails_behind_a_replica_that_answers(serv
     app.generator.answer = fails
     assert app.ask(SAID[-1:]).status_code == 502
     assert ready(app) == (503, "unavailable", ["generator"])
+    # What does without the LLM goes on: a pod that were not ready would get none of it.
+    assert ready(app, "?llm=optional") == (200, "degraded", ["generator"])
     # Later somebody has to try, who comes to what is ready alone.
     clock.now += 11
     assert ready(app) == (200, "ready", [])
