@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hydra_ray.settings.section import Section
 
@@ -57,12 +57,30 @@ class BaseSettings(Section):
         gt=0,
         description="AdamW's peak rate for shared head and user heads; 10 times it for words and votes.",
     )
+    accumulate: int = Field(
+        1,
+        ge=1,
+        description="Parts that a step's groups are computed in, one after another: less memory, same step.",
+    )
     weight_decay: float = Field(0.01, ge=0, description="AdamW's.")
     user_drop: float = Field(0.3, ge=0, le=1, description="Share of groups scored by the shared head alone.")
     workers: int = Field(1, ge=1, description="Processes of Ray Train; each takes a share of the groups.")
     gpu: bool = Field(False, description="One GPU a worker.")
+    sharded: bool = Field(
+        False,
+        description="The encoder in shares, one a worker (FSDP2): where it is too large for one.",
+    )
     max_failures: int = Field(2, ge=0, description="Restarts from the last checkpoint before giving up.")
     seed: int | None = Field(None, description="Of training alone: data and LLM answers stay; null is seed.")
+
+    @model_validator(mode="after")
+    def _shares_of_what_is_trained(self) -> Self:
+        if self.sharded and self.encoder.trained_layers == 0:
+            raise ValueError(
+                "sharded is of an encoder that is trained: set encoder.trained_layers, or leave sharded out; a frozen "
+                "encoder reads each text once"
+            )
+        return self
 
 
 class FitSettings(Section):

@@ -78,6 +78,22 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_workers_that_hold_shares_of_the_encoder_fit_a_whole_base(tiny_encoder: Path, tmp_path: Path):
+    fitted = fit_base(
+        {"adapter": taste_groups(users=8)},
+        base_settings(tiny_encoder, workers=2, epochs=2, sharded=True, accumulate=2),
+        prior_weights=LEARNT,
+        seed=1,
+        storage=tmp_path,
+        show=lambda state, steps: None,
+    )
+    adapter = fitted.roles["adapter"]
+    assert fitted.state.epochs[-1]["loss"] < fitted.state.epochs[0]["loss"]
+    assert "valid_top1" in fitted.state.epochs[-1]
+    assert adapter.scorer.score([("funny", "a new film", ())], [adapter.heads[UserKey("t", "u0")]]).isfinite().all()
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_killed_worker_is_replaced_and_training_goes_on_from_the_checkpoint(tiny_encoder: Path, tmp_path: Path):
     """It dies in the second role: what the first one learnt is in the checkpoint, too."""
     killed: list[int] = []

@@ -18,11 +18,11 @@ from safetensors.torch import load_file
 
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.progress import Progress, TrainState
+from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.learn.base.worker import (
     GROUP_SCHEMA,
     LoopConfig,
     RolePlan,
-    Trainee,
     group_rows,
     train_worker,
     trained_in,

@@ -6,7 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,14 @@ import ray.train.torch
 import torch
 from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from hydra_ray.learn.base.parallel import Parallel, Replicated, Sharded
+from hydra_ray.learn.base.step import collate, train_step
+from hydra_ray.learn.base.trainee import Trainee, optimizer_of
 from hydra_ray.learn.examples.groups import RankingGroup
-from hydra_ray.models.encoder import Texts, TextsEncoder
-from hydra_ray.models.encodings import KeptEncodings
-from hydra_ray.models.heads import HEAD_KINDS
-from hydra_ray.models.heads.bank import NO_USER, HeadBank
-from hydra_ray.models.heads.descent import GradientFitted
-from hydra_ray.models.losses import LOSSES, TEMPERATURE
+from hydra_ray.models.heads.bank import NO_USER
 from hydra_ray.models.precision import resolve
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import BaseSettings
@@ -101,44 +97,6 @@ class _Resumed:
     precision: str = ""
 
 
-# A million encodings of width 384.
-_ENCODING_BYTES = 2_000_000_000
-# A handful of weights that each decision tells of, and that start at a guess, may move faster than matrices.
-_FEW_FASTER = 10
-
-
-class Trainee(nn.Module):
-    """A scorer with the heads of the training users."""
-
-    def __init__(self, base: BaseSettings, users: int, prior_weight: float | None = None) -> None:
-        super().__init__()
-        read = base.encoder
-        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
-        encoder.train_top_layers(base.encoder.trained_layers)
-        if encoder.frozen:
-            encoder.remember(KeptEncodings(_ENCODING_BYTES))
-        self.scorer = Scorer(encoder)
-        # Fitted afterwards, on features that no longer change.
-        self.scorer.heads.commons.requires_grad_(False)
-        if prior_weight is not None:
-            self.scorer.heads.prior.data.fill_(prior_weight)
-            self.scorer.heads.prior.requires_grad_(False)
-        self.scorer.heads.shared.lexical.requires_grad_(base.lexical)
-        kind = HEAD_KINDS[base.head.kind]
-        assert isinstance(kind, GradientFitted), "settings allow no other"
-        self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
-
-    def forward(self, texts: dict[str, Tensor], users: Tensor) -> Tensor:
-        """Scores, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone.
-
-        `texts` are tokens, or the features that a frozen encoder has made of them, and the priors.
-        """
-        texts, heads = dict(texts), self.scorer.heads
-        known = heads.prior * texts.pop("priors")
-        z = texts["features"] if "features" in texts else self.scorer.encoder(texts)
-        return heads.shared(z) + self.bank(z, users) + known
-
-
 def group_rows(groups: Sequence[RankingGroup], users: Sequence[UserKey]) -> list[dict[str, Any]]:
     """Groups as rows of `GROUP_SCHEMA`; users become their place in `users`."""
     place = {key: row for row, key in enumerate(users)}
@@ -183,36 +141,44 @@ def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed
     rank = ray.train.get_context().get_world_rank()
     torch.manual_seed(seed)
     trainee = Trainee(base, plan.users, plan.prior_weight)
-    model = ray.train.torch.prepare_model(trainee)
-    optimizer = _optimizer(trainee, base)
+    parallel = _spread(trainee, base)
+    optimizer = optimizer_of(trainee, base)
     total = base.epochs * plan.steps_per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, total))
     start = 0
     if resumed.role == plan.role:
-        trainee.load_state_dict(resumed.done[plan.role])
-        optimizer.load_state_dict(resumed.optimizer)
+        parallel.load(resumed.done[plan.role], optimizer, resumed.optimizer)
         schedule.load_state_dict(resumed.schedule)
         start = resumed.epoch + 1
     shard = ray.train.get_dataset_shard(plan.role)
     for epoch in range(start, base.epochs):
         progress.enter.remote(rank, os.getpid(), plan.role, epoch)
         torch.manual_seed(seed * 1009 + epoch * 101 + rank)
-        model.train()
+        parallel.model.train()
         losses = []
         for batch in _batches(shard, base.batch_groups, seed + epoch):
-            losses.append(_step(model, trainee.scorer.encoder, batch, base, optimizer))
+            losses.append(train_step(parallel, batch, base, optimizer, ray.train.torch.get_device()))
             schedule.step()
             if rank == 0:
                 progress.step.remote(len(losses), losses[-1])
         metrics = {"role": plan.role, "epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
-        if rank == 0:
+        if rank == 0 or parallel.judged_by_all:
             metrics |= _judge(trainee, plan.valid, base.batch_groups)
-            resumed.done[plan.role] = trainee.state_dict()
+            weights, moments = parallel.weights(), parallel.optimizer_state(optimizer)
+        if rank == 0:
+            resumed.done[plan.role] = weights
             metrics["precision"] = base.encoder.precision
-            _report_with_checkpoint(resumed.done, optimizer, schedule, metrics)
+            _report_with_checkpoint(resumed.done, moments, schedule, metrics)
             ray.get(progress.done.remote(metrics))
         else:
             ray.train.report(metrics)
+
+
+def _spread(trainee: Trainee, base: BaseSettings) -> Parallel:
+    if not base.sharded:
+        return Replicated(ray.train.torch.prepare_model(trainee), trainee)
+    trainee.to(ray.train.torch.get_device())
+    return Sharded(trainee)
 
 
 def _batches(shard: Any, groups: int, seed: int) -> Iterator[list[dict[str, Any]]]:
@@ -225,61 +191,13 @@ def _batches(shard: Any, groups: int, seed: int) -> Iterator[list[dict[str, Any]
         yield table.to_pylist()
 
 
-def _step(
-    model: nn.Module, encoder: TextsEncoder, batch: list[dict[str, Any]], base: BaseSettings, optimizer: Any
-) -> float:
-    tokens, users, scores, group = collate(encoder, batch, ray.train.torch.get_device())
-    # A whole group is scored with or without its user's delta: a listwise loss compares within it.
-    dropped = (torch.rand(len(batch)) < base.user_drop).to(group.device)[group]
-    logits = model(tokens, users.masked_fill(dropped, NO_USER))
-    loss = LOSSES[base.loss](logits, scores, group, TEMPERATURE).mean()
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
-    optimizer.step()
-    return float(loss.detach())
-
-
-def collate(
-    encoder: TextsEncoder, batch: Sequence[dict[str, Any]], device: torch.device
-) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
-    """A batch of group rows as tokens (of a frozen encoder features), users, scores, group numbers, one a decision."""
-    rows = (zip(row["judged"], row["by"], map(tuple, row["and_by"]), strict=True) for row in batch)
-    decisions: list[Texts] = list(chain.from_iterable(rows))
-    sizes = torch.tensor([len(row["scores"]) for row in batch])
-    users = torch.tensor([row["user"] for row in batch]).repeat_interleave(sizes)
-    group = torch.arange(len(batch)).repeat_interleave(sizes)
-    scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
-    # Remembered: each text is encoded in the first epoch and never again.
-    texts = {"features": encoder.features(decisions)} if encoder.frozen else encoder.tokenize(decisions)
-    texts["priors"] = torch.tensor([prior for row in batch for prior in row["priors"]], dtype=torch.float32)
-    tokens = {name: tensor.to(device) for name, tensor in texts.items()}
-    return tokens, users.to(device), scores.to(device), group.to(device)
-
-
-def _optimizer(trainee: Trainee, base: BaseSettings) -> torch.optim.AdamW:
-    encoder = [p for p in trainee.scorer.encoder.parameters() if p.requires_grad]
-    heads = trainee.scorer.heads
-    few = [p for p in (heads.shared.lexical, heads.prior) if p.requires_grad]
-    # By identity: tensors compare entry by entry.
-    many = [p for p in (*heads.shared.parameters(), *trainee.bank.parameters()) if p is not heads.shared.lexical]
-    return torch.optim.AdamW(
-        [
-            {"params": encoder, "lr": base.lr},
-            {"params": many, "lr": base.head_lr},
-            {"params": few, "lr": _FEW_FASTER * base.head_lr, "weight_decay": 0.0},
-        ],
-        weight_decay=base.weight_decay,
-    )
-
-
 def _warm_then_linear(step: int, total: int) -> float:
     warm = max(1, total // 10)
     return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
 
 
 def _report_with_checkpoint(
-    weights: dict[str, dict[str, Tensor]], optimizer: torch.optim.Optimizer, schedule: Any, metrics: dict[str, Any]
+    weights: dict[str, dict[str, Tensor]], optimizer: dict[str, Any], schedule: Any, metrics: dict[str, Any]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for role, state in weights.items():
@@ -287,7 +205,7 @@ def _report_with_checkpoint(
         under_way = {
             "role": metrics["role"],
             "epoch": metrics["epoch"],
-            "optimizer": optimizer.state_dict(),
+            "optimizer": optimizer,
             "schedule": schedule.state_dict(),
             "precision": metrics["precision"],
         }
@@ -314,7 +232,7 @@ def trained_in(checkpoint: Path) -> str:
     return str(_under_way(checkpoint)["precision"])
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def _judge(trainee: Trainee, valid: Sequence[dict[str, Any]], batch_groups: int) -> dict[str, float]:
     """Share of held-back groups whose top decision is one of the best, under the users' heads and the shared one."""
     if not valid:

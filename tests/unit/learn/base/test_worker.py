@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hydra_ray.learn.base.worker import Trainee, _optimizer, collate, group_rows
+from hydra_ray.learn.base.step import collate
+from hydra_ray.learn.base.trainee import Trainee, optimizer_of
+from hydra_ray.learn.base.worker import group_rows
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.encoder import TextsEncoder
@@ -78,7 +80,7 @@ def test_weights_that_are_given_or_weigh_nothing_are_not_trained(tiny_encoder, g
     base = settings(tiny_encoder, 1, lexical=lexical)
     model = trainee(base, given)
     trained = {id(p) for p in model.parameters() if p.requires_grad}
-    optimized = [id(p) for group in _optimizer(model, base).param_groups for p in group["params"]]
+    optimized = [id(p) for group in optimizer_of(model, base).param_groups for p in group["params"]]
     assert len(optimized) == len(trained)
     assert set(optimized) == trained
     heads = model.scorer.heads
@@ -88,7 +90,7 @@ def test_weights_that_are_given_or_weigh_nothing_are_not_trained(tiny_encoder, g
 def test_single_weights_learn_ten_times_as_fast_and_do_not_decay(tiny_encoder):
     base = settings(tiny_encoder, head_lr=0.001, weight_decay=0.02)
     model = trainee(base)
-    how = {id(p): (g["lr"], g["weight_decay"]) for g in _optimizer(model, base).param_groups for p in g["params"]}
+    how = {id(p): (g["lr"], g["weight_decay"]) for g in optimizer_of(model, base).param_groups for p in g["params"]}
     heads = model.scorer.heads
     assert how[id(heads.prior)] == how[id(heads.shared.lexical)] == (0.01, 0)
     assert all(how[id(p)] == (0.001, 0.02) for p in (heads.shared.dense.weight, *model.bank.parameters()))
