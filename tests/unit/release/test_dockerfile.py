@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,12 @@ def test_what_is_copied_is_let_in_and_nothing_else():
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert "*" in ignored
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
+
+
+def test_the_wheel_is_built_of_all_that_it_holds():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    there = {word for name, rest in instructions("wheel") if name == "COPY" for word in rest.split()[:-1]}
+    assert {*wheel["packages"], *wheel.get("force-include", {})} <= there
 
 
 def test_only_the_gpu_image_has_a_compiler():
