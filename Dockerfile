@@ -10,8 +10,6 @@ FROM ${CPU_BASE} AS wheel
 WORKDIR /src
 COPY docker docker
 COPY .gitignore pyproject.toml README.md LICENSE ./
-COPY deployments deployments
-COPY tune_configs tune_configs
 COPY hydra_ray hydra_ray
 COPY deployments deployments
 COPY tune_configs tune_configs
