@@ -4,7 +4,7 @@ The application as users get it answers `hydra` requests that come by chance (`o
 each process took of a core for a request is read from the kernel, and what a request took beside that is the delay of
 the model (`queueing_model.py`, simulated with simpy). Then the model says what two higher loads give, and both are
 measured, too. At last: which replicas 10,000, a million and 100 million users want, and what their cores cost
-(`hydra_ray/sizing.py`, which `hydra-ray k8s size` asks with the JSON that this writes).
+(`hydra_ray/k8s/sizing.py`, which `hydra-ray k8s size` asks with the JSON that this writes).
 
     python benchmarks/queueing.py
     python benchmarks/queueing.py --rate 3 --predict 7 --predict 11 --seconds 40 --requests-a-day 5 --peak 3
@@ -36,9 +36,11 @@ from rich.table import Table
 from served_base import TAGS, film_task, make_settings, prepare
 from serving import CPU, Benchmark
 
+from hydra_ray.k8s.settings.size import SizeSettings
+from hydra_ray.k8s.sizing import PROXY, Calibrated, Traffic, Wanted, size
 from hydra_ray.runtime.cluster import cluster
+from hydra_ray.serve.limits.fitting import ongoing_by_deployment
 from hydra_ray.serve.local import serving
-from hydra_ray.sizing import Calibrated, Traffic, Wanted, size
 
 DEPLOYMENTS = ("Ingress", "Retriever", "Reranker", "Generator", "Adapter")
 # Batches that a replica works at once, in threads that torch lets run side by side.
@@ -56,11 +58,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--users", type=int, default=200)
     parser.add_argument("--items", type=int, default=50, help="history items of each user")
     parser.add_argument("--llm-ms", type=float, default=120, help="what each call of the LLM takes")
-    parser.add_argument("--requests-a-day", type=float, default=5, help="of a user")
-    parser.add_argument("--peak", type=float, default=3, help="busiest hour's rate to the mean")
-    parser.add_argument("--core-price", type=float, default=0.04, help="of a core for an hour")
-    parser.add_argument("--busy", type=float, default=0.7, help="most share of its time that a replica works")
-    parser.add_argument("--waiting", type=float, default=1, help="longest mean wait, in units of a step's own work")
+    for name, field in SizeSettings.model_fields.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=field.default, help=field.description)
     chosen = parser.parse_args(arguments)
     if chosen.small:
         chosen.users, chosen.items, chosen.seconds, chosen.rate, chosen.predict = 30, 5, 4, 1, [2, 3]
@@ -129,7 +128,7 @@ def _name(line: str, is_me: bool) -> str:
     if replica := re.search(r"ServeReplica:hydra:(\w+)", line):
         return replica.group(1)
     if "ProxyActor" in line:
-        return "proxy"
+        return PROXY
     return "llm" if "spawn_main" in line else "ray"
 
 
@@ -142,8 +141,8 @@ def path_of(cpu_s: dict[str, float]) -> Path:
     def whole(name: str) -> Visit:
         return Visit(name, cpu_s.get(name, 0.0))
 
-    before = (*map(half, ("client", "proxy", "Ingress")), whole("Retriever"), whole("Reranker"), half("Generator"))
-    after = (whole("llm"), half("Generator"), whole("Adapter"), *map(half, ("Ingress", "proxy", "client")))
+    before = (*map(half, ("client", PROXY, "Ingress")), whole("Retriever"), whole("Reranker"), half("Generator"))
+    after = (whole("llm"), half("Generator"), whole("Adapter"), *map(half, ("Ingress", PROXY, "client")))
     on_path = {one.process for one in (*before, *after)}
     beside = sum(spent for name, spent in cpu_s.items() if name not in on_path)
     return Path(before, after, 0.0, beside)
@@ -181,17 +180,18 @@ def predicted(
 
 def sizes(calibrated: Calibrated, chosen: Any) -> list[dict[str, Any]]:
     """Replicas and cost by number of users."""
-    found = []
+    settings = SizeSettings(**{name: getattr(chosen, name) for name in SizeSettings.model_fields})
+    found, ongoing = [], ongoing_by_deployment()
     for users in USERS:
-        traffic = Traffic(users, chosen.requests_a_day, chosen.peak)
-        wanted = size(calibrated, traffic, Wanted(chosen.busy, chosen.waiting, chosen.core_price))
+        traffic = Traffic.of(users, settings)
+        wanted = size(calibrated, traffic, Wanted.of(settings), ongoing)
         found.append(
             {
                 "users": users,
                 "peak_per_s": traffic.peak_per_s,
                 "replicas": {name: one.replicas for name, one in wanted.steps.items()},
                 "target_ongoing": {name: one.target_ongoing for name, one in wanted.steps.items()},
-                "at_once": wanted.in_flight,
+                "under_way": wanted.under_way,
                 "cost_a_month": wanted.cost_a_month,
                 "cost_at_peak": wanted.cost_at_peak,
             }

@@ -6,7 +6,7 @@ from statistics import mean
 
 import pytest
 
-from hydra_ray.sizing import waiting
+from hydra_ray.k8s.sizing import waiting
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -27,10 +27,10 @@ def test_nobody_waits_where_nobody_else_is(model):
 
 
 @pytest.mark.parametrize(("cores", "rate"), [(1, 30), (2, 70)])
-def test_cores_that_are_shared_make_wait_as_the_formula_says(model, cores, rate):
+def test_cores_that_are_shared_make_wait_as_the_formula_says(model, monkeypatch, cores, rate):
     """Work of always the same length waits half as long as M/M/c has it where each ends before the next begins."""
     here = model.Machine(cores, {"step": 1_000})
-    model._SLICE_S = 1.0
+    monkeypatch.setattr(model, "_SLICE_S", 1.0)
     taken = mean(model.simulate(path(model, 0.02), here, rate, 20_000))
     assert taken == pytest.approx(0.02 * (1 + waiting(cores, rate * 0.02) / 2), rel=0.05)
 

@@ -65,6 +65,11 @@ def misfits(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def ongoing_by_deployment() -> dict[str, int]:
+    """Return how many requests a replica of each of our deployments has in hand, as long as no config says more."""
+    return {name: one.ongoing for name, one in _limits({}).items()}
+
+
 def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Limits]) -> Iterator[str]:
     method, ingress = settings.method, limits["Ingress"]
     # Samples are one call of the generator's deployment, however the endpoint is then asked for them.
