@@ -28,7 +28,7 @@ def test_the_local_file_serves_what_the_demo_trains():
     assert config.http_options.host == "127.0.0.1"
 
 
-@pytest.mark.parametrize("name", ["vllm-cpu.yaml", "vllm-gpu.yaml", "vllm-cluster.yaml"])
+@pytest.mark.parametrize("name", ["openai.yaml", "vllm-cpu.yaml", "vllm-gpu.yaml", "vllm-cluster.yaml"])
 def test_all_others_want_keys(name):
     config = ServeDeploySchema.model_validate(yaml.safe_load((DEPLOYMENTS / name).read_text()))
     served = parse_settings(next(one.args for one in config.applications if one.name == "hydra"))
