@@ -164,6 +164,10 @@ class Seen(NamedTuple):
     events: tuple[tuple[str, str], ...]
 
 
+# Who is not in the store, or is no longer.
+NOTHING_SEEN = Seen(None, ())
+
+
 def is_as_seen(seen: Seen, now: Seen) -> bool:
     """Return whether what was computed of a user still holds: nothing was taken away, and nothing was said, since.
 

@@ -22,7 +22,7 @@ from hydra_ray.models.base import ROLES
 from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.schema import open_database
-from hydra_ray.store.types import Seen
+from hydra_ray.store.types import NOTHING_SEEN, Seen
 from hydra_ray.store.user_rows.encodings import EncodingStore
 
 
@@ -200,7 +200,9 @@ def plan_fit(
             found = [
                 (place, now)
                 for place, user in zip(places, data.dataset.users, strict=True)
-                if had.get(user.key) != (now := fingerprint_of(data, role, user))
+                # Who was deleted since users were listed gets no row again.
+                if (user.key in had or stored.seen[user.key] != NOTHING_SEEN)
+                and had.get(user.key) != (now := fingerprint_of(data, role, user))
             ]
             changed[role].append(
                 (np.array([place for place, _ in found], np.int32), np.array([now for _, now in found], "S24"))

@@ -13,8 +13,9 @@ from hydra_ray.records import UserKey
 from hydra_ray.store import histories
 from hydra_ray.store.rows import among, of, of_base
 from hydra_ray.store.tables import HEADS, OBSERVATIONS
-from hydra_ray.store.types import FittedUser, Seen, is_as_seen
+from hydra_ray.store.types import NOTHING_SEEN, WHOLE_USER, FittedUser, Seen, is_as_seen
 from hydra_ray.store.user_rows import events as stored_events
+from hydra_ray.store.user_rows import tombstones
 
 if TYPE_CHECKING:
     from hydra_ray.models.heads import Head
@@ -25,7 +26,10 @@ def put_fitted(db: Connection, version: str, role: str, fitted: Mapping[UserKey,
     keys = list(fitted)
     events = stored_events.seen(db, keys)
     now = {key: Seen(histories.version(db, key), events.get(key, ())) for key in keys}
-    same = [key for key in keys if is_as_seen(fitted[key].seen, now[key])]
+    # Who was deleted before the fit read them looked empty to it, and still does.
+    empty = [key for key in keys if now[key] == NOTHING_SEEN]
+    deleted = {one.key for one in tombstones.find(db, empty) if one.item == WHOLE_USER} if empty else set()
+    same = [key for key in keys if key not in deleted and is_as_seen(fitted[key].seen, now[key])]
     for key in same:
         put_observations(db, key, version, role, fitted[key].observations, replace=True)
     rows = [head_row(key, version, role, fitted[key].head, fitted[key].fingerprint) for key in same]

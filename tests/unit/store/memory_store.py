@@ -26,6 +26,7 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.store.connections.target import StoreTarget
 from hydra_ray.store.types import (
+    NOTHING_SEEN,
     WHOLE_USER,
     DeletedMeanwhileError,
     FeedbackEvent,
@@ -158,7 +159,9 @@ class MemoryStore:
             for key, one in fitted.items():
                 known, _ = state.histories.get(key, (None, {}))
                 events = sorted((item, event.said_at) for (user, item), event in state.events.items() if user == key)
-                if not is_as_seen(one.seen, Seen(known, tuple(events))):
+                seen = Seen(known, tuple(events))
+                deleted = seen == NOTHING_SEEN and (key, WHOLE_USER) in state.tombstones
+                if deleted or not is_as_seen(one.seen, seen):
                     stale.add(key)
                     continue
                 state.observations[key, version, role] = dict(one.observations)

@@ -101,6 +101,19 @@ def test_deleting_a_user_deletes_all_events(store):
     assert kept(store, ANN, BOB, NAMESAKE).keys() == {BOB, NAMESAKE}
 
 
+def test_who_was_deleted_before_a_fit_read_them_gets_no_rows(store, item):
+    for key in (ANN, BOB):
+        store.put_histories({key: [item("a")]})
+    store.delete(ANN)
+    fitted = {key: FittedUser(None, "made from", seen(store, key), {}) for key in (ANN, BOB)}
+    assert store.put_fitted("v1", "adapter", fitted) == {ANN}
+    assert store.head_fingerprints("v1", "adapter") == {BOB: "made from"}
+    say(store, ANN, ACCEPTED)
+    back = FittedUser(HEAD, "made from what she said since", seen(store, ANN), {"e": b"told"})
+    assert store.put_fitted("v1", "adapter", {ANN: back}) == set()
+    assert store.users_with_head("v1", "adapter") == [ANN]
+
+
 def test_what_fails_is_not_kept(store):
     def fail():
         with store.updating_observations(ANN, "v1", "adapter") as update:

@@ -127,6 +127,20 @@ def test_only_who_changed_is_planned_and_who_changes_then_is_left(settings, stor
     assert sum(count for _, count in first.shards.sizes) == 2 * len(USERS)
 
 
+def test_who_is_deleted_before_they_are_read_is_not_planned(settings, store, tag_task):
+    users = source(settings)
+    store.delete(USERS[3])
+    reader = TrainingReader(settings, tag_task, users, None, None)
+    plan = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1")
+    planned = [[key for key, _ in plan.shards(place).shard.users] for place in range(len(plan.shards.sizes))]
+    assert {key for some in planned for key in some} == {*USERS} - {USERS[3]}
+    # A head of whom nothing else is left is taken back.
+    store.put_heads("v1", ADAPTER, {USERS[3]: None}, {USERS[3]: "of what was deleted"})
+    again = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1")
+    assert sum(count for role, count in again.shards.sizes if role == ADAPTER) == len(USERS)
+    reader.close()
+
+
 def test_users_of_a_store_are_those_that_settings_choose(settings, store):
     users = users_of_tenant(settings.store_target, "default", pairs=True)
     assert [users.key(place) for place in range(len(users))] == USERS[:-1]
