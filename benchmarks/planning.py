@@ -29,7 +29,7 @@ from hydra_ray.learn.collect.example_plan import ExampleRules, plan_users
 from hydra_ray.learn.heads.shards import plan_fit
 from hydra_ray.learn.heads.todo import head_fingerprints_of
 from hydra_ray.learn.heads.training_reader import TrainingReader
-from hydra_ray.runtime.store_users import users_of_tenant
+from hydra_ray.runtime.users.store_users import users_of_tenant
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.tasks import TASKS

@@ -8,7 +8,7 @@ from pathlib import Path
 from hydra_ray import api
 from hydra_ray.learn.heads.job import FitReport
 from hydra_ray.progress import ProgressListener
-from hydra_ray.runtime.deleted import undelete
+from hydra_ray.runtime.users.deleted import undelete
 from hydra_ray.settings import Settings
 from hydra_ray.store.types import MergeReport
 

@@ -101,7 +101,7 @@ def erase(
     """
     from hydra_ray.rights.erasure.job import erase_users
     from hydra_ray.rights.erasure.report import lines
-    from hydra_ray.runtime.id_files import listed_users
+    from hydra_ray.runtime.users.id_files import listed_users
 
     tree = load(settings, overrides)
     wanted = [*(ids or []), *(listed_users(file, "--file") if file else [])]

@@ -18,10 +18,10 @@ from hydra_ray.data.user_source import HeldUsers, UserSource
 from hydra_ray.dates import in_order
 from hydra_ray.fingerprint import records_fingerprint
 from hydra_ray.records import HydraError
-from hydra_ray.runtime.deleted import without_deleted
-from hydra_ray.runtime.id_files import listed_users
 from hydra_ray.runtime.models import chosen_manifest
-from hydra_ray.runtime.store_users import users_of_tenant
+from hydra_ray.runtime.users.deleted import without_deleted
+from hydra_ray.runtime.users.id_files import listed_users
+from hydra_ray.runtime.users.store_users import users_of_tenant
 from hydra_ray.settings import Settings
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.store.backends import open_store

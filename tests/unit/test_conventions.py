@@ -1,6 +1,7 @@
 """What tests may not do, looked for in their source."""
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -65,3 +66,11 @@ def test_no_test_asserts_on_time_or_takes_a_fixed_port(look):
     assert len(files) > 100
     found = [f"{file.relative_to(TESTS)}:{line}" for file in files for line in look(ast.parse(file.read_text("utf-8")))]
     assert found == []
+
+
+def test_no_folder_has_more_than_fifteen_modules():
+    root = TESTS.parent / "hydra_ray"
+    modules = Counter(path.parent for path in root.rglob("*.py") if path.name != "__init__.py")
+    assert len(modules) > 30
+    full = {str(folder.relative_to(root)): count for folder, count in modules.items() if count > 15}
+    assert full == {}, "find out what belongs together, and give it a folder of its own"

@@ -12,8 +12,8 @@ from hydra_ray import cli
 from hydra_ray.commands import k8s, keys, personalisation, report
 from hydra_ray.commands import store as store_commands
 from hydra_ray.data.dataset import User
+from hydra_ray.data.demo_generator.train import measure
 from hydra_ray.data.fields import Fields
-from hydra_ray.data.train_demo_generator import measure
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import RunRecord

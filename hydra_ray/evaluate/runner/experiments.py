@@ -15,10 +15,10 @@ from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
-from hydra_ray.runtime.deleted import keep_deleted
 from hydra_ray.runtime.embedding import ranked_by
 from hydra_ray.runtime.generators import generator_identity
 from hydra_ray.runtime.loading import load_data, records_digest
+from hydra_ray.runtime.users.deleted import keep_deleted
 from hydra_ray.settings import Settings
 from hydra_ray.settings.files.renamed import with_first_names
 from hydra_ray.steps.generate.failures import UnfinishedError

@@ -31,7 +31,7 @@ from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_source, put_histories
 from hydra_ray.runtime.models import chosen_base, fetch_if_missing
 from hydra_ray.runtime.progress import watch
-from hydra_ray.runtime.store_users import StoreUsers, paged
+from hydra_ray.runtime.users.store_users import StoreUsers, paged
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store

@@ -19,7 +19,7 @@ from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates
-from hydra_ray.runtime.store_users import StoreUsers, users_of_tenant
+from hydra_ray.runtime.users.store_users import StoreUsers, users_of_tenant
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.types import FeedbackEvent

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.runtime.id_files import listed_items
+from hydra_ray.runtime.users.id_files import listed_items
 from hydra_ray.settings import Settings
 from hydra_ray.store.backends import is_there, open_store
 from hydra_ray.store.protocol import Store

@@ -8,8 +8,8 @@ import pytest
 from hydra_ray.commands.fit import merge_lines
 from hydra_ray.learn.collect.job import estimate_feedback
 from hydra_ray.records import HistoryItem, HydraError, UserKey
-from hydra_ray.runtime.deleted import keep_deleted, undelete
 from hydra_ray.runtime.loading import chosen_users, load_data, put_histories
+from hydra_ray.runtime.users.deleted import keep_deleted, undelete
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.types import MergeReport

@@ -1,6 +1,6 @@
 """Trains the demo's generator, the small black box that the demo personalises.
 
-    python -m hydra_ray.data.train_demo_generator OUT
+    python -m hydra_ray.data.demo_generator.train OUT
 
 A word-level Llama of a million parameters learns from simulated people to name one of a text's three
 moods, and to lean on the examples before it. Its people, those it is measured on included, are of split
