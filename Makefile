@@ -15,13 +15,13 @@ export TOKENIZERS_PARALLELISM := false
 # Client libraries that tests drive. They want versions of their own, so they have environments of their own.
 CLIENTS := .cache/clients
 
-.PHONY: demo test test-unit test-system test-faults test-image fuzz test-fast check bench-heads soak install clients lock manifests format clean
+.PHONY: demo test test-unit test-system test-faults test-image test-cluster fuzz test-fast check bench-heads soak install clients lock manifests format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
 
 # The parts are processes of their own: a cluster that some tests leave running is not there for the others.
-test: test-unit test-system test-faults test-image
+test: test-unit test-system test-faults test-image test-cluster
 
 # Without Ray's cluster. Its tensors are so small that a second thread costs more than it brings: a process for each core
 # brings more, up to what 8 GB hold.
@@ -40,6 +40,11 @@ test-faults: install
 # What the CPU image holds, installed into a bare folder; its demo has a cluster of its own.
 test-image: install
 	$(BIN)/python -m pytest --durations=3 tests/image
+
+# Clusters of several nodes on this machine, one at a time; nodes are killed. Where the machine gives no network
+# namespaces the tests are skipped and say so.
+test-cluster: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=25 --durations-min=15 tests/cluster
 
 # Random requests, other ones each time, through the application in one process: nothing may be answered by a 5xx.
 fuzz: export HYDRA_RAY_FUZZ := 10000

@@ -12,9 +12,9 @@ from moto.server import ThreadedMotoServer
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """Run the server; give its host and port."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+def serving(host: str = "127.0.0.1") -> Iterator[str]:
+    """Run the server at an address; give its host and port."""
+    server = ThreadedMotoServer(ip_address=host, port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     try:

@@ -68,3 +68,16 @@ def cores_of_a_node() -> int:
     """CPUs that one process may fill: a whole node's but for what feeds it."""
     logical = max((node["Resources"].get("CPU", 1) for node in ray.nodes() if node["Alive"]), default=1)
     return max(1, int(logical) - 1)
+
+
+def cores_of_all_nodes() -> int:
+    """CPUs that processes of one each may fill, on all nodes together, but for what feeds them."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
+
+
+def beside_this_process() -> dict[str, Any]:
+    """Return the options of an actor or stage that takes next to no CPU and that a command cannot do without.
+
+    It runs on the command's own node: the loss of another one does not end the command.
+    """
+    return {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 import uvicorn
+from llm_endpoint import LLM
 from patience import until
 from postgres import new_database
 from running import free_port
@@ -24,44 +23,6 @@ from hydra_ray.tasks import TEXT_TASK
 
 # Of all processes on the cluster: memory that threads take one after the other would look like a leak.
 os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-
-
-class LLM:
-    """The endpoint's process.
-
-    Args:
-        folder: Folder for the file that says how it behaves.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._mode, self._port = folder / "mode", free_port()
-        self.url = f"http://127.0.0.1:{self._port}/v1"
-        self.start()
-
-    def start(self) -> None:
-        """Starts it, well-behaved."""
-        self.behave("good")
-        script = str(Path(__file__).with_name("llm_process.py"))
-        self.process = subprocess.Popen([sys.executable, script, str(self._port), str(self._mode)])
-        until(self._listens, "the LLM's endpoint")
-
-    def behave(self, mode: str) -> None:
-        """From the next request on."""
-        fresh = self._mode.with_suffix(".new")
-        fresh.write_text(mode)
-        fresh.replace(self._mode)
-
-    def kill(self) -> None:
-        """Ends it at once."""
-        self.process.kill()
-        self.process.wait()
-
-    def _listens(self) -> bool:
-        try:
-            httpx.post(f"{self.url}/chat/completions", json={"model": "m", "messages": []}).raise_for_status()
-        except httpx.HTTPError:
-            return False
-        return True
 
 
 @pytest.fixture(scope="session")

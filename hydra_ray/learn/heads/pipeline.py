@@ -23,7 +23,7 @@ from hydra_ray.learn.heads.shards import ReadShards, Shard, ShardData
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
-from hydra_ray.runtime.cluster import cores_of_a_node
+from hydra_ray.runtime.cluster import beside_this_process, cores_of_a_node, cores_of_all_nodes
 from hydra_ray.runtime.models import fetch_if_missing
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
@@ -190,7 +190,7 @@ def features_file(folder: Path, shard: Shard) -> Path:
 
 def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
     """Make the encoding of shards from settings. Wants a running Ray cluster."""
-    progress = ray.remote(num_cpus=0)(EncodeProgress).remote()
+    progress = ray.remote(**beside_this_process())(EncodeProgress).remote()
     registry = settings.registry_url, settings.registry_cache
     return Encoding(base, registry, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 
@@ -231,7 +231,7 @@ def fit_shards(read: ReadShards, how: Encoding, fit: MakeFit) -> Generator[Fitte
     """
     if not read.sizes:
         return
-    fitters = max(1, cores_of_a_node() - 1)
+    fitters = max(1, cores_of_all_nodes() - 1)
     fitting = _Placed(FitStage, (fit, how.base, _roles(read), how.features), fitters, {"num_cpus": 1})
     with contextlib.closing(rows(_run(read, [*_encoding_stages(read, how), fitting]))) as found:
         for row in found:

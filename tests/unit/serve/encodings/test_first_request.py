@@ -91,7 +91,8 @@ def fit_here(monkeypatch):
     monkeypatch.setattr(job, "watch", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(job, "encoding", encoding)
     monkeypatch.setattr(pipeline, "ray", ray)
-    monkeypatch.setattr(pipeline, "cores_of_a_node", lambda: 2)
+    for cores in ("cores_of_a_node", "cores_of_all_nodes"):
+        monkeypatch.setattr(pipeline, cores, lambda: 2)
     monkeypatch.setattr(pipeline, "_run", run)
     monkeypatch.setattr(pipeline, "rows", lambda dataset: dataset)
 

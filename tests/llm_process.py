@@ -1,6 +1,7 @@
 """An LLM endpoint in a process of its own, which tests kill, and which behaves as a file says.
 
-`python llm_process.py PORT FILE` serves until it is killed; the file holds one of `MODES`, looked up for each request.
+`python llm_process.py HOST PORT FILE` serves until it is killed; the file holds one of `MODES`, looked up for each
+request.
 Its answers end with the last `(user-...)` that it was told of, so that tests see whose history reached it. Asked to
 stream about something ENDLESS, it goes on until the client hangs up.
 """
@@ -112,8 +113,8 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, port: int, mode: Path) -> None:
-        super().__init__(("127.0.0.1", port), Handler)
+    def __init__(self, host: str, port: int, mode: Path) -> None:
+        super().__init__((host, port), Handler)
         self.mode = mode
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -121,4 +122,4 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    Server(int(sys.argv[1]), Path(sys.argv[2])).serve_forever()
+    Server(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])).serve_forever()
