@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra_ray.k8s.check.problems import Problem
+from hydra_ray.k8s.check.reading.json_file import JSONFileError, parse_json
 from hydra_ray.k8s.check.reading.objects import Thing, items, mapping
 from hydra_ray.k8s.check.reading.plain import PlainError, as_plain
 from hydra_ray.records import HydraError
@@ -17,6 +18,8 @@ from hydra_ray.utf8 import EncodingError, decode
 
 KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _ENDINGS = (".yaml", ".yml", ".json")
+# A render that failed leaves an empty file, which must not pass as one without a problem.
+_NOTHING = "there is no object in it: did what writes it fail?"
 # What a kustomization may say here; all else changes objects in ways that only kustomize knows.
 _APPLIED = {"apiVersion", "kind", "metadata", "resources"}
 
@@ -50,6 +53,9 @@ def read(paths: Sequence[Path]) -> list[Together]:
             found = list(_folders(path))
             if not found:
                 raise HydraError(f"{path}: there is no manifest ({', '.join(_ENDINGS)}) in this folder")
+            for one in found:
+                if not one.things and not one.problems:
+                    one.problems.append(Problem(str(path), "", "", _NOTHING))
             sets += found
         elif path.exists():
             _file(path, loose)
@@ -98,16 +104,20 @@ def _kustomization_of(folder: Path) -> Path | None:
 
 
 def _file(path: Path, together: Together) -> None:
+    before = len(together.things) + len(together.problems)
     try:
-        documents = parse_documents(decode(path.read_bytes()))
+        content = decode(path.read_bytes())
+        documents = parse_json(content) if path.suffix == ".json" else parse_documents(content)
     except OSError as error:
         together.problems.append(Problem(str(path), "", "", f"it cannot be read: {error.strerror}"))
-    except (YAMLFileError, EncodingError) as error:
+    except (YAMLFileError, JSONFileError, EncodingError) as error:
         together.problems.append(Problem(str(path), "", "", str(error)))
     else:
         for place, document in enumerate(documents, 1):
             if document is not None:
                 _document(str(path), place, document, together)
+        if len(together.things) + len(together.problems) == before:
+            together.problems.append(Problem(str(path), "", "", _NOTHING))
 
 
 def _document(file: str, place: int, document: Any, together: Together) -> None:
