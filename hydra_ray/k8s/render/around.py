@@ -29,7 +29,9 @@ def _elsewhere(cluster: ClusterSettings, served: Served, learner: Served) -> lis
     if keys or cluster.redis.address is not None:
         secrets.insert(0, cluster.secret)
     queues = [cluster.jobs.queue] if cluster.jobs.queue is not None else []
-    return [*(f"Secret/{name}" for name in secrets), *(f"LocalQueue/{name}" for name in queues)]
+    accounts = [cluster.service_account] if cluster.service_account is not None else []
+    by_kind = {"Secret": secrets, "LocalQueue": queues, "ServiceAccount": accounts}
+    return [f"{kind}/{name}" for kind, names in by_kind.items() for name in names]
 
 
 def volume(cluster: ClusterSettings) -> dict[str, Any]:

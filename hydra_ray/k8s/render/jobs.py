@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from hydra_ray.k8s.check.kuberay.cron import schedule_problems
 from hydra_ray.k8s.render.clusters import group, ray_cluster
 from hydra_ray.k8s.render.learning import REFIT, Command
 from hydra_ray.k8s.render.pods import CONTAINER_SECURITY, POD_SECURITY, Pods
 from hydra_ray.k8s.render.serving import Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
+from hydra_ray.settings import SettingsError
 
 QUEUE = "kueue.x-k8s.io/queue-name"
 
@@ -46,7 +48,13 @@ def ray_job(cluster: ClusterSettings, learner: Served, command: Command, config_
 
 
 def refit(cluster: ClusterSettings, learner: Served, config_map: str) -> dict[str, Any]:
-    """Return the CronJob that fits heads from what the store holds, in one pod."""
+    """Return the CronJob that fits heads from what the store holds, in one pod.
+
+    Raises:
+        HydraError: Its schedule is none.
+    """
+    for field, problem in schedule_problems({"schedule": cluster.refit.schedule, "timeZone": cluster.refit.time_zone}):
+        raise SettingsError(f"refit.{'time_zone' if field == 'timeZone' else field}: {problem}")
     pods, jobs = Pods(cluster, learner, "learning", config_map), cluster.jobs
     # It asks the LLM as `fit` does; where that is hosted, by an engine of its own.
     size = cluster.engine if learner.gpus else cluster.refit.size

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from hydra_ray.k8s.render.pods import Component
 from hydra_ray.k8s.render.serving import PORT, Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
+from hydra_ray.settings import SettingsError
 
 _DASHBOARD, _METRICS = 8265, 8080
 _PORTS = {"http": 80, "https": 443, "postgresql": 5432}
@@ -23,8 +24,13 @@ def network_policies(cluster: ClusterSettings, served: Served, learner: Served) 
     prometheus = _rule("from", [_namespace(network.monitoring_namespace)], _METRICS)
     gateway = _rule("from", [_namespace(cluster.gateway_namespace)], PORT)
     dns = _rule("to", [_namespace(network.dns_namespace)], 53, protocols=("UDP", "TCP"))
+    if network.dns_addresses is not None:
+        dns["to"].append({"ipBlock": {"cidr": network.dns_addresses}})
+    always = [dns]
+    if network.credentials is not None:
+        always.append(_rule("to", [{"ipBlock": {"cidr": network.credentials}}], 80))
     out, learners_out = (
-        [dns, *(_rule("to", [peer], port) for peer, port in _outside(cluster, who))] for who in (served, learner)
+        [*always, *(_rule("to", [peer], port) for peer, port in _outside(cluster, who))] for who in (served, learner)
     )
     heads = {**_labels(cluster), "ray.io/node-type": "head"}
     api = _rule("to", [{"ipBlock": {"cidr": network.api_server}}], 443, 6443)
@@ -58,35 +64,48 @@ def _policy(
 def _outside(cluster: ClusterSettings, served: Served) -> Iterator[tuple[dict[str, Any], int]]:
     """Where pods go: the LLM, the database, the object store, Redis, a collector of traces. Each but once."""
     settings = served.settings
-    urls = []
+    urls: list[tuple[str, str]] = []
     if settings.generator.backend == "openai":
         endpoints = (settings.generator, *settings.generator.fallbacks)
-        urls += [one.base_url or "https://api.openai.com/v1" for one in endpoints]
+        urls += [("the LLM's base_url", one.base_url or "https://api.openai.com/v1") for one in endpoints]
     if served.engine is not None:
         # Weights.
-        urls.append("https://huggingface.co")
+        urls.append(("weights", "https://huggingface.co"))
     if served.on_postgresql:
-        urls.append(settings.store_url)
+        urls.append(("the store's url", settings.store_url))
     if served.on_s3:
-        urls.append(cluster.s3.endpoint or "https://s3.amazonaws.com")
+        urls.append(("s3.endpoint", cluster.s3.endpoint or "https://s3.amazonaws.com"))
     if cluster.redis.address is not None:
-        urls.append(f"redis://{cluster.redis.address}")
+        address = cluster.redis.address
+        urls.append(("redis.address", address if "://" in address else f"redis://{address}"))
     if settings.observe.traces.otlp_endpoint is not None:
-        urls.append(settings.observe.traces.otlp_endpoint)
+        urls.append(("observe.traces.otlp_endpoint", settings.observe.traces.otlp_endpoint))
     found: list[tuple[dict[str, Any], int]] = []
-    for url in urls:
-        parts = urlsplit(url)
-        scheme = parts.scheme.partition("+")[0]
-        there = (_peer(cluster, parts.hostname or ""), parts.port or _PORTS.get(scheme, 6379))
+    for name, url in urls:
+        host, port = _place(name, url)
+        there = (_peer(cluster, host), port)
         if there not in found:
             found.append(there)
     yield from found
 
 
+def _place(name: str, url: str) -> tuple[str, int]:
+    """Host and port of a URL; the port that goes with its scheme where it names none."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
+    except ValueError:
+        raise SettingsError(f"{name}: the port of {parts.netloc.rpartition('@')[2]} is none: 1 to 65535") from None
+    if parts.hostname is None or port is None:
+        shown = url.rpartition("@")[2]
+        raise SettingsError(f"{name}: {shown} has no host, or no port that its scheme would tell: scheme://host:port")
+    return parts.hostname, port
+
+
 def _peer(cluster: ClusterSettings, host: str) -> dict[str, Any]:
     """Where a host is: `name` is of this namespace, `name.other.svc` of another one, all others are outside."""
     match host.split("."):
-        case [_]:
+        case [name] if ":" not in name:
             return {"podSelector": {}}
         case [_, namespace, "svc", *_]:
             return _namespace(namespace)

@@ -163,6 +163,8 @@ class Pods:
             "securityContext": dict(POD_SECURITY),
             "terminationGracePeriodSeconds": self.longest_s + MOMENT_S,
         }
+        if self.cluster.service_account is not None:
+            spec["serviceAccountName"] = self.cluster.service_account
         if self.cluster.pull_secrets:
             spec["imagePullSecrets"] = [{"name": name} for name in self.cluster.pull_secrets]
         if labels := nodes.gpu_labels if gpus else nodes.cpu_labels:

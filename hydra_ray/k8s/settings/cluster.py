@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from hydra_ray.k8s.settings.sizes import GroupSettings, NodeSettings, PodSize
+from hydra_ray.k8s.settings.values import CIDR, Address, Name, Namespace, ObjectName, SecretKey
 from hydra_ray.settings.section import Section
-
-# KubeRay adds to the names of a RayService and of a RayJob, and Kubernetes takes 63 letters.
-Name = Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=30)]
-Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 
 
 class LLMSettings(Section):
@@ -46,15 +43,17 @@ class S3Settings(Section):
 class RedisSettings(Section):
     """Where Ray's head keeps the books of the cluster, so that another head goes on with them."""
 
-    address: str | None = Field(None, description="host:port; null: the service restarts when its head is lost.")
-    password_key: str = Field("HYDRA_REDIS_PASSWORD", description="Key of the Secret with its password.")
+    address: Address | None = Field(
+        None, description="host:port, or a URL; null: the service restarts when its head is lost."
+    )
+    password_key: SecretKey = Field("HYDRA_REDIS_PASSWORD", description="Key of the Secret with its password.")
 
 
 class StorageSettings(Section):
     """The volume of records, feedback, models and weights, /data in all pods."""
 
     size: str = Field("100Gi", pattern=r"^[1-9][0-9]*(Gi|Ti)$", description="How large it is.")
-    class_name: str | None = Field(None, description="Storage class; null: the cluster's default.")
+    class_name: ObjectName | None = Field(None, description="Storage class; null: the cluster's default.")
     access_mode: Literal["ReadWriteMany", "ReadWriteOnce"] = Field(
         "ReadWriteMany", description="ReadWriteOnce: all pods are on one node."
     )
@@ -94,9 +93,9 @@ class GatewaySettings(Section):
         description="Namespace of the pods that may send requests; null: gateway-system, or for an upgrade in steps "
         "the service's own, where KubeRay makes the Gateway.",
     )
-    class_name: str | None = Field(None, description="GatewayClass, for an upgrade in steps.")
-    name: str | None = Field(None, description="Gateway in that namespace to be reached through; null: none.")
-    host: str | None = Field(None, description="Host name by which clients reach it, with `name`.")
+    class_name: ObjectName | None = Field(None, description="GatewayClass, for an upgrade in steps.")
+    name: ObjectName | None = Field(None, description="Gateway in that namespace to be reached through; null: none.")
+    host: ObjectName | None = Field(None, description="Host name by which clients reach it, with `name`.")
 
     @model_validator(mode="after")
     def _host_is_of_a_gateway(self) -> GatewaySettings:
@@ -112,8 +111,16 @@ class NetworkSettings(Section):
     operator_namespace: Namespace = Field("kuberay-system", description="Namespace of KubeRay's operator.")
     monitoring_namespace: Namespace = Field("monitoring", description="Namespace of Prometheus.")
     dns_namespace: Namespace = Field("kube-system", description="Namespace of the cluster's DNS.")
-    outside: str = Field("0.0.0.0/0", description="Addresses of what is outside of the cluster, as a CIDR.")
-    api_server: str = Field("0.0.0.0/0", description="Addresses of Kubernetes' API, which Ray's autoscaler asks.")
+    dns_addresses: CIDR | None = Field(
+        None, description="Addresses of a DNS cache on each node, e.g. 169.254.20.10/32 of NodeLocal DNSCache."
+    )
+    outside: CIDR = Field("0.0.0.0/0", description="Addresses of what is outside of the cluster, as a CIDR.")
+    api_server: CIDR = Field("0.0.0.0/0", description="Addresses of Kubernetes' API, which Ray's autoscaler asks.")
+    credentials: CIDR | None = Field(
+        None,
+        description="Addresses that hand pods the machine's own credentials at port 80, e.g. 169.254.170.23/32 of EKS Pod "
+        "Identity, 169.254.169.254/32 of a machine; null: none are reached.",
+    )
 
 
 class PrioritySettings(Section):
@@ -126,7 +133,7 @@ class PrioritySettings(Section):
 class JobSettings(Section):
     """Jobs that learn, each on a cluster of its own."""
 
-    queue: str | None = Field(None, description="LocalQueue of Kueue; null: jobs start at once.")
+    queue: Namespace | None = Field(None, description="LocalQueue of Kueue; null: jobs start at once.")
     retries: int = Field(2, ge=0, description="Further clusters that a failed job is tried on.")
     deadline_s: int = Field(86_400, ge=60, description="Longest time of a job.")
     start_deadline_s: int = Field(3_600, ge=60, description="Longest time until it runs.")
@@ -158,10 +165,14 @@ class ClusterSettings(Section):
         min_length=1,
         description="Image of all pods, with registry and tag; null: hydra-ray:<version>, with -gpu for GPUs.",
     )
-    pull_secrets: tuple[str, ...] = Field((), description="Secrets with which images are pulled.")
+    pull_secrets: tuple[ObjectName, ...] = Field((), description="Secrets with which images are pulled.")
     name: Name = Field("hydra-ray", description="Name of the service; all others begin with it.")
     namespace: Namespace = Field("hydra-ray", description="Namespace, which is made.")
-    secret: str = Field("hydra-ray", min_length=1, description="Secret with keys and passwords, named as variables.")
+    service_account: ObjectName | None = Field(
+        None,
+        description="ServiceAccount of Ray pods, e.g. one with rights to the object store; null: the namespace's own.",
+    )
+    secret: ObjectName = Field("hydra-ray", description="Secret with keys and passwords, named as variables.")
     llm: LLMSettings = LLMSettings()
     postgresql: PostgresSettings = PostgresSettings()
     s3: S3Settings = S3Settings()

@@ -121,6 +121,13 @@ def test_keys_of_fallbacks_and_experiments_reach_pods_too():
         assert names >= {"OTHER_KEY", "ARMS_KEY", "HYDRA_LOG_KEY"}, where
 
 
+def test_ray_pods_run_as_the_account_that_settings_name():
+    made = rendered("cluster", "service_account=with-bucket")
+    assert {pod["serviceAccountName"] for _, pod in ray_pods(made)} == {"with-bucket"}
+    assert "ServiceAccount/with-bucket" in made.one("Namespace")["metadata"]["annotations"]["hydra-ray/elsewhere"]
+    assert all("serviceAccountName" not in pod for _, pod in ray_pods(rendered("cluster")))
+
+
 def test_jobs_have_the_keys_that_their_own_settings_name():
     made = rendered("openai", "learning.generator.api_key_env=OTHER_KEY")
     for where, pod in ray_pods(made):

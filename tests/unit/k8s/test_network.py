@@ -65,6 +65,31 @@ def test_where_they_reach_follows_the_settings():
     }
 
 
+@pytest.mark.parametrize(
+    ("address", "there"),
+    [
+        ("redis:6379", ("here", 6379)),
+        ("rediss://r.example.com:6380", ("0.0.0.0/0", 6380)),
+        ("r.data.svc:7000", ("data", 7000)),
+    ],
+)
+def test_redis_is_reached_by_the_address_that_ray_is_told(address, there):
+    assert reaches(rendered("cluster", f"redis.address={address}"), "serving") - OUTSIDE["cluster"] <= {there}
+    assert there in reaches(rendered("cluster", f"redis.address={address}"), "serving")
+
+
+def test_an_address_of_numbers_is_outside():
+    for host in ("192.0.2.7", "[2001:db8::1]"):
+        assert ("0.0.0.0/0", 8080) in reaches(rendered("openai", f"llm.base_url=http://{host}:8080/v1"), "serving")
+
+
+def test_a_dns_cache_of_the_node_and_credentials_of_the_machine_are_reached_where_settings_say_so():
+    told = ["network.dns_addresses=169.254.20.10/32", "network.credentials=169.254.170.23/32"]
+    for name in ("serving", "learning"):
+        found = reaches(rendered("cluster", *told), name)
+        assert found == OUTSIDE["cluster"] | {("169.254.20.10/32", 53), ("169.254.170.23/32", 80)}
+
+
 def test_jobs_reach_the_llm_that_their_own_settings_name():
     made = rendered("openai", "learning.generator.base_url=http://other.models.svc:8080/v1")
     assert ("models", 8080) in reaches(made, "learning")
