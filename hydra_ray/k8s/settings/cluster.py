@@ -118,7 +118,7 @@ class NetworkSettings(Section):
     api_server: CIDR = Field("0.0.0.0/0", description="Addresses of Kubernetes' API, which Ray's autoscaler asks.")
     credentials: CIDR | None = Field(
         None,
-        description="Addresses that hand pods the machine's own credentials at port 80, e.g. 169.254.170.23/32 of EKS Pod "
+        description="Addresses that hand pods credentials at port 80, e.g. 169.254.170.23/32 of EKS Pod "
         "Identity, 169.254.169.254/32 of a machine; null: none are reached.",
     )
 
