@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
+from hydra_ray.atomic import replacing
 from hydra_ray.learn.collect.rows import AdapterRow, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.records import UserKey
@@ -21,7 +23,8 @@ _USERS_AT_ONCE = 400
 class RowsByUser:
     """A file with all rows of feedback, made of the parts that are there; whoever made it removes it.
 
-    Columns are called as those of users everywhere, so that an erasure finds what a killed job leaves.
+    Columns are called as those of users everywhere, so that an erasure finds what a killed job leaves. Until it
+    is whole it has an unfinished file's name: what is left of it then is no database that rows could be deleted from.
 
     Args:
         path: The file; it may be read in several processes of this machine.
@@ -33,9 +36,7 @@ class RowsByUser:
     @classmethod
     def made(cls, path: Path, store: FeedbackStore) -> RowsByUser:
         """Write the file anew, part by part."""
-        path.unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(sqlite3.connect(path)) as db:
+        with replacing(path) as partial, closing(sqlite3.connect(partial)) as db:
             # Nobody needs it after a crash.
             db.execute("PRAGMA journal_mode = OFF")
             db.execute("PRAGMA synchronous = OFF")
@@ -52,7 +53,7 @@ class RowsByUser:
     def read(self, kind: type[_Row], users: Sequence[UserKey]) -> list[_Row]:
         """Return some users' rows of a kind, as `FeedbackStore.read` does."""
         found: list[_Row] = []
-        with closing(sqlite3.connect(f"file:{self._path}?mode=ro", uri=True)) as db:
+        with closing(sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True)) as db:
             for tenant in sorted({key.tenant for key in users}):
                 names = sorted({key.user for key in users if key.tenant == tenant})
                 for start in range(0, len(names), _USERS_AT_ONCE):
