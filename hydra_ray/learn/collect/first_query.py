@@ -36,7 +36,11 @@ def ask_first(settings: Settings, task: Task, examples: Sequence[Example]) -> Us
     if settings.generator.backend != "openai" or settings.feedback.max_calls is None or known or not todo:
         return Usage()
     store.keep_to(collection_settings(settings, task))
-    requests = [request for request in make_request_writer(settings, task)(todo[0]).several if request.n > 1]
+    # Whose query was the first may have been deleted since.
+    first = next(iter(todo), None)
+    if first is None:
+        return Usage()
+    requests = [request for request in make_request_writer(settings, task)(first).several if request.n > 1]
     budget = make_budget(settings.generator)
 
     async def ask() -> None:

@@ -1,12 +1,16 @@
 """The first query of a plan within a budget is asked alone, so that the plan knows what samples cost."""
 
+from dataclasses import replace
+
 import pytest
 import quirky_endpoint as quirky
 
 from hydra_ray.data.dataset import Dataset, User
+from hydra_ray.data.user_source import HeldUsers
 from hydra_ray.learn.collect.first_query import ask_first, with_less
-from hydra_ray.learn.collect.job import planned_examples
+from hydra_ray.learn.collect.job import example_plan, planned_examples
 from hydra_ray.learn.collect.plan import Example, calls_of
+from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.collect.setup import make_request_writer
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates, generator_identity, open_cache
@@ -66,6 +70,18 @@ def test_what_fails_then_is_left_to_the_collection(server, settings_of, dataset,
     settings = settings_of("nomodel")
     assert ask_first(settings, tag_task, planned_examples(settings, dataset)).calls == 1
     assert "does not exist" in caplog.text
+
+
+def test_who_was_deleted_since_the_plan_is_not_asked_about(server, settings_of, dataset, tag_task):
+    settings = settings_of("n1", "deleted")
+    plan = example_plan(settings, HeldUsers(dataset))
+    asked = plan[0].query.id
+    left = tuple(
+        item for item in dataset.users[0].history if ExampleKey.of_item(dataset.users[0].key, item.id).query_id != asked
+    )
+    shrunk, empty = (Dataset((replace(dataset.users[0], history=some),), {}) for some in (left, ()))
+    assert ask_first(settings, tag_task, replace(plan, users=HeldUsers(empty))) == Usage()
+    assert ask_first(settings, tag_task, replace(plan, users=HeldUsers(shrunk))).calls > 0
 
 
 def test_limits_hold_over_both(server, settings_of, dataset, tag_task):
