@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import chain
 from typing import overload
 
 import numpy as np
@@ -76,10 +77,10 @@ class ExamplePlan(Sequence[Example]):
             return self._where(np.arange(len(self))[index])
         dataset = self.users.part([int(self.places[index])])
         wanted, pseudo = bytes(self.digests[index]), bool(self.pseudo[index])
-        for example in _of_user(dataset, dataset.users[0], pseudo):
-            if id_digest(example.key.example_id) == wanted:
-                return example
-        raise GoneError
+        example = _found(dataset, dataset.users[0], pseudo, wanted)
+        if example is None:
+            raise GoneError
+        return example
 
     def __iter__(self) -> Iterator[Example]:
         """Yield the examples; those that were deleted meanwhile are left out."""
@@ -180,12 +181,16 @@ def _columns(rows: Sequence[tuple[int, int, int, Example]]) -> tuple[npt.NDArray
     )
 
 
-def _of_user(dataset: Dataset, user: User, pseudo: bool) -> Iterator[Example]:
-    """Yield all that may have been planned of a user: more than is drawn now, if the history grew meanwhile."""
+def _found(dataset: Dataset, user: User, pseudo: bool, wanted: bytes) -> Example | None:
+    """Return a user's example by digest, also one that would not be drawn now, since the history grew meanwhile."""
+    # Ids are compared first: each example has a history of its own.
     if pseudo:
-        yield from (pseudo_example(user, place, dataset.same_time) for place in range(len(user.history)))
-    else:
-        yield from real_examples(dataset, user)
+        for place, item in enumerate(user.history):
+            if id_digest(ExampleKey.of_item(user.key, item.id).example_id) == wanted:
+                return pseudo_example(user, place, dataset.same_time)
+        return None
+    asked = (one for one in user.queries if id_digest(ExampleKey(*one.user, one.id, False).example_id) == wanted)
+    return next(chain.from_iterable(real_examples(dataset, replace(user, queries=(one,))) for one in asked), None)
 
 
 def _among(digests: Digests, done: Digests) -> npt.NDArray[np.bool_]:

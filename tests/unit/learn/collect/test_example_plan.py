@@ -11,8 +11,9 @@ from test_plan import make_data, make_user
 
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.user_source import HeldUsers
+from hydra_ray.learn.collect import example_plan
 from hydra_ray.learn.collect.example_plan import ExampleRules, GoneError, id_digest, plan_users
-from hydra_ray.learn.collect.plan import plan_examples
+from hydra_ray.learn.collect.plan import plan_examples, pseudo_example
 
 RULES = ExampleRules(pseudo_queries=4, use_golds=False, items=3, candidate_calls=1, max_calls=None, seed=0)
 
@@ -67,3 +68,17 @@ def test_a_history_that_grew_has_the_examples_that_were_planned_and_one_that_shr
     with pytest.raises(GoneError):
         shrunk[0]
     assert len(list(shrunk)) == len(examples) - 1
+
+
+def test_only_the_example_that_is_wanted_is_made(monkeypatch):
+    data = make_data(7, 5)
+    ours, examples = both(data)
+    made = []
+
+    def making(user, place, same_time):
+        made.append(place)
+        return pseudo_example(user, place, same_time)
+
+    monkeypatch.setattr(example_plan, "pseudo_example", making)
+    assert list(ours) == examples
+    assert len(made) == len(examples)
