@@ -203,9 +203,6 @@ class Store(Protocol):
     def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
         """Return users' feedback events in the order in which they were said; who said nothing is left out."""
 
-    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
-        """Return what `feedback_events` does, of all users of a tenant who said something, in order of their keys."""
-
     def users_with_events(self, tenant: str, after: str | None, most: int) -> list[str]:
         """Return ids of a tenant's users who said something, as `users_with_history` does."""
 

@@ -233,9 +233,6 @@ class SqlStore:
         wanted = list(keys)
         return self._database.read(lambda db: stored_events.find(db, wanted))
 
-    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
-        return self._database.read(lambda db: stored_events.of_tenant(db, tenant))
-
     def tombstones(self, tenant: str) -> list[Tombstone]:
         return self._database.read(lambda db: stored_tombstones.of_tenant(db, tenant))
 

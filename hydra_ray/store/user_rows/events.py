@@ -57,11 +57,6 @@ def find(db: Connection, keys: Iterable[UserKey]) -> dict[UserKey, list[Feedback
     return found
 
 
-def of_tenant(db: Connection, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
-    """Return the events of all users of a tenant, users in order of their keys."""
-    return _read(db, FEEDBACK_EVENTS.c.tenant == tenant, {})
-
-
 def seen(db: Connection, keys: Sequence[UserKey]) -> dict[UserKey, tuple[tuple[str, str], ...]]:
     """Return ids and times of the events of some users, as many as one statement takes, in order of ids."""
     c, found = FEEDBACK_EVENTS.c, dict[UserKey, list[tuple[str, str]]]()

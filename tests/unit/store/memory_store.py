@@ -188,9 +188,6 @@ class MemoryStore:
     def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
         return events_of(self._state, set(keys))
 
-    def feedback_events_of_tenant(self, tenant: str) -> dict[UserKey, list[FeedbackEvent]]:
-        return events_of(self._state, {key for key, _ in self._state.events if key.tenant == tenant})
-
     def tombstones(self, tenant: str) -> list[Tombstone]:
         return tombstones_of(self._state, lambda key: key.tenant == tenant)
 

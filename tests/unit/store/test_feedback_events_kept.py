@@ -81,9 +81,6 @@ def test_tenants_and_users_are_apart(store):
     for key in (ANN, BOB, NAMESAKE):
         say(store, key, replace(ACCEPTED, text=str(key)))
     assert kept(store, ANN, NAMESAKE).keys() == {ANN, NAMESAKE}
-    assert list(store.feedback_events_of_tenant("acme")) == [ANN, BOB]
-    assert store.feedback_events_of_tenant("acme") == store.feedback_events([ANN, BOB])
-    assert store.feedback_events_of_tenant("nobody") == {}
 
 
 def test_deleting_an_item_deletes_its_event_also_of_a_rejection(store):
