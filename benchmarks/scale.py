@@ -21,6 +21,7 @@ from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -129,7 +130,8 @@ class Drawn:
         self._pool = pool / np.linalg.norm(pool, axis=1, keepdims=True)
 
     def __call__(self, texts: Sequence[str]) -> Any:
-        return self._pool[[hash(one) % len(self._pool) for one in texts]]
+        # Not `hash`, which is another one in each process.
+        return self._pool[[crc32(one.encode()) % len(self._pool) for one in texts]]
 
 
 def peers(one: Filled, count: int) -> dict[str, Any]:

@@ -142,6 +142,13 @@ def test_scale_writes_no_more_than_it_may(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_scale_draws_the_same_vectors_in_every_process(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    draw = importlib.import_module("scale").Drawn()
+    # CRC-32 of "123456789", the check value of its definition.
+    assert (draw(["123456789"])[0] == draw._pool[0xCBF43926 % len(draw._pool)]).all()
+
+
 @pytest.mark.parametrize("name", ["serving", "streaming"])
 def test_what_a_benchmark_of_serving_serves_can_be_written(name, monkeypatch, tmp_path):
     """These two need Ray and a quiet machine; this much of them does not."""
