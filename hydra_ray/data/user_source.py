@@ -31,6 +31,9 @@ class UserSource(Protocol):
             known: Users as the store has them, where somebody has read them already.
         """
 
+    def close(self) -> None:
+        """Let go what was opened to read users; it is opened again where they are read again."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeldUsers:
@@ -49,6 +52,9 @@ class HeldUsers:
     def part(self, places: Sequence[int], known: Mapping[UserKey, User] | None = None) -> Dataset:
         """Return the users of some places, as the records have them."""
         return replace(self.dataset, users=tuple(self.dataset.users[place] for place in places))
+
+    def close(self) -> None:
+        """Records need nothing open."""
 
 
 def parts(source: UserSource, size: int) -> Iterator[range]:

@@ -97,6 +97,7 @@ def estimate_feedback(settings: Settings) -> Estimate:
         reasoning_tokens=g.reasoning_tokens,
     )
     ahead.kept = len(examples) - len(todo)
+    users.close()
     return ahead
 
 
@@ -108,12 +109,13 @@ def collect_plan(
     Raises:
         HydraError: Any of the causes that `collect_planned` lists.
     """
-    examples = example_plan(settings, users)
-    spent = ask_first(settings, task, examples)
-    if spent.calls:
-        # A sample may cost a call of its own; that only drops examples at the end.
+    with contextlib.closing(users):
         examples = example_plan(settings, users)
-    return examples, collect_planned(settings, task, examples, listener, spent)
+        spent = ask_first(settings, task, examples)
+        if spent.calls:
+            # A sample may cost a call of its own; that only drops examples at the end.
+            examples = example_plan(settings, users)
+        return examples, collect_planned(settings, task, examples, listener, spent)
 
 
 def collect_planned(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,15 +33,19 @@ class Shard:
     Attributes:
         role: Role whose heads are fitted.
         users: Users, each with the fingerprint of what they teach.
+        changed: Those of them who changed since, of whom the features hold nothing.
     """
 
     role: str
     users: tuple[tuple[UserKey, str], ...]
+    changed: frozenset[UserKey] = frozenset()
 
     @property
     def name(self) -> str:
         """Name of the shard's file: the same for the same users teaching the same."""
-        return records_fingerprint([(self.role, self.users)], size=8)
+        # Who changed may be as planned again when a killed fit goes on, and then wants features.
+        read = tuple(one for one in self.users if one[0] not in self.changed)
+        return records_fingerprint([(self.role, read)], size=8)
 
 
 def make_shards(role: str, fingerprints: Mapping[UserKey, str], users_per_shard: int) -> list[Shard]:
@@ -146,6 +150,7 @@ class PlannedShards:
         planned = dict(shard.users)
         users = [user for user in data.dataset.users if self.fingerprint_of(data, role, user) == planned[user.key]]
         seen = {user.key: stored.seen[user.key] for user in users}
+        shard = replace(shard, changed=frozenset(planned.keys() - seen.keys()))
         return ShardData(shard, data.groups, users, seen, self._texts(role, data, users))
 
     def _texts(self, role: str, data: TrainingData, users: Sequence[User]) -> list[Any]:

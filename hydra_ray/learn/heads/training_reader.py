@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hydra_ray.data.user_source import UserSource, parts
+from hydra_ray.data.user_source import UserSource
 from hydra_ray.learn.collect.example_plan import USERS_AT_ONCE, PlannedOfUsers
 from hydra_ray.learn.collect.rows_by_user import RowsByUser
 from hydra_ray.learn.examples.groups import AnswersOfOthers
@@ -17,6 +18,9 @@ from hydra_ray.settings import Settings
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
+
+# Users among whose answers others' are looked for, however many there are: few are needed beside a user's own.
+_MOST_OTHERS = 2_000
 
 
 @dataclass(slots=True)
@@ -64,7 +68,8 @@ class TrainingReader:
         return data, stored
 
     def close(self) -> None:
-        """Let the store go."""
+        """Let the store go, and the users."""
+        self.users.close()
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -75,13 +80,17 @@ class TrainingReader:
         return read_users(self._store, [self.users.key(place) for place in places])
 
     def _answers_of_others(self) -> AnswersOfOthers:
-        # Only where it is asked for: it holds everybody's answers.
+        # Only where it is asked for: each process reads and indexes them.
         if self._others is None:
-            self._others = AnswersOfOthers(self._everybody())
+            self._others = AnswersOfOthers(self._some_users())
         return self._others
 
-    def _everybody(self) -> Iterator[tuple[UserKey, Sequence[HistoryItem]]]:
-        for places in parts(self.users, USERS_AT_ONCE):
+    def _some_users(self) -> Iterator[tuple[UserKey, Sequence[HistoryItem]]]:
+        everybody = range(len(self.users))
+        drawn = random.Random(self.settings.seed).sample(everybody, min(_MOST_OTHERS, len(everybody)))
+        drawn.sort()
+        for start in range(0, len(drawn), USERS_AT_ONCE):
+            places = drawn[start : start + USERS_AT_ONCE]
             stored = self._stored(places)
             for user in map(stored.whole, self.users.part(places, stored.users).users):
                 yield user.key, user.history

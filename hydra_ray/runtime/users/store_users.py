@@ -25,7 +25,7 @@ class StoreUsers:
     """Users of one tenant in a store, as a `UserSource`.
 
     Args:
-        target: The store. It is opened by whoever reads, and stays open as long as this does.
+        target: The store. It is opened by whoever reads, and stays open until `close`.
         tenant: The tenant.
         ids: Ids of the users, in order; what they take is their letters.
         pairs: Whether history items are queries with the users' answers, as in `Dataset`.
@@ -62,6 +62,12 @@ class StoreUsers:
                 for key in keys
             }
         return Dataset(tuple(known[key] for key in keys), pairs=self._pairs)
+
+    def close(self) -> None:
+        """Let the store go; it is opened again where users are read again."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def sampled(self, most: int | None, seed: int) -> StoreUsers:
         """Return a source of at most so many of the users, drawn as `data.max_users` draws them."""

@@ -12,6 +12,7 @@ from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.collect.rows_by_user import RowsByUser
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import load_training_data
+from hydra_ray.learn.heads import training_reader
 from hydra_ray.learn.heads.shards import make_shards, plan_fit
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.heads.todo import changed_users, head_fingerprints_of
@@ -19,6 +20,7 @@ from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates
+from hydra_ray.runtime.users import store_users
 from hydra_ray.runtime.users.store_users import StoreUsers, users_of_tenant
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
@@ -139,6 +141,54 @@ def test_who_is_deleted_before_they_are_read_is_not_planned(settings, store, tag
     again = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1")
     assert sum(count for role, count in again.shards.sizes if role == ADAPTER) == len(USERS)
     reader.close()
+
+
+def test_features_of_a_part_of_a_shard_are_not_taken_for_those_of_the_whole(settings, store, tag_task):
+    plan = plans(settings, store, tag_task, 3, "zero-call")[0]
+    store.append_history(USERS[1], HistoryItem("more", "a film", "funny", "2021-01-01"))
+    part = plan.shards(0)
+    assert USERS[1] in dict(part.shard.users)
+    assert USERS[1] not in part.seen
+    store.delete_item(USERS[1], "more")
+    whole = plan.shards(0)
+    assert USERS[1] in whole.seen
+    assert part.shard.name != whole.shard.name
+
+
+def test_other_peoples_answers_are_looked_for_among_a_bounded_sample(settings, store, tag_task, monkeypatch):
+    monkeypatch.setattr(training_reader, "_MOST_OTHERS", 3)
+    reader = TrainingReader(settings, replace(tag_task, kind="generation", labels=()), source(settings), None, None)
+    read = []
+
+    def reading(places, known=None):
+        read.extend(places)
+        return StoreUsers.part(reader.users, places, known)
+
+    monkeypatch.setattr(reader.users, "part", reading)
+    data, _ = reader.of([0])
+    assert data.groups(ADAPTER, data.dataset.users[0]), "others' answers are looked for"
+    assert len(read) == 1 + 3
+    reader.close()
+
+
+def test_who_planned_leaves_no_store_open(settings, store, monkeypatch):
+    opened = []
+
+    def opening(target):
+        opened.append(open_store(target))
+        monkeypatch.setattr(opened[-1], "close", lambda close=opened[-1].close: (close(), closed.append(1)))
+        return opened[-1]
+
+    closed = []
+    monkeypatch.setattr(store_users, "open_store", opening)
+    users = source(settings)
+    plan = plan_users(users, ExampleRules(3, False, 2, 1, 60, 0))
+    opened_while_planning = len(opened)
+    users.close()
+    assert len(closed) == opened_while_planning == 2
+    assert plan[0].query.user in USERS, "what is read again is opened again"
+    users.close()
+    assert len(closed) == len(opened) == 3
 
 
 def test_users_of_a_store_are_those_that_settings_choose(settings, store):
