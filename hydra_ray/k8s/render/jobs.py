@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from hydra_ray.k8s.check.kuberay.cron import schedule_problems
@@ -11,6 +12,7 @@ from hydra_ray.k8s.render.learning import REFIT, Command
 from hydra_ray.k8s.render.pods import CONTAINER_SECURITY, POD_SECURITY, Pods
 from hydra_ray.k8s.render.serving import Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
+from hydra_ray.k8s.settings.sizes import PodSize
 from hydra_ray.settings import SettingsError
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -58,19 +60,7 @@ def refit(cluster: ClusterSettings, learner: Served, config_map: str) -> dict[st
     pods, jobs = Pods(cluster, learner, "learning", config_map), cluster.jobs
     # It asks the LLM as `fit` does; where that is hosted, by an engine of its own.
     size = cluster.engine if learner.gpus else cluster.refit.size
-    template = pods.worker("refit", size, learner.gpus)
-    container = template["spec"]["containers"][0]
-    # There is no agent of Ray before the command starts one.
-    for probe in ("livenessProbe", "readinessProbe"):
-        del container[probe]
-    del template["spec"]["topologySpreadConstraints"]
-    container |= {"name": "refit", "command": list(REFIT)}
-    # As KubeRay gives it to its pods: others have 64 MB, and Ray's objects take up to 30 % of the memory.
-    container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
-    template["spec"]["volumes"].append(
-        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": size.memory}}
-    )
-    template["spec"]["restartPolicy"] = "Never"
+    template = _alone(pods, "refit", size, learner.gpus, REFIT)
     return {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
@@ -95,6 +85,39 @@ def refit(cluster: ClusterSettings, learner: Served, config_map: str) -> dict[st
             },
         },
     }
+
+
+def admin(cluster: ClusterSettings, learner: Served, config_map: str) -> dict[str, Any]:
+    """Return the pod in which somebody types commands, with the data, the settings and the keys of jobs."""
+    pods = Pods(cluster, learner, "learning", config_map)
+    template = _alone(pods, "admin", cluster.jobs.head, 0, ("sleep", "infinity"))
+    spec = template["spec"]
+    # It ends by itself when it is forgotten, and at once when it is deleted: nothing waits for what it has begun.
+    spec |= {"activeDeadlineSeconds": 43_200, "terminationGracePeriodSeconds": 1}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": f"{cluster.name}-admin"} | template["metadata"],
+        "spec": spec,
+    }
+
+
+def _alone(pods: Pods, name: str, size: PodSize, gpus: int, command: Sequence[str]) -> dict[str, Any]:
+    """The template of a pod that is of no Ray cluster; what it runs may start one of its own."""
+    template = pods.worker(name, size, gpus)
+    container = template["spec"]["containers"][0]
+    # There is no agent of Ray before the command starts one.
+    for probe in ("livenessProbe", "readinessProbe"):
+        del container[probe]
+    del template["spec"]["topologySpreadConstraints"]
+    container |= {"name": name, "command": list(command)}
+    # As KubeRay gives it to its pods: others have 64 MB, and Ray's objects take up to 30 % of the memory.
+    container["volumeMounts"].append({"name": "shared-memory", "mountPath": "/dev/shm"})
+    template["spec"]["volumes"].append(
+        {"name": "shared-memory", "emptyDir": {"medium": "Memory", "sizeLimit": size.memory}}
+    )
+    template["spec"]["restartPolicy"] = "Never"
+    return template
 
 
 def _groups(cluster: ClusterSettings, learner: Served, command: Command, pods: Pods) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra_ray.atomic import write_text
 from hydra_ray.k8s.render.around import disruption_budgets, namespace, priorities, route, volume
-from hydra_ray.k8s.render.jobs import ray_job, refit
+from hydra_ray.k8s.render.jobs import admin, ray_job, refit
 from hydra_ray.k8s.render.learning import COMMANDS, config_map, learner
 from hydra_ray.k8s.render.monitoring import grafana, pod_monitor, rules
 from hydra_ray.k8s.render.network import network_policies
@@ -72,6 +72,10 @@ def render(cluster: ClusterSettings) -> dict[str, str]:
             f"`{command.words}`, on a cluster of its own.",
             [ray_job(cluster, learning, command, name)],
         )
+    things["jobs/admin.yaml"] = (
+        "A pod to type commands in, e.g. `hydra-ray model promote`: apply it, and delete it when you are done.",
+        [admin(cluster, learning, name)],
+    )
     files = {path: _file(cluster, about, found) for path, (about, found) in things.items() if found}
     return files | {f"{folder}kustomization.yaml": text for folder, text in _kustomizations(list(files)).items()}
 

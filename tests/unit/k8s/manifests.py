@@ -57,6 +57,8 @@ class Manifests:
                 yield f"{where} {group['groupName']}", group["template"]["spec"]
         for name, job in self.all("RayJob").items():
             yield f"RayJob {name} submitter", job["spec"]["submitterPodTemplate"]["spec"]
+        for name, pod in self.all("Pod").items():
+            yield f"Pod {name}", pod["spec"]
         for name, job in self.all("CronJob").items():
             yield f"CronJob {name}", job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
 

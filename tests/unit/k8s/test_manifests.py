@@ -34,6 +34,7 @@ def test_there_is_what_the_docs_name_and_nothing_else(manifests):
         ("PodMonitor", "hydra-ray"),
         ("PrometheusRule", "hydra-ray"),
         ("ConfigMap", "hydra-ray-dashboard"),
+        ("Pod", "hydra-ray-admin"),
         *(("RayJob", f"hydra-ray-{name}") for name in JOBS),
     }
     docs = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")

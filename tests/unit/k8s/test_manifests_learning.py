@@ -122,6 +122,17 @@ def test_the_refit_fits_what_the_store_holds_for_who_is_served(manifests, tmp_pa
     assert shared == {"medium": "Memory", "sizeLimit": container(pod)["resources"]["limits"]["memory"]}
 
 
+def test_somebody_can_type_commands_where_the_data_and_the_settings_are(manifests):
+    pod = manifests.one("Pod", "-admin")
+    # Policies of jobs let it reach what the commands want.
+    policy = manifests.one("NetworkPolicy", "learning")["spec"]["podSelector"]["matchLabels"]
+    assert policy.items() <= pod["metadata"]["labels"].items()
+    mounts = {mount["mountPath"]: mount for mount in container(pod["spec"])["volumeMounts"]}
+    assert "readOnly" not in mounts["/data"]
+    assert mounts[str(Path(SETTINGS).parent)]["name"] == "settings"
+    assert pod["spec"]["activeDeadlineSeconds"] > 3600
+
+
 def test_the_settings_are_where_the_commands_run(manifests):
     # On the head without entrypointNumCpus, on any worker with it.
     for where, pod in manifests.pods():
