@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra_ray.k8s.check.api.check import check_api
 from hydra_ray.k8s.check.content.check import Content, check_content
 from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.names import check_metadata
@@ -65,6 +66,7 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
     for thing in shaped:
         report.problems += check_metadata(thing)
         report.problems += check_kuberay(thing)
+        report.problems += check_api(thing)
         report.problems += check_autoscaler(thing)
         report.problems += check_thing_references(thing, known)
         for pod in pods[thing]:

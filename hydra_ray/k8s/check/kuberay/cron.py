@@ -23,15 +23,15 @@ _MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight",
 _EVERY = re.compile(r"@every (\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
 
 
-def schedule_problems(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with `schedule` and `timeZone`, paths below the spec."""
+def schedule_problems(spec: Mapping[str, Any], rule: str = "KubeRay: ValidateRayCronJobSpec") -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with `schedule` and `timeZone`, paths below the spec; lines name the rule."""
     schedule, zone = text(spec.get("schedule")), spec.get("timeZone")
     if "TZ" in schedule:
-        yield "schedule", "a time zone is told by timeZone (KubeRay: ValidateRayCronJobSpec)"
+        yield "schedule", f"a time zone is told by timeZone ({rule})"
     elif said := _wrong(schedule):
-        yield "schedule", f"{said} (KubeRay: ValidateRayCronJobSpec)"
+        yield "schedule", f"{said} ({rule})"
     if zone is not None and not _is_zone(text(zone)):
-        yield "timeZone", f'there is no time zone "{text(zone)}" (KubeRay: ValidateRayCronJobSpec)'
+        yield "timeZone", f'there is no time zone "{text(zone)}" ({rule})'
 
 
 def _wrong(schedule: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,10 +11,13 @@ from hydra_ray.k8s.check.names import is_dns_1123, label_problems
 from hydra_ray.k8s.check.pods.find import Pod
 from hydra_ray.k8s.check.pods.quantities import quantity
 from hydra_ray.k8s.check.problems import Problem, shown
-from hydra_ray.k8s.check.reading.objects import dig, mapping, mappings, text
+from hydra_ray.k8s.check.reading.objects import dig, items, mapping, mappings, text
 
 _WHOLE = ("nvidia.com/", "amd.com/", "hugepages-")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+_SLEEP = re.compile(r"\bsleep (\d{1,9})\b")
+# Kubernetes' own, where nothing is said.
+_GRACE_S = 30
 _ACTIONS = ("exec", "httpGet", "tcpSocket", "grpc")
 
 
@@ -41,11 +45,32 @@ def check_pod(pod: Pod) -> Iterator[Problem]:
             yield pod.problem(f"volumes[{place}]", "no container mounts it")
 
 
+    for place, one in mappings(pod.spec.get("topologySpreadConstraints")):
+        if "minDomains" in one and one.get("whenUnsatisfiable") != "DoNotSchedule":
+            yield pod.problem(f"topologySpreadConstraints[{place}].minDomains", "it wants DoNotSchedule")
+    yield from _ending(pod)
+
+
+def _ending(pod: Pod) -> Iterator[Problem]:
+    """Kubernetes counts preStop in what a pod has to end; a longer one is cut off, and what it waits for lost."""
+    grace = pod.spec.get("terminationGracePeriodSeconds", _GRACE_S)
+    for path, container in pod.containers:
+        hook = mapping(dig(container, "lifecycle", "preStop"))
+        words = " ".join(text(word) for word in items(dig(hook, "exec", "command")))
+        asleep = [int(found) for found in _SLEEP.findall(words)] + [int(dig(hook, "sleep", "seconds") or 0)]
+        if max(asleep) >= grace:
+            said = f"{grace} s is not longer than the {max(asleep)} s that {path}.lifecycle.preStop sleeps"
+            yield pod.problem("terminationGracePeriodSeconds", said)
+
+
 def _container(pod: Pod, path: str, container: Mapping[str, Any]) -> Iterator[Problem]:
     below = path.removeprefix(f"{pod.path}.")
     if not container.get("image") and not pod.group:
         yield pod.problem(f"{below}.image", "it is missing")
     yield from _twice(pod, f"{below}.env", container.get("env"), "name")
+    for place, one in mappings(container.get("env")):
+        if one.get("value") and "valueFrom" in one:
+            yield pod.problem(f"{below}.env[{place}].valueFrom", "it is beside value: a variable has one of the two")
     yield from _twice(pod, f"{below}.ports", container.get("ports"), "name")
     yield from _twice(pod, f"{below}.volumeMounts", container.get("volumeMounts"), "mountPath")
     volumes = {text(one.get("name")) for _, one in mappings(pod.spec.get("volumes"))}

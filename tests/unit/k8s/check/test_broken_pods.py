@@ -16,6 +16,12 @@ GROUP = "spec.rayClusterConfig.workerGroupSpecs.0.template"
 POD = f"{GROUP}.spec"
 BOX = f"{POD}.containers.0"
 VARIABLES = [{"name": name, "value": "a"} for name in ("OPENAI_API_KEY", "HYDRA_STORE_PASSWORD", "OPENAI_API_KEY")]
+SLEEPS = {"preStop": {"exec": {"command": ["sh", "-c", "sleep 250"]}}}
+NAPS = {"preStop": {"sleep": {"seconds": 200}}}
+SPREAD = {
+    **{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2},
+    "labelSelector": {"matchLabels": {"app": "hydra"}},
+}
 HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
 
 
@@ -36,6 +42,10 @@ HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
         (put(f"{BOX}.readinessProbe", {"httpGet": {"port": "web"}}), "httpGet.port", 'no container has a port "web"'),
         (put(f"{BOX}.readinessProbe", {**HTTP, "tcpSocket": {"port": 1}}), "readinessProbe", "a probe does one thing"),
         (put(f"{BOX}.livenessProbe", {**HTTP, "timeoutSeconds": 20}), "timeoutSeconds", "longer than periodSeconds"),
+        (put(f"{BOX}.env.0.value", "a"), "spec.containers[0].env[0].valueFrom", "it is beside value"),
+        (put(f"{BOX}.lifecycle", SLEEPS), "spec.terminationGracePeriodSeconds", "200 s is not longer than the 250 s"),
+        (put(f"{BOX}.lifecycle", NAPS), "spec.terminationGracePeriodSeconds", "200 s is not longer than the 200 s"),
+        (put(f"{POD}.topologySpreadConstraints", [SPREAD]), "Constraints[0].minDomains", "it wants DoNotSchedule"),
         (put(f"{POD}.hostNetwork", True), "spec.hostNetwork", "shares nothing"),
         (put(f"{POD}.volumes.0", {"name": "data", "hostPath": {"path": "/"}}), "volumes[0].hostPath", "no such volume"),
         (put(f"{BOX}.ports.0.hostPort", 80), "ports[0].hostPort", "no port of its host"),
