@@ -23,7 +23,9 @@ _MACROS = ("@yearly", "@annually", "@monthly", "@weekly", "@daily", "@midnight",
 _EVERY = re.compile(r"@every (\d+(\.\d*)?(ns|us|µs|ms|s|m|h))+")
 
 
-def schedule_problems(spec: Mapping[str, Any], rule: str = "KubeRay: ValidateRayCronJobSpec") -> Iterator[tuple[str, str]]:
+def schedule_problems(
+    spec: Mapping[str, Any], rule: str = "KubeRay: ValidateRayCronJobSpec"
+) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with `schedule` and `timeZone`, paths below the spec; lines name the rule."""
     schedule, zone = text(spec.get("schedule")), spec.get("timeZone")
     if "TZ" in schedule:

@@ -44,7 +44,6 @@ def check_pod(pod: Pod) -> Iterator[Problem]:
         if names and text(volume.get("name")) not in used:
             yield pod.problem(f"volumes[{place}]", "no container mounts it")
 
-
     for place, one in mappings(pod.spec.get("topologySpreadConstraints")):
         if "minDomains" in one and one.get("whenUnsatisfiable") != "DoNotSchedule":
             yield pod.problem(f"topologySpreadConstraints[{place}].minDomains", "it wants DoNotSchedule")
