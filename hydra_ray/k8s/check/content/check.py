@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra_ray.k8s.check.content.commands import Used, check_commands
+from hydra_ray.k8s.check.content.ports import check_port
 from hydra_ray.k8s.check.content.serve import ServeConfig, read_serve
 from hydra_ray.k8s.check.content.wanted import check_wanted
 from hydra_ray.k8s.check.pods.find import Pod
@@ -46,6 +47,7 @@ def check_content(
             yield from problems
             if config is not None:
                 content.configs.append(config)
+                yield from check_port(config, pods[thing])
                 for _, _, settings in config.ours:
                     for pod in pods[thing]:
                         yield from check_wanted(settings, pod)

@@ -16,6 +16,8 @@ from hydra_ray.k8s.check.schema.custom import RAY_API
 
 # Names of what the operator makes of an object are longer than the object's own, and a Service takes 63 letters.
 _LONGEST = {"RayCluster": 53, "RayService": 47, "RayJob": 47, "RayCronJob": 36}
+# Kueue's: the queue that an object waits in, and that it may grow.
+_QUEUE, _ELASTIC = "kueue.x-k8s.io/queue-name", "kueue.x-k8s.io/elastic-job"
 # Where each kind keeps its cluster.
 _CLUSTERS: dict[str, tuple[str, ...]] = {
     "RayCluster": ("spec",),
@@ -44,6 +46,11 @@ def check_kuberay(thing: Thing) -> Iterator[Problem]:
     if is_subdomain(thing.name) and not is_dns_1035(thing.name[:longest]):
         said = "it is small letters, digits and -, begins with a letter and ends with none of -"
         yield thing.problem("metadata.name", f"{said} (KubeRay: {rule})")
+    if _QUEUE in thing.labels and thing.annotations.get(_ELASTIC) != "true":
+        for path, cluster in ray_clusters(thing):
+            if cluster.get("enableInTreeAutoscaling") is True:
+                said = f'Kueue ({_QUEUE}) takes none that scales, but with the annotation {_ELASTIC}: "true"'
+                yield thing.problem(f"{path}.enableInTreeAutoscaling", said)
     spec = mapping(thing.tree.get("spec"))
     for path, said in _found(thing, spec):
         yield thing.problem(path if path.startswith("metadata") else f"spec.{path}", said)

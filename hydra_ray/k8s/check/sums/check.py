@@ -10,6 +10,7 @@ from hydra_ray.k8s.check.kuberay import ray_clusters
 from hydra_ray.k8s.check.pods.find import Pod
 from hydra_ray.k8s.check.problems import Problem
 from hydra_ray.k8s.check.reading.objects import Thing
+from hydra_ray.k8s.check.sums.budgets import check_budget
 from hydra_ray.k8s.check.sums.connections import Opener, check_connections
 from hydra_ray.k8s.check.sums.demand import demands
 from hydra_ray.k8s.check.sums.fit import check_service
@@ -35,6 +36,7 @@ def check_sums(
             yield from check_service(config, pods[config.thing])
     for thing in things:
         yield from check_entrypoint(thing)
+        yield from check_budget(thing, [pod for one in pods.values() for pod in one])
     for used in content.used:
         yield from check_used(used)
     yield from check_connections(list(_openers(content)), things)

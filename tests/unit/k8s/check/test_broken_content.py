@@ -194,3 +194,11 @@ def test_any_command_line_is_read_or_refused(arguments):
     program: Any = typer.main.get_command(app)
     with contextlib.suppress(CommandError):
         assert (read_command(program, arguments) is None) is ("--help" in arguments)
+
+
+def test_serve_listens_on_the_port_that_its_pods_say(tmp_path):
+    given = objects()
+    given["RayService/hydra"]["spec"]["serveConfigV2"] = SERVE.replace("port: 8000", "port: 9000")
+    problems = checked(given, tmp_path).problems
+    assert len(problems) == 2
+    assert all("Serve listens on 9000" in problem.text and problem.path.endswith("ports[0].containerPort") for problem in problems)

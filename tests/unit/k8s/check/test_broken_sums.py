@@ -100,6 +100,12 @@ def test_what_does_not_fit_at_its_most_is_refused_for_its_own_reason(change, pat
             "spec.rayClusterDeletionDelaySeconds",
             "60 s after an upgrade the old cluster goes",
         ),
+        (
+            "PodDisruptionBudget/hydra",
+            put("spec.minAvailable", 5),
+            "spec.minAvailable",
+            "5 of at most 2 pods: none of them could ever be evicted",
+        ),
         ("RayJob/learn", put("spec.entrypointNumCpus", 5), "spec.entrypointNumCpus", "no node has 5 CPUs"),
         (
             "RayJob/learn",

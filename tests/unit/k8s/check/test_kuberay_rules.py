@@ -202,3 +202,13 @@ def test_schedules_that_cron_does_not_take_are_found(schedule):
 )
 def test_times_to_start_are_go_durations_or_seconds(given, fits):
     assert (list(timeout_problems({"ray.io/initializing-timeout": given})) == []) is fits
+
+
+@pytest.mark.parametrize("elastic", [True, False])
+def test_kueue_takes_nothing_that_scales_but_elastic_jobs(elastic, tmp_path):
+    given = objects()
+    given["RayJob/learn"]["spec"]["rayClusterSpec"]["enableInTreeAutoscaling"] = True
+    if elastic:
+        given["RayJob/learn"]["metadata"]["annotations"] = {"kueue.x-k8s.io/elastic-job": "true"}
+    found = [problem.path for problem in checked(given, tmp_path).problems if "Kueue" in problem.text]
+    assert found == ([] if elastic else ["spec.rayClusterSpec.enableInTreeAutoscaling"])
