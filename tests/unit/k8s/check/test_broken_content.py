@@ -201,4 +201,7 @@ def test_serve_listens_on_the_port_that_its_pods_say(tmp_path):
     given["RayService/hydra"]["spec"]["serveConfigV2"] = SERVE.replace("port: 8000", "port: 9000")
     problems = checked(given, tmp_path).problems
     assert len(problems) == 2
-    assert all("Serve listens on 9000" in problem.text and problem.path.endswith("ports[0].containerPort") for problem in problems)
+    assert all(
+        "Serve listens on 9000" in problem.text and problem.path.endswith("ports[0].containerPort")
+        for problem in problems
+    )
