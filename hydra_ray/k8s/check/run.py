@@ -11,6 +11,7 @@ from hydra_ray.k8s.check.content.check import Content, check_content
 from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.names import check_metadata
 from hydra_ray.k8s.check.pods.find import pods_of
+from hydra_ray.k8s.check.pods.probes import check_probes
 from hydra_ray.k8s.check.pods.rules import check_pod
 from hydra_ray.k8s.check.pods.security import check_autoscaler, check_restricted
 from hydra_ray.k8s.check.problems import Report
@@ -71,6 +72,7 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
         report.problems += check_thing_references(thing, known)
         for pod in pods[thing]:
             report.problems += check_pod(pod)
+            report.problems += check_probes(pod)
             report.problems += check_restricted(pod)
             report.problems += check_pod_references(pod, known)
             report.problems += check_own_selectors(pod)

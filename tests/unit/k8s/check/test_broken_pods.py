@@ -22,6 +22,7 @@ SPREAD = {
     **{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "minDomains": 2},
     "labelSelector": {"matchLabels": {"app": "hydra"}},
 }
+ASKS = {"exec": {"command": ["python", "-m", "hydra_ray.k8s.prob", "http://127.0.0.1:8000/"]}}
 HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
 
 
@@ -46,6 +47,8 @@ HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
         (put(f"{BOX}.lifecycle", SLEEPS), "spec.terminationGracePeriodSeconds", "200 s is not longer than the 250 s"),
         (put(f"{BOX}.lifecycle", NAPS), "spec.terminationGracePeriodSeconds", "200 s is not longer than the 200 s"),
         (put(f"{POD}.topologySpreadConstraints", [SPREAD]), "Constraints[0].minDomains", "it wants DoNotSchedule"),
+        (put(f"{BOX}.livenessProbe", {"tcpSocket": {"port": 52366}}), "tcpSocket.port", "nobody listens on 52366"),
+        (put(f"{BOX}.readinessProbe", ASKS), "readinessProbe.exec.command", "there is no module hydra_ray.k8s.prob"),
         (put(f"{POD}.hostNetwork", True), "spec.hostNetwork", "shares nothing"),
         (put(f"{POD}.volumes.0", {"name": "data", "hostPath": {"path": "/"}}), "volumes[0].hostPath", "no such volume"),
         (put(f"{BOX}.ports.0.hostPort", 80), "ports[0].hostPort", "no port of its host"),
