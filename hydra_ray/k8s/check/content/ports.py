@@ -20,7 +20,8 @@ def check_port(config: ServeConfig, pods: Sequence[Pod]) -> Iterator[Problem]:
     for pod in pods:
         for path, container in pod.containers if pod.group else ():
             for place, port in mappings(container.get("ports")):
-                number = port.get("containerPort")
-                if port.get("name") == _NAME and number != listens:
+                number = port.get("containerPort", 0)
+                # One that is no port at all has a line of its own.
+                if port.get("name") == _NAME and 0 < number < 65536 and number != listens:
                     said = f"Serve listens on {listens} (http_options.port), so nobody answers on {number}"
                     yield pod.thing.problem(f"{path}.ports[{place}].containerPort", said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -25,7 +26,7 @@ def check_probes(pod: Pod) -> Iterator[Problem]:
         asked |= {f"lifecycle.{name}": mapping(dig(container, "lifecycle", name)) for name in ("postStart", "preStop")}
         for name, handler in asked.items():
             words = [text(word) for word in items(dig(handler, "exec", "command"))]
-            for flag, module in zip(words, words[1:], strict=False):
+            for flag, module in itertools.pairwise(words):
                 if flag == "-m" and _OURS.fullmatch(module) and not _is_there(module):
                     yield pod.thing.problem(f"{path}.{name}.exec.command", f"there is no module {module}")
     for path, container in pod.containers[:1] if pod.group else ():
