@@ -41,7 +41,11 @@ HTTP: dict[str, Any] = {"httpGet": {"path": "/", "port": "serve"}}
         (put(f"{BOX}.env", VARIABLES), "spec.containers[0].env", 'name "OPENAI_API_KEY" is there twice'),
         (put(f"{BOX}.ports.0.containerPort", 80000), "ports[0].containerPort", "from 1 to 65535"),
         (put(f"{BOX}.readinessProbe", {"httpGet": {"port": "web"}}), "httpGet.port", 'no container has a port "web"'),
-        (put(f"{BOX}.readinessProbe", {**HTTP, "tcpSocket": {"port": 8000}}), "readinessProbe", "a probe does one thing"),
+        (
+            put(f"{BOX}.readinessProbe", {**HTTP, "tcpSocket": {"port": 8000}}),
+            "readinessProbe",
+            "a probe does one thing",
+        ),
         (put(f"{BOX}.livenessProbe", {**HTTP, "timeoutSeconds": 20}), "timeoutSeconds", "longer than periodSeconds"),
         (put(f"{BOX}.env.0.value", "a"), "spec.containers[0].env[0].valueFrom", "it is beside value"),
         (put(f"{BOX}.lifecycle", SLEEPS), "spec.terminationGracePeriodSeconds", "200 s is not longer than the 250 s"),
