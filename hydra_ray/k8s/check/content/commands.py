@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from hydra_ray.k8s.check.content.mounts import MountedFile, absolute, mounted_file
+from hydra_ray.k8s.check.content.mounts import MountedFile, absolute, mount_of, mounted_file
 from hydra_ray.k8s.check.content.program import Command, CommandError, read_command
 from hydra_ray.k8s.check.content.serve import settings_errors
 from hydra_ray.k8s.check.content.shell import ShellError, is_operator, our_commands, words_of
@@ -20,6 +20,8 @@ from hydra_ray.k8s.check.relations.known import Known
 from hydra_ray.settings import Settings, SettingsError, load_settings
 
 _JOBS = {"RayJob": ("spec",), "RayCronJob": ("spec", "jobTemplate")}
+# Commands that leave what they make in `out`.
+_WRITING = {"collect", "train", "fit", "tune", "evaluate"}
 _PLACED = ("entrypointNumCpus", "entrypointNumGpus", "entrypointResources")
 
 
@@ -156,6 +158,10 @@ def _settings(run: Run, pod: Pod, command: Command, known: Known, used: list[Use
     if not any(one.run is run for one in used):
         used.append(Used(run, command.name, settings))
     yield from check_wanted(settings, pod)
+    out = absolute(pod, PurePosixPath(settings.out))
+    if command.name in _WRITING and out is not None and mapping(mount_of(pod, out)).get("readOnly"):
+        said = f"`{command.name}` writes to out ({out}), which the pod at {pod.path} mounts readOnly"
+        yield run.thing.problem(run.path, said)
 
 
 def _load(content: str, overrides: Sequence[str]) -> Settings:

@@ -205,3 +205,13 @@ def test_serve_listens_on_the_port_that_its_pods_say(tmp_path):
         "Serve listens on 9000" in problem.text and problem.path.endswith("ports[0].containerPort")
         for problem in problems
     )
+
+
+def test_a_command_that_writes_out_can_write_there(tmp_path):
+    given = objects()
+    put("spec.jobTemplate.rayClusterSpec.headGroupSpec.template.spec.containers.0.volumeMounts.0.readOnly", True)(
+        given["RayCronJob/refit"]
+    )
+    (problem,) = checked(given, tmp_path).problems
+    assert problem.path == "spec.jobTemplate.entrypoint"
+    assert "`fit` writes to out (/data/hydra), which the pod at" in problem.text
