@@ -6,8 +6,10 @@ machine do that loses its power. All first processes end with this one, whatever
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,6 +38,14 @@ def why_not() -> str | None:
             return f"network namespaces: {error}"
         if done.returncode:
             return f"network namespaces: {' '.join(command)}: {done.stderr.decode().strip()}"
+    # The rest, cards and a switch, is there or not in a container: by trying it is known.
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as ends:
+        try:
+            network = Network()
+            ends.callback(network.end)
+            ends.callback(Place(network, 250, Path(folder) / "node").end)
+        except (RuntimeError, OSError) as error:
+            return f"network namespaces: {error}"
     return None
 
 
@@ -158,6 +168,8 @@ class Network:
 
     def end(self) -> None:
         """Removes the switch, and with it every connection."""
+        # At once: the kernel takes its time for that of a namespace which ended, and the next network has this name.
+        _run(["ip", "link", "del", self._name], check=False)
         self._switch.end()
 
     def _in_switch(self, *arguments: str, check: bool = True) -> int:

@@ -19,9 +19,17 @@ from hydra_ray.store.backends import open_store
 STEPS = ("Ingress", "Retriever", "Reranker", "Generator", "Adapter", "Profiler")
 _STATES = """
 from ray import serve
-application = serve.status().applications["hydra"]
-states = {name: one.replica_states for name, one in application.deployments.items()}
-say([application.status, states, application.message])
+from ray.exceptions import RayError
+try:
+    application = serve.status().applications.get("hydra")
+except (RayError, serve.exceptions.RayServeException):
+    # A controller that starts again does not answer yet.
+    application = None
+if application is None:
+    say(["UNKNOWN", {}, ""])
+else:
+    states = {name: one.replica_states for name, one in application.deployments.items()}
+    say([application.status, states, application.message])
 """
 
 
