@@ -18,6 +18,9 @@ from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.experiment.logged import Logged
+from hydra_ray.k8s.check.content.serve_keys import unknown_keys
+from hydra_ray.k8s.check.schema.cel import broken_rules
+from hydra_ray.k8s.check.schema.reduce import differences
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.worker import _Resumed
 from hydra_ray.learn.collect.estimate import Estimate
@@ -103,6 +106,8 @@ MAY_HAVE_DEFAULTS = {
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # What a caller wants, what a counter begins with, what commands and errors are unless somebody says otherwise.
     *(WantedKey, Wishes, SamplingParameters, _Counter, RequestError, keys.create, keys.list_keys, k8s.render_manifests),
+    # Where one is in a tree: it begins at its top.
+    *(unknown_keys, broken_rules, differences),
     # Where tensors are, which is not where vLLM is.
     *(pad, probe, resolve),
 }

@@ -57,7 +57,7 @@ def ray_cluster(
 
 
 def group(
-    name: str, template: dict[str, Any], fewest: int, most: int, accelerator: str | None = None
+    name: str, template: dict[str, Any], fewest: int, most: int, accelerator: str | None
 ) -> dict[str, Any]:
     """Return a group of workers.
 

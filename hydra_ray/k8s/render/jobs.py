@@ -125,7 +125,7 @@ def _groups(cluster: ClusterSettings, learner: Served, command: Command, pods: P
     jobs, comes = cluster.jobs, cluster.jobs.queue is None
     most = jobs.workers.max_pods if command.is_wide else max(1, jobs.workers.min_pods)
     fewest = max(1, jobs.workers.min_pods) if comes else most
-    groups = [group("cpu", pods.worker("cpu", jobs.workers), fewest, most)]
+    groups = [group("cpu", pods.worker("cpu", jobs.workers), fewest, most, None)]
     engines = _gpu_pods(cluster, learner, command)
     if engines:
         gpus = max(1, learner.gpus)

@@ -17,7 +17,7 @@ def ray_service(cluster: ClusterSettings, served: Served) -> dict[str, Any]:
     """Return the service that answers."""
     pods = Pods(cluster, served, "serving")
     workers = cluster.workers
-    groups = [group("cpu", pods.worker("cpu", workers), workers.min_pods, workers.max_pods)]
+    groups = [group("cpu", pods.worker("cpu", workers), workers.min_pods, workers.max_pods, None)]
     if served.gpus and served.engine is not None:
         v = served.engine.generator.vllm
         # One more: room for a new replica while the pod of a lost node still counts.
