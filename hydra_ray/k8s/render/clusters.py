@@ -56,9 +56,7 @@ def ray_cluster(
     return spec
 
 
-def group(
-    name: str, template: dict[str, Any], fewest: int, most: int, accelerator: str | None
-) -> dict[str, Any]:
+def group(name: str, template: dict[str, Any], fewest: int, most: int, accelerator: str | None) -> dict[str, Any]:
     """Return a group of workers.
 
     Args:
