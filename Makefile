@@ -15,7 +15,7 @@ export TOKENIZERS_PARALLELISM := false
 # Client libraries that tests drive. They want versions of their own, so they have environments of their own.
 CLIENTS := .cache/clients
 
-.PHONY: demo test test-unit test-system test-faults test-image test-cluster fuzz test-fast check bench-heads soak install clients lock manifests format clean
+.PHONY: demo test test-unit test-system test-faults test-image test-cluster test-cluster-nightly fuzz test-fast check bench-heads soak install clients lock manifests format clean
 
 demo: install
 	$(BIN)/hydra-ray demo
@@ -44,7 +44,11 @@ test-image: install
 # Clusters of several nodes on this machine, one at a time; nodes are killed. Where the machine gives no network
 # namespaces the tests are skipped and say so.
 test-cluster: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --durations=25 --durations-min=15 tests/cluster
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not nightly" --durations=25 --durations-min=15 tests/cluster
+
+# What takes too long for every change: commands that learn, on nodes one of which is killed.
+test-cluster-nightly: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m nightly --durations=0 tests/cluster
 
 # Random requests, other ones each time, through the application in one process: nothing may be answered by a 5xx.
 fuzz: export HYDRA_RAY_FUZZ := 10000

@@ -268,7 +268,8 @@ def _tuner(
             metric="best",
             mode="max",
             num_samples=search.trials - len(before),
-            max_concurrent_trials=search.concurrent or max(1, int(ray.cluster_resources()["CPU"])),
+            # Without a number there are as many as find room, on nodes that come later, too.
+            max_concurrent_trials=search.concurrent,
             search_alg=optimizer,
             scheduler=ASHAScheduler(
                 max_t=search.epochs, grace_period=min(search.grace_epochs, search.epochs), reduction_factor=3
@@ -276,7 +277,13 @@ def _tuner(
             # A trial is over in seconds: a process for each would take longer to start.
             reuse_actors=True,
         ),
-        run_config=ray.tune.RunConfig(name=name, storage_path=str(storage), verbose=0, callbacks=[log]),
+        run_config=ray.tune.RunConfig(
+            name=name,
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[log],
+            failure_config=ray.tune.FailureConfig(max_failures=search.max_failures),
+        ),
     )
 
 

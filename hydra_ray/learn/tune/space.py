@@ -68,7 +68,8 @@ class SearchSettings(_Section):
     grace_epochs: int = Field(2, ge=1, description="Epochs before a trial may be ended.")
     held_back: float = Field(0.3, gt=0, lt=1, description="Share of a user's latest groups that a trial is scored on.")
     unseen: float = Field(0.3, gt=0, lt=1, description="Share of a cohort's users the search does not see.")
-    concurrent: int | None = Field(None, ge=1, description="Trials at once; null: one for each CPU of the cluster.")
+    concurrent: int | None = Field(None, ge=1, description="Trials at once; null: as many as find a CPU.")
+    max_failures: int = Field(2, ge=0, description="Restarts of a trial, as after its node is lost, before giving up.")
     roles: tuple[str, ...] = Field(("adapter",), description="Whose heads are searched: adapter, reranker.")
     space: dict[str, Parameter] = Field(description="Settings of fit by their path, and prior_weight.")
 
