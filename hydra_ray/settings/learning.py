@@ -71,6 +71,9 @@ class BaseSettings(Section):
         description="The encoder in shares, one a worker (FSDP2): where it is too large for one.",
     )
     max_failures: int = Field(2, ge=0, description="Restarts from the last checkpoint before giving up.")
+    checkpoints: str | None = Field(
+        None, description="Folder or URI (s3://) for checkpoints, which every node sees; null: <model.dir>/training."
+    )
     seed: int | None = Field(None, description="Of training alone: data and LLM answers stay; null is seed.")
 
     @model_validator(mode="after")

@@ -103,10 +103,11 @@ def prepare(experiment: Experiment, listener: ProgressListener) -> None:
 def _fingerprint_of(train: Settings) -> str:
     """Digest all that a base depends on: the training users' records, how they are asked about and learnt from."""
     sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
-    # A base decides alike whatever arithmetic it was trained in, and however its steps were divided.
+    # A base decides alike whatever arithmetic it was trained in, however its steps were divided, and wherever its
+    # checkpoints were.
     elsewhere: Any = {
         "feedback": {"dir", "labelers", "stop_when_alike"},
-        "base": {"encoder": {"precision"}, "accumulate": True, "sharded": True},
+        "base": {"encoder": {"precision"}, "accumulate": True, "sharded": True, "checkpoints": True},
     }
     how = with_first_names(train.model_dump(mode="json", include=sections, exclude=elsewhere))
     _, dataset = load_data(train, "train")

@@ -73,7 +73,7 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
             settings.base,
             prior_weights=settings.method.prior_weights,
             seed=seed,
-            storage=settings.model_dir / "training",
+            storage=settings.base.checkpoints or settings.model_dir / "training",
             show=show,
         )
     with listener.bars() as bar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,9 +12,11 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train
+from pyarrow import fs
 from ray.train.torch import TorchTrainer
 from safetensors.torch import load_file
 
+from hydra_ray.data.sources.files import locate, one_line
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.progress import Progress, TrainState
 from hydra_ray.learn.base.trainee import Trainee
@@ -73,7 +74,7 @@ def fit_base(
     *,
     prior_weights: Mapping[str, float | None],
     seed: int,
-    storage: Path,
+    storage: str | Path,
     show: Callable[[TrainState, Mapping[str, int]], None],
 ) -> FittedBase:
     """Fits a scorer for each role on the training users' groups, one role after the other by the same workers.
@@ -87,14 +88,15 @@ def fit_base(
         base: Settings of the base.
         prior_weights: Weight, by role, of what is known before a head scores; None has it learnt.
         seed: Seed of initial heads, shuffling and drops.
-        storage: Folder for checkpoints; on a cluster one that every node sees.
+        storage: Folder for checkpoints, or its URI; on a cluster one that every node sees.
         show: Called with the state and the number of steps that an epoch of each role has.
 
     Raises:
-        HydraError: There is nothing to learn from, or the workers failed too often.
+        HydraError: There is nothing to learn from, the storage cannot be written, or the workers failed too often.
     """
     for role in groups:
         check_enough(role, groups[role], base)
+    filesystem, folder = _made(storage)
     users = {role: sorted({group.user for group in groups[role]}) for role in groups}
     split = {role: _hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
     train = {role: rows for role, (rows, _) in split.items()}
@@ -102,7 +104,8 @@ def fit_base(
     plans = tuple(
         RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid) for role, (_, valid) in split.items()
     )
-    config = LoopConfig(base.model_dump(), seed, plans)
+    # Where checkpoints are changes nothing of what they hold.
+    config = LoopConfig(base.model_dump(exclude={"checkpoints"}), seed, plans)
     name = f"base-{fingerprint(asdict(config), train, size=6, sort_keys=True)}"
     progress = ray.remote(**beside_this_process())(Progress).remote()
     trainer = _Trainer(
@@ -113,7 +116,8 @@ def fit_base(
         ),
         run_config=ray.train.RunConfig(
             name=name,
-            storage_path=str(storage.resolve()),
+            storage_path=folder,
+            storage_filesystem=filesystem,
             failure_config=ray.train.FailureConfig(max_failures=base.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=1),
             worker_runtime_env={"env_vars": _WORKER_ENV},
@@ -127,10 +131,30 @@ def fit_base(
             result = trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise HydraError(f"training failed {base.max_failures + 1} time(s); the last error: {error}") from error
-    with result.checkpoint.as_directory() as folder:
-        fitted = {role: _load_role(Path(folder), role, base, users[role]) for role in groups}
-    shutil.rmtree(storage / name, ignore_errors=True)
+    with result.checkpoint.as_directory() as checkpoint:
+        fitted = {role: _load_role(Path(checkpoint), role, base, users[role]) for role in groups}
+    try:
+        filesystem.delete_dir(f"{folder}/{name}")
+    except OSError as error:
+        # They take room, and nobody reads them again: the next training has another name.
+        log.warning("the checkpoints in %s/%s stay: %s", folder, name, one_line(error))
     return FittedBase(fitted, ray.get(progress.state.remote()))
+
+
+def _made(storage: str | Path) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a place for checkpoints and its path there, once it can be written."""
+    try:
+        filesystem, folder = locate(storage)
+    except HydraError as error:
+        raise HydraError(f"base.checkpoints: {error}") from None
+    if isinstance(filesystem, fs.LocalFileSystem):
+        # Workers may have another working folder.
+        folder = str(Path(folder).resolve())
+    try:
+        filesystem.create_dir(folder)
+    except OSError as error:
+        raise HydraError(f"base.checkpoints: {folder} cannot be written: {one_line(error)}") from error
+    return filesystem, folder
 
 
 class _Trainer(TorchTrainer):

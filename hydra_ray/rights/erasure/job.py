@@ -100,6 +100,11 @@ def erase_users(settings: Settings, users: Sequence[UserKey], folders: Sequence[
                 f"{checkpoints} holds checkpoints of a training that was killed; they may have been fitted with their "
                 "data: remove the folder if it is not to go on"
             )
+        if settings.base.checkpoints:
+            report.notes.append(
+                f"base.checkpoints ({settings.base.checkpoints}) is not looked at: what a killed training left there "
+                "may have been fitted with their data"
+            )
         report.left = _search(store, places, telltale, erased)
     finally:
         store.close()

@@ -246,3 +246,12 @@ def test_records_are_named_and_not_touched_even_below_out(store, settings_file, 
     assert report.left == [str(records.resolve())]
     assert "still have ann" in report.notes[0]
     assert store.history(ANN) == ()
+
+
+def test_checkpoints_elsewhere_are_named_as_not_looked_at(store, settings_file):
+    def notes(*changes):
+        return [one for one in erase_users(load_settings(settings_file, changes), [ANN]).notes if "checkpoints" in one]
+
+    (note,) = notes("base.checkpoints=s3://bucket/training")
+    assert note.startswith("base.checkpoints (s3://bucket/training) is not looked at")
+    assert notes() == []

@@ -82,6 +82,7 @@ def test_a_base_is_trained_anew_where_settings_or_records_of_training_changed(tm
 
     first = mark()
     assert mark(data={**data, "split": "dev"}, fit={"steps": 3}, out="elsewhere", feedback={"askers": 2}) == first
+    assert mark(base={"checkpoints": "s3://bucket/training"}) == first
     changed = [
         mark(base={"epochs": 9}),
         mark(method={"shots": 1}),

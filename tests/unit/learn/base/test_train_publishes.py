@@ -40,8 +40,8 @@ def train(monkeypatch, people, scorer, meanwhile, tmp_path):
     """Trains as the command does, with everything stood in for that takes Ray or an LLM."""
     seeds = iter(range(100))
 
-    def fit_base(*_, **__):
-        meanwhile()
+    def fit_base(*_, storage, **__):
+        meanwhile(storage)
         roles = {}
         for role in ROLES:
             made = scorer(seed=next(seeds))
@@ -50,14 +50,24 @@ def train(monkeypatch, people, scorer, meanwhile, tmp_path):
         epochs = [{"role": role, "epoch": 0, "loss": 0.25} for role in ROLES]
         return FittedBase(roles, TrainState(epochs=epochs))
 
-    settings = parse_settings({"out": str(tmp_path)})
+    plain = parse_settings({"out": str(tmp_path)})
     monkeypatch.setattr(job, "load_data", lambda *_: (TASKS["demo"], people))
     monkeypatch.setattr(job, "load_training_data", lambda *_: SimpleNamespace(groups=lambda role, user: []))
     monkeypatch.setattr(job, "check_enough", lambda *_: None)
     monkeypatch.setattr(job, "fit_commons", lambda *_: None)
     monkeypatch.setattr(job, "fit_base", fit_base)
     monkeypatch.setattr(job, "cluster", lambda _: contextlib.nullcontext())
-    return lambda: (settings, job.train_base(settings, SILENT))
+    return lambda settings=plain: (settings, job.train_base(settings, SILENT))
+
+
+def test_checkpoints_are_beside_the_base_unless_settings_say_where(train, meanwhile, tmp_path):
+    settings, _ = train()
+    elsewhere = parse_settings({"out": str(tmp_path), "base": {"checkpoints": "s3://bucket/training"}})
+    train(elsewhere)
+    assert [call.args for call in meanwhile.call_args_list] == [
+        (settings.model_dir / "training",),
+        ("s3://bucket/training",),
+    ]
 
 
 def test_the_first_base_is_served_and_later_ones_are_candidates_beside_it(train, people):
@@ -86,7 +96,7 @@ def test_what_was_learnt_of_who_is_deleted_meanwhile_does_not_come_back_with_the
     store, key = open_store(settings.store_target), people.users[0].key
     said = HistoryItem("later", "a film", "calm")
 
-    def leaves_and_comes_back():
+    def leaves_and_comes_back(_):
         store.delete(key)
         store.append_history(key, said)
 
