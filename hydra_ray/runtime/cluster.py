@@ -75,9 +75,9 @@ def cores_of_all_nodes() -> int:
     return max(1, int(ray.cluster_resources().get("CPU", 1)) - 1)
 
 
-def beside_this_process() -> dict[str, Any]:
-    """Return the options of an actor or stage that takes next to no CPU and that a command cannot do without.
+def on_this_node() -> dict[str, Any]:
+    """Return the options of an actor or stage that stays on the node of this process: its files are there.
 
-    It runs on the command's own node: the loss of another one does not end the command.
+    A command loses with another node nothing that it cannot do without, if that is here.
     """
-    return {"num_cpus": 0, "label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
+    return {"label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}

@@ -6,10 +6,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from rich.console import Console
 
 from hydra_ray.records import UserKey
 
@@ -149,16 +147,15 @@ def test_scale_draws_the_same_vectors_in_every_process(monkeypatch):
     assert (draw(["123456789"])[0] == draw._pool[0xCBF43926 % len(draw._pool)]).all()
 
 
-@pytest.mark.parametrize("name", ["serving", "streaming"])
-def test_what_a_benchmark_of_serving_serves_can_be_written(name, monkeypatch, tmp_path):
-    """These two need Ray and a quiet machine; this much of them does not."""
+def test_what_benchmarks_of_serving_serve_can_be_written(monkeypatch, tmp_path):
+    """They need Ray and a quiet machine; this much of them does not."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    benchmark = importlib.import_module(name)
+    served_base = importlib.import_module("served_base")
     from hydra_ray.runtime.models import chosen_base
     from hydra_ray.store.backends import open_store
 
-    settings = benchmark.make_settings(tmp_path, "http://127.0.0.1/v1")
-    benchmark.prepare(settings, SimpleNamespace(users=3, items=4, big=0, only=[]), Console(quiet=True))
+    settings = served_base.make_settings(tmp_path, "http://127.0.0.1/v1")
+    served_base.prepare(settings, served_base.film_task(), 3, 4, big=0, heads=3)
     assert chosen_base(settings).version == "bench-1"
     store = open_store(settings.store_target)
     user = UserKey("bench", "user-2")

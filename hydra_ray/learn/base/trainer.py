@@ -32,7 +32,7 @@ from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError, UserKey
-from hydra_ray.runtime.cluster import beside_this_process, cores_of_a_node
+from hydra_ray.runtime.cluster import cores_of_a_node, on_this_node
 from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.threads import PASSIVE_WAITS
 from hydra_ray.settings import BaseSettings
@@ -107,7 +107,7 @@ def fit_base(
     # Where checkpoints are changes nothing of what they hold.
     config = LoopConfig(base.model_dump(exclude={"checkpoints"}), seed, plans)
     name = f"base-{fingerprint(asdict(config), train, size=6, sort_keys=True)}"
-    progress = ray.remote(**beside_this_process())(Progress).remote()
+    progress = ray.remote(num_cpus=0, **on_this_node())(Progress).remote()
     trainer = _Trainer(
         _run_worker,
         train_loop_config={"config": config, "progress": progress},

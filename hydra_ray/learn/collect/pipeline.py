@@ -20,6 +20,7 @@ from hydra_ray.learn.collect.labeler import CollectedFeedback, Labeler
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.requests import ExampleRequests, RequestWriter
 from hydra_ray.learn.collect.rows import ExampleKey
+from hydra_ray.runtime.cluster import on_this_node
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps import generate
 
@@ -152,11 +153,6 @@ def ask_all(
     for batch in answered.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         for row in batch.to_pylist():
             yield ExampleKey(*json.loads(row["key"])), CollectedFeedback.from_json(json.loads(row["told"]))
-
-
-def on_this_node() -> dict[str, Any]:
-    """Return the options of a Ray Data stage that reads files of the driver's node."""
-    return {"label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
 
 
 def asking(pool: GeneratorPool) -> dict[str, Any]:

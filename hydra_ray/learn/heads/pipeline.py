@@ -14,7 +14,6 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from hydra_ray.learn.collect.pipeline import on_this_node
 from hydra_ray.learn.examples.features import encode_all, read_features, write_features
 from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
 from hydra_ray.learn.heads.item_encodings import encode_texts
@@ -23,7 +22,7 @@ from hydra_ray.learn.heads.shards import ReadShards, Shard, ShardData
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
-from hydra_ray.runtime.cluster import beside_this_process, cores_of_a_node, cores_of_all_nodes
+from hydra_ray.runtime.cluster import cores_of_a_node, cores_of_all_nodes, on_this_node
 from hydra_ray.runtime.models import fetch_if_missing
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
@@ -190,7 +189,7 @@ def features_file(folder: Path, shard: Shard) -> Path:
 
 def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
     """Make the encoding of shards from settings. Wants a running Ray cluster."""
-    progress = ray.remote(**beside_this_process())(EncodeProgress).remote()
+    progress = ray.remote(num_cpus=0, **on_this_node())(EncodeProgress).remote()
     registry = settings.registry_url, settings.registry_cache
     return Encoding(base, registry, features, settings.base.encoder.precision, settings.fit.encoders, progress)
 

@@ -109,6 +109,12 @@ class MemoryStore:
         found = self._state.histories
         return {key: list(found[key][1].values()) for key in sorted(found) if key.tenant == tenant and found[key][1]}
 
+    def users_with_history(self, tenant: str, after: str | None, most: int) -> list[str]:
+        return _page((key for key, (_, items) in self._state.histories.items() if items), tenant, after, most)
+
+    def histories_of(self, keys: Iterable[UserKey]) -> dict[UserKey, HistoryChange]:
+        return {key: self.history_change(key, None) for key in keys}
+
     def history_version(self, key: UserKey) -> HistoryVersion | None:
         return self._state.histories[key][0] if key in self._state.histories else None
 
@@ -141,9 +147,10 @@ class MemoryStore:
     def stamps(self, keys: Iterable[UserKey], version: str, role: str) -> dict[UserKey, str]:
         return {key: one.stamp for key, one in self.heads(keys, version, role).items()}
 
-    def head_fingerprints(self, version: str, role: str) -> dict[UserKey, str]:
-        heads = self._state.heads
-        return {key: heads[key, *of][0] for key, *of in sorted(heads) if of == [version, role]}
+    def head_fingerprints(self, version: str, role: str, keys: Iterable[UserKey] | None = None) -> dict[UserKey, str]:
+        heads, wanted = self._state.heads, None if keys is None else set(keys)
+        found = ((key, heads[key, *of][0]) for key, *of in sorted(heads) if of == [version, role])
+        return {key: mark for key, mark in found if wanted is None or key in wanted}
 
     def users_with_head(self, version: str, role: str) -> list[UserKey]:
         return sorted(self.heads([key for key, *_ in self._state.heads], version, role))
@@ -187,6 +194,9 @@ class MemoryStore:
 
     def feedback_events(self, keys: Iterable[UserKey]) -> dict[UserKey, list[FeedbackEvent]]:
         return events_of(self._state, set(keys))
+
+    def users_with_events(self, tenant: str, after: str | None, most: int) -> list[str]:
+        return _page((key for key, _ in self._state.events), tenant, after, most)
 
     def tombstones(self, tenant: str) -> list[Tombstone]:
         return tombstones_of(self._state, lambda key: key.tenant == tenant)
@@ -244,6 +254,11 @@ class MemoryStore:
 
     def close(self) -> None:
         """Other stores of the URL go on with what is there."""
+
+
+def _page(keys: Iterable[UserKey], tenant: str, after: str | None, most: int) -> list[str]:
+    users = sorted({key.user for key in keys if key.tenant == tenant})
+    return [user for user in users if after is None or user > after][:most]
 
 
 def _check_ids(histories: Mapping[UserKey, Sequence[HistoryItem]]) -> None:

@@ -54,6 +54,31 @@ def test_all_histories_of_a_tenant_are_what_each_one_is(lasting, history, key):
     assert all(tuple(found[user]) == lasting.history(user) for user in found)
 
 
+def test_users_of_a_tenant_are_listed_page_by_page(store, item):
+    store.put_histories({UserKey("acme", f"u{n}"): [item("a")] for n in range(5)})
+    store.put_histories({HER_NAMESAKE: [item("a")], BOB: []})
+    pages, after = [], None
+    while page := store.users_with_history("acme", after, 2):
+        pages.append(page)
+        after = page[-1]
+    assert pages == [["u0", "u1"], ["u2", "u3"], ["u4"]]
+
+
+def test_histories_of_some_are_whole_and_nobody_is_left_out(store, item):
+    store.put_histories({ANN: [item("a"), item("b")], HER_NAMESAKE: [item("c")]})
+    found = store.histories_of([ANN, BOB])
+    assert set(found) == {ANN, BOB}
+    assert [item.id for _, item in found[ANN].added] == ["a", "b"]
+    assert found[ANN].version == store.history_version(ANN)
+    assert (found[BOB].version, list(found[BOB].added)) == (None, [])
+
+
+def test_fingerprints_are_of_those_who_are_looked_at(store):
+    store.put_heads("v1", "adapter", {ANN: HEAD, BOB: None}, {ANN: "f1", BOB: "f2"})
+    assert store.head_fingerprints("v1", "adapter", [BOB, HER_NAMESAKE]) == {BOB: "f2"}
+    assert store.head_fingerprints("v1", "adapter") == {ANN: "f1", BOB: "f2"}
+
+
 def test_a_new_history_replaces_the_old_one(store, item):
     store.put_histories({ANN: [item("a", "old"), item("b")]})
     store.put_histories({ANN: [item("c"), item("a", "new")]})

@@ -74,8 +74,8 @@ def fit_here(monkeypatch):
 
     def run(shards, stages):
         made = [stage.stage(*stage.arguments) for stage in stages]
-        for place in range(len(shards)):
-            batch = {"shard": [place]}
+        for place in range(len(shards.sizes)):
+            batch = {"place": [place]}
             for stage in made:
                 batch = stage(batch)
             yield {name: values[0] for name, values in batch.items()}
@@ -93,6 +93,7 @@ def fit_here(monkeypatch):
     monkeypatch.setattr(pipeline, "ray", ray)
     for cores in ("cores_of_a_node", "cores_of_all_nodes"):
         monkeypatch.setattr(pipeline, cores, lambda: 2)
+    monkeypatch.setattr(pipeline, "on_this_node", dict)
     monkeypatch.setattr(pipeline, "_run", run)
     monkeypatch.setattr(pipeline, "rows", lambda dataset: dataset)
 
