@@ -13,9 +13,14 @@ _QUIET = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
 }
 
+# Whoever waits for a replica that has a place free looks again after 50 ms at most. By Serve's own half a second places
+# stand empty while others wait: under three times the load 0.36 of what can be answered was, so it is 0.90
+# (`benchmarks/overload.py`, two cores).
+_LOOKS_SOON = {"RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S": "0.05"}
+
 # What Serve's proxies answer by themselves, in the form of the rest.
 _PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "hydra_ray.serve.http.proxy:middleware"}
 
 # RAY_AUTH_MODE stays unset on purpose: Ray then makes a token of its own and turns strangers away.
 # Set to "token", it would want one that exists already.
-OF_A_CLUSTER = {**_QUIET, **_PROXY, **CALLS_BY_GRPC}
+OF_A_CLUSTER = {**_QUIET, **_PROXY, **_LOOKS_SOON, **CALLS_BY_GRPC}
