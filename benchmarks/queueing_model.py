@@ -21,7 +21,7 @@ class Visit:
     """Work of one request at one process.
 
     Attributes:
-        process: Whose work it is.
+        process: Name of the process that does the work: a deployment, the proxy, or Ray itself.
         cpu_s: Seconds of a core.
     """
 

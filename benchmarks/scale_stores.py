@@ -33,7 +33,7 @@ class Filled:
     Attributes:
         users: How many there are.
         store: The store, open.
-        url: Its URL.
+        url: Database URL by which other processes open the same store.
         nbytes: What it takes on disk, its log written back.
         seconds: What writing the users took.
     """

@@ -31,7 +31,7 @@ class Run:
 
     Attributes:
         thing: Object that it is in.
-        path: Its path.
+        path: Where in the object the command line is, e.g. `spec.entrypoint`.
         arguments: All that follows the program's name.
         pods: Pods of which any may run it.
     """
@@ -49,7 +49,7 @@ class Used:
     Attributes:
         run: The command line.
         name: The command, e.g. `train`.
-        settings: Its settings.
+        settings: What hydra-ray reads from the settings file and `key=value` words of the command line.
     """
 
     run: Run
@@ -64,7 +64,7 @@ def check_commands(
 
     Args:
         thing: An object whose types are those of its schema.
-        pods: Its own templates of pods.
+        pods: Templates of pods that are in this object; commands of their containers are read, too.
         known: What else there is.
         program: hydra-ray's command line, a click group.
         used: Takes the settings of each command that can be read.

@@ -16,7 +16,8 @@ def matches(selector: Mapping[str, Any], labels: Mapping[str, str | None]) -> bo
     """Return whether a selector (`matchLabels`, `matchExpressions`) may select pods with these labels.
 
     Args:
-        selector: As Kubernetes has it; an empty one selects everything.
+        selector: A LabelSelector of Kubernetes, `matchLabels` and `matchExpressions` together; an empty one selects
+            every pod.
         labels: Labels of a pod; None for a value that is not known before it runs.
     """
     for key, value in mapping(selector.get("matchLabels")).items():

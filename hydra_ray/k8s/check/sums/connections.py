@@ -24,7 +24,7 @@ class Opener:
     Attributes:
         thing: Object that it is in.
         path: Where its settings are.
-        settings: Its settings.
+        settings: hydra-ray's settings by which it opens the store: they name it and cap its connections.
         processes: Most processes of it that open the store.
         hosts: Most pods that they are on.
         is_job: Whether it runs for a while only; jobs run one after the other.

@@ -24,7 +24,7 @@ def check_service(config: ServeConfig, pods: Sequence[Pod]) -> Iterator[Problem]
     """Yield what does not fit in a RayService whose Serve config has no other problem.
 
     Args:
-        config: Its Serve config.
+        config: The RayService's `serveConfigV2`, as it was read.
         pods: Its templates of pods.
     """
     from hydra_ray.serve.limits.fitting import misfits
