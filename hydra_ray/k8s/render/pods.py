@@ -12,6 +12,8 @@ from hydra_ray.k8s.render.serving import CACHE, DATA, PORT, STORE, Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
 from hydra_ray.k8s.settings.sizes import PodSize
 from hydra_ray.runtime.draining import drain_s
+from hydra_ray.runtime.start.environment import SERVING
+from hydra_ray.runtime.threads import PASSIVE_WAITS
 
 Component = Literal["serving", "learning"]
 
@@ -98,12 +100,10 @@ class Pods:
             "HF_HOME": hub,
             "XDG_CACHE_HOME": CACHE,
             "RAY_USAGE_STATS_ENABLED": "0",
-            # Threads that wait by spinning take whole cores from the others.
-            "OMP_WAIT_POLICY": "PASSIVE",
+            **PASSIVE_WAITS,
         }
         if self.component == "serving":
-            # What Serve's proxies answer by themselves, in OpenAI's form.
-            plain["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"] = "hydra_ray.serve.http.proxy:middleware"
+            plain |= SERVING
         if self.served.on_s3:
             s3 = {"AWS_ENDPOINT_URL": self.cluster.s3.endpoint, "AWS_DEFAULT_REGION": self.cluster.s3.region}
             plain |= {name: value for name, value in s3.items() if value is not None}

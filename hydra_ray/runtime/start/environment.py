@@ -21,6 +21,9 @@ _LOOKS_SOON = {"RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S": "0.05"}
 # What Serve's proxies answer by themselves, in the form of the rest.
 _PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "hydra_ray.serve.http.proxy:middleware"}
 
+# Of every node of a cluster that serves.
+SERVING = {**_PROXY, **_LOOKS_SOON, **CALLS_BY_GRPC}
+
 # RAY_AUTH_MODE stays unset on purpose: Ray then makes a token of its own and turns strangers away.
 # Set to "token", it would want one that exists already.
-OF_A_CLUSTER = {**_QUIET, **_PROXY, **_LOOKS_SOON, **CALLS_BY_GRPC}
+OF_A_CLUSTER = {**_QUIET, **SERVING}

@@ -8,6 +8,7 @@ import pytest
 from manifests import PROFILES, amount, container, cpus, gpus, rendered
 from ray.serve import Deployment
 
+from hydra_ray.runtime.start.environment import SERVING
 from hydra_ray.serve import app
 
 
@@ -293,11 +294,12 @@ def test_probes_ask_what_they_are_about(manifests):
             assert ready["httpGet"] == live["httpGet"], where
 
 
-def test_proxies_answer_in_openais_form_and_threads_wait(manifests):
+def test_nodes_serve_as_those_of_the_command_do_and_threads_wait(manifests):
     for where, pod in ray_pods(manifests):
         told = {one["name"]: one.get("value") for one in container(pod)["env"]}
         assert told["OMP_WAIT_POLICY"] == "PASSIVE", where
-        assert ("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH" in told) == where.startswith("RayService"), where
+        of_serve = {name: value for name, value in told.items() if name.startswith("RAY_SERVE_")}
+        assert of_serve == (SERVING if where.startswith("RayService") else {}), where
         assert told["HF_HOME"].startswith(("/huggingface", "/cache")), where
 
 
