@@ -294,6 +294,21 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A prompt that gave a candidate.
+
+    Attributes:
+        prompt: Name of the prompt: one of `steps.sources.PROMPTS`, or "peers" where it shows items of others.
+        votes: Number of the prompt's samples that gave the candidate.
+        greedy: Whether the prompt's answer at temperature 0 is among them.
+    """
+
+    prompt: str
+    votes: int
+    greedy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Candidate:
     """One distinct answer among the LLM's samples.
 
@@ -304,6 +319,7 @@ class Candidate:
         logit: Preference logit of the adapter; None when no adapter scored the candidate.
         score: Score that candidates are ranked by: the logit plus the weighted log share of votes.
         finish: Why the answer ended, as `Generation.finishes` has it.
+        sources: Prompts that gave it, whose votes add up to `votes`; empty where nobody gave it, or that is not known.
     """
 
     text: str
@@ -312,6 +328,7 @@ class Candidate:
     logit: float | None = None
     score: float = 0.0
     finish: str = "stop"
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,7 +358,7 @@ class Answer:
         head: Head that the candidates were scored under: "user", "shared", "other" (of another user) or "none".
         usage: LLM calls and tokens that this answer cost.
         truncated: Number of texts that were cut to fit the prompt.
-        prompt: Messages that the LLM was asked with.
+        prompt: Messages that the LLM was asked with; of several prompts the first one's.
         read: Ids of the user's items whose answers the adapter read, most relevant first; empty where it read none.
         ignored: What of the query's wishes the LLM was not told, or does not know, by OpenAI's names.
         finish: Why it ended where there is no candidate that says so: "content_filter" where a filter took all answers.

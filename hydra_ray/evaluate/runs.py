@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.atomic import replacing
-from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
+from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Source, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError, by_kind, listed
 from hydra_ray.tasks import Task
 
-SCHEMA = "hydra-ray/dump/v3"
-# It said of a query without an answer that it failed, and not why.
-_WITHOUT_REASONS = "hydra-ray/dump/v2"
+SCHEMA = "hydra-ray/dump/v4"
+# The third did not say which prompts gave a candidate; the second said of a query without an answer that it failed,
+# and not why.
+_FORMER = ("hydra-ray/dump/v3", "hydra-ray/dump/v2")
 
 _ABOUT = b"hydra-ray"
 _UNKNOWN = Failure("other", "the reason was not kept")
@@ -53,6 +54,12 @@ _ROWS = pa.schema(
                         ("order", pa.int32()),
                         ("logit", pa.float32()),
                         ("score", pa.float32()),
+                        (
+                            "sources",
+                            pa.list_(
+                                pa.struct([("prompt", pa.string()), ("votes", pa.int32()), ("greedy", pa.bool_())])
+                            ),
+                        ),
                     ]
                 )
             ),
@@ -195,7 +202,7 @@ def read_run(path: Path) -> RunRecord:
     except pa.ArrowInvalid as error:
         raise HydraError(f"{path}: not a Parquet file: {error}") from None
     about = json.loads((table.schema.metadata or {}).get(_ABOUT, b"{}"))
-    if about.get("schema") not in (SCHEMA, _WITHOUT_REASONS):
+    if about.get("schema") not in (SCHEMA, *_FORMER):
         raise HydraError(f'{path}: the schema is "{about.get("schema")}", this version reads "{SCHEMA}"')
     return RunRecord(
         Task.from_json(about["task"]),
@@ -266,7 +273,14 @@ def _to_columns(row: Row) -> dict[str, Any]:
         "prompt": [{"role": message.role, "content": message.content} for message in answer.prompt],
         "shown": [ranked.item.id for ranked in answer.history],
         "candidates": [
-            {"text": c.text, "votes": c.votes, "order": c.order, "logit": c.logit, "score": c.score}
+            {
+                "text": c.text,
+                "votes": c.votes,
+                "order": c.order,
+                "logit": c.logit,
+                "score": c.score,
+                "sources": [asdict(source) for source in c.sources],
+            }
             for c in answer.candidates
         ],
         "head": answer.head,
@@ -290,7 +304,7 @@ def _from_columns(columns: dict[str, Any]) -> Row:
         answer = Answer(
             query_id=query.id,
             text=columns["output"],
-            candidates=tuple(Candidate(**candidate) for candidate in columns["candidates"]),
+            candidates=tuple(map(_candidate, columns["candidates"])),
             degraded=tuple(columns["degraded"]),
             head=columns["head"],
             usage=Usage(*(columns[name] for name in ("calls", "prompt_tokens", "completion_tokens", "cached"))),
@@ -298,6 +312,11 @@ def _from_columns(columns: dict[str, Any]) -> Row:
             prompt=tuple(Message(**message) for message in columns["prompt"]),
         )
     return Row(EvalQuery(query, **about), answer, columns["seconds"], failure)
+
+
+def _candidate(columns: dict[str, Any]) -> Candidate:
+    sources = tuple(Source(**source) for source in columns.get("sources") or ())
+    return Candidate(**{**columns, "sources": sources})
 
 
 def _failure(columns: dict[str, Any]) -> Failure | None:

@@ -10,6 +10,7 @@ from hydra_ray.methods.answering import ask, retrieved
 from hydra_ray.methods.ports import Ports, Recipe, StepError
 from hydra_ray.records import Answer, Query, Ranked, UserKey
 from hydra_ray.steps.prompt import Prompter
+from hydra_ray.steps.sources import PEERS
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,9 @@ class Collaborative:
         fused = _fused(own, await self._of_peers(query, degraded))[: self.recipe.shots]
         items = [ranked.item for ranked, _ in fused]
         mine = [ranked for ranked, is_own in fused if is_own]
-        return await ask(self.ports, self.prompter, self.recipe, query, items, history=mine, degraded=degraded)
+        return await ask(
+            self.ports, self.prompter, self.recipe, query, items, history=mine, degraded=degraded, source=PEERS
+        )
 
     async def _of_peers(self, query: Query, degraded: list[str]) -> list[Ranked]:
         try:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from hydra_ray.methods.answering import profile_message, retrieved, sampled
+from hydra_ray.methods.answering import profile_message, retrieved
 from hydra_ray.methods.ports import Ports, Recipe, StepError
+from hydra_ray.methods.sampling import sampled
 from hydra_ray.records import Answer, Candidate, Choice, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import with_allowed
 from hydra_ray.steps.prompt import Prompter
+from hydra_ray.steps.sources import PROFILE, RERANKED, PromptShare, retriever_of, retrievers_of
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +23,8 @@ log = logging.getLogger(__name__)
 class Hydra:
     """Runs the whole method, or with one of its two parts only.
 
-    Without the adapter the LLM is asked once, at temperature 0. Any step but the LLM may fail: its
+    Without the adapter the LLM is asked once, at temperature 0. With it candidates may come from several prompts
+    (`Recipe.mix`), which are asked at once. Any step but the LLM may fail, and so may some of several prompts: their
     work is then done without, and the answer says so.
 
     Args:
@@ -38,17 +42,24 @@ class Hydra:
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
-        most = max(self.recipe.retrieve, self.recipe.history_answers)
-        found = await retrieved(self.ports, query, most, self.recipe.retriever, degraded)
-        shown = await self._rerank(query, found[: self.recipe.retrieve], head, degraded)
-        profile = await profile_message(self.ports, self.recipe, query, self.recipe.profile, degraded)
-        prompt = self.prompter(query, [ranked.item for ranked in shown], profile)
+        mix = self.recipe.mix if self.adapt else ()
+        retrieved_by = await self._retrieved(query, mix, degraded)
+        found = retrieved_by[self.recipe.retriever]
+        shown = await self._shown(query, mix, retrieved_by, head, degraded)
+        told = {PROFILE} if mix else set(shown)
+        kind = self.recipe.profile if told & set(shown) else ""
+        profile = await profile_message(self.ports, self.recipe, query, kind, degraded)
+        prompts = {
+            name: self.prompter(query, [ranked.item for ranked in items], profile if name in told else "")
+            for name, items in shown.items()
+        }
         sampling = await sampled(
             self.ports,
             self.prompter.task,
             self.recipe,
             query,
-            prompt.messages,
+            {name: prompt.messages for name, prompt in prompts.items()},
+            mix or self._one_prompt,
             several=self.adapt,
             degraded=degraded,
         )
@@ -62,16 +73,53 @@ class Hydra:
         return Answer(
             query_id=query.id,
             text=judged[0].text if judged else "",
-            history=tuple(shown),
+            history=tuple({ranked.item.id: ranked for items in shown.values() for ranked in items}.values()),
             candidates=tuple(judged),
-            degraded=tuple(degraded),
+            degraded=tuple(dict.fromkeys(degraded)),
             head=_whose(choice, head, query),
             usage=sampling.usage,
-            truncated=prompt.truncated,
-            prompt=prompt.messages,
+            truncated=sum(prompt.truncated for prompt in prompts.values()),
+            prompt=next(iter(prompts.values())).messages,
             read=tuple(ranked.item.id for ranked in found[: self.recipe.history_answers]) if choice else (),
             ignored=sampling.ignored,
         )
+
+    @property
+    def _one_prompt(self) -> tuple[PromptShare]:
+        """The prompt of a method without a mix, and how many answers are wanted of it."""
+        name = PROFILE if self.recipe.profile else RERANKED if self.rerank else self.recipe.retriever
+        if self.adapt:
+            return (PromptShare(name, self.recipe.candidates, self.recipe.greedy),)
+        return (PromptShare(name, 1, greedy=True),)
+
+    async def _retrieved(
+        self, query: Query, mix: Sequence[PromptShare], degraded: list[str]
+    ) -> dict[str, list[Ranked]]:
+        """Return the user's history as each retriever of the mix ranks it, and as the recipe's own one does."""
+        recipe = self.recipe
+        many = {recipe.retriever: max(recipe.retrieve, recipe.history_answers)}
+        names = retrievers_of(mix, recipe.retriever)
+        asked = (retrieved(self.ports, query, many.get(by, recipe.shots), by, degraded) for by in names)
+        return dict(zip(names, await asyncio.gather(*asked), strict=True))
+
+    async def _shown(
+        self,
+        query: Query,
+        mix: Sequence[PromptShare],
+        found: Mapping[str, Sequence[Ranked]],
+        head: UserKey | None,
+        degraded: list[str],
+    ) -> dict[str, list[Ranked]]:
+        """Return the items that each prompt shows, by the prompt's name."""
+        shown: dict[str, list[Ranked]] = {}
+        for name in (share.prompt for share in mix or self._one_prompt):
+            if name == RERANKED or not mix:
+                nearest = found[self.recipe.retriever][: self.recipe.retrieve]
+                shown[name] = await self._rerank(query, nearest, head, degraded)
+            else:
+                by = retriever_of(name, self.recipe.retriever)
+                shown[name] = list(found[by][: self.recipe.shots]) if by else []
+        return shown
 
     async def _rerank(
         self, query: Query, ranked: Sequence[Ranked], head: UserKey | None, degraded: list[str]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
+from hydra_ray.steps.sources import PromptShare
 
 
 class StepError(HydraError):
@@ -116,7 +117,9 @@ class Ports:
 
     Attributes:
         say: Asks the LLM for the one answer that the user gets word for word, so that who listens may hear it while it
-            is made; None asks by `generate`. Methods ask by `answering.sampled`, which knows when.
+            is made; None asks by `generate`. Methods ask by `sampling.sampled`, which knows when.
+        asks_again: Whether a query that failed for now is asked again later. Then nothing is done without that may
+            still come: a failure must not become a result.
     """
 
     retrieve: Retrieve
@@ -126,11 +129,16 @@ class Ports:
     peers: Peers = _no_peers
     profile: Profile = _no_profile
     say: Generate | None = None
+    asks_again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The numbers of a method; `settings.MethodSettings` explains each."""
+    """The numbers of a method; `settings.MethodSettings` explains each.
+
+    Attributes:
+        mix: Prompts that hydra's candidates come from (`method.prompts`); empty where they come from one.
+    """
 
     retriever: str
     stemmer: str | None
@@ -139,6 +147,7 @@ class Recipe:
     candidates: int
     temperature: float
     greedy: bool
+    mix: tuple[PromptShare, ...]
     expected: bool
     history_answers: int
     allowed_answers: int
@@ -147,6 +156,11 @@ class Recipe:
     profile: str
     profile_template: str
     seed: int
+
+    @property
+    def shares(self) -> tuple[PromptShare, ...]:
+        """The prompts of the mix, or else the one prompt, with how many candidates each gives."""
+        return self.mix or (PromptShare("", self.candidates, self.greedy),)
 
 
 class Method(Protocol):

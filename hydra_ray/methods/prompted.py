@@ -8,6 +8,7 @@ from hydra_ray.methods.answering import ask, profile_message, retrieved
 from hydra_ray.methods.ports import Ports, Recipe
 from hydra_ray.records import Answer, Query, Ranked, UserKey
 from hydra_ray.steps.prompt import Prompter
+from hydra_ray.steps.sources import PROFILE, ZERO_SHOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Prompted:
             [ranked.item for ranked in shown],
             history=shown,
             degraded=degraded,
+            source=PROFILE if self.profile else self.by or ZERO_SHOT,
             profile=await profile_message(self.ports, self.recipe, query, self.profile, degraded),
             vote=self.vote,
         )

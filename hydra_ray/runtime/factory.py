@@ -40,6 +40,7 @@ def make_recipe(settings: Settings) -> Recipe:
         candidates=m.candidates,
         temperature=m.temperature,
         greedy=m.greedy,
+        mix=m.mix,
         expected=m.decide == "expected",
         history_answers=m.history_answers,
         allowed_answers=m.allowed_answers,

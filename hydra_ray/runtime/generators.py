@@ -179,7 +179,7 @@ def known_dialect(settings: Settings) -> Dialect:
 
 def calls_for_candidates(settings: Settings) -> int:
     """Return how many LLM calls the candidates of one query take in the endpoint's dialect."""
-    return candidate_calls(settings.method.candidates, settings.method.greedy, known_dialect(settings).requests)
+    return candidate_calls(settings.method.shares, known_dialect(settings).requests)
 
 
 def generator_identity(settings: Settings) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from hydra_ray.settings.section import Section
 from hydra_ray.steps.profiles.prompts import ProfilePrompts, check_template
 from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
+from hydra_ray.steps.sources import PROFILE, PROMPTS, PromptShare
 from hydra_ray.text.search import stemmers
 
 
@@ -20,6 +21,23 @@ def _known_retriever(name: str) -> str:
 
 # A name in the registry of retrievers.
 RetrieverName = Annotated[str, AfterValidator(_known_retriever)]
+
+
+class PromptSettings(Section):
+    """One of the prompts that hydra's candidates come from."""
+
+    prompt: str = Field(
+        description="What it shows: zero-shot (nothing), a retriever (its first items), reranked, or profile."
+    )
+    samples: int = Field(ge=1, description="Candidates that the LLM gives to it.")
+    greedy: bool = Field(True, description="One of them is the LLM's greedy answer.")
+
+    @field_validator("prompt")
+    @classmethod
+    def _prompt_is_known(cls, prompt: str) -> str:
+        if prompt not in PROMPTS:
+            raise ValueError(f"there is no prompt {prompt!r}; there are {', '.join(PROMPTS)}")
+        return prompt
 
 
 class MethodSettings(Section):
@@ -34,6 +52,13 @@ class MethodSettings(Section):
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
     temperature: float = Field(0.7, ge=0, description="Of the samples.")
     greedy: bool = Field(True, description="One of the candidates is the LLM's greedy answer.")
+    prompts: tuple[PromptSettings, ...] = Field(
+        (),
+        # What was made before there were any, without one, stays what it is by its fingerprint.
+        exclude_if=lambda prompts: not prompts,
+        description="Of hydra: prompts that its candidates come from together, as many as candidates; empty: one. Set "
+        "it before collect: the adapter learns what each prompt's answers are worth.",
+    )
     decide: Literal["expected", "preferred"] = Field(
         "expected", description="Which candidate answers: with the highest expected score, or the most preferred."
     )
@@ -78,6 +103,38 @@ class MethodSettings(Section):
         if stemmer is not None and stemmer not in stemmers():
             raise ValueError(f"there is no stemmer {stemmer!r}; there are {', '.join(stemmers())}")
         return stemmer
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts_are_distinct(cls, prompts: tuple[PromptSettings, ...]) -> tuple[PromptSettings, ...]:
+        names = [one.prompt for one in prompts]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} stands there twice: add up its samples")
+        return prompts
+
+    @model_validator(mode="after")
+    def _prompts_fit(self) -> Self:
+        problems, samples = [], sum(one.samples for one in self.prompts)
+        if self.prompts and samples != self.candidates:
+            problems.append(
+                f"the samples of prompts add up to {samples} and candidates is {self.candidates}: make them equal, so "
+                "that methods that vote ask as often"
+            )
+        if not self.profile and any(one.prompt == PROFILE for one in self.prompts):
+            problems.append("prompts name the profile: say in profile which kind, pag or dpl")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def mix(self) -> tuple[PromptShare, ...]:
+        """The prompts that candidates come from; empty where a method has one."""
+        return tuple(PromptShare(one.prompt, one.samples, one.greedy) for one in self.prompts)
+
+    @property
+    def shares(self) -> tuple[PromptShare, ...]:
+        """The prompts, or else the one prompt, with how many candidates each gives."""
+        return self.mix or (PromptShare("", self.candidates, self.greedy),)
 
     @property
     def prior_weights(self) -> dict[str, float | None]:

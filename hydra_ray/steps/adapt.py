@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hydra_ray.models.lexical import log_share
-from hydra_ray.records import Candidate, Query
+from hydra_ray.records import Candidate, Query, Source
+from hydra_ray.steps.candidates import Sample
 from hydra_ray.steps.decide import by_expected_score
 from hydra_ray.steps.formats import same_value
 from hydra_ray.steps.texts import adapter_texts
@@ -20,38 +21,50 @@ if TYPE_CHECKING:
     from hydra_ray.models.scorer import Scorer
 
 
-def distinct_candidates(task: Task, texts: Sequence[str], ends: Sequence[str] = ()) -> tuple[Candidate, ...]:
-    """The distinct answers among an LLM's samples, in the order they were sampled, with their votes.
+def distinct_candidates(task: Task, samples: Sequence[Sample]) -> tuple[Candidate, ...]:
+    """The distinct answers among an LLM's samples, in the order they were sampled, with their votes and sources.
 
-    Samples that parse to the same answer are one candidate. Of a task with a closed answer set,
-    samples outside it are left out, unless nothing else is there.
+    Samples that parse to the same answer are one candidate, whichever prompts gave them. Of a task with a closed
+    answer set, samples outside it are left out, unless nothing else is there. Texts that differ in a letter or a
+    capital stay apart: which of them is the user's manner is for the adapter to say.
 
     Args:
         task: Parses the samples.
-        texts: The samples.
-        ends: Why each ended; empty where all ended by themselves.
+        samples: The samples.
     """
-    ends = ends or ("stop",) * len(texts)
-    parsed = [(answer, end) for text, end in zip(texts, ends, strict=True) if (answer := task.parse(text)) is not None]
-    return _counted(parsed or [(text, end) for text, end in zip(texts, ends, strict=True) if text.strip()])
+    parsed = [one._replace(text=answer) for one in samples if (answer := task.parse(one.text)) is not None]
+    return _counted(parsed or [one for one in samples if one.text.strip()])
 
 
-def json_candidates(texts: Sequence[str], ends: Sequence[str]) -> tuple[Candidate, ...]:
+def json_candidates(samples: Sequence[Sample]) -> tuple[Candidate, ...]:
     """The distinct values among samples that are JSON, each as it was first written."""
     written: dict[str, str] = {}
-    for text in texts:
-        written.setdefault(same_value(text), text)
-    return _counted([(written[same_value(text)], end) for text, end in zip(texts, ends, strict=True) if text.strip()])
+    for one in samples:
+        written.setdefault(same_value(one.text), one.text)
+    return _counted([one._replace(text=written[same_value(one.text)]) for one in samples if one.text.strip()])
 
 
-def _counted(answers: Sequence[tuple[str, str]]) -> tuple[Candidate, ...]:
-    # A counter keeps the order in which its keys were first seen.
-    votes = Counter(text for text, _ in answers)
-    whole = {text for text, end in answers if end == "stop"}
+def _counted(samples: Sequence[Sample]) -> tuple[Candidate, ...]:
+    alike: dict[str, list[Sample]] = {}
+    for one in samples:
+        alike.setdefault(one.text, []).append(one)
     return tuple(
-        Candidate(text, count, order, finish="stop" if text in whole else "length")
-        for order, (text, count) in enumerate(votes.items())
+        Candidate(
+            text,
+            len(said),
+            order,
+            finish="stop" if any(one.end == "stop" for one in said) else "length",
+            sources=_sources(said),
+        )
+        for order, (text, said) in enumerate(alike.items())
     )
+
+
+def _sources(said: Sequence[Sample]) -> tuple[Source, ...]:
+    # A counter keeps the order in which its keys were first seen.
+    votes = Counter(one.prompt for one in said if one.prompt)
+    greedy = {one.prompt for one in said if one.greedy}
+    return tuple(Source(prompt, count, prompt in greedy) for prompt, count in votes.items())
 
 
 @dataclass(frozen=True, slots=True)

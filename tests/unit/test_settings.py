@@ -180,6 +180,39 @@ def test_a_stemmer_that_there_is_not_is_refused_with_those_that_there_are():
         parse_settings({"method": {"stemmer": "klingon"}})
 
 
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        (
+            {"prompts": [{"prompt": "nearest", "samples": 8}]},
+            r"method\.prompts.*no prompt 'nearest'; .* zero-shot, bm25",
+        ),
+        ({"prompts": [{"prompt": "bm25", "samples": 4}] * 2}, r"method\.prompts: .*bm25 stands there twice"),
+        ({"prompts": [{"prompt": "bm25", "samples": 6}]}, r"method: .*add up to 6 and candidates is 8"),
+        ({"prompts": [{"prompt": "profile", "samples": 8}]}, r"method: .*say in profile which kind"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(method, told):
+    with pytest.raises(SettingsError, match=told):
+        parse_settings({"method": method})
+
+
+def test_all_that_is_wrong_with_prompts_is_told_at_once():
+    mix = [{"prompt": "bm52", "samples": 0}, {"prompt": "profile", "samples": 1, "greed": True}]
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"method": {"prompts": mix}})
+    assert all(place in str(refused.value) for place in ("prompts.0.prompt", "prompts.0.samples", "prompts.1.greed"))
+    both = {"prompts": [{"prompt": "profile", "samples": 3}]}
+    with pytest.raises(SettingsError, match=r"add up to 3 .*; .*say in profile"):
+        parse_settings({"method": both})
+
+
+def test_settings_without_prompts_are_written_as_before_there_were_any():
+    assert "prompts" not in parse_settings({}).method.model_dump(mode="json")
+    mix = [{"prompt": "bm25", "samples": 8, "greedy": False}]
+    assert parse_settings({"method": {"prompts": mix}}).method.model_dump(mode="json")["prompts"] == mix
+
+
 @pytest.mark.parametrize("preset", ["paper", "mof", "dpl"])
 def test_presets_name_methods_that_there_are(preset):
     assert set(parse_settings({"preset": preset}).evaluate.methods) <= set(METHODS)

@@ -84,7 +84,7 @@ class LocalSteps:
 
     def ports(self, generator: Generator) -> Ports:
         """Return the ports of a method that asks this generator."""
-        ports = Ports(self.retrieve, self.rerank, generator, self.adapt)
+        ports = Ports(self.retrieve, self.rerank, generator, self.adapt, asks_again=True)
         ports = replace(ports, peers=self.peers) if self._peers else ports
         return replace(ports, profile=self.profile) if self._profiles else ports
 

@@ -18,7 +18,7 @@ from hydra_ray.records import (
     Usage,
 )
 from hydra_ray.steps.adapt import distinct_candidates
-from hydra_ray.steps.candidates import joined
+from hydra_ray.steps.candidates import PromptRequest
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError, Generator
 from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.tasks import Task
@@ -104,8 +104,7 @@ class Labeler:
         answers = await asyncio.gather(*(self._ask(request, feedback) for request in asked.requests))
         feedback.ended = time.time()
         self._reranker_rows(asked, answers[: len(asked.alone)], feedback)
-        candidates = tuple(answer for answer in answers[len(asked.alone) :] if answer is not None)
-        self._adapter_row(asked, candidates, feedback)
+        self._adapter_row(asked, answers[len(asked.alone) :], feedback)
         return feedback
 
     async def _ask(self, request: ChatRequest, feedback: CollectedFeedback) -> Generation | None:
@@ -141,12 +140,16 @@ class Labeler:
                 )
 
     def _adapter_row(
-        self, asked: ExampleRequests, answers: tuple[Generation, ...], feedback: CollectedFeedback
+        self, asked: ExampleRequests, answers: Sequence[Generation | None], feedback: CollectedFeedback
     ) -> None:
+        asking = map(PromptRequest, asked.prompts, asked.several)
+        answered = [(one, answer) for one, answer in zip(asking, answers, strict=True) if answer is not None]
         # Of half the answers votes would be other ones than those that the method will see.
-        if len(answers) < len(asked.several):
+        if len(answered) < len(asked.several):
             return
-        candidates = distinct_candidates(self.task, joined(answers).texts)
+        samples = [sample for one, answer in answered for sample in one.samples(answer)]
+        candidates = distinct_candidates(self.task, samples)
+        sources = tuple(candidate.sources for candidate in candidates)
         feedback.adapter.append(
             AdapterRow(
                 asked.key,
@@ -156,6 +159,7 @@ class Labeler:
                 candidates=tuple(candidate.text for candidate in candidates),
                 votes=tuple(candidate.votes for candidate in candidates),
                 scores=tuple(self.task.score(candidate.text, asked.gold) for candidate in candidates),
+                sources=sources if any(sources) else (),
             )
         )
 

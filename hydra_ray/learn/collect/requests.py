@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hydra_ray.learn.collect.plan import Example
@@ -12,11 +13,12 @@ from hydra_ray.records import (
     ChatRequest,
     HistoryItem,
 )
-from hydra_ray.steps.candidates import candidate_requests
-from hydra_ray.steps.prompt import Prompter
+from hydra_ray.steps.candidates import mixed_requests
+from hydra_ray.steps.prompt import Prompt, Prompter
 from hydra_ray.steps.retrieval.embed import Embed
 from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.steps.sources import retriever_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class ExampleRequests:
         history_answers: Answers of the history that the adapter will read.
         alone: Requests without history and with each item.
         several: Requests for candidates.
+        prompts: Name of the prompt of each of these; "" where there is one prompt.
         truncated: Texts cut to fit the prompt.
     """
 
@@ -41,6 +44,7 @@ class ExampleRequests:
     history_answers: tuple[str, ...]
     alone: tuple[ChatRequest, ...]
     several: tuple[ChatRequest, ...]
+    prompts: tuple[str, ...]
     truncated: int
 
     @property
@@ -69,8 +73,7 @@ class RequestWriter:
         """Return the example's requests; they depend on nothing that the LLM answers."""
         recipe = self.recipe
         most = max(self.items, recipe.history_answers, recipe.shots)
-        found = retriever(recipe.retriever, self.embed, recipe.stemmer)(example.query, example.history, most)
-        nearest = [ranked.item for ranked in found]
+        nearest = self._retrieved(example, recipe.retriever, most)
         items = nearest[: self.items]
         seed, longest = stable_seed(recipe.seed, example.query.user, example.query.id), self.prompter.task.max_tokens
         whose = example.query.whose
@@ -78,8 +81,10 @@ class RequestWriter:
             ChatRequest(self.prompter(example.query, shots).messages, 1, 0.0, longest, seed, whose)
             for shots in ([], *([item] for item in items))
         ]
-        # Texts cut above are cut again, and counted, in the candidates' prompt.
-        several = self.prompter(example.query, nearest[: recipe.shots])
+        # Texts cut above are cut again, and counted, in the candidates' prompts.
+        prompts = self._prompts(example, nearest)
+        chats = {name: prompt.messages for name, prompt in prompts.items()}
+        asked = mixed_requests(chats, recipe.shares, recipe.temperature, longest, seed, whose, LEFT_TO_THE_LLM)
         return ExampleRequests(
             example.key,
             example.query.input,
@@ -87,15 +92,23 @@ class RequestWriter:
             tuple(items),
             tuple(item.output for item in nearest[: recipe.history_answers]),
             tuple(alone),
-            candidate_requests(
-                several.messages,
-                recipe.candidates,
-                recipe.temperature,
-                recipe.greedy,
-                longest,
-                seed,
-                whose,
-                LEFT_TO_THE_LLM,
-            ),
-            several.truncated,
+            tuple(one.request for one in asked),
+            tuple(one.prompt for one in asked),
+            sum(prompt.truncated for prompt in prompts.values()),
         )
+
+    def _prompts(self, example: Example, nearest: Sequence[HistoryItem]) -> dict[str, Prompt]:
+        """Return the prompts for candidates by name.
+
+        There is no reranker yet, and a profile would be made of what is asked about: both show the nearest items.
+        """
+        recipe, prompts = self.recipe, dict[str, Prompt]()
+        for share in recipe.shares:
+            by = retriever_of(share.prompt, recipe.retriever)
+            shots = nearest if by == recipe.retriever else self._retrieved(example, by, recipe.shots) if by else []
+            prompts[share.prompt] = self.prompter(example.query, shots[: recipe.shots])
+        return prompts
+
+    def _retrieved(self, example: Example, by: str, most: int) -> list[HistoryItem]:
+        found = retriever(by, self.embed, self.recipe.stemmer)(example.query, example.history, most)
+        return [ranked.item for ranked in found]

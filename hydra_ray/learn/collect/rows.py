@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import pyarrow as pa
 
-from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.records import HistoryItem, Source, UserKey
 
 # Part of every pseudo-query's id on disk. Seeds and answers that are kept hang on it, but it says nothing by itself:
 # a real query may be called like that, too.
@@ -69,6 +69,9 @@ class ExampleKey:
 _KEY = tuple(field.name for field in fields(ExampleKey))
 
 
+# Of a prompt that gave a candidate, as `Source` has it.
+_SOURCE = [("prompt", pa.string()), ("votes", pa.int32()), ("greedy", pa.bool_())]
+
 # The first columns of all rows of feedback.
 _ABOUT_THE_QUERY = (
     ("tenant", pa.string()),
@@ -89,6 +92,8 @@ class _FeedbackRow:
     """
 
     SCHEMA: ClassVar[pa.Schema]
+    # Columns that came later: without a value they are left out, so that fingerprints stay what they were.
+    SINCE: ClassVar[frozenset[str]] = frozenset()
 
     key: ExampleKey
     query: str
@@ -100,13 +105,16 @@ class _FeedbackRow:
 
     def to_columns(self) -> dict[str, Any]:
         """Return plain values by column, in the schema's order: fingerprints of training data depend on it."""
-        return {name: _listed(getattr(self.key if name in _KEY else self, name)) for name in self.SCHEMA.names}
+        columns = {name: _listed(getattr(self.key if name in _KEY else self, name)) for name in self.SCHEMA.names}
+        return {name: value for name, value in columns.items() if value or name not in self.SINCE}
 
     @classmethod
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:
         """Return the row that `to_columns` gave these values of."""
         key = ExampleKey(*(columns[name] for name in _KEY))
-        return cls(key=key, **{name: _fixed(value) for name, value in columns.items() if name not in _KEY})
+        # A column that came later is empty in rows of before.
+        known = {name: value for name, value in columns.items() if not (value is None and name in cls.SINCE)}
+        return cls(key=key, **{name: _fixed(value) for name, value in known.items() if name not in _KEY})
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +168,7 @@ class AdapterRow(_FeedbackRow):
         candidates: Distinct answers of the LLM.
         votes: Samples that gave each candidate.
         scores: Score of each candidate, 0 to 1.
+        sources: Prompts that gave each candidate; empty where all candidates come from one prompt.
     """
 
     NAME: ClassVar[str] = "adapter"
@@ -171,14 +180,17 @@ class AdapterRow(_FeedbackRow):
             ("candidates", pa.list_(pa.string())),
             ("votes", pa.list_(pa.int32())),
             ("scores", pa.list_(pa.float32())),
+            ("sources", pa.list_(pa.list_(pa.struct(_SOURCE)))),
         ]
     )
+    SINCE: ClassVar[frozenset[str]] = frozenset({"sources"})
 
     gold: str
     history: tuple[str, ...]
     candidates: tuple[str, ...]
     votes: tuple[int, ...]
     scores: tuple[float, ...]
+    sources: tuple[tuple[Source, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +208,7 @@ class ExampleRow:
     SCHEMA: ClassVar[pa.Schema] = pa.schema(
         [("tenant", pa.string()), ("user", pa.string()), ("query_id", pa.string()), ("failed_calls", pa.int32())]
     )
+    SINCE: ClassVar[frozenset[str]] = frozenset()
 
     tenant: str
     user: str
@@ -218,8 +231,12 @@ class ExampleRow:
 
 
 def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Source):
+        return asdict(value)
+    return [_listed(one) for one in value] if isinstance(value, tuple) else value
 
 
 def _fixed(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, dict):
+        return Source(**value)
+    return tuple(_fixed(one) for one in value) if isinstance(value, list) else value

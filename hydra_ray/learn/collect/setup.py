@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -42,6 +43,7 @@ def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
         "generator.params": settings.generator.further_params or None,
         "feedback.items": settings.feedback.items,
         "method.retriever": ranked_by(settings),
+        "method.prompts": [asdict(share) for share in settings.method.mix] or None,
         **{f"method.{name}": getattr(settings.method, name) for name in method},
     }
 

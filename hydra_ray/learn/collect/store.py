@@ -95,7 +95,11 @@ class FeedbackStore:
         self._write(part, ExampleRow, [ExampleRow(*key.example_id, one.failed.total()) for key, one in feedback])
 
     def _write(self, part: int, kind: type[_Row], rows: Sequence[_Row]) -> None:
-        table = pa.Table.from_pylist([row.to_columns() for row in rows], schema=kind.SCHEMA)
+        columns = [row.to_columns() for row in rows]
+        # What came later is in the file only where there is any of it.
+        there = {name for one in columns for name in one}
+        schema = pa.schema([column for column in kind.SCHEMA if column.name not in kind.SINCE or column.name in there])
+        table = pa.Table.from_pylist(columns, schema=schema)
         with replacing(self._path(part, kind)) as partial:
             pq.write_table(table, partial)
 

@@ -55,7 +55,8 @@ class Begun:
             propensity: Probability with which the arm was chosen.
             passed_for: Why the LLM answered the request as it was; None where a method answered it.
         """
-        offers = tuple(Offer(one.text, one.votes, one.score) for one in answer.candidates)
+        mixed = len({source.prompt for one in answer.candidates for source in one.sources}) > 1
+        offers = tuple(Offer(one.text, one.votes, one.score, one.sources if mixed else ()) for one in answer.candidates)
         texts = [one.text for one in offers]
         if answer.text and answer.text not in texts:
             # A method need not tell of candidates. What calls tools, or was taken by a filter, is none.

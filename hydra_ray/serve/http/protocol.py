@@ -7,6 +7,7 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from fastapi.responses import JSONResponse
@@ -87,7 +88,14 @@ def about(
             for r in answer.history
         ],
         "candidates": [
-            {"text": c.text, "votes": c.votes, "logit": c.logit, "score": c.score} for c in answer.candidates
+            {
+                "text": c.text,
+                "votes": c.votes,
+                "logit": c.logit,
+                "score": c.score,
+                "sources": [asdict(source) for source in c.sources],
+            }
+            for c in answer.candidates
         ],
         "arm": arm[0],
         "propensity": arm[1],

@@ -15,6 +15,7 @@ from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import Settings, parse_settings
 from hydra_ray.steps.candidates import candidate_calls
+from hydra_ray.steps.sources import retrievers_of
 
 APP = "hydra_ray.serve.app:build"
 ENGINE_APP = "hydra_ray.runtime.vllm_app:build"
@@ -73,14 +74,21 @@ def ongoing_by_deployment() -> dict[str, int]:
 def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Limits]) -> Iterator[str]:
     method, ingress = settings.method, limits["Ingress"]
     # Samples are one call of the generator's deployment, however the endpoint is then asked for them.
-    calls = candidate_calls(method.candidates, method.greedy, lambda samples: 1)
-    for name, times in (("Retriever", 1), ("Reranker", 1), ("Generator", calls), ("Adapter", 1), ("Profiler", 1)):
+    calls = candidate_calls(method.shares, lambda samples: 1)
+    retrievals = len(retrievers_of(method.mix, method.retriever))
+    for name, times in (
+        ("Retriever", retrievals),
+        ("Reranker", 1),
+        ("Generator", calls),
+        ("Adapter", 1),
+        ("Profiler", 1),
+    ):
         yield from _misfit(ingress, limits[name], times)
     # A profile is written by one call at a time.
     yield from _misfit(limits["Profiler"], limits["Generator"], 1)
-    most_samples = settings.generator.dialect.samples or method.candidates
+    most = max(share.samples for share in method.shares)
     for engine in engines:
-        yield from _misfit(limits["Generator"], engine, math.ceil(method.candidates / most_samples))
+        yield from _misfit(limits["Generator"], engine, math.ceil(most / (settings.generator.dialect.samples or most)))
 
 
 def _misfit(caller: Limits, step: Limits, times: int) -> Iterator[str]:

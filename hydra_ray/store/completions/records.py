@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from hydra_ray.records import Usage, UserKey
+from hydra_ray.records import Source, Usage, UserKey
 
 # What a user can say that became of an answer.
 Reaction = Literal["accepted", "rejected", "edited", "regenerated"]
@@ -21,11 +21,13 @@ class Offer:
         text: The text.
         votes: Number of the LLM's samples that gave it.
         score: Score that the candidates were ranked by.
+        sources: Prompts that gave it, of a completion whose candidates come from several; else empty.
     """
 
     text: str
     votes: int
     score: float
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

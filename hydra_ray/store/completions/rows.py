@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import astuple
 from typing import Any
 
 from sqlalchemy import Connection, delete, or_, select
 
-from hydra_ray.records import Usage, UserKey
+from hydra_ray.records import Source, Usage, UserKey
 from hydra_ray.store.completions.records import Completion, Offer, Statement
 from hydra_ray.store.rows import of
 from hydra_ray.store.tables import COMPLETIONS, FEEDBACK_EVENTS
@@ -20,7 +21,7 @@ _NOBODY = ""
 def as_row(completion: Completion) -> dict[str, Any]:
     """Return the row of a completion."""
     usage = completion.usage
-    offers = [[_storable(one.text), one.votes, one.score] for one in completion.candidates]
+    offers = [_offer_columns(one) for one in completion.candidates]
     return {
         "tenant": completion.tenant,
         "user": _NOBODY if completion.user is None else completion.user,
@@ -80,7 +81,7 @@ def as_completion(row: Mapping[str, Any] | Any) -> Completion:
         row["head"],
         row["input"],
         tuple(json.loads(row["history"])),
-        tuple(Offer(*offer) for offer in json.loads(row["candidates"])),
+        tuple(_offer(*offer) for offer in json.loads(row["candidates"])),
         row["answered"],
         tuple(json.loads(row["degraded"])),
         Usage(row["calls"], row["prompt_tokens"], row["completion_tokens"], row["cached"]),
@@ -91,6 +92,16 @@ def as_completion(row: Mapping[str, Any] | Any) -> Completion:
         bool(row["learnt"]),
         row["passed_for"],
     )
+
+
+def _offer_columns(one: Offer) -> list[Any]:
+    columns: list[Any] = [_storable(one.text), one.votes, one.score]
+    # Left out where there are none: versions that know of none read such rows, too.
+    return [*columns, [astuple(source) for source in one.sources]] if one.sources else columns
+
+
+def _offer(text: str, votes: int, score: float, sources: Iterable[tuple[str, int, bool]] = ()) -> Offer:
+    return Offer(text, votes, score, tuple(Source(*source) for source in sources))
 
 
 def _storable(text: str) -> str:

@@ -1,5 +1,7 @@
 """Runs on disk."""
 
+from dataclasses import replace
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -7,13 +9,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord, check_whole, read_run, read_runs, write_run
-from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Usage, UserKey
+from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Source, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 
 KEY = UserKey("acme", "ann")
 texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=20)
 floats = st.floats(-100, 100, width=32)
-candidates = st.builds(Candidate, texts, st.integers(1, 64), st.integers(0, 63), st.none() | floats, floats)
+sources = st.builds(Source, texts, st.integers(1, 64), st.booleans())
+candidates = st.builds(
+    Candidate,
+    texts,
+    st.integers(1, 64),
+    st.integers(0, 63),
+    st.none() | floats,
+    floats,
+    sources=st.lists(sources, max_size=2).map(tuple),
+)
 answers = st.builds(
     Answer,
     query_id=st.just("q"),
@@ -73,11 +84,26 @@ def test_a_run_is_whole_where_all_that_failed_is_final(tag_task, kind, whole):
             check_whole([run])
 
 
-def test_runs_of_the_last_version_are_read_and_what_failed_in_them_is_no_result(tag_task, tmp_path):
+def test_runs_of_the_last_version_are_read_and_know_no_sources(tag_task, tmp_path):
+    path, asked = tmp_path / "hydra.parquet", EvalQuery(Query("q", KEY, "A dog barks."), "drama")
+    offered = Candidate("drama", 2, 0, 0.5, 0.25)
+    rows = (Row(asked, Answer("q", "drama", candidates=(replace(offered, sources=(Source("bm25", 2),)),))),)
+    write_run(path, RunRecord(tag_task, "dev", "hydra", 0, rows))
+    table = pq.read_table(path)
+    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v4", b"dump/v3")
+    said = [
+        [{k: v for k, v in one.items() if k != "sources"} for one in row] for row in table["candidates"].to_pylist()
+    ]
+    old = table.set_column(table.schema.get_field_index("candidates"), "candidates", pa.array(said))
+    pq.write_table(old.replace_schema_metadata({b"hydra-ray": about}), path)
+    assert read_run(path).rows[0].answer.candidates == (offered,)
+
+
+def test_runs_of_the_version_before_are_read_and_what_failed_in_them_is_no_result(tag_task, tmp_path):
     path = tmp_path / "rag.parquet"
     write_run(path, a_run(tag_task))
     table = pq.read_table(path)
-    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v3", b"dump/v2")
+    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v4", b"dump/v2")
     failed = pa.array([False, True])
     old = table.drop_columns(["failure", "reason"]).append_column("failed", failed)
     pq.write_table(old.replace_schema_metadata({b"hydra-ray": about}), path)

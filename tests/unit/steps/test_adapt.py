@@ -4,8 +4,16 @@ import pytest
 import torch
 
 from hydra_ray.models.heads import Head
-from hydra_ray.records import Candidate
-from hydra_ray.steps.adapt import Adapter, AdaptRequest, distinct_candidates, prior_weight, with_allowed
+from hydra_ray.records import Candidate, Source
+from hydra_ray.steps.adapt import (
+    Adapter,
+    AdaptRequest,
+    distinct_candidates,
+    json_candidates,
+    prior_weight,
+    with_allowed,
+)
+from hydra_ray.steps.candidates import Sample
 from hydra_ray.tasks import TEXT_TASK
 
 
@@ -13,33 +21,54 @@ def candidates(**votes):
     return tuple(Candidate(text, count, order) for order, (text, count) in enumerate(votes.items()))
 
 
+def distinct(task, texts):
+    return distinct_candidates(task, [Sample(text) for text in texts])
+
+
 def test_samples_of_one_answer_are_one_candidate_with_its_votes(tag_task):
     texts = ["Drama.", "comedy", "Sci - Fi", "drama", "no idea", "", "COMEDY"]
-    assert distinct_candidates(tag_task, texts) == (
+    assert distinct(tag_task, texts) == (
         Candidate("drama", 2, 0),
         Candidate("comedy", 2, 1),
         Candidate("sci-fi", 1, 2),
     )
 
 
+def test_one_answer_of_several_prompts_is_one_candidate_that_knows_who_said_it(tag_task):
+    said = [
+        Sample("Drama.", "stop", "zero-shot", greedy=True),
+        Sample("comedy", "stop", "zero-shot"),
+        Sample("drama", "length", "recent", greedy=True),
+        Sample("drama", "stop", "zero-shot"),
+        Sample("sci-fi", "length", "recent"),
+    ]
+    drama, comedy, scifi = distinct_candidates(tag_task, said)
+    assert (drama.text, drama.votes, drama.finish) == ("drama", 3, "stop")
+    assert drama.sources == (Source("zero-shot", 2, greedy=True), Source("recent", 1, greedy=True))
+    assert (comedy.sources, scifi.sources) == ((Source("zero-shot", 1),), (Source("recent", 1),))
+    assert scifi.finish == "length"
+    (one,) = json_candidates([Sample('{"a": 1}', prompt="recent"), Sample('{"a":1}', prompt="bm25", greedy=True)])
+    assert (one.text, one.sources) == ('{"a": 1}', (Source("recent", 1), Source("bm25", 1, greedy=True)))
+
+
 def test_free_texts_are_told_apart_by_their_words():
-    found = distinct_candidates(TEXT_TASK, ["A title ", "a title", " ", "A title"])
+    found = distinct(TEXT_TASK, ["A title ", "a title", " ", "A title"])
     assert [(c.text, c.votes) for c in found] == [("A title", 2), ("a title", 1)]
 
 
 def test_answers_outside_the_set_are_kept_where_nothing_else_is_there(tag_task):
-    found = distinct_candidates(tag_task, ["romance", " ", "western"])
+    found = distinct(tag_task, ["romance", " ", "western"])
     assert [(c.text, c.order) for c in found] == [("romance", 0), ("western", 1)]
-    assert distinct_candidates(tag_task, ["", " "]) == distinct_candidates(tag_task, []) == ()
+    assert distinct(tag_task, ["", " "]) == distinct(tag_task, []) == ()
 
 
 def test_answers_outside_the_set_have_their_votes_too(tag_task):
-    found = distinct_candidates(tag_task, ["romance", "western", "western"])
+    found = distinct(tag_task, ["romance", "western", "western"])
     assert [(c.text, c.votes) for c in found] == [("romance", 1), ("western", 2)]
 
 
 def test_allowed_answers_that_the_llm_did_not_say_follow_without_votes(tag_task):
-    said = distinct_candidates(tag_task, ["drama", "comedy", "drama"])
+    said = distinct(tag_task, ["drama", "comedy", "drama"])
     assert with_allowed(tag_task, said, 4) == (
         Candidate("drama", 2, 0),
         Candidate("comedy", 1, 1),
@@ -50,13 +79,13 @@ def test_allowed_answers_that_the_llm_did_not_say_follow_without_votes(tag_task)
 
 @pytest.mark.parametrize("said", [(), ("romance", "western", "western")])
 def test_where_the_llm_said_nothing_allowed_the_allowed_answers_are_left(tag_task, said):
-    offered = with_allowed(tag_task, distinct_candidates(tag_task, said), 64)
+    offered = with_allowed(tag_task, distinct(tag_task, said), 64)
     assert offered == tuple(Candidate(label, 0, order) for order, label in enumerate(tag_task.labels))
 
 
 def test_large_answer_sets_and_free_text_are_left_alone(tag_task):
     for task, most in ((tag_task, 3), (tag_task, 0), (TEXT_TASK, 64)):
-        said = distinct_candidates(task, ["drama", "drama"])
+        said = distinct(task, ["drama", "drama"])
         assert with_allowed(task, said, most) == said == (Candidate("drama", 2, 0),)
         assert with_allowed(task, (), most) == ()
 

@@ -15,7 +15,7 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, ExampleRow, Rer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES
-from hydra_ray.records import HistoryItem, Query, UserKey
+from hydra_ray.records import HistoryItem, Query, Source, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.tasks import Task
@@ -140,6 +140,24 @@ def test_what_is_written_now_has_the_same_columns(settings, dataset, tmp_path):
     assert FeedbackStore(tmp_path / "now").read(ExampleRow) == [ExampleRow("acme", "ann", "f2@pseudo", 2)]
     for kind in (RerankerRow, AdapterRow):
         assert FeedbackStore(tmp_path / "now").read(kind) == before.read(kind)
+
+
+def test_columns_that_came_later_are_there_where_something_is_in_them_and_earlier_versions_read_the_rest(
+    settings, dataset, tmp_path
+):
+    mixed, plain = (
+        AdapterRow(ExampleKey("acme", name, "q1", pseudo=False), "a film", "drama", (), ("drama",), (2,), (1.0,), known)
+        for name, known in (("ann", ((Source("recent", 2, greedy=True),),)), ("bob", ()))
+    )
+    store = FeedbackStore(tmp_path / "now")
+    store.write(0, [(mixed.key, CollectedFeedback(adapter=[mixed, plain]))])
+    store.write(1, [(plain.key, CollectedFeedback(adapter=[plain]))])
+    assert store.read(AdapterRow) == [mixed, plain, plain]
+    files = [tmp_path / "now" / f"0000{part}.adapter.parquet" for part in (0, 1)]
+    assert [pq.read_schema(file).names == [*ADAPTER_COLUMNS, "sources"] for file in files] == [True, False]
+    then = pq.read_table(files[0], schema=schema(ADAPTER_COLUMNS)).to_pylist()
+    assert [row["votes"] for row in then] == [[2], [2]]
+    assert "sources" not in plain.to_columns(), "what it teaches has the fingerprint that it had"
 
 
 def test_what_was_finished_is_not_asked_again(settings):

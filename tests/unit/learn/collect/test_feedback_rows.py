@@ -10,7 +10,7 @@ from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, ExampleRow, RerankerRow
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.records import Query, UserKey
+from hydra_ray.records import Query, Source, UserKey
 
 ANN = UserKey("acme", "ann")
 
@@ -26,7 +26,10 @@ def tuples(values):
 
 
 reranker_rows = st.builds(RerankerRow, keys, texts, texts, texts, texts, single, single)
-adapter_rows = st.builds(AdapterRow, keys, texts, texts, tuples(texts), tuples(texts), tuples(votes), tuples(single))
+sources = tuples(tuples(st.builds(Source, texts, votes, st.booleans())))
+adapter_rows = st.builds(
+    AdapterRow, keys, texts, texts, tuples(texts), tuples(texts), tuples(votes), tuples(single), sources
+)
 
 
 @pytest.fixture(scope="module")

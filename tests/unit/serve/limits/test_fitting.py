@@ -62,6 +62,15 @@ def test_what_does_not_fit_is_named(override, asks):
     assert any(line.startswith(asks) for line in found), found
 
 
+def test_each_prompt_of_a_mix_is_a_call_of_the_generator_and_each_retriever_one_of_the_retriever():
+    config = with_deployment(name="Ingress", max_ongoing_requests=200)
+    mix = [{"prompt": name, "samples": 2} for name in ("zero-shot", "recent", "bm25", "reranked")]
+    config["applications"][0]["args"] = {"method": {"prompts": mix}}
+    found = misfits(config)
+    assert any(line.startswith("Ingress asks Generator up to 1600 times at once") for line in found), found
+    assert any(line.startswith("Ingress asks Retriever up to 400 times at once") for line in found), found
+
+
 def test_any_number_of_calls_fits_a_queue_without_an_end():
     endless = with_deployment(name="Generator", max_queued_requests=-1)
     endless["applications"][0]["deployments"].append({"name": "Ingress", "max_ongoing_requests": 60})
@@ -69,8 +78,8 @@ def test_any_number_of_calls_fits_a_queue_without_an_end():
 
 
 def test_an_engine_has_room_for_what_the_generator_asks_and_for_more_of_it_by_dialect():
-    def engine(samples, ongoing, queued):
-        dialect = {"generator": {"backend": "vllm", "dialect": {"samples": samples}}}
+    def engine(samples, ongoing, queued, **method):
+        dialect = {"generator": {"backend": "vllm", "dialect": {"samples": samples}}, "method": method}
         vllm = {"max_ongoing_requests": ongoing, "max_queued_requests": queued}
         return {
             "applications": [
@@ -84,3 +93,8 @@ def test_an_engine_has_room_for_what_the_generator_asks_and_for_more_of_it_by_di
     assert line.startswith("Generator asks Engine up to ")
     (line,) = misfits(engine(None, 8, 8))
     assert line.startswith("Generator asks Engine up to 32 times at once")
+    mix = [{"prompt": name, "samples": 2} for name in ("zero-shot", "recent", "bm25", "reranked")]
+    found = misfits(engine(1, 8, 8, prompts=mix))
+    assert any(line.startswith("Generator asks Engine up to 64 times at once") for line in found), (
+        "two samples a call are two requests"
+    )

@@ -1,15 +1,18 @@
 """The completion log: found by id, read by user and time, bounded, and gone with its user."""
 
+import json
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select
 
-from hydra_ray.records import HistoryItem, Usage, UserKey
+from hydra_ray.records import HistoryItem, Source, Usage, UserKey
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.completions import log as completion_log
 from hydra_ray.store.completions.log import CompletionLog
 from hydra_ray.store.completions.records import Completion, Offer, Statement
 from hydra_ray.store.schema import open_database
+from hydra_ray.store.tables import COMPLETIONS
 from hydra_ray.store.types import FeedbackEvent
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -79,6 +82,16 @@ def test_texts_that_no_database_takes_are_kept_as_far_as_they_go(log):
     log.add([made("a", input="zero \0 and half \ud83d", candidates=(Offer("half \ud83d", 1, 0.0),))])
     found = log.find("acme", "chatcmpl-a")
     assert (found.input, found.candidates[0].text) == ("zero \ufffd and half ?", "half ?")
+
+
+def test_sources_of_a_mix_are_kept_and_rows_without_any_are_as_earlier_versions_have_them(log, database):
+    mixed = Offer("Wait.", 3, 0.5, (Source("zero-shot", 1, greedy=True), Source("recent", 2)))
+    log.add([made("a", candidates=(mixed, Offer("Go.", 1, -1.25))), made("b")])
+    assert log.find("acme", "chatcmpl-a").candidates == (mixed, Offer("Go.", 1, -1.25))
+    kept = database.read(
+        lambda db: db.execute(select(COMPLETIONS.c.candidates).order_by(COMPLETIONS.c.id)).scalars().all()
+    )
+    assert json.loads(kept[1]) == [["Wait.", 3, 0.5], ["Go.", 1, -1.25]]
 
 
 def test_completions_are_read_by_user_and_by_time_in_order(log, monkeypatch):
