@@ -305,7 +305,7 @@ class Source:
 
     prompt: str
     votes: int
-    greedy: bool = False
+    greedy: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,11 +46,11 @@ class Hydra:
         retrieved_by = await self._retrieved(query, mix, degraded)
         found = retrieved_by[self.recipe.retriever]
         shown = await self._shown(query, mix, retrieved_by, head, degraded)
-        told = {PROFILE} if mix else set(shown)
-        kind = self.recipe.profile if told & set(shown) else ""
+        with_profile = {PROFILE} if mix else set(shown)
+        kind = self.recipe.profile if with_profile & set(shown) else ""
         profile = await profile_message(self.ports, self.recipe, query, kind, degraded)
         prompts = {
-            name: self.prompter(query, [ranked.item for ranked in items], profile if name in told else "")
+            name: self.prompter(query, [ranked.item for ranked in items], profile if name in with_profile else "")
             for name, items in shown.items()
         }
         sampling = await sampled(

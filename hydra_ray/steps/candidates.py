@@ -16,15 +16,15 @@ class Sample(NamedTuple):
 
     Attributes:
         text: The answer.
-        end: Why it ended.
+        greedy: Whether it is its prompt's answer at temperature 0.
         prompt: Name of the prompt that gave it; "" where that is not told.
-        greedy: Whether it is the prompt's answer at temperature 0.
+        end: Why it ended.
     """
 
     text: str
-    end: str = "stop"
+    greedy: bool
     prompt: str = ""
-    greedy: bool = False
+    end: str = "stop"
 
 
 class PromptRequest(NamedTuple):
@@ -36,7 +36,7 @@ class PromptRequest(NamedTuple):
     def samples(self, found: Generation) -> list[Sample]:
         """Return the answers to the request, each with where it comes from."""
         greedy = self.request.temperature == 0
-        return [Sample(text, end, self.prompt, greedy) for text, end in zip(found.texts, found.ends, strict=True)]
+        return [Sample(text, greedy, self.prompt, end) for text, end in zip(found.texts, found.ends, strict=True)]
 
 
 def candidate_requests(

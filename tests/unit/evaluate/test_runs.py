@@ -87,7 +87,9 @@ def test_a_run_is_whole_where_all_that_failed_is_final(tag_task, kind, whole):
 def test_runs_of_the_last_version_are_read_and_know_no_sources(tag_task, tmp_path):
     path, asked = tmp_path / "hydra.parquet", EvalQuery(Query("q", KEY, "A dog barks."), "drama")
     offered = Candidate("drama", 2, 0, 0.5, 0.25)
-    rows = (Row(asked, Answer("q", "drama", candidates=(replace(offered, sources=(Source("bm25", 2),)),))),)
+    rows = (
+        Row(asked, Answer("q", "drama", candidates=(replace(offered, sources=(Source("bm25", 2, greedy=False),)),))),
+    )
     write_run(path, RunRecord(tag_task, "dev", "hydra", 0, rows))
     table = pq.read_table(path)
     about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v4", b"dump/v3")

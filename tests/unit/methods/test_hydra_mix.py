@@ -94,11 +94,15 @@ async def test_all_prompts_are_asked_and_their_answers_are_one_pool(scripted, hi
     assert sum(r.n for r in steps.requests) == RECIPE.candidates
     assert {c.text: c.sources for c in steps.offered} == {
         "zero-shot": (Source("zero-shot", 1, greedy=True),),
-        "all say so": (Source("zero-shot", 1), Source("recent", 1), Source("reranked", 1)),
+        "all say so": (
+            Source("zero-shot", 1, greedy=False),
+            Source("recent", 1, greedy=False),
+            Source("reranked", 1, greedy=False),
+        ),
         "recent": (Source("recent", 1, greedy=True),),
-        "recent 0": (Source("recent", 1),),
-        "reranked 0": (Source("reranked", 1),),
-        "reranked 1": (Source("reranked", 1),),
+        "recent 0": (Source("recent", 1, greedy=False),),
+        "reranked 0": (Source("reranked", 1, greedy=False),),
+        "reranked 1": (Source("reranked", 1, greedy=False),),
     }
     assert all(sum(source.votes for source in c.sources) == c.votes for c in answer.candidates)
     assert steps.retrieved == [("bm25", 5), ("recent", 2)], "each retriever once"

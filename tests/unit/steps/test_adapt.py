@@ -22,7 +22,7 @@ def candidates(**votes):
 
 
 def distinct(task, texts):
-    return distinct_candidates(task, [Sample(text) for text in texts])
+    return distinct_candidates(task, [Sample(text, greedy=False) for text in texts])
 
 
 def test_samples_of_one_answer_are_one_candidate_with_its_votes(tag_task):
@@ -36,19 +36,22 @@ def test_samples_of_one_answer_are_one_candidate_with_its_votes(tag_task):
 
 def test_one_answer_of_several_prompts_is_one_candidate_that_knows_who_said_it(tag_task):
     said = [
-        Sample("Drama.", "stop", "zero-shot", greedy=True),
-        Sample("comedy", "stop", "zero-shot"),
-        Sample("drama", "length", "recent", greedy=True),
-        Sample("drama", "stop", "zero-shot"),
-        Sample("sci-fi", "length", "recent"),
+        Sample("Drama.", True, "zero-shot"),
+        Sample("comedy", False, "zero-shot"),
+        Sample("drama", True, "recent", "length"),
+        Sample("drama", False, "zero-shot"),
+        Sample("sci-fi", False, "recent", "length"),
     ]
     drama, comedy, scifi = distinct_candidates(tag_task, said)
     assert (drama.text, drama.votes, drama.finish) == ("drama", 3, "stop")
     assert drama.sources == (Source("zero-shot", 2, greedy=True), Source("recent", 1, greedy=True))
-    assert (comedy.sources, scifi.sources) == ((Source("zero-shot", 1),), (Source("recent", 1),))
+    assert (comedy.sources, scifi.sources) == (
+        (Source("zero-shot", 1, greedy=False),),
+        (Source("recent", 1, greedy=False),),
+    )
     assert scifi.finish == "length"
-    (one,) = json_candidates([Sample('{"a": 1}', prompt="recent"), Sample('{"a":1}', prompt="bm25", greedy=True)])
-    assert (one.text, one.sources) == ('{"a": 1}', (Source("recent", 1), Source("bm25", 1, greedy=True)))
+    (one,) = json_candidates([Sample('{"a": 1}', False, "recent"), Sample('{"a":1}', True, "bm25")])
+    assert (one.text, one.sources) == ('{"a": 1}', (Source("recent", 1, greedy=False), Source("bm25", 1, greedy=True)))
 
 
 def test_free_texts_are_told_apart_by_their_words():

@@ -71,6 +71,6 @@ def test_prompts_that_are_one_chat_are_not_sampled_alike():
 
 def test_a_sample_says_which_prompt_gave_it_and_how():
     greedy, sampled = mixed()[1], mixed()[2]
-    assert greedy.samples(Generation(("drama",), Usage())) == [Sample("drama", "stop", "recent", greedy=True)]
+    assert greedy.samples(Generation(("drama",), Usage())) == [Sample("drama", True, "recent")]
     ends = Generation(("a", "b"), Usage(), ("stop", "length"))
-    assert sampled.samples(ends) == [Sample("a", "stop", "recent"), Sample("b", "length", "recent")]
+    assert sampled.samples(ends) == [Sample("a", False, "recent"), Sample("b", False, "recent", "length")]

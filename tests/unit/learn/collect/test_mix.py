@@ -34,8 +34,8 @@ async def test_a_row_says_which_prompts_gave_each_candidate(scripted, tag_task, 
     assert (row.candidates, row.votes, row.scores) == (("sci-fi", "comedy", "drama"), (1, 2, 1), (0.0, 1.0, 0.0))
     assert row.sources == (
         (Source("zero-shot", 1, greedy=True),),
-        (Source("recent", 1, greedy=True), Source("reranked", 1)),
-        (Source("reranked", 1),),
+        (Source("recent", 1, greedy=True), Source("reranked", 1, greedy=False)),
+        (Source("reranked", 1, greedy=False),),
     )
 
 

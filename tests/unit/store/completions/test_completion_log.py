@@ -85,7 +85,7 @@ def test_texts_that_no_database_takes_are_kept_as_far_as_they_go(log):
 
 
 def test_sources_of_a_mix_are_kept_and_rows_without_any_are_as_earlier_versions_have_them(log, database):
-    mixed = Offer("Wait.", 3, 0.5, (Source("zero-shot", 1, greedy=True), Source("recent", 2)))
+    mixed = Offer("Wait.", 3, 0.5, (Source("zero-shot", 1, greedy=True), Source("recent", 2, greedy=False)))
     log.add([made("a", candidates=(mixed, Offer("Go.", 1, -1.25))), made("b")])
     assert log.find("acme", "chatcmpl-a").candidates == (mixed, Offer("Go.", 1, -1.25))
     kept = database.read(
