@@ -20,7 +20,7 @@ from hydra_ray.methods.ports import ProfileText
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
-from hydra_ray.serve.faults.calls import NO_ANSWER, call_step, once_more, replica_is_gone, within
+from hydra_ray.serve.faults.calls import NO_ANSWER, call_step, past_dead_replicas, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.serve.observe.trace import belonging, carried, observed
 from hydra_ray.steps.generate import GenerateError
@@ -168,7 +168,9 @@ class RemoteSteps:
         return await self._step(name, call)
 
     async def _step(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
-        return await call_step(name, partial(once_more, name, call), self.step_timeout_s, self.breakers.of(name))
+        return await call_step(
+            name, partial(past_dead_replicas, name, call), self.step_timeout_s, self.breakers.of(name)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,26 +208,15 @@ class RemoteGenerator:
         allowed_s = self._allowed_s()
         deadline = asyncio.get_running_loop().time() + allowed_s
         with self._watched(allowed_s), _failures():
-            parts, is_first = begin(), True
+            async with asyncio.timeout_at(deadline):
+                # Of a replica that dies with the request before it said anything, nothing was heard.
+                parts, part = await past_dead_replicas("generator", partial(_begun, begin))
             try:
-                while True:
-                    try:
-                        # Not over what the listener does meanwhile.
-                        async with asyncio.timeout_at(deadline):
-                            part = await anext(parts, None)
-                    except NO_ANSWER as error:
-                        if not is_first or not replica_is_gone(error):
-                            raise
-                        # The replica died with the request, of which nothing was heard.
-                        log.warning(
-                            "a replica of the generator died while it was asked: another one is", exc_info=error
-                        )
-                        parts, is_first = begin(), False
-                        continue
-                    if part is None:
-                        return
-                    is_first = False
+                while part is not None:
                     yield part
+                    # Not over what the listener does meanwhile.
+                    async with asyncio.timeout_at(deadline):
+                        part = await anext(parts, None)
             finally:
                 # Of one that came to its end this does nothing.
                 parts.cancel()
@@ -264,7 +255,7 @@ class RemoteGenerator:
 
     async def _ask(self, request: ChatRequest) -> Generation:
         with _failures():
-            return await once_more("generator", partial(self._call, request))
+            return await past_dead_replicas("generator", partial(self._call, request))
 
     async def _call(self, request: ChatRequest) -> Generation:
         response = self.handle.remote(request, self.tenant)
@@ -274,6 +265,17 @@ class RemoteGenerator:
             # Serve would go on with it for nobody.
             response.cancel()
             raise
+
+
+async def _begun(begin: Callable[[], Any]) -> tuple[Any, Any]:
+    """A stream and its first part; None where it has none."""
+    parts = begin()
+    try:
+        return parts, await anext(parts, None)
+    except asyncio.CancelledError:
+        # Serve would go on with it for nobody.
+        parts.cancel()
+        raise
 
 
 @contextmanager

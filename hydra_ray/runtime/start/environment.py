@@ -18,11 +18,16 @@ _QUIET = {
 # (`benchmarks/overload.py`, two cores).
 _LOOKS_SOON = {"RAY_SERVE_ROUTER_RETRY_MAX_BACKOFF_S": "0.05"}
 
+# A node that loses its power ends no connection, and a call of its replicas would wait for as long as a step may take.
+# What the other side's kernel has not acknowledged by then, a new connection included, ends so, and another replica is
+# asked. How busy the other side is does not matter.
+_KNOWS_DEAD_NODES = {"RAY_grpc_client_keepalive_timeout_ms": "4000"}
+
 # What Serve's proxies answer by themselves, in the form of the rest.
 _PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "hydra_ray.serve.http.proxy:middleware"}
 
 # Of every node of a cluster that serves.
-SERVING = {**_PROXY, **_LOOKS_SOON, **CALLS_BY_GRPC}
+SERVING = {**_PROXY, **_LOOKS_SOON, **_KNOWS_DEAD_NODES, **CALLS_BY_GRPC}
 
 # RAY_AUTH_MODE stays unset on purpose: Ray then makes a token of its own and turns strangers away.
 # Set to "token", it would want one that exists already.

@@ -10,6 +10,7 @@ from typing import TypeVar
 import grpc
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential
 
 from hydra_ray.methods.ports import StepError
 from hydra_ray.serve.faults.breaker import Breaker
@@ -27,6 +28,10 @@ NO_ANSWER = (RayError, RayServeException, grpc.aio.AioRpcError)
 _BROKEN_OFF = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
 # Of what is left of a request, what a step may take that can be done without: the LLM needs the rest.
 _SHARE = 0.5
+# Of a node that dies several replicas are gone at once, and Serve may name them again until it has noticed: at most two
+# seconds of waiting in all, within what the call may take.
+_TRIES = 7
+_WAIT = wait_exponential(multiplier=0.05, max=0.5)
 
 
 async def call_step(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: float, breaker: Breaker) -> Reply:
@@ -58,29 +63,42 @@ async def call_step(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: 
     return reply
 
 
-def replica_is_gone(error: Exception) -> bool:
+def replica_is_gone(error: BaseException) -> bool:
     """Return whether a call ended so because its replica died with it, so that another one may be asked."""
     if isinstance(error, grpc.aio.AioRpcError):
         return error.code() in _BROKEN_OFF
     return isinstance(error, RayActorError)
 
 
-async def once_more(name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
-    """Ask a step, and another replica of it where the one that was asked dies with the call.
+async def past_dead_replicas(name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Ask a step, and other replicas of it for as long as those that were asked die with the call.
+
+    It ends after some tries. Whoever asks bounds the time.
 
     Args:
         name: Name of the step, for the log.
-        call: Begins the call, which may be made twice.
+        call: Begins the call, which may be made several times.
 
     Raises:
-        RayActorError, AioRpcError: The second one died, too.
+        RayActorError, AioRpcError: The last one died, too.
     """
-    try:
-        return await call()
-    except NO_ANSWER as error:
-        if not replica_is_gone(error):
-            raise
+
+    def tell(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
         log.warning("a replica of the %s died while it was asked: another one is", name, exc_info=error)
+
+    retrying = AsyncRetrying(
+        retry=retry_if_exception(replica_is_gone),
+        stop=stop_after_attempt(_TRIES),
+        wait=_WAIT,
+        before_sleep=tell,
+        reraise=True,
+    )
+    # A call that is a coroutine of its own: the library tells by its kind whether to await it.
+    return await retrying(_awaited, call)
+
+
+async def _awaited(call: Callable[[], Awaitable[Reply]]) -> Reply:
     return await call()
 
 

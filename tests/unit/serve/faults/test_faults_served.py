@@ -7,10 +7,11 @@ from clocks import Clock
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
 from made_app import SAID
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.serve.exceptions import BackPressureError
+from tenacity import wait_fixed
 
-from hydra_ray.serve.faults import breaker, deadline
+from hydra_ray.serve.faults import breaker, calls, deadline
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.types import StoreError
 
@@ -175,25 +176,41 @@ def test_requests_that_are_at_fault_themselves_do_not_close_the_llm_to_others(se
 # How a call ends whose replica is gone: by Ray's object store, and by gRPC while the replica stops or half way.
 GONE = {
     "died": ActorDiedError(),
+    "not reached": ActorUnavailableError("Actor is unavailable.", None),
     "stops": AioRpcError(StatusCode.CANCELLED, Metadata(), Metadata()),
     "broke off": AioRpcError(StatusCode.INTERNAL, Metadata(), Metadata()),
 }
 
 
+@pytest.fixture
+def no_waits(monkeypatch):
+    monkeypatch.setattr(calls, "_WAIT", wait_fixed(0))
+
+
+@pytest.mark.parametrize("dead", [1, 4])
 @pytest.mark.parametrize("error", GONE.values(), ids=GONE)
-def test_a_replica_of_the_generator_that_dies_loses_no_request(served, error):
+def test_replicas_of_the_generator_that_die_lose_no_request(served, no_waits, error, dead):
     app = served(method="zero-shot")
-    app.generator.answer = dying_once(app.generator.answer, error)
+    app.generator.answer = dying_first(app.generator.answer, error, dead)
     assert app.ask(SAID[-1:]).json()["choices"][0]["message"]["content"] == "Calm."
-    assert len(app.generator.asked) == 2
+    assert len(app.generator.asked) == dead + 1
 
 
-def dying_once(works, error=GONE["died"]):
-    """What a step answers whose replica dies with the first call, so that another one has the next."""
+@pytest.mark.parametrize("dead", [1, 4])
+@pytest.mark.parametrize("error", GONE.values(), ids=GONE)
+def test_replicas_of_the_generator_that_die_before_they_said_anything_lose_no_stream(served, no_waits, error, dead):
+    app = served(method="zero-shot")
+    app.generator.answer = dying_first(app.generator.answer, error, dead)
+    assert "Calm." in app.ask(SAID[-1:], stream=True).text
+    assert len(app.generator.stream.asked) == dead + 1
+
+
+def dying_first(works, error=GONE["died"], dead=1):
+    """What a step answers whose replicas die with the first so many calls, so that another one has the next."""
     died = []
 
     def answer(*arguments):
-        if not died:
+        if len(died) < dead:
             died.append(arguments)
             raise error
         return works(*arguments)
@@ -201,19 +218,20 @@ def dying_once(works, error=GONE["died"]):
     return answer
 
 
+@pytest.mark.parametrize("dead", [1, 4])
 @pytest.mark.parametrize("error", GONE.values(), ids=GONE)
 @pytest.mark.parametrize("step", OPTIONAL)
-def test_a_replica_of_a_step_that_dies_costs_the_answer_nothing(served, step, error):
+def test_replicas_of_a_step_that_die_cost_the_answer_nothing(served, no_waits, step, error, dead):
     app = served(breaker={"failures": 1, "open_s": 10})
     handle = getattr(app, step)
-    handle.answer = dying_once(handle.answer, error)
+    handle.answer = dying_first(handle.answer, error, dead)
     assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == []
-    assert len(handle.asked) == 2
+    assert len(handle.asked) == dead + 1
 
 
 def test_a_message_that_is_too_long_for_grpc_is_not_sent_twice(served):
     app = served(method="zero-shot")
-    app.generator.answer = dying_once(
+    app.generator.answer = dying_first(
         app.generator.answer, AioRpcError(StatusCode.RESOURCE_EXHAUSTED, Metadata(), Metadata())
     )
     assert app.ask(SAID[-1:]).status_code == 502
@@ -222,7 +240,7 @@ def test_a_message_that_is_too_long_for_grpc_is_not_sent_twice(served):
 
 def test_a_profiler_that_dies_is_not_paid_twice_by_one_request(served):
     app = served()
-    app.profiler.answer = dying_once(app.profiler.answer)
+    app.profiler.answer = dying_first(app.profiler.answer)
     asked = {"user": "ann", "hydra": {"method": "pag"}}
     assert app.ask(SAID[-1:], **asked).json()["hydra"]["degraded"] == ["profile"]
     assert len(app.profiler.asked) == 1
@@ -230,27 +248,36 @@ def test_a_profiler_that_dies_is_not_paid_twice_by_one_request(served):
 
 
 @pytest.mark.parametrize("error", GONE.values(), ids=GONE)
-def test_a_step_whose_replicas_die_one_after_the_other_is_done_without(served, error):
+def test_a_step_whose_replicas_die_one_after_the_other_is_done_without(served, no_waits, error):
     app = served()
-
-    def dies(*_):
-        raise error
-
-    app.reranker.answer = dies
+    app.reranker.answer = dying_first(app.reranker.answer, error, dead=10**9)
     assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == ["reranker"]
-    assert len(app.reranker.asked) == 2
+    assert len(app.reranker.asked) == calls._TRIES
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_no_longer_than_a_request_may_take_another_replica_is_looked_for(served, monkeypatch, stream):
+    monkeypatch.setattr(calls, "_WAIT", wait_fixed(600))
+    app = served(method="zero-shot", generator_timeout_s=0.5)
+    app.generator.answer = dying_first(app.generator.answer, dead=10**9)
+    assert "took more than 0.5 s" in app.ask(SAID[-1:], stream=stream).text
+    assert len(app.generator.asked) == 1
+    app = served(step_timeout_s=0.5)
+    app.reranker.answer = dying_first(app.reranker.answer, dead=10**9)
+    assert app.ask(SAID[-1:], user="ann").json()["hydra"]["degraded"] == ["reranker"]
+    assert len(app.reranker.asked) == 1
 
 
 def test_feedback_is_learnt_by_another_replica_where_one_dies_and_an_item_is_not_forgotten_twice(served):
     app = served()
-    app.adapter.learn.answer = dying_once(app.adapter.learn.answer)
+    app.adapter.learn.answer = dying_first(app.adapter.learn.answer)
     said = {"id": "1", "input": "And now?", "candidates": ["Calm.", "Quiet."], "accepted": "Calm."}
     reply = app.client.post("/v1/users/ann/feedback", json=said)
     assert (reply.status_code, reply.json()["learnt"]) == (200, True)
     first, second = app.adapter.learn.asked
     assert first == second
     # Whether the replica that died had removed it is not known; another one might not find it.
-    app.adapter.forget.answer = dying_once(app.adapter.forget.answer)
+    app.adapter.forget.answer = dying_first(app.adapter.forget.answer)
     assert app.client.delete("/v1/users/ann/history/1").status_code == 503
     assert app.client.delete("/v1/users/ann/history/1").json()["deleted"] is True
 
