@@ -46,7 +46,7 @@ test-image: install
 test-cluster: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not nightly" --durations=25 --durations-min=15 tests/cluster
 
-# What takes too long for every change: commands that learn, on nodes one of which is killed.
+# What takes too long for every change: commands that learn, on nodes one of which is killed; new configs, and the head.
 test-cluster-nightly: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m nightly --durations=0 tests/cluster
 

@@ -1,13 +1,16 @@
-"""The application on several nodes, one of which dies under load."""
+"""The application on nodes that share a PostgreSQL and an S3: what one learns is on all, and what dies under load."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 import s3
 from load import Load
 from patience import until
 from ray_nodes import nodes_in
 from redis_server import redis_in
+from served_app import USERS, WORDS
 from served_cluster import STEPS, ServedCluster
 
 from hydra_ray.models.base import Base
@@ -46,8 +49,8 @@ def cluster(network, redis, models, tmp_path_factory):
 def tree(models, llm, database, tmp_path_factory):
     """Settings: what nodes share is a PostgreSQL and an S3."""
     return {
-        "out": str(tmp_path_factory.mktemp("out")),
-        # Each node has a folder of its own there.
+        # Each node has folders of its own there.
+        "out": "/tmp/ray/out",
         "registry": {"url": models, "cache": "/tmp/ray/models"},
         "store": {"url": database},
         "generator": {"backend": "openai", "base_url": llm.url, "model": "m", "timeout_s": 5, "retries": 1},
@@ -110,17 +113,118 @@ def failed(load):
     return {reply.request for reply in load.replies if reply.status != 200}
 
 
-def test_a_node_that_dies_costs_the_requests_that_it_had_in_hand_and_its_replicas_come_back(served, load_through):
+def degraded(load):
+    """What any answer was made without."""
+    return {name for reply in load.replies for name in reply.degraded}
+
+
+def latest(load, name):
+    """What the last answers say of one thing."""
+    return [reply.body.get("hydra", {}).get(name) for reply in load.replies[-4:]]
+
+
+@pytest.fixture
+def apps(served):
+    """The application through the proxies of two nodes, each of which asks the ingress of its own."""
+    return [served.wait_until_whole(place) for place in served.nodes.workers]
+
+
+def told_of(app, user, together=8):
+    """What is said of answers to a user, who asks several times at once, so that all replicas are asked."""
+
+    def ask(number):
+        with httpx.Client(timeout=60) as client:
+            return app.chat(client, number, user=user).raise_for_status().json()["hydra"]
+
+    with ThreadPoolExecutor(together) as threads:
+        return list(threads.map(ask, range(together)))
+
+
+def give_history(app, user):
+    for word in WORDS:
+        item = {"id": f"h-{word}", "input": f"Describe a {word}", "output": f"A {word}, calm ({user})"}
+        path = f"{app.url}/v1/users/{user}/history"
+        httpx.post(path, json=item, headers=app.headers, timeout=60).raise_for_status()
+
+
+def test_a_head_that_is_fitted_on_one_node_is_served_on_all_at_the_next_request(served, apps, tmp_path):
+    assert {one["head"] for app in apps for one in told_of(app, USERS[0])} == {"shared"}
+    users = tmp_path / "users"
+    users.write_text("\n".join(USERS))
+    fit = ("hydra-ray", "fit", str(served.settings), "data.format=store", f"users={users}")
+    said = served.nodes.run(*fit, on=served.nodes.workers[0])
+    assert f"{len(USERS)} adapter heads fitted" in " ".join(said.split())
+    assert {one["head"] for app in reversed(apps) for one in told_of(app, USERS[0])} == {"user"}
+
+
+def test_a_user_who_is_deleted_on_one_node_is_unknown_on_all_at_the_next_request(apps):
+    here, there = apps
+    give_history(here, "user-leaving")
+    assert all(one["history"] for app in (there, here) for one in told_of(app, "user-leaving"))
+    httpx.delete(f"{here.url}/v1/users/user-leaving", headers=here.headers, timeout=60).raise_for_status()
+    assert [one["history"] for app in (there, here) for one in told_of(app, "user-leaving")] == [[]] * 16
+    assert there.history("user-leaving") == []
+
+
+@pytest.mark.parametrize("ends", ["kill", pytest.param("unplug", marks=pytest.mark.nightly)])
+def test_a_node_that_dies_costs_the_requests_that_it_had_in_hand_and_its_replicas_come_back(served, load_through, ends):
     load = load_through(served.nodes.head, per_s=4)
     lost, kept = served.nodes.workers
     assert served.steps_on(lost) == served.steps_on(kept) == set(STEPS), "replicas are on different nodes"
     with load.running():
         answered(load, 8)
         before = in_hand(load)
-        served.nodes.kill(lost)
+        if ends == "unplug":
+            # Nobody is told, and no connection ends.
+            lost.unplug()
+        else:
+            served.nodes.kill(lost)
         hit = before | in_hand(load)
         served.nodes.add(CPUS)
+        until(lambda: not served.is_whole(), "Serve to miss replicas")
         until(served.is_whole, "all replicas")
         answered(load, 8)
+    if ends == "unplug":
+        served.nodes.kill(lost)
     assert failed(load) <= hit, [reply for reply in load.replies if reply.request in failed(load) - hit]
     assert {reply.status for reply in load.replies} <= {200, 503}
+    assert degraded(load) == set()
+
+
+def test_a_version_that_is_promoted_under_load_fails_no_request(served, published, load_through):
+    published("v2", 3)
+    load = load_through(served.nodes.workers[0])
+    with load.running():
+        answered(load, 4)
+        served.nodes.run("hydra-ray", "model", "promote", str(served.settings), "v2", on=served.nodes.workers[1])
+        until(lambda: latest(load, "version") == ["v2"] * 4, "answers by v2")
+    assert failed(load) == degraded(load) == set()
+
+
+@pytest.mark.nightly
+def test_a_new_config_under_load_fails_no_request(served, load_through):
+    load = load_through(served.nodes.workers[0])
+    with load.running():
+        answered(load, 4)
+        served.deploy(serve={"method": "rag"})
+        until(lambda: latest(load, "method") == ["rag"] * 4, "answers by the new config")
+        until(served.is_whole, "all replicas")
+        answered(load, 4)
+    assert failed(load) == degraded(load) == set()
+    assert latest(load, "method") == ["rag"] * 4
+
+
+@pytest.mark.nightly
+def test_requests_go_on_without_the_head_which_takes_a_new_config_when_it_is_back(served, load_through):
+    nodes = served.nodes
+    load = load_through(nodes.workers[0])
+    with load.running():
+        answered(load, 4)
+        nodes.kill(nodes.head)
+        answered(load, 20)
+        nodes.start_head()
+        until(served.is_whole, "all replicas, as the new head knows them")
+        served.deploy(serve={"method": "zero-shot"})
+        until(lambda: latest(load, "method") == ["zero-shot"] * 4, "answers by the new config")
+    served.wait_until_whole(nodes.head)
+    assert failed(load) == degraded(load) == set()
