@@ -37,7 +37,7 @@ from rich.console import Console
 from rich.table import Table
 from served_app import App
 from served_base import TAGS, film_task, make_settings, prepare
-from served_cluster import ServedCluster
+from served_cluster import STEPS, ServedCluster
 
 LLM_S, TOGETHER, REPLICAS, CPUS = 3.0, 6, 2, 8
 # What both replicas of the ingress answer, of which this share comes: more than one of them answers.
@@ -53,8 +53,8 @@ from ray.exceptions import RayError
 before = None
 while True:
     try:
-        states = serve.status().applications["hydra"].deployments.values()
-        whole = all(one.replica_states == {"RUNNING": REPLICAS} for one in states)
+        of = serve.status().applications["hydra"].deployments
+        whole = all(of[step].replica_states == {"RUNNING": REPLICAS} for step in STEPS)
     except (RayError, serve.exceptions.RayServeException, KeyError):
         whole = False
     if whole != before:
@@ -113,7 +113,7 @@ class Watch:
 
     def __init__(self, nodes: Nodes) -> None:
         self._said: list[tuple[float, bool]] = []
-        script = CONNECTED + _WATCH.replace("REPLICAS", str(REPLICAS))
+        script = CONNECTED + _WATCH.replace("REPLICAS", str(REPLICAS)).replace("STEPS", repr(STEPS))
         self._process = nodes.command(
             "python", "-c", script, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -225,7 +225,9 @@ def the_head_dies(served: ServedCluster, quiet_s: float, away_s: float) -> dict[
         starts = time.time()
         nodes.start_head()
         started = time.time()
-        back = Watch(nodes).at(True, starts)
+        watch = Watch(nodes)
+        back = watch.at(True, starts)
+        watch.end()
         wait_until_quick(users, dies, quiet_s)
     served.wait_until_whole(nodes.head)
     meanwhile = [one for one in users.asked if dies <= one.at_s < starts]
