@@ -209,6 +209,8 @@ class ChatRequest:
         users: Users whose texts the messages hold, who asks among them, as far as that is known. No answer depends on
             it: answers that are kept are removed with them.
         sampling: Further parameters.
+        schema: JSON schema, as JSON, that the answer is held to where the LLM can be; "" holds it to none. Whoever asks
+            says so in the messages too, and checks what comes: not every LLM can be held.
         traceparent: The trace and span that it belongs to, as W3C writes them. No answer depends on it.
     """
 
@@ -219,7 +221,14 @@ class ChatRequest:
     seed: int = 0
     users: tuple[UserKey, ...] = field(default=(), compare=False)
     sampling: Sampling = LEFT_TO_THE_LLM
+    schema: str = ""
     traceparent: str | None = field(default=None, compare=False)
+
+    @property
+    def held_to(self) -> dict[str, Any]:
+        """OpenAI's `response_format` that holds the answer to the schema, which is not empty."""
+        schema = {"name": "answer", "strict": True, "schema": json.loads(self.schema)}
+        return {"type": "json_schema", "json_schema": schema}
 
 
 @dataclass(frozen=True, slots=True)

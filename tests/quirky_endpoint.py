@@ -116,6 +116,21 @@ def _badschema(r):
         )
 
 
+def _noschema(r):
+    if r.get("response_format", {}).get("type") == "json_schema":
+        raise RefusedError(400, "This model does not support response format `json_schema`.")
+
+
+def _oddformat(r):
+    if "response_format" in r:
+        raise RefusedError(400, "I would rather not.")
+
+
+def _jsondies(r):
+    if "response_format" in r:
+        raise RefusedError(500, "Internal server error")
+
+
 def _nosystem(r):
     if any(message["role"] == "system" for message in r["messages"]):
         raise RefusedError(400, "System role not supported")
@@ -159,6 +174,9 @@ REFUSING = {
     "nostop": _nostop,
     "noformat": _noformat,
     "badschema": _badschema,
+    "noschema": _noschema,
+    "oddformat": _oddformat,
+    "jsondies": _jsondies,
     "nosystem": _nosystem,
     "onesystem": _onesystem,
     "nodev": _nodev,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import statistics
 import time
@@ -19,6 +20,7 @@ from rich.table import Table
 from hydra_ray.records import ChatRequest, Generation, HydraError, Message
 from hydra_ray.runtime.generators import dialect_file, endpoints
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
+from hydra_ray.steps.formats import is_valid
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.checkpoints import checkpoint_folder
 from hydra_ray.steps.generate.endpoint.client import OpenAIGenerator
@@ -34,6 +36,15 @@ _REASONING_TOKENS = 2048
 _USER = Message("user", "Name a colour. Answer with one word.")
 _SYSTEM = Message("system", "Answer in lower case.")
 _TURNS = (_SYSTEM, Message("user", "Hello."), _USER, Message("assistant", "blue"), Message("user", "And another one?"))
+_AS_JSON = Message("user", 'Name a colour. Answer with one JSON object and nothing else: {"colour": "..."}')
+_SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {"colour": {"type": "string"}},
+        "required": ["colour"],
+        "additionalProperties": False,
+    }
+)
 _SENTENCE = (Message("user", "Write one short sentence about the sea."),)
 # What a request that ended the server looks like from outside.
 _DIED = ("connection", "server", "timeout")
@@ -152,10 +163,12 @@ class _Probe:
         self.reasoning_tokens = g.reasoning_tokens
         self.seconds: list[float] = []
 
-    async def __call__(self, *messages: Message, n: int = 1, temperature: float = 0.0, seed: int = 0) -> Generation:
+    async def __call__(
+        self, *messages: Message, n: int = 1, temperature: float = 0.0, seed: int = 0, schema: str = ""
+    ) -> Generation:
         ask = SplittingGenerator(self.bare, self.bare.most_samples, None, "", self.reasoning_tokens)
         start = time.perf_counter()
-        answer = await ask(ChatRequest(messages, n, temperature, _MAX_TOKENS, seed))
+        answer = await ask(ChatRequest(messages, n, temperature, _MAX_TOKENS, seed, schema=schema))
         self.seconds.append(time.perf_counter() - start)
         return answer
 
@@ -184,6 +197,21 @@ async def _ask_all(probe: _Probe, found: Diagnosis) -> None:
     if len(samples.texts) < 2:
         found.notes.append("Of two samples one came only.")
     found.found["seeded samples"] = "repeat" if samples.texts == again.texts else "differ from time to time"
+    await _ask_for_json(probe, found)
+
+
+async def _ask_for_json(probe: _Probe, found: Diagnosis) -> None:
+    try:
+        text = (await probe(_AS_JSON, schema=_SCHEMA)).texts[0]
+    except GenerateError as error:
+        found.notes.append(
+            f"A request for JSON has no answer ({error}). Where answers are held to a schema, as in profiles of kind "
+            "dpl, generator.dialect.json_by: words asks without one."
+        )
+        return
+    kept = is_valid(text, json.dumps({"type": "json_schema", "json_schema": {"schema": json.loads(_SCHEMA)}}))
+    way = {"schema": "held to a schema", "object": "held to any JSON object", "words": "asked for in words only"}
+    found.found["answers as JSON"] = f"{way[probe.target.dialect.json_by]}; {'kept to' if kept else 'not kept to'}"
 
 
 async def _first(probe: _Probe, found: Diagnosis) -> Generation:

@@ -55,6 +55,9 @@ class DialectSettings(Section):
     streams: Literal["usage", "plain", "whole"] | None = Field(
         None, description="Streams with usage at their end or without, or whole answers where none are taken."
     )
+    json_by: Literal["schema", "object", "words"] | None = Field(
+        None, description="Answers that have to be JSON: held to its schema, to any JSON object, or asked for in words."
+    )
 
 
 # What hydra-ray sets itself, or could not do without.

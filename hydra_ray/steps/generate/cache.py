@@ -48,6 +48,8 @@ def ask_key(identity: str, request: ChatRequest) -> str:
         asked["sampling"] = sampling
     else:
         del asked["sampling"]
+    if not request.schema:
+        del asked["schema"]
     return sha256(json.dumps([identity, asked], sort_keys=True).encode()).hexdigest()
 
 

@@ -103,11 +103,22 @@ class VLLMGenerator:
         self._params = dict(params)
         # Forms of request (their fields) that were answered.
         self._answered: set[frozenset[str]] = set()
-        # Whether it is known to reason in its answers.
-        self._reasons = False
+        # Whether it is known to reason in its answers, and whether it holds answers to a schema.
+        self._reasons, self._holds = False, True
         self._slots = asyncio.Semaphore(concurrency)
 
     async def __call__(self, request: ChatRequest) -> Generation:
+        try:
+            return await self._generate(request)
+        except GenerateError as error:
+            if not self._is_held(request) or error.kind not in ("refused", "setting"):
+                raise
+            answer = await self._generate(replace(request, schema=""))
+            log.warning("vLLM holds no answer to a schema; from now on JSON is asked for in words: %s", error)
+            self._holds = False
+            return answer
+
+    async def _generate(self, request: ChatRequest) -> Generation:
         body = self._body(request)
         form = _form(body, request)
 
@@ -217,9 +228,15 @@ class VLLMGenerator:
         }
         if self._send_seed and request.temperature > 0:
             body["seed"] = request.seed
+        held = {"response_format": request.held_to} if self._is_held(request) else {}
         wanted = request.sampling.parameters()
         # What a client wants goes before what is set for all.
-        return {**body, **self._params, **{name: value for name, value in wanted.items() if name not in _UNKNOWN}}
+        return {
+            **body,
+            **self._params,
+            **held,
+            **{name: value for name, value in wanted.items() if name not in _UNKNOWN},
+        }
 
     def _read(self, reply: Body, request: ChatRequest, form: frozenset[str]) -> Generation:
         answer = read_reply(reply)
@@ -242,6 +259,9 @@ class VLLMGenerator:
     def _refused(self, form: frozenset[str], reply: Body) -> GenerateError:
         # Where others of the same form are answered it is this request; else hardly any will be.
         return _error_of(reply, "refused" if form in self._answered else "setting")
+
+    def _is_held(self, request: ChatRequest) -> bool:
+        return bool(request.schema) and self._holds
 
     def _too_late(self) -> GenerateError:
         return GenerateError(f"vLLM took more than {self._timeout_s:g} s", "timeout", transient=True)

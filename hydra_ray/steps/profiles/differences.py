@@ -54,6 +54,17 @@ class Difference(BaseModel):
     semantic: str = Field(min_length=1)
 
 
+# Strict, as OpenAI has it: every key required, no other allowed, and nothing said of lengths.
+SCHEMA = json.dumps(
+    {
+        "type": "object",
+        "properties": {name: {"type": "string"} for name in Difference.model_fields},
+        "required": list(Difference.model_fields),
+        "additionalProperties": False,
+    }
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """An item of the user and what representative peers said of the like."""
@@ -70,7 +81,7 @@ class Dpl:
 
     def basis(self, rules: ProfileRules) -> tuple[object, ...]:
         o, p = rules.options, rules.options.prompts
-        own = (o.peers, o.difference_words, o.difference_tokens, p.difference, p.again, p.summary, rules.others)
+        own = (o.peers, o.difference_words, o.difference_tokens, p.difference, p.again, p.summary, SCHEMA, rules.others)
         return *Pag().basis(rules), *own
 
     async def __call__(
@@ -133,6 +144,8 @@ def _allowed(found: Sequence[PeerItem], user: UserKey, before: str | None) -> li
 async def extract(tools: ProfileTools, user: UserKey, one: Comparison) -> Difference | None:
     """The differences as the LLM names them; None where it cannot be brought to do so in two attempts.
 
+    The answer is held to a schema where the LLM can be, and read with care all the same.
+
     Raises:
         GenerateError: The LLM is out of reach for now. What it will never answer is None.
     """
@@ -142,19 +155,24 @@ async def extract(tools: ProfileTools, user: UserKey, one: Comparison) -> Differ
     asked = fill(options.prompts.difference, own=tools.shown(one.item), others=numbered)
     messages, why = [Message("user", asked)], ValueError()
     whose = (user, *(peer.user for peer in one.peers))
-    for _ in range(2):
+    for attempt in ("at_once", "again"):
         try:
-            answer = await tools.ask(*messages, max_tokens=options.difference_tokens, users=whose)
+            answer = await tools.ask(*messages, max_tokens=options.difference_tokens, users=whose, schema=SCHEMA)
         except GenerateError as error:
             if not error.final:
                 raise
             log.warning("an item is left out of the profile's differences: the LLM gave no answer: %s", error)
+            tools.note("never")
             return None
         try:
-            return _in_own_words(read_difference(answer), tools.shown(one.item), others)
+            found = _in_own_words(read_difference(answer), tools.shown(one.item), others)
         except ValueError as error:
             why = error
             messages += [Message("assistant", answer), Message("user", fill(options.prompts.again, error=str(error)))]
+        else:
+            tools.note(attempt)
+            return found
+    tools.note("never")
     log.warning("an item is left out of the profile's differences: the LLM's answer cannot be used: %s", why)
     return None
 

@@ -22,6 +22,13 @@ from hydra_ray.text.cut import first_words
 # Of a user, for one of their items and until a point in time: how others answered the like, nearest first.
 Comparable = Callable[[UserKey, HistoryItem, str | None], Sequence[PeerItem]]
 
+# When the LLM's answer about an item's differences could be read.
+Readable = Literal["at_once", "again", "never"]
+
+
+def nobody_counts(readable: Readable) -> None:
+    """Counts nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProfileOptions:
@@ -88,29 +95,32 @@ class ProfileTools:
         generator: LLM that writes.
         rules: Rules that it writes by.
         peers: Source of others' texts; None where nobody opted in.
+        note: Called for each item that was compared with others'.
     """
 
     generator: Generator
     rules: ProfileRules
     peers: PeerSource | None = None
+    note: Callable[[Readable], None] = nobody_counts
 
     @property
     def options(self) -> ProfileOptions:
         """Options of the rules."""
         return self.rules.options
 
-    async def ask(self, *messages: Message, max_tokens: int, users: tuple[UserKey, ...]) -> str:
+    async def ask(self, *messages: Message, max_tokens: int, users: tuple[UserKey, ...], schema: str = "") -> str:
         """Return the LLM's greedy answer, fit to be stored; "" where it says nothing.
 
         Args:
             messages: The chat.
             max_tokens: Longest answer, in the LLM's tokens.
             users: Users whose texts the chat holds.
+            schema: JSON schema that the answer is held to where the LLM can be; "" holds it to none.
 
         Raises:
             GenerateError: The LLM gave no answer.
         """
-        answer = await self.generator(ChatRequest(messages, max_tokens=max_tokens, users=users))
+        answer = await self.generator(ChatRequest(messages, max_tokens=max_tokens, users=users, schema=schema))
         return storable(answer.texts[0]) if answer.texts else ""
 
     def picked(self, user: UserKey, history: Sequence[HistoryItem]) -> list[HistoryItem]:

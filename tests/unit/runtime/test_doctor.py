@@ -40,7 +40,8 @@ def test_a_plain_endpoint_needs_nothing(server, tmp_path):
     assert found.found["samples (n)"] == "any number in one request"
     assert found.found["token usage"] == "told"
     assert found.found["greedy answers"] == found.found["seeded samples"] == "repeat"
-    assert len(server.asked["plain"]) == 5, "a handful"
+    assert found.found["answers as JSON"] == "held to a schema; not kept to"
+    assert len(server.asked["plain"]) == 6, "a handful"
     assert known_dialect(settings) == Dialect()
 
 
@@ -166,3 +167,16 @@ def test_other_backends_get_a_short_answer(tmp_path):
         check_usable(found)
     with pytest.raises(HydraError, match="holds no checkpoint"):
         examine(parse_settings({"generator": {"model": str(tmp_path)}}))
+
+
+def test_how_answers_are_held_to_json_is_told_and_remembered(server, tmp_path):
+    found, settings = diagnosed(server.url("noschema"), tmp_path)
+    assert found.found["answers as JSON"].startswith("held to any JSON object")
+    assert found.settings == {"dialect": {"json_by": "object"}}
+    assert known_dialect(settings).json_by == "object"
+
+
+def test_an_endpoint_that_fails_at_json_can_be_used_and_how_is_said(server, tmp_path):
+    found, _ = diagnosed(server.url("jsondies"), tmp_path)
+    assert found.fault == ""
+    assert any("json_by: words" in note for note in found.notes)

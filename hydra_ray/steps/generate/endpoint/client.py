@@ -58,6 +58,11 @@ class _Sent:
         return {name: value for name, value in self.body.items() if name not in ("model", "messages", "stream")}
 
     @property
+    def held(self) -> bool:
+        """Whether the body holds the answer to the request's schema."""
+        return self.spoken.holds(self.request)
+
+    @property
     def own_form(self) -> dict[str, Any]:
         """The body without what a client wants: what is refused with it and taken without is the client's fault."""
         return {name: value for name, value in self.body.items() if name not in self.request.sampling.parameters()}
@@ -291,8 +296,13 @@ class OpenAIGenerator:
         message = self._masked(f"{status}{refusal.reason}")
         if kind not in _NOT_OF_FORM:
             wanted = sent.request.sampling.parameters()
-            ours = named_settings(refusal, sent.body, [name for name in self._params if name not in wanted])
-            learnt = {} if ours and refusal.fields else lessons(refusal, sent.body, wanted)
+            # Of those that are sent by `generator.params`: what holds the answer to a schema goes before.
+            set_by_hand = self._params.keys() - wanted.keys() - ({"response_format"} if sent.held else set())
+            ours = named_settings(refusal, sent.body, sorted(set_by_hand))
+            learnt = {} if ours and refusal.fields else lessons(refusal, sent.body, wanted, held=sent.held)
+            if not (kind or learnt or ours) and sent.held and not target.takes(sent.own_form):
+                # In words that nobody knows: whether it is the schema shows once it is left out.
+                learnt = {"json_by": "words"}
             if learnt and (names := target.learn(learnt, message)):
                 samples = learnt.get("samples")
                 return RephraseError(_with(message, _FORM), lessons=names, samples=samples, usage=Usage(1))

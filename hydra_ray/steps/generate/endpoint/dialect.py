@@ -14,6 +14,8 @@ from hydra_ray.steps.generate.endpoint.refusal import Refusal
 NEARLY_GREEDY = 0.01
 # Said by nobody, where a conversation must not begin with the LLM's own turn.
 _BEFORE_ALL = "..."
+# Ways to hold an answer to a schema, the strongest first.
+_WAYS_TO_HOLD = ("schema", "object", "words")
 _INSTRUCTING = ("system", "developer")
 
 # Requests are refused in many words. Those that say "I do not know this" or "not like this":
@@ -37,6 +39,8 @@ _OF_ITS_VALUE = re.compile(
     r"invalid schema|in context=|schema (for|of) response_format|(invalid|unsupported).value|token id|vocab"
     r"|does not support ['\"`\d]|\bof type\b|response_format type"
 )
+# However an endpoint calls it.
+_SCHEMA = re.compile(r"response.?format|json.?(schema|object|mode)|structured.(output|decod|generation)|guided|grammar")
 _RANGE = re.compile(r"between|range|less than|greater than|<=|>=|[<>] ?\d|at (most|least)|maximum|minimum|[\[(] ?-?\d")
 _POSITIVE = re.compile(
     r"positive|greater than|larger than|above|more than|> ?0|>= ?0?\.\d|non-?zero|(not|n't) be (0|zero)|[\[(] ?0"
@@ -81,6 +85,8 @@ class Dialect:
         alternate: Whether user and assistant have to take turns, the user first.
         streams: How answers are streamed: "usage" asks for the usage at their end, "plain" for none, and "whole" asks
             for whole answers since the endpoint does not stream.
+        json_by: How an answer is held to a schema: by the "schema" itself, as any JSON "object", or by the prompt's
+            "words" alone.
         without: Parameters of clients that it does not take, by OpenAI's names.
     """
 
@@ -92,6 +98,7 @@ class Dialect:
     developer: bool = True
     alternate: bool = False
     streams: Literal["usage", "plain", "whole"] = "usage"
+    json_by: Literal["schema", "object", "words"] = "schema"
     without: tuple[str, ...] = ()
 
     def requests(self, n: int) -> int:
@@ -99,12 +106,14 @@ class Dialect:
         return 1 if self.samples is None else -(-n // self.samples)
 
     def changed(self, lessons: Mapping[str, Any]) -> Dialect:
-        """With what was learnt. Fewer samples are learnt, never more; more to do without, never less."""
+        """With what was learnt. Fewer samples are learnt, never more; more to do without, never less; as for JSON."""
         learnt = dict(lessons)
         if self.samples is not None and "samples" in learnt:
             learnt["samples"] = min(self.samples, learnt["samples"])
         if "without" in learnt:
             learnt["without"] = tuple(sorted({*self.without, *learnt["without"]}))
+        if "json_by" in learnt:
+            learnt["json_by"] = max(self.json_by, learnt["json_by"], key=_WAYS_TO_HOLD.index)
         return replace(self, **learnt)
 
     def differs(self) -> dict[str, Any]:
@@ -125,8 +134,15 @@ class Dialect:
         # A greedy answer needs no seed.
         if self.seed and request.temperature > 0:
             body["seed"] = request.seed
+        if self.holds(request):
+            body["response_format"] = request.held_to if self.json_by == "schema" else {"type": "json_object"}
         wanted = request.sampling.parameters()
         return body | {name: value for name, value in wanted.items() if name not in self.without}
+
+    def holds(self, request: ChatRequest) -> bool:
+        """Return whether the answer is held to the request's schema, in whole or as far as it is JSON."""
+        free = "response_format" not in self.without and not request.sampling.response_format
+        return bool(request.schema) and self.json_by != "words" and free
 
     def leaves_out(self, request: ChatRequest) -> tuple[str, ...]:
         """Return the parameters of a request that the endpoint is not told in this form, by OpenAI's names."""
@@ -155,13 +171,16 @@ class Dialect:
         return [{"role": role, "content": text} for role, text in turns]
 
 
-def lessons(refusal: Refusal, sent: Mapping[str, Any], wanted: Iterable[str] = ()) -> dict[str, Any]:
+def lessons(
+    refusal: Refusal, sent: Mapping[str, Any], wanted: Iterable[str] = (), *, held: bool = False
+) -> dict[str, Any]:
     """Return what a refusal teaches: values of a `Dialect` that change the refused request; {} where nothing.
 
     Args:
         refusal: What the endpoint answered instead of a completion.
         sent: The body of the request that was refused.
         wanted: Those of its parameters that a client sent: the endpoint can be asked without them.
+        held: Whether its `response_format` holds the answer to a schema of our own, by `Dialect.json_by`.
     """
     refusal, said = _about(refusal, sent), _LIST_OF_KNOWN.sub(" ", refusal.said)
     learnt = _about_roles(refusal, said, sent["messages"])
@@ -171,6 +190,8 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any], wanted: Iterable[str] = (
         learnt["seed"] = False
     learnt |= _about_stream(refusal, said, sent)
     learnt |= _about_length(refusal, said, sent)
+    if held:
+        learnt |= _about_schema(refusal, said, sent["response_format"]["type"])
     # "n must be 1 at temperature 0" is about n.
     if "samples" not in learnt:
         learnt |= _about_temperature(refusal, said, sent)
@@ -178,7 +199,9 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any], wanted: Iterable[str] = (
         learnt |= _about_wishes(refusal, said, wanted)
     if not learnt and _names_nothing(said) and not any(_names(refusal, said, name) for name in sent):
         # It does not say which: the one that is missed least first.
-        if "stream_options" in sent:
+        if held:
+            learnt["json_by"] = "words"
+        elif "stream_options" in sent:
             learnt["streams"] = "plain"
         elif "seed" in sent:
             learnt["seed"] = False
@@ -187,6 +210,14 @@ def lessons(refusal: Refusal, sent: Mapping[str, Any], wanted: Iterable[str] = (
         elif "max_completion_tokens" in sent:
             learnt["max_tokens"] = "max_tokens"
     return learnt
+
+
+def _about_schema(refusal: Refusal, said: str, asked_by: str) -> dict[str, Any]:
+    """The next weaker way to hold an answer to a schema, whatever of the present one is not liked."""
+    if not (_names(refusal, said, "response_format") or (not refusal.fields and _SCHEMA.search(said))):
+        return {}
+    unknown = _NOT_TAKEN.search(said) and not (_OF_ITS_VALUE.search(said) or "schema" in said)
+    return {"json_by": "object" if asked_by == "json_schema" and not unknown else "words"}
 
 
 def _about_wishes(refusal: Refusal, said: str, wanted: Iterable[str]) -> dict[str, Any]:

@@ -96,7 +96,7 @@ class Rounds:
                 if target.health.closed_for() > 0:
                     # Another request was told to wait while this one waited for its turn.
                     continue
-                async with target.turn():
+                async with target.turn(request):
                     most = target.dialect.samples
                     if most is not None and request.n > most:
                         # Learnt while this request waited for its turn, or of an endpoint that stands in for another.

@@ -102,18 +102,21 @@ class Target:
         return len(self.keys) > known
 
     @asynccontextmanager
-    async def turn(self) -> AsyncIterator[None]:
-        """For one attempt; one at a time while nobody knows whether what was learnt last is all there is to learn."""
-        if self._is_unproven():
+    async def turn(self, request: ChatRequest) -> AsyncIterator[None]:
+        """For one attempt; one at a time while nobody knows whether what was learnt last is all there is to learn, or
+        whether an answer can be held to a schema: of many that are asked at once one is refused.
+        """
+        if self._is_unproven(request):
             async with self._one_at_a_time:
                 # Those before may have found out.
-                if self._is_unproven():
+                if self._is_unproven(request):
                     yield
                     return
         yield
 
-    def _is_unproven(self) -> bool:
-        return self._unproven
+    def _is_unproven(self, request: ChatRequest) -> bool:
+        known = any("response_format" in form for form in self._answered)
+        return self._unproven or (self.dialect.holds(request) and not known)
 
     def note_end(self) -> None:
         """An attempt in the present form came to something else than a lesson."""

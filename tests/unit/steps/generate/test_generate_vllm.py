@@ -159,3 +159,31 @@ async def test_no_more_requests_are_in_flight_than_allowed():
     assert len(waiting) == 3
     released.set()
     assert [answer.texts for answer in await asyncio.gather(*calls)] == [("fine",)] * 9
+
+
+HELD = replace(REQUEST, schema='{"type": "object"}')
+NO_GRAMMAR = {"error": {"message": "structured outputs are off", "code": 400}}
+
+
+async def test_an_answer_is_held_to_a_schema_whatever_is_set_for_all():
+    engine = Engine(reply("{}", "{}"))
+    await vllm_generator(engine, "acme", params={"response_format": {"type": "text"}})(HELD)
+    schema = {"name": "answer", "strict": True, "schema": {"type": "object"}}
+    assert engine.asked[0]["response_format"] == {"type": "json_schema", "json_schema": schema}
+
+
+async def test_an_engine_that_holds_answers_to_no_schema_refuses_one_only():
+    engine = Engine(NO_GRAMMAR, reply("{}", "{}"))
+    generator = vllm_generator(engine, "acme")
+    assert [(await generator(HELD)).texts for _ in range(3)] == [("{}", "{}")] * 3
+    assert ["response_format" in body for body in engine.asked] == [True, False, False, False]
+
+
+async def test_a_request_that_is_refused_without_a_schema_too_teaches_nothing():
+    too_long = {"error": {"message": "maximum context length is 8", "code": 400}}
+    engine = Engine(too_long, too_long, reply("{}", "{}"))
+    generator = vllm_generator(engine, "acme")
+    with pytest.raises(GenerateError, match="maximum context length"):
+        await generator(HELD)
+    await generator(HELD)
+    assert "response_format" in engine.asked[-1]
