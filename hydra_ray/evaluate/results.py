@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from hydra_ray.bootstrap import Interval
 from hydra_ray.steps.generate.failures import Unanswered
+from hydra_ray.steps.profiles.profile import Readable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,22 @@ class Cost:
     seconds: float
     failed: float
     degraded: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profiled:
+    """Profiles of a method that tells the LLM what sets users apart from others.
+
+    Attributes:
+        users: Number of users whose profile was told.
+        apart: Number of those whose profiles all name differences; the others' are as pag's.
+        read: Items that were compared with others', by when the LLM's answer could be read; none where the profiles
+            were there already, or were written for another method.
+    """
+
+    users: int
+    apart: int
+    read: Mapping[Readable, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +164,7 @@ class TaskResult:
         by_users: Main metric of hydra with fewer users in training.
         missing: Number of queries without an output, by method; methods without any are left out.
         unanswered: Number of queries that the LLM refused, by method and kind.
+        profiled: Profiles of methods that tell what sets users apart.
         headline: The task's part of the headline; None where hydra or prompt-based methods are absent.
         own_heads: Share of hydra's answers that were chosen under a head of the user's own; None without hydra.
     """
@@ -173,6 +191,7 @@ class TaskResult:
     headline: TaskHeadline | None
     own_heads: float | None = None
     unanswered: Mapping[str, tuple[Unanswered, ...]] = field(default_factory=dict)
+    profiled: Mapping[str, Profiled] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

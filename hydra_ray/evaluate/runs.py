@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from hydra_ray.atomic import replacing
 from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Source, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError, by_kind, listed
+from hydra_ray.steps.profiles.profile import Readable
 from hydra_ray.tasks import Task
 
 SCHEMA = "hydra-ray/dump/v4"
@@ -147,6 +148,7 @@ class RunRecord:
         beside: Usage of the LLM besides the answers: for profiles, which are written once a user.
         expected: Whether the candidate with the highest expected score answers; else the most preferred one does.
         allowed_answers: Largest size of a closed answer set at which all its answers competed as candidates.
+        read: Items that were compared with others' for profiles, by when the LLM's answer could be read.
     """
 
     task: Task
@@ -161,6 +163,7 @@ class RunRecord:
     expected: bool = False
     beside: Usage = field(default_factory=Usage)
     allowed_answers: int = 0
+    read: Mapping[Readable, int] = field(default_factory=dict)
 
     @property
     def whole(self) -> bool:
@@ -183,6 +186,7 @@ def write_run(path: Path, record: RunRecord) -> None:
         "expected": record.expected,
         "beside": asdict(record.beside),
         "allowed_answers": record.allowed_answers,
+        "read": dict(record.read),
     }
     table = pa.Table.from_pylist([_to_columns(row) for row in record.rows], schema=_ROWS)
     with replacing(path) as partial:
@@ -217,6 +221,8 @@ def read_run(path: Path) -> RunRecord:
         about["expected"],
         Usage(**about["beside"]),
         about["allowed_answers"],
+        # Runs of before it was counted have none.
+        about.get("read", {}),
     )
 
 

@@ -11,7 +11,14 @@ from hydra_ray.runtime.embedding import make_embedder, other_encoder
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.profiles.peers import PeerPool
-from hydra_ray.steps.profiles.profile import PeerSource, ProfileOptions, ProfileRules, ProfileTools
+from hydra_ray.steps.profiles.profile import (
+    PeerSource,
+    ProfileOptions,
+    ProfileRules,
+    ProfileTools,
+    Readable,
+    nobody_counts,
+)
 from hydra_ray.steps.profiles.prompts import ProfilePrompts
 from hydra_ray.steps.profiles.writer import ProfileWriter, check_kind
 from hydra_ray.steps.prompt import Prompter
@@ -76,7 +83,11 @@ def make_profile_rules(settings: Settings, task: Task) -> ProfileRules:
 
 
 def make_profile_writer(
-    settings: Settings, task: Task, generator: Generator, comparable: FindComparable
+    settings: Settings,
+    task: Task,
+    generator: Generator,
+    comparable: FindComparable,
+    note: Callable[[Readable], None] = nobody_counts,
 ) -> ProfileWriter:
     """Make the writer of profiles that settings describe.
 
@@ -85,6 +96,7 @@ def make_profile_writer(
         task: Task whose answers the histories hold.
         generator: LLM that writes.
         comparable: Finds comparable items, as `PeerPool.comparable`; never called for a tenant that did not opt in.
+        note: Counts items that were compared with others', by when the LLM's answer could be read.
     """
     rules, p = make_profile_rules(settings, task), settings.peers
 
@@ -92,4 +104,4 @@ def make_profile_writer(
         return comparable(user, item, p.per_item, before, p.floor)
 
     peers = None if rules.others is None else PeerSource(find, make_embedder(settings))
-    return ProfileWriter(ProfileTools(generator, rules, peers))
+    return ProfileWriter(ProfileTools(generator, rules, peers, note))

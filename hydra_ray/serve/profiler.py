@@ -18,6 +18,8 @@ from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.faults.breaker import Breaker
+from hydra_ray.serve.observe.metrics import metrics_of
+from hydra_ray.serve.observe.names import DIFFERENCES, PROFILES
 from hydra_ray.serve.ports import RemoteGenerator
 from hydra_ray.settings import Settings
 from hydra_ray.steps.index.pools import FreshPools
@@ -45,6 +47,7 @@ class Profiler:
     def __init__(self, task: Task, settings: Settings, generator: Any) -> None:
         set_up_logging(settings.logging)
         use_given_cpus()
+        self._metrics = metrics_of(settings)
         self._store = open_store(settings.store_target)
         self._embed = make_embedder(settings)
         self._tenants = settings.of_tenant(settings.tenant).peers.tenants
@@ -58,6 +61,7 @@ class Profiler:
                 task,
                 RemoteGenerator(generator, settings.serve.generator_timeout_s, tenant, breaker),
                 self._comparable,
+                lambda readable: self._metrics.note(DIFFERENCES, read=readable),
             )
             for tenant in settings.served_tenants
         }
@@ -98,6 +102,8 @@ class Profiler:
     async def _write_and_keep(self, user: UserKey, kind: str, history: Sequence[HistoryItem]) -> ProfileText:
         self._loop = asyncio.get_running_loop()
         profile = await self._writers[user.tenant](kind, user, history)
+        differs = KINDS[kind].compares and not profile.degraded
+        self._metrics.note(PROFILES, kind=kind, differences="yes" if differs else "no")
         if not await asyncio.to_thread(self._store.put_profiles, [(user, profile)]):
             raise StepError("somebody whose texts the profile tells of was deleted while it was written")
         return ProfileText(profile.text, profile.degraded)

@@ -26,6 +26,8 @@ RARE = {
     "ray_hydra_experiment_requests_total",
     "ray_hydra_encodings_dropped_total",
     "ray_hydra_refits_total",
+    # Nobody is compared with others here.
+    "ray_hydra_differences_total",
 }
 # What Ray adds.
 RAYS = {"Component", "NodeAddress", "SessionName", "Version", "WorkerId", "application", "deployment", "replica"}

@@ -58,7 +58,15 @@ def render(result: ComparisonResult) -> str:
     page.filters |= _by_name(views.number, views.signed, views.percent, views.probability, views.amount, views.count)
     page.globals |= _by_name(views.ranked, views.best, views.prompted, views.parts, views.against, views.spread)
     page.globals |= _by_name(
-        sentences.improvement, sentences.chance, _arrow, _compared, _pair_of, _queries_of, _kinds, listed
+        sentences.improvement,
+        sentences.chance,
+        sentences.profiles,
+        _arrow,
+        _compared,
+        _pair_of,
+        _queries_of,
+        _kinds,
+        listed,
     )
     page.globals["p_chance"] = views.CHANCE
     with svg.style():

@@ -14,7 +14,8 @@ from hydra_ray.evaluate.reporting.formatting import (
     pooled_fates,
     prompted,
 )
-from hydra_ray.evaluate.results import ComparisonResult, Cost
+from hydra_ray.evaluate.results import ComparisonResult, Cost, TaskResult
+from hydra_ray.steps.profiles.profile import in_words
 
 
 def headline(result: ComparisonResult) -> str:
@@ -35,6 +36,15 @@ def sentences(result: ComparisonResult) -> list[str]:
     """Return the sentences beside the headline: single tasks, oracle gap, users who gain and lose, cost."""
     said = [_tasks(result), _gap(result), _fates(result), _lost(result), _cost(result)]
     return [sentence for sentence in said if sentence]
+
+
+def profiles(task: TaskResult) -> str:
+    """Say how many users' profiles name differences from others, by method; "" where none was to."""
+    return " ".join(
+        f"{method}: {found.apart} of {count(found.users, 'user')} had a profile that names differences from others, "
+        f"the rest one as pag's.{f' {in_words(found.read)}' if found.read else ''}"
+        for method, found in task.profiled.items()
+    )
 
 
 def improvement(relative: Interval) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_ray.bootstrap import LEVEL, Interval
+from hydra_ray.evaluate.reporting.sentences import profiles
 from hydra_ray.evaluate.results import ComparisonResult, Headline, TaskResult
 from hydra_ray.steps.generate.failures import listed
 
@@ -46,6 +47,7 @@ def caption(task: TaskResult) -> str:
     if task.unanswered:
         reasons = "; ".join(f"{method} {listed(found)}" for method, found in task.unanswered.items())
         sentences.append(f"Of these the LLM did not answer: {reasons}.")
+    sentences += [said] if (said := profiles(task)) else []
     return " ".join(sentences)
 
 

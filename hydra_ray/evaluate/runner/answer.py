@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,6 +34,7 @@ from hydra_ray.steps.adapt import prior_weight
 from hydra_ray.steps.generate import Generator
 from hydra_ray.steps.generate.failures import FailureLog, ask_each
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
+from hydra_ray.steps.profiles.profile import Readable
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.protocol import Store
 from hydra_ray.tasks import Task
@@ -127,10 +129,14 @@ def _answer_runs(
 ) -> None:
     """Answer and keep run after run; they share encodings, LLM answers and profiles."""
     settings = job.experiment.settings
-    recipe, beside = make_recipe(settings), list[CallOutcome]()
+    recipe, beside, read = make_recipe(settings), list[CallOutcome](), Counter[Readable]()
     generator = make_generator(settings, open_cache(settings), shared_by=job.shared_by)
     peers = make_peers(settings, (*dataset.users, *trained))
-    writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable)
+
+    def note(readable: Readable) -> None:
+        read[readable] += 1
+
+    writer = make_profile_writer(settings, task, MeteredGenerator(generator, beside.append), peers.comparable, note)
     book = ProfileBook(writer, store)
     similar, embed = settings.peers.similar_users, make_embedder(settings)
     steps = LocalSteps(dataset, base, store, recipe, similar, peers, book, embed)
@@ -147,11 +153,13 @@ def _answer_runs(
     with asyncio.Runner() as runner:
         for run, (method, head) in methods.items():
             beside.clear()
+            read.clear()
             before, advanced = known[run], partial(advance, run, len(asked))
             rows = runner.run(_answer_all(method, asked, _finished(before), head, log, advanced))
             # What was written of users before costs nothing where the cache has it.
             paid = [one.usage for one in beside if one.usage.calls or before is None]
             about["beside"] = sum(paid, before.beside if before else Usage())
+            about["read"] = Counter(before.read if before else {}) + read
             about["judged"] = judged if run in ("hydra", "hydra-reranker") else ()
             about["train_users"] = _train_users(job.experiment, run, trained)
             split = settings.data.split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord
 from hydra_ray.evaluate.scoring.controls import CONTROLS, HEAD_CONTROLS
 from hydra_ray.methods import METHODS, needs_base
 from hydra_ray.records import HydraError, Usage, UserKey
+from hydra_ray.steps.profiles.profile import Readable
 from hydra_ray.tasks import Task
 
 METHOD = "hydra"
@@ -29,6 +31,7 @@ class AlignedRuns:
         asked: Query of each item; items are in the order of seed, user and query id.
         rows: One row for each item, by method; None where the method has none.
         besides: Usage of the LLM besides the answers, and the number of requests that it was for, by method.
+        read: Items that were compared with others' for profiles, by when the LLM's answer could be read, by method.
         hydra: Run record of hydra by seed, which says how its candidates were chosen.
         smaller: Run records of hydra with a base of fewer training users.
         judged: Scores that the reranker gives history items, each with whether the item helped.
@@ -41,6 +44,7 @@ class AlignedRuns:
     asked: tuple[EvalQuery, ...]
     rows: Mapping[str, tuple[Row | None, ...]]
     besides: Mapping[str, tuple[Usage, int]]
+    read: Mapping[str, Counter[Readable]]
     hydra: Mapping[int, RunRecord]
     smaller: tuple[RunRecord, ...]
     judged: tuple[tuple[float, bool], ...]
@@ -84,12 +88,14 @@ def align_runs(records: Sequence[RunRecord]) -> AlignedRuns:
     places = sorted(asked)
     rows: dict[str, tuple[Row | None, ...]] = {}
     besides: dict[str, tuple[Usage, int]] = {}
+    read: dict[str, Counter[Readable]] = {}
     for method in sorted({method for method, _ in main}, key=_rank):
         given = {seed: _run(main, method, seed) for seed in seeds}
         found = {(seed, row.user, row.asked.query.id): row for seed, record in given.items() for row in record.rows}
         rows[method] = tuple(found.get(place) for place in places)
         runs = [record for (name, _), record in main.items() if name == method]
         besides[method] = sum((record.beside for record in runs), Usage()), sum(len(record.rows) for record in runs)
+        read[method] = sum((Counter(record.read) for record in runs), Counter[Readable]())
     return AlignedRuns(
         task,
         split,
@@ -98,6 +104,7 @@ def align_runs(records: Sequence[RunRecord]) -> AlignedRuns:
         tuple(asked[place] for place in places),
         rows,
         besides,
+        read,
         {seed: _run(main, METHOD, seed) for seed in seeds if METHOD in rows},
         tuple(record for record in smaller if record.method == METHOD),
         _judged(main),

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hydra_ray.bootstrap import interval
-from hydra_ray.evaluate.results import Bin, ComparisonResult, Cost, TaskResult
+from hydra_ray.evaluate.results import Bin, ComparisonResult, Cost, Profiled, TaskResult
 from hydra_ray.evaluate.runs import RunRecord
 from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
 from hydra_ray.evaluate.scoring.align import METHOD, AlignedRuns, align_runs
@@ -25,12 +25,14 @@ from hydra_ray.evaluate.scoring.pairs import pairs_of
 from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 from hydra_ray.evaluate.scoring.slices import slices_of
 from hydra_ray.evaluate.scoring.win_loss import fates_of, gains_of
-from hydra_ray.records import HydraError
+from hydra_ray.records import HydraError, UserKey
 from hydra_ray.steps.generate.failures import Unanswered, by_kind
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.steps.vote import consensus
 
 _BINS = 10
+# The method that tells differences whatever the settings say.
+_COMPARING = "dpl"
 
 
 def score_runs(
@@ -158,12 +160,26 @@ def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows
         headline=rows.summary() if rows else None,
         own_heads=_own_heads(aligned),
         unanswered={method: found for method in aligned.rows if (found := _unanswered(aligned, method))},
+        profiled={method: told for method in aligned.rows if (told := _profiled(aligned, method))},
     )
 
 
 def _unanswered(aligned: AlignedRuns, method: str) -> tuple[Unanswered, ...]:
     """Count the reasons why the LLM gave no answer, as far as a method's runs say."""
     return by_kind(Counter(row.failure for row in aligned.rows[method] if row is not None and row.failure is not None))
+
+
+def _profiled(aligned: AlignedRuns, method: str) -> Profiled | None:
+    """Count users by what their profiles tell; None where a method tells no differences."""
+    told, alone = set[UserKey](), set[UserKey]()
+    for row in aligned.rows[method]:
+        # Of who has no history there is no profile.
+        if row is not None and row.answer is not None and row.asked.history_items:
+            told |= set() if "profile" in row.answer.degraded else {row.user}
+            alone |= {row.user} if "differences" in row.answer.degraded else set()
+    if method != _COMPARING and not alone and not aligned.read[method]:
+        return None
+    return Profiled(len(told), len(told - alone), aligned.read[method])
 
 
 def _own_heads(aligned: AlignedRuns) -> float | None:

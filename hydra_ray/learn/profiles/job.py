@@ -20,6 +20,7 @@ from hydra_ray.runtime.loading import chosen_users, put_histories
 from hydra_ray.runtime.vllm_app import engine_running
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate.failures import Failure, FailureLog, UnfinishedError, by_kind, listed
+from hydra_ray.steps.profiles.profile import Readable, in_words
 from hydra_ray.steps.profiles.writer import KINDS, ProfileFingerprints, check_kind
 from hydra_ray.steps.retrieval.nearest import load_faiss
 from hydra_ray.store.backends import open_store
@@ -34,8 +35,9 @@ class ProfileReport:
     Attributes:
         written: Profiles that are in the store now.
         kept: Profiles still of use: little history has come since, and settings are the same.
-        degraded: Written profiles that had to do without what makes their kind.
-        dropped: Items left out because the LLM's answers about them could not be used.
+        comparing: Written profiles of kinds that tell what sets users apart from others.
+        degraded: Those of them that had to do without: they are as pag's.
+        read: Items that were compared with others', by when the LLM's answer could be read.
         failed: Profiles that the LLM did not write, by what went wrong.
         left: Profiles that a budget did not allow.
         usage: Calls and tokens.
@@ -44,8 +46,9 @@ class ProfileReport:
 
     written: int = 0
     kept: int = 0
+    comparing: int = 0
     degraded: int = 0
-    dropped: int = 0
+    read: Counter[Readable] = field(default_factory=Counter)
     failed: Counter[Failure] = field(default_factory=Counter)
     left: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -55,8 +58,9 @@ class ProfileReport:
         profile = one.profile
         return replace(
             self,
+            comparing=self.comparing + (profile is not None and KINDS[profile.kind].compares),
             degraded=self.degraded + (profile is not None and profile.degraded),
-            dropped=self.dropped + (profile.dropped if profile else 0),
+            read=self.read + one.read,
             failed=self.failed + Counter([one.failure] if one.failure else []),
             left=self.left + bool(one.stopped),
             usage=self.usage + one.usage,
@@ -65,11 +69,17 @@ class ProfileReport:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.written} profiles written, {self.degraded} of them without what others said, {self.kept} were "
-            f"there already: {self.usage.calls} LLM calls ({self.usage.cached} more from the cache), "
-            f"{self.usage.prompt_tokens} tokens in, {self.usage.completion_tokens} out. {self.dropped} items were left "
-            "out because the LLM's answers about them could not be used."
+            f"{self.written} profiles written, {self.kept} were there already: {self.usage.calls} LLM calls "
+            f"({self.usage.cached} more from the cache), {self.usage.prompt_tokens} tokens in, "
+            f"{self.usage.completion_tokens} out."
         ]
+        if self.comparing:
+            lines.append(
+                f"{self.comparing - self.degraded} of {self.comparing} profiles of kind dpl name differences from "
+                "others, the rest fell back to pag's."
+            )
+        if self.read:
+            lines.append(in_words(self.read))
         final = {failure: count for failure, count in self.failed.items() if failure.final}
         if final:
             lines.append(f"The LLM would not write {sum(final.values())} profiles: {listed(by_kind(final))}.")

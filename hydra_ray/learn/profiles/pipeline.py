@@ -6,6 +6,7 @@ import asyncio
 import logging
 import pickle
 import threading
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,7 @@ from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
 from hydra_ray.steps.generate.failures import Failure
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
+from hydra_ray.steps.profiles.profile import Readable
 from hydra_ray.steps.profiles.writer import ProfileWriter
 from hydra_ray.store.types import UserProfile
 from hydra_ray.tasks import Task
@@ -43,12 +45,14 @@ class Written:
         usage: Calls and tokens that it took.
         failure: Why the LLM gave no answer; None where it did.
         stopped: Why nothing more can be asked (a budget is spent); empty where more can.
+        read: Items that were compared with others', by when the LLM's answer could be read.
     """
 
     profile: UserProfile | None = None
     usage: Usage = field(default_factory=Usage)
     failure: Failure | None = None
     stopped: str = ""
+    read: Counter[Readable] = field(default_factory=Counter)
 
 
 class ProfileStage:
@@ -88,22 +92,28 @@ class ProfileStage:
         if self._stopped:
             return Written(stopped=self._stopped)
         usage: list[Usage] = []
+        read = Counter[Readable]()
+
+        def note(readable: Readable) -> None:
+            read[readable] += 1
 
         def observe(outcome: CallOutcome) -> None:
             # Tokens of the cache's answers were paid for when they were asked.
             used = outcome.usage
             usage.append(used if used.calls else Usage(cached=used.cached))
 
-        tools = replace(self._writer.tools, generator=MeteredGenerator(self._writer.tools.generator, observe))
+        tools = replace(
+            self._writer.tools, generator=MeteredGenerator(self._writer.tools.generator, observe), note=note
+        )
         try:
             profile = await ProfileWriter(tools)(kind, user.key, user.history)
         except BudgetSpentError as error:
             self._stopped = str(error)
-            return Written(usage=sum(usage, Usage()), stopped=self._stopped)
+            return Written(usage=sum(usage, Usage()), stopped=self._stopped, read=read)
         except GenerateError as error:
             log.warning("a profile of kind %s was not written", kind, exc_info=error)
-            return Written(usage=sum(usage, Usage()), failure=Failure.of(error))
-        return Written(profile, sum(usage, Usage()))
+            return Written(usage=sum(usage, Usage()), failure=Failure.of(error), read=read)
+        return Written(profile, sum(usage, Usage()), read=read)
 
 
 def write_all(

@@ -11,6 +11,7 @@ from typing import Literal
 
 from hydra_ray.methods import METHODS
 from hydra_ray.serve.observe.middleware import ROUTES
+from hydra_ray.steps.profiles.writer import KINDS
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -42,6 +43,9 @@ VALUES: dict[str, tuple[str, ...] | None] = {
     "per": ("minute", "day"),
     "role": ("reranker", "adapter"),
     "became": ("loaded", "refused", "fitted", "failed", OTHER),
+    "kind": tuple(KINDS),
+    "differences": ("yes", "no"),
+    "read": ("at_once", "again", "never"),
     "outcome": (
         *("answered", "refused", "filtered", "empty", "busy", "timeout", "connection", "server", "malformed", "key"),
         *("quota", "setting", OTHER),
@@ -140,6 +144,20 @@ ENCODINGS_DROPPED = Metric(
 )
 REFITS = Metric("hydra_refits", "counter", "Heads that were fitted again while serving.", ("became",))
 
+# What profilers have written.
+PROFILES = Metric(
+    "hydra_profiles",
+    "counter",
+    "Profiles that were written, and whether they name differences from others.",
+    ("kind", "differences"),
+)
+DIFFERENCES = Metric(
+    "hydra_differences",
+    "counter",
+    "Items compared with others' for profiles, by when the LLM's answer could be read.",
+    ("read",),
+)
+
 # What the LLM is asked, by replicas of the generator.
 GENERATOR_CALLS = Metric("hydra_generator_calls", "counter", "Requests to the LLM, by how they ended.", ("outcome",))
 GENERATOR_TOKENS = Metric("hydra_generator_tokens", "counter", "Tokens in and out.", ("direction",))
@@ -154,7 +172,8 @@ GENERATOR_SECONDS = Metric(
 METRICS = (
     *(REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, STEP_SECONDS, DEGRADED, STORE_ERRORS, BREAKER_OPEN, FEEDBACK),
     *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, HEAD_AGE_HOURS, TOKENS, COST, EXPERIMENT_REQUESTS),
-    *(CACHE_LOOKUPS, MODEL_VERSIONS, ENCODINGS_DROPPED, REFITS, GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
+    *(CACHE_LOOKUPS, MODEL_VERSIONS, ENCODINGS_DROPPED, REFITS, PROFILES, DIFFERENCES),
+    *(GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
 )
 # Ray's own that the dashboard and the alerts use, with the labels of theirs.
 SERVE_METRICS = {

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import accumulate, islice
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -78,6 +79,8 @@ class Dpl:
 
     Without any difference (no peers, nobody opted in, no answer that can be read) the profile is PAG's, and says so.
     """
+
+    compares: ClassVar[bool] = True
 
     def basis(self, rules: ProfileRules) -> tuple[object, ...]:
         o, p = rules.options, rules.options.prompts

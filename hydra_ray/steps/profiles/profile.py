@@ -7,9 +7,9 @@ retrieved items.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from hydra_ray.records import ChatRequest, HistoryItem, Message, PeerItem, UserKey
 from hydra_ray.steps.generate import Generator
@@ -28,6 +28,16 @@ Readable = Literal["at_once", "again", "never"]
 
 def nobody_counts(readable: Readable) -> None:
     """Counts nothing."""
+
+
+def in_words(read: Mapping[Readable, int]) -> str:
+    """Say of how many items, of those that were compared with others', the LLM's answer could be read."""
+    asked, never, again = sum(read.values()), read.get("never", 0), read.get("again", 0)
+    late = f", {again} of them when asked again" if again else ""
+    return (
+        f"Of {asked} answers about an item's differences {asked - never} could be read "
+        f"({(asked - never) / asked:.0%}){late}."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +165,13 @@ class Draft:
 
 
 class ProfileKind(Protocol):
-    """One way to write profiles."""
+    """One way to write profiles.
+
+    Attributes:
+        compares: Whether its profiles tell what sets the user apart from others; degraded ones do not.
+    """
+
+    compares: ClassVar[bool]
 
     def basis(self, rules: ProfileRules) -> tuple[object, ...]:
         """The part of the rules that its profiles depend on."""
@@ -180,6 +196,8 @@ class ProfileKind(Protocol):
 
 class Pag:
     """A summary of the user's own items: one LLM call, with a template for each kind of task."""
+
+    compares: ClassVar[bool] = False
 
     def basis(self, rules: ProfileRules) -> tuple[object, ...]:
         o = rules.options
