@@ -56,7 +56,17 @@ rows = st.lists(
 def test_a_run_is_read_as_it_was_written(tag_task, tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("dump") / "hydra.parquet"
     run = RunRecord(
-        tag_task, "dev", "hydra", 3, rows, 0.5, 25, ((0.25, True), (-1.5, False)), "digest", allowed_answers=9
+        tag_task,
+        "dev",
+        "hydra",
+        3,
+        rows,
+        0.5,
+        25,
+        ((0.25, True), (-1.5, False)),
+        "digest",
+        allowed_answers=9,
+        read={"never": 2},
     )
     write_run(path, run)
     assert read_run(path) == run

@@ -11,6 +11,8 @@ import pytest
 from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.records import Generation, Query, Usage, UserKey
 from hydra_ray.serve import profiler as hosted
+from hydra_ray.serve.observe.metrics import Metrics
+from hydra_ray.serve.observe.names import DIFFERENCES, PROFILES
 from hydra_ray.settings import TenantSettings, parse_settings
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.store.backends import open_store
@@ -213,3 +215,22 @@ async def test_each_tenant_says_whether_its_users_tell_of_each_other(tag_task, o
         assert set(handle.tenants[begin:]) == {tenant}
         assert any("The others:" in prompt for prompt in prompts) == (tenant != "closed")
         assert not any(f"of {other}" in prompt for prompt in prompts for other in {"default", *others} - {tenant})
+
+
+async def test_profiles_and_what_could_be_read_for_them_are_counted(tag_task, opted_in, store, item, monkeypatch):
+    store.put_histories({BOB: [item("a robot", "silly")]})
+    noted = []
+    monkeypatch.setattr(Metrics, "note", lambda self, metric, value=1.0, **labels: noted.append((metric, labels)))
+    profiler = make(tag_task, opted_in, Handle())
+    for kind in ("dpl", "dpl", "pag"):
+        await profiler(ask(), kind)
+    assert [labels for metric, labels in noted if metric is DIFFERENCES] == [{"read": "at_once"}]
+    assert [labels for metric, labels in noted if metric is PROFILES] == [
+        {"kind": "dpl", "differences": "yes"},
+        {"kind": "pag", "differences": "no"},
+    ]
+    alone = make(
+        tag_task, opted_in.model_copy(update={"peers": opted_in.peers.model_copy(update={"tenants": ()})}), Handle()
+    )
+    await alone(ask(BOB), "dpl")
+    assert noted[-1] == (PROFILES, {"kind": "dpl", "differences": "no"})

@@ -133,3 +133,16 @@ def test_only_controls_still_make_a_table(task):
     only = replace(task, methods={"best-candidate": task.methods["best-candidate"]})
 
     assert "best-candidate" in shown(result(only))
+
+
+def test_the_caption_says_whose_profiles_name_differences_and_how_many_answers_could_be_read():
+    known = [asked(user, user, history_items=items) for user, items in (("ann", 3), ("bob", 3), ("cat", 3), ("eve", 0))]
+    without = [(), ("differences",), ("profile",), ()]
+    rows = [row(one, "comedy", degraded=gone) for one, gone in zip(known, without, strict=True)]
+    (task,) = score_runs([run("dpl", rows, read={"at_once": 3, "never": 1}), run("rag", rows[:1])]).tasks
+    assert caption(task).endswith(
+        "dpl: 1 of 2 users had a profile that names differences from others, the rest one as pag's. "
+        "Of 4 answers about an item's differences 3 could be read (75%)."
+    )
+    (task,) = score_runs([run("pag", rows[:1])]).tasks
+    assert "profile" not in caption(task)

@@ -1,5 +1,7 @@
 """Profiles that the LLM did not write: what is kept, counted and tried again."""
 
+from collections import Counter
+
 import pytest
 
 from hydra_ray.data.dataset import User
@@ -61,3 +63,15 @@ def test_a_generator_that_is_down_stops_and_keeps_what_was_written():
 def test_nothing_but_refusals_is_the_endpoints_fault_unless_it_wrote_before(kept):
     found, _ = keep(REFUSED, REFUSED, kept=kept)
     assert isinstance(found, ProfileReport if kept else UnfinishedError)
+
+
+def test_what_could_be_read_and_whose_profiles_name_differences_is_told():
+    fingerprint = ProfileFingerprint("how", "what", 1)
+    apart = Written(UserProfile("dpl", "unlike others", fingerprint), read=Counter(at_once=3, again=1))
+    alone = Written(UserProfile("dpl", "likes dogs", fingerprint, degraded=True), read=Counter(never=4))
+    report, _ = keep(GOOD, apart, alone)
+    assert (report.comparing, report.degraded) == (2, 1)
+    assert "1 of 2 profiles of kind dpl name differences from others, the rest fell back to pag's." in str(report)
+    told = "Of 8 answers about an item's differences 4 could be read (50%), 1 of them when asked again."
+    assert told in str(report)
+    assert "differences" not in str(keep(GOOD)[0])

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from defaults import profile_rules
 
 from hydra_ray.records import PeerItem, UserKey
 from hydra_ray.steps.generate import BudgetSpentError, GenerateError
+from hydra_ray.steps.profiles.differences import SCHEMA
 from hydra_ray.steps.profiles.profile import PeerSource, ProfileTools
 from hydra_ray.steps.profiles.writer import ProfileWriter
 from hydra_ray.tasks import TEXT_TASK
@@ -289,3 +291,30 @@ async def test_an_item_that_the_llm_refuses_is_dropped_but_a_spent_budget_is_not
     error = BudgetSpentError("spent")
     with pytest.raises(BudgetSpentError):
         await dpl(scripted(refuse), {BOB: films(2)})("dpl", ANN, films(9))
+
+
+async def test_differences_are_asked_for_by_a_schema_and_other_texts_are_not(llm, films):
+    await dpl(llm, {BOB: films(2)})("dpl", ANN, films(9))
+    *compared, summary = llm.requests
+    assert {request.schema for request in compared} == {SCHEMA}
+    assert summary.schema == ""
+    # What is held to it can be read.
+    assert json.loads(SCHEMA)["required"] == list(GOOD)
+    assert json.loads(SCHEMA)["additionalProperties"] is False
+
+
+async def test_each_item_that_is_compared_is_counted_by_when_its_answer_could_be_read(scripted, films):
+    noted = []
+
+    def llm(request):
+        content = request.messages[0].content
+        if "film 0" in content or "Differences:" in content:
+            return by_length(request)
+        if "film 1" in content:
+            return [json.dumps(GOOD) if len(request.messages) > 1 else "They differ."]
+        raise GenerateError("too long", "refused")
+
+    pool = {BOB: films(2, 4)}
+    write = ProfileWriter(replace(tools(scripted(llm), pool), note=noted.append))
+    profile = await write("dpl", ANN, films(9, 4))
+    assert (sorted(noted), profile.dropped) == (["again", "at_once", "never"], 1)
