@@ -160,7 +160,7 @@ def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows
         headline=rows.summary() if rows else None,
         own_heads=_own_heads(aligned),
         unanswered={method: found for method in aligned.rows if (found := _unanswered(aligned, method))},
-        profiled={method: told for method in aligned.rows if (told := _profiled(aligned, method))},
+        profiled={method: own for method in aligned.rows if (own := _profiled(aligned, method))},
     )
 
 
@@ -171,15 +171,15 @@ def _unanswered(aligned: AlignedRuns, method: str) -> tuple[Unanswered, ...]:
 
 def _profiled(aligned: AlignedRuns, method: str) -> Profiled | None:
     """Count users by what their profiles tell; None where a method tells no differences."""
-    told, alone = set[UserKey](), set[UserKey]()
+    users, alone = set[UserKey](), set[UserKey]()
     for row in aligned.rows[method]:
         # Of who has no history there is no profile.
         if row is not None and row.answer is not None and row.asked.history_items:
-            told |= set() if "profile" in row.answer.degraded else {row.user}
+            users |= set() if "profile" in row.answer.degraded else {row.user}
             alone |= {row.user} if "differences" in row.answer.degraded else set()
     if method != _COMPARING and not alone and not aligned.read[method]:
         return None
-    return Profiled(len(told), len(told - alone), aligned.read[method])
+    return Profiled(len(users), len(users - alone), aligned.read[method])
 
 
 def _own_heads(aligned: AlignedRuns) -> float | None:
