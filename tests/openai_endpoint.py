@@ -19,15 +19,18 @@ class Server(ThreadingHTTPServer):
 
     A reply is a body, or (status, body), or a function of the request's body that gives either; a body that
     is text goes out as it is.
+
+    Args:
+        host: Address to listen on.
     """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/v1"
+    def __init__(self, host="127.0.0.1"):
+        super().__init__((host, 0), _Handler)
+        self.url = f"http://{host}:{self.server_port}/v1"
         self.replies = [completion("fine")]
         self.content_type = "application/json"
         self.asked, self.headers = [], []

@@ -81,3 +81,16 @@ def on_this_node() -> dict[str, Any]:
     A command loses with another node nothing that it cannot do without, if that is here.
     """
     return {"label_selector": {"ray.io/node-id": ray.get_runtime_context().get_node_id()}}
+
+
+def on_working_nodes() -> dict[str, Any]:
+    """Return the options of an actor or stage that asks for no CPU: it stays off nodes that say they have none.
+
+    Ray would put it on a head that is to run nothing, since what it asks for is there.
+    """
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    idle = [node["NodeID"] for node in alive if not node["Resources"].get("CPU")]
+    # Where nobody has any yet, nodes may come, or not.
+    if not idle or len(idle) == len(alive):
+        return {}
+    return {"label_selector": {"ray.io/node-id": f"!in({', '.join(idle)})"}}

@@ -20,7 +20,7 @@ from hydra_ray.learn.collect.labeler import CollectedFeedback, Labeler
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.requests import ExampleRequests, RequestWriter
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.runtime.cluster import on_this_node
+from hydra_ray.runtime.cluster import on_this_node, on_working_nodes
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.steps import generate
 
@@ -142,7 +142,7 @@ def ask_all(
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=pool.count),
         # It takes a few percent of one; asking for a share, it might wait for ever beside labelers that fill a machine.
         num_cpus=0,
-        **(on_this_node() if here else {}),
+        **(on_this_node() if here else on_working_nodes()),
     )
     answered = asked.map_batches(
         LabelStage,

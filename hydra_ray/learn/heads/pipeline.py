@@ -22,7 +22,7 @@ from hydra_ray.learn.heads.shards import ReadShards, Shard, ShardData
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
-from hydra_ray.runtime.cluster import cores_of_a_node, cores_of_all_nodes, on_this_node
+from hydra_ray.runtime.cluster import cores_of_a_node, cores_of_all_nodes, on_this_node, on_working_nodes
 from hydra_ray.runtime.models import fetch_if_missing
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import Settings
@@ -255,9 +255,9 @@ def _encoding_stages(read: ReadShards, how: Encoding) -> list[_Placed]:
     gpus = min(1, int(ray.cluster_resources().get("GPU", 0)))
     # One is left for a stage that fits.
     encoding: dict[str, Any] = {"num_gpus": gpus, "num_cpus": 1 if gpus else max(1, cores_of_a_node() - 1)}
-    here = on_this_node() if read.is_here else {}
+    where = on_this_node() if read.is_here else on_working_nodes()
     return [
-        _Placed(GroupStage, (ray.put(read), how.features), how.encoders, {"num_cpus": 0, **here}),
+        _Placed(GroupStage, (ray.put(read), how.features), how.encoders, {"num_cpus": 0, **where}),
         _Placed(EncodeStage, (how, _roles(read)), how.encoders, encoding),
     ]
 
