@@ -244,7 +244,8 @@ def test_collect(nodes, store, asking, llm, run, tag_task):
     assert len(plan) == 80 * 3
     assert Counter(row.example_id for row in found.read(ExampleRow)) == plan
     assert Counter(row.example_id for row in found.read(AdapterRow)) == plan
-    assert Counter(row.example_id for row in found.read(RerankerRow)).keys() <= plan.keys()
+    # At most one item is tried with each query.
+    assert Counter(row.example_id for row in found.read(RerankerRow)) <= plan
     assert {request: times for request, times in llm.times.items() if times > 1} == dict.fromkeys(in_flight, 2)
 
 
