@@ -20,15 +20,25 @@ _FEW_FASTER = 10
 
 
 class Trainee(nn.Module):
-    """A scorer with the heads of the training users."""
+    """A scorer with the heads of the training users.
 
-    def __init__(self, base: BaseSettings, users: int, prior_weight: float | None = None) -> None:
+    Args:
+        base: Settings of the base.
+        users: Number of training users.
+        prior_weight: Weight of what is known before a head scores; None has it learnt.
+        encoder: Frozen encoder that others use as well; None loads the one that settings name.
+    """
+
+    def __init__(
+        self, base: BaseSettings, users: int, prior_weight: float | None = None, encoder: TextsEncoder | None = None
+    ) -> None:
         super().__init__()
-        read = base.encoder
-        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
-        encoder.train_top_layers(base.encoder.trained_layers)
-        if encoder.frozen:
-            encoder.remember(KeptEncodings(_ENCODING_BYTES))
+        if encoder is None:
+            read = base.encoder
+            encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
+            encoder.train_top_layers(base.encoder.trained_layers)
+            if encoder.frozen:
+                encoder.remember(KeptEncodings(_ENCODING_BYTES))
         self.scorer = Scorer(encoder)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)

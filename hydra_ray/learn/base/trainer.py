@@ -19,15 +19,9 @@ from safetensors.torch import load_file
 from hydra_ray.data.sources.files import locate, one_line
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.progress import Progress, TrainState
+from hydra_ray.learn.base.rows import GROUP_SCHEMA, group_rows, hold_back
 from hydra_ray.learn.base.trainee import Trainee
-from hydra_ray.learn.base.worker import (
-    GROUP_SCHEMA,
-    LoopConfig,
-    RolePlan,
-    group_rows,
-    train_worker,
-    trained_in,
-)
+from hydra_ray.learn.base.worker import LoopConfig, RolePlan, train_worker, trained_in
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.scorer import Scorer
@@ -36,11 +30,8 @@ from hydra_ray.runtime.cluster import cores_of_a_node, on_this_node
 from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.threads import PASSIVE_WAITS
 from hydra_ray.settings import BaseSettings
-from hydra_ray.steps.seeds import stable_seed
 
 log = logging.getLogger(__name__)
-
-_VALID_SHARE = 0.08
 
 # On CPUs training spends up to half its time in page faults of freed tensors; these keep the pages.
 _WORKER_ENV = {
@@ -98,7 +89,7 @@ def fit_base(
         check_enough(role, groups[role], base)
     filesystem, folder = _made(storage)
     users = {role: sorted({group.user for group in groups[role]}) for role in groups}
-    split = {role: _hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
+    split = {role: hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
     train = {role: rows for role, (rows, _) in split.items()}
     steps = {role: -(-(len(rows) // base.workers) // base.batch_groups) for role, rows in train.items()}
     plans = tuple(
@@ -190,14 +181,6 @@ def check_enough(role: str, groups: Sequence[RankingGroup], base: BaseSettings) 
 
 def _run_worker(config: dict[str, Any]) -> None:
     train_worker(config["config"], config["progress"])
-
-
-def _hold_back(rows: list[dict[str, Any]], seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    order = sorted(range(len(rows)), key=lambda i: stable_seed(seed, i))
-    held = set(order[: int(_VALID_SHARE * len(rows))])
-    # Shuffled here, once for all: a worker shuffles only within its buffer.
-    train = [rows[i] for i in reversed(order) if i not in held]
-    return train, [rows[i] for i in order if i in held]
 
 
 def _resources(base: BaseSettings) -> dict[str, float]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import ray
 import ray.train
 import ray.train.torch
@@ -19,26 +18,14 @@ from ray.train.collective import broadcast_from_rank_zero
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from hydra_ray.learn.base.epochs import Epochs
 from hydra_ray.learn.base.parallel import Parallel, Replicated, Sharded
-from hydra_ray.learn.base.step import collate, train_step
-from hydra_ray.learn.base.trainee import Trainee, optimizer_of
-from hydra_ray.learn.examples.groups import RankingGroup
+from hydra_ray.learn.base.step import collate
+from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.models.heads.bank import NO_USER
 from hydra_ray.models.precision import resolve
-from hydra_ray.records import UserKey
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import BaseSettings
-
-GROUP_SCHEMA = pa.schema(
-    [
-        ("user", pa.int32()),
-        ("judged", pa.list_(pa.string())),
-        ("by", pa.list_(pa.string())),
-        ("and_by", pa.list_(pa.list_(pa.string()))),
-        ("scores", pa.list_(pa.float32())),
-        ("priors", pa.list_(pa.float32())),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +84,6 @@ class _Resumed:
     precision: str = ""
 
 
-def group_rows(groups: Sequence[RankingGroup], users: Sequence[UserKey]) -> list[dict[str, Any]]:
-    """Groups as rows of `GROUP_SCHEMA`; users become their place in `users`."""
-    place = {key: row for row, key in enumerate(users)}
-    return [
-        {
-            "user": place[group.user],
-            "judged": [candidate for candidate, _, _ in group.decisions],
-            "by": [by for _, by, _ in group.decisions],
-            "and_by": [list(context) for _, _, context in group.decisions],
-            "scores": list(group.scores),
-            "priors": list(group.priors or (0.0,) * len(group.scores)),
-        }
-        for group in groups
-    ]
-
-
 def train_worker(config: LoopConfig, progress: Any) -> None:
     """Runs in every worker; goes on from the last checkpoint where there is one.
 
@@ -142,33 +113,28 @@ def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed
     torch.manual_seed(seed)
     trainee = Trainee(base, plan.users, plan.prior_weight)
     parallel = _spread(trainee, base)
-    optimizer = optimizer_of(trainee, base)
-    total = base.epochs * plan.steps_per_epoch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _warm_then_linear(step, total))
+    epochs = Epochs(parallel, base, plan.steps_per_epoch, seed, ray.train.torch.get_device())
     start = 0
     if resumed.role == plan.role:
-        parallel.load(resumed.done[plan.role], optimizer, resumed.optimizer)
-        schedule.load_state_dict(resumed.schedule)
+        parallel.load(resumed.done[plan.role], epochs.optimizer, resumed.optimizer)
+        epochs.schedule.load_state_dict(resumed.schedule)
         start = resumed.epoch + 1
     shard = ray.train.get_dataset_shard(plan.role)
     for epoch in range(start, base.epochs):
         progress.enter.remote(rank, os.getpid(), plan.role, epoch)
-        torch.manual_seed(seed * 1009 + epoch * 101 + rank)
-        parallel.model.train()
         losses = []
-        for batch in _batches(shard, base.batch_groups, seed + epoch):
-            losses.append(train_step(parallel, batch, base, optimizer, ray.train.torch.get_device()))
-            schedule.step()
+        for loss in epochs.train(epoch, rank, _batches(shard, base.batch_groups, seed + epoch)):
+            losses.append(loss)
             if rank == 0:
-                progress.step.remote(len(losses), losses[-1])
+                progress.step.remote(len(losses), loss)
         metrics = {"role": plan.role, "epoch": epoch, "started_at_epoch": start, "loss": float(np.mean(losses))}
         if rank == 0 or parallel.judged_by_all:
             metrics |= _judge(trainee, plan.valid, base.batch_groups)
-            weights, moments = parallel.weights(), parallel.optimizer_state(optimizer)
+            weights, moments = parallel.weights(), parallel.optimizer_state(epochs.optimizer)
         if rank == 0:
             resumed.done[plan.role] = weights
             metrics["precision"] = base.encoder.precision
-            _report_with_checkpoint(resumed.done, moments, schedule, metrics)
+            _report_with_checkpoint(resumed.done, moments, epochs.schedule, metrics)
             ray.get(progress.done.remote(metrics))
         else:
             ray.train.report(metrics)
@@ -189,11 +155,6 @@ def _batches(shard: Any, groups: int, seed: int) -> Iterator[list[dict[str, Any]
         local_shuffle_seed=seed,
     ):
         yield table.to_pylist()
-
-
-def _warm_then_linear(step: int, total: int) -> float:
-    warm = max(1, total // 10)
-    return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
 
 
 def _report_with_checkpoint(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from hydra_ray.learn.base.rows import group_rows
 from hydra_ray.learn.base.step import collate
 from hydra_ray.learn.base.trainee import Trainee, optimizer_of
-from hydra_ray.learn.base.worker import group_rows
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.encoder import TextsEncoder

@@ -8,7 +8,7 @@ import pytest
 
 from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
-from hydra_ray.learn.base.worker import group_rows
+from hydra_ray.learn.base.rows import group_rows
 from hydra_ray.learn.collect.labeler import CollectedFeedback
 from hydra_ray.learn.collect.plan import pseudo_example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, ExampleRow, RerankerRow
