@@ -18,12 +18,12 @@ from hydra_ray.settings import Settings
 # Jobs are imported where they are called: torch and Ray take seconds.
 if TYPE_CHECKING:
     from hydra_ray.evaluate.results import ComparisonResult
-    from hydra_ray.learn.base.job import TrainReport
     from hydra_ray.learn.collect.report import CollectReport
     from hydra_ray.learn.heads.job import FitReport
     from hydra_ray.learn.heads.tuned import TunedRole
     from hydra_ray.learn.profiles.job import ProfileReport
     from hydra_ray.learn.promote.job import Promotion
+    from hydra_ray.learn.train.job import TrainReport
     from hydra_ray.learn.tune.space import SearchSettings
 
 
@@ -60,7 +60,7 @@ def train(settings: Settings, listener: ProgressListener = SILENT) -> TrainRepor
     Raises:
         HydraError: There is too little feedback, or training failed.
     """
-    from hydra_ray.learn.base.job import train_base
+    from hydra_ray.learn.train.job import train_base
 
     return train_base(settings, listener)
 

@@ -18,10 +18,10 @@ from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.data.simulated import Preference, labels_in, simulate
 from hydra_ray.evaluate.reporting.tables import result_tables
 from hydra_ray.evaluate.run import evaluate
-from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.promote.job import promote_version
+from hydra_ray.learn.train.job import train_base
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.precision import probe, resolve
 from hydra_ray.runtime.cluster import cluster

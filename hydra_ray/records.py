@@ -341,16 +341,35 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
+class GateDecision:
+    """Which of the answers that the candidates hold the gate gives.
+
+    Attributes:
+        answered: "hydra" where hydra's choice is given, or else the name of the plain answer that is.
+        text: The answer.
+        gain: Score that hydra's choice can be expected to gain over the plain answer; 0 where both say the same.
+        low: Lower bound of that gain.
+    """
+
+    answered: str
+    text: str
+    gain: float
+    low: float
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Candidates as the adapter orders them, best first.
 
     Attributes:
         candidates: Candidates with their logits and scores.
         personal: Whether the head that was asked for exists; else the shared one was used.
+        gate: Decision of the gate; None where the base has none, or no plain method has an answer.
     """
 
     candidates: tuple[Candidate, ...]
     personal: bool
+    gate: GateDecision | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +391,7 @@ class Answer:
         ignored: What of the query's wishes the LLM was not told, or does not know, by OpenAI's names.
         finish: Why it ended where there is no candidate that says so: "content_filter" where a filter took all answers.
         refusal: Words in which the LLM declined; "" where it did not.
+        gate: Decision of the gate; None where none was asked.
     """
 
     query_id: str
@@ -387,3 +407,4 @@ class Answer:
     ignored: tuple[str, ...] = ()
     finish: str = "stop"
     refusal: str = ""
+    gate: GateDecision | None = None

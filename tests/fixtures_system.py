@@ -38,9 +38,9 @@ def demo_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 def demo_results(ray_cluster: None, demo_settings: Settings) -> TaskResult:
     """The demo's collect, train, fit and evaluate, once for all tests."""
     from hydra_ray.evaluate.run import evaluate
-    from hydra_ray.learn.base.job import train_base
     from hydra_ray.learn.collect.job import collect_feedback
     from hydra_ray.learn.heads.job import fit_users
+    from hydra_ray.learn.train.job import train_base
 
     quiet = SILENT
     collect_feedback(demo_settings, quiet)

@@ -28,7 +28,8 @@ METHODS: dict[str, Callable[[Ports, Prompter, Recipe], Method]] = {
     "dpl": partial(Prompted, by="bm25", profile="dpl"),
     "cfrag": Collaborative,
     "hydra-reranker": partial(Hydra, adapt=False),
-    "hydra-adapter": partial(Hydra, rerank=False),
+    "hydra-adapter": partial(Hydra, rerank=False, gated=False),
+    "hydra-ungated": partial(Hydra, gated=False),
     "hydra": Hydra,
 }
 

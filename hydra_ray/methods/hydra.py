@@ -30,6 +30,7 @@ class Hydra:
     Args:
         rerank: Whether the reranker orders the history; else the retriever's order stays.
         adapt: Whether the adapter chooses among samples.
+        gated: Whether a plain answer is given where the base's gate does not let the adapter's choice through.
     """
 
     needs_base: ClassVar[bool] = True
@@ -39,6 +40,7 @@ class Hydra:
     recipe: Recipe
     rerank: bool = True
     adapt: bool = True
+    gated: bool = True
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
@@ -70,6 +72,10 @@ class Hydra:
         history_answers = [ranked.item.output for ranked in found[: self.recipe.history_answers]]
         choice = await self._adapt(query, competing, history_answers, head, degraded)
         judged = choice.candidates if choice else sorted(candidates, key=lambda c: -c.votes)
+        # An answer that keeps to a client's form is no label, and training has seen none.
+        decision = choice.gate if choice and self.gated and not query.wishes.sampling.response_format else None
+        if decision is not None:
+            judged = sorted(judged, key=lambda c: c.text != decision.text)
         return Answer(
             query_id=query.id,
             text=judged[0].text if judged else "",
@@ -82,6 +88,7 @@ class Hydra:
             prompt=next(iter(prompts.values())).messages,
             read=tuple(ranked.item.id for ranked in found[: self.recipe.history_answers]) if choice else (),
             ignored=sampling.ignored,
+            gate=decision,
         )
 
     @property

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra_ray.models.gate import Gate
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
 from hydra_ray.tasks import Task
@@ -24,12 +25,14 @@ class Base:
         task: Task as the training data defined it.
         reranker: Scorer of (query, history item with its answer).
         adapter: Scorer of (candidate with query, history answers).
+        gate: Gate of the adapter's choices; None where training had nothing to fit one on.
     """
 
     version: str
     task: Task
     reranker: Scorer
     adapter: Scorer
+    gate: Gate | None = None
 
     def scorer(self, role: str) -> Scorer:
         """Return the scorer of a role."""
@@ -40,6 +43,8 @@ class Base:
         for role in ROLES:
             (folder / role).mkdir(parents=True)
             self.scorer(role).save(folder / role)
+        if self.gate is not None:
+            self.gate.save(folder)
         about = {"schema": _SCHEMA, "version": self.version, "task": self.task.to_json()}
         # Last: without it there is no base.
         (folder / "base.json").write_text(json.dumps(about, indent=2))
@@ -56,7 +61,8 @@ class Base:
             HydraError: The folder holds no base of a known schema.
         """
         version, task = read_about(folder)
-        return cls(version, task, *(Scorer.load(folder / role, precision) for role in ROLES))
+        reranker, adapter = (Scorer.load(folder / role, precision) for role in ROLES)
+        return cls(version, task, reranker, adapter, Gate.load(folder))
 
 
 def read_about(folder: Path) -> tuple[str, Task]:

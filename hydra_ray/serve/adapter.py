@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from hydra_ray.learn.heads.online import Forgotten, Learnt, OnlineLearner
 from hydra_ray.logs import set_up_logging
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.encodings import Encoding
+from hydra_ray.models.gate import Gate
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Choice, HistoryItem, Query, UserKey
 from hydra_ray.registry import Manifest
@@ -26,10 +28,13 @@ from hydra_ray.serve.versions.of_replica import by_version, versions_of
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter as AdaptStep
 from hydra_ray.steps.adapt import AdaptRequest, all_compete
+from hydra_ray.steps.gating import Gating
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.cache import HeadCache
 from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
+
+log = logging.getLogger(__name__)
 
 # With the encoding of the query, where the reranker gave one.
 AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], Encoding | None, UserKey | None]
@@ -37,10 +42,11 @@ AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], Encoding | None
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One version of the base: its scorer and step, its task, its users' heads, and what teaches them."""
+    """One version of the base: its scorer, step and gate, its task, its users' heads, and what teaches them."""
 
     scorer: Scorer
     step: AdaptStep
+    gating: Gating | None
     task: Task
     heads: HeadCache
     learner: OnlineLearner
@@ -108,15 +114,18 @@ class Adapter:
                 encoder.take(query.input, encoding)
             said = list(dict.fromkeys(answer for answer in history_answers if answer))
             unknown.append(self._encodings.read(encoder, query.user, said))
-        ordered = version.step(
-            [
-                AdaptRequest(query, candidates, history_answers, head)
-                for (query, candidates, history_answers, *_), head in zip(asks, heads, strict=True)
-            ]
-        )
+        requests = [
+            AdaptRequest(query, candidates, history_answers, head)
+            for (query, candidates, history_answers, *_), head in zip(asks, heads, strict=True)
+        ]
+        ordered = version.step(requests)
         for (query, *_), answers in zip(asks, unknown, strict=True):
             self._encodings.write_answers(encoder, query.user, answers)
-        return [Choice(tuple(best), head is not None) for best, head in zip(ordered, heads, strict=True)]
+        decide = version.gating or (lambda ask, best: None)
+        return [
+            Choice(tuple(best), ask.head is not None, decide(ask, best))
+            for ask, best in zip(requests, ordered, strict=True)
+        ]
 
     def _load(self, manifest: Manifest, folder: Path) -> AdapterVersion:
         settings, task = self._settings, manifest.task
@@ -130,7 +139,12 @@ class Adapter:
         cache = settings.serve.head_cache_mb << 20
         heads = HeadCache(self._store, manifest.version, ADAPTER, cache, self._noted, self._aged)
         learner = OnlineLearner(self._store, manifest.version, task, scorer, settings)
-        return AdapterVersion(scorer, step, task, heads, learner)
+        gate = Gate.load(folder)
+        if gate is None:
+            # Once a replica and version.
+            log.warning("version %s has no gate: hydra answers as hydra-ungated does; train again", manifest.version)
+        gating = None if gate is None else Gating(gate, task)
+        return AdapterVersion(scorer, step, gating, task, heads, learner)
 
     def __del__(self) -> None:
         if hasattr(self, "_versions"):

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.principal import Caller, Principal
-from hydra_ray.serve.limits.gate import Gate
+from hydra_ray.serve.limits.client import LimiterClient
 from hydra_ray.serve.limits.quotas import NO_LIMIT, Admission, Kind, Limited, Quota, subject_of
 from hydra_ray.serve.observe.trace import current_trace
 from hydra_ray.settings import QuotaSettings, Settings
@@ -21,12 +21,12 @@ class Admit:
 
     Args:
         tenants: Settings of each tenant.
-        gate: Asks whether quotas have room; None where there are no quotas.
+        limiter: Asks whether quotas have room; None where there are no quotas.
     """
 
-    def __init__(self, tenants: Mapping[str, Settings], gate: Gate | None) -> None:
+    def __init__(self, tenants: Mapping[str, Settings], limiter: LimiterClient | None) -> None:
         self._quotas = {name: _quotas(settings) for name, settings in tenants.items()}
-        self._gate = gate
+        self._limiter = limiter
 
     async def __call__(self, request: Request, user: str | None) -> Principal:
         """Return the principal of a request: every route begins with this.
@@ -43,9 +43,9 @@ class Admit:
         trace = current_trace()
         trace.tenant, trace.key, trace.user = principal.tenant, principal.key, principal.user
         limited = self._limited(principal)
-        if self._gate is None or not limited:
+        if self._limiter is None or not limited:
             return principal
-        admission = await self._gate.admit(limited)
+        admission = await self._limiter.admit(limited)
         trace.quota_left = admission.tenant_left
         headers = _headers(admission)
         request.state.headers.update(headers)
@@ -64,8 +64,8 @@ class Admit:
         """Counts what the LLM took for a request."""
         tokens = usage.prompt_tokens + usage.completion_tokens
         limited = self._limited(principal)
-        if self._gate is not None and limited and tokens:
-            self._gate.charge(limited, tokens)
+        if self._limiter is not None and limited and tokens:
+            self._limiter.charge(limited, tokens)
 
     def _limited(self, principal: Principal) -> list[Limited]:
         """What counts a request: not what has no quota."""

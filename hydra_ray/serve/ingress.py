@@ -43,7 +43,7 @@ from hydra_ray.serve.http.middleware import CaughtErrors, EncodedPaths, JsonRout
 from hydra_ray.serve.http.principal import Authenticate, Principal
 from hydra_ray.serve.http.request_ids import RequestIds
 from hydra_ray.serve.http.requests import PASSTHROUGH, ChatCompletionRequest
-from hydra_ray.serve.limits.gate import Gate
+from hydra_ray.serve.limits.client import LimiterClient
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.observe.middleware import Observed
 from hydra_ray.serve.observe.names import COMPLETIONS_LOST, ENCODINGS_DROPPED, LIMITER_FAILURES
@@ -129,12 +129,11 @@ class Ingress(UserEndpoints):
         self._metrics = metrics_of(settings)
         self._tenants = {name: settings.of_tenant(name) for name in settings.served_tenants}
         database = open_database(settings.store_target)
-        gate = None
+        counting = None
         if limiter is not None:
-            gate = Gate(
-                limiter.count.remote, settings.serve.step_timeout_s, partial(self._metrics.note, LIMITER_FAILURES)
-            )
-        admit = Admit(self._tenants, gate)
+            failed = partial(self._metrics.note, LIMITER_FAILURES)
+            counting = LimiterClient(limiter.count.remote, settings.serve.step_timeout_s, failed)
+        admit = Admit(self._tenants, counting)
         serving = self._names.production
         completions = CompletionLog(database)
         lost = partial(self._metrics.note, COMPLETIONS_LOST)

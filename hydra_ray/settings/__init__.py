@@ -11,6 +11,7 @@ from hydra_ray.settings.learning import (
     EncoderSettings,
     FeedbackSettings,
     FitSettings,
+    GateSettings,
     HeadSettings,
 )
 from hydra_ray.settings.llm import DialectSettings, EndpointSettings, GeneratorSettings, LimitSettings, VLLMSettings
@@ -43,6 +44,7 @@ __all__ = [
     "ExperimentSettings",
     "FeedbackSettings",
     "FitSettings",
+    "GateSettings",
     "GeneratorSettings",
     "HeadSettings",
     "LimitSettings",

@@ -86,6 +86,23 @@ class BaseSettings(Section):
         return self
 
 
+class GateSettings(Section):
+    """Fitting the gate, by which hydra gives a plain method's answer where its own choice may be worse."""
+
+    folds: int = Field(
+        5, ge=0, description="Of training users, each judged by a base of the others; 0 trains no gate, as less than 2."
+    )
+    caution: float = Field(
+        0.9,
+        ge=0.5,
+        lt=1,
+        description="How surely a choice has to gain, and the share of users who are not to be made worse.",
+    )
+    least_users: int = Field(
+        20, ge=2, description="Training users with differing answers below which the gate lets nothing through."
+    )
+
+
 class FitSettings(Section):
     """Fitting heads of new users on the frozen base."""
 

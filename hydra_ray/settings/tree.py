@@ -13,7 +13,7 @@ from hydra_ray.settings.data import DataSettings
 from hydra_ray.settings.experiments import ExperimentSettings
 from hydra_ray.settings.faults import BreakerSettings
 from hydra_ray.settings.identity import AuthSettings, TenantSettings
-from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings
+from hydra_ray.settings.learning import BaseSettings, FeedbackSettings, FitSettings, GateSettings
 from hydra_ray.settings.llm import GeneratorSettings
 from hydra_ray.settings.logs import LoggingSettings
 from hydra_ray.settings.method import EmbedderSettings, MethodSettings, PeerSettings, ProfileSettings
@@ -180,6 +180,7 @@ class Settings(Section):
     generator: GeneratorSettings = GeneratorSettings()
     base: BaseSettings = BaseSettings()
     feedback: FeedbackSettings = FeedbackSettings()
+    gate: GateSettings = GateSettings()
     fit: FitSettings = FitSettings()
     method: MethodSettings = MethodSettings()
     embedder: EmbedderSettings = EmbedderSettings()

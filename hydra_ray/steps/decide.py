@@ -23,13 +23,19 @@ def by_expected_score(task: Task, candidates: Sequence[Candidate]) -> list[Candi
     Returns:
         Best first; of equals the one with the higher score.
     """
-    most = max((candidate.score for candidate in candidates), default=0.0)
-    weights = [math.exp(candidate.score - most) for candidate in candidates]
+    shares = preferences(candidates)
 
     def expected(candidate: Candidate) -> float:
         return sum(
-            weight * task.score(candidate.text, other.text) for weight, other in zip(weights, candidates, strict=True)
+            share * task.score(candidate.text, other.text) for share, other in zip(shares, candidates, strict=True)
         )
 
     # Two sums of the same numbers may differ in their last bits.
-    return sorted(candidates, key=lambda candidate: (-round(expected(candidate) / sum(weights), 9), -candidate.score))
+    return sorted(candidates, key=lambda candidate: (-round(expected(candidate), 9), -candidate.score))
+
+
+def preferences(candidates: Sequence[Candidate]) -> list[float]:
+    """Return the probability with which each candidate is the preferred one: the softmax of their scores."""
+    most = max((candidate.score for candidate in candidates), default=0.0)
+    weights = [math.exp(candidate.score - most) for candidate in candidates]
+    return [weight / sum(weights) for weight in weights]

@@ -20,7 +20,7 @@ SEARCH = object()
 # Where each job is, how it is asked for beside the settings, and what the job is then given besides the listener.
 JOBS = {
     "collect": ("hydra_ray.learn.collect.job.collect_feedback", (), ()),
-    "train": ("hydra_ray.learn.base.job.train_base", (), ()),
+    "train": ("hydra_ray.learn.train.job.train_base", (), ()),
     "fit": ("hydra_ray.learn.heads.job.fit_users", (), (False,)),
     "tune": ("hydra_ray.learn.tune.job.tune_users", (SEARCH,), (SEARCH,)),
     "write_profiles": ("hydra_ray.learn.profiles.job.write_profiles", (("pag",),), (("pag",),)),

@@ -10,9 +10,9 @@ import pytest
 from code_blocks import ROOT, code_blocks
 
 from hydra_ray import api
-from hydra_ray.learn.base.job import TrainReport
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.heads.job import FitReport
+from hydra_ray.learn.train.job import TrainReport
 
 BLOCKS = code_blocks("docs/python.md")
 
@@ -38,7 +38,7 @@ def asked(monkeypatch, tmp_path):
     task = SimpleNamespace(task="demo", metrics=("accuracy",), methods={"hydra": {"accuracy": interval}})
     reports = {
         "learn.collect.job.collect_feedback": CollectReport(examples=10),
-        "learn.base.job.train_base": TrainReport("v1", 3, [], {}, "production"),
+        "learn.train.job.train_base": TrainReport("v1", 3, [], {}, "production"),
         "learn.heads.job.fit_users": FitReport(5, {}, {}, None),
         "learn.tune.job.tune_users": {"adapter": SimpleNamespace(results={"everyone": None})},
         "evaluate.run.evaluate": SimpleNamespace(tasks=[task]),

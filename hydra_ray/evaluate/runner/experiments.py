@@ -9,10 +9,10 @@ from typing import Any
 
 from hydra_ray.atomic import write_text
 from hydra_ray.fingerprint import fingerprint
-from hydra_ray.learn.base.job import train_base
 from hydra_ray.learn.collect.job import collect_feedback
 from hydra_ray.learn.collect.report import CollectReport
 from hydra_ray.learn.heads.job import fit_users
+from hydra_ray.learn.train.job import train_base
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.embedding import ranked_by

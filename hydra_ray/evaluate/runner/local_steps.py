@@ -17,6 +17,7 @@ from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate, Choice, HistoryItem, HydraError, Query, Ranked, UserKey
 from hydra_ray.steps.adapt import Adapter, AdaptRequest
 from hydra_ray.steps.batching import MicroBatcher
+from hydra_ray.steps.gating import Gating
 from hydra_ray.steps.generate import GenerateError, Generator
 from hydra_ray.steps.profiles.peers import PeerPool
 from hydra_ray.steps.profiles.writer import cut_off
@@ -66,6 +67,8 @@ class LocalSteps:
         self._dataset = dataset
         self._users = {user.key: user for user in dataset.users}
         self._base = base
+        gate = None if base is None else base.gate
+        self._gating = None if base is None or gate is None else Gating(gate, base.task)
         self._stemmer = recipe.stemmer
         self._store = heads
         self._peers = peers
@@ -123,8 +126,10 @@ class LocalSteps:
         """Order candidates under a user's head."""
         self._check_base()
         own = self.head(head, ADAPTER)
-        ordered = await self._adapter(AdaptRequest(query, tuple(candidates), tuple(history_answers), own))
-        return Choice(tuple(ordered), personal=own is not None)
+        ask = AdaptRequest(query, tuple(candidates), tuple(history_answers), own)
+        ordered = await self._adapter(ask)
+        decision = self._gating(ask, ordered) if self._gating else None
+        return Choice(tuple(ordered), own is not None, decision)
 
     def head(self, key: UserKey | None, role: str) -> Head | None:
         """Return a user's head; None for nobody, or a user without one."""

@@ -107,6 +107,7 @@ def about(
         "personalised": personalised,
         **(known if detail else {}),
         "head": answer.head,
+        "gate": _gate(answer),
         "degraded": list(answer.degraded),
         "truncated": answer.truncated,
         "ignored": list(ignored),
@@ -211,3 +212,10 @@ def usage_of(answer: Answer) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
+
+
+def _gate(answer: Answer) -> dict[str, Any] | None:
+    decision = answer.gate
+    if decision is None:
+        return None
+    return {"answered": decision.answered, "gain": round(decision.gain, 4), "low": round(decision.low, 4)}

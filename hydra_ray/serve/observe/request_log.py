@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import logging
 import os
+from dataclasses import asdict
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -62,6 +63,7 @@ class RequestLog:
             "arm": trace.arm,
             "propensity": trace.propensity,
             "head": trace.head,
+            "gate": trace.gate and asdict(trace.gate),
             "version": trace.version,
             "steps": {step: _rounded(seconds) for step, seconds in trace.step_seconds().items()},
             "said": trace.said,

@@ -43,6 +43,21 @@ class StepTime:
     ending: Ending
 
 
+@dataclass(frozen=True, slots=True)
+class GateNote:
+    """What the gate decided, without the answer.
+
+    Attributes:
+        answered: As `GateDecision.answered`.
+        gain: Expected gain.
+        low: Lower bound of it.
+    """
+
+    answered: str
+    gain: float
+    low: float
+
+
 @dataclass(slots=True)
 class RequestTrace:
     """What is known of a request: never a text.
@@ -58,6 +73,7 @@ class RequestTrace:
         arm: Arm of the experiment that the request fell into.
         propensity: Probability with which it fell into the arm.
         head: The kind of owner whose head judged: "user", "shared", "other" or "none".
+        gate: Decision of the gate; None where none was asked.
         version: Version of the base that answered.
         steps: Calls of steps, in the order of their ends.
         store_errors: Steps in which the store of users failed.
@@ -83,6 +99,7 @@ class RequestTrace:
     arm: str | None = None
     propensity: float | None = None
     head: str | None = None
+    gate: GateNote | None = None
     version: str | None = None
     steps: list[StepTime] = field(default_factory=list)
     store_errors: list[str] = field(default_factory=list)
@@ -100,6 +117,8 @@ class RequestTrace:
     def note_answer(self, answer: Answer) -> None:
         """Note how an answer came about."""
         self.head, self.degraded, self.usage = answer.head, answer.degraded, answer.usage
+        if (decision := answer.gate) is not None:
+            self.gate = GateNote(decision.answered, round(decision.gain, 4), round(decision.low, 4))
 
     def note_first_token(self) -> None:
         """Note that the first token of the answer leaves now; later calls change nothing."""

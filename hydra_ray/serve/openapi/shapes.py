@@ -67,6 +67,14 @@ class CompletionChoice(Shape):
     logprobs: None
 
 
+class GateObject(Shape):
+    """Which answer the gate gave, and the gain that hydra's choice could be expected to bring."""
+
+    answered: str
+    gain: float
+    low: float
+
+
 class HydraObject(BaseModel):
     """How an answer came about; with lists `history` and `candidates` for who may see the user's data."""
 
@@ -77,6 +85,7 @@ class HydraObject(BaseModel):
     version: str
     personalised: bool
     head: str
+    gate: GateObject | None
     degraded: list[str]
     truncated: int
     ignored: list[str]

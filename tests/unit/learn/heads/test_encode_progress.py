@@ -3,9 +3,9 @@
 import pytest
 from rich.progress import Progress as Bar
 
-from hydra_ray.learn.base.job import course
 from hydra_ray.learn.heads.progress import EncodeLines, EncodeProgress
 from hydra_ray.learn.heads.shards import HeldShards, Shard
+from hydra_ray.learn.train.job import course
 from hydra_ray.records import UserKey
 from hydra_ray.settings import BaseSettings
 

@@ -10,9 +10,9 @@ import pytest
 from defaults import load_base, simulate
 from made_up_users import make_head
 
-from hydra_ray.learn.base import job
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.trainer import FittedBase, FittedRole
+from hydra_ray.learn.train import job
 from hydra_ray.models.base import ADAPTER, ROLES
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HistoryItem
@@ -56,6 +56,7 @@ def train(monkeypatch, people, scorer, meanwhile, tmp_path):
     monkeypatch.setattr(job, "check_enough", lambda *_: None)
     monkeypatch.setattr(job, "fit_commons", lambda *_: None)
     monkeypatch.setattr(job, "fit_base", fit_base)
+    monkeypatch.setattr(job, "train_gate", lambda *_: None)
     monkeypatch.setattr(job, "cluster", lambda _: contextlib.nullcontext())
     return lambda settings=plain: (settings, job.train_base(settings, SILENT))
 

@@ -12,7 +12,8 @@ from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.base.trainer import check_enough, fit_base
 from hydra_ray.learn.examples.training_data import load_training_data
-from hydra_ray.models.base import ROLES, Base
+from hydra_ray.learn.gate.job import train_gate
+from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
 from hydra_ray.progress import ProgressListener
 from hydra_ray.registry.catalog import set_alias
 from hydra_ray.runtime.cluster import cluster
@@ -84,7 +85,9 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
                 bar.update(line, completed=done, total=total)
 
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
-    base = Base(uuid.uuid4().hex[:12], task, *(fitted.roles[role].scorer for role in ROLES))
+    gate = train_gate(data, settings, fitted.roles[ADAPTER].scorer.encoder, seed)
+    scorers = {role: fitted.roles[role].scorer for role in ROLES}
+    base = Base(uuid.uuid4().hex[:12], task, scorers[RERANKER], scorers[ADAPTER], gate)
     catalog = open_catalog(settings)
     publish(catalog, base, settings, keys, _last_metrics(fitted.state.epochs))
     put_histories(users, dataset)

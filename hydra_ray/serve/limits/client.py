@@ -20,7 +20,7 @@ Answered = tuple[Sequence[Limited], int]
 Count = Callable[[Sequence[Sequence[Limited]], Sequence[Answered]], Awaitable[list[Admission]]]
 
 
-class Gate:
+class LimiterClient:
     """Lets requests through as far as their quotas go.
 
     Requests that come while a call is under way wait for it and share the next one, so that a replica asks as often as

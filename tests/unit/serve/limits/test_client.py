@@ -6,7 +6,7 @@ import logging
 
 from clocks import Clock, run_skipping
 
-from hydra_ray.serve.limits.gate import Gate
+from hydra_ray.serve.limits.client import LimiterClient
 from hydra_ray.serve.limits.quotas import NO_LIMIT, Limited, Quotas
 
 ACME = Limited("tenant:acme", "tenant", NO_LIMIT._replace(requests_per_minute=5, tokens_per_minute=1_000))
@@ -30,7 +30,7 @@ class Counting:
 
 async def test_requests_that_come_together_are_one_call():
     count = Counting()
-    gate = Gate(count, 60, lambda: None)
+    gate = LimiterClient(count, 60, lambda: None)
     admissions = await asyncio.gather(*(gate.admit([ACME]) for _ in range(50)))
     assert sum(one.refused is None for one in admissions) == 5
     assert count.calls == [(50, 0)]
@@ -38,7 +38,7 @@ async def test_requests_that_come_together_are_one_call():
 
 async def test_what_an_answer_took_is_told_without_waiting():
     count = Counting()
-    gate = Gate(count, 60, lambda: None)
+    gate = LimiterClient(count, 60, lambda: None)
     gate.charge([ACME], 400)
     assert (await gate.admit([ACME])).levels["tokens"].left == 600
     assert sum(answered for _, answered in count.calls) == 1
@@ -46,7 +46,7 @@ async def test_what_an_answer_took_is_told_without_waiting():
 
 async def test_where_the_limiter_is_down_the_replica_counts_by_itself(caplog):
     count, failures = Counting(), []
-    gate = Gate(count, 60, lambda: failures.append(1))
+    gate = LimiterClient(count, 60, lambda: failures.append(1))
     count.broken = True
     with caplog.at_level(logging.WARNING):
         admissions = [await gate.admit([ACME]) for _ in range(8)]
@@ -58,7 +58,7 @@ async def test_where_the_limiter_is_down_the_replica_counts_by_itself(caplog):
 
 
 async def test_who_left_meanwhile_holds_up_nobody():
-    gate = Gate(Counting(), 60, lambda: None)
+    gate = LimiterClient(Counting(), 60, lambda: None)
     left = asyncio.ensure_future(gate.admit([ACME]))
     await asyncio.sleep(0)
     left.cancel()
@@ -70,7 +70,7 @@ async def test_a_limiter_that_is_too_slow_is_done_without():
         await asyncio.sleep(3600)
 
     failures = []
-    gate = Gate(slow, 0.01, lambda: failures.append(1))
+    gate = LimiterClient(slow, 0.01, lambda: failures.append(1))
     assert [(await gate.admit([ACME])).refused for _ in range(6)] == [None] * 5 + ["requests"]
     assert len(failures) == 6
 
@@ -84,7 +84,7 @@ def test_a_limiter_that_died_is_waited_for_once_and_then_for_moments_until_it_an
         return await count(asked, answered)
 
     async def waits():
-        gate, moments = Gate(gone, 60, lambda: None), [asyncio.get_running_loop().time()]
+        gate, moments = LimiterClient(gone, 60, lambda: None), [asyncio.get_running_loop().time()]
         for number in range(5):
             is_there.extend([True] * (number == 3))
             await gate.admit([ACME])

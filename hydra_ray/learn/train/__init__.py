@@ -1,0 +1,1 @@
+"""The job that trains: the base, what heads share, and the gate."""

@@ -1,0 +1,131 @@
+"""A gate is fitted on what bases choose for users whom they have not seen."""
+
+import logging
+
+import pytest
+from defaults import texts_encoder
+
+from hydra_ray.data.dataset import Dataset, User
+from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey
+from hydra_ray.learn.examples.training_data import FeedbackRows, TrainingData
+from hydra_ray.learn.gate import rows as gate_rows_module
+from hydra_ray.learn.gate.job import train_gate
+from hydra_ray.learn.gate.rows import best_plain, gate_rows, judged_queries
+from hydra_ray.models.encodings import KeptEncodings
+from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.settings import parse_settings
+
+USERS, ITEMS = 24, 8
+
+
+def training_data(task, users=USERS):
+    """Everybody gives one answer always; the LLM says another one, greedily and by its votes."""
+    made, rows = [], {}
+    for number in range(users):
+        key, own = UserKey("acme", f"u{number:02}"), ("drama", "comedy")[number % 2]
+        history = tuple(HistoryItem(f"{key.user}-{place}", f"film {place} of {number}", own) for place in range(ITEMS))
+        made.append(User(key, history, ()))
+        rows[key] = [
+            AdapterRow(
+                ExampleKey.of_item(key, item.id),
+                item.input,
+                own,
+                (own,) * 4,
+                ("sci-fi", "dark comedy"),
+                (6, 2),
+                (0.0, 0.0),
+            )
+            for item in history
+        ]
+    return TrainingData(
+        task,
+        Dataset(tuple(made), {}),
+        rows=FeedbackRows({}, rows),
+        events={},
+        loss="listwise",
+        seed=0,
+        own_answers=0,
+        with_golds=True,
+        zero_call=False,
+        retriever="recent",
+        ranked_by="",
+        embed=None,
+        history_answers=4,
+        unsaid=True,
+        stemmer=None,
+    )
+
+
+def settings_with(**gate):
+    return parse_settings({"gate": {"folds": 2, **gate}, "base": {"epochs": 2, "head_lr": 0.05}})
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder):
+    made = texts_encoder(tiny_encoder, 64)
+    made.train_top_layers(0)
+    made.remember(KeptEncodings(1 << 24))
+    return made
+
+
+def test_a_user_is_judged_by_a_base_of_others_under_a_head_without_the_judged_queries(tag_task, encoder, monkeypatch):
+    data, trained_on, taught = training_data(tag_task), [], {}
+    fit_here, encode_all = gate_rows_module.fit_here, gate_rows_module.encode_all
+
+    def fit(groups, *args, **more):
+        trained_on.append({group.user for group in groups})
+        return fit_here(groups, *args, **more)
+
+    def encode(scorer, users, *more):
+        taught.update({groups[0].user: {group.key for group in groups} for groups in users})
+        return encode_all(scorer, users, *more)
+
+    monkeypatch.setattr(gate_rows_module, "fit_here", fit)
+    monkeypatch.setattr(gate_rows_module, "encode_all", encode)
+    queries = list(judged_queries(data, settings_with(), encoder, 0))
+    everybody = {user.key for user in data.dataset.users}
+    judged = {user: [one for one in queries if one.ask.query.user == user] for user in everybody}
+    assert len(trained_on) == 2
+    assert trained_on[0] | trained_on[1] == everybody
+    assert not trained_on[0] & trained_on[1]
+    for user in everybody:
+        ids = [one.ask.query.id for one in judged[user]]
+        assert ids == [ExampleKey.of_item(user, f"{user.user}-{place}").query_id for place in (4, 5, 6, 7)]
+        assert not {key.query_id for key in taught.get(user, ())} & set(ids)
+    # One in four is judged as those are who have no head yet.
+    assert sum(judged[user][0].ask.head is None for user in everybody) == USERS / 4
+
+
+def test_where_past_answers_tell_what_the_llm_does_not_the_choice_passes(tag_task, encoder, caplog):
+    data = training_data(tag_task)
+    with caplog.at_level(logging.INFO):
+        gate = train_gate(data, settings_with(), encoder, 0)
+    assert gate.plain == "vote"
+    assert not gate.is_closed
+    queries = list(judged_queries(data, settings_with(), encoder, 0))
+    assert best_plain(data, queries) == "vote"
+    rows = gate_rows(data, queries, "vote")
+    right = [row for row in rows if row.gain == 1]
+    assert len(right) > 0.9 * len(queries)
+    assert all(gate.passes(gate.expected(row.features)) for row in right)
+    assert "of 96 training queries" in caplog.text
+
+
+def test_few_training_users_leave_the_gate_closed_and_the_log_says_so(tag_task, encoder, caplog):
+    gate = train_gate(training_data(tag_task, users=10), settings_with(), encoder, 0)
+    assert gate.is_closed
+    assert "lets nothing through" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"gate": {"folds": 0}}, "gate.folds is 0"),
+        ({"base": {"encoder": {"trained_layers": 2}}}, "has read all training users"),
+        ({"gate": {"folds": 50}}, "fewer users than gate.folds"),
+    ],
+)
+def test_where_there_can_be_no_gate_the_log_says_why(tag_task, encoder, caplog, changed, said):
+    assert train_gate(training_data(tag_task), parse_settings(changed), encoder, 0) is None
+    assert said in caplog.text
+    assert "hydra-ungated" in caplog.text
