@@ -34,6 +34,7 @@ _TRAINED_BY: Any = {
     "base": True,
     "feedback": True,
     "method": True,
+    "gate": True,
     "generator": {"backend", "model"},
 }
 

@@ -250,6 +250,7 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
         "feedback",
         "base",
         "fit",
+        "gate",
         "model",
         "registry",
         "store",

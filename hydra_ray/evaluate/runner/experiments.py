@@ -102,7 +102,7 @@ def prepare(experiment: Experiment, listener: ProgressListener) -> None:
 
 def _fingerprint_of(train: Settings) -> str:
     """Digest all that a base depends on: the training users' records, how they are asked about and learnt from."""
-    sections: Any = {"seed": True, "base": True, "method": True, "feedback": True}
+    sections: Any = {"seed": True, "base": True, "gate": True, "method": True, "feedback": True}
     # A base decides alike whatever arithmetic it was trained in, however its steps were divided, and wherever its
     # checkpoints were.
     elsewhere: Any = {
