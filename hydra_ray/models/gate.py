@@ -259,7 +259,7 @@ def _with_bar(gate: Gate, x: Array, of_user: npt.NDArray[np.int64]) -> Gate:
     """Return the gate with the least bar above which few enough users are made worse, as far as it can tell."""
     _, low = gate._bounds(x)
     users = int(of_user.max()) + 1
-    for bar in np.unique(np.quantile(np.maximum(low, 0.0), _BARS, method="lower")):
+    for bar in np.unique([0.0, *np.quantile(np.maximum(low, 0.0), _BARS, method="lower")]):
         passing = low > bar
         if _made_worse(gate, x[passing], of_user[passing]) / users <= 1 - gate.caution:
             return replace(gate, bar=float(bar))

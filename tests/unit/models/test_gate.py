@@ -142,3 +142,8 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
 def test_the_file_is_json_without_infinities(tmp_path):
     fitted(simulated(0, users=3)[0]).save(tmp_path)
     assert json.loads((tmp_path / FILE).read_text(), parse_constant=pytest.fail)["bar"] is None
+
+
+def test_where_everybody_gains_everything_passes():
+    rows, truth = simulated(5, gain=0.5, noise=0.1)
+    assert outcome(fitted(rows), rows, truth)[0] == 1
