@@ -166,26 +166,19 @@ def test_a_user_who_is_deleted_on_one_node_is_unknown_on_all_at_the_next_request
     assert there.history("user-leaving") == []
 
 
-@pytest.mark.parametrize("ends", ["kill", pytest.param("unplug", marks=pytest.mark.nightly)])
-def test_a_node_that_dies_costs_the_requests_that_it_had_in_hand_and_its_replicas_come_back(served, load_through, ends):
+def test_a_node_that_dies_costs_the_requests_that_it_had_in_hand_and_its_replicas_come_back(served, load_through):
     load = load_through(served.nodes.head, per_s=4)
     lost, kept = served.nodes.workers
     assert served.steps_on(lost) == served.steps_on(kept) == set(STEPS), "replicas are on different nodes"
     with load.running():
         answered(load, 8)
         before = in_hand(load)
-        if ends == "unplug":
-            # Nobody is told, and no connection ends.
-            lost.unplug()
-        else:
-            served.nodes.kill(lost)
+        served.nodes.kill(lost)
         hit = before | in_hand(load)
         served.nodes.add(CPUS)
         until(lambda: not served.is_whole(), "Serve to miss replicas")
         until(served.is_whole, "all replicas")
         answered(load, 8)
-    if ends == "unplug":
-        served.nodes.kill(lost)
     assert failed(load) <= hit, [reply for reply in load.replies if reply.request in failed(load) - hit]
     assert {reply.status for reply in load.replies} <= {200, 503}
     assert degraded(load) == set()
