@@ -2,7 +2,7 @@
 
 Stores of both sizes are filled, and each is planned in a process of its own: `plan_users` decides which history items
 the LLM is asked about, `plan_fit` which heads are missing. What is counted is the memory of that process, as the kernel
-has it (VmHWM), beside what it took before it began; times are told, and mean little. Nothing needs Ray or an LLM.
+has it (VmHWM), beside what it took before it began, and its CPU time. Nothing needs Ray or an LLM.
 
     python benchmarks/planning.py --folder /somewhere/with/3/GB
     python benchmarks/planning.py --folder /tmp/planning --users 1000 10000
@@ -38,16 +38,16 @@ _GB, _MIB = 10**9, 2**20
 
 
 def plan(url: str, folder: Path) -> dict[str, Any]:
-    """Plans a collection and a fit of everybody in a store; returns counts, seconds and memory in bytes."""
+    """Plans a collection and a fit of everybody in a store; returns counts, seconds of CPU time and memory in bytes."""
     settings = parse_settings(
         {"out": str(folder), "tenant": TENANT, "store": {"url": url}, "fit": {"mode": "zero-call"}}
     )
-    before, begin = _memory("VmRSS"), time.perf_counter()
+    before, begin = _memory("VmRSS"), time.process_time()
     users = users_of_tenant(settings.store_target, TENANT, pairs=True)
     asked, given = settings.feedback, settings.method
     rules = ExampleRules(asked.pseudo_queries, False, asked.items, given.candidates, asked.max_calls, settings.seed)
     examples = plan_users(users, rules)
-    middle = time.perf_counter()
+    middle = time.process_time()
     planned_by_user = examples.by_user()
     store = open_store(settings.store_target)
     fit = plan_fit(
@@ -63,7 +63,7 @@ def plan(url: str, folder: Path) -> dict[str, Any]:
         "heads": sum(count for _, count in fit.shards.sizes),
         "shards": len(fit.shards.sizes),
         "collect_s": middle - begin,
-        "fit_s": time.perf_counter() - middle,
+        "fit_s": time.process_time() - middle,
         "before_bytes": before,
         "peak_bytes": _memory("VmHWM"),
     }
@@ -97,7 +97,7 @@ def main() -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             plans.append(json.loads(done.stdout))
     result["plans"] = plans
-    table = Table("users", "queries", "heads", "collect, s", "fit, s", "MiB before", "MiB at most", box=box.SIMPLE)
+    table = Table("users", "queries", "heads", "collect, CPU s", "fit, CPU s", "MiB before", "MiB at most", box=box.SIMPLE)
     for found in plans:
         counts = (f"{found[name]:,}" for name in ("users", "examples", "heads"))
         seconds = (f"{found[name]:.1f}" for name in ("collect_s", "fit_s"))

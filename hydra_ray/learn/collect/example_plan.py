@@ -114,8 +114,10 @@ class PlannedOfUsers:
     def of(self, users: Sequence[int]) -> Planned:
         """Return what is planned of the users at some places."""
         found = set[tuple[bytes, bool]]()
-        for place in users:
-            mine = slice(*np.searchsorted(self.places, [place, place + 1]))
+        # Of their own type: numpy would copy all places to another one, at each look-up.
+        wanted = np.asarray(users, self.places.dtype)
+        starts, ends = (np.searchsorted(self.places, wanted, side=side) for side in ("left", "right"))
+        for mine in map(slice, starts, ends):
             found.update(zip(map(bytes, self.digests[mine]), self.pseudo[mine].tolist(), strict=True))
         return Planned(frozenset(found))
 

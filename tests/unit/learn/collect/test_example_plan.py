@@ -1,6 +1,7 @@
 """A plan of numbers holds the examples that a plan of examples does, however many users are looked at together."""
 
 import pickle
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from test_plan import make_data, make_user
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.user_source import HeldUsers
 from hydra_ray.learn.collect import example_plan
-from hydra_ray.learn.collect.example_plan import ExampleRules, GoneError, id_digest, plan_users
+from hydra_ray.learn.collect.example_plan import ExampleRules, GoneError, PlannedOfUsers, id_digest, plan_users
 from hydra_ray.learn.collect.plan import plan_examples, pseudo_example
 
 RULES = ExampleRules(pseudo_queries=4, use_golds=False, items=3, candidate_calls=1, max_calls=None, seed=0)
@@ -55,6 +56,16 @@ def test_what_is_planned_is_found_by_user():
         mine = {example.key for example in examples if example.query.user == user.key}
         assert {key for key in every if key in planned.of([place])} == mine
     assert {example.key for example in examples} == {key for key in every if key in planned.of([0, 1, 2])}
+
+
+def test_a_look_up_by_user_copies_nothing_that_grows_with_the_plan():
+    places = np.arange(1_000_000, dtype=np.int32)
+    planned = PlannedOfUsers(places, np.zeros(len(places), "S16"), np.ones(len(places), bool))
+    tracemalloc.start()
+    planned.of([7, 500_000])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < places.nbytes / 10
 
 
 def test_a_history_that_grew_has_the_examples_that_were_planned_and_one_that_shrank_says_so():
