@@ -112,6 +112,19 @@ def alternating(
     return {side: Times(tuple(spent)) for side, spent in seconds.items()}
 
 
+def clock_of(device: torch.device) -> Callable[[], float]:
+    """A clock of work: on CPUs this process's CPU time, of all threads; of a GPU the time when its work is done.
+
+    Where the machine is busy, a side's turn by the clock on the wall may be another process's.
+    """
+
+    def when_done() -> float:
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    return when_done if device.type == "cuda" else time.process_time
+
+
 class BytesRead(TorchDispatchMode):
     """Counts what operations read of some tensors: rows that are gathered, and operands whole.
 

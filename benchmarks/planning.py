@@ -97,7 +97,9 @@ def main() -> None:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
             plans.append(json.loads(done.stdout))
     result["plans"] = plans
-    table = Table("users", "queries", "heads", "collect, CPU s", "fit, CPU s", "MiB before", "MiB at most", box=box.SIMPLE)
+    table = Table(
+        "users", "queries", "heads", "collect, CPU s", "fit, CPU s", "MiB before", "MiB at most", box=box.SIMPLE
+    )
     for found in plans:
         counts = (f"{found[name]:,}" for name in ("users", "examples", "heads"))
         seconds = (f"{found[name]:.1f}" for name in ("collect_s", "fit_s"))

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from hydra_ray.bounded import not_counted
 from hydra_ray.models.encodings import Encoding, KeptEncodings, encoder_fingerprint
 from hydra_ray.models.lexical import LEXICAL, lexical_features
+from hydra_ray.models.passes import Pass, passes
 from hydra_ray.models.precision import resolve
 
 # What is scored (a candidate, a history item), and what it is compared with: a query ("" for none), and answers.
@@ -51,6 +52,8 @@ class TextsEncoder(nn.Module):
 
     Attributes:
         encoding_width: Width of one text's encoding.
+        may_split: Whether a batch of training may take several passes. Not where workers hold shares of the encoder:
+            all of them make each pass together, and each has other texts.
     """
 
     def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str, lexical: bool) -> None:
@@ -62,6 +65,7 @@ class TextsEncoder(nn.Module):
         self.lexical = lexical
         # Asked for again and again; a config takes long to look something up.
         self.encoding_width = int(backbone.config.hidden_size)
+        self.may_split = True
         self._kept: KeptEncodings | None = None
         self._fingerprint = ""
 
@@ -116,13 +120,13 @@ class TextsEncoder(nn.Module):
         `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `_Layout` has them.
         """
         layout = _Layout.of(decisions)
-        return {**self._tokens(self._padded(layout.texts)), **layout.places, "lexical": self._lexical(decisions)}
+        return {**self._tokens(layout.texts), **layout.places, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return features z of tokenised decisions, shape (decisions, width), float32."""
         places = {name: batch[name] for name in ("place", "answers", "starts")}
         tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
-        return _features(self._encode_by_length(tokens), places, batch["lexical"])
+        return _features(self._encode_in_training(tokens), places, batch["lexical"])
 
     def remember(self, kept: KeptEncodings) -> None:
         """Keeps encodings for as long as the weights stay as they are; several encoders may share what keeps them."""
@@ -241,20 +245,33 @@ class TextsEncoder(nn.Module):
         features = [lexical_features(*texts) for texts in decisions]
         return torch.tensor(features, dtype=torch.float32).reshape(-1, LEXICAL)
 
+    def _encode_in_training(self, tokens: dict[str, Tensor]) -> Tensor:
+        """Encode texts in as many passes of like length as take least; the gradient is that of one pass."""
+        lengths, order = tokens["attention_mask"].sum(dim=1).sort(stable=True)
+        longest = tokens["input_ids"].shape[1]
+        cut = [Pass(0, len(order), longest)]
+        if self.may_split:
+            cut = passes(lengths.tolist(), longest, self._rows, order.device.type)
+        return self._encode_parts(tokens, order, cut)
+
     def _encode_by_length(self, tokens: dict[str, Tensor]) -> Tensor:
         """Encode short texts apart from long ones, as `_encode` does: a label would be padded to a query's length."""
         count, longest = tokens["input_ids"].shape
         lengths, order = tokens["attention_mask"].sum(dim=1).sort(stable=True)
         short = int((lengths <= _SHORT).sum())
         width = -(-int(lengths[max(0, short - 1)]) // _WIDTH_MULTIPLE) * _WIDTH_MULTIPLE
-        parts = [(order[:short], width), (order[short:], longest)]
+        cut = [Pass(0, short, width), Pass(short, count, longest)]
         if short == count or short * (longest - width) < _WORTH_A_PASS * count * longest:
-            parts = [(order, longest)]
+            cut = [Pass(0, count, longest)]
+        return self._encode_parts(tokens, order, cut)
+
+    def _encode_parts(self, tokens: dict[str, Tensor], order: Tensor, cut: Sequence[Pass]) -> Tensor:
         encoded = []
-        for rows, cut in parts:
+        for start, end, width in cut:
+            rows = order[start:end]
             # The last row stands in for those that are missing.
             padded = torch.cat([rows, rows[-1:].expand(self._rows(len(rows)) - len(rows))])
-            encoded.append(self._encode({name: ids[padded, :cut] for name, ids in tokens.items()})[: len(rows)])
+            encoded.append(self._encode({name: ids[padded, :width] for name, ids in tokens.items()})[: len(rows)])
         return torch.cat(encoded)[order.argsort()]
 
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:

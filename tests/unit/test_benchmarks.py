@@ -67,6 +67,15 @@ def test_encoder(run_small):
     assert goal["met"] == (goal["measured"] >= goal["bound"])
 
 
+def test_train(run_small):
+    told = run_small("train", "--sides", "ours", "--texts", "mixed")
+    assert told["schema"] == "hydra-ray/benchmark/train/v1"
+    (one,) = told["speeds"]
+    assert one["sides"]["ours"]["tokens_per_s"] > 0
+    # Five candidates of one group, of which one is right, before anything is learnt.
+    assert 1 < one["first_loss"]["ours"] < 3
+
+
 def test_fit(run_small):
     told = run_small("fit")
     assert told["schema"] == "hydra-ray/benchmark/fit/v1"

@@ -111,6 +111,8 @@ class Sharded(Parallel):
 
     def __init__(self, trainee: Trainee) -> None:
         self._backbone = trainee.scorer.encoder.backbone
+        # One worker's second pass would wait for ever for the shares of those who make one.
+        trainee.scorer.encoder.may_split = False
         for layer in self._backbone.encoder.layer:
             fully_shard(layer)
         fully_shard(self._backbone)

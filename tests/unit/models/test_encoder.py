@@ -99,27 +99,48 @@ def test_training_and_scoring_see_the_same_features(encoder, near):
     assert_close(encoder(encoder.tokenize(DECISIONS)), encoder.features(DECISIONS), **near)
 
 
-def test_short_texts_are_not_padded_to_the_length_of_long_ones(encoder, monkeypatch, near):
+@pytest.fixture
+def shapes(monkeypatch):
+    """Rows and tokens of each pass of the backbone."""
     encode, shapes = TextsEncoder._encode, []
 
     def noting(self, tokens):
         shapes.append(tuple(tokens["input_ids"].shape))
         return encode(self, tokens)
 
-    # A label beside each long query, in turn, and twice as many labels as rows come together.
-    decisions = [(f"label {n}", f"{LONG} {n % 4}", "") for n in range(20)]
-    tokens = encoder.tokenize(decisions)
-    whole = encode(encoder, {name: tokens[name] for name in ("input_ids", "attention_mask", "token_type_ids")})
-    with monkeypatch.context() as watched:
-        watched.setattr(TextsEncoder, "_encode", noting)
-        z = encoder(tokens)
+    monkeypatch.setattr(TextsEncoder, "_encode", noting)
+    return shapes
+
+
+# A label beside each long query, in turn, and five times as many labels as queries.
+LABELS_AND_QUERIES = [(f"label {n}", f"{LONG} {n % 4}", "") for n in range(20)]
+
+
+def test_short_texts_are_not_padded_to_the_length_of_long_ones(encoder, shapes):
+    encoder.features(LABELS_AND_QUERIES)
     assert sorted(width < 64 for _, width in shapes) == [False, True]
     if encoder.arithmetic == "bfloat16":
         assert all(rows in (1, 2, 4, 8) or rows % 16 == 0 for rows, _ in shapes)
     else:
         assert sorted(rows for rows, _ in shapes) == [4, 20], "no row stands for nothing"
-    assert_close(z[:, :32], whole[tokens["place"][:, 0]], **near)
-    assert_close(z[:, 32:64], whole[tokens["place"][:, 0]] * whole[tokens["place"][:, 1]], **near)
+
+
+def test_a_batch_of_training_takes_passes_of_like_length_and_the_same_step(encoder, shapes, near):
+    decisions = [*LABELS_AND_QUERIES, *((f"{'robot ' * 30}{n}", "a robot", ()) for n in range(20))]
+    tokens = encoder.tokenize(decisions)
+    weights = encoder.backbone.encoder.layer[0].attention.self.query.weight
+    told = {}
+    for may_split in (True, False):
+        encoder.may_split = may_split
+        z = encoder(tokens)
+        (gradient,) = torch.autograd.grad(z.square().sum(), weights)
+        told[may_split] = z, gradient / gradient.norm()
+    encoder.may_split = True
+    *split, whole = shapes
+    assert len({width for _, width in split}) == len(split) == 3
+    assert sum(rows * width for rows, width in split) < whole[0] * whole[1]
+    assert_close(told[True][0], told[False][0], **near)
+    assert (told[True][1] - told[False][1]).norm() < near["atol"]
 
 
 def test_what_a_user_answered_teaches_the_encoder(encoder):

@@ -38,10 +38,10 @@ def base(tiny_encoder):
     )
 
 
-def alone(base: BaseSettings):
+def alone(base: BaseSettings, of=None):
     """Losses and weights of one process that has all groups."""
     parallel = whole(base)
-    losses = steps(parallel, batches(), base, optimizer_of(parallel.trainee, base))
+    losses = steps(parallel, of or batches(), base, optimizer_of(parallel.trainee, base))
     return losses, parallel.weights()
 
 
@@ -93,6 +93,17 @@ def test_two_workers_learn_in_parts_what_one_does_at_once(base, tmp_path, sharde
 def test_shares_go_on_from_a_checkpoint_as_if_nothing_had_happened(base, in_shares, tmp_path):
     again, _ = on_two(resumed, tmp_path, base(sharded=True), batches())
     assert_alike(again, in_shares[0][1], atol=1e-6, rtol=1e-4)
+
+
+def test_workers_with_shares_make_as_many_passes_whatever_texts_they_have(base, tmp_path):
+    """Else one would wait for the other's shares for ever."""
+    (batch,) = batches(count=1)
+    # Only the first worker has long texts.
+    for row in batch[::2]:
+        row["judged"] = [f"{text} {'of robots ' * 40}" for text in row["judged"]]
+    losses, _ = alone(base(), [batch])
+    (first, *_), (second, *_) = on_two(trained, tmp_path, base(sharded=True), [batch])
+    assert [(a + b) / 2 for a, b in zip(first, second, strict=True)] == pytest.approx(losses, rel=1e-4)
 
 
 def test_a_worker_holds_half_of_the_encoder(base, in_shares):
