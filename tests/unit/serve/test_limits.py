@@ -120,12 +120,12 @@ def test_a_stream_counts_as_any_answer(app):
 def test_where_the_limiter_is_down_the_replica_counts_by_itself(app, monkeypatch, caplog):
     app = app({"tenant": {"requests_per_minute": 3}})
     failures = count()
-    monkeypatch.setattr(app.ingress._admit._gate, "_failed", lambda: next(failures))
+    monkeypatch.setattr(app.ingress._admit._limiter, "_failed", lambda: next(failures))
 
     def down(*_):
         raise RuntimeError("no such actor")
 
-    app.ingress._admit._gate._count = Handle(down).remote
+    app.ingress._admit._limiter._count = Handle(down).remote
     assert passed(app, 6) == 3
     assert next(failures) >= 6
     assert "limiter did not answer" in caplog.text
