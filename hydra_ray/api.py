@@ -17,6 +17,8 @@ from hydra_ray.settings import Settings
 
 # Jobs are imported where they are called: torch and Ray take seconds.
 if TYPE_CHECKING:
+    from hydra_ray.evaluate.crossval.recipes import Recipes
+    from hydra_ray.evaluate.crossval.result import Validation
     from hydra_ray.evaluate.results import ComparisonResult
     from hydra_ray.learn.collect.report import CollectReport
     from hydra_ray.learn.heads.job import FitReport
@@ -145,6 +147,26 @@ def evaluate(settings: Settings, listener: ProgressListener = SILENT) -> Compari
     from hydra_ray.evaluate import run
 
     return run.evaluate(settings, listener)
+
+
+def cross_validate(settings: Settings, recipes: Recipes, listener: ProgressListener = SILENT) -> Validation:
+    """Compares recipes by cross-validation over users of splits train and dev, in this process.
+
+    Args:
+        settings: All of them; recipes start from these.
+        recipes: What is tried, from `hydra_ray.evaluate.crossval.recipes.load_recipes`.
+        listener: Shows how far the job is.
+
+    Returns:
+        Scores, controls and paired differences: what `results.json` holds.
+
+    Raises:
+        HydraError: Data without answers, or too few users.
+        UnfinishedError: Not every query was answered; the next call asks just the rest.
+    """
+    from hydra_ray.evaluate.crossval import job
+
+    return job.cross_validate(settings, recipes, listener)
 
 
 def promote(settings: Settings, version: str, listener: ProgressListener = SILENT, *, fit: bool = True) -> Promotion:

@@ -16,6 +16,7 @@ from rich.table import Table
 from hydra_ray import api
 from hydra_ray.commands import audit, keys, personalisation, report
 from hydra_ray.commands.arguments import Overrides, SettingsFile, load
+from hydra_ray.commands.cross_validate import cross_validate
 from hydra_ray.commands.ending import plain_errors
 from hydra_ray.commands.k8s import k8s_app
 from hydra_ray.commands.model import model_app
@@ -48,6 +49,7 @@ app.add_typer(report.app, name="report")
 app.add_typer(model_app, name="model")
 app.add_typer(k8s_app, name="k8s")
 k8s_app.command("size")(size_users)
+app.command("cross-validate")(cross_validate)
 console = Console(stderr=False)
 progress = TerminalProgress(console)
 

@@ -85,7 +85,7 @@ def load_data(settings: Settings, split: str | None = None) -> tuple[Task, Datas
         )
     if data.format != "store":
         dataset = without_deleted(dataset, settings)
-    return task, replace(dataset, users=_sample(dataset.users, data.max_users, settings.seed))
+    return task, replace(dataset, users=sampled_users(dataset.users, data.max_users, settings.seed))
 
 
 def _stored(settings: Settings, task: Task) -> Dataset:
@@ -172,7 +172,8 @@ def _split(settings: Settings, name: str) -> Split:
     return Split(name, data.queries_per_user, data.dev_share, settings.seed, settings.tenant)
 
 
-def _sample(users: tuple[User, ...], most: int | None, seed: int) -> tuple[User, ...]:
+def sampled_users(users: tuple[User, ...], most: int | None, seed: int) -> tuple[User, ...]:
+    """Return at most so many of the users, drawn by a seed, in their order; None takes all."""
     if most is None or most >= len(users):
         return users
     drawn = set(sorted(users, key=lambda user: stable_seed(seed, *user.key))[:most])

@@ -53,7 +53,11 @@ class EvaluateSettings(Section):
     baselines: tuple[str, ...] = Field(
         (), description="Prompt-based methods that the headline compares with; empty means all that ran."
     )
-    folds: int = Field(5, ge=2, description="Of users, by which the headline chooses among the baselines.")
+    folds: int = Field(
+        5, ge=2, description="Of users, by which the headline chooses among the baselines, and cross-validate trains."
+    )
+    repeats: int = Field(2, ge=1, description="For cross-validate: times that users are split into folds anew.")
+    encodings: Path | None = Field(None, description="For cross-validate: kept encodings; null is <out>/encodings.")
     workers: int = Field(1, ge=1, description="Processes that answer at once and share the generator's limits.")
     bootstrap: int = Field(
         10_000,
@@ -301,6 +305,11 @@ class Settings(Section):
     def answers_dir(self) -> Path:
         """Folder of the LLM's answers that offline commands have paid for."""
         return self.generator.cache or self.out / "answers"
+
+    @property
+    def encodings_dir(self) -> Path:
+        """Folder of encodings that cross-validation keeps."""
+        return self.evaluate.encodings or self.out / "encodings"
 
     @property
     def passes_through(self) -> bool:

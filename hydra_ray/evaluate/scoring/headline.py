@@ -33,6 +33,8 @@ from hydra_ray.methods import METHODS, needs_base
 # What an LLM reaches by its prompt alone, also where it is asked several times and its answers are counted.
 PROMPT_BASED = tuple(name for name in METHODS if not needs_base(name))
 
+_CONTROLS = ("majority-vote", "best-candidate")
+
 
 @dataclass(frozen=True, slots=True)
 class HeadlineRows:
@@ -71,14 +73,29 @@ def task_headline(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, 
     """
     if METHOD not in scoreboard.values or not baselines:
         return None
-    by_user, chosen = _prompted(scoreboard, baselines, folds, seed)
-    prompted = scoreboard.main.value(scoreboard.bootstrap.resampled(by_user))
-    if prompted[0] == 0:
+    by_user, chosen = best_on_others(scoreboard, baselines, folds, seed)
+    return headline_of(scoreboard, METHOD, _CONTROLS, by_user, chosen)
+
+
+def headline_of(
+    scoreboard: Scoreboard, method: str, controls: tuple[str, str], prompted: Array, chosen: Mapping[str, int]
+) -> HeadlineRows | None:
+    """Return a method's part of the headline; None where prompting reaches 0, of which there are no shares.
+
+    Args:
+        scoreboard: Scoreboard of the task.
+        method: Name of the method.
+        controls: Names of its majority vote and of its best candidates; the oracle's gap needs both.
+        prompted: Each user's statistics under the prompt-based method that others chose, from `best_on_others`.
+        chosen: Number of folds that chose each prompt-based method.
+    """
+    values = scoreboard.main.value(scoreboard.bootstrap.resampled(prompted))
+    if values[0] == 0:
         return None
     return HeadlineRows(
-        relative_improvement(scoreboard.mains(METHOD), prompted, scoreboard.main.higher_is_better),
+        relative_improvement(scoreboard.mains(method), values, scoreboard.main.higher_is_better),
         dict(chosen),
-        _oracle_gap(scoreboard),
+        _oracle_gap(scoreboard, method, controls),
         len(scoreboard.aligned.asked),
     )
 
@@ -114,8 +131,17 @@ def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
         return np.where(gap == 0, np.nan, (hydra - majority) / gap)
 
 
-def _prompted(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> tuple[Array, Counter[str]]:
-    """Return each user's statistics under the method that others chose, and the folds by method chosen."""
+def best_on_others(
+    scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int
+) -> tuple[Array, Counter[str]]:
+    """Return each user's statistics under the method that others chose, and the folds by method chosen.
+
+    Args:
+        scoreboard: Scoreboard of the task.
+        baselines: Names of the methods that are chosen among; ties go to the first.
+        folds: Number of folds of users; fewer where there are fewer users.
+        seed: Seed that users are split into folds with.
+    """
     by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in baselines}
     users = scoreboard.bootstrap.users
     shuffled = np.random.default_rng(seed).permutation(users)
@@ -130,9 +156,8 @@ def _prompted(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed
     return answered, chosen
 
 
-def _oracle_gap(scoreboard: Scoreboard) -> Array | None:
-    controls = ("majority-vote", "best-candidate")
+def _oracle_gap(scoreboard: Scoreboard, method: str, controls: tuple[str, str]) -> Array | None:
     if any(control not in scoreboard.values for control in controls):
         return None
-    gap = closed_gap(scoreboard.mains(METHOD), *(scoreboard.mains(control) for control in controls))
+    gap = closed_gap(scoreboard.mains(method), *(scoreboard.mains(control) for control in controls))
     return None if np.isnan(gap[0]) else gap

@@ -1,0 +1,1 @@
+"""Recipes compared by cross-validation over users, from features that are kept."""

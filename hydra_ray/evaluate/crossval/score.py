@@ -1,0 +1,209 @@
+"""Scores a cross-validation: recipes, their controls and plain methods on the same resamples of users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hydra_ray.bootstrap import gain, interval, two_sided_p
+from hydra_ray.data.dataset import Dataset
+from hydra_ray.evaluate.crossval.asking import AskedQuery
+from hydra_ray.evaluate.crossval.recipes import VOTE, Prompt, TriedRecipe
+from hydra_ray.evaluate.crossval.result import Difference, Overall, RecipeResult, TaskValidation
+from hydra_ray.evaluate.crossval.validate import HeldOutAnswer
+from hydra_ray.evaluate.runner.annotate import Knowledge
+from hydra_ray.evaluate.scoring.align import AlignedRuns
+from hydra_ray.evaluate.scoring.controls import best_candidate, yardsticks
+from hydra_ray.evaluate.scoring.headline import HeadlineRows, best_on_others, headline_of, over_tasks
+from hydra_ray.evaluate.scoring.metrics import Array
+from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
+from hydra_ray.settings import EvaluateSettings
+from hydra_ray.steps.adapt import distinct_candidates
+from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.steps.vote import consensus
+from hydra_ray.tasks import Task
+
+BEST_PLAIN = "best plain"
+CONTROLS = ("shared-head", "other-head", "majority-vote", "best-candidate")
+# Differences of a user's metric that are nothing but rounding.
+_SAME = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """One task's answers.
+
+    Attributes:
+        task: The task.
+        dataset: All users.
+        asked: What the LLM said to each query.
+        prompts: Ways in which it was asked.
+        answers: Answers by recipe: repeat after repeat, each over all queries.
+        seconds: Seconds that each recipe took.
+    """
+
+    task: Task
+    dataset: Dataset
+    asked: Sequence[AskedQuery]
+    prompts: Sequence[Prompt]
+    answers: Mapping[str, Sequence[HeldOutAnswer]]
+    seconds: Mapping[str, float]
+
+
+def plain_answers(task: Task, asked: AskedQuery, prompts: Sequence[Prompt]) -> dict[str, str]:
+    """Return what each plain method answers: a prompt's first answer, and what all of its answers agree on.
+
+    Where one is asked greedily its first answer is that one. A prompt with a single answer has no vote.
+    """
+    found = {}
+    for prompt in prompts:
+        texts = asked.texts[prompt.name]
+        first = distinct_candidates(task, texts[:1])
+        found[prompt.name] = first[0].text if first else ""
+        if prompt.samples > 1:
+            agreed = consensus(task, distinct_candidates(task, texts))
+            found[prompt.name + VOTE] = agreed[0].text if agreed else ""
+    return found
+
+
+def score_task(
+    validated: Validated, recipes: Sequence[TriedRecipe], wanted: EvaluateSettings, seed: int
+) -> tuple[TaskValidation, dict[str, HeadlineRows]]:
+    """Return one task's results, and each recipe's part of the means over tasks.
+
+    Args:
+        validated: The task's answers.
+        recipes: The recipes; each is compared with the first.
+        wanted: Number of resamples, of repeats and of folds.
+        seed: Seed of resampling, and of the folds by which the best plain method is chosen.
+    """
+    task_seed = stable_seed(seed, validated.task.name)
+    ordered = {name: _in_order(answers) for name, answers in validated.answers.items()}
+    aligned = _aligned(validated, wanted.repeats)
+    plain = _plain_outputs(validated, wanted.repeats)
+    known = yardsticks(validated.task, aligned.asked)
+    outputs = plain | known
+    for name, answers in ordered.items():
+        outputs |= _outputs(validated.task, name, answers)
+    board = Scoreboard(aligned, outputs, wanted.bootstrap, task_seed)
+    best, chosen = best_on_others(board, list(plain), wanted.folds, task_seed)
+    best_values = board.main.value(board.bootstrap.resampled(best))
+    items, first = len(aligned.asked), recipes[0].name
+    results, rows = {}, {}
+    for recipe in recipes:
+        controls = {control: _control(recipe.name, control) for control in CONTROLS}
+        row = headline_of(board, recipe.name, (controls["majority-vote"], controls["best-candidate"]), best, chosen)
+        if row is not None:
+            rows[recipe.name] = row
+        compared = {control: board.mains(method) for control, method in controls.items()}
+        compared |= {BEST_PLAIN: best_values} | {name: board.mains(name) for name in plain}
+        if recipe.name != first:
+            compared[first] = board.mains(first)
+        own = board.mains(recipe.name)
+        by_user = board.score(board.bootstrap.by_user(board.statistics[recipe.name])) - board.score(best)
+        summary = row.summary() if row else None
+        results[recipe.name] = RecipeResult(
+            metrics={name: interval(values, items) for name, values in board.values[recipe.name].items()},
+            by_repeat=board.by_seed()[recipe.name],
+            controls={control: interval(board.mains(method), items) for control, method in controls.items()},
+            relative=summary.relative if summary else None,
+            oracle_gap=summary.oracle_gap if summary else None,
+            differences=tuple(
+                _difference(name, own, other, items, board.main.higher_is_better) for name, other in compared.items()
+            ),
+            worse=float(np.mean(by_user < -_SAME)),
+            better=float(np.mean(by_user > _SAME)),
+            own_heads=float(np.mean([answer.personal for answer in ordered[recipe.name]])),
+            samples=recipe.samples,
+        )
+    samples = {prompt.name: 1 for prompt in validated.prompts}
+    samples |= {prompt.name + VOTE: prompt.samples for prompt in validated.prompts if prompt.samples > 1}
+    return (
+        TaskValidation(
+            task=validated.task.name,
+            metrics=tuple(metric.name for metric in board.metrics),
+            higher_is_better={metric.name: metric.higher_is_better for metric in board.metrics},
+            users=board.bootstrap.users,
+            queries=len(validated.asked),
+            repeats=wanted.repeats,
+            plain={name: interval(board.mains(name), items) for name in (*plain, *known)},
+            plain_samples=samples,
+            best_plain=interval(best_values, items),
+            chosen=dict(chosen),
+            recipes=results,
+            seconds=validated.seconds,
+        ),
+        rows,
+    )
+
+
+def overall(rows: Sequence[Mapping[str, HeadlineRows]]) -> dict[str, Overall]:
+    """Return each recipe's means over tasks; a recipe without a part in some task has none.
+
+    Args:
+        rows: Parts by recipe, of each task.
+    """
+    found = {}
+    for name in rows[0] if rows else ():
+        own = [by_recipe[name] for by_recipe in rows if name in by_recipe]
+        mean = over_tasks(own) if len(own) == len(rows) else None
+        if mean is not None:
+            found[name] = Overall(mean.relative, mean.oracle_gap)
+    return found
+
+
+def _difference(name: str, own: Array, other: Array, items: int, higher_is_better: bool) -> Difference:
+    by = gain(own, other, higher_is_better)
+    return Difference(name, interval(by, items), two_sided_p(by))
+
+
+def _control(recipe: str, control: str) -> str:
+    return f"{recipe}/{control}"
+
+
+def _in_order(answers: Sequence[HeldOutAnswer]) -> list[HeldOutAnswer]:
+    return sorted(answers, key=lambda one: (one.repeat, one.contest.example.query.user, one.contest.example.query.id))
+
+
+def _asked_in_order(validated: Validated) -> list[AskedQuery]:
+    return sorted(validated.asked, key=lambda one: (one.example.query.user, one.example.query.id))
+
+
+def _aligned(validated: Validated, repeats: int) -> AlignedRuns:
+    """Items are all queries once a repeat, as a comparison has them once a training seed."""
+    knowledge = Knowledge(validated.dataset, {user.key: user for user in validated.dataset.users}, None, {})
+    asked = tuple(knowledge.about(one.example.query) for one in _asked_in_order(validated))
+    return AlignedRuns(
+        task=validated.task,
+        split="train and dev",
+        seeds=tuple(range(repeats)),
+        seed_of=tuple(repeat for repeat in range(repeats) for _ in asked),
+        asked=asked * repeats,
+        rows={},
+        besides={},
+        hydra={},
+        smaller=(),
+        judged=(),
+    )
+
+
+def _plain_outputs(validated: Validated, repeats: int) -> dict[str, list[str]]:
+    """Outputs by plain method; they do not depend on the repeat."""
+    found = [plain_answers(validated.task, one, validated.prompts) for one in _asked_in_order(validated)]
+    return {name: [own[name] for own in found] * repeats for name in found[0]}
+
+
+def _outputs(task: Task, recipe: str, answers: Sequence[HeldOutAnswer]) -> dict[str, list[str]]:
+    """Outputs of a recipe and of its controls."""
+    agreed = [consensus(task, one.contest.said) for one in answers]
+    by_control = {
+        "shared-head": [one.shared for one in answers],
+        "other-head": [one.other for one in answers],
+        "majority-vote": [own[0].text if own else "" for own in agreed],
+        "best-candidate": [best_candidate(one.contest.said, one.contest.example.gold, task) for one in answers],
+    }
+    return {recipe: [one.output for one in answers]} | {
+        _control(recipe, control): texts for control, texts in by_control.items()
+    }
