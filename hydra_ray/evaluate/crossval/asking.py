@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hydra_ray.evaluate.crossval.recipes import Prompt
+from hydra_ray.evaluate.crossval.recipes import TriedPrompt
 from hydra_ray.learn.collect.plan import Example
-from hydra_ray.records import LEFT_TO_THE_LLM, Candidate, ChatRequest, Generation, Usage
+from hydra_ray.records import LEFT_TO_THE_LLM, Candidate, ChatRequest, Usage
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_prompter
 from hydra_ray.runtime.generators import generator_identity, make_generator, open_cache
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import distinct_candidates
-from hydra_ray.steps.candidates import candidate_requests, joined
+from hydra_ray.steps.candidates import PromptRequest, Sample, candidate_requests
 from hydra_ray.steps.generate.cache import ask_key
 from hydra_ray.steps.generate.failures import Failure, FailureLog, ask_each
 from hydra_ray.steps.retrieval.retrievers import retriever
@@ -33,28 +33,20 @@ class AskedQuery:
 
     Attributes:
         example: The query with its gold answer and the history that it may see.
-        texts: Answers by prompt, in the order in which they were asked for; none where the LLM refused.
+        samples: Answers by prompt, in the order in which they were asked for; none where the LLM refused.
     """
 
     example: Example
-    texts: Mapping[str, tuple[str, ...]]
+    samples: Mapping[str, tuple[Sample, ...]]
 
     def candidates(self, task: Task, mix: Mapping[str, int]) -> tuple[Candidate, ...]:
-        """Return the distinct answers of a mix, with their votes.
+        """Return the distinct answers of a mix, with their votes and sources.
 
         Args:
             task: Task that parses answers.
             mix: Number of answers by prompt; the first ones count.
         """
-        return distinct_candidates(task, [text for name, count in mix.items() for text in self.texts[name][:count]])
-
-    def said_by(self, task: Task, mix: Mapping[str, int]) -> dict[str, dict[str, int]]:
-        """Return how many of a mix's answers of each prompt gave a candidate, by its text and prompt."""
-        found: dict[str, dict[str, int]] = {}
-        for name in mix:
-            for candidate in self.candidates(task, {name: mix[name]}):
-                found.setdefault(candidate.text, {})[name] = candidate.votes
-        return found
+        return distinct_candidates(task, [one for name, count in mix.items() for one in self.samples[name][:count]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +66,7 @@ class AskPlan:
     known: int
 
 
-def plan_asking(settings: Settings, task: Task, examples: Sequence[Example], prompts: Sequence[Prompt]) -> AskPlan:
+def plan_asking(settings: Settings, task: Task, examples: Sequence[Example], prompts: Sequence[TriedPrompt]) -> AskPlan:
     """Write the requests, and look how many of them were answered before.
 
     Args:
@@ -85,7 +77,7 @@ def plan_asking(settings: Settings, task: Task, examples: Sequence[Example], pro
     """
     prompter, embed, stemmer = make_prompter(settings, task), make_embedder(settings), settings.method.stemmer
 
-    def requests(example: Example, prompt: Prompt) -> Requests:
+    def requests(example: Example, prompt: TriedPrompt) -> Requests:
         query, shown = example.query, []
         if prompt.retriever is not None:
             found = retriever(prompt.retriever, embed, stemmer)(query, example.history, prompt.shots)
@@ -131,22 +123,26 @@ async def _ask(settings: Settings, plan: AskPlan, advance: Callable[[], None]) -
     places = [(place, name) for place, own in enumerate(plan.requests) for name in own]
     log = FailureLog(settings.generator.max_failure_share, plan.known)
 
-    async def answered(place: tuple[int, str]) -> Generation:
-        number, name = place
+    async def answered(place: tuple[int, str]) -> tuple[list[Sample], Usage]:
+        (number, name), samples, usage = place, list[Sample](), Usage()
         # One after the other: an endpoint that keeps prefixes then reads the prompt once.
-        found = joined(tuple([await generator(request) for request in plan.requests[number][name]]))
+        for request in plan.requests[number][name]:
+            found = await generator(request)
+            samples += PromptRequest(name, request).samples(found)
+            usage += found.usage
         advance()
-        return found
+        return samples, usage
 
     try:
         ends = await ask_each(places, answered, log, at_once=_IN_FLIGHT)
     finally:
         await generator.close()
     log.check("What was answered is kept.")
-    texts: list[dict[str, tuple[str, ...]]] = [{} for _ in plan.requests]
-    usage = Usage()
+    said: list[dict[str, tuple[Sample, ...]]] = [{} for _ in plan.requests]
+    spent = Usage()
     for (number, name), end in zip(places, ends, strict=True):
         # A refusal is how the request ends: it has no answers.
-        texts[number][name] = () if isinstance(end, Failure) else end.texts
-        usage += Usage() if isinstance(end, Failure) else end.usage
-    return [AskedQuery(one, own) for one, own in zip(plan.examples, texts, strict=True)], usage
+        samples, usage = ([], Usage()) if isinstance(end, Failure) else end
+        said[number][name] = tuple(samples)
+        spent += usage
+    return [AskedQuery(one, own) for one, own in zip(plan.examples, said, strict=True)], spent

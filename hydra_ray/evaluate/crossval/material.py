@@ -28,16 +28,14 @@ class Contest:
 
     Attributes:
         example: The query with its gold answer and the history that it may see.
-        said: Distinct answers of the LLM, with their votes.
+        said: Distinct answers of the LLM, with their votes and sources.
         competing: The same with allowed answers that nobody said, where these compete.
-        said_by: Number of answers of each prompt that gave a candidate, by its text and prompt.
         history_answers: Answers of retrieved history that the adapter reads.
     """
 
     example: Example
     said: tuple[Candidate, ...]
     competing: tuple[Candidate, ...]
-    said_by: Mapping[str, Mapping[str, int]]
     history_answers: tuple[str, ...]
 
 
@@ -105,7 +103,7 @@ def _contest(recipe: TriedRecipe, task: Task, asked: AskedQuery) -> Contest:
     said = asked.candidates(task, recipe.mix)
     competing = with_allowed(task, said, method.allowed_answers)
     answers = tuple(ranked.item.output for ranked in found)
-    return Contest(example, said, competing, asked.said_by(task, recipe.mix), answers)
+    return Contest(example, said, competing, answers)
 
 
 def _row(contest: Contest, task: Task) -> AdapterRow:
@@ -118,4 +116,5 @@ def _row(contest: Contest, task: Task) -> AdapterRow:
         candidates=tuple(candidate.text for candidate in said),
         votes=tuple(candidate.votes for candidate in said),
         scores=tuple(task.score(candidate.text, example.gold) for candidate in said),
+        sources=tuple(candidate.sources for candidate in said),
     )

@@ -23,7 +23,7 @@ _NOT_OF_BASE = ("workers", "gpu", "accumulate", "sharded", "max_failures", "chec
 _NOT_OF_FIT = ("mode", "tuned", "users_per_shard", "encoders", "refit_items", "refit_per_minute")
 
 
-class PromptSettings(Section):
+class TriedPromptSettings(Section):
     """One way to ask the LLM a query; what is null is as `method` has it."""
 
     retriever: RetrieverName | None = Field(None, description="What finds the items that are shown; null shows none.")
@@ -33,7 +33,7 @@ class PromptSettings(Section):
     greedy: bool | None = Field(None, description="One of the answers is the LLM's greedy one.")
 
     @model_validator(mode="after")
-    def _shots_are_found(self) -> PromptSettings:
+    def _shots_are_found(self) -> TriedPromptSettings:
         if self.shots is not None and self.retriever is None:
             raise ValueError("shots: name the retriever that finds them, or leave shots out")
         return self
@@ -51,7 +51,7 @@ class RecipeSettings(Section):
 class RecipesFile(Section):
     """What a cross-validation tries."""
 
-    prompts: dict[str, PromptSettings] = Field(min_length=1, description="Ways to ask, by name.")
+    prompts: dict[str, TriedPromptSettings] = Field(min_length=1, description="Ways to ask, by name.")
     candidates: dict[str, int] | None = Field(None, description="Of recipes that name none of their own.")
     recipes: dict[str, RecipeSettings] = Field(min_length=1, description="By name; others are compared with the first.")
 
@@ -68,8 +68,8 @@ class RecipesFile(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
-    """One way to ask the LLM a query, with all its numbers; `PromptSettings` explains each."""
+class TriedPrompt:
+    """One way to ask the LLM a query, with all its numbers; `TriedPromptSettings` explains each."""
 
     name: str
     retriever: str | None
@@ -103,7 +103,7 @@ class TriedRecipe:
 class Recipes:
     """All that one cross-validation tries: prompts, and at least one recipe."""
 
-    prompts: tuple[Prompt, ...]
+    prompts: tuple[TriedPrompt, ...]
     recipes: tuple[TriedRecipe, ...]
 
 
@@ -141,13 +141,13 @@ def read_recipes(tree: dict[str, Any], settings: Settings, source: str) -> Recip
     return Recipes(tuple(prompts.values()), tuple(recipes))
 
 
-def _prompt(name: str, own: PromptSettings, settings: Settings) -> Prompt:
+def _prompt(name: str, own: TriedPromptSettings, settings: Settings) -> TriedPrompt:
     method = settings.method
 
     def given(value: Any, default: Any) -> Any:
         return default if value is None else value
 
-    return Prompt(
+    return TriedPrompt(
         name,
         own.retriever,
         0 if own.retriever is None else given(own.shots, method.shots),
@@ -157,7 +157,7 @@ def _prompt(name: str, own: PromptSettings, settings: Settings) -> Prompt:
     )
 
 
-def _mix_errors(mix: Mapping[str, int], prompts: Mapping[str, Prompt]) -> list[str]:
+def _mix_errors(mix: Mapping[str, int], prompts: Mapping[str, TriedPrompt]) -> list[str]:
     if not mix:
         return ["candidates: say how many answers of which prompt compete, here or for all recipes"]
     wrong = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hydra_ray.evaluate.crossval.score import Validated, plain_answers
 from hydra_ray.steps.vote import consensus
 
 _ANSWER = pa.struct([("name", pa.string()), ("output", pa.string()), ("quality", pa.float32())])
+_SOURCE = pa.struct([("prompt", pa.string()), ("votes", pa.int32()), ("greedy", pa.bool_())])
 _SCHEMA = pa.schema(
     [
         ("tenant", pa.string()),
@@ -33,7 +35,7 @@ _SCHEMA = pa.schema(
                     [
                         ("text", pa.string()),
                         ("votes", pa.int32()),
-                        ("said_by", pa.list_(pa.struct([("prompt", pa.string()), ("votes", pa.int32())]))),
+                        ("sources", pa.list_(_SOURCE)),
                         ("logit", pa.float32()),
                         ("score", pa.float32()),
                         ("quality", pa.float32()),
@@ -98,7 +100,7 @@ def _rows(validated: Validated, recipe: str) -> Iterator[dict[str, Any]]:
                 {
                     "text": candidate.text,
                     "votes": candidate.votes,
-                    "said_by": _counted(contest.said_by.get(candidate.text, {})),
+                    "sources": [asdict(source) for source in candidate.sources],
                     "logit": candidate.logit,
                     "score": candidate.score,
                     "quality": task.score(candidate.text, gold),
@@ -110,7 +112,3 @@ def _rows(validated: Validated, recipe: str) -> Iterator[dict[str, Any]]:
             "controls": scored(controls),
             "plain": scored(plain[query.user, query.id]),
         }
-
-
-def _counted(votes: Mapping[str, int]) -> Sequence[Mapping[str, Any]]:
-    return [{"prompt": prompt, "votes": count} for prompt, count in votes.items()]

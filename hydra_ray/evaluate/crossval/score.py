@@ -10,7 +10,7 @@ import numpy as np
 from hydra_ray.bootstrap import gain, interval, two_sided_p
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.evaluate.crossval.asking import AskedQuery
-from hydra_ray.evaluate.crossval.recipes import VOTE, Prompt, TriedRecipe
+from hydra_ray.evaluate.crossval.recipes import VOTE, TriedPrompt, TriedRecipe
 from hydra_ray.evaluate.crossval.result import Difference, Overall, RecipeResult, TaskValidation
 from hydra_ray.evaluate.crossval.validate import HeldOutAnswer
 from hydra_ray.evaluate.runner.annotate import Knowledge
@@ -47,23 +47,23 @@ class Validated:
     task: Task
     dataset: Dataset
     asked: Sequence[AskedQuery]
-    prompts: Sequence[Prompt]
+    prompts: Sequence[TriedPrompt]
     answers: Mapping[str, Sequence[HeldOutAnswer]]
     seconds: Mapping[str, float]
 
 
-def plain_answers(task: Task, asked: AskedQuery, prompts: Sequence[Prompt]) -> dict[str, str]:
+def plain_answers(task: Task, asked: AskedQuery, prompts: Sequence[TriedPrompt]) -> dict[str, str]:
     """Return what each plain method answers: a prompt's first answer, and what all of its answers agree on.
 
     Where one is asked greedily its first answer is that one. A prompt with a single answer has no vote.
     """
     found = {}
     for prompt in prompts:
-        texts = asked.texts[prompt.name]
-        first = distinct_candidates(task, texts[:1])
+        samples = asked.samples[prompt.name]
+        first = distinct_candidates(task, samples[:1])
         found[prompt.name] = first[0].text if first else ""
         if prompt.samples > 1:
-            agreed = consensus(task, distinct_candidates(task, texts))
+            agreed = consensus(task, distinct_candidates(task, samples))
             found[prompt.name + VOTE] = agreed[0].text if agreed else ""
     return found
 

@@ -47,7 +47,7 @@ def test_each_query_is_answered_once_a_repeat_by_who_has_not_seen_its_user(study
     row = table[0]
     assert row["output"] == row["candidates"][0]["text"]
     assert {one["name"] for one in row["plain"]} == {"zero-shot", "zero-shot-vote", "nearest", "nearest-vote"}
-    said = {one["text"]: sum(by["votes"] for by in one["said_by"]) for one in row["candidates"]}
+    said = {one["text"]: sum(by["votes"] for by in one["sources"]) for one in row["candidates"]}
     assert said == {one["text"]: one["votes"] for one in row["candidates"]}
     written = json.loads((tmp_path / "results.json").read_text())
     assert written["tasks"][0]["recipes"]["default"]["samples"] == 4
