@@ -186,6 +186,7 @@ def _aligned(validated: Validated, repeats: int) -> AlignedRuns:
         hydra={},
         smaller=(),
         judged=(),
+        read={},
     )
 
 
