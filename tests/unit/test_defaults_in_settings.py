@@ -14,6 +14,7 @@ from hydra_ray.commands import store as store_commands
 from hydra_ray.data.dataset import User
 from hydra_ray.data.demo_generator.train import measure
 from hydra_ray.data.fields import Fields
+from hydra_ray.evaluate.crossval.recipes import RecipeSettings, RecipesFile, TriedPromptSettings
 from hydra_ray.evaluate.runner.experiments import Experiment
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.runs import RunRecord
@@ -103,6 +104,8 @@ MAY_HAVE_DEFAULTS = {
     *(make_generator, make_backend, load_data, FeedbackStore, HydraOptions, cli.profile),
     *(store_commands.migrate_store, store_commands.export, personalisation.off, personalisation.on, report.online),
     # Settings themselves: of a search, of one command, of what is exported, and the wording that settings take.
+    # What people write of recipes, too.
+    *(RecipesFile, RecipeSettings, TriedPromptSettings),
     *(SearchSettings, PromptSearch, cli.demo, measure, export_heads, ProfilePrompts),
     # What a caller wants, what a counter begins with, what commands and errors are unless somebody says otherwise.
     *(WantedKey, Wishes, SamplingParameters, _Counter, RequestError, keys.create, keys.list_keys, k8s.render_manifests),
