@@ -57,7 +57,7 @@ class EvaluateSettings(Section):
         5, ge=2, description="Of users, by which the headline chooses among the baselines, and cross-validate trains."
     )
     repeats: int = Field(2, ge=1, description="For cross-validate: times that users are split into folds anew.")
-    encodings: Path | None = Field(None, description="For cross-validate: kept encodings; null is <out>/encodings.")
+    encodings_dir: Path | None = Field(None, description="For cross-validate: kept encodings; null: <out>/encodings.")
     workers: int = Field(1, ge=1, description="Processes that answer at once and share the generator's limits.")
     bootstrap: int = Field(
         10_000,
@@ -309,7 +309,7 @@ class Settings(Section):
     @property
     def encodings_dir(self) -> Path:
         """Folder of encodings that cross-validation keeps."""
-        return self.evaluate.encodings or self.out / "encodings"
+        return self.evaluate.encodings_dir or self.out / "encodings"
 
     @property
     def passes_through(self) -> bool:

@@ -31,9 +31,9 @@ from hydra_ray.settings import Settings
 class _Spent:
     """What a cross-validation took: LLM requests made now, those answered before, texts encoded now."""
 
-    calls: int = 0
-    known: int = 0
-    encoded: int = 0
+    calls: int
+    known: int
+    encoded: int
 
 
 def cross_validate(settings: Settings, recipes: Recipes, listener: ProgressListener) -> Validation:
@@ -48,7 +48,7 @@ def cross_validate(settings: Settings, recipes: Recipes, listener: ProgressListe
     wanted = settings.evaluate
     if wanted.tasks and settings.data.format != "lamp":
         raise HydraError("evaluate.tasks: only data.format lamp has a folder of tasks; set data.task instead")
-    spent = _Spent()
+    spent = _Spent(0, 0, 0)
     results, rows = list[TaskValidation](), list[dict[str, HeadlineRows]]()
     running = generator_running(settings) if settings.generator.backend == "vllm" else contextlib.nullcontext()
     with running:
