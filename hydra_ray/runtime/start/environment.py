@@ -26,8 +26,12 @@ _KNOWS_DEAD_NODES = {"RAY_grpc_client_keepalive_timeout_ms": "4000"}
 # What Serve's proxies answer by themselves, in the form of the rest.
 _PROXY = {"RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "hydra_ray.serve.http.proxy:middleware"}
 
+# By its own count the C library keeps memory apart for each of a replica's many threads, and goes on taking more
+# (`benchmarks/soak.py`).
+_MEMORY = {"MALLOC_ARENA_MAX": "2"}
+
 # Of every node of a cluster that serves.
-SERVING = {**_PROXY, **_LOOKS_SOON, **_KNOWS_DEAD_NODES, **CALLS_BY_GRPC}
+SERVING = {**_PROXY, **_LOOKS_SOON, **_KNOWS_DEAD_NODES, **CALLS_BY_GRPC, **_MEMORY}
 
 # RAY_AUTH_MODE stays unset on purpose: Ray then makes a token of its own and turns strangers away.
 # Set to "token", it would want one that exists already.
