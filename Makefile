@@ -71,8 +71,8 @@ bench-heads: install
 	$(BIN)/python benchmarks/heads.py
 	$(BIN)/python benchmarks/fit.py
 
-# 20,000 requests to a server that is up on this machine: `make soak URL=http://127.0.0.1:8000/v1`.
-URL := http://127.0.0.1:8000/v1
+# 20,000 requests, to a server that is up on this machine where it is named: `make soak URL=http://127.0.0.1:8000/v1`.
+URL :=
 soak: install
 	$(BIN)/python benchmarks/soak.py $(URL)
 

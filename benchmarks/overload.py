@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import fixed_llm
 import httpx
@@ -82,10 +83,16 @@ def main(arguments: list[str]) -> None:
 
 
 @contextmanager
-def served_here(items: int, llm_s: float) -> Iterator[str]:
-    """An application of its own; gives its base URL."""
+def served_here(items: int, llm_s: float, **serve: Any) -> Iterator[str]:
+    """An application of its own; gives its base URL.
+
+    Args:
+        items: History items of each user.
+        llm_s: Seconds that a call of the LLM takes.
+        **serve: Settings of section `serve` that are not the default.
+    """
     with tempfile.TemporaryDirectory() as folder, fixed_llm.running(fixed_llm.FixedLLM(llm_s, TAGS)) as llm_url:
-        settings = make_settings(Path(folder), llm_url)
+        settings = make_settings(Path(folder), llm_url, **serve)
         prepare(settings, film_task(), USERS, items, big=0, heads=USERS)
         with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
             yield url

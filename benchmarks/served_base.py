@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -59,12 +60,13 @@ def film_task() -> Task:
     return replace(TASKS["LaMP_2M"], instruction="Which tag does this movie relate to?", labels=TAGS)
 
 
-def make_settings(folder: Path, llm_url: str) -> Settings:
-    """As users have them, with what is needed to be found."""
+def make_settings(folder: Path, llm_url: str, **serve: Any) -> Settings:
+    """As users have them, with what is needed to be found, and with what of section `serve` is named."""
     generator = {"backend": "openai", "base_url": llm_url, "model": "fixed"}
     places = {"out": str(folder), "model": {"dir": str(folder / "model")}, "tenant": TENANT}
     # Every process in the same arithmetic, whatever its own probe would find.
-    return parse_settings({**places, "generator": generator, "base": {"encoder": {"precision": "float32"}}})
+    base = {"encoder": {"precision": "float32"}}
+    return parse_settings({**places, "generator": generator, "base": base, "serve": serve})
 
 
 def _make_base(folder: Path, settings: Settings, task: Task) -> None:

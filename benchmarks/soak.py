@@ -1,9 +1,10 @@
 """Does memory stay flat? 20,000 requests to a server on this machine, and what its replicas take meanwhile.
 
-    hydra-ray serve settings.yaml &
+    python benchmarks/soak.py
     python benchmarks/soak.py http://127.0.0.1:8000/v1
 
-Where keys are wanted, OPENAI_API_KEY holds one of scope chat.
+Without a URL it serves an application of its own, with the real encoder and an LLM of fixed speed. Where keys are
+wanted, OPENAI_API_KEY holds one of scope chat.
 """
 
 from __future__ import annotations
@@ -12,16 +13,21 @@ import asyncio
 import os
 import time
 from collections import Counter
+from contextlib import nullcontext
 
 import httpx
 import psutil
 import torch
 from measuring import Goal, finish, machine, options
-from overload import TOGETHER, ask
+from overload import TOGETHER, ask, served_here
 from rich.console import Console
 from rich.table import Table
 
 REQUESTS, WARM, STEP = 20_000, 1_000, 1_000
+# Of an application that is served here: history items of each user, and what a call of the LLM takes.
+ITEMS, LLM_S = 50, 0.02
+# Each request has a text of its own: 256 MB of kept encodings would go on filling to the end, 16 are full soon.
+KEPT_MB = 16
 # Allocators keep more at one moment than at another.
 MOST_GROWTH_MIB = 64.0
 
@@ -29,12 +35,13 @@ MOST_GROWTH_MIB = 64.0
 def main(arguments: list[str]) -> None:
     """Measures, shows and writes down."""
     parser = options(__doc__, "soak")
-    parser.add_argument("url", help="Where it is served, as OpenAI clients take it.")
+    parser.add_argument("url", nargs="?", help="where something is served, as OpenAI clients take it; none serves here")
     parser.add_argument("--requests", type=int, default=REQUESTS, help="how many, the first 1,000 to get warm")
     chosen = parser.parse_args(arguments)
     console = Console()
     requests, warm = (300, 100) if chosen.small else (chosen.requests, WARM)
-    result = asyncio.run(measure(chosen.url, requests, warm, min(STEP, warm)))
+    with nullcontext(chosen.url) if chosen.url else served_here(ITEMS, LLM_S, encoding_cache_mb=KEPT_MB) as url:
+        result = asyncio.run(measure(url, requests, warm, min(STEP, warm)))
     table = Table("replica", "MiB when warm", "at the end", "most")
     for name, taken in result["memory_mib"].items():
         table.add_row(name, f"{taken[0]:.0f}", f"{taken[-1]:.0f}", f"{max(taken):.0f}")
