@@ -1,10 +1,11 @@
 """Does a model of queues say how long requests take at other loads than the one that it was measured at?
 
 The application as users get it answers `hydra` requests that come by chance (`open_loop.py`), first at a low load. What
-each process took of a core for a request is read from the kernel, and what a request took beside that is the delay of
-the model (`queueing_model.py`, simulated with simpy). Then the model says what two higher loads give, and both are
-measured, too. At last: which replicas 10,000, a million and 100 million users want, and what their cores cost
-(`hydra_ray/k8s/sizing.py`, which `hydra-ray k8s size` asks with the JSON that this writes).
+each process took of a core for a request, and while nobody asked, is read from the kernel, and what a request took
+beside that is the delay of the model (`queueing_model.py`, simulated with simpy). Then the model says what requests at
+two higher loads take, told when each comes and nothing else of them, and both loads are measured, too. At last: which
+replicas 10,000, a million and 100 million users want, and what their cores cost (`hydra_ray/k8s/sizing.py`, which
+`hydra-ray k8s size` asks with the JSON that this writes).
 
     python benchmarks/queueing.py
     python benchmarks/queueing.py --rate 3 --predict 7 --predict 11 --seconds 40 --requests-a-day 5 --peak 3
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path as File
 from statistics import mean
 from typing import Any
@@ -46,7 +48,8 @@ DEPLOYMENTS = ("Ingress", "Retriever", "Reranker", "Generator", "Adapter")
 # Batches that a replica works at once, in threads that torch lets run side by side.
 AT_ONCE = {"Reranker": 2, "Adapter": 2}
 USERS = (10_000, 1_000_000, 100_000_000)
-_SIMULATED = 4_000
+# What is worked while nobody asks comes by chance: the model is asked so often.
+_SIMULATED = 20
 
 
 def main(arguments: list[str]) -> None:
@@ -72,8 +75,8 @@ def main(arguments: list[str]) -> None:
         prepare(settings, film_task(), chosen.users, chosen.items, big=0, heads=chosen.users)
         with cluster(settings.ray), serving(settings, "127.0.0.1", fixed_llm.free_place()) as url:
             asked = Benchmark(settings, chosen, url, llm_url, console)
-            loads, cpu_s = asyncio.run(measure(asked, chosen))
-    result |= predicted(loads, cpu_s, chosen, console)
+            loads, idle = asyncio.run(measure(asked, chosen))
+    result |= predicted(loads, idle, chosen, console)
     result["load_after"] = machine(CPU)["load_before"]
     wanted = [
         Goal(f"{one['rate']:g} requests a second: error of the predicted {name}", abs(one[f"{name}_error"]), 0.25)
@@ -83,8 +86,25 @@ def main(arguments: list[str]) -> None:
     finish(console, chosen.json, "queueing", result, wanted)
 
 
-async def measure(asked: Benchmark, chosen: Any) -> tuple[dict[float, list[float]], dict[str, float]]:
-    """Seconds that requests took by load, and seconds of a core that one took by process, at the first load."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What was measured at one load.
+
+    Attributes:
+        rate: Requests a second.
+        times: When each request came, in seconds from the first moment.
+        seconds: What each took.
+        cpu_s: Seconds of a core that a request took of each process, by its name.
+    """
+
+    rate: float
+    times: list[float]
+    seconds: list[float]
+    cpu_s: dict[str, float]
+
+
+async def measure(asked: Benchmark, chosen: Any) -> tuple[list[Load], float]:
+    """Each load, the one that is calibrated at first, and how many cores are busy while nobody asks."""
     await asyncio.gather(*(asked.hydra(asked.regular()) for _ in range(4)))
     for _ in range(30):
         await asked.hydra(asked.regular())
@@ -92,7 +112,7 @@ async def measure(asked: Benchmark, chosen: Any) -> tuple[dict[float, list[float
     await asyncio.sleep(chosen.seconds / 4)
     # What Ray takes while nobody asks is not the requests'.
     idle_rate = {name: spent / (time.perf_counter() - begin) for name, spent in (cpu_seconds() - idle).items()}
-    loads, cpu_s = dict[float, list[float]](), dict[str, float]()
+    loads = []
     for seed, rate in enumerate([chosen.rate, *chosen.predict]):
         times = open_loop.poisson(rate, chosen.seconds, seed)
         before, begin = cpu_seconds(), time.perf_counter()
@@ -100,12 +120,9 @@ async def measure(asked: Benchmark, chosen: Any) -> tuple[dict[float, list[float
         took, spent = time.perf_counter() - begin, cpu_seconds() - before
         if errors := [one.error for one in samples if one.error]:
             raise SystemExit(f"{rate:g} requests a second: {len(errors)} of {len(samples)} failed: {errors[0]}")
-        loads[rate] = [one.seconds for one in samples]
-        if not cpu_s:
-            cpu_s = {
-                name: max(0.0, spent[name] - idle_rate.get(name, 0.0) * took) / len(samples) for name in sorted(spent)
-            }
-    return loads, cpu_s
+        cpu_s = {name: max(0.0, spent[name] - idle_rate.get(name, 0.0) * took) / len(samples) for name in sorted(spent)}
+        loads.append(Load(rate, times, [one.seconds for one in samples], cpu_s))
+    return loads, sum(idle_rate.values())
 
 
 def cpu_seconds() -> Counter[str]:
@@ -148,34 +165,46 @@ def path_of(cpu_s: dict[str, float]) -> Path:
     return Path(before, after, 0.0, beside)
 
 
-def predicted(
-    loads: dict[float, list[float]], cpu_s: dict[str, float], chosen: Any, console: Console
-) -> dict[str, Any]:
+def predicted(loads: list[Load], idle: float, chosen: Any, console: Console) -> dict[str, Any]:
     """What the model says of all loads beside what was measured, and what users want."""
-    here = Machine(machine(CPU)["cores"], AT_ONCE)
-    first, *_ = loads
-    path = with_delay(path_of(cpu_s), here, first, mean(loads[first]), _SIMULATED)
+    here = Machine(machine(CPU)["cores"], AT_ONCE, idle)
+    first, cpu_s = loads[0], loads[0].cpu_s
+    path = with_delay(path_of(cpu_s), here, first.times, mean(first.seconds))
     told = []
-    for rate, measured in loads.items():
-        simulated = simulate(path, here, rate, _SIMULATED)
-        row: dict[str, Any] = {"rate": rate, "requests": len(measured)}
+    for load in loads:
+        simulated = [s for seed in range(_SIMULATED) for s in simulate(path, here, load.times, seed)]
+        row: dict[str, Any] = {
+            "rate": load.rate,
+            "requests": len(load.seconds),
+            "cpu_ms": 1e3 * sum(load.cpu_s.values()),
+        }
         for name, number in (("mean", mean), ("p50", lambda s: quantile(s, 0.5)), ("p95", lambda s: quantile(s, 0.95))):
-            row |= {f"{name}_ms": 1e3 * number(measured), f"{name}_predicted_ms": 1e3 * number(simulated)}
-            row[f"{name}_error"] = number(simulated) / number(measured) - 1
+            row |= {f"{name}_ms": 1e3 * number(load.seconds), f"{name}_predicted_ms": 1e3 * number(simulated)}
+            row[f"{name}_error"] = number(simulated) / number(load.seconds) - 1
         told.append(row)
     shown = ", ".join(f"{name} {1e3 * spent:.1f}" for name, spent in cpu_s.items())
     console.print(f"A request takes, ms of a core: {shown}; nobody works for {1e3 * path.delay_s:.0f} ms")
-    table = Table("requests/s", "mean, predicted, ms", "p50, predicted", "p95, predicted", box=box.SIMPLE)
+    console.print(f"While nobody asks {idle:.2f} cores are busy")
+    table = Table(
+        "requests/s", "ms of a core", "mean, predicted, ms", "p50, predicted", "p95, predicted", box=box.SIMPLE
+    )
     for row in told:
         cells = (f"{row[f'{name}_ms']:.0f}, {row[f'{name}_predicted_ms']:.0f}" for name in ("mean", "p50", "p95"))
-        table.add_row(f"{row['rate']:g}{' (calibrated)' if row['rate'] == first else ''}", *cells)
+        calibrated_at = " (calibrated)" if row["rate"] == first.rate else ""
+        table.add_row(f"{row['rate']:g}{calibrated_at}", f"{row['cpu_ms']:.0f}", *cells)
     console.print(table)
     # Who asks, and the LLM, are no part of what is served.
     ours = {name: spent for name, spent in cpu_s.items() if name not in ("client", "llm")}
     calibrated = Calibrated(
         cpu_s=ours, deployments=tuple(name for name in DEPLOYMENTS if ours.get(name)), delay_s=path.delay_s
     )
-    return {"cpu_s": cpu_s, "calibrated": calibrated.model_dump(), "loads": told, "sizes": sizes(calibrated, chosen)}
+    return {
+        "cpu_s": cpu_s,
+        "idle_cores": idle,
+        "calibrated": calibrated.model_dump(),
+        "loads": told,
+        "sizes": sizes(calibrated, chosen),
+    }
 
 
 def sizes(calibrated: Calibrated, chosen: Any) -> list[dict[str, Any]]:

@@ -12,8 +12,6 @@ import simpy
 
 # For so long a process has a core before it is another one's turn, as the kernel does it.
 _SLICE_S = 0.004
-# Requests before those that count.
-_WARM_UP = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +51,22 @@ class Machine:
     Attributes:
         cores: How many there are.
         at_once: How many requests each process works at once; others one.
+        idle: Cores that are busy, in the mean, while nobody asks.
     """
 
     cores: int
     at_once: Mapping[str, int]
+    idle: float = 0.0
 
 
-def simulate(path: Path, machine: Machine, rate: float, requests: int, seed: int = 0) -> list[float]:
-    """Seconds that requests take which come by chance.
+def simulate(path: Path, machine: Machine, times: Sequence[float], seed: int = 0) -> list[float]:
+    """Seconds that requests take, in the order of their ends.
 
     Args:
         path: What each goes through.
         machine: Where.
-        rate: Requests a second.
-        requests: How many are simulated.
-        seed: Seed of when they come.
+        times: When each comes, in seconds, growing.
+        seed: Seed of what is worked while nobody asks.
     """
     env, draw = simpy.Environment(), random.Random(seed)
     cores = simpy.Resource(env, machine.cores)
@@ -97,17 +96,23 @@ def simulate(path: Path, machine: Machine, rate: float, requests: int, seed: int
         yield from visit(path.after)
         taken.append(env.now - begin)
 
+    def idle() -> Generator[Any, Any, None]:
+        while machine.idle and len(taken) < len(times):
+            yield env.timeout(draw.expovariate(machine.idle / _SLICE_S))
+            env.process(work(_SLICE_S))
+
     def arrivals() -> Generator[Any, Any, None]:
-        for _ in range(requests):
-            yield env.timeout(draw.expovariate(rate))
+        for at_s in times:
+            yield env.timeout(at_s - env.now)
             env.process(request())
 
+    env.process(idle())
     env.process(arrivals())
     env.run()
-    return taken[int(_WARM_UP * len(taken)) :]
+    return taken
 
 
-def with_delay(path: Path, machine: Machine, rate: float, measured_mean_s: float, requests: int) -> Path:
-    """The path with a delay with which it takes as long as was measured at a load; no less than nothing."""
-    without = mean(simulate(replace(path, delay_s=0.0), machine, rate, requests))
+def with_delay(path: Path, machine: Machine, times: Sequence[float], measured_mean_s: float) -> Path:
+    """The path with a delay with which requests of these times take as long as was measured; no less than nothing."""
+    without = mean(simulate(replace(path, delay_s=0.0), machine, times))
     return replace(path, delay_s=max(0.0, measured_mean_s - without))
