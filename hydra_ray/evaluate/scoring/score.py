@@ -179,7 +179,8 @@ def _profiled(aligned: AlignedRuns, method: str) -> Profiled | None:
             alone |= {row.user} if "differences" in row.answer.degraded else set()
     if method != _COMPARING and not alone and not aligned.read[method]:
         return None
-    return Profiled(len(users), len(users - alone), aligned.read[method])
+    # Not the counter itself: `asdict` makes a counter of pairs out of one.
+    return Profiled(len(users), len(users - alone), dict(aligned.read[method]))
 
 
 def _own_heads(aligned: AlignedRuns) -> float | None:

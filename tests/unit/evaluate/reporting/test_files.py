@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -41,6 +42,18 @@ def test_an_outcome_reads_back_as_it_was(result, tmp_path):
     write_result(tmp_path / "run", result)
 
     assert read_result(tmp_path / "run" / "results.json") == result
+
+
+def test_what_was_counted_of_profiles_reads_back(tmp_path):
+    # As evaluations count it.
+    read = Counter({"at_once": 2, "never": 1})
+    known = [asked(user, f"{user}0", history_items=3) for user in USERS]
+    counted = score_runs([run("dpl", [row(one, "drama") for one in known], read=read)], resamples=100)
+    assert counted.tasks[0].profiled["dpl"].read == {"at_once": 2, "never": 1}
+
+    write_result(tmp_path / "run", counted)
+
+    assert read_result(tmp_path / "run" / "results.json") == counted
 
 
 def test_what_is_about_one_task_says_it_at_the_top_too(result, tmp_path):
