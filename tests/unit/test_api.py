@@ -16,6 +16,7 @@ from hydra_ray.steps.profiles.writer import KINDS
 
 SETTINGS = parse_settings({"seed": 3})
 SEARCH = object()
+RECIPES = object()
 
 # Where each job is, how it is asked for beside the settings, and what the job is then given besides the listener.
 JOBS = {
@@ -25,6 +26,7 @@ JOBS = {
     "tune": ("hydra_ray.learn.tune.job.tune_users", (SEARCH,), (SEARCH,)),
     "write_profiles": ("hydra_ray.learn.profiles.job.write_profiles", (("pag",),), (("pag",),)),
     "evaluate": ("hydra_ray.evaluate.run.evaluate", (), ()),
+    "cross_validate": ("hydra_ray.evaluate.crossval.job.cross_validate", (RECIPES,), (RECIPES,)),
     "promote": ("hydra_ray.learn.promote.job.promote_version", ("v2",), ("v2", True)),
 }
 

@@ -98,7 +98,7 @@ def test_a_user_is_judged_by_a_base_of_others_under_a_head_without_the_judged_qu
 
 def test_where_past_answers_tell_what_the_llm_does_not_the_choice_passes(tag_task, encoder, caplog):
     data = training_data(tag_task)
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "hydra_ray"):
         gate = train_gate(data, settings_with(), encoder, 0)
     assert gate.plain == "vote"
     assert not gate.is_closed
