@@ -298,7 +298,7 @@ def test_nodes_serve_as_those_of_the_command_do_and_threads_wait(manifests):
     for where, pod in ray_pods(manifests):
         told = {one["name"]: one.get("value") for one in container(pod)["env"]}
         assert told["OMP_WAIT_POLICY"] == "PASSIVE", where
-        of_serve = {name: value for name, value in told.items() if name.startswith(("RAY_SERVE_", "RAY_grpc_"))}
+        of_serve = {name: value for name, value in told.items() if name in SERVING or name.startswith("RAY_SERVE_")}
         assert of_serve == (SERVING if where.startswith("RayService") else {}), where
         assert told["HF_HOME"].startswith(("/huggingface", "/cache")), where
 
