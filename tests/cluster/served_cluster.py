@@ -65,7 +65,7 @@ class ServedCluster:
             "route_prefix": "/",
             "import_path": "hydra_ray.serve.app:build",
             "args": tree,
-            "deployments": [{"name": step, "num_replicas": replicas, **self._options.get(step, {})} for step in STEPS],
+            "deployments": [{"name": step, "num_replicas": replicas} for step in STEPS],
         }
         config = self._folder / "serve.yaml"
         config.write_text(
