@@ -93,7 +93,7 @@ def made_up_users(count: int, distinct: bool, seed: int = 0) -> list[User]:
     Args:
         count: How many.
         distinct: Whether answers are texts of their own, as long as the descriptions; otherwise one of 15 labels.
-        seed: Of all texts.
+        seed: Seed that all texts are drawn with.
     """
     films, _ = simulate(users=count, history=GROUPS, queries=0, seed=seed, split="films", tenant="default")
     answers, _ = simulate(

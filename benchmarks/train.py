@@ -64,7 +64,7 @@ def rows_of(kind: str, count: int, seed: int) -> list[Row]:
             log-normal law has them. "labels": candidates out of ten labels, queries like those of "mixed", but three
             times as long.
         count: How many.
-        seed: Of all texts.
+        seed: Seed that all texts are drawn with.
     """
     drawn = Random(seed)
 

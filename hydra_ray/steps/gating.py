@@ -54,7 +54,7 @@ class Gating:
 
         Args:
             ask: What the adapter was asked.
-            judged: Its candidates, best first.
+            judged: Candidates as the adapter ordered them, with scores; the first is hydra's choice.
         """
         plain = plain_answers(self.task, judged)
         if not plain:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hydra_ray.evaluate.crossval.asking import AskedQuery, ask, plan_asking
+from hydra_ray.evaluate.crossval.asking import ask, plan_asking
 from hydra_ray.evaluate.crossval.encodings import EncodingFolder
 from hydra_ray.evaluate.crossval.everybody import load_everybody, with_task
 from hydra_ray.evaluate.crossval.features import known_features
@@ -82,7 +82,7 @@ def _task(settings: Settings, recipes: Recipes, listener: ProgressListener, spen
     with listener.bars() as bars:
         for recipe in recipes.recipes:
             start = time.perf_counter()
-            answers[recipe.name] = _recipe(recipe, validated, asked, settings, bars, spent)
+            answers[recipe.name] = _recipe(recipe, validated, settings, bars, spent)
             seconds[recipe.name] = time.perf_counter() - start
     return validated
 
@@ -90,14 +90,13 @@ def _task(settings: Settings, recipes: Recipes, listener: ProgressListener, spen
 def _recipe(
     recipe: TriedRecipe,
     validated: Validated,
-    asked: Sequence[AskedQuery],
     settings: Settings,
     bars: ProgressBars,
     spent: _Spent,
 ) -> list[HeldOutAnswer]:
     wanted, base = settings.evaluate, recipe.settings.base
     line = bars.add_task(recipe.name, total=wanted.folds * wanted.repeats, note="encoding")
-    material = make_material(recipe, validated.task, validated.dataset, asked)
+    material = make_material(recipe, validated.task, validated.dataset, validated.asked)
     read = base.encoder
     encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
     encoder.train_top_layers(read.trained_layers)

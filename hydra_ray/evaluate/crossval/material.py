@@ -17,7 +17,7 @@ from hydra_ray.models.encoder import Texts
 from hydra_ray.records import Candidate, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.steps.adapt import with_allowed
-from hydra_ray.steps.retrieval.retrievers import retriever
+from hydra_ray.steps.retrieval.retrievers import Retriever, retriever
 from hydra_ray.steps.texts import adapter_texts
 from hydra_ray.tasks import Task
 
@@ -77,9 +77,12 @@ def make_material(recipe: TriedRecipe, task: Task, dataset: Dataset, asked: Sequ
         dataset: All users.
         asked: What the LLM said to each of their queries.
     """
+    method = recipe.settings.method
+    # Made once: it may load an encoder.
+    retrieve = retriever(method.retriever, make_embedder(recipe.settings), method.stemmer)
     contests: dict[UserKey, list[Contest]] = {}
     for one in asked:
-        contests.setdefault(one.example.query.user, []).append(_contest(recipe, task, one))
+        contests.setdefault(one.example.query.user, []).append(_contest(recipe, task, one, retrieve))
     rows = {user: [_row(contest, task) for contest in own] for user, own in contests.items()}
     settings = recipe.settings
     as_trained = settings.model_copy(update={"users": "train"})
@@ -96,9 +99,8 @@ def make_material(recipe: TriedRecipe, task: Task, dataset: Dataset, asked: Sequ
     )
 
 
-def _contest(recipe: TriedRecipe, task: Task, asked: AskedQuery) -> Contest:
+def _contest(recipe: TriedRecipe, task: Task, asked: AskedQuery, retrieve: Retriever) -> Contest:
     method, example = recipe.settings.method, asked.example
-    retrieve = retriever(method.retriever, make_embedder(recipe.settings), method.stemmer)
     found = retrieve(example.query, example.history, method.history_answers)
     said = asked.candidates(task, recipe.mix)
     competing = with_allowed(task, said, method.allowed_answers)

@@ -10,12 +10,9 @@ from hydra_ray.evaluate.crossval.folds import folds_of
 from hydra_ray.evaluate.crossval.material import Contest, Material
 from hydra_ray.evaluate.crossval.recipes import TriedRecipe
 from hydra_ray.evaluate.scoring.controls import other_users
-from hydra_ray.learn.base.in_process import fit_here
-from hydra_ray.learn.base.shared_parts import fit_commons
-from hydra_ray.learn.examples.features import encode_all
-from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
-from hydra_ray.models.base import ADAPTER
-from hydra_ray.models.heads import HEAD_KINDS, Head
+from hydra_ray.learn.base.in_process import train_adapter_here
+from hydra_ray.learn.heads.fitter import fit_heads_here
+from hydra_ray.models.heads import Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, HydraError, UserKey
 from hydra_ray.settings import Settings
@@ -57,7 +54,7 @@ def validate(
 
     Args:
         recipe: The recipe.
-        material: Its material.
+        material: Groups that teach, and what competes for each query, as `make_material` made them for this recipe.
         features: Features of all decisions of the material.
         repeat: Number of the repeat, from 0.
 
@@ -70,7 +67,7 @@ def validate(
     parts = folds_of(material.contests, settings.evaluate.folds, repeat, settings.seed)
     for fold, held_out in enumerate(parts):
         scorer = _trained(settings, material, features, held_out, seed + repeat)
-        heads = _fitted(settings, material, scorer, held_out)
+        heads = fit_heads_here({user: material.held_out[user] for user in sorted(held_out)}, scorer, settings)
         yield _answered(settings, material, scorer, heads, held_out, repeat, fold)
 
 
@@ -78,28 +75,12 @@ def _trained(
     settings: Settings, material: Material, features: KnownFeatures, held_out: frozenset[UserKey], seed: int
 ) -> Scorer:
     by_user = {user: groups for user, groups in material.in_training.items() if user not in held_out}
-    groups = [group for own in by_user.values() for group in own]
-    if not groups:
+    if not any(by_user.values()):
         raise HydraError(
             f"{material.task.name}: nobody outside a fold teaches: all answers to a query are equally good. Ask for "
             "more of them (samples of a prompt), or of more users (data.max_users)"
         )
-    prior = settings.method.prior_weights[ADAPTER]
-    scorer = fit_here(groups, settings.base, prior_weight=prior, seed=seed, encoder=features)
-    if HEAD_KINDS[settings.fit.head.kind].common(features.width) is not None:
-        fit_commons(scorer, by_user, settings.base.loss, seed)
-    return scorer
-
-
-def _fitted(
-    settings: Settings, material: Material, scorer: Scorer, held_out: frozenset[UserKey]
-) -> Mapping[UserKey, Head]:
-    own = {user: groups for user in sorted(held_out) if (groups := material.held_out[user])}
-    if not own:
-        return {}
-    features = encode_all(scorer, list(own.values()))
-    fit = HeadFitter(scorer.heads, lambda _: FitChoice(settings.fit), settings.base.loss)
-    return {one.user: one.head for one in fit(zip(own, features, strict=True))}
+    return train_adapter_here(by_user, settings, features, seed)
 
 
 def _answered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -11,11 +11,14 @@ import torch
 from hydra_ray.learn.base.epochs import Epochs
 from hydra_ray.learn.base.parallel import Replicated
 from hydra_ray.learn.base.rows import group_rows, hold_back
+from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.learn.examples.groups import RankingGroup
+from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.scorer import Scorer
-from hydra_ray.settings import BaseSettings
+from hydra_ray.records import UserKey
+from hydra_ray.settings import BaseSettings, Settings
 
 
 def fit_here(
@@ -47,6 +50,25 @@ def fit_here(
     trainee.eval()
     trainee.scorer.requires_grad_(False)
     return trainee.scorer
+
+
+def train_adapter_here(
+    groups: Mapping[UserKey, Sequence[RankingGroup]], settings: Settings, encoder: TextsEncoder, seed: int
+) -> Scorer:
+    """Return an adapter's scorer with what heads of the settings' kind share, trained on some users.
+
+    Args:
+        groups: Groups by user, at least one.
+        settings: Settings of base, fit and method.
+        encoder: Frozen encoder that gives the groups' features.
+        seed: Seed of the trainings.
+    """
+    flat = [group for own in groups.values() for group in own]
+    weight = settings.method.prior_weights[ADAPTER]
+    scorer = fit_here(flat, settings.base, prior_weight=weight, seed=seed, encoder=encoder)
+    if scorer.heads.common(settings.fit.head.kind) is not None:
+        fit_commons(scorer, groups, settings.base.loss, seed)
+    return scorer
 
 
 def _batches(rows: Sequence[dict[str, Any]], size: int, seed: int) -> Iterator[list[dict[str, Any]]]:

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hydra_ray.data.dataset import User
-from hydra_ray.learn.base.in_process import fit_here
-from hydra_ray.learn.base.shared_parts import fit_commons
+from hydra_ray.learn.base.in_process import train_adapter_here
 from hydra_ray.learn.collect.rows import AdapterRow
-from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.learn.examples.training_data import TrainingData
-from hydra_ray.learn.heads.fitter import FitChoice, HeadFitter
+from hydra_ray.learn.heads.fitter import fit_heads_here
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.gate import GateRow
@@ -65,7 +63,10 @@ def judged_queries(data: TrainingData, settings: Settings, encoder: TextsEncoder
         held = users[fold :: settings.gate.folds]
         own = {user.key for user in held}
         others = {key: mine for key, mine in groups.items() if key not in own}
-        scorer = _trained(others, settings, encoder, seed + fold)
+        if not any(others.values()):
+            # All that teaches is of this fold's users: nobody can judge them.
+            continue
+        scorer = train_adapter_here(others, settings, encoder, seed + fold)
         yield from _judged(data, settings, scorer, held, groups)
 
 
@@ -100,15 +101,6 @@ def best_plain(data: TrainingData, queries: Sequence[JudgedQuery]) -> str:
     return max(means, key=lambda name: means[name])
 
 
-def _trained(groups: dict[UserKey, list[RankingGroup]], settings: Settings, encoder: TextsEncoder, seed: int) -> Scorer:
-    flat = [group for own in groups.values() for group in own]
-    weight = settings.method.prior_weights[ADAPTER]
-    scorer = fit_here(flat, settings.base, prior_weight=weight, seed=seed, encoder=encoder)
-    if scorer.heads.common(settings.fit.head.kind) is not None:
-        fit_commons(scorer, groups, settings.base.loss, seed)
-    return scorer
-
-
 def _judged(
     data: TrainingData,
     settings: Settings,
@@ -121,9 +113,8 @@ def _judged(
         user.key: [group for group in groups[user.key] if group.key not in {row.key for row in rows[user.key]}]
         for user in users
     }
-    heads = _heads(
-        settings, scorer, {key: own for number, (key, own) in enumerate(left.items()) if own and number % _WITHOUT_HEAD}
-    )
+    with_head = {key: own for number, (key, own) in enumerate(left.items()) if number % _WITHOUT_HEAD}
+    heads = fit_heads_here(with_head, scorer, settings)
     method = settings.method
     step = Adapter(scorer, method.vote_weight, data.task if method.decide == "expected" else None)
     for user in users:
@@ -140,14 +131,6 @@ def _latest(data: TrainingData, user: User) -> list[AdapterRow]:
     rows = [row for row in rows if row.key.item_id is None or row.key.item_id in place]
     rows.sort(key=lambda row: place.get(row.key.item_id or "", len(place)))
     return rows[int(len(rows) * (1 - _JUDGED_SHARE)) :]
-
-
-def _heads(settings: Settings, scorer: Scorer, groups: dict[UserKey, list[RankingGroup]]) -> dict[UserKey, Head]:
-    if not groups:
-        return {}
-    features = zip(groups, encode_all(scorer, list(groups.values())), strict=True)
-    fitter = HeadFitter(scorer.heads, lambda _: FitChoice(settings.fit), settings.base.loss)
-    return {fitted.user: fitted.head for fitted in fitter(features)}
 
 
 def _ask(data: TrainingData, settings: Settings, row: AdapterRow, head: Head | None) -> AdaptRequest:

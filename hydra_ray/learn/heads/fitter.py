@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
 import torch
 
+from hydra_ray.learn.examples.features import encode_all
+from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.features import UserFeatures, pad
 from hydra_ray.models.heads import HEAD_KINDS, FitOptions, Head, HeadModel
 from hydra_ray.models.heads.bases import Bases, BasisHeads, observations
 from hydra_ray.models.heads.descent import GradientFitted
 from hydra_ray.models.heads.online import pack
+from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
-from hydra_ray.settings import FitSettings
+from hydra_ray.settings import FitSettings, Settings
 
 log = logging.getLogger(__name__)
 
@@ -153,3 +156,21 @@ def head_numbers(choice: FitChoice) -> dict[str, float]:
         # An update from feedback fits with the same.
         numbers |= {"pull": choice.fit.pull, "temperature": choice.fit.temperature}
     return numbers
+
+
+def fit_heads_here(
+    groups: Mapping[UserKey, Sequence[RankingGroup]], scorer: Scorer, settings: Settings
+) -> dict[UserKey, Head]:
+    """Return heads of users, fitted in this process as the settings say, the same for all.
+
+    Args:
+        groups: Groups by user, oldest first; who has none gets no head.
+        scorer: Scorer of the groups' role.
+        settings: Settings of base and fit.
+    """
+    having = {user: own for user, own in groups.items() if own}
+    if not having:
+        return {}
+    features = zip(having, encode_all(scorer, list(having.values())), strict=True)
+    fitter = HeadFitter(scorer.heads, lambda _: FitChoice(settings.fit), settings.base.loss)
+    return {fitted.user: fitted.head for fitted in fitter(features)}

@@ -48,9 +48,9 @@ class GateNote:
     """What the gate decided, without the answer.
 
     Attributes:
-        answered: As `GateDecision.answered`.
-        gain: Expected gain.
-        low: Lower bound of it.
+        answered: Name of the method whose answer was given, "hydra" where the gate let its choice through.
+        gain: Expected gain of hydra's choice over the plain answer, in the task's score.
+        low: Lower bound of the expected gain.
     """
 
     answered: str

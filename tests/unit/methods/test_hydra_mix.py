@@ -26,7 +26,7 @@ class Steps:
     Args:
         history: Items of the user.
         say: Gives the texts of a request and the name of its prompt.
-        asks_again: As `Ports` has it.
+        asks_again: Whether a query that failed for now is asked again later, so that nothing is done without.
     """
 
     def __init__(self, history, say, asks_again=False):

@@ -9,14 +9,12 @@ from typing import Any, Literal
 
 from hydra_ray.records import ChatRequest, Message
 from hydra_ray.steps.generate.endpoint.refusal import Refusal
+from hydra_ray.steps.generate.endpoint.turns import INSTRUCTING, alternates, system_as_text, system_first, taking_turns
 
 # Where a temperature of zero is refused and smaller ones than this may be, too.
 NEARLY_GREEDY = 0.01
-# Said by nobody, where a conversation must not begin with the LLM's own turn.
-_BEFORE_ALL = "..."
 # Ways to hold an answer to a schema, the strongest first.
 _WAYS_TO_HOLD = ("schema", "object", "words")
-_INSTRUCTING = ("system", "developer")
 
 # Requests are refused in many words. Those that say "I do not know this" or "not like this":
 _NOT_KNOWN = re.compile(
@@ -163,11 +161,11 @@ class Dialect:
         if not self.developer:
             turns = [("system" if role == "developer" else role, text) for role, text in turns]
         if self.system != "sent" or self.alternate:
-            turns = _system_first(turns)
+            turns = system_first(turns)
         if self.system == "user":
-            turns = _system_as_text(turns)
+            turns = system_as_text(turns)
         if self.alternate:
-            turns = _taking_turns(turns)
+            turns = taking_turns(turns)
         return [{"role": role, "content": text} for role, text in turns]
 
 
@@ -293,8 +291,8 @@ def _about_roles(refusal: Refusal, said: str, messages: Sequence[Mapping[str, st
     about_role = any(field.endswith("role") for field in refusal.fields) or bool(_ROLE.search(said))
     refused = _refused_roles(refusal, said, roles)
     if _ALTERNATE.search(said):
-        talk = [role for role in roles if role not in _INSTRUCTING]
-        if not _alternates(talk):
+        talk = [role for role in roles if role not in INSTRUCTING]
+        if not alternates(talk):
             return {"alternate": True}
         # Templates without a system role say so, too.
         return {"system": "user"} if systems else {}
@@ -311,43 +309,6 @@ def _about_roles(refusal: Refusal, said: str, messages: Sequence[Mapping[str, st
 def _refused_roles(refusal: Refusal, said: str, roles: Sequence[str]) -> set[str]:
     """Return the instructing roles that a refusal may be about."""
     places = [int(place) for field in refusal.fields for place in re.findall(r"^messages\.(\d+)", field)]
-    among = {roles[place] for place in places if place < len(roles)} or {role for role in roles if role in _INSTRUCTING}
+    among = {roles[place] for place in places if place < len(roles)} or {role for role in roles if role in INSTRUCTING}
     named = {role for role in among if role in said}
     return named or among
-
-
-def _alternates(roles: Sequence[str]) -> bool:
-    return all(role == ("user", "assistant")[i % 2] for i, role in enumerate(roles))
-
-
-_Turns = list[tuple[str, str]]
-
-
-def _system_first(turns: _Turns) -> _Turns:
-    system = [text for role, text in turns if role in _INSTRUCTING]
-    rest = [turn for turn in turns if turn[0] not in _INSTRUCTING]
-    # One that is alone keeps its role.
-    role = next((role for role, _ in turns if role in _INSTRUCTING), "system")
-    return [(role, "\n\n".join(system)), *rest] if system else rest
-
-
-def _system_as_text(turns: _Turns) -> _Turns:
-    if not turns or turns[0][0] not in _INSTRUCTING:
-        return turns
-    (_, system), *rest = turns
-    if rest and rest[0][0] == "user":
-        return [("user", f"{system}\n\n{rest[0][1]}"), *rest[1:]]
-    return [("user", system), *rest]
-
-
-def _taking_turns(turns: _Turns) -> _Turns:
-    merged: _Turns = []
-    for role, text in turns:
-        if merged and merged[-1][0] == role:
-            merged[-1] = (role, f"{merged[-1][1]}\n\n{text}")
-        else:
-            merged.append((role, text))
-    first = 1 if merged and merged[0][0] in _INSTRUCTING else 0
-    if first < len(merged) and merged[first][0] == "assistant":
-        merged.insert(first, ("user", _BEFORE_ALL))
-    return merged

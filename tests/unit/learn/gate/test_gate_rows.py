@@ -70,18 +70,18 @@ def encoder(tiny_encoder):
 
 def test_a_user_is_judged_by_a_base_of_others_under_a_head_without_the_judged_queries(tag_task, encoder, monkeypatch):
     data, trained_on, taught = training_data(tag_task), [], {}
-    fit_here, encode_all = gate_rows_module.fit_here, gate_rows_module.encode_all
+    train, fit_heads = gate_rows_module.train_adapter_here, gate_rows_module.fit_heads_here
 
-    def fit(groups, *args, **more):
-        trained_on.append({group.user for group in groups})
-        return fit_here(groups, *args, **more)
+    def training(groups, *more):
+        trained_on.append({user for user, own in groups.items() if own})
+        return train(groups, *more)
 
-    def encode(scorer, users, *more):
-        taught.update({groups[0].user: {group.key for group in groups} for groups in users})
-        return encode_all(scorer, users, *more)
+    def fitting(groups, *more):
+        taught.update({user: {group.key for group in own} for user, own in groups.items()})
+        return fit_heads(groups, *more)
 
-    monkeypatch.setattr(gate_rows_module, "fit_here", fit)
-    monkeypatch.setattr(gate_rows_module, "encode_all", encode)
+    monkeypatch.setattr(gate_rows_module, "train_adapter_here", training)
+    monkeypatch.setattr(gate_rows_module, "fit_heads_here", fitting)
     queries = list(judged_queries(data, settings_with(), encoder, 0))
     everybody = {user.key for user in data.dataset.users}
     judged = {user: [one for one in queries if one.ask.query.user == user] for user in everybody}
