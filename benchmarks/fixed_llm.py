@@ -75,14 +75,14 @@ class FixedLLM:
 
 
 @contextmanager
-def running(llm: FixedLLM) -> Iterator[str]:
-    """The LLM in a process of its own; gives its base URL."""
+def running(llm: FixedLLM, host: str = "127.0.0.1") -> Iterator[str]:
+    """The LLM in a process of its own, at an address of this machine; gives its base URL."""
     place = free_place()
-    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(llm, place), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(target=_serve, args=(llm, host, place), daemon=True)
     process.start()
     try:
-        _wait(f"http://127.0.0.1:{place}/asked")
-        yield f"http://127.0.0.1:{place}/v1"
+        _wait(f"http://{host}:{place}/asked")
+        yield f"http://{host}:{place}/v1"
     finally:
         process.terminate()
         process.join()
@@ -95,8 +95,8 @@ def free_place() -> int:
         return int(found.getsockname()[1])
 
 
-def _serve(llm: FixedLLM, place: int) -> None:
-    uvicorn.run(llm.application(), host="127.0.0.1", port=place, log_level="error")
+def _serve(llm: FixedLLM, host: str, place: int) -> None:
+    uvicorn.run(llm.application(), host=host, port=place, log_level="error")
 
 
 def _wait(url: str) -> None:

@@ -40,10 +40,13 @@ class ServedCluster:
         nodes: The cluster.
         folder: Folder for the settings file and the Serve configs.
         tree: Settings, as in a settings file.
+        options: What the Serve config says of a step beside the number of its replicas, by its name.
     """
 
-    def __init__(self, nodes: Nodes, folder: Path, tree: dict[str, Any]) -> None:
-        self.nodes, self._folder = nodes, folder
+    def __init__(
+        self, nodes: Nodes, folder: Path, tree: dict[str, Any], options: dict[str, dict[str, Any]] | None = None
+    ) -> None:
+        self.nodes, self._folder, self._options = nodes, folder, options or {}
         self.tree = {**tree, "auth": {"mode": "keys"}}
         self.settings = folder / "settings.yaml"
         self.settings.write_text(yaml.safe_dump(self.tree))
@@ -65,7 +68,7 @@ class ServedCluster:
             "route_prefix": "/",
             "import_path": "hydra_ray.serve.app:build",
             "args": tree,
-            "deployments": [{"name": step, "num_replicas": replicas} for step in STEPS],
+            "deployments": [{"name": step, "num_replicas": replicas, **self._options.get(step, {})} for step in STEPS],
         }
         config = self._folder / "serve.yaml"
         config.write_text(
