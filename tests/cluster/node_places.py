@@ -98,7 +98,7 @@ class Place:
         hosts, name = folder.with_name(f"hosts-{number}"), f"node-{number}"
         hosts.write_text(f"127.0.0.1 localhost\n{self.address} {name}\n")
         mounts = f"mount --bind {folder} {_RAYS} && mount --bind {hosts} /etc/hosts"
-        self._network, self._held = network, _Held(f"{mounts} && hostname {name}")
+        self._held = _Held(f"{mounts} && hostname {name}")
         network.connect(self._held, number)
 
     def popen(self, command: Sequence[str], env: Mapping[str, str], **options: Any) -> subprocess.Popen:
@@ -108,10 +108,6 @@ class Place:
     def titles(self) -> list[str]:
         """Titles of Ray's processes there, as `ray::ServeReplica:hydra:Ingress`."""
         return [title for process in self._held.processes() if (title := _title(process)).startswith("ray::")]
-
-    def unplug(self) -> None:
-        """Takes the network away: nobody is told, as when a machine loses its power."""
-        self._network.unplug(self.number)
 
     def end(self) -> None:
         """Kills all of its processes at once."""
@@ -161,10 +157,6 @@ class Network:
         _run(there("ip", "link", "set", "lo", "up"))
         # What looks for its own address by a way to elsewhere finds this one.
         _run(there("ip", "route", "add", "default", "via", self.address))
-
-    def unplug(self, number: int) -> None:
-        """Takes a place's connection away."""
-        self._in_switch("link", "set", f"n{number}", "down")
 
     def end(self) -> None:
         """Removes the switch, and with it every connection."""
