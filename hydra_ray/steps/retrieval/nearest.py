@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from threading import Lock
 from typing import Any
 
@@ -40,9 +40,10 @@ def load_faiss(purpose: str) -> Any:
 
 
 class NearestIndex:
-    """Unit-length vectors searched by cosine: faiss's flat index, on a GPU where faiss finds one and there are many.
+    """Unit-length vectors searched by cosine: exactly, by faiss, on a GPU where faiss finds one and there are many.
 
-    Takes 4 bytes an entry (1.5 KB a vector of width 384), and as much again on the GPU. Any thread may search.
+    The vectors stay where they are, and nobody may change them afterwards. A GPU has a copy, of 4 bytes an entry
+    (1.5 KB a vector of width 384). Any thread may search.
 
     Args:
         vectors: Shape (vectors, width), float32.
@@ -54,21 +55,23 @@ class NearestIndex:
 
     def __init__(self, vectors: Vectors, purpose: str) -> None:
         faiss = load_faiss(purpose)
-        self._size = len(vectors)
-        self._index = faiss.IndexFlatIP(vectors.shape[1])
-        self._index.add(vectors)
+        # faiss's flat index of processors would hold them once more, and search them by the same function.
+        self._vectors = np.ascontiguousarray(vectors, np.float32)
+        self._search = partial(faiss.knn, metric=faiss.METRIC_INNER_PRODUCT)
         self._on_gpu = None
         if len(vectors) >= _WORTH_A_GPU and getattr(faiss, "get_num_gpus", lambda: 0)() > 0:
             with _GPU_LOCK:
-                self._on_gpu = faiss.index_cpu_to_gpu(_gpu_resources(), 0, self._index)
+                self._on_gpu = faiss.GpuIndexFlatIP(_gpu_resources(), vectors.shape[1])
+                self._on_gpu.add(self._vectors)
 
     def search(self, vector: Vectors, k: int) -> tuple[Vectors, npt.NDArray[np.int64]]:
         """Return cosines and rows of the k nearest, best first; fewer where there are fewer, on a GPU 2,048 at most."""
-        k = min(k, self._size, self._size if self._on_gpu is None else _GPU_MOST)
+        size = len(self._vectors)
+        k = min(k, size, size if self._on_gpu is None else _GPU_MOST)
         if k < 1:
             return np.empty(0, np.float32), np.empty(0, np.int64)
         if self._on_gpu is None:
-            scores, rows = self._index.search(vector[None], k)
+            scores, rows = self._search(vector[None], self._vectors, k)
         else:
             with _GPU_LOCK:
                 scores, rows = self._on_gpu.search(vector[None], k)
@@ -76,7 +79,7 @@ class NearestIndex:
 
     def vectors(self, rows: npt.NDArray[np.int64]) -> Vectors:
         """The vectors of some rows, shape (rows, width)."""
-        return self._index.reconstruct_batch(rows)
+        return self._vectors[rows]
 
 
 @cache
