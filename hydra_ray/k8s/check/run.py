@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra_ray.k8s.check.api.check import check_api
 from hydra_ray.k8s.check.content.check import Content, check_content
+from hydra_ray.k8s.check.content.reach import check_reach
 from hydra_ray.k8s.check.kuberay import check_kuberay
 from hydra_ray.k8s.check.names import check_metadata
 from hydra_ray.k8s.check.pods.find import pods_of
@@ -23,6 +24,7 @@ from hydra_ray.k8s.check.relations.selectors import check_own_selectors, check_s
 from hydra_ray.k8s.check.schema.check import check_schema, is_unchecked
 from hydra_ray.k8s.check.schema.core import Core, core_of
 from hydra_ray.k8s.check.sums.check import check_sums
+from hydra_ray.k8s.check.sums.volumes import check_volumes
 
 
 def check(
@@ -84,6 +86,9 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
     for thing in together.things:
         report.problems += check_selectors(thing, [pod for one in pods.values() for pod in one])
         report.problems += check_routes(thing, known)
+    for thing in shaped:
+        report.problems += check_volumes(thing, pods[thing], known)
+    report.problems += check_reach(together.things, pods, content, known)
     for found in check_sums(shaped, pods, content):
         if isinstance(found, str):
             report.notes.append(found)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
+from hydra_ray.k8s.destinations import S3, host_and_port, named_urls, redis_url
 from hydra_ray.k8s.render.pods import Component
 from hydra_ray.k8s.render.serving import PORT, Served
 from hydra_ray.k8s.settings.cluster import ClusterSettings
-from hydra_ray.settings import SettingsError
 
 _DASHBOARD, _METRICS = 8265, 8080
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432}
 
 
 def network_policies(cluster: ClusterSettings, served: Served, learner: Served) -> list[dict[str, Any]]:
@@ -63,43 +61,17 @@ def _policy(
 
 def _outside(cluster: ClusterSettings, served: Served) -> Iterator[tuple[dict[str, Any], int]]:
     """Where pods go: the LLM, the database, the object store, Redis, a collector of traces. Each but once."""
-    settings = served.settings
-    urls: list[tuple[str, str]] = []
-    if settings.generator.backend == "openai":
-        endpoints = (settings.generator, *settings.generator.fallbacks)
-        urls += [("the LLM's base_url", one.base_url or "https://api.openai.com/v1") for one in endpoints]
-    if served.engine is not None:
-        # Weights.
-        urls.append(("weights", "https://huggingface.co"))
-    if served.on_postgresql:
-        urls.append(("the store's url", settings.store_url))
-    if served.on_s3:
-        urls.append(("s3.endpoint", cluster.s3.endpoint or "https://s3.amazonaws.com"))
+    urls = [("weights", "https://huggingface.co")] if served.engine is not None else []
+    urls += named_urls(served.settings, cluster.s3.endpoint or S3)
     if cluster.redis.address is not None:
-        address = cluster.redis.address
-        urls.append(("redis.address", address if "://" in address else f"redis://{address}"))
-    if settings.observe.traces.otlp_endpoint is not None:
-        urls.append(("observe.traces.otlp_endpoint", settings.observe.traces.otlp_endpoint))
+        urls.append(("redis.address", redis_url(cluster.redis.address)))
     found: list[tuple[dict[str, Any], int]] = []
     for name, url in urls:
-        host, port = _place(name, url)
+        host, port = host_and_port(name, url)
         there = (_peer(cluster, host), port)
         if there not in found:
             found.append(there)
     yield from found
-
-
-def _place(name: str, url: str) -> tuple[str, int]:
-    """Host and port of a URL; the port that goes with its scheme where it names none."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or _PORTS.get(parts.scheme.partition("+")[0])
-    except ValueError:
-        raise SettingsError(f"{name}: the port of {parts.netloc.rpartition('@')[2]} is none: 1 to 65535") from None
-    if parts.hostname is None or port is None:
-        shown = url.rpartition("@")[2]
-        raise SettingsError(f"{name}: {shown} has no host, or no port that its scheme would tell: scheme://host:port")
-    return parts.hostname, port
 
 
 def _peer(cluster: ClusterSettings, host: str) -> dict[str, Any]:

@@ -100,7 +100,12 @@ SPREAD: dict[str, Any] = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiabl
             "no pod of these",
         ),
         ("NetworkPolicy/hydra", put("spec.ingress.0.ports.0.port", "web"), "ingress[0].ports[0].port", 'no port "web"'),
-        ("NetworkPolicy/hydra", put("spec.policyTypes", ["Egress"]), "spec.ingress", "does not have Ingress"),
+        (
+            "NetworkPolicy/hydra",
+            lambda tree: tree["spec"].update(policyTypes=["Egress"], egress=[{}]),
+            "spec.ingress",
+            "does not have Ingress",
+        ),
         ("PodMonitor/hydra", put("spec.selector.matchLabels.app", "hydr"), "spec.selector", "no pod of these"),
         (
             "PodMonitor/hydra",
