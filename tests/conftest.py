@@ -67,11 +67,13 @@ class Judge:
         self._logits = logits
         self.heads = SimpleNamespace(prior=torch.tensor(prior))
         self.asked: list[tuple[Any, Any]] = []
+        self.beside: list[Any] = []
 
-    def score(self, decisions: Sequence[Texts], heads: Sequence[Any]) -> torch.Tensor:
+    def score(self, decisions: Sequence[Texts], heads: Sequence[Any], beside: Sequence[Any] = ()) -> torch.Tensor:
         import torch
 
         self.asked += zip(decisions, heads, strict=True)
+        self.beside += beside
         return torch.tensor(self._logits)
 
 
@@ -115,9 +117,9 @@ def scorer(tiny_encoder: Path) -> Callable[..., Scorer]:
 
     from hydra_ray.models.scorer import Scorer
 
-    def make(seed: int = 0) -> Scorer:
+    def make(seed: int = 0, beside: Sequence[str] = ()) -> Scorer:
         torch.manual_seed(seed)
-        made = Scorer(texts_encoder(tiny_encoder, 64)).eval()
+        made = Scorer(texts_encoder(tiny_encoder, 64), beside=beside).eval()
         # Training starts at zero, and all seeds would score alike.
         made.heads.shared.out.reset_parameters()
         return made

@@ -47,6 +47,12 @@ class BaseSettings(Section):
         "listwise", description="What competes for a query is ranked together, or each judged alone."
     )
     lexical: bool = Field(True, description="Read what words alone tell: past answers that say the same, or alike.")
+    read_sources: bool = Field(
+        False,
+        # What was made before it was there, without it, stays what it is by its fingerprint.
+        exclude_if=lambda read: not read,
+        description="Read which of method.prompts gave a candidate, how often, and whether as its greedy answer.",
+    )
     epochs: int = Field(4, ge=1, description="Passes over the training groups.")
     batch_groups: int = Field(
         16, ge=1, description="Groups (queries with all that competes for them) a worker and step."

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from hydra_ray.models.beside import Beside, sources_beside
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import Candidate, Query, Source
 from hydra_ray.steps.candidates import Sample
@@ -101,7 +102,8 @@ class Adapter:
             adapter_texts(c.text, ask.query.input, ask.history_answers) for ask in asks for c in ask.candidates
         ]
         heads = [ask.head for ask in asks for _ in ask.candidates]
-        logits = iter(self._scorer.score(decisions, heads).tolist() if decisions else ())
+        beside = [known for ask in asks for known in _beside(ask)]
+        logits = iter(self._scorer.score(decisions, heads, beside).tolist() if decisions else ())
         return [self._order(ask, [next(logits) for _ in ask.candidates]) for ask in asks]
 
     def _order(self, ask: AdaptRequest, logits: Sequence[float]) -> list[Candidate]:
@@ -114,6 +116,10 @@ class Adapter:
         if self._task is not None:
             return by_expected_score(self._task, judged)
         return sorted(judged, key=lambda c: -c.score)
+
+
+def _beside(ask: AdaptRequest) -> tuple[Beside, ...]:
+    return sources_beside([c.sources for c in ask.candidates]) or ({},) * len(ask.candidates)
 
 
 def all_compete(task: Task, most: int) -> bool:

@@ -10,7 +10,7 @@ import torch
 
 from hydra_ray.learn.base.epochs import Epochs
 from hydra_ray.learn.base.parallel import Replicated
-from hydra_ray.learn.base.rows import group_rows, hold_back
+from hydra_ray.learn.base.rows import group_rows, hold_back, read_beside
 from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.learn.examples.groups import RankingGroup
@@ -40,9 +40,10 @@ def fit_here(
     """
     assert encoder.frozen, "a scorer of its own changes no encoder that others use"
     users = sorted({group.user for group in groups})
-    rows, _ = hold_back(group_rows(groups, users), seed)
+    beside = read_beside(groups, base)
+    rows, _ = hold_back(group_rows(groups, users, beside), seed)
     torch.manual_seed(seed)
-    trainee = Trainee(base, len(users), prior_weight, encoder)
+    trainee = Trainee(base, len(users), prior_weight, encoder, beside)
     epochs = Epochs(Replicated(trainee, trainee), base, -(-len(rows) // base.batch_groups), seed, torch.device("cpu"))
     for epoch in range(base.epochs):
         for _ in epochs.train(epoch, 0, _batches(rows, base.batch_groups, seed + epoch)):

@@ -60,6 +60,8 @@ def collate(
     scores = torch.tensor([score for row in batch for score in row["scores"]], dtype=torch.float32)
     # Remembered: each text is encoded in the first epoch and never again.
     texts = {"features": encoder.features(decisions)} if encoder.frozen else encoder.tokenize(decisions)
+    beside = [row.get("beside") or [()] * len(row["scores"]) for row in batch]
+    texts["beside"] = torch.tensor([list(numbers) for own in beside for numbers in own], dtype=torch.float32)
     texts["priors"] = torch.tensor([prior for row in batch for prior in row["priors"]], dtype=torch.float32)
     tokens = {name: _moved(tensor, device) for name, tensor in texts.items()}
     return tokens, _moved(users, device), _moved(scores, device), _moved(group, device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,10 +29,16 @@ class Trainee(nn.Module):
         users: Number of training users.
         prior_weight: Weight of what is known before a head scores; None has it learnt.
         encoder: Frozen encoder that others use as well; None loads the one that settings name.
+        beside: Names of the numbers beside texts that are read.
     """
 
     def __init__(
-        self, base: BaseSettings, users: int, prior_weight: float | None = None, encoder: TextsEncoder | None = None
+        self,
+        base: BaseSettings,
+        users: int,
+        prior_weight: float | None = None,
+        encoder: TextsEncoder | None = None,
+        beside: Sequence[str] = (),
     ) -> None:
         super().__init__()
         if encoder is None:
@@ -39,25 +47,27 @@ class Trainee(nn.Module):
             encoder.train_top_layers(base.encoder.trained_layers)
             if encoder.frozen:
                 encoder.remember(KeptEncodings(_ENCODING_BYTES))
-        self.scorer = Scorer(encoder)
+        self.scorer = Scorer(encoder, beside=beside)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)
         if prior_weight is not None:
             self.scorer.heads.prior.data.fill_(prior_weight)
             self.scorer.heads.prior.requires_grad_(False)
-        self.scorer.heads.shared.lexical.requires_grad_(base.lexical)
+        self.scorer.heads.shared.lexical.requires_grad_(base.lexical or bool(self.scorer.beside))
         kind = HEAD_KINDS[base.head.kind]
         assert isinstance(kind, GradientFitted), "settings allow no other"
-        self.bank = HeadBank(kind, users, encoder.width, base.head.rank)
+        self.bank = HeadBank(kind, users, self.scorer.width, base.head.rank)
 
     def forward(self, texts: dict[str, Tensor], users: Tensor) -> Tensor:
         """Scores, shape (decisions,); `users` holds rows of the bank, -1 for the shared head alone.
 
-        `texts` are tokens, or the features that a frozen encoder has made of them, and the priors.
+        `texts` are tokens, or the features that a frozen encoder has made of them, and the priors and the numbers
+        beside texts.
         """
         texts, heads = dict(texts), self.scorer.heads
-        known = heads.prior * texts.pop("priors")
-        z = texts["features"] if "features" in texts else self.scorer.encoder(texts)
+        known, beside = heads.prior * texts.pop("priors"), texts.pop("beside")
+        read = texts["features"] if "features" in texts else self.scorer.encoder(texts)
+        z = torch.cat([read, beside], dim=1)
         return heads.shared(z) + self.bank(z, users) + known
 
 

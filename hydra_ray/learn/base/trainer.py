@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from hydra_ray.data.sources.files import locate, one_line
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.progress import Progress, TrainState
-from hydra_ray.learn.base.rows import GROUP_SCHEMA, group_rows, hold_back
+from hydra_ray.learn.base.rows import GROUP_SCHEMA, group_rows, hold_back, read_beside
 from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.learn.base.worker import LoopConfig, RolePlan, train_worker, trained_in
 from hydra_ray.learn.examples.groups import RankingGroup
@@ -89,15 +89,17 @@ def fit_base(
         check_enough(role, groups[role], base)
     filesystem, folder = _made(storage)
     users = {role: sorted({group.user for group in groups[role]}) for role in groups}
-    split = {role: hold_back(group_rows(groups[role], users[role]), seed) for role in groups}
+    beside = {role: read_beside(groups[role], base) for role in groups}
+    split = {role: hold_back(group_rows(groups[role], users[role], beside[role]), seed) for role in groups}
     train = {role: rows for role, (rows, _) in split.items()}
     steps = {role: -(-(len(rows) // base.workers) // base.batch_groups) for role, rows in train.items()}
     plans = tuple(
-        RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid) for role, (_, valid) in split.items()
+        RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid, beside[role])
+        for role, (_, valid) in split.items()
     )
     # Where checkpoints are changes nothing of what they hold.
     config = LoopConfig(base.model_dump(exclude={"checkpoints"}), seed, plans)
-    name = f"base-{fingerprint(asdict(config), train, size=6, sort_keys=True)}"
+    name = f"base-{fingerprint(_known_by(config), train, size=6, sort_keys=True)}"
     progress = ray.remote(num_cpus=0, **on_this_node())(Progress).remote()
     trainer = _Trainer(
         _run_worker,
@@ -123,13 +125,22 @@ def fit_base(
     except ray.train.TrainingFailedError as error:
         raise HydraError(f"training failed {base.max_failures + 1} time(s); the last error: {error}") from error
     with result.checkpoint.as_directory() as checkpoint:
-        fitted = {role: _load_role(Path(checkpoint), role, base, users[role]) for role in groups}
+        fitted = {role: _load_role(Path(checkpoint), role, base, users[role], beside[role]) for role in groups}
     try:
         filesystem.delete_dir(f"{folder}/{name}")
     except OSError as error:
         # They take room, and nobody reads them again: the next training has another name.
         log.warning("the checkpoints in %s/%s stay: %s", folder, name, one_line(error))
     return FittedBase(fitted, ray.get(progress.state.remote()))
+
+
+def _known_by(config: LoopConfig) -> dict[str, Any]:
+    """Return what a training is known by: one that was begun before numbers stood beside texts goes on."""
+    about = asdict(config)
+    for plan in about["plans"]:
+        if not plan["beside"]:
+            del plan["beside"]
+    return about
 
 
 def _made(storage: str | Path) -> tuple[fs.FileSystem, str]:
@@ -153,8 +164,10 @@ class _Trainer(TorchTrainer):
         """Ctrl-C stays the command's: Ray's handler would stay after the training and end with exit code 0."""
 
 
-def _load_role(checkpoint: Path, role: str, base: BaseSettings, users: Sequence[UserKey]) -> FittedRole:
-    trainee = Trainee(base, len(users))
+def _load_role(
+    checkpoint: Path, role: str, base: BaseSettings, users: Sequence[UserKey], beside: Sequence[str]
+) -> FittedRole:
+    trainee = Trainee(base, len(users), beside=beside)
     trainee.load_state_dict(load_file(checkpoint / f"{role}.safetensors"))
     trainee.eval()
     # Workers may have had other processors than this process has.

@@ -38,6 +38,7 @@ class RolePlan:
         prior_weight: Weight of what is known before a head scores; None has it learnt.
         steps_per_epoch: Batches a worker and epoch.
         valid: Groups held back, which the first worker scores after each epoch.
+        beside: Names of the numbers beside texts that are read, in their order in the rows.
     """
 
     role: str
@@ -45,6 +46,7 @@ class RolePlan:
     prior_weight: float | None
     steps_per_epoch: int
     valid: Sequence[dict[str, Any]]
+    beside: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,7 @@ def _in_agreed_precision(base: BaseSettings) -> BaseSettings:
 def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed, progress: Any) -> None:
     rank = ray.train.get_context().get_world_rank()
     torch.manual_seed(seed)
-    trainee = Trainee(base, plan.users, plan.prior_weight)
+    trainee = Trainee(base, plan.users, plan.prior_weight, beside=plan.beside)
     parallel = _spread(trainee, base)
     epochs = Epochs(parallel, base, plan.steps_per_epoch, seed, ray.train.torch.get_device())
     start = 0

@@ -46,7 +46,8 @@ def encode_all(
         advance: Called after each batch with how many texts are encoded, and how many there are.
     """
     texts = [texts for groups in users for group in groups for texts in group.decisions]
-    z = scorer.encoder.features(texts, advance=advance).half()
+    beside = [known for groups in users for group in groups for known in group.beside or ({},) * len(group.decisions)]
+    z = scorer.features(texts, beside, advance).half()
     features, start = [], 0
     for groups in users:
         sizes = torch.tensor([len(group.decisions) for group in groups])

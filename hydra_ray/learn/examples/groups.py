@@ -11,6 +11,7 @@ from itertools import groupby
 
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
+from hydra_ray.models.beside import Beside, sources_beside
 from hydra_ray.models.encoder import Texts
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, Query, UserKey
@@ -36,12 +37,14 @@ class RankingGroup:
         decisions: What competes.
         scores: How good each is, 0 (bad) to 1 (good).
         priors: What is known of each decision before any head scores it (`UserFeatures.priors`); empty where nothing.
+        beside: Numbers beside the texts of each decision (`models.beside`); empty where nothing is known of any.
     """
 
     key: ExampleKey
     decisions: tuple[Texts, ...]
     scores: tuple[float, ...]
     priors: tuple[float, ...] = ()
+    beside: tuple[Beside, ...] = ()
 
     @property
     def user(self) -> UserKey:
@@ -172,6 +175,7 @@ def _order(items: Sequence[object]) -> tuple[float, ...]:
 def _adapter_group(row: AdapterRow, task: Task, seed: int, unsaid: bool) -> RankingGroup:
     scores = dict(zip(row.candidates, row.scores, strict=True))
     votes = dict(zip(row.candidates, row.votes, strict=True))
+    sources = dict(zip(row.candidates, row.sources, strict=True)) if row.sources else {}
     # Only what will be chosen among teaches: where the LLM's texts compete alone, telling them from others' is no use.
     if unsaid:
         for answer in (row.gold, *_some_labels(task, row.key.query_id, seed, _RIVALS)):
@@ -181,7 +185,8 @@ def _adapter_group(row: AdapterRow, task: Task, seed: int, unsaid: bool) -> Rank
     total = sum(votes.get(answer, 0) for answer in scores)
     priors = tuple(log_share(votes.get(answer, 0), total) for answer in scores)
     decisions = tuple(adapter_texts(answer, row.query, row.history) for answer in scores)
-    return RankingGroup(row.key, decisions, tuple(scores.values()), priors)
+    beside = sources_beside([sources.get(answer, ()) for answer in scores])
+    return RankingGroup(row.key, decisions, tuple(scores.values()), priors, beside)
 
 
 def _some_labels(task: Task, query_id: str, seed: int, count: int) -> list[str]:

@@ -30,16 +30,18 @@ class HeadModel(nn.Module):
 
     Args:
         width: Width of z.
+        single: Number of z's last entries that the shared head has a weight of its own for: the lexical features, and
+            the numbers beside texts.
 
     Attributes:
         prior: Learnt weight of what is known of a decision before any head scores it (`UserFeatures.priors`), which
             is added to the logit.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, single: int = LEXICAL) -> None:
         super().__init__()
         self.width = width
-        self.shared = SharedHead(width, max(1, (width - LEXICAL) // 3))
+        self.shared = SharedHead(width, max(1, (width - single) // 3), single)
         self.prior = nn.Parameter(torch.ones(()))
         parts = {name: kind.common(width) for name, kind in HEAD_KINDS.items()}
         # Fitted after encoder and shared head.
@@ -135,7 +137,7 @@ class HeadModel(nn.Module):
         path = folder / "heads.safetensors"
         try:
             state = load_file(path)
-            model = cls(state["shared.dense.weight"].shape[1])
+            model = cls(state["shared.dense.weight"].shape[1], len(state["shared.lexical"]))
             model.load_state_dict(model._fitting(state, path))
         except (SafetensorError, KeyError, RuntimeError) as error:
             reason = " ".join(str(error).split())

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import torch
 from defaults import load_scorer
@@ -55,6 +57,41 @@ def test_a_scorer_goes_on_reading_words_as_it_was_trained_to(model, tmp_path, le
     model.encoder.lexical = lexical
     model.save(tmp_path)
     assert load_scorer(tmp_path).encoder.lexical == lexical
+
+
+SAID = [
+    {"votes:bm25": -0.2, "greedy:bm25": 1.0},
+    {"votes:bm25": -1.5},
+    {"votes:bm25": -3.0, "votes:of-later": 7.0},
+    {},
+]
+
+
+def test_numbers_beside_texts_are_read_by_their_names_and_none_is_zero(scorer, tmp_path):
+    model = scorer(beside=("greedy:bm25", "votes:bm25"))
+    with torch.no_grad():
+        model.heads.shared.lexical[-2:] = torch.tensor([2.0, 1.0])
+    model.save(tmp_path)
+    loaded = load_scorer(tmp_path)
+    assert loaded.beside == ("greedy:bm25", "votes:bm25")
+    head = make_head(model.heads, "lowrank", 0)
+    for read in (model, loaded):
+        z = read.features(DECISIONS, SAID)
+        assert z[:, -2:].tolist() == [[1.0, pytest.approx(-0.2)], [0.0, -1.5], [0.0, -3.0], [0.0, 0.0]]
+        assert_close(read.score(DECISIONS, [head] * 4, SAID), model.heads.logits(z, [head] * 4))
+        assert_close(read.features(DECISIONS)[:, -2:], torch.zeros(4, 2))
+    assert (model.score(DECISIONS, [None] * 4, SAID) - model.score(DECISIONS, [None] * 4))[3] == 0
+    assert (model.score(DECISIONS, [None] * 4, SAID) - model.score(DECISIONS, [None] * 4))[:3].abs().min() > 0.1
+
+
+def test_a_scorer_of_before_there_were_numbers_beside_texts_scores_as_it_did(model, heads, tmp_path):
+    model.save(tmp_path)
+    about = json.loads((tmp_path / "scorer.json").read_text())
+    assert about.pop("beside") == []
+    (tmp_path / "scorer.json").write_text(json.dumps(about))
+    loaded = load_scorer(tmp_path)
+    assert loaded.width == loaded.encoder.width
+    assert_close(loaded.score(DECISIONS, heads, SAID), model.score(DECISIONS, heads), atol=0, rtol=0)
 
 
 def test_nothing_that_is_saved_is_a_pickle(model, tmp_path):

@@ -31,6 +31,10 @@ def offered(reply):
     return {one["text"]: [tuple(source.values()) for source in one["sources"]] for one in reply["hydra"]["candidates"]}
 
 
+def told(candidates):
+    return {one.text: [(s.prompt, s.votes, s.greedy) for s in one.sources] for one in candidates}
+
+
 def kept(app, reply):
     assert app.ingress._completions.settle("acme", reply["id"], 30)
     return CompletionLog(open_database(app.ingress._settings.store_target)).find("acme", reply["id"]).candidates
@@ -43,9 +47,7 @@ def test_an_answer_and_its_completion_say_where_candidates_come_from(app):
         "Calm.": [("zero-shot", 1, True), ("recent", 1, True)],
         "Go.": [("zero-shot", 1, False)],
     }
-    assert {one.text: [(s.prompt, s.votes, s.greedy) for s in one.sources] for one in kept(app, reply)} == offered(
-        reply
-    )
+    assert told(kept(app, reply)) == told(app.adapter.asked[-1][0][1]) == offered(reply)
 
 
 def test_of_one_prompt_the_completion_log_keeps_what_it_kept(app):

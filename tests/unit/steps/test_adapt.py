@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from hydra_ray.models.beside import sources_beside
 from hydra_ray.models.heads import Head
 from hydra_ray.records import Candidate, Source
 from hydra_ray.steps.adapt import (
@@ -177,3 +178,14 @@ def test_many_asks_at_once_equal_one_at_a_time(scorer, query):
     for together, alone in zip(adapter(asks), (adapter([ask])[0] for ask in asks), strict=True):
         assert [c.text for c in together] == [c.text for c in alone]
         assert [c.score for c in together] == pytest.approx([c.score for c in alone], abs=1e-5)
+
+
+def test_the_scorer_is_told_what_each_candidate_comes_from(judge, query):
+    scorer = judge(0.0, 0.0, 0.0)
+    mixed = (
+        Candidate("drama", 2, 0, sources=(Source("bm25", 2, greedy=True),)),
+        Candidate("comedy", 1, 1, sources=(Source("recent", 1, greedy=False),)),
+    )
+    Adapter(scorer, None)([AdaptRequest(query("a film"), mixed), AdaptRequest(query("a film"), candidates(war=1))])
+    assert scorer.beside == [*sources_beside([one.sources for one in mixed]), {}]
+    assert [one["greedy:bm25"] for one in scorer.beside[:2]] == [1, 0]

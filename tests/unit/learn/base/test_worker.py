@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from hydra_ray.learn.base.rows import group_rows
+from hydra_ray.learn.base.rows import group_rows, read_beside
 from hydra_ray.learn.base.step import collate
 from hydra_ray.learn.base.trainee import Trainee, optimizer_of
 from hydra_ray.learn.collect.rows import ExampleKey
@@ -44,8 +44,8 @@ def test_a_frozen_encoder_makes_the_same_logits_of_features_as_of_tokens(tiny_en
     texts, users, scores, group = collate(model.scorer.encoder, ROWS, torch.device("cpu"))
     assert ("features" in texts) == (layers == 0)
     decisions = [(j, b, a) for row in ROWS for j, b, a in zip(row["judged"], row["by"], row["and_by"], strict=True)]
-    priors = texts["priors"]
-    expected = model({**model.scorer.encoder.tokenize(decisions), "priors": priors}, users)
+    known = {name: texts[name] for name in ("priors", "beside")}
+    expected = model({**model.scorer.encoder.tokenize(decisions), **known}, users)
     assert_close(model(texts, users), expected, atol=1e-5, rtol=1e-5)
     assert (users.tolist(), group.tolist(), scores.tolist()) == ([0, 0, 1, 1], [0, 0, 1, 1], [1.0, 0.0, 1.0, 0.0])
 
@@ -63,6 +63,23 @@ def test_what_a_frozen_encoder_has_read_is_not_encoded_again(tiny_encoder, monke
     assert model.scorer.heads.shared.lexical.grad is not None
     assert model.scorer.heads.prior.grad is not None
     assert all(parameter.grad is None for parameter in model.scorer.encoder.parameters())
+
+
+@pytest.mark.parametrize("layers", [0, 1])
+def test_numbers_beside_texts_are_the_last_of_what_heads_read(tiny_encoder, layers):
+    base = settings(tiny_encoder, layers, lexical=False)
+    torch.manual_seed(0)
+    model = Trainee(base, 2, beside=("greedy:bm25", "votes:bm25"))
+    rows = [{**row, "beside": [[1.0, -0.5], [0.0, -2.5]]} for row in ROWS]
+    texts, users, *_ = collate(model.scorer.encoder, rows, torch.device("cpu"))
+    silent = model({**texts, "beside": torch.zeros(4, 2)}, users)
+    # They weigh nothing before training.
+    assert_close(model(texts, users), silent)
+    heads = model.scorer.heads
+    assert heads.shared.lexical.requires_grad, "they are learnt where words are not read"
+    with torch.no_grad():
+        heads.shared.lexical[-2:] = torch.tensor([2.0, 3.0])
+    assert_close(model(texts, users) - silent, torch.tensor([0.5, -7.5] * 2))
 
 
 @pytest.mark.parametrize(("given", "weight"), [(None, 1.0), (0.25, 0.25), (0.0, 0.0)])
@@ -105,3 +122,17 @@ def test_groups_of_which_nothing_is_known_have_priors_of_zero():
     )
     rows = group_rows([told, replace(told, priors=())], [UserKey("t", "a"), UserKey("t", "b")])
     assert [(row["user"], row["priors"]) for row in rows] == [(1, [-0.5, -1.0]), (1, [0.0, 0.0])]
+    assert not any("beside" in row for row in rows)
+
+
+def test_numbers_beside_texts_stand_in_the_order_of_their_names_and_only_where_they_are_read():
+    texts = ("funny", "a film", ()), ("scary", "a film", ())
+    key = ExampleKey("t", "b", "q", pseudo=False)
+    told = RankingGroup(key, texts, (1.0, 0.0), beside=({"votes:bm25": -0.1}, {"votes:bm25": -3.0, "greedy:bm25": 1.0}))
+    untold = replace(told, beside=())
+    base = BaseSettings()
+    assert read_beside([told, untold], base) == ()
+    names = read_beside([told, untold], base.model_copy(update={"read_sources": True}))
+    assert names == ("greedy:bm25", "votes:bm25")
+    rows = group_rows([told, untold], [UserKey("t", "b")], names)
+    assert [row["beside"] for row in rows] == [[[0.0, -0.1], [1.0, -3.0]], [[0.0, 0.0], [0.0, 0.0]]]

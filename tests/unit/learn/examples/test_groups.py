@@ -9,7 +9,7 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.examples import groups as made
 from hydra_ray.learn.examples.groups import AnswersOfOthers, RankingGroup
 from hydra_ray.models.base import ADAPTER, RERANKER
-from hydra_ray.records import UserKey
+from hydra_ray.records import Source, UserKey
 from hydra_ray.tasks import TEXT_TASK, Task
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
@@ -114,6 +114,18 @@ def test_what_is_known_of_an_llms_candidate_is_its_share_of_the_votes(tag_task):
     # Answers that the LLM did not give have no votes.
     assert known["drama"] == known["dark comedy"] == pytest.approx(math.log(0.1 / 8.1))
     assert group.key == row.key
+
+
+def test_what_candidates_come_from_stands_beside_them_and_answers_that_nobody_gave_have_no_votes(tag_task):
+    bm25, recent = Source("bm25", 2, greedy=True), Source("recent", 1, greedy=False)
+    row = replace(adapt_row(["comedy", "sci-fi"], [0.0, 0.0], votes=[3, 1]), sources=((bm25, recent), (recent,)))
+    (group,) = feedback_groups(ADAPTER, [row], tag_task)
+    told = dict(zip(answers(group), group.beside, strict=True))
+    assert told["comedy"]["greedy:bm25"] == 1
+    assert told["comedy"]["votes:recent"] == told["sci-fi"]["votes:recent"] == math.log(1.1 / 2.1)
+    assert told["drama"]["votes:bm25"] == told["sci-fi"]["votes:bm25"] == math.log(0.1 / 2.1)
+    (of_one_prompt,) = feedback_groups(ADAPTER, [replace(row, sources=())], tag_task)
+    assert of_one_prompt == replace(group, beside=())
 
 
 def test_free_texts_of_the_llm_are_all_known_by_their_votes():
