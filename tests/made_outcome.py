@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hydra_ray.bootstrap import Interval
+from hydra_ray.evaluate.never_worse import AgainstPlain, AgainstPlainOverTasks, Caution, GateUse
 from hydra_ray.evaluate.results import (
     Bin,
     ComparisonResult,
@@ -157,3 +159,37 @@ def made_outcome(*tasks: TaskResult) -> ComparisonResult:
     return ComparisonResult(
         tasks or (made_task(),), Headline(Interval(0.0873, 0.0312, 0.1405, 900), interval(0.384, 0.11))
     )
+
+
+def made_against_plain(relative: float = 0.1) -> AgainstPlain:
+    """What one method does to users, told so that every number is another."""
+    shares = (Interval(value, value - 0.02, value + 0.03, 60) for value in (0.21, 0.12, 0.05))
+    return AgainstPlain({"rag-vote": 4, "icl": 1}, interval(0.031), interval(relative), *shares)
+
+
+def made_gate_use() -> GateUse:
+    return GateUse(
+        300, Interval(0.345, 0.3, 0.4, 300), {"vote": 150, "hydra": 100, "greedy": 50}, 0.12, interval(0.004, 0.006)
+    )
+
+
+def with_gate(result: ComparisonResult) -> ComparisonResult:
+    """The same comparison with the gate's part in it: of its last task hydra's gain is the least."""
+    last = len(result.tasks) - 1
+    tasks = tuple(
+        replace(
+            task,
+            against_plain={
+                "hydra-reranker": made_against_plain(),
+                "hydra": made_against_plain(relative=-0.05 if place == last else 0.2),
+            },
+            gate=made_gate_use(),
+        )
+        for place, task in enumerate(result.tasks)
+    )
+    shares = tuple(Interval(value, value - 0.02, value + 0.03, 120) for value in (0.22, 0.13, 0.06))
+    over = AgainstPlainOverTasks(
+        interval(0.075), *shares, tasks[last].task, tasks[last].against_plain["hydra"].relative
+    )
+    cost = Caution(Interval(0.008, -0.002, 0.02, 600), Interval(0.09, -0.02, 0.2, 600))
+    return replace(result, tasks=tasks, against_plain={"hydra": over}, caution=cost)

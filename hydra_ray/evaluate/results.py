@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hydra_ray.bootstrap import Interval
+from hydra_ray.evaluate.never_worse import AgainstPlain, AgainstPlainOverTasks, Caution, GateUse
 from hydra_ray.steps.generate.failures import Unanswered
 from hydra_ray.steps.profiles.profile import Readable
 
@@ -167,6 +168,8 @@ class TaskResult:
         profiled: Profiles of methods that tell what sets users apart.
         headline: The task's part of the headline; None where hydra or prompt-based methods are absent.
         own_heads: Share of hydra's answers that were chosen under a head of the user's own; None without hydra.
+        against_plain: What each method with a base does to users, against the best plain method.
+        gate: What the gate decided; None where it was never asked.
     """
 
     task: str
@@ -192,6 +195,8 @@ class TaskResult:
     own_heads: float | None = None
     unanswered: Mapping[str, tuple[Unanswered, ...]] = field(default_factory=dict)
     profiled: Mapping[str, Profiled] = field(default_factory=dict)
+    against_plain: Mapping[str, AgainstPlain] = field(default_factory=dict)
+    gate: GateUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +214,16 @@ class Headline:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonResult:
-    """Results of all tasks of a comparison; `headline` is None where no task has one."""
+    """Results of all tasks of a comparison.
+
+    Attributes:
+        tasks: Results of each task.
+        headline: Headline over tasks; None where no task has one.
+        against_plain: What each method with a base does to users, over tasks.
+        caution: What the gate's caution costs; None where no task tells.
+    """
 
     tasks: tuple[TaskResult, ...]
     headline: Headline | None
+    against_plain: Mapping[str, AgainstPlainOverTasks] = field(default_factory=dict)
+    caution: Caution | None = None

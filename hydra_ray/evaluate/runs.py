@@ -16,15 +16,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hydra_ray.atomic import replacing
-from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Source, Usage, UserKey
+from hydra_ray.records import Answer, Candidate, GateDecision, HydraError, Message, Query, Source, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError, by_kind, listed
 from hydra_ray.steps.profiles.profile import Readable
 from hydra_ray.tasks import Task
 
-SCHEMA = "hydra-ray/dump/v4"
-# The third did not say which prompts gave a candidate; the second said of a query without an answer that it failed,
-# and not why.
-_FORMER = ("hydra-ray/dump/v3", "hydra-ray/dump/v2")
+SCHEMA = "hydra-ray/dump/v5"
+# The fourth did not say what the gate decided, the third not which prompts gave a candidate; the second said of a query
+# without an answer that it failed, and not why.
+_FORMER = ("hydra-ray/dump/v4", "hydra-ray/dump/v3", "hydra-ray/dump/v2")
 
 _ABOUT = b"hydra-ray"
 _UNKNOWN = Failure("other", "the reason was not kept")
@@ -66,6 +66,7 @@ _ROWS = pa.schema(
             ),
         ),
         ("head", pa.string()),
+        ("gate", pa.struct([("answered", pa.string()), ("gain", pa.float32()), ("low", pa.float32())])),
         ("degraded", pa.list_(pa.string())),
         ("truncated", pa.int32()),
         ("calls", pa.int32()),
@@ -290,6 +291,7 @@ def _to_columns(row: Row) -> dict[str, Any]:
             for c in answer.candidates
         ],
         "head": answer.head,
+        "gate": _gate_columns(answer.gate),
         "degraded": list(answer.degraded),
         "truncated": answer.truncated,
         "calls": answer.usage.calls,
@@ -316,6 +318,7 @@ def _from_columns(columns: dict[str, Any]) -> Row:
             usage=Usage(*(columns[name] for name in ("calls", "prompt_tokens", "completion_tokens", "cached"))),
             truncated=columns["truncated"],
             prompt=tuple(Message(**message) for message in columns["prompt"]),
+            gate=_gate(columns.get("gate"), columns["output"]),
         )
     return Row(EvalQuery(query, **about), answer, columns["seconds"], failure)
 
@@ -323,6 +326,15 @@ def _from_columns(columns: dict[str, Any]) -> Row:
 def _candidate(columns: dict[str, Any]) -> Candidate:
     sources = tuple(Source(**source) for source in columns.get("sources") or ())
     return Candidate(**{**columns, "sources": sources})
+
+
+def _gate_columns(gate: GateDecision | None) -> dict[str, Any] | None:
+    # Its text is the output.
+    return None if gate is None else {"answered": gate.answered, "gain": gate.gain, "low": gate.low}
+
+
+def _gate(columns: dict[str, Any] | None, output: str) -> GateDecision | None:
+    return None if columns is None else GateDecision(columns["answered"], output, columns["gain"], columns["low"])
 
 
 def _failure(columns: dict[str, Any]) -> Failure | None:

@@ -61,6 +61,7 @@ def render(result: ComparisonResult) -> str:
         sentences.improvement,
         sentences.chance,
         sentences.profiles,
+        sentences.gate,
         _arrow,
         _compared,
         _pair_of,

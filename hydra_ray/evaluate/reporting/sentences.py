@@ -8,11 +8,13 @@ from hydra_ray.bootstrap import Interval
 from hydra_ray.evaluate.reporting.formatting import (
     HYDRA,
     ZERO_SHOT,
+    amount,
     count,
     gained_and_lost,
     percent,
     pooled_fates,
     prompted,
+    signed,
 )
 from hydra_ray.evaluate.results import ComparisonResult, Cost, TaskResult
 from hydra_ray.steps.profiles.profile import in_words
@@ -33,8 +35,8 @@ def headline(result: ComparisonResult) -> str:
 
 
 def sentences(result: ComparisonResult) -> list[str]:
-    """Return the sentences beside the headline: single tasks, oracle gap, users who gain and lose, cost."""
-    said = [_tasks(result), _gap(result), _fates(result), _lost(result), _cost(result)]
+    """Return the sentences beside the headline: single tasks, oracle gap, users who gain and lose, gate, cost."""
+    said = [_tasks(result), _gap(result), _fates(result), _lost(result), never_worse(result), _cost(result)]
     return [sentence for sentence in said if sentence]
 
 
@@ -45,6 +47,45 @@ def profiles(task: TaskResult) -> str:
         f"the rest one as pag's.{f' {in_words(found.read)}' if found.read else ''}"
         for method, found in task.profiled.items()
     )
+
+
+def never_worse(result: ComparisonResult) -> str:
+    """Say what hydra does to users against the best plain method, where it does worst, and what caution costs."""
+    found = result.against_plain.get(HYDRA)
+    said = []
+    if found is not None:
+        said.append(
+            f"Against the plain method at equal LLM calls that is best on other users, {percent(found.worse.value)} of "
+            f"{count(found.worse.n, 'user')} have it worse as measured; {percent(found.expected_worse.value)} can be "
+            f"expected to lose, {percent(found.surely_worse.value)} surely."
+        )
+        if found.worst is not None and len(result.tasks) > 1:
+            said.append(f"Its worst task is {found.worst_task}: {improvement(found.worst)} ({_ends(found.worst)}).")
+    if result.caution is not None:
+        cost, share = result.caution.cost, result.caution.share
+        points = f"{percent(cost.value)} of the plain method's score ({_ends(cost)})"
+        part = f", {percent(share.value)} of what hydra-ungated gains ({_ends(share)})" if share else ""
+        said.append(f"The gate's caution costs {points}{part}.")
+    return " ".join(said)
+
+
+def gate(task: TaskResult) -> str:
+    """Say which answers the gate gave on a task and what its caution cost; "" where no gate was asked."""
+    if task.gate is None:
+        return ""
+    use, metric = task.gate, task.metrics[0]
+    plain = ", ".join(f"{name} {amount(number)}" for name, number in use.answered.items() if name != HYDRA)
+    said = [
+        f"hydra's own choice passed the gate in {percent(use.passed.value)} of {count(use.requests, 'request')} "
+        f"({_ends(use.passed)}){f'; the plain answers that were given: {plain}' if plain else ''}."
+    ]
+    if use.held_back is not None and use.cost is not None:
+        ends = f"95 % interval {signed(use.cost.low, metric)} to {signed(use.cost.high, metric)}"
+        said.append(
+            f"{percent(use.held_back)} of its answers are others than those of hydra-ungated, which is "
+            f"{signed(use.cost.value, metric)} better in {metric} ({ends})."
+        )
+    return " ".join(said)
 
 
 def improvement(relative: Interval) -> str:
@@ -86,7 +127,8 @@ def _fates(result: ComparisonResult) -> str:
 
 def _lost(result: ComparisonResult) -> str:
     users = sum(len(task.gains) for task in result.tasks)
-    if not users:
+    # What is told at equal calls, with a baseline that others chose, says it better.
+    if not users or HYDRA in result.against_plain:
         return ""
     lost = sum(gained_and_lost(task)[1] for task in result.tasks)
     return f"Against the prompt-based method that is best for everybody, {percent(lost / users)} of users lose."

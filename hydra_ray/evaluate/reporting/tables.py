@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hydra_ray.bootstrap import LEVEL, Interval
-from hydra_ray.evaluate.reporting.sentences import profiles
+from hydra_ray.evaluate.never_worse import AgainstPlain, AgainstPlainOverTasks
+from hydra_ray.evaluate.reporting.sentences import gate, never_worse, profiles
 from hydra_ray.evaluate.results import ComparisonResult, Headline, TaskResult
 from hydra_ray.steps.generate.failures import listed
 
@@ -17,14 +18,14 @@ from hydra_ray.steps.generate.failures import listed
 def result_tables(result: ComparisonResult) -> list[Table]:
     """Return a table for each task: methods by metrics as `value [low, high]`; competitors, a rule, controls.
 
-    The best competitor of each metric is bold. The last table's caption ends with the headline over tasks, where there
-    are several.
+    The best competitor of each metric is bold. The last task's caption ends with the headline over tasks, where there
+    are several. A table of what methods do to users against the best plain method follows, where that is known.
     """
     tables = [_task_table(task) for task in result.tasks]
     overall = _overall(result)
     if tables and overall:
         tables[-1].caption = f"{tables[-1].caption}\n\n{overall}"
-    return tables
+    return [*tables, *_against_plain(result)]
 
 
 def caption(task: TaskResult) -> str:
@@ -47,7 +48,7 @@ def caption(task: TaskResult) -> str:
     if task.unanswered:
         reasons = "; ".join(f"{method} {listed(found)}" for method, found in task.unanswered.items())
         sentences.append(f"Of these the LLM did not answer: {reasons}.")
-    sentences += [said] if (said := profiles(task)) else []
+    sentences += [said for said in (profiles(task), gate(task)) if said]
     return " ".join(sentences)
 
 
@@ -103,6 +104,38 @@ def _task_table(task: TaskResult) -> Table:
     for method in task.controls:
         table.add_row(Text(method), *(Text(cell) for cell, _ in _cells(task, method)), *_unanswered(task, method))
     return table
+
+
+def _against_plain(result: ComparisonResult) -> list[Table]:
+    if not result.against_plain:
+        return []
+    table = Table(
+        title="Against the plain method at equal calls that is best on other users",
+        caption=escape(never_worse(result)),
+        caption_justify="left",
+    )
+    for name in ("task", "method"):
+        table.add_column(name)
+    for name in ("better by", "users worse", "expected to lose", "surely lose"):
+        table.add_column(name, justify="right")
+    by_task: list[tuple[str, Mapping[str, AgainstPlain | AgainstPlainOverTasks]]] = [
+        (task.task, task.against_plain) for task in result.tasks
+    ]
+    by_task += [("all", result.against_plain)] if len(result.tasks) > 1 else []
+    for task, methods in by_task:
+        for method, found in methods.items():
+            shares = (found.worse, found.expected_worse, found.surely_worse)
+            table.add_row(Text(task), Text(method), *(_share(one) for one in (found.relative, *shares)))
+        table.add_section()
+    return [table]
+
+
+def _share(found: Interval | None) -> Text:
+    """Return a share as `value [low, high]` in percent; "-" where it is not known."""
+    if found is None:
+        return Text("-")
+    low, high = (f"{end:.1%}" if abs(end) != float("inf") else "unbounded" for end in (found.low, found.high))
+    return Text(f"{found.value:.1%} [{low}, {high}]")
 
 
 def _unanswered_heading(task: TaskResult) -> list[str]:

@@ -273,6 +273,9 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
     if settings.method.stemmer:
         # Runs of versions that left it out, and ranked by whole words here, are asked again.
         parts.append("stemmed")
+    if METHODS[run if run in METHODS else "hydra"] is METHODS["hydra"]:
+        # Runs of versions that did not keep what the gate decided are answered again, of what the LLM said then.
+        parts.append("gate")
     return fingerprint(parts)
 
 

@@ -131,6 +131,43 @@ def closed_gap(hydra: Array, majority: Array, best: Array) -> Array:
         return np.where(gap == 0, np.nan, (hydra - majority) / gap)
 
 
+@dataclass(frozen=True, slots=True)
+class BestOnOthers:
+    """Method that is best on other users, for each user.
+
+    Attributes:
+        names: Name of the method that answers each user, in the order of the bootstrap's users.
+        chosen: Number of folds of users that chose each method.
+    """
+
+    names: tuple[str, ...]
+    chosen: Counter[str]
+
+
+def best_by_user(scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int) -> BestOnOthers:
+    """Choose for each user the method that is best on the users of other folds.
+
+    Args:
+        scoreboard: Scoreboard of the task.
+        baselines: Names of the methods that are chosen among; ties go to the first.
+        folds: Number of folds of users; fewer where there are fewer users.
+        seed: Seed that users are split into folds with.
+    """
+    by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in baselines}
+    users = scoreboard.bootstrap.users
+    shuffled = np.random.default_rng(seed).permutation(users)
+    names = [""] * users
+    chosen: Counter[str] = Counter()
+    for fold in np.array_split(shuffled, min(folds, users)):
+        # A user alone has no others: what is best for them answers, which flatters prompting and not hydra.
+        others = np.setdiff1d(shuffled, fold) if len(fold) < users else fold
+        best = max(baselines, key=lambda method: scoreboard.score(by_user[method][others].sum(axis=0)))
+        for user in fold:
+            names[user] = best
+        chosen[best] += 1
+    return BestOnOthers(tuple(names), chosen)
+
+
 def best_on_others(
     scoreboard: Scoreboard, baselines: Sequence[str], folds: int, seed: int
 ) -> tuple[Array, Counter[str]]:
@@ -142,18 +179,9 @@ def best_on_others(
         folds: Number of folds of users; fewer where there are fewer users.
         seed: Seed that users are split into folds with.
     """
-    by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in baselines}
-    users = scoreboard.bootstrap.users
-    shuffled = np.random.default_rng(seed).permutation(users)
-    answered = np.zeros_like(by_user[baselines[0]])
-    chosen: Counter[str] = Counter()
-    for fold in np.array_split(shuffled, min(folds, users)):
-        # A user alone has no others: what is best for them answers, which flatters prompting and not hydra.
-        others = np.setdiff1d(shuffled, fold) if len(fold) < users else fold
-        best = max(baselines, key=lambda method: scoreboard.score(by_user[method][others].sum(axis=0)))
-        answered[fold] = by_user[best][fold]
-        chosen[best] += 1
-    return answered, chosen
+    best = best_by_user(scoreboard, baselines, folds, seed)
+    by_user = {method: scoreboard.bootstrap.by_user(scoreboard.statistics[method]) for method in best.chosen}
+    return np.array([by_user[name][user] for user, name in enumerate(best.names)]), best.chosen
 
 
 def _oracle_gap(scoreboard: Scoreboard, method: str, controls: tuple[str, str]) -> Array | None:

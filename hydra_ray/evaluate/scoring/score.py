@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hydra_ray.bootstrap import interval
 from hydra_ray.evaluate.results import Bin, ComparisonResult, Cost, Profiled, TaskResult
 from hydra_ray.evaluate.runs import RunRecord
+from hydra_ray.evaluate.scoring import against_plain as plain
 from hydra_ray.evaluate.scoring.ablations import by_candidates, by_users
+from hydra_ray.evaluate.scoring.against_plain import PlainRows, against_plain
 from hydra_ray.evaluate.scoring.align import METHOD, AlignedRuns, align_runs
 from hydra_ray.evaluate.scoring.controls import (
     CONTROLS,
@@ -20,6 +22,7 @@ from hydra_ray.evaluate.scoring.controls import (
     random_candidate,
     yardsticks,
 )
+from hydra_ray.evaluate.scoring.gate_use import caution, gate_use
 from hydra_ray.evaluate.scoring.headline import PROMPT_BASED, HeadlineRows, over_tasks, task_headline
 from hydra_ray.evaluate.scoring.pairs import pairs_of
 from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
@@ -64,7 +67,7 @@ def score_runs(
     """
     if not records:
         raise HydraError("there are no runs to score; hydra-ray evaluate writes them")
-    tasks, headlines = [], []
+    tasks, headlines, beside_plain = [], [], list[PlainRows]()
     for name in sorted({record.task.name for record in records}):
         aligned = align_runs([record for record in records if record.task.name == name])
         if not aligned.asked:
@@ -74,10 +77,14 @@ def score_runs(
         scoreboard = Scoreboard(aligned, _outputs(aligned), resamples, task_seed)
         compared = [method for method in baselines or PROMPT_BASED if method in aligned.rows]
         rows = task_headline(scoreboard, compared, folds, task_seed)
-        tasks.append(_result(scoreboard, compared, rows))
+        costs = {method: _cost(aligned, method) for method in aligned.rows}
+        calls = {method: cost.calls for method, cost in costs.items()}
+        own = against_plain(scoreboard, compared, calls, folds, task_seed)
+        tasks.append(_result(scoreboard, compared, rows, costs, own))
+        beside_plain += own
         if rows is not None:
             headlines.append(rows)
-    return ComparisonResult(tuple(tasks), over_tasks(headlines))
+    return ComparisonResult(tuple(tasks), over_tasks(headlines), plain.over_tasks(beside_plain), caution(beside_plain))
 
 
 def calibration(judged: Sequence[tuple[float, bool]]) -> tuple[Bin, ...]:
@@ -131,7 +138,13 @@ def _chosen_otherwise(aligned: AlignedRuns) -> dict[str, list[str]]:
     }
 
 
-def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows | None) -> TaskResult:
+def _result(
+    scoreboard: Scoreboard,
+    baselines: Sequence[str],
+    rows: HeadlineRows | None,
+    costs: Mapping[str, Cost],
+    beside_plain: Sequence[PlainRows],
+) -> TaskResult:
     aligned, items = scoreboard.aligned, len(scoreboard.aligned.asked)
     missing = {method: sum(not text.strip() for text in texts) for method, texts in scoreboard.outputs.items()}
     return TaskResult(
@@ -151,7 +164,7 @@ def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows
         pairs=pairs_of(scoreboard),
         slices=slices_of(scoreboard),
         fates=fates_of(scoreboard),
-        costs={method: _cost(aligned, method) for method in aligned.rows},
+        costs=costs,
         gains=gains_of(scoreboard, baselines),
         calibration=calibration(aligned.judged),
         by_candidates=by_candidates(scoreboard),
@@ -161,6 +174,8 @@ def _result(scoreboard: Scoreboard, baselines: Sequence[str], rows: HeadlineRows
         own_heads=_own_heads(aligned),
         unanswered={method: found for method in aligned.rows if (found := _unanswered(aligned, method))},
         profiled={method: own for method in aligned.rows if (own := _profiled(aligned, method))},
+        against_plain={one.method: one.summary() for one in beside_plain},
+        gate=gate_use(scoreboard),
     )
 
 

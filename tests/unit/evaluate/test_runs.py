@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hydra_ray.evaluate.runs import EvalQuery, Row, RunRecord, check_whole, read_run, read_runs, write_run
-from hydra_ray.records import Answer, Candidate, HydraError, Message, Query, Source, Usage, UserKey
+from hydra_ray.records import Answer, Candidate, GateDecision, HydraError, Message, Query, Source, Usage, UserKey
 from hydra_ray.steps.generate.failures import Failure, UnfinishedError
 
 KEY = UserKey("acme", "ann")
@@ -94,7 +94,19 @@ def test_a_run_is_whole_where_all_that_failed_is_final(tag_task, kind, whole):
             check_whole([run])
 
 
-def test_runs_of_the_last_version_are_read_and_know_no_sources(tag_task, tmp_path):
+def test_what_the_gate_decided_is_kept(tag_task, tmp_path):
+    path, asked = tmp_path / "hydra.parquet", EvalQuery(Query("q", KEY, "A dog barks."), "drama")
+    decision = GateDecision("vote", "drama", 0.25, -0.5)
+    rows = (Row(asked, Answer("q", "drama", gate=decision)), Row(asked, Answer("q", "comedy")))
+    write_run(path, RunRecord(tag_task, "dev", "hydra", 0, rows))
+    assert [row.answer.gate for row in read_run(path).rows] == [decision, None]
+    table = pq.read_table(path)
+    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v5", b"dump/v4")
+    pq.write_table(table.drop_columns(["gate"]).replace_schema_metadata({b"hydra-ray": about}), path)
+    assert [row.answer.gate for row in read_run(path).rows] == [None, None]
+
+
+def test_runs_of_a_former_version_are_read_and_know_no_sources(tag_task, tmp_path):
     path, asked = tmp_path / "hydra.parquet", EvalQuery(Query("q", KEY, "A dog barks."), "drama")
     offered = Candidate("drama", 2, 0, 0.5, 0.25)
     rows = (
@@ -102,7 +114,7 @@ def test_runs_of_the_last_version_are_read_and_know_no_sources(tag_task, tmp_pat
     )
     write_run(path, RunRecord(tag_task, "dev", "hydra", 0, rows))
     table = pq.read_table(path)
-    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v4", b"dump/v3")
+    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v5", b"dump/v3")
     said = [
         [{k: v for k, v in one.items() if k != "sources"} for one in row] for row in table["candidates"].to_pylist()
     ]
@@ -115,7 +127,7 @@ def test_runs_of_the_version_before_are_read_and_what_failed_in_them_is_no_resul
     path = tmp_path / "rag.parquet"
     write_run(path, a_run(tag_task))
     table = pq.read_table(path)
-    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v4", b"dump/v2")
+    about = table.schema.metadata[b"hydra-ray"].replace(b"dump/v5", b"dump/v2")
     failed = pa.array([False, True])
     old = table.drop_columns(["failure", "reason"]).append_column("failed", failed)
     pq.write_table(old.replace_schema_metadata({b"hydra-ray": about}), path)

@@ -7,7 +7,17 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
-from made_outcome import CONTROLS, METHODS, ComparisonResult, Headline, Interval, bare_task, made_outcome, made_task
+from made_outcome import (
+    CONTROLS,
+    METHODS,
+    ComparisonResult,
+    Headline,
+    Interval,
+    bare_task,
+    made_outcome,
+    made_task,
+    with_gate,
+)
 
 from hydra_ray.evaluate.reporting.formatting import signed
 from hydra_ray.evaluate.reporting.html import render, write_report
@@ -196,6 +206,36 @@ def test_a_gain_that_is_rounding_is_no_loss():
 
     assert "1 of 4 users (25.0 %) lose, 1 gain, 2 neither." in page.words
     assert "25.0 % of users lose." in page.words
+
+
+def test_whom_a_method_makes_worse_than_the_best_plain_one_is_told():
+    page = Page(render(with_gate(made_outcome(made_task("a"), made_task("b")))))
+
+    assert page.table("with a base", 1)["hydra"] == [
+        "+0.031 [−0.009, +0.071]",
+        "−5.0 % [−9.0 %, −1.0 %]",
+        "21.0 % [19.0 %, 24.0 %]",
+        "12.0 % [10.0 %, 15.0 %]",
+        "5.0 % [3.0 %, 8.0 %]",
+        "rag-vote 4, icl 1",
+    ]
+    for sentence in (
+        "22.0 % of 120 users have it worse as measured; 13.0 % can be expected to lose, 6.0 % surely.",
+        "Its worst task is b: 5.0 % worse",
+        "The gate's caution costs 0.8 % of the plain method's score (95 % interval −0.2 % to 2.0 %), 9.0 % of "
+        "what hydra-ungated gains",
+        "hydra's own choice passed the gate in 34.5 % of 300 requests (95 % interval 30.0 % to 40.0 %); the plain "
+        "answers that were given: vote 150, greedy 50. 12.0 % of its answers are others than those of hydra-ungated, which is "
+        "+0.004 better in accuracy (95 % interval −0.002 to +0.010).",
+    ):
+        assert sentence in page.words
+    # Said once: what is best for everybody flatters prompting.
+    assert "best for everybody, " not in page.words
+
+
+def test_without_a_plain_method_nobody_is_said_to_be_made_worse(page):
+    assert "Whom a method with a base makes worse is not known" in page.words
+    assert "passed the gate" not in page.words
 
 
 @pytest.mark.parametrize(

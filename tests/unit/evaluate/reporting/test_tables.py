@@ -3,6 +3,7 @@ from io import StringIO
 
 import pytest
 from defaults import score_runs
+from made_outcome import made_outcome, made_task, with_gate
 from made_runs import STARS, asked, row, run
 from rich.console import Console
 
@@ -146,3 +147,25 @@ def test_the_caption_says_whose_profiles_name_differences_and_how_many_answers_c
     )
     (task,) = score_runs([run("pag", rows[:1])]).tasks
     assert "profile" not in caption(task)
+
+
+def test_a_table_says_whom_methods_make_worse_than_the_best_plain_one():
+    *tasks, last = result_tables(with_gate(made_outcome(made_task("a"), made_task("b"))))
+
+    assert len(tasks) == 2
+    cells = list(zip(*([str(cell) for cell in column.cells] for column in last.columns), strict=True))
+    assert [row[:2] for row in cells] == [
+        ("a", "hydra-reranker"),
+        ("a", "hydra"),
+        ("b", "hydra-reranker"),
+        ("b", "hydra"),
+        ("all", "hydra"),
+    ]
+    assert cells[-1][2:] == (
+        "7.5% [3.5%, 11.5%]",
+        "22.0% [20.0%, 25.0%]",
+        "13.0% [11.0%, 16.0%]",
+        "6.0% [4.0%, 9.0%]",
+    )
+    assert "Its worst task is b" in last.caption
+    assert "passed the gate in 34.5" in tasks[0].caption
