@@ -225,8 +225,8 @@ def test_whom_a_method_makes_worse_than_the_best_plain_one_is_told():
         "The gate's caution costs 0.8 % of the plain method's score (95 % interval −0.2 % to 2.0 %), 9.0 % of "
         "what hydra-ungated gains",
         "hydra's own choice passed the gate in 34.5 % of 300 requests (95 % interval 30.0 % to 40.0 %); the plain "
-        "answers that were given: vote 150, greedy 50. 12.0 % of its answers are others than those of hydra-ungated, which is "
-        "+0.004 better in accuracy (95 % interval −0.002 to +0.010).",
+        "answers that were given: vote 150, greedy 50. 12.0 % of its answers are others than those "
+        "of hydra-ungated, which is +0.004 better in accuracy (95 % interval −0.002 to +0.010).",
     ):
         assert sentence in page.words
     # Said once: what is best for everybody flatters prompting.
