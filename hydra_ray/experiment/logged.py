@@ -12,6 +12,7 @@ import numpy as np
 
 from hydra_ray.experiment.observed import Observed
 from hydra_ray.records import UserKey
+from hydra_ray.steps.gating import HYDRA
 from hydra_ray.steps.generate.prices import Prices
 from hydra_ray.store.completions.records import Completion, Statement
 from hydra_ray.text.edits import edit_share
@@ -30,6 +31,7 @@ _NAMES = (
     "tokens",
     "seconds",
     "cost",
+    "passed_gate",
 )
 
 
@@ -100,6 +102,7 @@ class Logged:
             float(tokens),
             one.seconds,
             _NOTHING if cost is None else cost,
+            _NOTHING if one.gate is None else float(one.gate.answered == HYDRA),
         )
 
     def _rating(self, rating: int) -> float:

@@ -34,4 +34,5 @@ MEASURES = (
     Measure("tokens", False, False, "tokens of all that the LLM read and wrote for an answer"),
     Measure("seconds", False, False, "seconds from request to answer"),
     Measure("cost", False, False, "price of an answer's tokens"),
+    Measure("passed_gate", True, None, "answers that are hydra's own choice, of those that a gate was asked about"),
 )

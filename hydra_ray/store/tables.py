@@ -165,6 +165,10 @@ COMPLETIONS = Table(
     Column("streamed", Boolean, nullable=False),
     # Why the LLM answered the request as it was; null where a method answered it.
     Column("passed_for", String),
+    # What the gate decided; null where none was asked.
+    Column("gate_answered", String(64)),
+    Column("gate_gain", Float),
+    Column("gate_low", Float),
     # What users said of it; null where nothing was.
     Column("reaction", String),
     Column("rating", Integer),

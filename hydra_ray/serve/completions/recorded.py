@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from hydra_ray.records import Answer, Query
 from hydra_ray.serve.http.principal import Principal
-from hydra_ray.store.completions.records import Completion, Offer, PassedFor
+from hydra_ray.store.completions.records import Completion, GateOutcome, Offer, PassedFor
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,7 @@ class Begun:
         if answer.text and answer.text not in texts:
             # A method need not tell of candidates. What calls tools, or was taken by a filter, is none.
             offers, texts = (Offer(answer.text, 1, 0.0), *offers), [answer.text, *texts]
+        decision = answer.gate
         completion = Completion(
             self.id,
             request_id,
@@ -81,6 +82,7 @@ class Begun:
             time.monotonic() - self.began,
             streamed,
             passed_for=passed_for,
+            gate=decision and GateOutcome(decision.answered, decision.gain, decision.low),
         )
         is_somebodys = personalised and caller.user is not None
         return completion if is_somebodys else replace(completion, user=None, input=None, history=(), candidates=())

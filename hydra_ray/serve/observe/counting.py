@@ -44,6 +44,9 @@ class CountedRequests:
             note(names.HEADS, head=trace.head)
             if trace.arm is not None:
                 note(names.EXPERIMENT_REQUESTS, arm=trace.arm)
+        if trace.gate is not None:
+            # Of several prompts each has a plain answer of its own, "recent-vote": how it was found is what counts.
+            note(names.GATE_DECISIONS, answered=trace.gate.answered.rpartition("-")[2])
         # What broke off has no head, and costs as well.
         if trace.usage.calls or trace.usage.cached:
             self._count_usage(trace)

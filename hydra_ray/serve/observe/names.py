@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[str, ...] | None] = {
         *("response_format", OTHER),
     ),
     "head": ("user", "shared", "other", "none"),
+    "answered": ("hydra", "vote", "greedy", OTHER),
     "said": ("accepted", "edited", "rejected", "regenerated", "rated", OTHER),
     "direction": ("in", "out"),
     "cache": ("heads", "indexes", "answers", "encodings", "stored_encodings", OTHER),
@@ -118,6 +119,12 @@ QUOTA_LEFT = Metric(
 
 # What answers are made of, and what they cost.
 HEADS = Metric("hydra_heads", "counter", "Answers by whose head judged them.", ("head",))
+GATE_DECISIONS = Metric(
+    "hydra_gate_decisions",
+    "counter",
+    "Answers that a gate was asked about: hydra's own choice, or which plain answer instead.",
+    ("answered",),
+)
 HEAD_AGE_HOURS = Metric(
     "hydra_head_age_hours",
     "histogram",
@@ -171,8 +178,8 @@ GENERATOR_SECONDS = Metric(
 
 METRICS = (
     *(REQUESTS, REQUEST_SECONDS, FIRST_TOKEN_SECONDS, STEP_SECONDS, DEGRADED, STORE_ERRORS, BREAKER_OPEN, FEEDBACK),
-    *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, HEAD_AGE_HOURS, TOKENS, COST, EXPERIMENT_REQUESTS),
-    *(CACHE_LOOKUPS, MODEL_VERSIONS, ENCODINGS_DROPPED, REFITS, PROFILES, DIFFERENCES),
+    *(LIMITER_FAILURES, COMPLETIONS_LOST, QUOTA_LEFT, HEADS, GATE_DECISIONS, HEAD_AGE_HOURS, TOKENS, COST),
+    *(EXPERIMENT_REQUESTS, CACHE_LOOKUPS, MODEL_VERSIONS, ENCODINGS_DROPPED, REFITS, PROFILES, DIFFERENCES),
     *(GENERATOR_CALLS, GENERATOR_TOKENS, GENERATOR_SECONDS),
 )
 # Ray's own that the dashboard and the alerts use, with the labels of theirs.

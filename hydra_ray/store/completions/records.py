@@ -48,6 +48,21 @@ class Statement:
 
 
 @dataclass(frozen=True, slots=True)
+class GateOutcome:
+    """What the gate decided about a completion; which text that was, the place of the answered one says.
+
+    Attributes:
+        answered: "hydra" where hydra's choice was given, or else the name of the plain answer that was.
+        gain: Score that hydra's choice could be expected to gain over the plain answer.
+        low: Lower bound of that gain.
+    """
+
+    answered: str
+    gain: float
+    low: float
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One chat completion as the log keeps it.
 
@@ -76,6 +91,7 @@ class Completion:
         said_s: Seconds since 1970 of what was said; None where nothing was.
         learnt: Whether what was said has reached the user's feedback events.
         passed_for: Why the LLM answered the request as it was; None where a method answered it.
+        gate: What the gate decided; None where none was asked.
     """
 
     id: str
@@ -100,6 +116,7 @@ class Completion:
     said_s: float | None = None
     learnt: bool = False
     passed_for: PassedFor | None = None
+    gate: GateOutcome | None = None
 
     @property
     def key(self) -> UserKey | None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, or_, select
 
 from hydra_ray.records import Source, Usage, UserKey
-from hydra_ray.store.completions.records import Completion, Offer, Statement
+from hydra_ray.store.completions.records import Completion, GateOutcome, Offer, Statement
 from hydra_ray.store.rows import of
 from hydra_ray.store.tables import COMPLETIONS, FEEDBACK_EVENTS
 
@@ -46,6 +46,9 @@ def as_row(completion: Completion) -> dict[str, Any]:
         "seconds": completion.seconds,
         "streamed": completion.streamed,
         "passed_for": completion.passed_for,
+        "gate_answered": completion.gate and completion.gate.answered,
+        "gate_gain": completion.gate and completion.gate.gain,
+        "gate_low": completion.gate and completion.gate.low,
         **statement_columns(completion.statement, completion.said_s, learnt=completion.learnt),
     }
 
@@ -91,6 +94,7 @@ def as_completion(row: Mapping[str, Any] | Any) -> Completion:
         row["said_s"],
         bool(row["learnt"]),
         row["passed_for"],
+        None if row["gate_answered"] is None else GateOutcome(row["gate_answered"], row["gate_gain"], row["gate_low"]),
     )
 
 

@@ -1,11 +1,13 @@
 """From the completion log to numbers: what counts as what."""
 
+import numpy as np
 import pytest
 from logged_completions import completion
 
+from hydra_ray.experiment.compare import compare
 from hydra_ray.experiment.logged import Logged
 from hydra_ray.steps.generate.prices import Prices
-from hydra_ray.store.completions.records import Statement
+from hydra_ray.store.completions.records import GateOutcome, Statement
 
 
 def measured(statement, scale="thumbs", **more):
@@ -59,6 +61,18 @@ def test_tokens_seconds_and_cost_are_those_of_the_completion():
     free = Logged("spring", "thumbs", Prices(0, 0))
     free.add([completion(1, "ann")])
     assert "cost" not in free.observed().values
+
+
+def test_the_share_that_passed_the_gate_is_of_those_that_it_was_asked_about():
+    logged = Logged("spring", "thumbs", Prices(0, 0))
+    logged.add([completion(1, "ann", gate=GateOutcome("hydra", 0.2, 0.1)), completion(2, "ann")])
+    logged.add([completion(3, "ann", gate=GateOutcome("vote", 0.2, -0.1)), completion(4, "bob", arm="spring/rag")])
+    passed = logged.observed().values["passed_gate"]
+    assert passed[[0, 2]].tolist() == [1, 0]
+    assert np.isnan(passed[[1, 3]]).all()
+    # The arm that no gate was asked in has no figure.
+    reports, _ = compare(logged.observed(), "new", 0.1, 100, 0)
+    assert [[one.value.value for one in arm.figures if one.measure == "passed_gate"] for arm in reports] == [[0.5], []]
 
 
 def test_what_is_of_no_arm_of_the_experiment_or_of_nobody_is_left_out():

@@ -7,11 +7,12 @@ from contextlib import closing
 import pytest
 from made_app import SAID
 
-from hydra_ray.records import Candidate, Choice, Generation, Usage, UserKey
+from hydra_ray.records import Candidate, Choice, GateDecision, Generation, Usage, UserKey
 from hydra_ray.serve.completions import writer as completion_writer
 from hydra_ray.serve.completions.writer import CompletionWriter
 from hydra_ray.settings import CompletionLogSettings
 from hydra_ray.store.completions.log import CompletionLog
+from hydra_ray.store.completions.records import GateOutcome
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.types import StoreError
 
@@ -49,6 +50,35 @@ def test_an_answer_is_kept_with_what_it_was_made_of(app):
     assert one.usage.completion_tokens == body["usage"]["completion_tokens"]
     assert one.request_id == reply.headers["x-request-id"]
     assert (one.streamed, one.statement, one.seconds > 0) == (False, None, True)
+
+
+def decided(answered, place):
+    """An adapter whose gate gives the candidate at a place."""
+
+    def adapt(ask, version):
+        offers = tuple(ask[1])
+        return Choice(offers, personal=True, gate=GateDecision(answered, offers[place].text, 0.12345, -0.5))
+
+    return adapt
+
+
+@pytest.mark.parametrize(("answered", "place"), [("hydra", 0), ("vote", 1)])
+def test_what_the_gate_decided_is_kept_and_told_and_exported(app, answered, place):
+    app.adapter.answer = decided(answered, place)
+    reply = app.ask(SAID[-1:], user="ann")
+    one, about = kept(app, reply), reply.json()["hydra"]["gate"]
+    assert about == {"answered": answered, "gain": 0.1235, "low": -0.5}
+    assert one.gate == GateOutcome(answered, 0.12345, -0.5)
+    assert one.candidates[one.answered].text == reply.json()["choices"][0]["message"]["content"]
+    (row,) = app.client.get("/v1/users/ann/export").json()["tables"]["completions"]
+    assert (row["gate_answered"], row["gate_gain"], row["gate_low"]) == (answered, 0.12345, -0.5)
+
+
+def test_where_no_gate_is_asked_none_is_kept(app):
+    app.adapter.answer = decided("vote", 1)
+    reply = app.ask(SAID[-1:], user="ann", hydra={"method": "hydra-ungated"})
+    assert kept(app, reply).gate is None
+    assert reply.json()["hydra"]["gate"] is None
 
 
 def test_no_two_completions_have_the_same_id(app):

@@ -9,7 +9,7 @@ from code_blocks import ROOT
 from made_app import SAID
 from ray.exceptions import RayError
 
-from hydra_ray.records import Usage
+from hydra_ray.records import Choice, GateDecision, Usage
 from hydra_ray.serve.faults.breaker import Breakers
 from hydra_ray.serve.observe import metrics as noted
 from hydra_ray.serve.observe import names
@@ -85,6 +85,17 @@ def test_requests_steps_heads_tokens_and_costs_are_counted(served):
     assert values("hydra_cache_lookups") == {("answers", "no"): 4}
     assert set(values("hydra_first_token_seconds")) == {("hydra",)}
     assert set(values("hydra_request_seconds")) == {("chat",)}
+
+
+def test_decisions_of_the_gate_are_counted_by_the_answer_that_was_given(served):
+    app, asked = served(), ["hydra", "vote", "recent-vote", "recent-greedy", "ann's"]
+    for answered in asked:
+        app.adapter.answer = lambda ask, version, answered=answered: Choice(
+            tuple(ask[1]), personal=True, gate=GateDecision(answered, ask[1][0].text, 0.1, -0.1)
+        )
+        app.ask(SAID, user="ann")
+    app.ask(SAID, user="ann", hydra={"method": "hydra-ungated"})
+    assert values("hydra_gate_decisions") == {("hydra",): 1, ("vote",): 2, ("greedy",): 1, ("other",): 1}
 
 
 def test_feedback_is_counted_by_what_it_says(served):

@@ -10,7 +10,7 @@ from hydra_ray.records import HistoryItem, Source, Usage, UserKey
 from hydra_ray.store.backends import open_store
 from hydra_ray.store.completions import log as completion_log
 from hydra_ray.store.completions.log import CompletionLog
-from hydra_ray.store.completions.records import Completion, Offer, Statement
+from hydra_ray.store.completions.records import Completion, GateOutcome, Offer, Statement
 from hydra_ray.store.schema import open_database
 from hydra_ray.store.tables import COMPLETIONS
 from hydra_ray.store.types import FeedbackEvent
@@ -64,7 +64,16 @@ def users(url):
 
 
 def test_a_completion_is_found_as_it_was_added_by_its_own_tenant_alone(log):
-    said = made("b", arm="off", propensity=0.25, statement=Statement("edited", -1, "Stay.", 1), said_s=5.0, learnt=True)
+    gate = GateOutcome("recent-vote", 0.25, -0.125)
+    said = made(
+        "b",
+        gate=gate,
+        arm="off",
+        propensity=0.25,
+        statement=Statement("edited", -1, "Stay.", 1),
+        said_s=5.0,
+        learnt=True,
+    )
     nobodys = made("c", user=None, input=None, history=(), candidates=())
     assert log.add([made("a"), said, nobodys]) == 3
     assert [log.find("acme", f"chatcmpl-{name}") for name in "abc"] == [made("a"), said, nobodys]
