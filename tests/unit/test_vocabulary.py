@@ -45,3 +45,12 @@ def test_no_retired_word_names_anything(path):
 def test_retired_words_are_found_wherever_they_name_something(tmp_path):
     (tmp_path / "bad.py").write_text("class Asker:\n    def _told(self, evidence):\n        self.made_of = evidence\n")
     assert retired(tmp_path / "bad.py") == {"Asker", "told", "evidence", "made_of"}
+
+
+def test_a_word_of_the_glossary_has_one_row():
+    page = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("## Words")[2].partition("## Facts")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("|")][2:]
+    words = [word.strip() for row in rows for word in row.split(",")]
+    assert "recipe" in words
+    assert sorted({word for word in words if words.count(word) > 1}) == []
