@@ -68,6 +68,7 @@ class HistoryItem:
         ts: Date as the text that it was given as, which `hydra_ray.dates.span` reads; None when unknown.
         item_id: Id of what the item is about (a film, a product), shared between users; None when unknown.
         context: More text to retrieve by, never shown to the LLM (a title, say).
+        rejected: Answer that the user would not have in place of the output; None where none is known.
     """
 
     id: str
@@ -76,6 +77,8 @@ class HistoryItem:
     ts: str | None = None
     item_id: str | None = None
     context: str = ""
+    # Not in `repr`, of which fingerprints are made: those of records without any stay what they are.
+    rejected: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

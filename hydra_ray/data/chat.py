@@ -69,7 +69,7 @@ def read_chat(path: Path | str, split: Split, skip_bad: float) -> Dataset:
 
 
 def _record(fields: Fields, left_out: LeftOut) -> Record:
-    turns, last, answer = conversation(fields, left_out)
+    turns, last, answer, rejected = conversation(fields, left_out)
     # Empty ones count as absent: they identify and date nothing.
     identity, ts = fields.identity("id") or None, read_date(fields, "ts")
-    return Record(last, answer, ts, fields.identity("item_id"), identity, turns, fields.place)
+    return Record(last, answer, ts, fields.identity("item_id"), identity, turns, fields.place, rejected)

@@ -1,7 +1,8 @@
 """Reads what was asked, said before and preferred in one conversation, in the layouts that people keep them in.
 
 Besides {messages, output | accepted | edited} there are OpenAI's files for fine-tuning (the last message is the
-assistant's, or {input: {messages}, preferred_output}) and Hugging Face's preferences ({prompt, chosen}).
+assistant's, or {input: {messages}, preferred_output, non_preferred_output}) and Hugging Face's preferences ({prompt,
+chosen, rejected}). Any layout may name the answer that the user would not have.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hydra_ray.data.dataset import LeftOut
-from hydra_ray.data.errors import shown
+from hydra_ray.data.errors import RecordError, shown
 from hydra_ray.data.fields import Fields, Layout
 from hydra_ray.records import Message
 from hydra_ray.tasks.free import ROLES
@@ -17,10 +18,12 @@ from hydra_ray.tasks.free import ROLES
 # What the user preferred: an answer of their own, one that they took, one that they changed.
 _OUTPUTS = ("output", "accepted", "edited")
 _PREFERRED = {"preferred_output": "input", "chosen": "prompt"}
+# What the user would not have in its place.
+_REJECTED = ("rejected", "non_preferred_output")
 CHATS = Layout(
     'Records need "user_id", "messages" that end with what the user said, and one of "output", "accepted" and '
     '"edited"; or "messages" that end with the answer.',
-    ("user_id", "messages", *_OUTPUTS, *_PREFERRED, *_PREFERRED.values(), "id", "ts", "item_id"),
+    ("user_id", "messages", *_OUTPUTS, *_PREFERRED, *_PREFERRED.values(), *_REJECTED, "id", "ts", "item_id"),
     ("user_id",),
 )
 _NEEDS = 'Messages need "role" and "content".'
@@ -30,11 +33,12 @@ _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 class Conversation(NamedTuple):
-    """One exchange: what was said before, what the user said last, and the answer that the user preferred."""
+    """One exchange: what was said before, what the user said last, the answer that was preferred, and to which."""
 
     turns: tuple[Message, ...]
     last: str
     answer: str
+    rejected: str | None
 
 
 class _Turn(NamedTuple):
@@ -80,9 +84,11 @@ def conversation(fields: Fields, left_out: LeftOut) -> Conversation:
     if any(turn.message.content.strip() not in ("", answer.strip()) for turn in rest):
         # A draft that was edited, or what the assistant said on its way to the answer.
         dropped.add("text of the assistant before the answer not told")
+    rejected = _rejected(fields, answer, dropped)
     for reason in sorted(dropped):
         left_out.note(reason, fields.place)
-    return Conversation(tuple(turn.message for turn in turns[:last] if turn.names), turns[last].message.content, answer)
+    before = tuple(turn.message for turn in turns[:last] if turn.names)
+    return Conversation(before, turns[last].message.content, answer, rejected)
 
 
 def _layout(fields: Fields) -> tuple[Fields, tuple[str, ...]]:
@@ -162,3 +168,24 @@ def _answer(fields: Fields, name: str, dropped: set[str]) -> str:
     if not texts:
         raise fields.error(f'has no message of the assistant in "{name}". {fields.needs}')
     return texts[-1]
+
+
+def _rejected(fields: Fields, answer: str, dropped: set[str]) -> str | None:
+    """The answer that the user would not have; None where there is none, or none that tells anything.
+
+    One that cannot be read is no fault of the record: what the user preferred teaches without it.
+    """
+    name = next((name for name in _REJECTED if fields.value(name) is not None), None)
+    if name is None:
+        return None
+    try:
+        text = _answer(fields, name, set())
+    except RecordError:
+        text = ""
+    if not text.strip():
+        dropped.add("rejected answer without text not used")
+        return None
+    if text.strip() == answer.strip():
+        dropped.add("rejected answer that is the preferred one not used")
+        return None
+    return text

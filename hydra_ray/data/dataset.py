@@ -61,6 +61,7 @@ class Dataset:
             describe the user.
         same_time: Whether a query may see items of its own date, since they are known to be earlier all the same.
         left_out: Records that reading left out or changed; data sets that differ in these only are equal.
+        rejected: Answer that the user would not have in place of the preferred one, by query id, where one is known.
     """
 
     users: tuple[User, ...]
@@ -69,6 +70,7 @@ class Dataset:
     pairs: bool = True
     same_time: bool = True
     left_out: LeftOut = field(default_factory=LeftOut, compare=False)
+    rejected: Mapping[str, str] = field(default_factory=dict)
 
     def history(self, user: User, query: Query) -> tuple[HistoryItem, ...]:
         """Return the part of the user's history that the query may see."""

@@ -20,6 +20,7 @@ class Record(NamedTuple):
 
     Attributes:
         place: Where it was read, e.g. `records.jsonl, line 17`.
+        rejected: Answer that the user would not have in place of the output; None where none is known.
     """
 
     input: str
@@ -29,6 +30,7 @@ class Record(NamedTuple):
     id: str | None = None
     turns: tuple[Message, ...] = ()
     place: str = ""
+    rejected: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,7 @@ class Split:
         """
         left_out = LeftOut() if left_out is None else left_out
         golds: dict[str, str] = {}
+        rejected: dict[str, str] = {}
         visible: dict[str, frozenset[str]] = {}
         people = []
         for name, unordered in users.items():
@@ -90,7 +93,7 @@ class Split:
             first_query = max(1, len(records) - self.queries_per_user)
             key = UserKey(self.tenant, name)
             history = tuple(
-                HistoryItem(id_, record.input, record.output, record.ts, record.item_id)
+                HistoryItem(id_, record.input, record.output, record.ts, record.item_id, rejected=record.rejected)
                 for id_, record in zip(ids[:first_query], records, strict=False)
             )
             queries = []
@@ -99,9 +102,11 @@ class Split:
                 if len(seen) < len(history):
                     visible[id_] = seen
                 golds[id_] = record.output
+                if record.rejected is not None:
+                    rejected[id_] = record.rejected
                 queries.append(Query(id_, key, record.input, record.ts, record.item_id, record.turns))
             people.append(User(key, history, tuple(queries)))
-        return Dataset(tuple(people), golds, visible, same_time=False, left_out=left_out)
+        return Dataset(tuple(people), golds, visible, same_time=False, left_out=left_out, rejected=rejected)
 
 
 def is_id_of_place(item_id: str, user: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reads plain records {user_id, input, output, ts, item_id?} from JSON, CSV or Parquet."""
+"""Reads plain records {user_id, input, output, ts, item_id?, rejected?} from JSON, CSV or Parquet."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hydra_ray.data.split import Record, Split
 from hydra_ray.tasks import Task
 
 _COLUMNS = ("user_id", "input", "output", "ts")
-_RECORDS = Layout('Records need "user_id", "input", "output" and "ts".', (*_COLUMNS, "item_id"), _COLUMNS)
+_RECORDS = Layout('Records need "user_id", "input", "output" and "ts".', (*_COLUMNS, "item_id", "rejected"), _COLUMNS)
 
 
 def read_records(path: Path | str, task: Task, split: Split, skip_bad: float) -> Dataset:
@@ -46,4 +46,16 @@ def _record(fields: Fields, task: Task) -> Record:
         raise fields.missing("ts")
     output = fields.text("output")
     check_answer(fields, "output", output, task)
-    return Record(fields.text("input"), output, ts, fields.identity("item_id"), place=fields.place)
+    item_id, rejected = fields.identity("item_id"), _rejected(fields, output, task)
+    return Record(fields.text("input"), output, ts, item_id, place=fields.place, rejected=rejected)
+
+
+def _rejected(fields: Fields, output: str, task: Task) -> str | None:
+    """The answer that the user would not have; an empty one counts as absent."""
+    rejected = fields.optional("rejected") or None
+    if rejected is None:
+        return None
+    check_answer(fields, "rejected", rejected, task)
+    if (task.parse(rejected) or rejected) == (task.parse(output) or output):
+        raise fields.error('has the same answer as "output" and as "rejected". Leave "rejected" out.')
+    return rejected

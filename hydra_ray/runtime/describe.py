@@ -69,6 +69,9 @@ def _add_people(table: Table, dataset: Dataset) -> None:
     seen = [len(dataset.history(user, query)) for user in users for query in user.queries]
     table.add_row("items a query sees", _spread(seen))
     table.add_row("queries that see none", str(seen.count(0)))
+    rejected = sum(item.rejected is not None for user in users for item in user.history) + len(dataset.rejected)
+    if rejected:
+        table.add_row("records with a rejected answer", str(rejected))
 
 
 def _add_dates(table: Table, dataset: Dataset) -> None:

@@ -99,9 +99,20 @@ def _stored(settings: Settings, task: Task) -> Dataset:
     return Dataset(tuple(users), pairs=task.pairs)
 
 
-def records_digest(users: Sequence[User], golds: Mapping[str, str]) -> str:
-    """Return a fingerprint that changes whenever a record of these users or an answer does."""
-    return records_fingerprint([sorted(golds.items()), *users])
+def records_digest(users: Sequence[User], golds: Mapping[str, str], rejected: Mapping[str, str] | None = None) -> str:
+    """Return a fingerprint that changes whenever a record of these users or an answer does.
+
+    Args:
+        users: The users.
+        golds: Preferred answers by query id.
+        rejected: Rejected answers by query id; None where nothing is learnt from queries.
+    """
+    answers = [
+        (user.key, item.id, item.rejected) for user in users for item in user.history if item.rejected is not None
+    ]
+    # Only where there are any, so that fingerprints of other records stay what they are.
+    more = [answers, sorted((rejected or {}).items())] if answers or rejected else []
+    return records_fingerprint([sorted(golds.items()), *users, *more])
 
 
 def chosen_users(settings: Settings) -> tuple[Task, Dataset]:

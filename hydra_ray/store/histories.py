@@ -16,7 +16,7 @@ from hydra_ray.store.tables import HISTORY, HISTORY_VERSIONS
 from hydra_ray.store.types import HistoryChange, HistoryVersion
 from hydra_ray.store.user_rows import encodings
 
-_COLUMNS = ("id", "input", "output", "ts", "item_id", "context")
+_COLUMNS = ("id", "input", "output", "ts", "item_id", "context", "rejected")
 
 
 def version(db: Connection, key: UserKey) -> HistoryVersion | None:
@@ -183,6 +183,7 @@ def _insert(
             "ts": item.ts,
             "item_id": item.item_id,
             "context": item.context,
+            "rejected": item.rejected,
             "stored_at": (stored_at or {}).get((key, item.id), now),
         }
         for key, items in added.items()

@@ -21,6 +21,8 @@ HISTORY = Table(
     Column("ts", String),
     Column("item_id", String),
     Column("context", Text, nullable=False),
+    # Answer that the user would not have in its place; null where none is known.
+    Column("rejected", Text),
     # Seconds since 1970 at which the item was first written; null for items of before v0007.
     Column("stored_at", Float),
     # What was added to a long history is found without a look at the rest.

@@ -111,7 +111,8 @@ def _fingerprint_of(train: Settings) -> str:
     }
     how = with_first_names(train.model_dump(mode="json", include=sections, exclude=elsewhere))
     _, dataset = load_data(train, "train")
-    return fingerprint(how, ranked_by(train), generator_identity(train), records_digest(dataset.users, dataset.golds))
+    records = records_digest(dataset.users, dataset.golds, dataset.rejected)
+    return fingerprint(how, ranked_by(train), generator_identity(train), records)
 
 
 def _whole(report: CollectReport) -> None:

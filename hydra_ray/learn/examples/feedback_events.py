@@ -1,4 +1,4 @@
-"""Turns feedback events into ranking groups: what competes, and how good each text is."""
+"""Turns feedback events, and rejected answers of records, into ranking groups: what competes, how good each is."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import ExampleKey
 from hydra_ray.learn.examples.groups import RankingGroup, answer_group, other_labels, own_among, telling
 from hydra_ray.models.lexical import log_share
@@ -29,7 +30,33 @@ def event_group(
     if event.said == "neutral":
         return None
     # Named as the fit names the item asked again, for which it would draw the same labels.
-    key = ExampleKey.of_item(user, event.item_id)
+    return _group(ExampleKey.of_item(user, event.item_id), event, history_answers, task, seed)
+
+
+def rejected_group(
+    example: Example, rejected: str, history_answers: Sequence[str], task: Task, seed: int
+) -> RankingGroup | None:
+    """Return the ranking group of a preferred and a rejected answer; None where the task reads both alike.
+
+    It is the one that a feedback event gives by which the user took one of these two texts.
+
+    Args:
+        example: The query with the preferred answer.
+        rejected: Answer that the user would not have.
+        history_answers: Answers of retrieved history, nearest first.
+        task: Reads the answers.
+        seed: Seed as of `event_group`.
+    """
+    chosen, other = (task.parse(text) or text for text in (example.gold, rejected))
+    if chosen == other:
+        return None
+    event = FeedbackEvent(example.query.id, example.query.input, "accepted", chosen, (chosen, other))
+    return _group(example.key, event, history_answers, task, seed)
+
+
+def _group(
+    key: ExampleKey, event: FeedbackEvent, history_answers: Sequence[str], task: Task, seed: int
+) -> RankingGroup | None:
     scores = _scores(event, key.query_id, task, seed)
     group = replace(answer_group(key, event.input, scores, history_answers), priors=_priors(event, scores))
     groups = telling([group])

@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.fingerprint import fingerprint
-from hydra_ray.learn.collect.plan import Example, user_examples
+from hydra_ray.learn.collect.plan import Example, pseudo_example, real_examples, user_examples
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.learn.collect.rows_by_user import RowsByUser
 from hydra_ray.learn.collect.store import FeedbackStore
-from hydra_ray.learn.examples.feedback_events import event_group, history_answers_of, what_teaches
+from hydra_ray.learn.examples.feedback_events import event_group, history_answers_of, rejected_group, what_teaches
 from hydra_ray.learn.examples.groups import (
     AnswersOfOthers,
     RankingGroup,
@@ -31,7 +31,8 @@ from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import Task
 
-_columns = attrgetter(*(field.name for field in fields(HistoryItem)))
+# What is rejected stands apart, so that heads of users without any stay what they are.
+_columns = attrgetter(*(field.name for field in fields(HistoryItem) if field.name != "rejected"))
 _Row = TypeVar("_Row", RerankerRow, AdapterRow)
 
 
@@ -102,10 +103,12 @@ class TrainingData:
         return sorted(groups, key=lambda group: place.get(group.key.item_id, len(place)))
 
     def _adapter_groups(self, user: User, place: Mapping[str | None, int]) -> list[RankingGroup]:
-        said = self._event_groups(user)
+        said, named = list[RankingGroup](), set[ExampleKey]()
         # What the user said of the texts on offer tells more than what is made up beside their answer.
-        named = {group.key for group in said}
-        return [group for group in self._collected_and_own(user, place) if group.key not in named] + said
+        for groups in (self._event_groups(user), self._rejected_groups(user), self._collected_and_own(user, place)):
+            said = [group for group in groups if group.key not in named] + said
+            named |= {group.key for group in groups}
+        return said
 
     def _event_groups(self, user: User) -> list[RankingGroup]:
         history = {item.id: item for item in user.history}
@@ -114,6 +117,37 @@ class TrainingData:
             for event in self.events.get(user.key, ())
         )
         return [group for group in made if group is not None]
+
+    def _rejected_groups(self, user: User) -> list[RankingGroup]:
+        """Groups of records that name a rejected answer, at most `own_answers` of them, the latest."""
+        examples = self._with_rejected(user)
+        if not examples:
+            return []
+        retrieve, found = retriever(self.retriever, self.embed, self.stemmer), list[RankingGroup | None]()
+        for example, rejected in examples:
+            ranked = retrieve(example.query, example.history, self.history_answers)
+            answers = [one.item.output for one in ranked]
+            found.append(rejected_group(example, rejected, answers, self.task, self.seed))
+        return [group for group in found if group is not None]
+
+    def _with_rejected(self, user: User) -> list[tuple[Example, str]]:
+        """Examples with the answer that the user would not have, oldest first."""
+        if not (self.dataset.pairs and self.own_answers):
+            return []
+        # What was said of an item while it was served counts more, also where that was nothing.
+        said = {event.item_id for event in self.events.get(user.key, ())}
+        places = [place for place, item in enumerate(user.history) if item.rejected is not None and item.id not in said]
+        same_time = self.dataset.same_time
+        found = [
+            (pseudo_example(user, place, same_time), user.history[place].rejected or "")
+            for place in places[-self.own_answers :]
+        ]
+        if self.with_golds and self.dataset.rejected:
+            real = real_examples(self.dataset, user)
+            found += [
+                (one, self.dataset.rejected[one.query.id]) for one in real if one.query.id in self.dataset.rejected
+            ]
+        return found[-self.own_answers :]
 
     def _collected_and_own(self, user: User, place: Mapping[str | None, int]) -> list[RankingGroup]:
         rows = [row for row in self.rows.adapter.get(user.key, ()) if _is_there(row.key, place)]
@@ -153,7 +187,15 @@ class TrainingData:
             # Only of who said something, so that heads of all others stay what they are.
             history = {item.id: item for item in user.history}
             values.append([what_teaches(event, history) for event in sorted(events, key=lambda one: one.item_id)])
+        if role == ADAPTER and (rejected := self._rejected_answers(user)):
+            values.append(rejected)
         return fingerprint(values)
+
+    def _rejected_answers(self, user: User) -> list[tuple[str, str, str]]:
+        """Sort, id and rejected answer of all records of a user that name one."""
+        found = [("item", item.id, item.rejected) for item in user.history if item.rejected is not None]
+        known = self.dataset.rejected if self.with_golds else {}
+        return found + [("query", query.id, known[query.id]) for query in user.queries if query.id in known]
 
     def _task_values(self) -> dict[str, Any]:
         if self._task is None:

@@ -102,6 +102,7 @@ def _without(dataset: Dataset, deleted: Mapping[UserKey, Deleted]) -> Dataset:
         dataset,
         users=tuple(users),
         golds={query: gold for query, gold in dataset.golds.items() if query not in queries},
+        rejected={query: text for query, text in dataset.rejected.items() if query not in queries},
         visible={query: seen for query, seen in dataset.visible.items() if query not in queries},
     )
 

@@ -32,6 +32,7 @@ class PastItem(Lenient):
     ts: Dated | None = None
     item_id: StoredText | None = None
     context: Annotated[str, AfterValidator(storable)] = ""
+    rejected: StoredText | None = None
 
 
 class History(Lenient):
@@ -66,7 +67,7 @@ class History(Lenient):
         return [self._item(place, one, task) for place, one in enumerate(self.items)]
 
     def _item(self, place: int, one: PastItem, task: Task) -> HistoryItem:
-        text, output = one.input, one.output
+        text, output, rejected = one.input, one.output, one.rejected
         if task.pairs:
             text, output = task.query_text(one.input), task.parse(one.output) or one.output
             if not text:
@@ -76,7 +77,11 @@ class History(Lenient):
                 field = f"items[{place}].output"
                 known = ", ".join(task.labels)
                 raise RequestError(f"{field}: {one.output!r} is not among the allowed answers: {known}", field)
-        return HistoryItem(one.id, text, output, one.ts, one.item_id, one.context)
+            rejected = rejected and (task.parse(rejected) or rejected)
+        if rejected == output:
+            field = f"items[{place}].rejected"
+            raise RequestError(f"{field}: it is the output itself; leave it out", field)
+        return HistoryItem(one.id, text, output, one.ts, one.item_id, one.context, rejected)
 
 
 def put_items(store: Store, key: UserKey, items: Sequence[HistoryItem], version: str, deletions: int) -> dict[str, int]:

@@ -209,6 +209,7 @@ class HistoryItemShape(Shape):
     ts: str | None
     item_id: str | None
     context: str
+    rejected: str | None
 
 
 class HistoryList(Shape):

@@ -41,7 +41,7 @@ def merge(db: Connection, histories: Mapping[UserKey, Sequence[HistoryItem]], re
 
 def _histories(db: Connection, keys: Sequence[UserKey]) -> dict[UserKey, list[HistoryItem]]:
     c, found = HISTORY.c, dict[UserKey, list[HistoryItem]]()
-    columns = c.id, c.input, c.output, c.ts, c.item_id, c.context
+    columns = c.id, c.input, c.output, c.ts, c.item_id, c.context, c.rejected
     query = select(c.tenant, c.user, *columns).where(among(HISTORY, keys)).order_by(c.tenant, c.user, c.place)
     for tenant, user, *values in db.execute(query):
         found.setdefault(UserKey(tenant, user), []).append(HistoryItem(*values))

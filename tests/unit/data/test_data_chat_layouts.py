@@ -116,13 +116,40 @@ def test_layouts_of_preferences_say_the_same(record):
     bad = [said("assistant", "no")]
     found, counts = read(**record, non_preferred_output=bad, rejected=bad)
     assert (turns(found), found.last, found.answer, counts) == ([("system", "s")], "hi", "yes", {})
+    assert found.rejected == "no"
+    for name in ("rejected", "non_preferred_output"):
+        assert read(**record, **{name: bad})[0].rejected == "no"
+    assert read(**record)[0].rejected is None
 
 
 def test_preferences_may_be_plain_texts():
     found, _ = read(prompt="hi", chosen="yes", rejected="no")
-    assert (found.turns, found.last, found.answer) == ((), "hi", "yes")
+    assert (found.turns, found.last, found.answer, found.rejected) == ((), "hi", "yes", "no")
     found, _ = read(prompt="hi", chosen=[HI, said("assistant", "yes")], rejected=[HI, said("assistant", "no")])
-    assert (found.last, found.answer) == ("hi", "yes")
+    assert (found.last, found.answer, found.rejected) == ("hi", "yes", "no")
+
+
+@pytest.mark.parametrize("rejected", ["", " ", [], [CALL], [HI], 3, {"role": "assistant"}])
+def test_a_rejected_answer_that_cannot_be_read_is_no_fault_of_the_record(rejected):
+    found, counts = read(prompt="hi", chosen="yes", rejected=rejected)
+    assert (found.answer, found.rejected) == ("yes", None)
+    assert counts == {"rejected answer without text not used": 1}
+
+
+def test_a_rejected_answer_that_is_the_preferred_one_tells_nothing():
+    found, counts = read(prompt="hi", chosen="yes", rejected=[said("assistant", "yes ")])
+    assert found.rejected is None
+    assert counts == {"rejected answer that is the preferred one not used": 1}
+
+
+def test_rejected_answers_are_of_history_items_and_of_queries(tmp_path):
+    rows = [{"user_id": "u", "id": f"c{n}", "prompt": f"q{n}", "chosen": f"a{n}"} for n in range(3)]
+    rows[0]["rejected"], rows[2]["rejected"] = "b0", "b2"
+    path: Path = tmp_path / "c.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = read_chat(path, EVERYBODY)
+    assert [(item.id, item.rejected) for item in data.users[0].history] == [("c0", "b0"), ("c1", None)]
+    assert (data.golds, data.rejected) == ({"c2": "a2"}, {"c2": "b2"})
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
@@ -223,3 +224,26 @@ def test_no_record_is_lost_and_no_query_sees_its_future(tmp_path_factory, rows, 
         for query in user.queries:
             assert data.golds[query.id] == f"said on {query.ts}"
             assert data.history(user, query) == tuple(item for item in user.history if item.ts < query.ts)
+
+
+def test_a_record_may_name_the_answer_that_the_user_would_not_have(tmp_path):
+    rows = [record("u", "2001", rejected="not this"), record("u", "2002", rejected=""), record("u", "2003")]
+    train = read_records(
+        jsonl(tmp_path / "r.jsonl", rows), TEXT_TASK, split_of("train", **{**SETTINGS, "dev_share": 1e-9})
+    )
+    (user,) = train.users
+    assert [item.rejected for item in user.history] == ["not this"]
+    assert train.rejected == {}
+
+
+@pytest.mark.parametrize(
+    ("rejected", "message"),
+    [
+        ("grim", 'has "grim" as "rejected", which is not among the answers: calm, loud.'),
+        ("Calm", 'has the same answer as "output" and as "rejected".'),
+    ],
+)
+def test_a_rejected_answer_that_teaches_nothing_is_named(tmp_path, rejected, message):
+    path = jsonl(tmp_path / "r.jsonl", [{**record("u", "2001"), "output": "calm", "rejected": rejected}])
+    with pytest.raises(DataError, match=re.escape(f"r.jsonl, line 1 {message}")):
+        read(path, MOODS)

@@ -1,5 +1,7 @@
 """What changed in a history since it was read is known from its version, whoever changed it and how."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -132,3 +134,17 @@ def test_who_follows_the_changes_has_what_is_there(lasting, steps):
             assert list(now) == sorted(now)
             assert list(now.values()) == list(lasting.history(user)) == list(truth.get(user, {}).values())
             read[user] = change.version, now
+
+
+def test_a_rejected_answer_is_kept_with_its_item_and_changes_with_records(store, item):
+    first = replace(item("a"), rejected="not this")
+    store.put_histories({ANN: [first, item("b")]})
+    assert store.history(ANN) == (first, item("b"))
+    before = store.history_version(ANN)
+    assert store.merge_histories({ANN: [first, item("b")]}).changed == 0
+    assert store.history_version(ANN) == before
+    store.merge_histories({ANN: [replace(first, rejected="nor this"), item("b")]})
+    assert [one.rejected for one in store.history(ANN)] == ["nor this", None]
+    store.append_history(ANN, replace(item("c"), rejected="no"))
+    assert store.history_item(ANN, "c").rejected == "no"
+    assert [row["rejected"] for row in store.records.rows(ANN)["history"]] == ["nor this", None, "no"]

@@ -6,7 +6,7 @@ import pytest
 from defaults import own_answer_groups
 
 from hydra_ray.learn.collect.plan import Example
-from hydra_ray.learn.examples.feedback_events import event_group
+from hydra_ray.learn.examples.feedback_events import event_group, rejected_group
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.store.types import FeedbackEvent
 from hydra_ray.tasks import TEXT_TASK
@@ -92,3 +92,16 @@ def test_only_what_was_preferred_becomes_history():
     assert replace(event("edited", "sea"), ts="2026").item == HistoryItem("7", "a heist on the moon", "sea", "2026")
     assert event("accepted", "sea").item == HistoryItem("7", "a heist on the moon", "sea")
     assert event("rejected", "sea").item is None
+
+
+@pytest.mark.parametrize("task", [TEXT_TASK, STARS])
+def test_a_rejected_answer_of_records_teaches_what_the_event_would_that_takes_the_other(task):
+    query = Query("7@pseudo", ANN, "a heist on the moon")
+    group = rejected_group(Example(query, "4", (), pseudo=True), "2", ("drama",), task, seed=3)
+    assert group == event_group(ANN, event("accepted", "4", "4", "2"), ("drama",), task, seed=3)
+    assert group.scores == (1, 0)
+
+
+def test_answers_that_the_task_reads_alike_tell_nothing():
+    query = Query("7@pseudo", ANN, "a heist on the moon")
+    assert rejected_group(Example(query, "4", (), pseudo=True), " 4 ", (), STARS, seed=3) is None

@@ -322,3 +322,65 @@ def test_an_item_that_is_gone_teaches_no_more_though_it_was_asked_about(told, an
     )
     assert "gone@pseudo" not in queries(replace(told, rows=rows).groups(role, ann))
     assert "ann-f9@pseudo" in queries(replace(told, rows=rows).groups(role, ann))
+
+
+@pytest.fixture
+def rejecting(ann):
+    """Ann, who would not have had one answer each in place of two of hers."""
+    other = {"ann-f2": "drama", "ann-f1": "comedy"}
+    return replace(ann, history=tuple(replace(item, rejected=other.get(item.id)) for item in ann.history))
+
+
+@pytest.fixture
+def free(told, data, rejecting):
+    """Free texts, of which the LLM was asked nothing: only rejected answers teach."""
+    return replace(told, task=TEXT_TASK, dataset=replace(data, users=(rejecting, data.users[1])))
+
+
+def judged(group):
+    return dict(zip([text for text, _, _ in group.decisions], group.scores, strict=True))
+
+
+def test_rejected_answers_teach_the_adapter_without_any_feedback(free, rejecting, data):
+    groups = free.groups(ADAPTER, rejecting)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f1@pseudo"]
+    assert [judged(group) for group in groups] == [{"comedy": 1, "drama": 0}, {"sci-fi": 1, "comedy": 0}]
+    # Beside the answers that were given before.
+    assert [sorted(group.decisions[0][2]) for group in groups] == [[], ["comedy", "drama"]]
+    assert free.groups(RERANKER, rejecting) == []
+    assert free.groups(ADAPTER, data.users[1]) == []
+
+
+def test_a_rejected_answer_takes_the_place_of_what_is_made_up_beside_the_item(told, ann, rejecting):
+    rows = {ANN: [adapt_row(ann, "ann-f1@pseudo")]}
+    groups = replace(told, rows=FeedbackRows({}, rows)).groups(ADAPTER, rejecting)
+    assert queries(groups) == ["ann-f2@pseudo", "ann-f9@pseudo", "ann-f1@pseudo"]
+    assert [len(group.scores) for group in groups] == [2, 4, 2]
+
+
+@pytest.mark.parametrize(("said", "left"), [("accepted", 2), ("neutral", 1)])
+def test_what_was_said_while_it_was_served_counts_more_than_a_rejected_answer(free, rejecting, said, left):
+    event = FeedbackEvent("ann-f2", "two cats", said, "comedy", ("comedy", "sci-fi"))
+    groups = replace(free, events={ANN: [event]}).groups(ADAPTER, rejecting)
+    assert len(groups) == left
+    assert "drama" not in judged(groups[0])
+
+
+def test_the_latest_rejected_answers_teach_and_no_more_than_told(free, rejecting):
+    assert queries(replace(free, own_answers=1).groups(ADAPTER, rejecting)) == ["ann-f1@pseudo"]
+    assert replace(free, own_answers=0).groups(ADAPTER, rejecting) == []
+
+
+def test_rejected_answers_of_real_queries_teach_only_where_golds_may_be_used(free, rejecting):
+    both = replace(free, dataset=replace(free.dataset, rejected={"ann-q": "sci-fi"}))
+    assert len(both.groups(ADAPTER, rejecting)) == 2
+    last = replace(both, with_golds=True).groups(ADAPTER, rejecting)[-1]
+    assert (last.key.query_id, last.key.pseudo, judged(last)) == ("ann-q", False, {"drama": 1, "sci-fi": 0})
+    assert both.fingerprint(ADAPTER, rejecting) == free.fingerprint(ADAPTER, rejecting)
+    trained = replace(both, with_golds=True).fingerprint(ADAPTER, rejecting)
+    assert trained != replace(free, with_golds=True).fingerprint(ADAPTER, rejecting)
+
+
+def test_the_mark_changes_with_rejected_answers_of_the_adapter_alone(told, ann, rejecting):
+    assert told.fingerprint(ADAPTER, rejecting) != told.fingerprint(ADAPTER, ann)
+    assert told.fingerprint(RERANKER, rejecting) == told.fingerprint(RERANKER, ann)

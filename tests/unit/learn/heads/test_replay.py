@@ -1,6 +1,7 @@
 """Heads of any version are computed from what is kept of users, as learning online there would have."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from torch.testing import assert_close
@@ -10,8 +11,9 @@ from hydra_ray.learn.heads.replay import replay_users
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import SILENT
-from hydra_ray.records import HistoryItem, HydraError, UserKey
+from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.retrieval.retrievers import retriever
 from hydra_ray.store.types import FeedbackEvent
 
 ANN, BOB, NOBODY_KNOWN = UserKey("default", "ann"), UserKey("default", "bob"), UserKey("default", "eve")
@@ -161,3 +163,26 @@ def test_who_talks_while_their_heads_are_computed_gets_them_all_the_same(
 def test_a_base_without_the_kinds_part_is_refused_before_anything_is_done(store, folders, settings):
     with pytest.raises(HydraError):
         replay_users(settings(), folders["v1"] / "none", store, [ANN], SILENT)
+
+
+@pytest.mark.parametrize("kind", ["bases", "lowrank"])
+def test_a_rejected_answer_of_records_teaches_what_taking_the_other_online_would_have(
+    store, folders, settings, tag_task, kind
+):
+    online, method = learner(store, folders, "v1", tag_task, settings(kind)), settings(kind).method
+    nearest = retriever(method.retriever, None, method.stemmer)
+    asked = [f"a film about {number} heists" for number in range(6)]
+    items = [HistoryItem(f"item-{n}", text, LABELS[n % 2], rejected="drama") for n, text in enumerate(asked)]
+    for item in items:
+        earlier = [one for one in items if one.id < item.id]
+        # Read beside each query as the fit reads them: nearest first.
+        read = [ranked.item for ranked in nearest(Query(item.id, BOB, item.input), earlier, method.history_answers)]
+        online.learn(BOB, FeedbackEvent(item.id, item.input, "accepted", item.output, (item.output, "drama")), read)
+    store.put_histories({ANN: items})
+    replay_users(settings(kind), folders["v2"], store, [ANN, BOB], SILENT)
+    same(store.head(ANN, "v2", ADAPTER), store.head(BOB, "v2", ADAPTER))
+    # Without them each item would be compared with all other labels.
+    store.put_histories({ANN: [replace(item, rejected=None) for item in items]})
+    assert replay_users(settings(kind), folders["v2"], store, [ANN], SILENT).heads[ADAPTER] == 1
+    with pytest.raises(AssertionError):
+        same(store.head(ANN, "v2", ADAPTER), store.head(BOB, "v2", ADAPTER))

@@ -125,3 +125,11 @@ def test_who_was_deleted_comes_back_with_what_is_told_from_then_on(app):
     app.client.delete("/v1/users/ann")
     app.client.post(URL, json=ONE)
     assert [item.id for item in history(app)] == ["a"]
+
+
+def test_an_item_may_name_the_answer_that_the_user_would_not_have(app):
+    assert app.client.post(URL, json={**ONE, "rejected": "Go."}).json()["added"] == 1
+    assert history(app) == (HistoryItem("a", "Then?", "Wait.", "2026-01-02", rejected="Go."),)
+    assert app.client.get(URL).json()["data"][0]["rejected"] == "Go."
+    reply = app.client.post(URL, json={**TWO, "rejected": "Stay."})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "items[0].rejected")
