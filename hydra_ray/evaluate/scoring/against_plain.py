@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hydra_ray.bootstrap import interval, relative_improvement
 from hydra_ray.evaluate.never_worse import AgainstPlain, AgainstPlainOverTasks
@@ -96,16 +98,25 @@ def over_tasks(rows: Sequence[PlainRows]) -> dict[str, AgainstPlainOverTasks]:
         users, items = sum(one.users for one in own), sum(one.items for one in own)
         relatives = [one.relative for one in own if one.relative is not None]
         known = [one for one in own if one.relative is not None]
-        worst = min(known or own, key=lambda one: float((one.gain if one.relative is None else one.relative)[0]))
-        shares = (
-            interval(sum(getattr(one, name) * one.users for one in own) / users, users)
-            for name in ("worse", "expected_worse", "surely_worse")
-        )
+        worst = min(known or own, key=_gain)
         # Infinities of opposite signs have no mean: such a resample is left out of the interval.
         with np.errstate(invalid="ignore"):
             relative = interval(np.mean(relatives, axis=0), items) if relatives else None
-        found[method] = AgainstPlainOverTasks(relative, *shares, worst.task, worst.summary().relative)
+        # All tasks' users weigh alike.
+        worse, expected, surely = (
+            interval(np.average(shares, axis=0, weights=[one.users for one in own]), users)
+            for shares in (
+                [one.worse for one in own],
+                [one.expected_worse for one in own],
+                [one.surely_worse for one in own],
+            )
+        )
+        found[method] = AgainstPlainOverTasks(relative, worse, expected, surely, worst.task, worst.summary().relative)
     return found
+
+
+def _gain(one: PlainRows) -> float:
+    return float((one.gain if one.relative is None else one.relative)[0])
 
 
 def _compared(scoreboard: Scoreboard, method: str, plain: Sequence[str], folds: int, seed: int) -> PlainRows:
@@ -125,8 +136,9 @@ def _compared(scoreboard: Scoreboard, method: str, plain: Sequence[str], folds: 
     chances = _chances(scoreboard, scoreboard.score(own) - scoreboard.score(other), differs)
     gains = scoreboard.score(bootstrap.by_user(own)) - scoreboard.score(bootstrap.by_user(other))
 
-    def share(of_users: Array) -> Array:
-        return bootstrap.resampled(of_users.astype(float)[:, None])[:, 0] / bootstrap.users
+    def share(of_users: npt.NDArray[Any]) -> Array:
+        shares: Array = bootstrap.resampled(of_users.astype(float)[:, None])[:, 0] / bootstrap.users
+        return shares
 
     return PlainRows(
         scoreboard.aligned.task.name,
@@ -142,7 +154,7 @@ def _compared(scoreboard: Scoreboard, method: str, plain: Sequence[str], folds: 
     )
 
 
-def _chances(scoreboard: Scoreboard, gains: Array, differs: Array) -> Array:
+def _chances(scoreboard: Scoreboard, gains: Array, differs: npt.NDArray[np.bool_]) -> Array:
     """Return the probability that each user loses; 0 for whom both methods said the same, which is no loss.
 
     Args:
