@@ -192,4 +192,4 @@ def with_gate(result: ComparisonResult) -> ComparisonResult:
         interval(0.075), *shares, tasks[last].task, tasks[last].against_plain["hydra"].relative
     )
     cost = Caution(Interval(0.008, -0.002, 0.02, 600), Interval(0.09, -0.02, 0.2, 600))
-    return replace(result, tasks=tasks, against_plain={"hydra": over}, caution=cost)
+    return replace(result, tasks=tasks, against_plain={"hydra": over}, cost_of_caution=cost)

@@ -220,10 +220,10 @@ class ComparisonResult:
         tasks: Results of each task.
         headline: Headline over tasks; None where no task has one.
         against_plain: What each method with a base does to users, over tasks.
-        caution: What the gate's caution costs; None where no task tells.
+        cost_of_caution: What the gate's caution costs; None where no task tells.
     """
 
     tasks: tuple[TaskResult, ...]
     headline: Headline | None
     against_plain: Mapping[str, AgainstPlainOverTasks] = field(default_factory=dict)
-    caution: Caution | None = None
+    cost_of_caution: Caution | None = None

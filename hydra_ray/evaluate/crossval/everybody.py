@@ -37,8 +37,8 @@ def load_everybody(settings: Settings) -> tuple[Task, Dataset]:
     if not having:
         raise HydraError(f"data.task: no query of {task.name} in the splits train and dev has an answer")
     users = sampled_users(having, settings.data.max_users, settings.seed)
-    both = {"visible": {**first.visible, **second.visible}, "rejected": {**first.rejected, **second.rejected}}
-    return task, replace(first, users=users, golds=golds, **both)
+    visible, rejected = {**first.visible, **second.visible}, {**first.rejected, **second.rejected}
+    return task, replace(first, users=users, golds=golds, visible=visible, rejected=rejected)
 
 
 def _queries(dataset: Dataset) -> set[str]:

@@ -61,8 +61,8 @@ def never_worse(result: ComparisonResult) -> str:
         )
         if found.worst is not None and len(result.tasks) > 1:
             said.append(f"Its worst task is {found.worst_task}: {improvement(found.worst)} ({_ends(found.worst)}).")
-    if result.caution is not None:
-        cost, share = result.caution.cost, result.caution.share
+    if result.cost_of_caution is not None:
+        cost, share = result.cost_of_caution.cost, result.cost_of_caution.share
         points = f"{percent(cost.value)} of the plain method's score ({_ends(cost)})"
         part = f", {percent(share.value)} of what hydra-ungated gains ({_ends(share)})" if share else ""
         said.append(f"The gate's caution costs {points}{part}.")

@@ -64,7 +64,8 @@ class PlainRows:
         """Return the same with intervals."""
         relative = None if self.relative is None else interval(self.relative, self.items)
         shares = (interval(share, self.users) for share in (self.worse, self.expected_worse, self.surely_worse))
-        return AgainstPlain(self.chosen, interval(self.gain, self.items), relative, *shares)
+        # Not a counter: `asdict` makes one of pairs out of it.
+        return AgainstPlain(dict(self.chosen), interval(self.gain, self.items), relative, *shares)
 
 
 def against_plain(

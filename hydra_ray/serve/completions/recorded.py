@@ -82,7 +82,7 @@ class Begun:
             time.monotonic() - self.began,
             streamed,
             passed_for=passed_for,
-            gate=decision and GateOutcome(decision.answered, decision.gain, decision.low),
+            gate=None if decision is None else GateOutcome(decision.answered, decision.gain, decision.low),
         )
         is_somebodys = personalised and caller.user is not None
         return completion if is_somebodys else replace(completion, user=None, input=None, history=(), candidates=())

@@ -59,11 +59,21 @@ def test_what_was_counted_of_profiles_reads_back(tmp_path):
 def test_what_is_about_one_task_says_it_at_the_top_too(result, tmp_path):
     write_result(tmp_path, result)
     values = json.loads((tmp_path / "results.json").read_text())
-    assert set(values) == {"schema", "task", "split", "methods", "improvement", "tasks", "headline"}
+    assert set(values) == {
+        "schema",
+        "task",
+        "split",
+        "methods",
+        "improvement",
+        "tasks",
+        "headline",
+        "against_plain",
+        "cost_of_caution",
+    }
     assert values["methods"] == values["tasks"][0]["methods"]
     assert values["improvement"]["relative"] == result.tasks[0].headline.relative.value
     several = replace(result, tasks=result.tasks * 2)
-    assert set(to_json(several)) == {"schema", "tasks", "headline"}
+    assert set(to_json(several)) == {"schema", "tasks", "headline", "against_plain", "cost_of_caution"}
 
 
 def test_json_is_strict_and_says_its_schema(result, tmp_path):

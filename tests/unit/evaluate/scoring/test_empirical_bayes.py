@@ -13,10 +13,10 @@ def made_gains(mean: float, between: float, users: int = 400, queries: int = 5, 
 
 @pytest.mark.parametrize(("mean", "between"), [(0.1, 0.2), (0.2, 0.1), (-0.1, 0.2)])
 def test_the_expected_share_of_losers_is_the_true_one_where_signs_alone_are_not(mean, between):
-    true, gains = made_gains(mean, between)
+    true, gains = made_gains(mean, between, users=4000)
     chances = chances_of_loss(gains)
     losers, by_sign = np.mean(true < 0), np.mean([own.mean() < 0 for own in gains])
-    assert chances.mean() == pytest.approx(losers, abs=0.05)
+    assert chances.mean() == pytest.approx(losers, abs=0.02)
     assert abs(chances.mean() - losers) < abs(by_sign - losers)
 
 
