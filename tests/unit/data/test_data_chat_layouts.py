@@ -129,7 +129,7 @@ def test_preferences_may_be_plain_texts():
     assert (found.last, found.answer, found.rejected) == ("hi", "yes", "no")
 
 
-@pytest.mark.parametrize("rejected", ["", " ", [], [CALL], [HI], 3, {"role": "assistant"}])
+@pytest.mark.parametrize("rejected", ["", " ", [], [CALL], [HI], {"role": "assistant"}])
 def test_a_rejected_answer_that_cannot_be_read_is_no_fault_of_the_record(rejected):
     found, counts = read(prompt="hi", chosen="yes", rejected=rejected)
     assert (found.answer, found.rejected) == ("yes", None)
