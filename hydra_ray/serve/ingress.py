@@ -35,6 +35,7 @@ from hydra_ray.serve.faults.deadline import Deadlines
 from hydra_ray.serve.faults.ready import Readiness
 from hydra_ray.serve.feedback.endpoint import FeedbackById
 from hydra_ray.serve.feedback.notes import Notes
+from hydra_ray.serve.handles import own_handle
 from hydra_ray.serve.http import protocol
 from hydra_ray.serve.http.callers import named_user
 from hydra_ray.serve.http.errors import add_error_handlers
@@ -114,13 +115,13 @@ class Ingress(UserEndpoints):
         set_up_logging(settings.logging)
         self._names = ServedNames(open_catalog(settings), settings.serve.model_name, settings.registry.poll_s)
         steps = RemoteSteps(
-            retriever,
-            reranker,
-            generator,
-            adapter,
+            own_handle(retriever),
+            own_handle(reranker),
+            own_handle(generator),
+            own_handle(adapter),
             settings.serve.step_timeout_s,
             settings.serve.generator_timeout_s,
-            profiler,
+            own_handle(profiler),
             settings.tenant,
             None,
             Breakers(settings.serve.breaker.failures, settings.serve.breaker.open_s),
@@ -132,7 +133,7 @@ class Ingress(UserEndpoints):
         counting = None
         if limiter is not None:
             failed = partial(self._metrics.note, LIMITER_FAILURES)
-            counting = LimiterClient(limiter.count.remote, settings.serve.step_timeout_s, failed)
+            counting = LimiterClient(own_handle(limiter).count.remote, settings.serve.step_timeout_s, failed)
         admit = Admit(self._tenants, counting)
         serving = self._names.production
         completions = CompletionLog(database)
@@ -144,7 +145,12 @@ class Ingress(UserEndpoints):
             admit,
             AuditLog(database),
             lambda: self._names.production.version,
-            Notes(refitter, steps, settings.serve.step_timeout_s, partial(self._metrics.note, ENCODINGS_DROPPED)),
+            Notes(
+                own_handle(refitter),
+                steps,
+                settings.serve.step_timeout_s,
+                partial(self._metrics.note, ENCODINGS_DROPPED),
+            ),
             CompletionWriter(completions, settings.serve.completions, lost),
         )
         self._readiness = Readiness(self._store, steps, keys_wanted=settings.auth.mode != "off")

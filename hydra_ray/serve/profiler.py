@@ -18,6 +18,7 @@ from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.faults.breaker import Breaker
+from hydra_ray.serve.handles import own_handle
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.observe.names import DIFFERENCES, PROFILES
 from hydra_ray.serve.ports import RemoteGenerator
@@ -59,7 +60,7 @@ class Profiler:
             tenant: make_profile_writer(
                 settings.of_tenant(tenant),
                 task,
-                RemoteGenerator(generator, settings.serve.generator_timeout_s, tenant, breaker),
+                RemoteGenerator(own_handle(generator), settings.serve.generator_timeout_s, tenant, breaker),
                 self._comparable,
                 lambda readable: self._metrics.note(DIFFERENCES, read=readable),
             )
