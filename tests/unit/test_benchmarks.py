@@ -67,6 +67,14 @@ def test_encoder(run_small):
     assert goal["met"] == (goal["measured"] >= goal["bound"])
 
 
+def test_runtimes(run_small):
+    told = run_small("runtimes", "--only-torch")
+    assert told["schema"] == "hydra-ray/benchmark/runtimes/v1"
+    (row,) = told["rows"]
+    assert min(row["query_ms"], row["label_ms"]) > 0
+    assert (row["cosine"], row["same"]) == (pytest.approx(1), 1)
+
+
 def test_train(run_small):
     told = run_small("train", "--sides", "ours", "--texts", "mixed")
     assert told["schema"] == "hydra-ray/benchmark/train/v1"
