@@ -25,7 +25,7 @@ from zlib import crc32
 
 import numpy as np
 import torch
-from measuring import Goal, Times, alternating, finish, machine, options
+from measuring import Goal, PeakMemory, Times, alternating, finish, machine, options
 from open_loop import quantile
 from rich import box
 from rich.console import Console
@@ -135,11 +135,13 @@ class Drawn:
 
 
 def peers(one: Filled, count: int) -> dict[str, Any]:
-    """Seconds to make a pool of all users of a store, and to search it."""
+    """Seconds and memory to make a pool of all users of a store, and seconds to search it."""
+    embed, times = Drawn(), []
     begin = time.perf_counter()
-    pool = PeerPool(one.store.histories(TENANT), Drawn(), [TENANT])
-    pool.prepare(TENANT)
-    made, times = time.perf_counter() - begin, []
+    with PeakMemory() as memory:
+        pool = PeerPool(one.store.histories(TENANT), embed, [TENANT])
+        pool.prepare(TENANT)
+    made = time.perf_counter() - begin
     for user in one.draw(count, 7):
         history = one.store.history(user)
         begin = time.perf_counter()
@@ -147,7 +149,7 @@ def peers(one: Filled, count: int) -> dict[str, Any]:
         times.append(time.perf_counter() - begin)
         if not found:
             raise SystemExit(f"nobody is like {user}")
-    return {"pool_s": made, "similar": in_ms(times)}
+    return {"pool_s": made, "pool_bytes": memory.grown, "similar": in_ms(times)}
 
 
 def cohorts(users: int) -> float:
@@ -210,6 +212,7 @@ def table(parts: dict[str, dict[int, dict[str, Any]]], title: str) -> Table:
         row(f"{kind}, p50 / p99 ms", kind, lambda one: f"{one['p50_ms']:.2f} / {one['p99_ms']:.2f}")
     row("fit, users/s", "fit", lambda one: f"{one['users_per_s']:,.0f}")
     row("pool of peers, s", "peers", lambda one: f"{one['pool_s']:.1f}")
+    row("its memory at most, MB", "peers", lambda one: f"{one['pool_bytes'] / 1e6:,.0f}")
     row("similar users, p50 / p99 ms", "peers", lambda one: "{p50_ms:.1f} / {p99_ms:.1f}".format(**one["similar"]))
     row("cohorts, s", "cohorts", lambda one: f"{one['seconds']:.1f}")
     return shown
