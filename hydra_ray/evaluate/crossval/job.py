@@ -11,6 +11,7 @@ from hydra_ray.evaluate.crossval.asking import ask, plan_asking
 from hydra_ray.evaluate.crossval.encodings import EncodingFolder
 from hydra_ray.evaluate.crossval.everybody import load_everybody, with_task
 from hydra_ray.evaluate.crossval.features import known_features
+from hydra_ray.evaluate.crossval.gated import GatedAnswer, gated_answers
 from hydra_ray.evaluate.crossval.material import make_material
 from hydra_ray.evaluate.crossval.recipes import Recipes, TriedRecipe
 from hydra_ray.evaluate.crossval.report import write_validation
@@ -78,11 +79,13 @@ def _task(settings: Settings, recipes: Recipes, listener: ProgressListener, spen
     spent.calls += usage.calls
     spent.known += usage.cached
     answers, seconds = dict[str, Sequence[HeldOutAnswer]](), dict[str, float]()
-    validated = Validated(task, dataset, asked, recipes.prompts, answers, seconds)
+    gated = dict[str, Sequence[GatedAnswer]]()
+    validated = Validated(task, dataset, asked, recipes.prompts, answers, gated, seconds)
     with listener.bars() as bars:
         for recipe in recipes.recipes:
             start = time.perf_counter()
             answers[recipe.name] = _recipe(recipe, validated, settings, bars, spent)
+            gated[recipe.name] = gated_answers(task, answers[recipe.name], recipe.settings.gate)
             seconds[recipe.name] = time.perf_counter() - start
     return validated
 

@@ -19,6 +19,7 @@ VOTE = "-vote"
 _NAME = re.compile(r"[a-z0-9][a-z0-9.+-]*")
 # What a recipe may set: all else changes nothing here, or is said by prompts.
 _METHOD = ("retriever", "stemmer", "history_answers", "allowed_answers", "decide", "vote_weight")
+_GATE = ("caution", "least_users")
 _NOT_OF_BASE = ("workers", "gpu", "accumulate", "sharded", "max_failures", "checkpoints")
 _NOT_OF_FIT = ("mode", "tuned", "users_per_shard", "encoders", "refit_items", "refit_per_minute")
 
@@ -179,12 +180,14 @@ def _path_errors(given: Mapping[str, Any]) -> list[str]:
             "fit": bool(first) and first not in _NOT_OF_FIT,
             "method": first in _METHOD,
             "feedback": name == "own_answers",
+            "gate": name in _GATE,
             "embedder": bool(first),
         }
         if not useful.get(section, False):
             wrong.append(
-                f"set.{path}: a recipe sets base.*, fit.*, embedder.*, feedback.own_answers and method's "
-                f"{', '.join(_METHOD)} where they count without Ray; what the LLM is asked stands in prompts"
+                f"set.{path}: a recipe sets base.*, fit.*, embedder.*, feedback.own_answers, gate's "
+                f"{', '.join(_GATE)} and method's {', '.join(_METHOD)} where they count without Ray; what the LLM is "
+                "asked stands in prompts"
             )
     return wrong
 

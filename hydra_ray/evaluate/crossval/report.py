@@ -13,7 +13,7 @@ from rich.table import Table
 
 from hydra_ray.atomic import write_text
 from hydra_ray.bootstrap import Interval
-from hydra_ray.evaluate.crossval.result import TaskValidation, Validation
+from hydra_ray.evaluate.crossval.result import Difference, TaskValidation, UsersChanged, Validation
 from hydra_ray.evaluate.crossval.score import BEST_PLAIN
 from hydra_ray.evaluate.reporting.formatting import number, percent, probability, signed
 
@@ -31,10 +31,11 @@ def write_validation(out: Path, validation: Validation) -> None:
 
 
 def validation_tables(validation: Validation) -> Iterator[Table]:
-    """Yield, for each task, its answers' scores and what recipes gain; then the means over tasks."""
+    """Yield, for each task, answers' scores, what recipes gain and what gates make of it; then means over tasks."""
     for task in validation.tasks:
         yield _scores(task)
         yield _gains(task)
+        yield _gates(task)
     if len(validation.tasks) > 1 and validation.overall:
         table = Table("recipe", "relative improvement", "oracle gap closed", title="Mean over tasks of equal weight")
         for name, mean in validation.overall.items():
@@ -77,14 +78,56 @@ def _gains(task: TaskValidation) -> Table:
     shown = (BEST_PLAIN, "shared-head", "other-head", "majority-vote", first)
     for name, result in task.recipes.items():
         lead = [name, _share(result.relative), _share(result.oracle_gap)]
-        tail = [percent(result.worse), f"{task.seconds[name]:.0f}"]
+        tail = [percent(result.users.worse), f"{task.seconds[name]:.0f}"]
         for one in result.differences:
             if one.to in shown:
-                gain = f"{signed(one.gain.value)} [{signed(one.gain.low)}, {signed(one.gain.high)}]"
-                table.add_row(*lead, one.to, gain, probability(one.p), *tail)
+                table.add_row(*lead, one.to, _gain(one), probability(one.p), *tail)
                 lead, tail = ["", "", ""], ["", ""]
         table.add_section()
     return table
+
+
+def _gates(task: TaskValidation) -> Table:
+    main = task.metrics[0]
+    table = Table(
+        "recipe with its gate",
+        main,
+        "relative improvement",
+        f"gain over {BEST_PLAIN}",
+        "p",
+        "gain over no gate",
+        "users worse, chance apart",
+        "without gate",
+        "choice differs",
+        "choice given",
+        "gate closed",
+        title=f"{task.task}: gates fitted on other users, which give plain answers where the choice may be worse",
+    )
+    for name, result in task.recipes.items():
+        gated = result.gated
+        table.add_row(
+            name,
+            _value(gated.metrics[main], main),
+            _share(gated.relative),
+            _gain(gated.over_plain),
+            probability(gated.over_plain.p),
+            _gain(gated.over_ungated),
+            _worse(gated.users),
+            _worse(result.users),
+            percent(gated.differs),
+            percent(gated.passes),
+            percent(gated.closed),
+        )
+    return table
+
+
+def _worse(users: UsersChanged) -> str:
+    return f"{percent(users.worse)}, {percent(users.worse_beyond_chance)}"
+
+
+def _gain(difference: Difference) -> str:
+    gain = difference.gain
+    return f"{signed(gain.value)} [{signed(gain.low)}, {signed(gain.high)}]"
 
 
 def _value(value: Interval, metric: str) -> str:

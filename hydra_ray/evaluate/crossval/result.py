@@ -25,6 +25,47 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class UsersChanged:
+    """Shares of the users for whom it matters that a recipe answers, and not the best plain method.
+
+    Attributes:
+        worse: Share of users whose own metric is worse.
+        better: Share of users whose own metric is better.
+        worse_beyond_chance: Share of users who can be expected to be worse off, once chance is taken out
+            (`share_made_worse`).
+    """
+
+    worse: float
+    better: float
+    worse_beyond_chance: float
+
+
+@dataclass(frozen=True, slots=True)
+class GatedResult:
+    """Result of a recipe whose gate may give a plain answer of the same samples instead.
+
+    Attributes:
+        metrics: Values by metric.
+        relative: Relative improvement over the best plain method, chosen on other users; None where that is at 0.
+        over_plain: Paired difference to the best plain method.
+        over_ungated: Paired difference to the recipe without its gate: less than 0 is what the caution costs.
+        users: For whom it matters.
+        differs: Share of the answers at which the recipe's choice and the plain answer differ.
+        passes: Share of the answers at which they differ and the recipe's choice is given.
+        closed: Share of the answers whose gate lets nothing through.
+    """
+
+    metrics: Mapping[str, Interval]
+    relative: Interval | None
+    over_plain: Difference
+    over_ungated: Difference
+    users: UsersChanged
+    differs: float
+    passes: float
+    closed: float
+
+
+@dataclass(frozen=True, slots=True)
 class RecipeResult:
     """Result of one recipe on one task.
 
@@ -35,8 +76,8 @@ class RecipeResult:
         relative: Relative improvement over the best plain method, chosen on other users; None where that is at 0.
         oracle_gap: Share of the way from the candidates' majority vote to their oracle; None without a gap.
         differences: Paired differences.
-        worse: Share of users who are worse off than with the best plain method.
-        better: Share of users who are better off.
+        users: For whom it matters.
+        gated: The same recipe with its gate.
         own_heads: Share of the queries that were answered under a head of the user's own.
         samples: Answers of the LLM that a query costs.
     """
@@ -47,8 +88,8 @@ class RecipeResult:
     relative: Interval | None
     oracle_gap: Interval | None
     differences: tuple[Difference, ...]
-    worse: float
-    better: float
+    users: UsersChanged
+    gated: GatedResult
     own_heads: float
     samples: int
 
@@ -100,7 +141,7 @@ class Validation:
 
     Attributes:
         tasks: Results by task.
-        overall: Means over all tasks that have one, by recipe.
+        overall: Means over all tasks that have one, by recipe, and by `RECIPE/gated`.
         calls: LLM requests that were made now.
         known: LLM requests that were answered before.
         encoded: Texts that were encoded now.

@@ -15,6 +15,8 @@ from hydra_ray.evaluate.crossval.score import Validated, plain_answers
 from hydra_ray.steps.vote import consensus
 
 _ANSWER = pa.struct([("name", pa.string()), ("output", pa.string()), ("quality", pa.float32())])
+# Which answer the gate gives, the gain of the recipe's own choice that it expects, and the lower bound of that.
+_DECISION = pa.struct([("answered", pa.string()), ("gain", pa.float32()), ("low", pa.float32())])
 _SOURCE = pa.struct([("prompt", pa.string()), ("votes", pa.int32()), ("greedy", pa.bool_())])
 _SCHEMA = pa.schema(
     [
@@ -45,6 +47,7 @@ _SCHEMA = pa.schema(
         ),
         ("output", pa.string()),
         ("quality", pa.float32()),
+        ("gate", _DECISION),
         ("controls", pa.list_(_ANSWER)),
         ("plain", pa.list_(_ANSWER)),
     ]
@@ -72,7 +75,8 @@ def _rows(validated: Validated, recipe: str) -> Iterator[dict[str, Any]]:
         (one.example.query.user, one.example.query.id): plain_answers(task, one, validated.prompts)
         for one in validated.asked
     }
-    for answer in validated.answers[recipe]:
+    for gated in validated.gated[recipe]:
+        answer, decision = gated.answer, gated.decision
         contest = answer.contest
         query, gold = contest.example.query, contest.example.gold
 
@@ -84,6 +88,7 @@ def _rows(validated: Validated, recipe: str) -> Iterator[dict[str, Any]]:
             "shared-head": answer.shared,
             "other-head": answer.other,
             "majority-vote": agreed[0].text if agreed else "",
+            "gated": gated.output,
         }
         yield {
             "tenant": query.user.tenant,
@@ -109,6 +114,9 @@ def _rows(validated: Validated, recipe: str) -> Iterator[dict[str, Any]]:
             ],
             "output": answer.output,
             "quality": task.score(answer.output, gold),
+            "gate": None
+            if decision is None
+            else {name: getattr(decision, name) for name in ("answered", "gain", "low")},
             "controls": scored(controls),
             "plain": scored(plain[query.user, query.id]),
         }

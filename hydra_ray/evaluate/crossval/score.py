@@ -7,18 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.bootstrap import gain, interval, two_sided_p
+from hydra_ray.bootstrap import gain, interval, relative_improvement, two_sided_p
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.evaluate.crossval.asking import AskedQuery
+from hydra_ray.evaluate.crossval.gated import GatedAnswer
+from hydra_ray.evaluate.crossval.plain import BestPlain, best_plain_of, users_changed
 from hydra_ray.evaluate.crossval.recipes import VOTE, TriedPrompt, TriedRecipe
-from hydra_ray.evaluate.crossval.result import Difference, Overall, RecipeResult, TaskValidation
+from hydra_ray.evaluate.crossval.result import Difference, GatedResult, Overall, RecipeResult, TaskValidation
 from hydra_ray.evaluate.crossval.validate import HeldOutAnswer
 from hydra_ray.evaluate.runner.annotate import Knowledge
 from hydra_ray.evaluate.scoring.align import AlignedRuns
 from hydra_ray.evaluate.scoring.controls import best_candidate, yardsticks
-from hydra_ray.evaluate.scoring.headline import HeadlineRows, best_on_others, headline_of, over_tasks
+from hydra_ray.evaluate.scoring.headline import HeadlineRows, headline_of, over_tasks
 from hydra_ray.evaluate.scoring.metrics import Array
 from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
+from hydra_ray.records import UserKey
 from hydra_ray.settings import EvaluateSettings
 from hydra_ray.steps.adapt import distinct_candidates
 from hydra_ray.steps.seeds import stable_seed
@@ -27,8 +30,7 @@ from hydra_ray.tasks import Task
 
 BEST_PLAIN = "best plain"
 CONTROLS = ("shared-head", "other-head", "majority-vote", "best-candidate")
-# Differences of a user's metric that are nothing but rounding.
-_SAME = 1e-9
+_GATED = "gated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class Validated:
         asked: What the LLM said to each query.
         prompts: Ways in which it was asked.
         answers: Answers by recipe: repeat after repeat, each over all queries.
+        gated: The same answers as gates give them, by recipe.
         seconds: Seconds that each recipe took.
     """
 
@@ -49,6 +52,7 @@ class Validated:
     asked: Sequence[AskedQuery]
     prompts: Sequence[TriedPrompt]
     answers: Mapping[str, Sequence[HeldOutAnswer]]
+    gated: Mapping[str, Sequence[GatedAnswer]]
     seconds: Mapping[str, float]
 
 
@@ -71,7 +75,7 @@ def plain_answers(task: Task, asked: AskedQuery, prompts: Sequence[TriedPrompt])
 def score_task(
     validated: Validated, recipes: Sequence[TriedRecipe], wanted: EvaluateSettings, seed: int
 ) -> tuple[TaskValidation, dict[str, HeadlineRows]]:
-    """Return one task's results, and each recipe's part of the means over tasks.
+    """Return one task's results, and each recipe's part of the means over tasks, without its gate and with it.
 
     Args:
         validated: The task's answers.
@@ -80,30 +84,31 @@ def score_task(
         seed: Seed of resampling, and of the folds by which the best plain method is chosen.
     """
     task_seed = stable_seed(seed, validated.task.name)
-    ordered = {name: _in_order(answers) for name, answers in validated.answers.items()}
+    gated = {name: sorted(own, key=lambda one: _place(one.answer)) for name, own in validated.gated.items()}
+    ordered = {name: sorted(own, key=_place) for name, own in validated.answers.items()}
     aligned = _aligned(validated, wanted.repeats)
     plain = _plain_outputs(validated, wanted.repeats)
     known = yardsticks(validated.task, aligned.asked)
     outputs = plain | known
     for name, answers in ordered.items():
         outputs |= _outputs(validated.task, name, answers)
+        outputs[_control(name, _GATED)] = [one.output for one in gated[name]]
     board = Scoreboard(aligned, outputs, wanted.bootstrap, task_seed)
-    best, chosen = best_on_others(board, list(plain), wanted.folds, task_seed)
-    best_values = board.main.value(board.bootstrap.resampled(best))
+    best = best_plain_of(board, list(plain), wanted.folds, task_seed)
     items, first = len(aligned.asked), recipes[0].name
     results, rows = {}, {}
     for recipe in recipes:
         controls = {control: _control(recipe.name, control) for control in CONTROLS}
-        row = headline_of(board, recipe.name, (controls["majority-vote"], controls["best-candidate"]), best, chosen)
-        if row is not None:
-            rows[recipe.name] = row
+        for method in (recipe.name, _control(recipe.name, _GATED)):
+            of_samples = (controls["majority-vote"], controls["best-candidate"])
+            if (row := headline_of(board, method, of_samples, best.by_user, best.chosen)) is not None:
+                rows[method] = row
         compared = {control: board.mains(method) for control, method in controls.items()}
-        compared |= {BEST_PLAIN: best_values} | {name: board.mains(name) for name in plain}
+        compared |= {BEST_PLAIN: best.values} | {name: board.mains(name) for name in plain}
         if recipe.name != first:
             compared[first] = board.mains(first)
         own = board.mains(recipe.name)
-        by_user = board.score(board.bootstrap.by_user(board.statistics[recipe.name])) - board.score(best)
-        summary = row.summary() if row else None
+        summary = rows[recipe.name].summary() if recipe.name in rows else None
         results[recipe.name] = RecipeResult(
             metrics={name: interval(values, items) for name, values in board.values[recipe.name].items()},
             by_repeat=board.by_seed()[recipe.name],
@@ -113,8 +118,8 @@ def score_task(
             differences=tuple(
                 _difference(name, own, other, items, board.main.higher_is_better) for name, other in compared.items()
             ),
-            worse=float(np.mean(by_user < -_SAME)),
-            better=float(np.mean(by_user > _SAME)),
+            users=users_changed(board, recipe.name, best, wanted.repeats),
+            gated=_gated(board, recipe.name, best, gated[recipe.name], wanted.repeats),
             own_heads=float(np.mean([answer.personal for answer in ordered[recipe.name]])),
             samples=recipe.samples,
         )
@@ -130,8 +135,8 @@ def score_task(
             repeats=wanted.repeats,
             plain={name: interval(board.mains(name), items) for name in (*plain, *known)},
             plain_samples=samples,
-            best_plain=interval(best_values, items),
-            chosen=dict(chosen),
+            best_plain=interval(best.values, items),
+            chosen=best.chosen,
             recipes=results,
             seconds=validated.seconds,
         ),
@@ -139,11 +144,29 @@ def score_task(
     )
 
 
+def _gated(
+    board: Scoreboard, recipe: str, best: BestPlain, answers: Sequence[GatedAnswer], repeats: int
+) -> GatedResult:
+    method, items, higher = _control(recipe, _GATED), len(answers), board.main.higher_is_better
+    own = board.mains(method)
+    relative = None if best.values[0] == 0 else interval(relative_improvement(own, best.values, higher), items)
+    return GatedResult(
+        metrics={name: interval(values, items) for name, values in board.values[method].items()},
+        relative=relative,
+        over_plain=_difference(BEST_PLAIN, own, best.values, items, higher),
+        over_ungated=_difference(recipe, own, board.mains(recipe), items, higher),
+        users=users_changed(board, method, best, repeats),
+        differs=float(np.mean([one.differs for one in answers])),
+        passes=float(np.mean([one.passes for one in answers])),
+        closed=float(np.mean([one.is_closed for one in answers])),
+    )
+
+
 def overall(rows: Sequence[Mapping[str, HeadlineRows]]) -> dict[str, Overall]:
-    """Return each recipe's means over tasks; a recipe without a part in some task has none.
+    """Return the means over tasks of each recipe, and of each with its gate; one without a part in some task has none.
 
     Args:
-        rows: Parts by recipe, of each task.
+        rows: Parts of each task, as `score_task` returns them.
     """
     found = {}
     for name in rows[0] if rows else ():
@@ -163,8 +186,9 @@ def _control(recipe: str, control: str) -> str:
     return f"{recipe}/{control}"
 
 
-def _in_order(answers: Sequence[HeldOutAnswer]) -> list[HeldOutAnswer]:
-    return sorted(answers, key=lambda one: (one.repeat, one.contest.example.query.user, one.contest.example.query.id))
+def _place(answer: HeldOutAnswer) -> tuple[int, UserKey, str]:
+    query = answer.contest.example.query
+    return answer.repeat, query.user, query.id
 
 
 def _asked_in_order(validated: Validated) -> list[AskedQuery]:

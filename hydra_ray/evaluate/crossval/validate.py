@@ -27,24 +27,29 @@ class HeldOutAnswer:
         repeat: Number of the repeat, from 0.
         fold: Number of the fold that the user is in.
         contest: What competed for the query.
+        ask: What the adapter was asked, with the user's own head.
         ordered: All that competed, best first, under the user's own head.
         shared: Answer under the shared head.
         other: Answer under another held-out user's head; the shared one's where nobody else has a head.
-        personal: Whether the user has a head of their own.
     """
 
     repeat: int
     fold: int
     contest: Contest
+    ask: AdaptRequest
     ordered: tuple[Candidate, ...]
     shared: str
     other: str
-    personal: bool
 
     @property
     def output(self) -> str:
         """The answer; "" where the LLM gave none."""
         return self.ordered[0].text if self.ordered else ""
+
+    @property
+    def personal(self) -> bool:
+        """Whether the user has a head of their own."""
+        return self.ask.head is not None
 
 
 def validate(
@@ -97,24 +102,23 @@ def _answered(
     contests = [contest for user in sorted(held_out) for contest in material.contests[user]]
     lent = other_users(heads, settings.seed)
 
-    def ordered(whose: Mapping[UserKey, Head]) -> list[list[Candidate]]:
-        asks = [
+    def asks(whose: Mapping[UserKey, Head]) -> list[AdaptRequest]:
+        return [
             AdaptRequest(one.example.query, one.competing, one.history_answers, whose.get(one.example.query.user))
             for one in contests
         ]
-        return adapter(asks)
 
-    other = {user: heads[lender] for user, lender in lent.items()}
-    chosen = zip(contests, ordered(heads), ordered({}), ordered(other), strict=True)
+    own, other = asks(heads), asks({user: heads[lender] for user, lender in lent.items()})
+    chosen = zip(contests, own, adapter(own), adapter(asks({})), adapter(other), strict=True)
     return [
         HeldOutAnswer(
             repeat,
             fold,
             contest,
-            tuple(own),
+            ask,
+            tuple(ordered),
             shared[0].text if shared else "",
             others[0].text if others else "",
-            contest.example.query.user in heads,
         )
-        for contest, own, shared, others in chosen
+        for contest, ask, ordered, shared, others in chosen
     ]

@@ -40,8 +40,8 @@ def train_gate(data: TrainingData, settings: Settings, encoder: TextsEncoder, se
     if not queries:
         log.warning("no gate is trained: the LLM answered no training query; hydra answers as hydra-ungated does")
         return None
-    plain = best_plain(data, queries)
-    rows = gate_rows(data, queries, plain)
+    plain = best_plain(data.task, queries)
+    rows = gate_rows(data.task, queries, plain)
     gate = fit_gate(rows, plain, FEATURES, caution=wanted.caution, least_users=wanted.least_users)
     log.info(
         "gate: of %d training queries hydra's choice differs from %s in %d, of %d users",

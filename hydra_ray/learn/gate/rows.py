@@ -22,6 +22,7 @@ from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest, with_allowed
 from hydra_ray.steps.gating import gate_features, plain_answers
 from hydra_ray.steps.seeds import stable_seed
+from hydra_ray.tasks import Task
 
 # Share of a user's collected queries, the latest, that are judged; the head is fitted on all that is left.
 _JUDGED_SHARE = 0.5
@@ -70,30 +71,30 @@ def judged_queries(data: TrainingData, settings: Settings, encoder: TextsEncoder
         yield from _judged(data, settings, scorer, held, groups)
 
 
-def gate_rows(data: TrainingData, queries: Sequence[JudgedQuery], plain: str) -> list[GateRow]:
+def gate_rows(task: Task, queries: Sequence[JudgedQuery], plain: str) -> list[GateRow]:
     """Return a row for each query whose choice differs from the plain answer of that name; others tell nothing.
 
     Args:
-        data: Training data, whose task scores answers.
+        task: Task that scores answers.
         queries: Judged queries.
         plain: Name of the plain answer; queries without one are left out.
     """
-    rows, score = [], data.task.score
+    rows, score = [], task.score
     for one in queries:
         other = one.plain.get(plain)
         if other is None or other.text == one.judged[0].text:
             continue
         gain = score(one.judged[0].text, one.gold) - score(other.text, one.gold)
-        rows.append(GateRow(one.ask.query.user, gain, gate_features(data.task, one.ask, one.judged, other)))
+        rows.append(GateRow(one.ask.query.user, gain, gate_features(task, one.ask, one.judged, other)))
     return rows
 
 
-def best_plain(data: TrainingData, queries: Sequence[JudgedQuery]) -> str:
-    """Return the name of the plain answer that is best on the training users, each of whom counts the same."""
+def best_plain(task: Task, queries: Sequence[JudgedQuery]) -> str:
+    """Return the name of the plain answer that is best on the queries' users, each of whom counts the same."""
     by_user: dict[str, dict[UserKey, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in queries:
         for name, candidate in one.plain.items():
-            by_user[name][one.ask.query.user].append(data.task.score(candidate.text, one.gold))
+            by_user[name][one.ask.query.user].append(task.score(candidate.text, one.gold))
     means = {
         name: sum(sum(scores) / len(scores) for scores in own.values()) / len(own) for name, own in by_user.items()
     }

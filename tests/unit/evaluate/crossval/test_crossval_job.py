@@ -53,6 +53,39 @@ def test_each_query_is_answered_once_a_repeat_by_who_has_not_seen_its_user(study
     assert written["tasks"][0]["recipes"]["default"]["samples"] == 4
 
 
+def test_each_recipe_is_answered_with_its_gate_too(study, tmp_path, tiny_encoder):
+    settings = study_settings(
+        tmp_path,
+        tiny_encoder,
+        evaluate={"folds": 3, "repeats": 2, "bootstrap": 200},
+        gate={"least_users": 5, "caution": 0.6},
+    )
+    recipes = study_recipes(settings, {"default": {}, "shut": {"set": {"gate.least_users": 1000}}})
+    validation = study.run(settings, recipes)
+    found = validation.tasks[0]
+    table = pq.read_table(tmp_path / found.task / "default.parquet").to_pylist()
+    given = [next(one["output"] for one in row["controls"] if one["name"] == "gated") for row in table]
+    passes = [row["gate"]["answered"] == "hydra" for row in table]
+    assert 0 < sum(passes) < len(passes)
+    # What is given is the recipe's own choice, or an answer that the samples agree on or was greedy.
+    for row, output, passed in zip(table, given, passes, strict=True):
+        assert (
+            output == row["output"] if passed else output in {one["text"] for one in row["candidates"] if one["votes"]}
+        )
+    gated = found.recipes["default"].gated
+    assert gated.passes == pytest.approx(sum(passes) / len(passes))
+    assert gated.differs >= gated.passes
+    assert gated.metrics["accuracy"].value == pytest.approx(
+        sum(output == row["gold"] for row, output in zip(table, given, strict=True)) / len(table)
+    )
+    shut = found.recipes["shut"].gated
+    assert (shut.passes, shut.closed) == (0, 1)
+    assert shut.over_ungated.gain.value == pytest.approx(
+        shut.metrics["accuracy"].value - found.recipes["shut"].metrics["accuracy"].value
+    )
+    assert set(validation.overall) == {"default", "default/gated", "shut", "shut/gated"}
+
+
 def test_who_is_held_out_cannot_change_how_they_are_answered(study, tmp_path, tiny_encoder):
     settings = study_settings(tmp_path / "one", tiny_encoder)
     recipes = study_recipes(settings)

@@ -68,6 +68,14 @@ def test_every_error_is_told_at_once():
         assert line.strip().startswith(said)
 
 
+def test_recipes_set_the_gates_caution_and_not_how_users_are_split():
+    file = {"prompts": {"a": {}}, "candidates": {"a": 1}, "recipes": {"default": {"set": {"gate.caution": 0.8}}}}
+    assert read_recipes(file, Settings(), "r").recipes[0].settings.gate.caution == 0.8
+    file["recipes"]["default"]["set"] = {"gate.folds": 3}
+    with pytest.raises(SettingsError, match=r"set\.gate\.folds: a recipe sets"):
+        read_recipes(file, Settings(), "r")
+
+
 @pytest.mark.parametrize(
     ("prompts", "said"),
     [

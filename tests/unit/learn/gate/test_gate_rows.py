@@ -103,8 +103,8 @@ def test_where_past_answers_tell_what_the_llm_does_not_the_choice_passes(tag_tas
     assert gate.plain == "vote"
     assert not gate.is_closed
     queries = list(judged_queries(data, settings_with(), encoder, 0))
-    assert best_plain(data, queries) == "vote"
-    rows = gate_rows(data, queries, "vote")
+    assert best_plain(tag_task, queries) == "vote"
+    rows = gate_rows(tag_task, queries, "vote")
     right = [row for row in rows if row.gain == 1]
     assert len(right) > 0.9 * len(queries)
     assert all(gate.passes(gate.expected(row.features)) for row in right)
