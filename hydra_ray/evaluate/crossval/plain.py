@@ -65,12 +65,13 @@ def users_changed(board: Scoreboard, method: str, best: BestPlain, repeats: int)
     by_user = board.score(board.bootstrap.by_user(board.statistics[method])) - board.score(best.by_user)
     gains = board.score(board.statistics[method]) - board.score(best.statistics)
     differs = np.array([own != other for own, other in zip(board.outputs[method], best.outputs, strict=True)])
-    gains, differs = gains.reshape(repeats, -1).mean(axis=0), differs.reshape(repeats, -1).any(axis=0)
-    users = np.array(_users(board)[: len(gains)])
+    by_query = gains.reshape(repeats, -1).mean(axis=0)
+    matters = differs.reshape(repeats, -1).any(axis=0)
+    users = np.array(_users(board)[: len(by_query)])
     return UsersChanged(
         worse=float(np.mean(by_user < -_SAME)),
         better=float(np.mean(by_user > _SAME)),
-        worse_beyond_chance=share_made_worse(np.where(differs, gains, np.nan), users),
+        worse_beyond_chance=share_made_worse(np.where(matters, by_query, np.nan), users),
     )
 
 
