@@ -13,8 +13,9 @@ from rich.table import Table
 
 from hydra_ray.atomic import write_text
 from hydra_ray.bootstrap import Interval
-from hydra_ray.evaluate.crossval.result import Difference, TaskValidation, UsersChanged, Validation
+from hydra_ray.evaluate.crossval.result import TaskValidation, Validation
 from hydra_ray.evaluate.crossval.score import BEST_PLAIN
+from hydra_ray.evaluate.never_worse import AgainstPlain
 from hydra_ray.evaluate.reporting.formatting import number, percent, probability, signed
 
 RESULTS = "results.json"
@@ -78,10 +79,10 @@ def _gains(task: TaskValidation) -> Table:
     shown = (BEST_PLAIN, "shared-head", "other-head", "majority-vote", first)
     for name, result in task.recipes.items():
         lead = [name, _share(result.relative), _share(result.oracle_gap)]
-        tail = [percent(result.users.worse), f"{task.seconds[name]:.0f}"]
+        tail = [percent(result.against_plain.worse.value), f"{task.seconds[name]:.0f}"]
         for one in result.differences:
             if one.to in shown:
-                table.add_row(*lead, one.to, _gain(one), probability(one.p), *tail)
+                table.add_row(*lead, one.to, _gain(one.gain), probability(one.p), *tail)
                 lead, tail = ["", "", ""], ["", ""]
         table.add_section()
     return table
@@ -94,9 +95,8 @@ def _gates(task: TaskValidation) -> Table:
         main,
         "relative improvement",
         f"gain over {BEST_PLAIN}",
-        "p",
         "gain over no gate",
-        "users worse, chance apart",
+        "users worse: measured, expected",
         "without gate",
         "choice differs",
         "choice given",
@@ -108,12 +108,11 @@ def _gates(task: TaskValidation) -> Table:
         table.add_row(
             name,
             _value(gated.metrics[main], main),
-            _share(gated.relative),
-            _gain(gated.over_plain),
-            probability(gated.over_plain.p),
-            _gain(gated.over_ungated),
-            _worse(gated.users),
-            _worse(result.users),
+            _share(gated.against_plain.relative),
+            _gain(gated.against_plain.gain),
+            _gain(gated.over_ungated.gain),
+            _worse(gated.against_plain),
+            _worse(result.against_plain),
             percent(gated.differs),
             percent(gated.passes),
             percent(gated.closed),
@@ -121,12 +120,11 @@ def _gates(task: TaskValidation) -> Table:
     return table
 
 
-def _worse(users: UsersChanged) -> str:
-    return f"{percent(users.worse)}, {percent(users.worse_beyond_chance)}"
+def _worse(users: AgainstPlain) -> str:
+    return f"{percent(users.worse.value)}, {percent(users.expected_worse.value)}"
 
 
-def _gain(difference: Difference) -> str:
-    gain = difference.gain
+def _gain(gain: Interval) -> str:
     return f"{signed(gain.value)} [{signed(gain.low)}, {signed(gain.high)}]"
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hydra_ray.bootstrap import Interval
+from hydra_ray.evaluate.never_worse import AgainstPlain
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,41 +26,21 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class UsersChanged:
-    """Shares of the users for whom it matters that a recipe answers, and not the best plain method.
-
-    Attributes:
-        worse: Share of users whose own metric is worse.
-        better: Share of users whose own metric is better.
-        worse_beyond_chance: Share of users who can be expected to be worse off, once chance is taken out
-            (`share_made_worse`).
-    """
-
-    worse: float
-    better: float
-    worse_beyond_chance: float
-
-
-@dataclass(frozen=True, slots=True)
 class GatedResult:
     """Result of a recipe whose gate may give a plain answer of the same samples instead.
 
     Attributes:
         metrics: Values by metric.
-        relative: Relative improvement over the best plain method, chosen on other users; None where that is at 0.
-        over_plain: Paired difference to the best plain method.
+        against_plain: What it gains over the best plain method, chosen on other users, and whom it makes worse.
         over_ungated: Paired difference to the recipe without its gate: less than 0 is what the caution costs.
-        users: For whom it matters.
         differs: Share of the answers at which the recipe's choice and the plain answer differ.
         passes: Share of the answers at which they differ and the recipe's choice is given.
         closed: Share of the answers whose gate lets nothing through.
     """
 
     metrics: Mapping[str, Interval]
-    relative: Interval | None
-    over_plain: Difference
+    against_plain: AgainstPlain
     over_ungated: Difference
-    users: UsersChanged
     differs: float
     passes: float
     closed: float
@@ -76,7 +57,7 @@ class RecipeResult:
         relative: Relative improvement over the best plain method, chosen on other users; None where that is at 0.
         oracle_gap: Share of the way from the candidates' majority vote to their oracle; None without a gap.
         differences: Paired differences.
-        users: For whom it matters.
+        against_plain: The gain over the best plain method once more, and whom the recipe makes worse than it.
         gated: The same recipe with its gate.
         own_heads: Share of the queries that were answered under a head of the user's own.
         samples: Answers of the LLM that a query costs.
@@ -88,7 +69,7 @@ class RecipeResult:
     relative: Interval | None
     oracle_gap: Interval | None
     differences: tuple[Difference, ...]
-    users: UsersChanged
+    against_plain: AgainstPlain
     gated: GatedResult
     own_heads: float
     samples: int

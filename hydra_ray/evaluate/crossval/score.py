@@ -7,18 +7,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hydra_ray.bootstrap import gain, interval, relative_improvement, two_sided_p
+from hydra_ray.bootstrap import gain, interval, two_sided_p
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.evaluate.crossval.asking import AskedQuery
 from hydra_ray.evaluate.crossval.gated import GatedAnswer
-from hydra_ray.evaluate.crossval.plain import BestPlain, best_plain_of, users_changed
 from hydra_ray.evaluate.crossval.recipes import VOTE, TriedPrompt, TriedRecipe
 from hydra_ray.evaluate.crossval.result import Difference, GatedResult, Overall, RecipeResult, TaskValidation
 from hydra_ray.evaluate.crossval.validate import HeldOutAnswer
+from hydra_ray.evaluate.never_worse import AgainstPlain
 from hydra_ray.evaluate.runner.annotate import Knowledge
+from hydra_ray.evaluate.scoring.against_plain import compared_with_plain
 from hydra_ray.evaluate.scoring.align import AlignedRuns
 from hydra_ray.evaluate.scoring.controls import best_candidate, yardsticks
-from hydra_ray.evaluate.scoring.headline import HeadlineRows, headline_of, over_tasks
+from hydra_ray.evaluate.scoring.headline import HeadlineRows, best_on_others, headline_of, over_tasks
 from hydra_ray.evaluate.scoring.metrics import Array
 from hydra_ray.evaluate.scoring.scoreboard import Scoreboard
 from hydra_ray.records import UserKey
@@ -94,17 +95,22 @@ def score_task(
         outputs |= _outputs(validated.task, name, answers)
         outputs[_control(name, _GATED)] = [one.output for one in gated[name]]
     board = Scoreboard(aligned, outputs, wanted.bootstrap, task_seed)
-    best = best_plain_of(board, list(plain), wanted.folds, task_seed)
+    best, chosen = best_on_others(board, list(plain), wanted.folds, task_seed)
+    best_values = board.main.value(board.bootstrap.resampled(best))
+
+    def against_plain(method: str) -> AgainstPlain:
+        return compared_with_plain(board, method, list(plain), wanted.folds, task_seed).summary()
+
     items, first = len(aligned.asked), recipes[0].name
     results, rows = {}, {}
     for recipe in recipes:
         controls = {control: _control(recipe.name, control) for control in CONTROLS}
         for method in (recipe.name, _control(recipe.name, _GATED)):
             of_samples = (controls["majority-vote"], controls["best-candidate"])
-            if (row := headline_of(board, method, of_samples, best.by_user, best.chosen)) is not None:
+            if (row := headline_of(board, method, of_samples, best, chosen)) is not None:
                 rows[method] = row
         compared = {control: board.mains(method) for control, method in controls.items()}
-        compared |= {BEST_PLAIN: best.values} | {name: board.mains(name) for name in plain}
+        compared |= {BEST_PLAIN: best_values} | {name: board.mains(name) for name in plain}
         if recipe.name != first:
             compared[first] = board.mains(first)
         own = board.mains(recipe.name)
@@ -118,8 +124,8 @@ def score_task(
             differences=tuple(
                 _difference(name, own, other, items, board.main.higher_is_better) for name, other in compared.items()
             ),
-            users=users_changed(board, recipe.name, best, wanted.repeats),
-            gated=_gated(board, recipe.name, best, gated[recipe.name], wanted.repeats),
+            against_plain=against_plain(recipe.name),
+            gated=_gated(board, recipe.name, gated[recipe.name], against_plain(_control(recipe.name, _GATED))),
             own_heads=float(np.mean([answer.personal for answer in ordered[recipe.name]])),
             samples=recipe.samples,
         )
@@ -135,8 +141,8 @@ def score_task(
             repeats=wanted.repeats,
             plain={name: interval(board.mains(name), items) for name in (*plain, *known)},
             plain_samples=samples,
-            best_plain=interval(best.values, items),
-            chosen=best.chosen,
+            best_plain=interval(best_values, items),
+            chosen=dict(chosen),
             recipes=results,
             seconds=validated.seconds,
         ),
@@ -144,18 +150,13 @@ def score_task(
     )
 
 
-def _gated(
-    board: Scoreboard, recipe: str, best: BestPlain, answers: Sequence[GatedAnswer], repeats: int
-) -> GatedResult:
-    method, items, higher = _control(recipe, _GATED), len(answers), board.main.higher_is_better
-    own = board.mains(method)
-    relative = None if best.values[0] == 0 else interval(relative_improvement(own, best.values, higher), items)
+def _gated(board: Scoreboard, recipe: str, answers: Sequence[GatedAnswer], against_plain: AgainstPlain) -> GatedResult:
+    method, items = _control(recipe, _GATED), len(answers)
+    ungated, higher_is_better = board.mains(recipe), board.main.higher_is_better
     return GatedResult(
         metrics={name: interval(values, items) for name, values in board.values[method].items()},
-        relative=relative,
-        over_plain=_difference(BEST_PLAIN, own, best.values, items, higher),
-        over_ungated=_difference(recipe, own, board.mains(recipe), items, higher),
-        users=users_changed(board, method, best, repeats),
+        against_plain=against_plain,
+        over_ungated=_difference(recipe, board.mains(method), ungated, items, higher_is_better),
         differs=float(np.mean([one.differs for one in answers])),
         passes=float(np.mean([one.passes for one in answers])),
         closed=float(np.mean([one.is_closed for one in answers])),

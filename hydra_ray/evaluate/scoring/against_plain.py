@@ -87,7 +87,7 @@ def against_plain(
     for method in scoreboard.competitors:
         equal = [name for name in plain if calls[name] <= _EQUAL * calls[method]]
         if needs_base(method) and equal:
-            found.append(_compared(scoreboard, method, equal, folds, seed))
+            found.append(compared_with_plain(scoreboard, method, equal, folds, seed))
     return found
 
 
@@ -120,7 +120,16 @@ def _gain(one: PlainRows) -> float:
     return float((one.gain if one.relative is None else one.relative)[0])
 
 
-def _compared(scoreboard: Scoreboard, method: str, plain: Sequence[str], folds: int, seed: int) -> PlainRows:
+def compared_with_plain(scoreboard: Scoreboard, method: str, plain: Sequence[str], folds: int, seed: int) -> PlainRows:
+    """Compare one method with the plain method that is best on other users.
+
+    Args:
+        scoreboard: Scoreboard of the task.
+        method: Name of the method.
+        plain: Names of the plain methods that are chosen among; ties go to the first.
+        folds: Number of folds of users by which the best one is chosen.
+        seed: Seed that users are split into folds with.
+    """
     best = best_by_user(scoreboard, plain, folds, seed)
     bootstrap, own = scoreboard.bootstrap, scoreboard.statistics[method]
     place = {user: number for number, user in enumerate(dict.fromkeys(scoreboard.aligned.users))}
