@@ -72,13 +72,18 @@ class Asked:
         at_s: When it was asked, as `time.time` has it.
         seconds: Time until its reply.
         status: HTTP status; 0 where the connection broke.
-        whole: Whether it was answered, and nothing was degraded.
+        degraded: What it was answered without.
     """
 
     at_s: float
     seconds: float
     status: int
-    whole: bool
+    degraded: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was answered, and nothing was degraded."""
+        return self.status == 200 and not self.degraded
 
 
 @dataclass(slots=True)
@@ -94,13 +99,13 @@ class Users:
 
     def ask(self, client: httpx.Client, number: int) -> httpx.Response:
         """Asks the question of a number, and remembers what became of it."""
-        begin, status, whole = time.time(), 0, False
+        begin, status, degraded = time.time(), 0, []
         try:
             reply = self.app.chat(client, number)
             status = reply.status_code
-            whole = status == 200 and reply.json()["hydra"]["degraded"] == []
+            degraded = reply.json()["hydra"]["degraded"] if status == 200 else []
         finally:
-            self.asked.append(Asked(begin, time.time() - begin, status, whole))
+            self.asked.append(Asked(begin, time.time() - begin, status, tuple(degraded)))
         return reply
 
 
@@ -160,13 +165,13 @@ def main(arguments: list[str]) -> None:
         for name in measured[0]:
             table.add_row(name, *(_shown(one[name]) for one in measured))
         console.print(table)
-    both = [one for measured in found.values() for one in measured]
     goals = [
-        Goal("answers degraded, worst round", max(one["degraded"] for one in both), 0),
+        Goal("answers degraded, worst round", max(one["degraded"] for own in found.values() for one in own), 0),
         Goal("requests failed as the head died, worst round", max(one["failed"] for one in found["head"]), 0),
     ]
-    result = {"machine": before, "per_s": PER_S, "llm_s": LLM_S, "rounds": found}
-    finish(console, chosen.json, "recovery", result, goals)
+    finish(
+        console, chosen.json, "recovery", {"machine": before, "per_s": PER_S, "llm_s": LLM_S, "rounds": found}, goals
+    )
 
 
 @contextmanager
@@ -194,7 +199,7 @@ def served_in(folder: Path) -> Iterator[ServedCluster]:
         network.end()
 
 
-def a_node_dies(served: ServedCluster, quiet_s: float) -> dict[str, float]:
+def a_node_dies(served: ServedCluster, quiet_s: float) -> dict[str, float | str]:
     """Kills a worker node under load and adds another one at once; returns how it went."""
     nodes = served.nodes
     with asking(served, nodes.head, quiet_s) as users:
@@ -215,7 +220,7 @@ def a_node_dies(served: ServedCluster, quiet_s: float) -> dict[str, float]:
     }
 
 
-def the_head_dies(served: ServedCluster, quiet_s: float, away_s: float) -> dict[str, float]:
+def the_head_dies(served: ServedCluster, quiet_s: float, away_s: float) -> dict[str, float | str]:
     """Kills the head under load and starts it again later; returns how it went."""
     nodes = served.nodes
     with asking(served, nodes.workers[0], quiet_s) as users:
@@ -259,8 +264,8 @@ def wait_until_quick(users: Users, dies: float, quiet_s: float) -> None:
         latest = [one for one in list(users.asked) if one.at_s + one.seconds > time.time() - quiet_s]
         return bool(latest) and all(one.whole and one.seconds <= slow_s for one in latest)
 
-    began = time.time()
-    until(lambda: time.time() > began + quiet_s and quick(), f"answers within {slow_s:.1f} s")
+    enough = time.time() + quiet_s
+    until(lambda: time.time() > enough and quick(), f"answers within {slow_s:.1f} s")
 
 
 def _usual_s(asked: list[Asked], dies: float) -> float:
@@ -268,12 +273,12 @@ def _usual_s(asked: list[Asked], dies: float) -> float:
     return median(one.seconds for one in list(asked) if one.at_s + one.seconds < dies)
 
 
-def _requests(asked: list[Asked], dies: float) -> dict[str, float]:
+def _requests(asked: list[Asked], dies: float) -> dict[str, float | str]:
     """What requests saw, with times from the death on."""
     usual_s = _usual_s(asked, dies)
     after = [one for one in asked if one.at_s + one.seconds >= dies]
     lame = [one.at_s + one.seconds - dies for one in after if not one.whole or one.seconds > SLOW * usual_s]
-    statuses = Counter(one.status for one in after)
+    statuses, without = Counter(one.status for one in after), Counter(name for one in after for name in one.degraded)
     return {
         "answers whole and as quick as before again, s": max(lame, default=0.0),
         "median before, s": usual_s,
@@ -282,11 +287,12 @@ def _requests(asked: list[Asked], dies: float) -> dict[str, float]:
         "refused (429)": statuses[429],
         "failed": len(after) - statuses[200] - statuses[429],
         "degraded": sum(one.status == 200 and not one.whole for one in after),
+        "without": ", ".join(f"{name} {times}" for name, times in sorted(without.items())),
     }
 
 
-def _shown(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:.1f}"
+def _shown(value: float | str) -> str:
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":
