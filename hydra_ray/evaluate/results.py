@@ -119,7 +119,7 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class CurvePoint:
-    """hydra's main metric at one x: candidates a query, or users in training."""
+    """hydra's main metric at one x: candidates a query (then without its gate), or users in training."""
 
     x: int
     value: Interval

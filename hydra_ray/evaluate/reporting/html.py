@@ -137,7 +137,7 @@ def _pictures(task: TaskResult, prefix: str) -> list[Picture]:
             "More candidates",
             plots.curve(task.by_candidates, "candidates a query", metric, level),
             f"{prefix}-candidates",
-            f"hydra's {metric} when it may choose among so many of its candidates.",
+            f"hydra's {metric} without its gate, when it may choose among so many of its candidates.",
             "Not known: it takes hydra with method.candidates above 1.",
         ),
         _picture(

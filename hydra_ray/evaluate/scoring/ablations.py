@@ -18,7 +18,7 @@ def by_candidates(scoreboard: Scoreboard) -> tuple[CurvePoint, ...]:
     """Return hydra's main metric as if only n of each query's N samples had been drawn: n is 1, 2, 4, ... and N.
 
     An item's statistics are the mean over draws (`redraw`). Samples that gave no candidate are drawn like others: N is
-    the most votes that any query has. The last point is hydra itself.
+    the most votes that any query has. No gate is asked: the last point is what hydra-ungated answers by these samples.
     """
     aligned = scoreboard.aligned
     if METHOD not in aligned.rows:

@@ -122,7 +122,7 @@ def _chosen_otherwise(aligned: AlignedRuns) -> dict[str, list[str]]:
         for seed, asked in zip(aligned.seed_of, aligned.asked, strict=True)
     ]
     agreed = [consensus(aligned.task, own) for own in offered]
-    # Where nothing else competed it is hydra itself.
+    # Where nothing else competed it is hydra itself, without its gate.
     said_only = {
         "said-only": [
             preferred_candidate(own, aligned.task, aligned.hydra[seed].expected)
