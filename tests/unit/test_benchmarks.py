@@ -52,6 +52,18 @@ def test_heads(run_small):
     assert {row["bytes_read"] // row["users"] for row in hot} == {2 * (8 * 384 + 8), 4 * (8 * 384 + 8)}
 
 
+def test_heads_curve(run_small):
+    told = run_small("heads_curve", "--worlds", "tastes", "--kinds", "bases")
+    assert told["schema"] == "hydra-ray/benchmark/heads_curve/v1"
+    rows = {(row["head"], row["items"]): row for row in told["worlds"]["tastes"]}
+    assert {name for name, _ in rows} == {"shared", "truth", "bases", "best"}
+    assert {items for _, items in rows} == {2, 8}
+    # Nobody meets more than who knows the users; the shared head has nothing to learn from.
+    assert all(row["met"] <= rows["truth", 2]["met"] for row in rows.values())
+    assert rows["shared", 2] == {**rows["shared", 8], "items": 2}
+    assert rows["shared", 2]["gain"] == rows["shared", 2]["reach"] == 0
+
+
 def test_encoder(run_small):
     told = run_small("encoder")
     assert told["schema"] == "hydra-ray/benchmark/encoder/v1"

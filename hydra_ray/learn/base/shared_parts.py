@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.groups import RankingGroup
-from hydra_ray.models.heads.common import fit_bases, fit_facets
+from hydra_ray.models.heads.common import fit_facets
 from hydra_ray.models.heads.facets import FacetHeads
+from hydra_ray.models.heads.spread import fit_bases
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
 from hydra_ray.steps.seeds import stable_seed
@@ -24,9 +25,9 @@ def fit_commons(
     seed: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> None:
-    """Fits the scorer's common parts on training users, a share of whom say when to stop.
+    """Fits the scorer's common parts on training users: bases by how these users differ, facets by descent.
 
-    With fewer than five users who have two groups there is nobody to hold out, and the parts stay as they are:
+    With fewer than five users who have two groups there is nobody to judge by, and the parts stay as they are:
     bases at random, facets silent.
 
     Args:
@@ -46,6 +47,10 @@ def fit_commons(
     if not held:
         return
     features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in users], advance)
-    for name, fit in (("bases", fit_bases), ("facets", fit_facets)):
-        fitted = fit(features[held:], features[:held], scorer.heads.offset, loss)
-        scorer.heads.commons[name].load_state_dict(fitted.state_dict())
+    offset = scorer.heads.offset
+    fitted = {
+        "bases": fit_bases(features, offset, loss),
+        "facets": fit_facets(features[held:], features[:held], offset, loss),
+    }
+    for name, part in fitted.items():
+        scorer.heads.commons[name].load_state_dict(part.state_dict())

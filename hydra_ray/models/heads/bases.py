@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch
 from hydra_ray.models.heads.kind import FitOptions, HeadKind, Tensors, rows_of
-from hydra_ray.models.losses import LOSSES, group_log_softmax
+from hydra_ray.models.heads.likelihoods import LIKELIHOODS
 
 # At the default pull the prior of the weights is the unit Gaussian that the bases were calibrated for.
 UNIT_PULL = 0.05
@@ -98,7 +98,7 @@ def posterior(
     phi, offset = observed[:, :-2], observed[:, -2]
     bases, user = phi.shape[1], owner[group]
     prior = max(pull, 1e-6) / UNIT_PULL
-    likelihood = _LIKELIHOODS[loss](observed[:, -1], group, temperature)
+    likelihood = LIKELIHOODS[loss](observed[:, -1], group, temperature)
 
     def at(w: Tensor) -> tuple[Tensor, Tensor]:
         losses, known = likelihood.losses(offset + (phi * w[user]).sum(1))
@@ -128,44 +128,6 @@ def posterior(
     rows, columns = torch.tril_indices(bases, bases)
     return {"mean": w.float(), "precision": precision[:, rows, columns].float()}
 
-
-class _Listwise:
-    """`losses.listwise` as a likelihood, its target computed once."""
-
-    def __init__(self, scores: Tensor, group: Tensor, temperature: float) -> None:
-        self._group, self._groups = group, int(group.max()) + 1
-        self._target = group_log_softmax(scores / temperature, group).exp()
-
-    def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of each group, and the log probabilities that `terms` goes on from."""
-        logp = group_log_softmax(logits, self._group)
-        return logits.new_zeros(self._groups).index_add(0, self._group, -self._target * logp), logp
-
-    def terms(self, logp: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return each decision's slope of the loss by its logit, and weight and direction of its curvature."""
-        p = logp.exp()
-        centre = phi.new_zeros(self._groups, phi.shape[1]).index_add(0, self._group, p.unsqueeze(1) * phi)
-        return p - self._target, p, phi - centre[self._group]
-
-
-class _Bce:
-    """`losses.bce` as a likelihood."""
-
-    def __init__(self, scores: Tensor, group: Tensor, temperature: float) -> None:
-        self._scores, self._group, self._temperature = scores, group, temperature
-        self._sizes = torch.bincount(group)[group]
-
-    def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of each group, and the logits that `terms` goes on from."""
-        return LOSSES["bce"](logits, self._scores, self._group, self._temperature), logits
-
-    def terms(self, logits: Tensor, phi: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return slope, weight and direction of each decision, in the form of `_Listwise.terms`."""
-        p = logits.sigmoid()
-        return (p - self._scores) / self._sizes, p * (1 - p) / self._sizes, phi
-
-
-_LIKELIHOODS: dict[str, type[_Listwise] | type[_Bce]] = {"listwise": _Listwise, "bce": _Bce}
 
 At = Callable[[Tensor], tuple[Tensor, Tensor]]
 

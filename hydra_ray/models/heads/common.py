@@ -1,4 +1,4 @@
-"""Fits what all heads of a kind share, on the training users' features, once the base is frozen."""
+"""Fits facets and their router on the training users' features, once the base is frozen."""
 
 from __future__ import annotations
 
@@ -9,71 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.features import Batch, UserFeatures, pad
-from hydra_ray.models.heads.bases import UNIT_PULL, BasisHeads, observations, posterior
 from hydra_ray.models.heads.facets import FacetHeads, taste
 from hydra_ray.models.losses import LOSSES, TEMPERATURE
 
 _USERS_PER_BATCH, _STEPS, _LOOK_EVERY, _PATIENCE = 16, 400, 10, 8
-_LR, _WEIGHTS_LR, _DECAY = 2e-3, 0.05, 0.05
-# Tried for the bases' scale, against which the unit prior of users' weights is calibrated.
-_SCALES = (0.125, 0.25, 0.5, 1.0, 2.0)
+_LR, _DECAY = 2e-3, 0.05
 
 Offset = Callable[[Batch], Tensor]
 # Users held out, with what deltas are added to.
 Judges = list[tuple[Batch, Tensor]]
 
 
-def fit_bases(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> BasisHeads:
-    """Fit basis heads and every training user's weights together, then the scale by users held out.
+def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> FacetHeads:
+    """Fit facets and router together.
+
+    The router reads half of a user's groups, drawn anew each time; the other half gives the loss.
 
     Args:
         users: Features of the training users.
         held: Features of other training users, who say when to stop.
         offset: Function `HeadModel.offset` of the frozen base.
         loss: Loss that the base was trained with, a key of `LOSSES`.
-    """
-    torch.manual_seed(0)
-    common = BasisHeads(users[0].z.shape[1]).to(users[0].z.device)
-    weights = nn.Parameter(0.1 * torch.randn(len(users), len(common.scale), device=users[0].z.device))
-    optimizer = torch.optim.AdamW(
-        [{"params": common.parameters(), "lr": _LR, "weight_decay": _DECAY}, {"params": [weights], "lr": _WEIGHTS_LR}],
-        weight_decay=0.0,
-    )
-
-    def train_loss(batch: Batch, rows: Tensor, base: Tensor) -> Tensor:
-        own = weights[rows]
-        logits = base + batch.pick((common(batch.z) @ own.unsqueeze(-1)).squeeze(-1))
-        losses = LOSSES[loss](logits, batch.scores, batch.group, TEMPERATURE)
-        return (losses.sum() + (own**2).sum() / 2) / len(batch.owner)
-
-    def held_loss(batch: Batch, base: Tensor) -> Tensor:
-        observed = observations(common, batch.pick(batch.z), base, batch.scores)
-        early = _earlier(batch)
-        known = early[batch.group]
-        number = early.cumsum(0) - 1
-        users = len(batch.counts)
-        owner = batch.owner[early]
-        mean = posterior(observed[known], number[batch.group[known]], owner, users, UNIT_PULL, loss, TEMPERATURE)[
-            "mean"
-        ]
-        logits = base + (observed[:, :-2].float() * mean[batch.owner[batch.group]]).sum(1)
-        return LOSSES[loss](logits, batch.scores, batch.group, TEMPERATURE)[~early].mean()
-
-    judges = _batches(held, offset)
-    _fit(common, optimizer, users, judges, offset, train_loss, held_loss)
-    start, losses = common.scale.detach().clone(), []
-    with torch.no_grad():
-        for scale in _SCALES:
-            common.scale.copy_(start * scale)
-            losses.append(_over(judges, held_loss))
-        common.scale.copy_(start * _SCALES[losses.index(min(losses))])
-    return common
-
-
-def fit_facets(users: Sequence[UserFeatures], held: Sequence[UserFeatures], offset: Offset, loss: str) -> FacetHeads:
-    """Fit facets and router together; arguments as `fit_bases`.
-
-    The router reads half of a user's groups, drawn anew each time; the other half gives the loss.
     """
     torch.manual_seed(0)
     common = FacetHeads(users[0].z.shape[1]).to(users[0].z.device)

@@ -2,18 +2,20 @@ from dataclasses import replace
 
 import pytest
 import torch
-from defaults import fit_options, listwise_loss, posterior
+from defaults import fit_options
 from made_up_users import make_model, with_taste
 from torch.testing import assert_close
 
-from hydra_ray.models.features import pad
 from hydra_ray.models.heads import common
-from hydra_ray.models.heads.bases import observations
-from hydra_ray.models.heads.common import fit_bases, fit_facets
+from hydra_ray.models.heads.common import fit_facets
+from hydra_ray.models.heads.spread import fit_bases
 from hydra_ray.models.losses import LOSSES
 
 WIDTH, GROUPS = 24, 12
-FITS = {"bases": fit_bases, "facets": fit_facets}
+FITS = {
+    "bases": lambda users, held, offset, loss: fit_bases([*held, *users], offset, loss),
+    "facets": fit_facets,
+}
 # Tastes lie in a plane: few bases or facets tell them all.
 PLANE = torch.randn(2, WIDTH, generator=torch.Generator().manual_seed(9))
 
@@ -47,15 +49,6 @@ def share_right(model, kind):
     return sum(personal) / len(new), sum(right(None, user) for user in asked) / len(new)
 
 
-def held_loss(bases, held, offset):
-    """Loss of users' later groups under posteriors of their earlier ones; all of one shape."""
-    early, late = (pad([user.groups(*part) for user in held]) for part in ((0, 6), (6, 12)))
-    observed = observations(bases, early.pick(early.z), early.pick(offset(early)), early.scores)
-    mean = posterior(observed, early.group, early.owner, len(held))["mean"]
-    logits = late.pick(offset(late) + (bases(late.z) @ mean.unsqueeze(-1)).squeeze(-1))
-    return listwise_loss(logits, late.scores, late.group).mean()
-
-
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("kind", list(FITS))
 def test_what_was_learnt_from_some_users_serves_others(model, training, kind, loss):
@@ -75,28 +68,10 @@ def test_the_same_users_teach_the_same(model, training, kind, monkeypatch):
     assert_close(first, again, atol=0, rtol=0)
 
 
-@pytest.mark.parametrize("kind", list(FITS))
-def test_the_part_is_left_as_it_served_held_out_users_best(model, training, kind, monkeypatch):
+def test_facets_are_left_as_they_served_held_out_users_best(model, training, monkeypatch):
     train, held = training
     # Whose later groups want all but the favourite of the earlier ones: they lose from early on.
     fickle = [replace(user, scores=torch.cat([user.scores[:24], 1 - user.scores[24:]])) for user in held]
-    stopped = FITS[kind](train, fickle, model.offset, "listwise").state_dict()
+    stopped = fit_facets(train, fickle, model.offset, "listwise").state_dict()
     monkeypatch.setattr(common, "_PATIENCE", common._STEPS)
-    assert_close(FITS[kind](train, fickle, model.offset, "listwise").state_dict(), stopped, atol=0, rtol=0)
-
-
-def test_the_scale_is_the_one_of_those_tried_that_serves_held_out_users_best(model, training, monkeypatch):
-    _, held = training
-    monkeypatch.setattr(common, "_STEPS", 31)
-    chosen = fit_bases(*training, model.offset, "listwise")
-    losses, scales = {}, {}
-    for scale in common._SCALES:
-        with monkeypatch.context() as forced:
-            forced.setattr(common, "_SCALES", (scale,))
-            tried = fit_bases(*training, model.offset, "listwise").requires_grad_(False)
-        losses[scale], scales[scale] = held_loss(tried, held, model.offset), tried.scale
-    best = min(losses, key=losses.get)
-    assert_close(chosen.scale, scales[best], atol=0, rtol=0)
-    # Else any of them would have done.
-    assert max(losses.values()) > 1.1 * losses[best]
-    assert_close(scales[2.0], 2 * scales[1.0])
+    assert_close(fit_facets(train, fickle, model.offset, "listwise").state_dict(), stopped, atol=0, rtol=0)

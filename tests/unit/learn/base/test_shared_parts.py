@@ -68,7 +68,7 @@ def test_the_same_users_and_seed_give_the_same_parts(scorer, loss):
     assert_close(*(parts(model) for model in fitted), atol=0, rtol=0)
     other = scorer()
     fit_commons(other, taught(10), loss, seed=1)
-    assert (parts(other)["bases.project"] != parts(fitted[0])["bases.project"]).any()
+    assert (parts(other)["facets.out"] != parts(fitted[0])["facets.out"]).any()
 
 
 def test_parts_are_fitted_around_what_is_known_before(scorer):
