@@ -90,7 +90,7 @@ def curve(world: World, kinds: Sequence[str], sizes: CurveSizes, seed: int) -> C
     model = train_base(training, base, seed)
     held = len(training) // 5
     if "bases" in kinds:
-        model.commons["bases"].load_state_dict(fit_bases(training, model.offset, base.loss).state_dict())
+        model.commons["bases"].load_state_dict(fit_bases(training, model, base.loss).state_dict())
     if "facets" in kinds:
         facets = fit_facets(training[held:], training[:held], model.offset, base.loss)
         model.commons["facets"].load_state_dict(facets.state_dict())

@@ -175,6 +175,7 @@ def _step(trainee: Trainee, groups: list[tuple[int, UserFeatures]], base: BaseSe
     row = torch.tensor([row for row, _ in groups])
     rows = row.masked_fill(torch.rand(len(row)) < base.user_drop, NO_USER)[group]
     texts = {"features": torch.cat([one.z for one in own]).float(), "priors": torch.cat([one.priors for one in own])}
+    texts["beside"] = texts["features"][:, :0]
     trainee.zero_grad(set_to_none=True)
     scores = torch.cat([one.scores for one in own])
     (LOSSES[base.loss](trainee(texts, rows), scores, group, TEMPERATURE).sum() / len(own)).backward()

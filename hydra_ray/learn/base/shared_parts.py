@@ -47,10 +47,9 @@ def fit_commons(
     if not held:
         return
     features = encode_all(scorer, [groups[user][-_MOST_GROUPS:] for user in users], advance)
-    offset = scorer.heads.offset
     fitted = {
-        "bases": fit_bases(features, offset, loss),
-        "facets": fit_facets(features[held:], features[:held], offset, loss),
+        "bases": fit_bases(features, scorer.heads, loss),
+        "facets": fit_facets(features[held:], features[:held], scorer.heads.offset, loss),
     }
     for name, part in fitted.items():
         scorer.heads.commons[name].load_state_dict(part.state_dict())

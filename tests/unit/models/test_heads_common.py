@@ -13,7 +13,7 @@ from hydra_ray.models.losses import LOSSES
 
 WIDTH, GROUPS = 24, 12
 FITS = {
-    "bases": lambda users, held, offset, loss: fit_bases([*held, *users], offset, loss),
+    "bases": lambda users, held, offset, loss: fit_bases([*held, *users], make_model(WIDTH), loss),
     "facets": fit_facets,
 }
 # Tastes lie in a plane: few bases or facets tell them all.

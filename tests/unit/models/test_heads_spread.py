@@ -39,7 +39,7 @@ def choosers(model, count, first, groups, differs=1.0):
 
 def gains(model, differs, first=5000, judged=40):
     """What heads of new users meet beyond the shared one, and what the true prior's do, each user's share."""
-    bases = fit_bases([user for user, _ in choosers(model, 60, 100 + first, KNOWN, differs)], model.offset, "listwise")
+    bases = fit_bases([user for user, _ in choosers(model, 60, 100 + first, KNOWN, differs)], model, "listwise")
     model.commons["bases"].load_state_dict(bases.state_dict())
     users = choosers(model, judged, first + 1000, KNOWN + ASKED, differs)
     known = [user.groups(0, KNOWN) for user, _ in users]
@@ -84,7 +84,7 @@ def test_a_number_that_never_differs_has_no_part_in_any_basis(model):
     users = [user for user, _ in choosers(model, 12, 1, 8)]
     for user in users:
         user.z[:, -1] = -3.0
-    bases = fit_bases(users, model.offset, "listwise")
+    bases = fit_bases(users, model, "listwise")
     assert (bases.project[:, -1] == 0).all()
     assert (bases.project[:, -2] != 0).any()
 
@@ -97,7 +97,7 @@ def test_directions_are_of_differences_within_groups():
     z[:, 1] = torch.randn(40, generator=random)
     z[:, -LEXICAL:] = 5 * torch.randn(40, LEXICAL, generator=random)
     user = UserFeatures(z, torch.full((10,), 4), torch.zeros(40), torch.zeros(40), tuple("abcdefghij"))
-    project = Directions.of([user]).project
+    project = Directions.of([user], LEXICAL).project
     x = z.double() @ project
     within = x.view(10, 4, -1) - x.view(10, 4, -1).mean(1, keepdim=True)
     deviations = within.square().mean((0, 1)).sqrt()

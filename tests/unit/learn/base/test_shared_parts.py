@@ -81,8 +81,8 @@ def test_parts_are_fitted_around_what_is_known_before(scorer):
         fitted.append(scorer())
         fit_commons(fitted[-1], users, "listwise", seed=0)
     unknown, known = map(parts, fitted)
-    for part in ("bases.project", "facets.out"):
-        assert (known[part] - unknown[part]).abs().max() > 1e-3
+    for part in (lambda own: own["facets.out"], lambda own: own["bases.scale"].unsqueeze(1) * own["bases.project"]):
+        assert (part(known) - part(unknown)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("users", [{}, taught(4), taught(10, groups=1)], ids=["none", "few", "of one group"])
