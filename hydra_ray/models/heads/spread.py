@@ -185,10 +185,12 @@ def _offsets(users: Sequence[UserFeatures], found: Directions, prior_weight: flo
     """Return what other users tell of each user's decisions, with the weighted priors, shapes (decisions,)."""
     x = [one.z.double() @ found.project for one in users]
     known = [prior_weight * one.priors.double() for one in users]
-    told = [Decided(own, prior, one.scores, one.sizes, loss) for own, prior, one in zip(x, known, users, strict=True)]
+    decided = [
+        Decided(own, prior, one.scores, one.sizes, loss) for own, prior, one in zip(x, known, users, strict=True)
+    ]
     offsets = list(known)
     for fold in range(_FOLDS):
-        common = _common([one for number, one in enumerate(told) if number % _FOLDS != fold], len(found))
+        common = _common([one for number, one in enumerate(decided) if number % _FOLDS != fold], len(found))
         for number in range(fold, len(users), _FOLDS):
             offsets[number] = known[number] + x[number] @ common
     return offsets
