@@ -23,11 +23,11 @@ from hydra_ray.models.losses import TEMPERATURE
 # Directions of the encoder's features that are looked at, and decisions that they are found with.
 _DIRECTIONS, _MOST_DECISIONS = 64, 16_384
 # Rounds of Newton's method, no logit of which moves farther at once, and of EM on the quadratic that each leaves.
-_ROUNDS, _FARTHEST, _EM = 6, 3.0, 4
+_ROUNDS, _FARTHEST, _EM = 6, 3.0, 10
 # Variance that EM begins with, in logits squared; and what keeps a variance from being none.
 _FIRST, _LEAST = 0.25, 1e-6
 # Tried: users whose correlations weigh as much as the diagonal's, as a share of the directions; sizes of the spread.
-_TRUSTS, _SIZES, _FOLDS = (0.0, 2.0), (0.0, 0.25, 0.5, 1.0, 2.0), 4
+_TRUSTS, _SIZES, _FOLDS = (0.0, 4.0), (0.0, 0.25, 0.5, 1.0, 2.0, 4.0), 4
 # tanh is straight to far beyond what values come to.
 _STRAIGHT = 32.0
 
