@@ -53,6 +53,12 @@ class BaseSettings(Section):
         exclude_if=lambda read: not read,
         description="Read which of method.prompts gave a candidate, how often, and whether as its greedy answer.",
     )
+    start: Literal["plain", "fitted"] = Field(
+        "plain",
+        exclude_if=lambda start: start == "plain",
+        description="Of the adapter's weights for words, votes and sources: one for equal past answers, or what fits "
+        "the training groups best by itself.",
+    )
     epochs: int = Field(4, ge=1, description="Passes over the training groups.")
     batch_groups: int = Field(
         16, ge=1, description="Groups (queries with all that competes for them) a worker and step."
@@ -81,6 +87,12 @@ class BaseSettings(Section):
         None, description="Folder or URI (s3://) for checkpoints, which every node sees; null: <model.dir>/training."
     )
     seed: int | None = Field(None, description="Of training alone: data and LLM answers stay; null is seed.")
+
+    @model_validator(mode="after")
+    def _start_fits_the_loss(self) -> Self:
+        if self.start == "fitted" and self.loss != "listwise":
+            raise ValueError("start: fitted is of the listwise loss; leave start out, or set loss: listwise")
+        return self
 
     @model_validator(mode="after")
     def _shares_of_what_is_trained(self) -> Self:

@@ -12,6 +12,7 @@ from hydra_ray.learn.base.epochs import Epochs
 from hydra_ray.learn.base.parallel import Replicated
 from hydra_ray.learn.base.rows import group_rows, hold_back, read_beside
 from hydra_ray.learn.base.shared_parts import fit_commons
+from hydra_ray.learn.base.start import start_of
 from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.models.base import ADAPTER
@@ -29,7 +30,7 @@ def fit_here(
     seed: int,
     encoder: TextsEncoder,
 ) -> Scorer:
-    """Return the scorer of one role, trained on groups; nobody watches, and nothing is kept of it on the way.
+    """Return the scorer of the adapter, trained on groups; nobody watches, and nothing is kept of it on the way.
 
     Args:
         groups: Groups of the training users, at least one.
@@ -43,7 +44,8 @@ def fit_here(
     beside = read_beside(groups, base)
     rows, _ = hold_back(group_rows(groups, users, beside), seed)
     torch.manual_seed(seed)
-    trainee = Trainee(base, len(users), prior_weight, encoder, beside)
+    start = start_of(ADAPTER, rows, base, beside, prior_weight)
+    trainee = Trainee(base, len(users), prior_weight, encoder, beside, start)
     epochs = Epochs(Replicated(trainee, trainee), base, -(-len(rows) // base.batch_groups), seed, torch.device("cpu"))
     for epoch in range(base.epochs):
         for _ in epochs.train(epoch, 0, _batches(rows, base.batch_groups, seed + epoch)):

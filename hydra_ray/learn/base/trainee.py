@@ -30,6 +30,7 @@ class Trainee(nn.Module):
         prior_weight: Weight of what is known before a head scores; None has it learnt.
         encoder: Frozen encoder that others use as well; None loads the one that settings name.
         beside: Names of the numbers beside texts that are read.
+        starts_at: Weights that single numbers and the prior start at, in that order; empty is as the models have them.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Trainee(nn.Module):
         prior_weight: float | None = None,
         encoder: TextsEncoder | None = None,
         beside: Sequence[str] = (),
+        starts_at: Sequence[float] = (),
     ) -> None:
         super().__init__()
         if encoder is None:
@@ -50,6 +52,9 @@ class Trainee(nn.Module):
         self.scorer = Scorer(encoder, beside=beside)
         # Fitted afterwards, on features that no longer change.
         self.scorer.heads.commons.requires_grad_(False)
+        if starts_at:
+            self.scorer.heads.shared.lexical.data.copy_(torch.tensor(starts_at[:-1]))
+            self.scorer.heads.prior.data.fill_(starts_at[-1])
         if prior_weight is not None:
             self.scorer.heads.prior.data.fill_(prior_weight)
             self.scorer.heads.prior.requires_grad_(False)

@@ -20,6 +20,7 @@ from hydra_ray.data.sources.files import locate, one_line
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.base.progress import Progress, TrainState
 from hydra_ray.learn.base.rows import GROUP_SCHEMA, group_rows, hold_back, read_beside
+from hydra_ray.learn.base.start import start_of
 from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.learn.base.worker import LoopConfig, RolePlan, train_worker, trained_in
 from hydra_ray.learn.examples.groups import RankingGroup
@@ -94,8 +95,16 @@ def fit_base(
     train = {role: rows for role, (rows, _) in split.items()}
     steps = {role: -(-(len(rows) // base.workers) // base.batch_groups) for role, rows in train.items()}
     plans = tuple(
-        RolePlan(role, len(users[role]), prior_weights[role], steps[role], valid, beside[role])
-        for role, (_, valid) in split.items()
+        RolePlan(
+            role,
+            len(users[role]),
+            prior_weights[role],
+            steps[role],
+            valid,
+            beside[role],
+            start_of(role, rows, base, beside[role], prior_weights[role]),
+        )
+        for role, (rows, valid) in split.items()
     )
     # Where checkpoints are changes nothing of what they hold.
     config = LoopConfig(base.model_dump(exclude={"checkpoints"}), seed, plans)
@@ -135,11 +144,12 @@ def fit_base(
 
 
 def _known_by(config: LoopConfig) -> dict[str, Any]:
-    """Return what a training is known by: one that was begun before numbers stood beside texts goes on."""
+    """Return what a training is known by: one that was begun before there were all of these settings goes on."""
     about = asdict(config)
     for plan in about["plans"]:
-        if not plan["beside"]:
-            del plan["beside"]
+        for name in ("beside", "start"):
+            if not plan[name]:
+                del plan[name]
     return about
 
 

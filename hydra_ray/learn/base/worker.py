@@ -39,6 +39,7 @@ class RolePlan:
         steps_per_epoch: Batches a worker and epoch.
         valid: Groups held back, which the first worker scores after each epoch.
         beside: Names of the numbers beside texts that are read, in their order in the rows.
+        start: Weights that single numbers and the prior start at; empty is as the models have them.
     """
 
     role: str
@@ -47,6 +48,7 @@ class RolePlan:
     steps_per_epoch: int
     valid: Sequence[dict[str, Any]]
     beside: tuple[str, ...]
+    start: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +115,7 @@ def _in_agreed_precision(base: BaseSettings) -> BaseSettings:
 def _train_role(plan: RolePlan, base: BaseSettings, seed: int, resumed: _Resumed, progress: Any) -> None:
     rank = ray.train.get_context().get_world_rank()
     torch.manual_seed(seed)
-    trainee = Trainee(base, plan.users, plan.prior_weight, beside=plan.beside)
+    trainee = Trainee(base, plan.users, plan.prior_weight, beside=plan.beside, starts_at=plan.start)
     parallel = _spread(trainee, base)
     epochs = Epochs(parallel, base, plan.steps_per_epoch, seed, ray.train.torch.get_device())
     start = 0

@@ -6,6 +6,11 @@ import torch
 from torch import Tensor, nn
 
 
+def first_weights(single: int) -> Tensor:
+    """Return the weights of single numbers before anything is learnt: (1, 0, ...)."""
+    return torch.eye(single)[0]
+
+
 class SharedHead(nn.Module):
     """shared(z) = w . tanh(W z + b) + a . s: HYDRA's head with one output, and a weight for each single number.
 
@@ -26,7 +31,7 @@ class SharedHead(nn.Module):
         self.out = nn.Linear(hidden, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.lexical = nn.Parameter(torch.eye(single)[0])
+        self.lexical = nn.Parameter(first_weights(single))
 
     def forward(self, z: Tensor) -> Tensor:
         """Return logits, shape (...), of features of shape (..., width)."""

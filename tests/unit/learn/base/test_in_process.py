@@ -67,6 +67,21 @@ def test_a_base_that_reads_sources_trusts_the_better_prompt(encoder):
     assert share_of_good(blind) < 0.7
 
 
+def test_a_training_starts_where_the_single_numbers_fit_best(encoder):
+    groups = adapter_groups(rows(160, seed=0), TEXT_TASK, 0, unsaid=False)
+    # Too slow to leave where it starts.
+    still = {"read_sources": True, "lexical": False, "head_lr": 1e-12, "epochs": 1}
+    started = {}
+    for start in ("plain", "fitted"):
+        base = SETTINGS.base.model_copy(update={**still, "start": start})
+        started[start] = fit_here(groups, base, prior_weight=None, seed=0, encoder=encoder).heads.shared.lexical
+    assert started["plain"].tolist() == pytest.approx([1, 0, 0, 0, 0, 0, 0], abs=1e-6)
+    greedy_newest, greedy_zero, votes_newest, votes_zero = started["fitted"].tolist()[3:]
+    assert greedy_newest == pytest.approx(0, abs=1e-6), "it has no greedy answer"
+    assert votes_newest > 0.2
+    assert min(-greedy_zero, -votes_zero) > 0.2
+
+
 def test_heads_are_fitted_on_what_candidates_are_chosen_by(encoder):
     scorer = trained(encoder, read_sources=True)
     groups = adapter_groups(rows(3, seed=2), TEXT_TASK, 0, unsaid=False)
