@@ -63,7 +63,7 @@ class Scorer(nn.Module):
         Args:
             decisions: Texts to score, each with the texts that it is compared with.
             heads: Head of each decision's user, None for the shared answer; those of one user share one object.
-            beside: As of `features`.
+            beside: Numbers beside the texts of each decision, as `features` takes them.
 
         Returns:
             Logits, shape (decisions,), float32, on the CPU.

@@ -25,7 +25,7 @@ def check_service(config: ServeConfig, pods: Sequence[Pod]) -> Iterator[Problem]
 
     Args:
         config: The RayService's `serveConfigV2`, as it was read.
-        pods: Its templates of pods.
+        pods: Templates of the pods that the object makes.
     """
     from hydra_ray.serve.limits.fitting import misfits
 

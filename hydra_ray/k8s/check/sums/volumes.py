@@ -32,7 +32,7 @@ def check_volumes(thing: Thing, pods: Sequence[Pod], known: Known) -> Iterator[P
 
     Args:
         thing: An object whose types are those of its schema.
-        pods: Its templates of pods.
+        pods: Templates of the pods that the object makes.
         known: What else there is, claims among it.
     """
     nodes = {group.name: group.nodes for _, cluster in ray_clusters(thing) for group in supply(cluster)}
