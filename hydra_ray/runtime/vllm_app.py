@@ -9,10 +9,8 @@ from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
-import grpc
 import ray
 from ray import serve
-from ray.exceptions import RayError
 from ray.serve import Application
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
@@ -202,7 +200,11 @@ class RemoteEngine:
             yield
         except BackPressureError as error:
             raise GenerateError("the queue of vLLM is full", "busy", True) from error
-        except (RayError, RayServeException, grpc.aio.AioRpcError) as error:
+        except TimeoutError:
+            # The time of whoever waits.
+            raise
+        except Exception as error:
+            # By gRPC what the replica raises comes as it was raised, whatever it is.
             message = f"vLLM (application {self._app!r}) is not available"
             raise GenerateError(message, "connection", True) from error
 

@@ -20,7 +20,7 @@ from hydra_ray.methods.ports import ProfileText
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
-from hydra_ray.serve.faults.calls import NO_ANSWER, call_step, past_dead_replicas, within
+from hydra_ray.serve.faults.calls import call_step, past_dead_replicas, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
 from hydra_ray.serve.observe.trace import belonging, carried, observed
 from hydra_ray.steps.generate import GenerateError
@@ -290,7 +290,11 @@ def _failures() -> Iterator[None]:
         if isinstance(cause := getattr(error, "cause", None), GenerateError):
             raise cause from error
         raise
-    except NO_ANSWER as error:
+    except TimeoutError:
+        # The time of whoever waits.
+        raise
+    except Exception as error:
+        # By gRPC what the replica raises comes as it was raised, whatever it is.
         log.warning("the generator gave no answer", exc_info=error)
         raise GenerateError("the generator is not available", "connection", transient=True) from error
 

@@ -12,9 +12,11 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 from running import free_port
 
+from hydra_ray.models.gate import fit_gate
 from hydra_ray.serve.local import serving
 from hydra_ray.serve.observe.names import METRICS, SERVE_METRICS
 from hydra_ray.settings import Settings, parse_settings
+from hydra_ray.steps.gating import FEATURES, VOTE
 from hydra_ray.tasks import TEXT_TASK
 
 # There only once something went wrong, or an experiment runs.
@@ -39,7 +41,9 @@ def settings(scorer, tmp_path_factory) -> Iterator[Settings]:
     from hydra_ray.models.base import Base
 
     out = tmp_path_factory.mktemp("observed")
-    Base("v1", TEXT_TASK, scorer(seed=1), scorer(seed=2)).save(out / "model" / "base")
+    # Of nobody it has learnt anything, so it lets nothing through.
+    gate = fit_gate((), VOTE, FEATURES, caution=0.9, least_users=2)
+    Base("v1", TEXT_TASK, scorer(seed=1), scorer(seed=2), gate).save(out / "model" / "base")
     with openai_endpoint.serving() as llm:
         generator = {
             "backend": "openai",

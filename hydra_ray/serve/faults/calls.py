@@ -8,21 +8,18 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import grpc
-from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import BackPressureError, RayServeException
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_exponential
 
 from hydra_ray.methods.ports import StepError
 from hydra_ray.serve.faults.breaker import Breaker
 from hydra_ray.serve.faults.deadline import left_s
 from hydra_ray.serve.observe.trace import observed
-from hydra_ray.store.types import StoreError
 
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
-# How a call ends of which Ray or Serve says that it got no answer, through Ray's object store and by gRPC.
-NO_ANSWER = (RayError, RayServeException, grpc.aio.AioRpcError)
 # States of a call by gRPC whose replica went away with it. Of "unavailable" Ray makes an error of its own; the others,
 # a message that is too long for one, would come again.
 _BROKEN_OFF = frozenset({grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
@@ -119,7 +116,8 @@ async def within(name: str, call: Callable[[], Awaitable[Reply]], timeout_s: flo
     except TimeoutError as error:
         log.warning("the %s took more than %g s", name, timeout_s)
         raise StepError(f"the {name} took more than {timeout_s:g} s") from error
-    except (*NO_ANSWER, StoreError) as error:
+    except Exception as error:
+        # By gRPC what a replica raises comes as it was raised, whatever it is; else in Ray's wrapper, whose words hold
+        # the replica's traceback, and clients may be told these.
         log.warning("the %s gave no answer", name, exc_info=error)
-        # Ray's own words hold the replica's traceback, and clients may be told these.
         raise StepError(f"the {name} gave no answer") from error

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import aclosing
 
 import pytest
+from ray.exceptions import RayError
 from ray.serve.exceptions import BackPressureError
 
 from hydra_ray.runtime import vllm_app
@@ -86,7 +87,8 @@ async def test_a_call_that_nobody_waits_for_is_cancelled_at_the_engine(engine):
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind"), [(BackPressureError(1, 1), "busy"), (vllm_app.RayError("gone"), "connection")]
+    ("raised", "kind"),
+    [(BackPressureError(1, 1), "busy"), (RayError("gone"), "connection"), (ValueError("by gRPC"), "connection")],
 )
 async def test_an_engine_that_cannot_be_reached_may_be_asked_again(engine, raised, kind):
     asked, _ = engine(raised, raised)

@@ -61,11 +61,17 @@ def down(*_):
     raise RayError("Traceback of the replica")
 
 
+def wrong(*_):
+    # As it comes by gRPC.
+    raise KeyError("Traceback of the replica")
+
+
 @pytest.mark.parametrize(
     ("retriever", "told"),
     [
         (too_slow, "the retriever took more than 0.5 s: ask again"),
         (down, "the retriever gave no answer: ask again"),
+        (wrong, "the retriever gave no answer: ask again"),
     ],
 )
 def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriever, told, caplog):
@@ -78,7 +84,7 @@ def test_a_step_that_a_method_cannot_do_without_is_named(served, newest, retriev
     assert app.ask(SAID[-1:], user="ann", hydra={"method": "rag"}).json()["hydra"]["degraded"] == ["retriever"]
     # The cause is for the operator, and not for clients.
     assert told.removesuffix(": ask again") in caplog.text
-    assert ("Traceback of the replica" in caplog.text) == (retriever is down)
+    assert ("Traceback of the replica" in caplog.text) == (retriever is not too_slow)
 
 
 def test_a_profile_that_tells_of_no_differences_is_told_all_the_same_and_named(served):

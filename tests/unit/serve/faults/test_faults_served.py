@@ -159,6 +159,19 @@ def test_an_llm_that_is_down_is_named_at_once_and_never_made_up(served, clock, k
     assert app.ask(SAID[-1:], hydra={"method": "zero-shot"}).status_code == 200
 
 
+def test_whatever_a_generator_raises_is_told_as_an_llm_that_is_not_there(served):
+    app = served()
+
+    def wrong(*_):
+        # As it comes by gRPC.
+        raise KeyError("text of the replica")
+
+    app.generator.answer = wrong
+    reply = app.ask(SAID[-1:], user="ann")
+    assert (reply.status_code, reply.json()["error"]["type"]) == (502, "upstream_error")
+    assert "text of the replica" not in reply.text
+
+
 @pytest.mark.parametrize("kind", ["refused", "filtered", "busy", "key"])
 def test_requests_that_are_at_fault_themselves_do_not_close_the_llm_to_others(served, kind):
     app = served(breaker={"failures": 1, "open_s": 10})
