@@ -168,10 +168,9 @@ def main() -> None:
     """Measures, prints and writes."""
     parser = options(__doc__, "runtimes")
     parser.add_argument("--queries", type=int, default=48, help="texts that are encoded alone")
-    parser.add_argument("--sides", nargs="+", choices=SIDES[1:], default=SIDES[1:], help="beside torch")
     parser.add_argument("--only-torch", action="store_true", help="no other side, so that nothing has to be installed")
     told = parser.parse_args()
-    sides = SIDES[:1] if told.only_torch else (*SIDES[:1], *told.sides)
+    sides = SIDES[:1] if told.only_torch else SIDES
     missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
     if missing and not told.only_torch:
         raise SystemExit(

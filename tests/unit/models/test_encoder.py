@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from defaults import texts_encoder
+from made_up_texts import DECISIONS, LONG
 from torch.testing import assert_close
 from transformers import BertConfig, BertModel
 
@@ -9,17 +10,6 @@ from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.lexical import lexical_features
 from hydra_ray.models.precision import PRECISIONS
-
-LONG = "robot " * 200
-DECISIONS = [
-    ("drama", "two cats meet", ("comedy", "drama")),
-    ("comedy", "two cats meet", ("comedy", "drama")),
-    ("sci-fi: a robot falls", LONG, ()),
-    (LONG, "a robot", ("sci-fi", "comedy", "sci-fi")),
-    ("drama", "", ()),
-    ("drama", "drama", ("x | y",)),
-]
-
 
 # How far numbers that are equal may differ; of bfloat16 three digits are exact.
 NEAR = {"float32": 1e-5, "bfloat16": 0.06}

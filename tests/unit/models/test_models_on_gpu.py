@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from defaults import fit_options, load_scorer, texts_encoder
+from made_up_texts import DECISIONS, LONG
 from made_up_users import WIDTH, make_head, make_model, make_user
 from torch.testing import assert_close
 
@@ -13,14 +14,6 @@ from hydra_ray.models.features import pad
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.heads.descent import GradientFitted
 
-LONG = "robot " * 200
-DECISIONS = [
-    ("drama", "two cats meet", ("comedy", "drama")),
-    ("comedy", "two cats meet", ("comedy", "drama")),
-    ("sci-fi: a robot falls", LONG, ()),
-    (LONG, "a robot", ("sci-fi", "comedy", "sci-fi")),
-    ("drama", "", ()),
-]
 TEXTS = ["two cats meet", LONG, "drama", "a robot falls from a very high tower"]
 USERS = [make_user(1, (3, 2, 4)), make_user(2, (2,)), make_user(3, (1, 5, 2, 2, 3))]
 
