@@ -157,17 +157,31 @@ def test_a_body_that_is_too_large_is_refused_whether_its_length_was_said_or_not(
     assert "serve.max_body_mb" in error_of(app.client.post(CHAT, content=chunks(), headers=JSON), 413)["message"]
 
 
-def test_what_nobody_foresaw_is_the_servers_fault_and_its_cause_is_in_the_log(served, caplog):
+def test_what_nobody_foresaw_is_the_servers_fault_and_its_cause_is_in_the_log(served, caplog, monkeypatch):
+    app = served(method="rag")
+
+    def broken(*_args, **_named):
+        raise RuntimeError("the password is hunter2")
+
+    monkeypatch.setattr(app.ingress._store, "history", broken)
+    with caplog.at_level(logging.ERROR, "hydra_ray"):
+        reply = app.client.get("/v1/users/ann/history")
+    error = error_of(reply, 500)
+    assert error["type"] == "server_error"
+    assert "hunter2" not in reply.text
+    assert "hunter2" in caplog.text
+
+
+def test_a_fault_of_the_generators_replica_is_a_generator_that_is_not_available(served, caplog):
     app = served(method="rag")
 
     def broken(*_):
         raise RuntimeError("the password is hunter2")
 
     app.generator.answer = broken
-    with caplog.at_level(logging.ERROR, "hydra_ray"):
+    with caplog.at_level(logging.WARNING, "hydra_ray"):
         reply = app.client.post(CHAT, json=ASKED)
-    error = error_of(reply, 500)
-    assert error["type"] == "server_error"
+    assert error_of(reply, 502)["type"] == "upstream_error"
     assert "hunter2" not in reply.text
     assert "hunter2" in caplog.text
 
