@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -43,6 +44,10 @@ class Hydra:
     gated: bool = True
 
     async def __call__(self, query: Query, head: UserKey | None) -> Answer:
+        async with self.ports.before_adapt(query) if self._encodes_ahead else nullcontext():
+            return await self._answer(query, head)
+
+    async def _answer(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
         mix = self.recipe.mix if self.adapt else ()
         retrieved_by = await self._retrieved(query, mix, degraded)
@@ -90,6 +95,12 @@ class Hydra:
             ignored=sampling.ignored,
             gate=decision,
         )
+
+    @property
+    def _encodes_ahead(self) -> bool:
+        """Whether the adapter is the first to read the query: a reranker hands its encoding over."""
+        mix = self.recipe.mix
+        return self.adapt and not (self.rerank and (not mix or any(share.prompt == RERANKED for share in mix)))
 
     @property
     def _one_prompt(self) -> tuple[PromptShare]:

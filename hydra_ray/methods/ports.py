@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,12 +102,27 @@ class Profile(Protocol):
         ...
 
 
+class BeforeAdapt(Protocol):
+    """Hears of a query before its candidates are there."""
+
+    def __call__(self, query: Query) -> AbstractAsyncContextManager[None]:
+        """Return a context to answer the query in, whose candidates `Adapt` will most likely be asked to order.
+
+        What that needs of the query alone may be made meanwhile. It fails nobody, and ends with the context.
+        """
+        ...
+
+
 async def _no_peers(query: Query, k: int) -> list[Ranked]:
     raise StepError("nobody plugged the port of peers")
 
 
 async def _no_profile(query: Query, kind: str) -> ProfileText:
     raise StepError("nobody plugged the port of profiles")
+
+
+def _nothing_made(query: Query) -> AbstractAsyncContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +132,7 @@ class Ports:
     `rerank` and `adapt` need a trained base: they are there for methods whose class says `needs_base`.
 
     Attributes:
+        before_adapt: Is told of queries whose encoding no reranker makes; by default nothing is made before `adapt`.
         say: Asks the LLM for the one answer that the user gets word for word, so that who listens may hear it while it
             is made; None asks by `generate`. Methods ask by `sampling.sampled`, which knows when.
         asks_again: Whether a query that failed for now is asked again later. Then nothing is done without that may
@@ -128,6 +145,7 @@ class Ports:
     adapt: Adapt
     peers: Peers = _no_peers
     profile: Profile = _no_profile
+    before_adapt: BeforeAdapt = _nothing_made
     say: Generate | None = None
     asks_again: bool = False
 

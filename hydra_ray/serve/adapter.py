@@ -36,7 +36,7 @@ from hydra_ray.tasks import Task
 
 log = logging.getLogger(__name__)
 
-# With the encoding of the query, where the reranker gave one.
+# With the encoding of the query, where the reranker gave one or it was made ahead.
 AdaptCall = tuple[Query, tuple[Candidate, ...], tuple[str, ...], Encoding | None, UserKey | None]
 
 
@@ -52,7 +52,8 @@ class AdapterVersion:
     learner: OnlineLearner
 
 
-# As the reranker: two batches of 16 in flight.
+# As the reranker: two batches of 16 in flight. A request has its query encoded or its candidates chosen from, one after
+# the other.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
 class Adapter:
     """Chooses candidates under their users' heads, many requests at a time, and teaches the heads of what is served."""
@@ -63,6 +64,7 @@ class Adapter:
         if not torch.cuda.is_available():
             # A processor takes as long for two texts together as for one after the other.
             self._batch.set_batch_wait_timeout_s(0)
+            self._encoded.set_batch_wait_timeout_s(0)
         self._settings, self._store = settings, open_store(settings.store_target)
         metrics = metrics_of(settings)
         self._noted, self._aged = metrics.lookups("heads"), metrics.ages(ADAPTER)
@@ -76,6 +78,15 @@ class Adapter:
             # Loaded before the batch, which others of another version wait in.
             held = await self._versions.ready(version)
             return await self._batch(ask, held)
+
+    async def encode(self, text: str, version: str | None) -> Encoding | None:
+        """Encoding of a query whose candidates are not there yet; None where none are kept.
+
+        Who asks hands it on with the candidates, to whichever replica.
+        """
+        with self._encodings.request():
+            held = await self._versions.ready(version)
+            return held.scorer.encoder.kept_encoding(text) or await self._encoded(text, held)
 
     async def encode_ahead(self, user: UserKey, items: tuple[HistoryItem, ...]) -> None:
         """Has new items of a user encoded once no request is here."""
@@ -91,6 +102,11 @@ class Adapter:
     @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002, max_concurrent_batches=2)
     async def _batch(self, asks: list[AdaptCall], held: list[AdapterVersion]) -> list[Choice]:
         return await asyncio.to_thread(by_version, self._adapt, asks, held)
+
+    # Apart from the choices, which somebody waits for.
+    @serve.batch(max_batch_size=16, batch_wait_timeout_s=0.002, max_concurrent_batches=2)
+    async def _encoded(self, texts: list[str], held: list[AdapterVersion]) -> list[Encoding | None]:
+        return await asyncio.to_thread(by_version, _encode, texts, held)
 
     async def learn(
         self, user: UserKey, event: FeedbackEvent, history: tuple[HistoryItem, ...], deletions: int
@@ -150,3 +166,9 @@ class Adapter:
         if hasattr(self, "_versions"):
             ending(self._encodings.close)
             ending(self._versions.close)
+
+
+def _encode(version: AdapterVersion, texts: Sequence[str]) -> list[Encoding | None]:
+    encoder = version.scorer.encoder
+    encoder.features([(text, "", ()) for text in texts])
+    return [encoder.kept_encoding(text) for text in texts]

@@ -125,6 +125,7 @@ class Ingress(UserEndpoints):
             settings.tenant,
             None,
             Breakers(settings.serve.breaker.failures, settings.serve.breaker.open_s),
+            encodes_ahead=settings.serve.encoding_cache_mb > 0,
         )
         self._authenticate, self._recipe = authenticate, make_recipe(settings)
         self._metrics = metrics_of(settings)

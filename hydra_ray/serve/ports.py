@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 from ray.serve.exceptions import BackPressureError
 
-from hydra_ray.bounded import BoundedCache
-from hydra_ray.fingerprint import fingerprint
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
-from hydra_ray.methods.ports import ProfileText
+from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
+from hydra_ray.serve.encodings.of_query import QueryEncodings
 from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
 from hydra_ray.serve.faults.calls import call_step, past_dead_replicas, within
 from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
@@ -33,8 +32,9 @@ Reply = TypeVar("Reply")
 # Kinds of failure that say that the LLM is not there, rather than that one request is at fault or too many come.
 LLM_DOWN = frozenset({"timeout", "connection", "server", "malformed"})
 
-# Of far more queries than one ingress has under way.
-_ENCODING_BYTES = 1 << 20
+# What the adapter waits at most for the encoding of its query once the LLM has answered, in seconds: many times what
+# one takes.
+_PATIENCE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,8 @@ class RemoteSteps:
         tenant: Tenant whose requests these are, whoever the user is.
         version: Version of the base that reranker and adapter answer by; None is whichever they serve.
         breakers: Breakers of the steps, which keep one that fails from being asked again and again.
-        encodings: Encodings of the queries under way, which the reranker hands the adapter.
+        encodes_ahead: Whether the adapter keeps encodings, so that a query's can be made before it is needed.
+        encodings: Encodings of the queries under way, which the adapter is handed.
     """
 
     retriever: Any
@@ -67,7 +68,8 @@ class RemoteSteps:
     tenant: str
     version: str | None
     breakers: Breakers
-    encodings: BoundedCache[str, Encoding] = field(default_factory=lambda: BoundedCache(_ENCODING_BYTES))
+    encodes_ahead: bool
+    encodings: QueryEncodings = field(default_factory=QueryEncodings)
 
     def at(self, version: str) -> RemoteSteps:
         """Return the same steps by one version of the base: all that one request asks is answered by it."""
@@ -90,7 +92,15 @@ class RemoteSteps:
 
     def ports(self) -> Ports:
         """Return the ports of a method."""
-        return Ports(self.retrieve, self.rerank, self.generate, self.adapt, self.peers, self.profile)
+        return Ports(
+            self.retrieve,
+            self.rerank,
+            self.generate,
+            self.adapt,
+            self.peers,
+            self.profile,
+            before_adapt=self.before_adapt,
+        )
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
         """Asks the retriever."""
@@ -116,16 +126,21 @@ class RemoteSteps:
         """Asks the reranker."""
         ask = query, tuple(ranked), _head_for(query, head)
         reply = await self._step("reranker", partial(self.reranker.remote, ask, self.version))
-        if reply.encoding is not None:
-            kept = reply.encoding.alone()
-            self.encodings.put(fingerprint(query.input), kept, kept.nbytes)
+        self.encodings.put(self.version, query.input, reply.encoding)
         return list(reply.items)
+
+    def before_adapt(self, query: Query) -> AbstractAsyncContextManager[None]:
+        """Has a replica of the adapter encode the query while others work; `adapt` hands it to whichever chooses."""
+        # Half-open, the adapter is tried by who needs it.
+        if not self.encodes_ahead or self.breakers.of("adapter").state != "closed":
+            return nullcontext()
+        return self.encodings.ahead(self.version, query.input, partial(self._encoded, query.input))
 
     async def adapt(
         self, query: Query, candidates: Sequence[Candidate], history_answers: Sequence[str], head: UserKey | None
     ) -> Choice:
         """Asks the adapter."""
-        encoding = self.encodings.get(fingerprint(query.input))
+        encoding = await self._encoding_of(query.input)
         ask = query, tuple(candidates), tuple(history_answers), encoding, _head_for(query, head)
         return await self._step("adapter", partial(self.adapter.remote, ask, self.version))
 
@@ -166,6 +181,26 @@ class RemoteSteps:
     async def look_up(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         """Asks something that requests can do without, as a step is asked."""
         return await self._step(name, call)
+
+    async def _encoded(self, text: str) -> Encoding | None:
+        """Ask the adapter for the encoding of a query; None where it fails, which costs nothing but this call."""
+        call = partial(_for_its_caller, partial(self.adapter.encode.remote, text, self.version))
+        try:
+            return await self._step("encoder", call)
+        except StepError as error:
+            log.warning("the query is not encoded ahead, its adapter does that", exc_info=error)
+            return None
+
+    async def _encoding_of(self, text: str) -> Encoding | None:
+        """Return the encoding of a query, where it was handed over or is made in time."""
+        patience_s = min(_PATIENCE_S, left_s() / 2)
+        try:
+            return await self.encodings.get(self.version, text, patience_s)
+        except TimeoutError:
+            log.warning("the encoding of the query is not there after %g s more, its adapter makes it", patience_s)
+            if patience_s == _PATIENCE_S:
+                self.breakers.of("encoder").failed()
+            return None
 
     async def _step(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         return await call_step(
@@ -258,13 +293,19 @@ class RemoteGenerator:
             return await past_dead_replicas("generator", partial(self._call, request))
 
     async def _call(self, request: ChatRequest) -> Generation:
-        response = self.handle.remote(request, self.tenant)
-        try:
-            return await response
-        except asyncio.CancelledError:
-            # Serve would go on with it for nobody.
-            response.cancel()
-            raise
+        generation: Generation = await _for_its_caller(partial(self.handle.remote, request, self.tenant))
+        return generation
+
+
+async def _for_its_caller(begin: Callable[[], Any]) -> Any:
+    """The reply to a call that ends with who waits for it."""
+    response = begin()
+    try:
+        return await response
+    except asyncio.CancelledError:
+        # Serve would go on with it for nobody.
+        response.cancel()
+        raise
 
 
 async def _begun(begin: Callable[[], Any]) -> tuple[Any, Any]:

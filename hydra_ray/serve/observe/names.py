@@ -26,8 +26,8 @@ VALUES: dict[str, tuple[str, ...] | None] = {
         *("499", "500", "502", "503", "504", OTHER),
     ),
     "step": (
-        *("preferences", "store", "retriever", "peers", "profiler", "reranker", "generator", "adapter", "learner"),
-        OTHER,
+        *("preferences", "store", "retriever", "peers", "profiler", "reranker", "encoder", "generator", "adapter"),
+        *("learner", OTHER),
     ),
     "ending": ("answered", "failed", "cancelled"),
     "without": (

@@ -86,6 +86,7 @@ class Served:
         self.generator.stream = StreamHandle(self._stream)
         self.reranker = Handle(lambda ask, version: Reranked(list(ask[1]), None))
         self.adapter = Handle(lambda ask, version: Choice(ask[1], personal=ask[-1] is not None))
+        self.adapter.encode = Handle(lambda text, version: None)
         self.adapter.learn = Handle(lambda *_: Learnt("created", True))
         self.adapter.forget = Handle(lambda *_: Forgotten(True, {}))
         self.profiler = Handle(lambda query, kind: ProfileText("Quiet.", degraded=True))

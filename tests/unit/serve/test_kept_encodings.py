@@ -198,6 +198,26 @@ def test_an_encoding_of_another_encoder_is_left(replica, rows):
     assert found[0].candidates[0].text == expected[0].candidates[0].text
 
 
+async def test_a_query_that_one_adapter_encoded_is_not_encoded_by_another_nor_again(replica, rows):
+    from hydra_ray.serve.adapter import _encode
+
+    one, other, plain = replica("adapter", 1), replica("adapter", 1), replica("adapter", 0)
+    expected = choose(plain, "first")
+    rows.clear()
+    # Of several requests, one of them twice.
+    encoding, _, again = _encode(one._versions.get("v1"), ["first", "second", "first"])
+    assert sum(rows) == 2
+    assert again.vector.tolist() == encoding.vector.tolist()
+    assert (await one.encode("first", "v1")).vector.tolist() == encoding.vector.tolist()
+    assert sum(rows) == 2
+    (choice,) = choose(other, "first", encoding=encoding)
+    # Three candidates and a past answer.
+    assert sum(rows) == 2 + 3 + 1
+    assert [candidate.score for candidate in choice.candidates] == pytest.approx(
+        [candidate.score for candidate in expected[0].candidates], abs=1e-5
+    )
+
+
 def test_without_room_the_reranker_hands_on_nothing(replica, item):
     assert order(replica("reranker", 0), item, "first")[0].encoding is None
 
