@@ -18,6 +18,7 @@ from hydra_ray.k8s.check.pods.security import check_autoscaler, check_restricted
 from hydra_ray.k8s.check.problems import Report
 from hydra_ray.k8s.check.reading.files import Together, read
 from hydra_ray.k8s.check.relations.known import known_of, namespaces
+from hydra_ray.k8s.check.relations.nodes import check_nodes
 from hydra_ray.k8s.check.relations.references import check_pod_references, check_thing_references
 from hydra_ray.k8s.check.relations.routes import check_routes
 from hydra_ray.k8s.check.relations.selectors import check_own_selectors, check_selectors
@@ -88,6 +89,7 @@ def check_together(together: Together, core: Core, elsewhere: Sequence[str], pro
         report.problems += check_routes(thing, known)
     for thing in shaped:
         report.problems += check_volumes(thing, pods[thing], known)
+    report.problems += check_nodes(together.things, pods, known)
     report.problems += check_reach(together.things, pods, content, known)
     for found in check_sums(shaped, pods, content):
         if isinstance(found, str):

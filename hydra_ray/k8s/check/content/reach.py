@@ -13,6 +13,7 @@ from hydra_ray.k8s.check.pods.find import Pod
 from hydra_ray.k8s.check.problems import Problem
 from hydra_ray.k8s.check.reading.objects import Thing, dig, items, mapping, mappings, text
 from hydra_ray.k8s.check.relations.known import Known
+from hydra_ray.k8s.check.relations.nodes import applies
 from hydra_ray.k8s.check.relations.selectors import matches
 from hydra_ray.k8s.destinations import S3, host_and_port, named_urls, redis_url
 from hydra_ray.settings import Settings, SettingsError
@@ -58,25 +59,18 @@ def check_reach(
         content: What they run, with its settings.
         known: What else there is.
     """
-    policies = [thing for thing in things if thing.kind == "NetworkPolicy" and _is_of_egress(thing)]
+    policies = [thing for thing in things if thing.kind == "NetworkPolicy"]
     if any(kind == "NetworkPolicy" for kind, _ in known.elsewhere):
         return
     every = [pod for own in pods.values() for pod in own]
     for pod, settings in _users(pods, content):
-        over = [one for one in policies if matches(mapping(dig(one.tree, "spec", "podSelector")), pod.labels)]
+        over = [one for one in policies if applies(one, "egress", pod)]
         rules = [rule for one in over for _, rule in mappings(dig(one.tree, "spec", "egress"))]
         for goal in _goals(pod, settings) if over else ():
             target = _Target(goal, known, every)
             if not any(target.is_reached_by(rule) for rule in rules):
                 said = f"no rule lets pods of {pod.thing.shown} go to {goal.shown}"
                 yield over[0].problem("spec.egress", said)
-
-
-def _is_of_egress(policy: Thing) -> bool:
-    spec = mapping(policy.tree.get("spec"))
-    types = items(spec.get("policyTypes"))
-    # As Kubernetes, where no types are told.
-    return "Egress" in types if types else "egress" in spec
 
 
 def _users(pods: Mapping[Thing, Sequence[Pod]], content: Content) -> Iterator[tuple[Pod, Settings]]:

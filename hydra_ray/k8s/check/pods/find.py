@@ -54,12 +54,16 @@ class Pod:
 
     def has_port(self, port: Any) -> bool:
         """Return whether some container has a port of this name or number; a number needs not be declared."""
-        if not isinstance(port, str):
-            return True
-        names = {
-            text(one.get("name")) for _, container in self.containers for _, one in mappings(container.get("ports"))
-        }
-        return port in names or port in self.ports
+        return not isinstance(port, str) or port in self._named_ports
+
+    def port_number(self, name: str) -> int | None:
+        """Return the number of the port that some container has by this name; None where none has, or none is told."""
+        return self._named_ports.get(name)
+
+    @property
+    def _named_ports(self) -> dict[str, int | None]:
+        declared = [one for _, container in self.containers for _, one in mappings(container.get("ports"))]
+        return {**self.ports, **{text(one.get("name")): one.get("containerPort") for one in declared}}
 
     def problem(self, path: str, said: str) -> Problem:
         """Return a problem of this pod, at a path below its spec."""

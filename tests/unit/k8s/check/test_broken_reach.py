@@ -92,7 +92,8 @@ def test_wider_rules_let_pods_go_as_well(egress, given, tmp_path):
 def test_a_policy_that_closes_every_way_is_told_each_of_them(spec, given, tmp_path):
     given[POLICY]["spec"] = {"podSelector": {"matchLabels": {"app": "hydra"}}, **spec}
     found = [problem.text.partition(" go to ")[2] for problem in checked(given, tmp_path).problems]
-    assert [text.split()[0] for text in found] == ["DNS", "llm.example.com:443", "postgres:5432"]
+    nodes = ["headgroup:", "cpu:"]
+    assert [text.split()[0] for text in found] == [*nodes, "DNS", "llm.example.com:443", "postgres:5432"]
 
 
 def test_a_policy_without_types_is_of_egress_where_it_has_rules(given, tmp_path):
@@ -221,3 +222,37 @@ def test_rules_are_of_the_port_that_the_pods_of_a_service_have(given, tmp_path):
     given[POLICY]["spec"]["egress"][DATABASE] = rule([{"podSelector": {"matchLabels": {"app": "learning"}}}], 6000)
     (problem,) = checked(given, tmp_path).problems
     assert "postgres:5432 (store.url)" in problem.text
+
+
+@pytest.mark.parametrize(
+    ("way", "rules", "closed"),
+    [
+        ("ingress", [{"ports": [{"port": "serve"}]}], "headgroup"),
+        ("ingress", [{"ports": [{"port": 8000, "endPort": 9000}]}], "headgroup"),
+        ("ingress", [{"from": [{"podSelector": {"matchLabels": {"ray.io/node-type": "head"}}}]}], "headgroup"),
+        ("ingress", [{"from": [{"podSelector": {"matchLabels": {"ray.io/node-type": "worker"}}}]}], "cpu"),
+        ("egress", [*open_policy()[1:], {"to": [{"podSelector": {"matchLabels": {"app": "web"}}}]}], "headgroup"),
+    ],
+)
+def test_a_policy_that_keeps_nodes_of_a_cluster_apart_is_refused(way, rules, closed, given, tmp_path):
+    given[POLICY]["spec"] = {
+        "podSelector": {"matchLabels": {"app": "hydra"}},
+        "policyTypes": [way.capitalize()],
+        way: rules,
+    }
+    texts = [problem.text for problem in checked(given, tmp_path).problems if problem.path == f"spec.{way}"]
+    assert [text.partition(" go to ")[2].partition(":")[0] for text in texts if "one Ray cluster" in text] == [closed]
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [{}],
+        [{"ports": [{"port": 6379, "endPort": 6380}]}],
+        [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}],
+        [{"from": [{"podSelector": {"matchLabels": {"ray.io/is-ray-node": "yes"}}}]}],
+    ],
+)
+def test_a_policy_that_lets_nodes_come_to_each_other_is_none_to_mend(rules, given, tmp_path):
+    given[POLICY]["spec"] = {"podSelector": {"matchLabels": {"app": "hydra"}}, "ingress": rules}
+    assert checked(given, tmp_path).problems == []
