@@ -26,9 +26,11 @@ from rich.table import Table
 from scale_stores import TENANT, stores
 
 from hydra_ray.learn.collect.example_plan import ExampleRules, plan_users
+from hydra_ray.learn.collect.setup import tried_items
 from hydra_ray.learn.heads.shards import plan_fit
 from hydra_ray.learn.heads.todo import head_fingerprints_of
 from hydra_ray.learn.heads.training_reader import TrainingReader
+from hydra_ray.models.base import roles_for
 from hydra_ray.runtime.users.store_users import users_of_tenant
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
@@ -45,7 +47,9 @@ def plan(url: str, folder: Path) -> dict[str, Any]:
     before, begin = _memory("VmRSS"), time.process_time()
     users = users_of_tenant(settings.store_target, TENANT, pairs=True)
     asked, given = settings.feedback, settings.method
-    rules = ExampleRules(asked.pseudo_queries, False, asked.items, given.candidates, asked.max_calls, settings.seed)
+    rules = ExampleRules(
+        asked.pseudo_queries, False, tried_items(settings), given.candidates, asked.max_calls, settings.seed
+    )
     examples = plan_users(users, rules)
     middle = time.process_time()
     planned_by_user = examples.by_user()
@@ -55,6 +59,7 @@ def plan(url: str, folder: Path) -> dict[str, Any]:
         head_fingerprints_of(settings, "new"),
         store,
         "new",
+        roles_for(given.rerank),
     )
     store.close()
     return {

@@ -6,6 +6,7 @@ All methods have the same queries, generator and feedback, and controls make a g
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,15 @@ from hydra_ray.evaluate.runner.experiments import Experiment, experiments, prepa
 from hydra_ray.evaluate.runs import RunRecord, check_whole, read_run
 from hydra_ray.evaluate.scoring.score import score_runs
 from hydra_ray.logs import set_up_logging
-from hydra_ray.methods import METHODS, needs_base
+from hydra_ray.methods import METHODS, needs_base, needs_reranker
 from hydra_ray.progress import ProgressBars, ProgressListener
 from hydra_ray.records import HydraError
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.runtime.vllm_app import generator_running
 from hydra_ray.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(settings: Settings, listener: ProgressListener) -> ComparisonResult:
@@ -41,7 +44,7 @@ def evaluate(settings: Settings, listener: ProgressListener) -> ComparisonResult
         UnfinishedError: Not every query was answered; nothing is scored, and the next run asks just the rest.
     """
     wanted = settings.evaluate
-    names = wanted.methods or tuple(METHODS)
+    names = _chosen(settings)
     _check(settings, names)
     planned = list(experiments(settings))
     jobs = list(_jobs(planned, names, wanted.workers))
@@ -57,6 +60,18 @@ def evaluate(settings: Settings, listener: ProgressListener) -> ComparisonResult
         with listener.bars() as bar:
             paths = _in_parallel(jobs, wanted.workers, bar) if wanted.workers > 1 else _here(jobs, bar)
     return score([read_run(path) for path in paths], settings)
+
+
+def _chosen(settings: Settings) -> tuple[str, ...]:
+    names = settings.evaluate.methods or tuple(METHODS)
+    if settings.method.rerank:
+        return names
+    left_out = [name for name in names if needs_reranker(name)]
+    if len(left_out) == len(names):
+        raise HydraError(f"evaluate.methods: {', '.join(left_out)} needs a reranker: set method.rerank to true")
+    for name in left_out:
+        log.warning("%s is not compared, since there is no reranker (method.rerank is false)", name)
+    return tuple(name for name in names if name not in left_out)
 
 
 def _check(settings: Settings, names: Sequence[str]) -> None:

@@ -40,4 +40,9 @@ def needs_base(method: str) -> bool:
     return getattr(made.func if isinstance(made, partial) else made, "needs_base", False)
 
 
-__all__ = ["METHODS", "Method", "Ports", "Prompter", "Recipe", "needs_base"]
+def needs_reranker(method: str) -> bool:
+    """Return whether a method is nothing without a reranker; others go on in the retriever's order."""
+    return method == "hydra-reranker"
+
+
+__all__ = ["METHODS", "Method", "Ports", "Prompter", "Recipe", "needs_base", "needs_reranker"]

@@ -29,7 +29,7 @@ class Hydra:
     work is then done without, and the answer says so.
 
     Args:
-        rerank: Whether the reranker orders the history; else the retriever's order stays.
+        rerank: Whether the reranker orders the history where the recipe has one; else the retriever's order stays.
         adapt: Whether the adapter chooses among samples.
         gated: Whether a plain answer is given where the base's gate does not let the adapter's choice through.
     """
@@ -97,15 +97,20 @@ class Hydra:
         )
 
     @property
+    def _reranks(self) -> bool:
+        # Without an adapter the reranker is all there is.
+        return self.rerank and (self.recipe.rerank or not self.adapt)
+
+    @property
     def _encodes_ahead(self) -> bool:
         """Whether the adapter is the first to read the query: a reranker hands its encoding over."""
         mix = self.recipe.mix
-        return self.adapt and not (self.rerank and (not mix or any(share.prompt == RERANKED for share in mix)))
+        return self.adapt and not (self._reranks and (not mix or any(share.prompt == RERANKED for share in mix)))
 
     @property
     def _one_prompt(self) -> tuple[PromptShare]:
         """The prompt of a method without a mix, and how many answers are wanted of it."""
-        name = PROFILE if self.recipe.profile else RERANKED if self.rerank else self.recipe.retriever
+        name = PROFILE if self.recipe.profile else RERANKED if self._reranks else self.recipe.retriever
         if self.adapt:
             return (PromptShare(name, self.recipe.candidates, self.recipe.greedy),)
         return (PromptShare(name, 1, greedy=True),)
@@ -143,7 +148,7 @@ class Hydra:
         self, query: Query, ranked: Sequence[Ranked], head: UserKey | None, degraded: list[str]
     ) -> list[Ranked]:
         order = list(ranked)
-        if self.rerank and order:
+        if self._reranks and order:
             try:
                 order = await self.ports.rerank(query, order, head)
             except StepError as error:

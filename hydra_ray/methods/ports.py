@@ -155,9 +155,11 @@ class Recipe:
     """The numbers of a method; `settings.MethodSettings` explains each.
 
     Attributes:
+        rerank: Whether there is a reranker (`method.rerank`).
         mix: Prompts that hydra's candidates come from (`method.prompts`); empty where they come from one.
     """
 
+    rerank: bool
     retriever: str
     stemmer: str | None
     retrieve: int

@@ -88,6 +88,11 @@ class Manifest(BaseModel):
         return Task.from_json(self.task_values)
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """Roles that the base has."""
+        return tuple(self.probes)
+
+    @property
     def created_s(self) -> int:
         """When it was published, in seconds since 1970."""
         return int(datetime.fromisoformat(self.created).timestamp())

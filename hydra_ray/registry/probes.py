@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hydra_ray.models.base import RERANKER, ROLES
+from hydra_ray.models.base import RERANKER
 from hydra_ray.records import HistoryItem, HydraError
 from hydra_ray.registry.manifest import Decision, Probes
 from hydra_ray.steps.texts import adapter_texts, reranker_texts
@@ -48,8 +48,8 @@ def probe_decisions(task: Task, role: str) -> tuple[Decision, ...]:
 
 
 def take_probes(base: Base) -> dict[str, Probes]:
-    """Ask both roles of a base, for its manifest."""
-    return {role: _probe(base.scorer(role), probe_decisions(base.task, role)) for role in ROLES}
+    """Ask all roles of a base, for its manifest."""
+    return {role: _probe(base.scorer(role), probe_decisions(base.task, role)) for role in base.roles}
 
 
 def check_probes(version: str, role: str, scorer: Scorer, probes: Probes) -> None:

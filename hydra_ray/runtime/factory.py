@@ -40,6 +40,7 @@ def make_recipe(settings: Settings) -> Recipe:
     if m.profile:
         check_kind(m.profile, "method.profile")
     return Recipe(
+        rerank=m.rerank,
         retriever=m.retriever,
         stemmer=m.stemmer,
         retrieve=m.retrieve,

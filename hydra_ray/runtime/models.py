@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hydra_ray.models.base import Base, read_about
+from hydra_ray.models.base import Base, read_about, roles_of
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.registry import Manifest, Registry
 from hydra_ray.registry.catalog import Catalog, nothing_in
@@ -60,6 +60,15 @@ class ChosenBase:
     def task(self) -> Task:
         """Task that it was trained for."""
         return self.manifest.task
+
+
+def used_roles(settings: Settings, manifest: Manifest) -> tuple[str, ...]:
+    """Return the roles of a version that settings use.
+
+    Raises:
+        HydraError: They want a reranker, and it has none.
+    """
+    return roles_of(manifest.version, manifest.roles, rerank=settings.method.rerank)
 
 
 @contextmanager
@@ -217,7 +226,7 @@ def _import_old_base(settings: Settings, catalog: Catalog) -> None:
     folder = settings.model_dir / "base"
     if not (folder / "base.json").exists():
         return
-    version, task = read_about(folder)
+    version, task, _roles = read_about(folder)
     if catalog.registry.has(version) or catalog.aliases.is_removed(version):
         return
     base = Base.load(folder, settings.base.encoder.precision)

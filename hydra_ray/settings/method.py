@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from hydra_ray.settings.section import Section
 from hydra_ray.steps.profiles.prompts import ProfilePrompts, check_template
 from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
-from hydra_ray.steps.sources import PROFILE, PROMPTS, PromptShare
+from hydra_ray.steps.sources import PROFILE, PROMPTS, RERANKED, PromptShare
 from hydra_ray.text.search import stemmers
 
 
@@ -43,6 +43,9 @@ class PromptSettings(Section):
 class MethodSettings(Section):
     """Settings of how an answer is made."""
 
+    rerank: bool = Field(
+        True, description="Whether the reranker orders the history that hydra's prompt shows; set it before collect."
+    )
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
     retriever: RetrieverName = Field(
         "bm25",
@@ -122,6 +125,8 @@ class MethodSettings(Section):
             )
         if not self.profile and any(one.prompt == PROFILE for one in self.prompts):
             problems.append("prompts name the profile: say in profile which kind, pag or dpl")
+        if not self.rerank and any(one.prompt == RERANKED for one in self.prompts):
+            problems.append("prompts name reranked: set rerank to true, or name a retriever there")
         if problems:
             raise ValueError("; ".join(problems))
         return self

@@ -32,6 +32,7 @@ from hydra_ray.learn.tune.prompting import PromptSearch
 from hydra_ray.learn.tune.space import SearchSettings
 from hydra_ray.methods.answering import ask
 from hydra_ray.methods.collaborative import Collaborative
+from hydra_ray.methods.hydra import Hydra
 from hydra_ray.methods.ports import Ports
 from hydra_ray.methods.prompted import Prompted
 from hydra_ray.models.features import pad
@@ -99,7 +100,7 @@ MAY_HAVE_DEFAULTS = {
     # Data tell their own task; an endpoint without quirks has these.
     *(Task, Dialect, Fields),
     # A method's parts, which its name says: no setting is left out.
-    *(ask, Collaborative, Ports, Prompted, LocalSteps, Adapter, ProfileTools, Prompter.__call__),
+    *(ask, Collaborative, Hydra, Ports, Prompted, LocalSteps, Adapter, ProfileTools, Prompter.__call__),
     # None is what settings say, or all that there is.
     *(make_generator, make_backend, load_data, FeedbackStore, HydraOptions, cli.profile),
     *(store_commands.migrate_store, store_commands.export, personalisation.off, personalisation.on, report.online),

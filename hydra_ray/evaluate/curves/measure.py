@@ -17,12 +17,13 @@ from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.scoring.metrics import metrics_of, prepare
 from hydra_ray.learn.collect.job import collect_planned
 from hydra_ray.learn.collect.plan import Example, calls_of, user_examples
+from hydra_ray.learn.collect.setup import tried_items
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.todo import make_fitter
 from hydra_ray.methods import METHODS
 from hydra_ray.methods.ports import StepError
-from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.base import Base, roles_of
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.heads import Head
 from hydra_ray.progress import ProgressListener
@@ -87,7 +88,8 @@ class CurveMaker:
         # Once: all points are counted alike.
         self._candidate_calls = calls_for_candidates(settings)
         kept = KeptEncodings(_ENCODING_BYTES)
-        for role in ROLES:
+        self._roles = roles_of(base.version, base.roles, rerank=settings.method.rerank)
+        for role in self._roles:
             base.scorer(role).encoder.remember(kept)
 
     def by_calls(self, dataset: Dataset, budgets: Sequence[int]) -> tuple[Point, ...]:
@@ -127,7 +129,7 @@ class CurveMaker:
         return kept
 
     def _calls(self, example: Example) -> int:
-        return calls_of(example, self._settings.feedback.items, self._candidate_calls)
+        return calls_of(example, tried_items(self._settings), self._candidate_calls)
 
     def _of(self, name: str) -> Settings:
         """Return the settings with a feedback folder of their own, since the same query has another history there."""
@@ -144,7 +146,7 @@ class CurveMaker:
     def _fit(self, dataset: Dataset, examples: list[Example], name: str) -> dict[tuple[UserKey, str], Head]:
         data = load_training_data(self._of(name), self._task, dataset, examples)
         heads: dict[tuple[UserKey, str], Head] = {}
-        for role in ROLES:
+        for role in self._roles:
             groups = {user.key: data.groups(role, user) for user in dataset.users}
             keys = [key for key, own in groups.items() if own]
             features = encode_all(self._base.scorer(role), [groups[key] for key in keys]) if keys else []

@@ -131,7 +131,7 @@ def _pictures(task: TaskResult, prefix: str) -> list[Picture]:
             f"{prefix}-calibration",
             "How often an item helped the LLM against how often the reranker expected it; on the dashed line it is "
             f"right. On average it is off by {views.number(_off(task))}.",
-            "Not known: it takes hydra and feedback on these users' history (fit.mode llm).",
+            "Not known: it takes hydra with method.rerank, and feedback on these users' history (fit.mode llm).",
         ),
         _picture(
             "More candidates",

@@ -17,7 +17,7 @@ from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.tuned import load_tuned, tuned_file
-from hydra_ray.models.base import ADAPTER, Base
+from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
 from hydra_ray.runtime.loading import load_data
 from hydra_ray.settings import Settings
@@ -132,7 +132,7 @@ def judged_history(
     rows = FeedbackStore(settings.feedback_dir).read(RerankerRow, [user.key for user in dataset.users])[:_MOST_JUDGED]
     # A query's rows come in one piece, in the retriever's order.
     queries = [list(own) for _, own in groupby(rows, key=lambda row: row.key)]
-    reranker = Reranker(base.reranker, settings.method.rank_weight)
+    reranker = Reranker(base.scorer(RERANKER), settings.method.rank_weight)
     judged = []
     # Piece by piece, so that it can be said how far it is: each text has to be encoded.
     for start in range(0, len(queries), _PIECE):

@@ -21,7 +21,7 @@ from hydra_ray.evaluate.scoring.controls import HEAD_CONTROLS, other_users
 from hydra_ray.fingerprint import fingerprint
 from hydra_ray.methods import METHODS, Method, needs_base
 from hydra_ray.methods.ports import StepError
-from hydra_ray.models.base import ROLES, Base
+from hydra_ray.models.base import Base, roles_of
 from hydra_ray.records import HydraError, Query, Usage, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_peers, make_profile_writer, make_prompter, make_recipe
@@ -41,8 +41,6 @@ from hydra_ray.tasks import Task
 
 # Queries answered at a time: enough to keep an endpoint busy, few enough to hold in memory.
 _IN_FLIGHT = 128
-# Pairs that the reranker's predictions are checked on; more would only take longer.
-_MOST_JUDGED = 5000
 
 # A query among those of one run.
 _Place = tuple[UserKey, str]
@@ -85,7 +83,8 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     A run in which queries failed for now is kept too: the next call goes on from its other answers.
 
     Raises:
-        HydraError: There is no base, or the data has no answers or is of another task.
+        HydraError: There is no base, or it lacks the reranker that settings want; the data has no answers, or is of
+            another task.
         UnfinishedError: The LLM was given up, or answered nothing.
     """
     settings = job.experiment.settings
@@ -99,6 +98,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     if any(map(needs_base, job.methods)):
         base = Base.load(chosen_base(settings).folder, settings.base.encoder.precision)
         check_task(base.task, task)
+        roles_of(base.version, base.roles, rerank=settings.method.rerank)
         store = open_store(settings.store_target)
     fingerprints = {run: fingerprint(data, _fingerprint_of(settings, run, dataset, base, store)) for run in job.runs}
     known = {run: _known(job.path(run), wanted) for run, wanted in fingerprints.items()}
@@ -141,7 +141,11 @@ def _answer_runs(
     similar, embed = settings.peers.similar_users, make_embedder(settings)
     steps = LocalSteps(dataset, base, store, recipe, similar, peers, book, embed)
     methods = _methods(list(fingerprints), steps, generator, settings, task, dataset)
-    judged = judged_history(settings, dataset, base, partial(advance, JUDGING)) if base is not None else ()
+    judged = (
+        judged_history(settings, dataset, base, partial(advance, JUDGING))
+        if base is not None and settings.method.rerank
+        else ()
+    )
     about: dict[str, Any] = {
         "vote_weight": prior_weight(base.adapter, None, recipe.vote_weight) if base is not None else 1.0,
         "expected": recipe.expected,
@@ -268,7 +272,8 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
     ]
     if base is not None and store is not None and (needs_base(run) or run in HEAD_CONTROLS):
         keys = [user.key for user in dataset.users]
-        stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in ROLES]
+        roles = roles_of(base.version, base.roles, rerank=settings.method.rerank)
+        stamps = [sorted(store.stamps(keys, base.version, role).items()) for role in roles]
         parts += [base.version, stamps]
     if settings.method.stemmer:
         # Runs of versions that left it out, and ranked by whole words here, are asked again.

@@ -76,11 +76,13 @@ class LocalSteps:
         self._profiles = profiles
         self._embed = embed
         self._heads: dict[tuple[UserKey, str], Head | None] = {}
+        self._reranker: MicroBatcher[RerankRequest, list[Ranked]] | None = None
         if base is not None:
             kept = KeptEncodings(_ENCODING_BYTES)
-            for scorer in (base.reranker, base.adapter):
-                scorer.encoder.remember(kept)
-            self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
+            for role in base.roles:
+                base.scorer(role).encoder.remember(kept)
+            if base.reranker is not None:
+                self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
             self._adapter = MicroBatcher(
                 Adapter(base.adapter, recipe.vote_weight, base.task if recipe.expected else None), _BATCH
             )
@@ -118,6 +120,7 @@ class LocalSteps:
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Order history under a user's head."""
         self._check_base()
+        assert self._reranker is not None, "that base and settings fit is checked before"
         return await self._reranker(RerankRequest(query, tuple(ranked), self.head(head, RERANKER)))
 
     async def adapt(

@@ -15,7 +15,7 @@ from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.pipeline import ask_all
 from hydra_ray.learn.collect.plan import Example, plan_examples
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
-from hydra_ray.learn.collect.setup import collection_settings, make_generator_pool, make_request_writer
+from hydra_ray.learn.collect.setup import collection_settings, make_generator_pool, make_request_writer, tried_items
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Usage
@@ -54,7 +54,7 @@ def _rules(settings: Settings) -> ExampleRules:
     return ExampleRules(
         pseudo_queries=settings.feedback.pseudo_queries,
         use_golds=settings.of_training_users,
-        items=settings.feedback.items,
+        items=tried_items(settings),
         candidate_calls=calls_for_candidates(settings),
         max_calls=settings.feedback.max_calls,
         seed=settings.seed,
@@ -141,6 +141,7 @@ def collect_planned(
     report = CollectReport(kept=len(examples) - len(todo), usage=spent or Usage())
     if not todo:
         return report
+    store.note_added(collection_settings(settings, task))
     settings = with_less(settings, report.usage)
     check_generator(settings.generator, settings.feedback.labelers)
     with cluster(settings.ray), engine_running(settings.generator), listener.bars() as bar:

@@ -130,6 +130,8 @@ class Labeler:
     def _reranker_rows(
         self, asked: ExampleRequests, answers: Sequence[Generation | None], feedback: CollectedFeedback
     ) -> None:
+        if not answers:
+            return
         without, *with_item = [self._score(answer, asked.gold) for answer in answers]
         if without is None:
             return

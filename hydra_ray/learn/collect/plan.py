@@ -37,8 +37,14 @@ class Example:
 
 
 def calls_of(example: Example, items: int, candidate_calls: int) -> int:
-    """Return how many LLM calls an example costs: without history, with each retrieved item, and for candidates."""
-    return 1 + min(items, len(example.history)) + candidate_calls
+    """Return how many LLM calls an example costs: for candidates, and for the reranker without and with each item.
+
+    Args:
+        example: The example.
+        items: Most retrieved items tried one at a time; with 0 nothing is asked for the reranker.
+        candidate_calls: Calls for its candidates.
+    """
+    return (1 + min(items, len(example.history)) if items else 0) + candidate_calls
 
 
 def plan_examples(
@@ -59,7 +65,7 @@ def plan_examples(
         dataset: The chosen users.
         pseudo_queries: Most history items of a user asked again.
         use_golds: Whether the users' real queries may be used with their answers: training users only.
-        items: Most retrieved items tried one at a time.
+        items: Most retrieved items tried one at a time; 0 where there is no reranker.
         candidate_calls: Calls for a query's candidates.
         max_calls: The budget; None is no limit.
         seed: Seed that users' order and pseudo-queries are drawn with.

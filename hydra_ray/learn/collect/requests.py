@@ -31,7 +31,7 @@ class ExampleRequests:
         gold: The user's own answer.
         items: Retrieved items tried one at a time.
         history_answers: Answers of the history that the adapter will read.
-        alone: Requests without history and with each item.
+        alone: Requests without history and with each item; none where there is no reranker to teach.
         several: Requests for candidates.
         prompts: Name of the prompt of each of these; "" where there is one prompt.
         truncated: Texts cut to fit the prompt.
@@ -60,7 +60,7 @@ class RequestWriter:
     Args:
         prompter: Writes its prompts.
         recipe: Shots, candidates and temperature, as the method that is trained will use them.
-        items: Most retrieved items tried one at a time.
+        items: Most retrieved items tried one at a time, after none at all; 0 where there is no reranker to teach.
         embed: Gives the vectors that dense and hybrid retrieval compare.
     """
 
@@ -77,9 +77,9 @@ class RequestWriter:
         items = nearest[: self.items]
         seed, longest = stable_seed(recipe.seed, example.query.user, example.query.id), self.prompter.task.max_tokens
         whose = example.query.whose
+        tried = [[], *([item] for item in items)] if self.items else []
         alone = [
-            ChatRequest(self.prompter(example.query, shots).messages, 1, 0.0, longest, seed, whose)
-            for shots in ([], *([item] for item in items))
+            ChatRequest(self.prompter(example.query, shots).messages, 1, 0.0, longest, seed, whose) for shots in tried
         ]
         # Texts cut above are cut again, and counted, in the candidates' prompts.
         prompts = self._prompts(example, nearest)

@@ -10,6 +10,7 @@ import ray
 
 from hydra_ray.learn.collect.pipeline import GeneratorPool
 from hydra_ray.learn.collect.requests import RequestWriter
+from hydra_ray.learn.collect.store import RERANK
 from hydra_ray.logs import set_up_logging
 from hydra_ray.runtime.cluster import cores_of_a_node
 from hydra_ray.runtime.embedding import make_embedder, ranked_by
@@ -21,9 +22,14 @@ from hydra_ray.steps.generate import Generator
 from hydra_ray.tasks import Task
 
 
+def tried_items(settings: Settings) -> int:
+    """Return how many retrieved items of a query are tried one at a time at most; they teach the reranker alone."""
+    return settings.feedback.items if settings.method.rerank else 0
+
+
 def make_request_writer(settings: Settings, task: Task) -> RequestWriter:
     """Make the writer of a collection's requests."""
-    recipe, items = make_recipe(settings), settings.feedback.items
+    recipe, items = make_recipe(settings), tried_items(settings)
     return RequestWriter(make_prompter(settings, task), recipe, items, make_embedder(settings))
 
 
@@ -42,6 +48,7 @@ def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
         # None where nothing is set, as feedback of earlier versions has it.
         "generator.params": settings.generator.further_params or None,
         "feedback.items": settings.feedback.items,
+        RERANK: settings.method.rerank,
         "method.retriever": ranked_by(settings),
         "method.prompts": [asdict(share) for share in settings.method.mix] or None,
         **{f"method.{name}": getattr(settings.method, name) for name in method},

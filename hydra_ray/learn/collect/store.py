@@ -18,6 +18,9 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleId, ExampleKey, Exam
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.settings.files.renamed import RENAMED
 
+# Setting that says whether the LLM is asked about single items, too.
+RERANK = "method.rerank"
+_SETTINGS = "asked_with.json"
 _Row = TypeVar("_Row", RerankerRow, AdapterRow, ExampleRow)
 
 
@@ -36,14 +39,13 @@ class FeedbackStore:
         Raises:
             HydraError: The feedback here was collected with other settings; both would teach as if they were one.
         """
-        path = self._folder / "asked_with.json"
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            before = {RENAMED.get(name, name): value for name, value in before.items()}
+        before = self._collected_with()
+        if before is not None:
             changed = [
                 f"{name} was {before.get(name)!r} and is {value!r}"
                 for name, value in collection_settings.items()
-                if before.get(name) != value
+                # What was asked for a reranker, too, serves without one.
+                if before.get(name) != value and not (name == RERANK and before[RERANK])
             ]
             if changed:
                 raise HydraError(
@@ -51,7 +53,24 @@ class FeedbackStore:
                     "feedback.dir or out to another folder, or remove this one"
                 )
             return
-        write_text(path, json.dumps(dict(collection_settings), indent=1))
+        self._write_settings(collection_settings)
+
+    def note_added(self, collection_settings: Mapping[str, Any]) -> None:
+        """Notes that feedback is added: once some of it is without a reranker, no more than that is whole."""
+        before = self._collected_with()
+        if before is not None and before[RERANK] and not collection_settings.get(RERANK, True):
+            self._write_settings({**before, RERANK: False})
+
+    def _collected_with(self) -> dict[str, Any] | None:
+        path = self._folder / _SETTINGS
+        if not path.exists():
+            return None
+        before = json.loads(path.read_text(encoding="utf-8"))
+        # All feedback was for a reranker, too, before one could do without.
+        return {RERANK: True, **{RENAMED.get(name, name): value for name, value in before.items()}}
+
+    def _write_settings(self, collection_settings: Mapping[str, Any]) -> None:
+        write_text(self._folder / _SETTINGS, json.dumps(dict(collection_settings), indent=1))
 
     def parts(self) -> list[int]:
         """Numbers of the complete parts."""

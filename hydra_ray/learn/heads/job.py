@@ -23,13 +23,12 @@ from hydra_ray.learn.heads.stored_users import fitted_users, read_users
 from hydra_ray.learn.heads.todo import head_fingerprints_of, make_fitter
 from hydra_ray.learn.heads.training_reader import TrainingReader
 from hydra_ray.logs import set_up_logging
-from hydra_ray.models.base import ROLES
 from hydra_ray.models.heads import HeadModel, check_kind
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_source, put_histories
-from hydra_ray.runtime.models import chosen_base, fetch_if_missing
+from hydra_ray.runtime.models import chosen_base, fetch_if_missing, used_roles
 from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.users.store_users import StoreUsers, paged
 from hydra_ray.settings import Settings
@@ -92,7 +91,8 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
     settings = settings.anchored()
     task, users = chosen_source(settings)
     check_task(known, task)
-    for role in ROLES:
+    roles = used_roles(settings, chosen.manifest)
+    for role in roles:
         # Before anything is asked of an LLM.
         check_kind(base / role, settings.fit.head.kind)
     with cluster(settings.ray):
@@ -111,15 +111,15 @@ def fit_users(settings: Settings, listener: ProgressListener, replace_histories:
             if len(plan):
                 rows = RowsByUser.made(folder / "feedback.db", FeedbackStore(settings.feedback_dir))
                 reader = TrainingReader(settings, task, users, rows, plan.by_user())
-        todo = plan_fit(reader, head_fingerprints_of(settings, version), store, version)
+        todo = plan_fit(reader, head_fingerprints_of(settings, version), store, version, roles)
         reader.close()
-        fitted, left = dict.fromkeys(ROLES, 0), dict.fromkeys(ROLES, 0)
+        fitted, left = dict.fromkeys(roles, 0), dict.fromkeys(roles, 0)
         # Shards are closed while Ray runs: what is under way ends with them.
         with listener.bars() as bar, contextlib.ExitStack() as stack:
             encoded = EncodeLines(bar, todo.shards.sizes)
             lines = {
                 role: bar.add_task(f"Fitting heads of the {role}", total=len(users), completed=todo.kept[role], note="")
-                for role in ROLES
+                for role in roles
             }
             fit = partial(_load_fitter, settings, version)
             how = encoding(settings, base, folder)

@@ -10,7 +10,7 @@ from typing import Literal
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.feedback_events import event_group
 from hydra_ray.learn.heads.fitter import FitChoice, head_numbers, observations_by_item
-from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.models.base import ADAPTER, roles_for
 from hydra_ray.models.heads import HEAD_KINDS, Head
 from hydra_ray.models.heads.bases import Bases, BasisHeads
 from hydra_ray.models.heads.descent import GradientFitted
@@ -75,6 +75,7 @@ class OnlineLearner:
         self._store, self._version, self._task, self._scorer = store, version, task, scorer
         self._kind = settings.fit.head.kind
         self._numbers = head_numbers(FitChoice(settings.fit))
+        self._roles = roles_for(settings.method.rerank)
         self._loss, self._seed = settings.base.loss, settings.seed
         self._least_groups = settings.fit.min_groups
         # What has no candidates teaches the next fit as all of history does there.
@@ -142,7 +143,9 @@ class OnlineLearner:
         found = self._store.delete_item(user, item_id) or bool(changed)
         # A fit that read the item before may have written what it says in between; later ones are refused.
         changed |= self._unlearn_all(user, item_id)
-        return Forgotten(found, {role: changed.get((self._version, role)) or self._kept(user, role) for role in ROLES})
+        # Of a reranker that is not used there may be heads still.
+        roles = (*self._roles, *(role for version, role in changed if version == self._version))
+        return Forgotten(found, {role: changed.get((self._version, role)) or self._kept(user, role) for role in roles})
 
     def _unlearn_all(self, user: UserKey, item_id: str) -> dict[tuple[str, str], Change]:
         changed: dict[tuple[str, str], Change] = {}

@@ -14,7 +14,7 @@ from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.fitter import FittedHead
 from hydra_ray.learn.heads.stored_users import read_users
 from hydra_ray.learn.heads.todo import changed_users, make_fitter
-from hydra_ray.models.base import ROLES, read_about
+from hydra_ray.models.base import read_about, roles_of
 from hydra_ray.models.heads import check_kind
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import ProgressListener
@@ -42,8 +42,8 @@ class ReplayReport:
 
     version: str
     users: int
-    heads: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
-    kept: dict[str, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
+    heads: dict[str, int] = field(default_factory=dict)
+    kept: dict[str, int] = field(default_factory=dict)
     left: set[UserKey] = field(default_factory=set)
 
 
@@ -69,18 +69,20 @@ def replay_users(
         listener: Shows how far it is.
 
     Raises:
-        HydraError: The base has no part for heads of the kind that settings say, or is damaged.
+        HydraError: The base has no part for heads of the kind that settings say, no reranker where they want one, or is
+            damaged.
     """
-    version, task = read_about(base)
-    for role in ROLES:
+    version, task, there = read_about(base)
+    roles = roles_of(version, there, rerank=settings.method.rerank)
+    for role in roles:
         check_kind(base / role, settings.fit.head.kind)
     # Golds are in records alone, and never in the store.
     settings = settings.model_copy(update={"users": "dev"})
     users = sorted(set(keys))
-    report = ReplayReport(version, len(users))
+    report = ReplayReport(version, len(users), dict.fromkeys(roles, 0), dict.fromkeys(roles, 0))
     with listener.bars() as bars:
         replay = _Replay(settings, base, task, store, report)
-        for role in ROLES:
+        for role in roles:
             line = bars.add_task(f"Heads of the {role} of {version}", total=len(users), note="")
             left = users
             for _ in range(_ROUNDS):

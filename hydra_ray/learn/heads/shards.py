@@ -18,7 +18,6 @@ from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.heads.item_encodings import ReadTexts
 from hydra_ray.learn.heads.todo import HeadFingerprints
 from hydra_ray.learn.heads.training_reader import TrainingReader
-from hydra_ray.models.base import ROLES
 from hydra_ray.records import UserKey
 from hydra_ray.store.protocol import Store
 from hydra_ray.store.schema import open_database
@@ -184,6 +183,7 @@ def plan_fit(
     fingerprint_of: HeadFingerprints,
     store: Store,
     version: str,
+    roles: Sequence[str],
     users_at_once: int = USERS_AT_ONCE,
 ) -> FitPlan:
     """Look which heads are to be fitted, without all users in memory.
@@ -193,14 +193,15 @@ def plan_fit(
         fingerprint_of: Gives the fingerprint of what a user teaches.
         store: Store with the fingerprints of heads.
         version: Version of the base.
+        roles: Roles whose heads are fitted.
         users_at_once: How many users are looked at together; nothing depends on it.
     """
     settings, events = reader.settings, 0
-    changed: dict[str, list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bytes_]]]] = {role: [] for role in ROLES}
+    changed: dict[str, list[tuple[npt.NDArray[np.int32], npt.NDArray[np.bytes_]]]] = {role: [] for role in roles}
     for places in parts(reader.users, users_at_once):
         data, stored = reader.of(places)
         events += sum(map(len, stored.events.values()))
-        for role in ROLES:
+        for role in roles:
             had = store.head_fingerprints(version, role, [user.key for user in data.dataset.users])
             found = [
                 (place, now)
@@ -213,12 +214,12 @@ def plan_fit(
                 (np.array([place for place, _ in found], np.int32), np.array([now for _, now in found], "S24"))
             )
     sizes, kept = list[tuple[str, int]](), dict[str, int]()
-    for role in ROLES:
+    for role in roles:
         count = sum(len(one) for one, _ in changed[role])
         kept[role] = len(reader.users) - count
         most = settings.fit.users_per_shard
         sizes += [(role, min(most, count - start)) for start in range(0, count, most)]
-    both = [one for role in ROLES for one in changed[role]]
+    both = [one for role in roles for one in changed[role]]
     found_at = np.concatenate([one for one, _ in both]) if both else np.array([], np.int32)
     fingerprints = np.concatenate([one for _, one in both]) if both else np.array([], "S24")
     shards = PlannedShards(reader, fingerprint_of, sizes, found_at, fingerprints, settings.serve.store_encodings)

@@ -13,7 +13,7 @@ from hydra_ray.learn.base.shared_parts import fit_commons
 from hydra_ray.learn.base.trainer import check_enough, fit_base
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.gate.job import train_gate
-from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
+from hydra_ray.models.base import ADAPTER, RERANKER, Base, roles_for
 from hydra_ray.progress import ProgressListener
 from hydra_ray.registry.catalog import set_alias
 from hydra_ray.runtime.cluster import cluster
@@ -40,7 +40,9 @@ class TrainReport:
 
 
 def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
-    """Trains both roles on the training users' feedback; publishes the base, and stores heads and histories.
+    """Trains a base on the training users' feedback and publishes it, and stores heads and histories.
+
+    Its roles are those that settings want: adapter, and reranker with `method.rerank`.
 
     The new version is served where none is; else it is the candidate, and what is served stays.
 
@@ -48,17 +50,18 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
         HydraError: There is too little feedback, or training failed.
     """
     task, dataset = load_data(settings, "train")
+    roles = roles_for(settings.method.rerank)
     data = load_training_data(settings.model_copy(update={"users": "train"}), task, dataset, None)
-    by_user = {role: {user.key: data.groups(role, user) for user in dataset.users} for role in ROLES}
-    groups = {role: [group for own in by_user[role].values() for group in own] for role in ROLES}
-    for role in ROLES:
+    by_user = {role: {user.key: data.groups(role, user) for user in dataset.users} for role in roles}
+    groups = {role: [group for own in by_user[role].values() for group in own] for role in roles}
+    for role in roles:
         check_enough(role, groups[role], settings.base)
     users, keys = open_store(settings.store_target), [user.key for user in dataset.users]
     deleted_before = tombstones_of_users(users, keys)
     seed = settings.seed if settings.base.seed is None else settings.base.seed
     with cluster(settings.ray), listener.bars() as bar:
         lines = {
-            role: bar.add_task(f"Training the {role}", total=None, note=f"{len(groups[role])} groups") for role in ROLES
+            role: bar.add_task(f"Training the {role}", total=None, note=f"{len(groups[role])} groups") for role in roles
         }
 
         def show(state: TrainState, steps: Mapping[str, int]) -> None:
@@ -78,7 +81,7 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
             show=show,
         )
     with listener.bars() as bar:
-        for role in ROLES:
+        for role in roles:
             line = bar.add_task(f"Fitting what heads of the {role} share", total=None, note="texts encoded")
 
             def encoded(done: int, total: int, line: Any = line) -> None:
@@ -86,14 +89,14 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
 
             fit_commons(fitted.roles[role].scorer, by_user[role], settings.base.loss, seed, encoded)
     gate = train_gate(data, settings, fitted.roles[ADAPTER].scorer.encoder, seed)
-    scorers = {role: fitted.roles[role].scorer for role in ROLES}
-    base = Base(uuid.uuid4().hex[:12], task, scorers[RERANKER], scorers[ADAPTER], gate)
+    scorers = {role: fitted.roles[role].scorer for role in roles}
+    base = Base(uuid.uuid4().hex[:12], task, scorers.get(RERANKER), scorers[ADAPTER], gate)
     catalog = open_catalog(settings)
     publish(catalog, base, settings, keys, _last_metrics(fitted.state.epochs))
     put_histories(users, dataset)
     # Training takes long: what it learnt of who was deleted meanwhile must not come back, even if they did.
     gone = {stone.key for stone in tombstones_of_users(users, keys) - deleted_before}
-    for role in ROLES:
+    for role in roles:
         heads = {key: head for key, head in fitted.roles[role].heads.items() if key not in gone}
         users.put_heads(base.version, role, heads)
     users.close()
@@ -102,7 +105,7 @@ def train_base(settings: Settings, listener: ProgressListener) -> TrainReport:
     if alias == CANDIDATE:
         set_alias(catalog, CANDIDATE, base.version, "train")
     catalog.close()
-    counts = {role: len(groups[role]) for role in ROLES}
+    counts = {role: len(groups[role]) for role in roles}
     return TrainReport(base.version, len(dataset.users), fitted.state.epochs, counts, alias)
 
 

@@ -48,14 +48,13 @@ from hydra_ray.progress import ProgressListener
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.cluster import cluster
 from hydra_ray.runtime.loading import check_task, chosen_users
-from hydra_ray.runtime.models import chosen_base
+from hydra_ray.runtime.models import chosen_base, used_roles
 from hydra_ray.runtime.progress import watch
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import FitSettings, Settings
 from hydra_ray.steps.seeds import stable_seed
 
 _RESAMPLES = 2000
-
 Users = list[tuple[UserKey, UserFeatures]]
 
 
@@ -130,7 +129,7 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
     A search that was killed goes on where it was. Features are made once for all trials.
 
     Raises:
-        HydraError: There is no base, the data does not fit it, or there are too few users.
+        HydraError: There is no base, data or roles do not fit it, or there are too few users.
     """
     # Tune's newer output cannot be turned off; there is a progress bar.
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -139,6 +138,8 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     chosen = chosen_base(settings)
     base, version, known = chosen.folder, chosen.version, chosen.task
+    if not (roles := [role for role in search.roles if role in used_roles(settings, chosen.manifest)]):
+        raise HydraError("roles (of the search): heads of the reranker are not used, since method.rerank is false")
     task, dataset = chosen_users(settings)
     check_task(known, task)
     found: dict[str, TunedRole] = {}
@@ -149,7 +150,7 @@ def tune_users(settings: Settings, search: SearchSettings, listener: ProgressLis
             collected.check()
         data = load_training_data(settings, task, dataset, examples)
         storage = (settings.out / "tune").resolve()
-        for role in search.roles:
+        for role in roles:
             users = _features(data, role, base, storage / "features" / version, settings, listener)
             if len(users) < search.cohorts.min_users:
                 raise HydraError(

@@ -31,7 +31,7 @@ def versions_fitted_with(
     found = dict(_published(settings.out, key))
     found |= Registry(settings.registry_url, settings.registry_cache).fitted_with(key)
     try:
-        version, _ = read_about(settings.model_dir / "base")
+        version = read_about(settings.model_dir / "base").version
     except HydraError:
         return found
     if found.get(version) is None:

@@ -2,7 +2,9 @@
 
 import pytest
 
+from hydra_ray.evaluate import run
 from hydra_ray.evaluate.run import evaluate
+from hydra_ray.methods import METHODS
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError
 from hydra_ray.settings import SettingsError, parse_settings
@@ -28,6 +30,24 @@ def refused(split="dev", **wanted):
 def test_what_cannot_be_compared_is_refused_at_once(wanted, words):
     with pytest.raises(HydraError, match=words):
         refused(**wanted)
+
+
+def test_the_reranker_alone_is_left_out_without_one_and_the_log_says_why(monkeypatch, caplog):
+    def names(rerank, methods=()):
+        tree = {"method": {"rerank": rerank}, "evaluate": {"methods": methods}}
+        monkeypatch.setattr(run, "_check", lambda _, names: asked.append(names))
+        monkeypatch.setattr(run, "experiments", lambda _: [])
+        monkeypatch.setattr(run, "score", lambda *_: None)
+        asked = []
+        evaluate(parse_settings(tree), SILENT)
+        return asked[0]
+
+    assert names(True, ["rag", "hydra-reranker"]) == ("rag", "hydra-reranker")
+    assert caplog.text == ""
+    assert names(False) == tuple(name for name in METHODS if name != "hydra-reranker")
+    assert "hydra-reranker is not compared, since there is no reranker (method.rerank is false)" in caplog.text
+    with pytest.raises(HydraError, match=r"^evaluate\.methods: hydra-reranker needs a reranker: set method\.rerank"):
+        names(False, ["hydra-reranker"])
 
 
 def test_curves_want_one_base():

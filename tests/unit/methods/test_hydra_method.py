@@ -13,7 +13,9 @@ from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 # One request for all candidates, so that every call and vote can be counted.
-RECIPE = recipe(greedy=False, retrieve=4, shots=2, candidates=8, temperature=0.9, history_answers=5, seed=7)
+RECIPE = recipe(
+    rerank=True, greedy=False, retrieve=4, shots=2, candidates=8, temperature=0.9, history_answers=5, seed=7
+)
 SAMPLES = ["Drama.", "comedy", "drama", "comedy", "sci-fi", "comedy"]
 
 
@@ -85,6 +87,18 @@ async def test_each_step_is_asked_once_in_order_with_what_the_one_before_found(s
     assert (answer.query_id, answer.text, answer.head, answer.degraded) == (film.id, "sci-fi", "user", ())
     assert [ranked.item for ranked in answer.history] == shown
     assert answer.usage.calls == 1
+
+
+@pytest.mark.parametrize(
+    ("parts", "reranks"), [({}, False), ({"gated": False}, False), ({"rerank": False}, False), ({"adapt": False}, True)]
+)
+async def test_without_a_reranker_the_retrievers_order_stays(scripted, tag_task, history, film, parts, reranks):
+    steps = Steps(history)
+    answer = await steps.answer(scripted, tag_task, film, recipe=replace(RECIPE, rerank=False), **parts)
+    assert ("rerank" in steps.order) is reranks
+    assert answer.degraded == ()
+    if not reranks:
+        assert [ranked.item for ranked in answer.history] == history[:2]
 
 
 async def test_by_default_the_first_candidate_is_the_greedy_answer(scripted, tag_task, history, film):

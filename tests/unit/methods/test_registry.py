@@ -7,7 +7,7 @@ import pytest
 from code_blocks import as_module, code_blocks
 from defaults import prompter, recipe
 
-from hydra_ray.methods import METHODS, Ports, needs_base
+from hydra_ray.methods import METHODS, Ports, needs_base, needs_reranker
 from hydra_ray.records import Ranked
 
 
@@ -34,6 +34,10 @@ def test_of_the_papers_methods_only_hydra_and_its_parts_judge_by_a_base():
         "hydra-ungated",
         "hydra",
     ]
+
+
+def test_only_hydras_reranker_alone_is_nothing_without_one():
+    assert [name for name in METHODS if needs_reranker(name)] == ["hydra-reranker"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from made_up_users import make_head
 from safetensors.torch import load_file
 from torch.testing import assert_close
 
-from hydra_ray.models.base import ROLES, Base, read_about
+from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base, read_about, roles_of
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
 
@@ -33,7 +33,7 @@ def test_what_was_saved_comes_back(base, tmp_path):
     folder = tmp_path / "model" / "base"
     base.save(folder)
     loaded = load_base(folder)
-    assert (loaded.version, loaded.task) == read_about(folder) == ("v1", base.task)
+    assert (loaded.version, loaded.task, loaded.roles) == read_about(folder) == ("v1", base.task, ROLES)
     assert_close(scores(loaded), scores(base))
     # Else the roles could be swapped unnoticed.
     assert (scores(base)[0] - scores(base)[1]).abs().max() > 0.1
@@ -73,8 +73,32 @@ def test_a_base_of_another_schema_is_refused(base, tmp_path, schema):
     base.save(folder)
     about = json.loads((folder / "base.json").read_text())
     (folder / "base.json").write_text(json.dumps({**about, "schema": schema}))
-    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v5'"):
+    with pytest.raises(HydraError, match=rf"has schema {schema!r}, not 'hydra-ray/base/v6'"):
         load_base(folder)
+
+
+def test_a_base_without_a_reranker_says_so_where_one_is_wanted(scorer, tag_task, tmp_path):
+    base = Base("v1", tag_task, None, scorer(seed=2))
+    base.save(tmp_path)
+    loaded = load_base(tmp_path)
+    assert loaded.roles == read_about(tmp_path).roles == (ADAPTER,)
+    assert_close(loaded.scorer(ADAPTER).score(DECISIONS, [None, None]), base.adapter.score(DECISIONS, [None, None]))
+    assert not (tmp_path / RERANKER).exists()
+    said = r"^method\.rerank: version v1 has no reranker\. Train again with method\.rerank: true"
+    with pytest.raises(HydraError, match=said):
+        loaded.scorer(RERANKER)
+    with pytest.raises(HydraError, match=said):
+        roles_of("v1", loaded.roles, rerank=True)
+    assert roles_of("v1", ROLES, rerank=False) == (ADAPTER,)
+    assert roles_of("v1", ROLES, rerank=True) == ROLES
+
+
+def test_a_base_of_before_there_could_be_no_reranker_has_both(base, tmp_path):
+    base.save(tmp_path)
+    about = json.loads((tmp_path / "base.json").read_text())
+    assert about.pop("roles") == [*ROLES]
+    (tmp_path / "base.json").write_text(json.dumps({**about, "schema": "hydra-ray/base/v5"}))
+    assert load_base(tmp_path).roles == read_about(tmp_path).roles == ROLES
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]"])

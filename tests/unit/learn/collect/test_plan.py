@@ -78,6 +78,11 @@ def test_a_unit_costs_a_call_without_history_one_an_item_and_one_for_candidates(
     assert [calls_of(pseudo_example(user, place), ITEMS, 1) for place in (0, 1, 3, 8)] == [2, 3, 5, 5]
 
 
+def test_without_a_reranker_to_teach_an_example_costs_its_candidates():
+    user = make_user("ann", 9)
+    assert [calls_of(pseudo_example(user, place), 0, 2) for place in (0, 1, 8)] == [2, 2, 2]
+
+
 @given(sizes=sizes, seed=st.integers(0, 5))
 def test_a_pseudo_query_sees_neither_itself_nor_what_came_later(sizes, seed):
     data = make_data(*sizes)

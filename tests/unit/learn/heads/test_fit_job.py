@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pickle
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +15,7 @@ from hydra_ray.learn.heads import job
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.learn.heads.pipeline import FittedShard
-from hydra_ray.models.base import ADAPTER, ROLES, Base
+from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError, UserKey
@@ -84,6 +85,32 @@ def settings(scorer, tmp_path):
         return tree
 
     return make
+
+
+@pytest.fixture
+def without_reranker(settings, scorer):
+    """Settings like the others, with a base that has no reranker."""
+    tree = settings()
+    task, _ = load_data(tree, "dev")
+    shutil.rmtree(tree.model_dir)
+    Base("v1", task, None, scorer(seed=2)).save(tree.model_dir / "base")
+    return tree
+
+
+def reranking(tree, rerank):
+    return tree.model_copy(update={"method": tree.method.model_copy(update={"rerank": rerank})})
+
+
+def test_heads_are_of_the_roles_that_are_used(settings, without_reranker):
+    report = fit_users(reranking(without_reranker, False), SILENT)
+    assert (report.heads, report.kept) == ({ADAPTER: 3}, {ADAPTER: 0})
+    with pytest.raises(HydraError, match=r"^method\.rerank: version v1 has no reranker\. Train again"):
+        fit_users(reranking(without_reranker, True), SILENT)
+
+
+def test_a_reranker_that_is_not_used_gets_no_heads(settings):
+    assert fit_users(reranking(settings(), False), SILENT).heads == {ADAPTER: 3}
+    assert fit_users(reranking(settings(), True), SILENT).kept == {ADAPTER: 3, RERANKER: 0}
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ def plans(settings, store, tag_task, at_once, mode):
         for role in ROLES
         for shard in make_shards(role, changed_users(data, role, store, "v1", settings), settings.fit.users_per_shard)
     ]
-    return plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1", at_once), data, shards
+    return plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1", ROLES, at_once), data, shards
 
 
 @pytest.mark.parametrize("at_once", [1, 3, 100])
@@ -133,12 +133,12 @@ def test_who_is_deleted_before_they_are_read_is_not_planned(settings, store, tag
     users = source(settings)
     store.delete(USERS[3])
     reader = TrainingReader(settings, tag_task, users, None, None)
-    plan = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1")
+    plan = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1", ROLES)
     planned = [[key for key, _ in plan.shards(place).shard.users] for place in range(len(plan.shards.sizes))]
     assert {key for some in planned for key in some} == {*USERS} - {USERS[3]}
     # A head of whom nothing else is left is taken back.
     store.put_heads("v1", ADAPTER, {USERS[3]: None}, {USERS[3]: "of what was deleted"})
-    again = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1")
+    again = plan_fit(reader, head_fingerprints_of(settings, "v1"), store, "v1", ROLES)
     assert sum(count for role, count in again.shards.sizes if role == ADAPTER) == len(USERS)
     reader.close()
 

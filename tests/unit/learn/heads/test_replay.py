@@ -76,6 +76,17 @@ def test_a_replay_is_what_learning_online_on_that_version_would_have_given(store
     assert store.head(NOBODY_KNOWN, "v2", ADAPTER) is None
 
 
+def test_a_version_without_a_reranker_has_heads_of_the_adapter_alone(store, scorer, settings, tag_task, tmp_path):
+    Base("v3", tag_task, None, scorer(seed=2)).save(tmp_path / "v3")
+    talk(OnlineLearner(store, "v3", tag_task, scorer(seed=2), settings()), store, ANN, range(4))
+    method = {"method": settings().method.model_copy(update={"rerank": False})}
+    report = replay_users(settings().model_copy(update=method), tmp_path / "v3", store, [ANN], SILENT)
+    assert (report.heads, report.kept) == ({ADAPTER: 1}, {ADAPTER: 0})
+    method = {"method": settings().method.model_copy(update={"rerank": True})}
+    with pytest.raises(HydraError, match="version v3 has no reranker"):
+        replay_users(settings().model_copy(update=method), tmp_path / "v3", store, [ANN], SILENT)
+
+
 def test_the_order_of_events_does_not_matter(store, folders, settings, tag_task):
     online, numbers = learner(store, folders, "v1", tag_task, settings()), list(range(8))
     for number in numbers:

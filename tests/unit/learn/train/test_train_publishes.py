@@ -13,10 +13,10 @@ from made_up_users import make_head
 from hydra_ray.learn.base.progress import TrainState
 from hydra_ray.learn.base.trainer import FittedBase, FittedRole
 from hydra_ray.learn.train import job
-from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.models.base import ADAPTER, RERANKER, roles_for
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HistoryItem
-from hydra_ray.runtime.models import catalog_of
+from hydra_ray.runtime.models import catalog_of, used_roles
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store
@@ -40,14 +40,14 @@ def train(monkeypatch, people, scorer, meanwhile, tmp_path):
     """Trains as the command does, with everything stood in for that takes Ray or an LLM."""
     seeds = iter(range(100))
 
-    def fit_base(*_, storage, **__):
+    def fit_base(groups, *_, storage, **__):
         meanwhile(storage)
         roles = {}
-        for role in ROLES:
+        for role in groups:
             made = scorer(seed=next(seeds))
             heads = {user.key: make_head(made.heads, "lowrank", seed=1) for user in people.users}
             roles[role] = FittedRole(made, heads)
-        epochs = [{"role": role, "epoch": 0, "loss": 0.25} for role in ROLES]
+        epochs = [{"role": role, "epoch": 0, "loss": 0.25} for role in groups]
         return FittedBase(roles, TrainState(epochs=epochs))
 
     plain = parse_settings({"out": str(tmp_path)})
@@ -87,8 +87,22 @@ def test_the_first_base_is_served_and_later_ones_are_candidates_beside_it(train,
             assert set(store.users_with_head(version, ADAPTER)) == {user.key for user in people.users}
         manifest = catalog.registry.manifest(second.version)
         assert (manifest.users, manifest.parent) == (3, first.version)
-        assert manifest.metrics == {role: {"epoch": 0.0, "loss": 0.25} for role in ROLES}
+        assert manifest.metrics == {role: {"epoch": 0.0, "loss": 0.25} for role in roles_for(settings.method.rerank)}
         assert catalog.registry.fitted_with(people.users[0].key) == dict.fromkeys(published, True)
+    store.close()
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_a_base_has_a_reranker_where_settings_want_one(train, people, tmp_path, rerank):
+    settings, report = train(parse_settings({"out": str(tmp_path), "method": {"rerank": rerank}}))
+    roles = (RERANKER, ADAPTER) if rerank else (ADAPTER,)
+    assert tuple(report.groups) == roles
+    store = open_store(settings.store_url)
+    with catalog_of(settings) as catalog:
+        manifest = catalog.registry.manifest(report.version)
+        assert manifest.roles == load_base(catalog.registry.fetch(report.version)).roles == roles
+        assert used_roles(settings, manifest) == roles
+    assert len(list(store.users_with_head(report.version, RERANKER))) == (len(people.users) if rerank else 0)
     store.close()
 
 
