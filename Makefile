@@ -122,7 +122,7 @@ lock: | $(UV)
 	$(UV) pip compile --quiet --upgrade --python-version 3.11 $(SOURCES) --no-annotate \
 	    --no-emit-find-links --custom-compile-command "make lock" \
 	    --output-file tests/clients/requirements.txt tests/clients/requirements.in
-	$(UV) pip compile --quiet --upgrade $(IMAGE) --extra faiss-cpu --extra postgres --extra traces \
+	$(UV) pip compile --quiet --upgrade $(IMAGE) --extra faiss-cpu --extra onnx --extra postgres --extra traces \
 	    --override overrides.txt --constraint requirements.lock $(SOURCES) --output-file docker/cpu.lock pyproject.toml
 	$(UV) pip compile --quiet --upgrade $(IMAGE) --extra faiss-gpu --extra vllm-gpu --extra postgres --extra traces \
 	    --output-file docker/gpu.lock pyproject.toml

@@ -30,6 +30,7 @@ from rich.table import Table
 from hydra_ray.models import precision as arithmetic
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.precision import PRECISIONS
+from hydra_ray.settings import EmbedderSettings
 
 _WORDS = (
     "robot",
@@ -69,7 +70,10 @@ def measure(threads: int, sizes: Sizes, device: torch.device) -> list[dict[str, 
     """Texts a second of both arithmetics, a row for each length of texts."""
     torch.set_num_threads(threads)
     chosen = arithmetic.find_out(device.type).chosen
-    encoders = {name: TextsEncoder.load("minilm", 256, name, lexical=True).eval().to(device) for name in PRECISIONS}
+    encoders = {}
+    for name in PRECISIONS:
+        computing = EmbedderSettings(precision=name, runtime="torch").computing
+        encoders[name] = TextsEncoder.load("minilm", 256, computing, lexical=True).eval().to(device)
     rows = []
     for kind, (*_, count) in _LENGTHS.items():
         count = min(count, sizes.texts)

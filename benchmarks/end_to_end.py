@@ -120,7 +120,7 @@ def _own_answers(items: Sequence[HistoryItem], number: int) -> tuple[str, ...]:
 def default_scorer(device: torch.device) -> Scorer:
     """The default encoder with heads that were not trained: it takes as long as a trained one."""
     base = BaseSettings()
-    encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.precision, base.lexical)
+    encoder = TextsEncoder.load(base.encoder.name, base.encoder.max_tokens, base.encoder.computing, base.lexical)
     return Scorer(encoder).to(device).eval().requires_grad_(False)
 
 

@@ -80,7 +80,7 @@ def _make_base(folder: Path, settings: Settings, task: Task) -> None:
     read, scorers = settings.base.encoder, []
     for number, _ in enumerate(ROLES):
         torch.manual_seed(number)
-        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, settings.base.lexical)
+        encoder = TextsEncoder.load(read.name, read.max_tokens, read.computing, settings.base.lexical)
         scorer = Scorer(encoder).eval()
         scorer.heads.shared.out.reset_parameters()
         scorers.append(scorer)
@@ -104,7 +104,7 @@ def prepare(settings: Settings, task: Task, users: int, items: int, *, big: int,
     """
     _make_base(settings.model_dir, settings, task)
     # As replicas load it.
-    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.precision).encoder
+    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.computing).encoder
     store, encodings = open_store(settings.store_target), EncodingStore(open_database(settings.store_target))
     encoder.remember(KeptEncodings(0))
     # A frozen encoder: both roles have the same.

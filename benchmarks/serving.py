@@ -242,7 +242,7 @@ class Benchmark:
         """What the encoder takes for one query that it never saw, on the one thread that a replica has."""
         read = self._settings.base.encoder
         torch.set_num_threads(1)
-        encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, lexical=False).eval()
+        encoder = TextsEncoder.load(read.name, read.max_tokens, read.computing, lexical=False).eval()
         times = []
         for _ in range(20):
             decision = [(self._films.text(), "", ())]

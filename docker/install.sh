@@ -75,7 +75,7 @@ from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.settings.learning import EncoderSettings
 
 encoder = EncoderSettings()
-loaded = TextsEncoder.load(encoder.name, encoder.max_tokens, encoder.precision, lexical=True)
+loaded = TextsEncoder.load(encoder.name, encoder.max_tokens, encoder.computing, lexical=True)
 print(f"encoder {encoder.name}: {loaded.encoding_width} wide, without a network")
 PYTHON
     "$2/bin/hydra-ray" settings generator >/dev/null

@@ -21,7 +21,7 @@ from hydra_ray.tasks import Task
 if TYPE_CHECKING:
     import torch
 
-    from hydra_ray.models.encoder import Texts
+    from hydra_ray.models.layout import Texts
     from hydra_ray.models.scorer import Scorer
     from hydra_ray.store.protocol import Store
 

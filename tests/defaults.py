@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hydra_ray.evaluate.runner.local_steps import LocalSteps
     from hydra_ray.learn.examples import groups
     from hydra_ray.models.base import Base
+    from hydra_ray.models.computing import Computing
     from hydra_ray.models.encoder import TextsEncoder
     from hydra_ray.models.heads import FitOptions
     from hydra_ray.models.scorer import Scorer
@@ -105,23 +106,26 @@ def listwise_loss(logits: Tensor, scores: Tensor, group: Tensor) -> Tensor:
     return losses.listwise(logits, scores, group, SETTINGS.fit.temperature)
 
 
-def texts_encoder(folder: Path, max_tokens: int, **other: Any) -> TextsEncoder:
+def computing(**other: Any) -> Computing:
+    return replace(SETTINGS.base.encoder.computing, **other)
+
+
+def texts_encoder(folder: Path, max_tokens: int, lexical: bool = SETTINGS.base.lexical, **other: Any) -> TextsEncoder:
     from hydra_ray.models.encoder import TextsEncoder
 
-    how = {"precision": SETTINGS.base.encoder.precision, "lexical": SETTINGS.base.lexical}
-    return TextsEncoder.load(str(folder), max_tokens, **{**how, **other})
+    return TextsEncoder.load(str(folder), max_tokens, computing(**other), lexical)
 
 
-def load_scorer(folder: Path) -> Scorer:
+def load_scorer(folder: Path, **other: Any) -> Scorer:
     from hydra_ray.models.scorer import Scorer
 
-    return Scorer.load(folder, SETTINGS.base.encoder.precision)
+    return Scorer.load(folder, computing(**other))
 
 
 def load_base(folder: Path) -> Base:
     from hydra_ray.models.base import Base
 
-    return Base.load(folder, SETTINGS.base.encoder.precision)
+    return Base.load(folder, computing())
 
 
 # What is collected, and taught.

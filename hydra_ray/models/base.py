@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from hydra_ray.models.computing import Computing
 from hydra_ray.models.gate import Gate
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
@@ -92,18 +93,18 @@ class Base:
         (folder / "base.json").write_text(json.dumps(about, indent=2))
 
     @classmethod
-    def load(cls, folder: Path, precision: str) -> Base:
+    def load(cls, folder: Path, computing: Computing) -> Base:
         """Read what `save` wrote.
 
         Args:
             folder: Folder that holds the base.
-            precision: Arithmetic to run in: float32, bfloat16 or auto.
+            computing: How the encoders compute.
 
         Raises:
             HydraError: The folder holds no base of a known schema.
         """
         about = read_about(folder)
-        scorers = {role: Scorer.load(folder / role, precision) for role in about.roles}
+        scorers = {role: Scorer.load(folder / role, computing) for role in about.roles}
         return cls(about.version, about.task, scorers.get(RERANKER), scorers[ADAPTER], Gate.load(folder))
 
 

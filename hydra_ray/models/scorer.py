@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from hydra_ray.models.beside import Beside, beside_numbers
-from hydra_ray.models.encoder import Texts, TextsEncoder
+from hydra_ray.models.computing import Computing
+from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads import Head, HeadModel
+from hydra_ray.models.layout import Texts
 from hydra_ray.models.lexical import LEXICAL
 
 
@@ -81,17 +83,17 @@ class Scorer(nn.Module):
         (folder / "scorer.json").write_text(json.dumps(about, indent=2))
 
     @classmethod
-    def load(cls, folder: Path, precision: str) -> Scorer:
-        """Read what `save` wrote, in evaluation mode, onto the GPU where there is one.
+    def load(cls, folder: Path, computing: Computing) -> Scorer:
+        """Read what `save` wrote, in evaluation mode and the encoder frozen, onto the GPU where there is one.
 
         Args:
             folder: Folder that holds one role of a base.
-            precision: Arithmetic to run the encoder in, whatever it was trained in: float32, bfloat16, or auto for what
-                suits the processor at hand.
+            computing: How the encoder computes, whatever it was trained in.
         """
         about = json.loads((folder / "scorer.json").read_text())
         read = about["encoder"]
-        encoder = TextsEncoder.load(str(folder / "encoder"), read["max_tokens"], precision, read["lexical"])
+        encoder = TextsEncoder.load(str(folder / "encoder"), read["max_tokens"], computing, read["lexical"])
+        encoder.requires_grad_(False)
         # Files of before numbers stood beside texts have none.
         scorer = cls(encoder, read["precision"], about.get("beside", ()))
         scorer.heads = HeadModel.load(folder)

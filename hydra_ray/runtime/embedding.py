@@ -9,7 +9,8 @@ from hydra_ray.steps.retrieval.retrievers import takes
 
 def make_embedder(settings: Settings) -> SharedEmbedder:
     """Make the embedder whose vectors dense retrieval and the search for peers compare."""
-    return SharedEmbedder(**settings.embedder.model_dump())
+    own = settings.embedder
+    return SharedEmbedder(own.name, own.max_tokens, own.computing)
 
 
 def other_encoder(settings: Settings) -> str:

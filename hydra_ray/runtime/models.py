@@ -229,7 +229,7 @@ def _import_old_base(settings: Settings, catalog: Catalog) -> None:
     version, task, _roles = read_about(folder)
     if catalog.registry.has(version) or catalog.aliases.is_removed(version):
         return
-    base = Base.load(folder, settings.base.encoder.precision)
+    base = Base.load(folder, settings.base.encoder.computing)
     made = datetime.fromtimestamp((folder / "base.json").stat().st_mtime, UTC)
     about = Manifest(
         version=version,

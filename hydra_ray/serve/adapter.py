@@ -145,7 +145,7 @@ class Adapter:
 
     def _load(self, manifest: Manifest, folder: Path) -> AdapterVersion:
         settings, task = self._settings, manifest.task
-        scorer = Scorer.load(folder / ADAPTER, settings.base.encoder.precision)
+        scorer = Scorer.load(folder / ADAPTER, settings.base.encoder.computing)
         check_probes(manifest.version, ADAPTER, scorer, manifest.probes[ADAPTER])
         scorer.encoder.remember(self._encodings.kept)
         if all_compete(task, settings.method.allowed_answers):

@@ -120,7 +120,7 @@ class Reranker:
         return [ItemText(texts[text], text) for text in self._encodings.read(encoder, query.user, texts)]
 
     def _load(self, manifest: Manifest, folder: Path) -> RerankerVersion:
-        scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.precision)
+        scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.computing)
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
         scorer.encoder.remember(self._encodings.kept)
         cache = self._settings.serve.head_cache_mb << 20

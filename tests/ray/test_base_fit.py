@@ -61,7 +61,7 @@ def test_two_workers_fit_shared_and_user_heads(tiny_encoder: Path, tmp_path: Pat
     (precision,) = {epoch["precision"] for epoch in fitted.state.epochs}
     assert precision in PRECISIONS
     assert fitted.roles["adapter"].scorer.trained_in == precision
-    assert fitted.roles["adapter"].scorer.encoder.precision == "auto"
+    assert fitted.roles["adapter"].scorer.encoder.computing.precision == "auto"
     assert sorted(fitted.state.pids) == [0, 1], "two workers took part"
     assert len(set(fitted.state.pids.values())) == 2
     assert [epoch["epoch"] for epoch in fitted.state.epochs] == list(range(6))

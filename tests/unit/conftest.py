@@ -1,5 +1,7 @@
 """What unit tests share."""
 
+from pathlib import Path
+
 import pytest
 
 
@@ -7,6 +9,18 @@ import pytest
 def exact_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests compare numbers closely, so encoders compute in float32 unless a test forces the probe's answer itself."""
     monkeypatch.setenv("HYDRA_PRECISION", "float32")
+
+
+@pytest.fixture(scope="session")
+def machine_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder that stands for the user's cache."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def own_encoders(monkeypatch: pytest.MonkeyPatch, machine_cache: Path) -> None:
+    """Encoders as ONNX Runtime reads them would push those out that the machine's user needs."""
+    monkeypatch.setattr("hydra_ray.settings.encoders.user_cache", lambda: machine_cache)
 
 
 @pytest.fixture

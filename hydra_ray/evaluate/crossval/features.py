@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hydra_ray.evaluate.crossval.encodings import EncodingFolder
-from hydra_ray.models.encoder import Texts, TextsEncoder
+from hydra_ray.models.encoder import TextsEncoder
+from hydra_ray.models.layout import Texts
 
 # Decisions whose features are made at a time: float32 of them is in memory beside all others' float16.
 _PIECE = 4096
@@ -26,7 +27,7 @@ class KnownFeatures(TextsEncoder):
     """
 
     def __init__(self, encoder: TextsEncoder, decisions: Iterable[Texts]) -> None:
-        super().__init__(encoder.backbone, encoder.tokenizer, encoder.max_tokens, encoder.precision, encoder.lexical)
+        super().__init__(encoder.backbone, encoder.tokenizer, encoder.max_tokens, encoder.computing, encoder.lexical)
         distinct = list(dict.fromkeys(decisions))
         self._row = {texts: row for row, texts in enumerate(distinct)}
         self._z = torch.empty(len(distinct), self.width, dtype=torch.float16)

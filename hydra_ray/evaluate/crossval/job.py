@@ -101,7 +101,7 @@ def _recipe(
     line = bars.add_task(recipe.name, total=wanted.folds * wanted.repeats, note="encoding")
     material = make_material(recipe, validated.task, validated.dataset, validated.asked)
     read = base.encoder
-    encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
+    encoder = TextsEncoder.load(read.name, read.max_tokens, read.computing, base.lexical)
     encoder.train_top_layers(read.trained_layers)
 
     def encoding(done: int, total: int) -> None:

@@ -13,7 +13,7 @@ from hydra_ray.learn.collect.rows import AdapterRow
 from hydra_ray.learn.examples.groups import RankingGroup
 from hydra_ray.learn.examples.training_data import FeedbackRows, make_training_data
 from hydra_ray.models.base import ADAPTER
-from hydra_ray.models.encoder import Texts
+from hydra_ray.models.layout import Texts
 from hydra_ray.records import Candidate, UserKey
 from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.steps.adapt import with_allowed

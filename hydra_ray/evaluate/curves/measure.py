@@ -212,7 +212,7 @@ def measure_curves(settings: Settings, listener: ProgressListener) -> Curves:
     task, dataset = load_data(settings)
     if not _queries(dataset):
         raise HydraError(no_answers(settings))
-    base = Base.load(chosen_base(settings).folder, settings.base.encoder.precision)
+    base = Base.load(chosen_base(settings).folder, settings.base.encoder.computing)
     check_task(base.task, task)
     with cluster(settings.ray), generator_running(settings), asyncio.Runner() as runner, ExitStack() as aligned:
         generator = make_generator(settings, open_cache(settings))

@@ -96,7 +96,7 @@ def answer(job: Job, advance: Advance) -> list[Path]:
     data = [records_digest(dataset.users, dataset.golds), records_digest(trained, {})]
     base, store = None, None
     if any(map(needs_base, job.methods)):
-        base = Base.load(chosen_base(settings).folder, settings.base.encoder.precision)
+        base = Base.load(chosen_base(settings).folder, settings.base.encoder.computing)
         check_task(base.task, task)
         roles_of(base.version, base.roles, rerank=settings.method.rerank)
         store = open_store(settings.store_target)
@@ -263,8 +263,8 @@ def _fingerprint_of(settings: Settings, run: str, dataset: Dataset, base: Base |
         "ray",
         "logging",
     )
-    # In which arithmetic texts are encoded differs by processor, and is no reason to ask again.
-    excluded: Any = {**dict.fromkeys(elsewhere, True), "embedder": {"precision"}}
+    # In which arithmetic and by what texts are encoded differs by processor, and is no reason to ask again.
+    excluded: Any = {**dict.fromkeys(elsewhere, True), "embedder": {"precision", "runtime"}}
     parts: list[Any] = [
         with_first_names(settings.model_dump(mode="json", exclude=excluded)),
         generator_identity(settings),

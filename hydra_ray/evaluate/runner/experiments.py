@@ -107,7 +107,7 @@ def _fingerprint_of(train: Settings) -> str:
     # checkpoints were.
     elsewhere: Any = {
         "feedback": {"dir", "labelers", "stop_when_alike"},
-        "base": {"encoder": {"precision"}, "accumulate": True, "sharded": True, "checkpoints": True},
+        "base": {"encoder": {"precision", "runtime"}, "accumulate": True, "sharded": True, "checkpoints": True},
     }
     how = with_first_names(train.model_dump(mode="json", include=sections, exclude=elsewhere))
     _, dataset = load_data(train, "train")

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from hydra_ray.learn.base.parallel import Parallel
-from hydra_ray.models.encoder import Texts, TextsEncoder
+from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.heads.bank import NO_USER
+from hydra_ray.models.layout import Texts
 from hydra_ray.models.losses import LOSSES, TEMPERATURE
 from hydra_ray.settings import BaseSettings
 

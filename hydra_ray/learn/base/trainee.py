@@ -45,7 +45,7 @@ class Trainee(nn.Module):
         super().__init__()
         if encoder is None:
             read = base.encoder
-            encoder = TextsEncoder.load(read.name, read.max_tokens, read.precision, base.lexical)
+            encoder = TextsEncoder.load(read.name, read.max_tokens, read.computing, base.lexical)
             encoder.train_top_layers(base.encoder.trained_layers)
             if encoder.frozen:
                 encoder.remember(KeptEncodings(_ENCODING_BYTES))

@@ -23,7 +23,6 @@ from hydra_ray.learn.base.parallel import Parallel, Replicated, Sharded
 from hydra_ray.learn.base.step import collate
 from hydra_ray.learn.base.trainee import Trainee
 from hydra_ray.models.heads.bank import NO_USER
-from hydra_ray.models.precision import resolve
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.settings import BaseSettings
 
@@ -107,7 +106,7 @@ def train_worker(config: LoopConfig, progress: Any) -> None:
 def _in_agreed_precision(base: BaseSettings) -> BaseSettings:
     """The settings with the arithmetic that suits the first worker, so that all workers compute alike."""
     first = ray.train.get_context().get_world_rank() == 0
-    precision = resolve(base.encoder.precision, ray.train.torch.get_device().type) if first else None
+    precision = base.encoder.computing.arithmetic(ray.train.torch.get_device().type) if first else None
     precision = broadcast_from_rank_zero(precision)
     return base.model_copy(update={"encoder": base.encoder.model_copy(update={"precision": precision})})
 

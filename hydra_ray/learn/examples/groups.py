@@ -12,7 +12,7 @@ from itertools import groupby
 from hydra_ray.learn.collect.plan import Example
 from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey, RerankerRow
 from hydra_ray.models.beside import Beside, sources_beside
-from hydra_ray.models.encoder import Texts
+from hydra_ray.models.layout import Texts
 from hydra_ray.models.lexical import log_share
 from hydra_ray.records import HistoryItem, Query, UserKey
 from hydra_ray.steps.retrieval.retrievers import LexicalIndex, Retriever

@@ -19,6 +19,7 @@ from hydra_ray.learn.heads.fitter import FittedHead, FitUsers
 from hydra_ray.learn.heads.item_encodings import encode_texts
 from hydra_ray.learn.heads.progress import EncodeProgress
 from hydra_ray.learn.heads.shards import ReadShards, Shard, ShardData
+from hydra_ray.models.computing import Computing
 from hydra_ray.models.encodings import KeptEncodings
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import UserKey
@@ -93,13 +94,13 @@ class GroupStage:
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """Where and in which precision shards are encoded.
+    """Where shards are encoded, and how.
 
     Attributes:
         base: Folder of the base; on a cluster one that every node sees, unless the registry is elsewhere.
         registry: URL of the registry, and the folder of each node for versions of one elsewhere.
         features: Folder of features; on a cluster one that every node sees.
-        precision: Precision that the base's encoders run in, which `Scorer.load` takes.
+        computing: How the base's encoders compute, which `Scorer.load` takes.
         encoders: Most processes that encode at once.
         progress: Handle of an `EncodeProgress` actor.
     """
@@ -107,7 +108,7 @@ class Encoding:
     base: Path
     registry: tuple[str, Path]
     features: Path
-    precision: str
+    computing: Computing
     encoders: int
     progress: Any
 
@@ -116,14 +117,14 @@ class EncodeStage:
     """Encodes each text of a shard once and leaves its features as a file.
 
     Args:
-        how: Folders of base and features, and the precision to encode in.
+        how: Folders of base and features, and how encoders compute.
         roles: Roles of the shards.
     """
 
     def __init__(self, how: Encoding, roles: Collection[str]) -> None:
         use_given_cpus()
         fetch_if_missing(how.base, *how.registry)
-        self._scorers = {role: Scorer.load(how.base / role, how.precision) for role in roles}
+        self._scorers = {role: Scorer.load(how.base / role, how.computing) for role in roles}
         self._features, self._progress = how.features, how.progress
         kept = KeptEncodings(_ENCODING_BYTES)
         for scorer in self._scorers.values():
@@ -191,7 +192,7 @@ def encoding(settings: Settings, base: Path, features: Path) -> Encoding:
     """Make the encoding of shards from settings. Wants a running Ray cluster."""
     progress = ray.remote(num_cpus=0, **on_this_node())(EncodeProgress).remote()
     registry = settings.registry_url, settings.registry_cache
-    return Encoding(base, registry, features, settings.base.encoder.precision, settings.fit.encoders, progress)
+    return Encoding(base, registry, features, settings.base.encoder.computing, settings.fit.encoders, progress)
 
 
 class StagesInTurn:
@@ -218,7 +219,7 @@ def encode_shards(read: ReadShards, how: Encoding) -> ray.data.Dataset:
 
     Args:
         read: Shards, at least one.
-        how: Folders of base and features, and the precision to encode in.
+        how: Folders of base and features, and how encoders compute.
     """
     return _run(read, _encoding_stages(read, how))
 

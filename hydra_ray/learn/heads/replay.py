@@ -129,7 +129,7 @@ class _Replay:
     def _fitter(
         self, role: str, groups: Mapping[UserKey, Sequence[RankingGroup]]
     ) -> Callable[[Sequence[UserKey]], list[FittedHead]]:
-        scorer = Scorer.load(self.base / role, self.settings.base.encoder.precision)
+        scorer = Scorer.load(self.base / role, self.settings.base.encoder.computing)
         fitter = make_fitter(self.settings, self.report.version, scorer.heads, role)
 
         def fit(keys: Sequence[UserKey]) -> list[FittedHead]:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hydra_ray.models.computing import Computing
+
 if TYPE_CHECKING:
     # Who never embeds anything needs no torch.
     from hydra_ray.models.encoder import TextsEncoder
@@ -86,12 +88,12 @@ class SharedEmbedder:
     Attributes:
         name: Name or path of the encoder, as `TextsEncoder.load` takes it.
         max_tokens: Longer texts are cut at their end.
-        precision: float32, bfloat16, or auto for what suits the processor at hand.
+        computing: How the encoder computes.
     """
 
     name: str
     max_tokens: int
-    precision: str
+    computing: Computing
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Return the vector of each text, shape (texts, width), float32; their inner products are cosines."""
@@ -103,7 +105,8 @@ class SharedEmbedder:
 
         from hydra_ray.models.encoder import TextsEncoder
 
-        encoder = TextsEncoder.load(self.name, self.max_tokens, self.precision, lexical=False).eval()
+        encoder = TextsEncoder.load(self.name, self.max_tokens, self.computing, lexical=False).eval()
+        encoder.requires_grad_(False)
         return encoder.to("cuda") if torch.cuda.is_available() else encoder
 
 

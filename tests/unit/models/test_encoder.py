@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from defaults import texts_encoder
+from defaults import computing, texts_encoder
 from made_up_texts import DECISIONS, LONG
 from torch.testing import assert_close
 from transformers import BertConfig, BertModel
@@ -77,7 +77,7 @@ def test_z_is_the_judged_text_and_its_products_with_the_others(encoder, near):
 
 
 def test_words_tell_nothing_where_they_are_not_to(encoder):
-    silent = TextsEncoder(encoder.backbone, encoder.tokenizer, encoder.max_tokens, encoder.precision, lexical=False)
+    silent = TextsEncoder(encoder.backbone, encoder.tokenizer, encoder.max_tokens, encoder.computing, lexical=False)
     z, told = silent.features(DECISIONS), encoder.features(DECISIONS)
     assert not z[:, -3:].any()
     assert told[:, -3:].any()
@@ -221,7 +221,7 @@ def test_what_was_saved_encodes_alike(encoder, tmp_path):
 def test_only_the_top_layers_are_trained(count, trained):
     config = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, num_attention_heads=1, intermediate_size=8)
     backbone = BertModel(config)
-    TextsEncoder(backbone, None, 64, "auto", lexical=True).train_top_layers(count)
+    TextsEncoder(backbone, None, 64, computing(), lexical=True).train_top_layers(count)
     layers = {str(number): layer for number, layer in enumerate(backbone.encoder.layer)}
     parts = {"embeddings": backbone.embeddings, **layers, "pooler": backbone.pooler}
     found = {name: {p.requires_grad for p in part.parameters()} for name, part in parts.items()}

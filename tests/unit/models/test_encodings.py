@@ -5,11 +5,10 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from defaults import texts_encoder
+from defaults import load_scorer, texts_encoder
 from torch.testing import assert_close
 
 from hydra_ray.models.encodings import KeptEncodings, encoder_fingerprint
-from hydra_ray.models.scorer import Scorer
 
 ROOM = 1 << 20
 QUERIES = ["two cats meet", "a robot falls in love", "the last night in town"]
@@ -61,7 +60,7 @@ def test_reranker_and_adapter_of_a_frozen_encoder_have_one_fingerprint(scorer, t
     prints = []
     for number, model in enumerate((scorer(seed=1), scorer(seed=2))):
         model.save(tmp_path / str(number))
-        encoder = Scorer.load(tmp_path / str(number), "float32").encoder
+        encoder = load_scorer(tmp_path / str(number), precision="float32").encoder
         # How the last batch was cut and padded is no part of it.
         encoder.features(DECISIONS[: 3 * number])
         prints.append(encoder_fingerprint(encoder.backbone, encoder.tokenizer, encoder.max_tokens, "float32"))

@@ -9,14 +9,13 @@ import threading
 import pytest
 import torch
 from clocks import TickingClock
-from defaults import load_scorer
+from defaults import computing, load_scorer
 from made_up_users import make_head
 from torch.testing import assert_close
 
 from hydra_ray.models import precision
 from hydra_ray.models.heads import HEAD_KINDS
 from hydra_ray.models.precision import PRECISIONS, choose, probe, resolve
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HydraError
 
 # Share of the spread of logits that another arithmetic may change. Twice as far apart, a choice cannot change.
@@ -178,7 +177,7 @@ def trained(scorer, tmp_path):
 @pytest.mark.parametrize("run_in", PRECISIONS)
 def test_a_base_decides_alike_in_either_arithmetic(trained, tmp_path, monkeypatch, trained_in, run_in):
     heads = trained(trained_in)
-    exact = Scorer.load(tmp_path, "float32")
+    exact = load_scorer(tmp_path, precision="float32")
     monkeypatch.setenv("HYDRA_PRECISION", run_in)
     loaded = load_scorer(tmp_path)
     assert (loaded.trained_in, loaded.encoder.arithmetic) == (trained_in, run_in)
@@ -210,6 +209,6 @@ def test_what_a_base_was_trained_in_stays_when_it_is_run_in_another_and_saved_ag
 def test_a_scorer_that_nothing_is_said_of_was_trained_in_what_it_runs_in(scorer, tmp_path, monkeypatch):
     monkeypatch.setenv("HYDRA_PRECISION", "bfloat16")
     model = scorer()
-    model.encoder.precision = "auto"
+    model.encoder.computing = computing(precision="auto")
     model.save(tmp_path)
     assert load_scorer(tmp_path).trained_in == "bfloat16"

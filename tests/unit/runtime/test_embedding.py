@@ -4,6 +4,7 @@ import pickle
 from dataclasses import replace
 
 import pytest
+from defaults import computing
 
 from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.runner.answer import _fingerprint_of as answers_fingerprint
@@ -36,9 +37,10 @@ def people(item, query):
 
 
 def test_the_setting_is_what_embeds():
-    assert make_embedder(settings()) == SharedEmbedder("minilm", 256, "auto")
-    own = {**ANOTHER, "precision": "float32"}
-    assert make_embedder(settings(embedder=own)) == SharedEmbedder(*own.values())
+    assert make_embedder(settings()) == SharedEmbedder("minilm", 256, computing())
+    how = {"precision": "float32", "runtime": "torch"}
+    own = make_embedder(settings(embedder={**ANOTHER, **how}))
+    assert own == SharedEmbedder(*ANOTHER.values(), computing(**how))
 
 
 @pytest.fixture
@@ -98,13 +100,15 @@ def _everything_kept(own, people, tag_task):
 
 
 @pytest.mark.parametrize("retriever", ["bm25", "dense"])
-@pytest.mark.parametrize("precision", [*PRECISIONS, "auto"])
-def test_on_another_processor_nothing_is_done_again(monkeypatch, people, tag_task, tmp_path, retriever, precision):
+@pytest.mark.parametrize(
+    "how", [*({"precision": one} for one in (*PRECISIONS, "auto")), {"runtime": "onnx"}, {"runtime": "torch"}], ids=str
+)
+def test_on_another_processor_nothing_is_done_again(monkeypatch, people, tag_task, tmp_path, retriever, how):
     about = {"method": {"retriever": retriever}, "peers": {"tenants": ["default"]}, "out": str(tmp_path)}
     kept = _everything_kept(settings(**about), people, tag_task)
     for forced in PRECISIONS:
         monkeypatch.setenv("HYDRA_PRECISION", forced)
-        said = {"embedder": {"precision": precision}, "base": {"encoder": {"precision": precision}}}
+        said = {"embedder": how, "base": {"encoder": how}}
         assert _everything_kept(settings(**about, **said), people, tag_task) == kept
 
 

@@ -7,7 +7,7 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from defaults import load_base
+from defaults import load_base, load_scorer
 
 from hydra_ray.commands.fit import fit_lines
 from hydra_ray.learn.examples.features import encode_all
@@ -16,7 +16,6 @@ from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.learn.heads.pipeline import FittedShard
 from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.loading import load_data
@@ -45,7 +44,7 @@ def meanwhile(monkeypatch):
             groups = {user.key: found for user in one.users if (found := one.groups(shard.role, user))}
             heads = []
             if groups:
-                scorer = Scorer.load(how.base / shard.role, "float32")
+                scorer = load_scorer(how.base / shard.role, precision="float32")
                 features = zip(groups, encode_all(scorer, list(groups.values())), strict=True)
                 heads = list(fit(how.base, shard.role)(features))
             yield FittedShard(shard, heads, one.seen, "", {})

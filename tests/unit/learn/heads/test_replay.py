@@ -4,12 +4,12 @@ import random
 from dataclasses import replace
 
 import pytest
+from defaults import load_scorer
 from torch.testing import assert_close
 
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.learn.heads.replay import replay_users
 from hydra_ray.models.base import ADAPTER, RERANKER, Base
-from hydra_ray.models.scorer import Scorer
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
 from hydra_ray.settings import parse_settings
@@ -39,7 +39,7 @@ def settings(tmp_path):
 
 
 def learner(store, folders, version, task, settings):
-    scorer = Scorer.load(folders[version] / ADAPTER, "float32")
+    scorer = load_scorer(folders[version] / ADAPTER, precision="float32")
     return OnlineLearner(store, version, task, scorer, settings)
 
 
@@ -139,7 +139,7 @@ def test_heads_prefer_what_was_accepted_and_not_what_was_rejected(store, folders
         online.learn(ANN, FeedbackEvent(f"a{number}", film, "accepted", "drama", LABELS), ())
         online.learn(ANN, FeedbackEvent(f"r{number}", film, "rejected", "sci-fi", LABELS), ())
     replay_users(options, folders["v2"], store, [ANN], SILENT)
-    scorer = Scorer.load(folders["v2"] / ADAPTER, "float32")
+    scorer = load_scorer(folders["v2"] / ADAPTER, precision="float32")
     asked = [(label, "a film about nine heists", ()) for label in LABELS]
     gained = scorer.score(asked, [store.head(ANN, "v2", ADAPTER)] * 4) - scorer.score(asked, [None] * 4)
     assert (gained.argmax(), gained.argmin()) == (LABELS.index("drama"), LABELS.index("sci-fi"))

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from defaults import computing
 from patience import until
 
 from hydra_ray.learn.heads import job, pipeline
@@ -85,7 +86,7 @@ def fit_here(monkeypatch):
 
     def encoding(settings, base, features):
         registry = settings.registry_url, settings.registry_cache
-        return Encoding(base, registry, features, "float32", 1, told)
+        return Encoding(base, registry, features, computing(precision="float32"), 1, told)
 
     monkeypatch.setattr(job, "cluster", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(job, "watch", lambda *_: contextlib.nullcontext())

@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from defaults import texts_encoder
+from defaults import computing, texts_encoder
 
 from hydra_ray.steps.retrieval.embed import Embedder, SharedEmbedder
 
@@ -136,7 +136,8 @@ def test_nothing_is_loaded_before_a_text_is_embedded():
     code = (
         "import sys, hydra_ray.steps.profiles.peers, hydra_ray.steps.retrieval.retrievers; "
         "import hydra_ray.steps.retrieval.embed as embed; "
-        "embed.SharedEmbedder('minilm', 256, 'auto'); "
+        "from hydra_ray.settings import EmbedderSettings; "
+        "embed.SharedEmbedder('minilm', 256, EmbedderSettings().computing); "
         "sys.exit(bool({'torch', 'transformers', 'faiss'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -145,26 +146,26 @@ def test_nothing_is_loaded_before_a_text_is_embedded():
 def test_a_process_has_one_embedder_for_the_same_settings_wherever_they_came_from(tiny_encoder, monkeypatch):
     loaded, load = [], SharedEmbedder.load
     monkeypatch.setattr(SharedEmbedder, "load", lambda shared: loaded.append(shared) or load(shared))
-    embed = SharedEmbedder(str(tiny_encoder), 64, "float32")
+    embed = SharedEmbedder(str(tiny_encoder), 64, computing(precision="float32"))
     sent = pickle.loads(pickle.dumps(embed))
     assert np.array_equal(embed(["cat"]), sent(["cat"]))
-    SharedEmbedder(str(tiny_encoder), 32, "float32")(["cat"])
+    SharedEmbedder(str(tiny_encoder), 32, computing(precision="float32"))(["cat"])
     assert [shared.max_tokens for shared in loaded] == [64, 32]
 
 
 @pytest.mark.parametrize("forced", ["float32", "bfloat16"])
 def test_what_the_probe_finds_is_what_embeds(tiny_encoder, monkeypatch, forced):
     monkeypatch.setenv("HYDRA_PRECISION", forced)
-    encoder = SharedEmbedder(str(tiny_encoder), 64, "auto").load()
+    encoder = SharedEmbedder(str(tiny_encoder), 64, computing()).load()
     assert (encoder.max_tokens, encoder.arithmetic) == (64, forced)
     texts = ["a robot falls in love", "the farmer sold his cows"]
-    exact = SharedEmbedder(str(tiny_encoder), 64, "float32").load().embed(texts)
+    exact = SharedEmbedder(str(tiny_encoder), 64, computing(precision="float32")).load().embed(texts)
     assert encoder.embed(texts).numpy() == pytest.approx(exact.numpy(), abs=0.02)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_the_packaged_encoder_knows_what_means_the_like(precision):
-    asked, near, far = SharedEmbedder("minilm", 256, precision)(
+    asked, near, far = SharedEmbedder("minilm", 256, computing(precision=precision))(
         ["a robot falls in love", "romance between machines", "the farmer sold his cows"]
     )
     assert asked.shape == (384,)
