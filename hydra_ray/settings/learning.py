@@ -112,7 +112,7 @@ class GateSettings(Section):
         description="How surely a choice has to gain, and the share of users who are not to be made worse.",
     )
     least_users: int = Field(
-        20, ge=2, description="Training users with differing answers below which the gate lets nothing through."
+        4, ge=2, description="Training users with differing answers below which the gate lets nothing through."
     )
 
 

@@ -56,17 +56,24 @@ class Gating:
             ask: What the adapter was asked.
             judged: Candidates as the adapter ordered them, with scores; the first is hydra's choice.
         """
-        plain = plain_answers(self.task, judged)
-        if not plain:
+        plain = self.plain(judged)
+        if plain is None:
             return None
-        # Of another mix of prompts than in training the vote is the plain answer.
-        name = self.gate.plain if self.gate.plain in plain else VOTE
-        choice, other = judged[0], plain[name]
+        choice, (name, other) = judged[0], plain
         if choice.text == other.text:
             return GateDecision(name, other.text, 0.0, 0.0)
         gain = self.gate.expected(gate_features(self.task, ask, judged, other))
         answered, text = (HYDRA, choice.text) if self.gate.passes(gain) else (name, other.text)
         return GateDecision(answered, text, gain.mean, gain.low)
+
+    def plain(self, candidates: Sequence[Candidate]) -> tuple[str, Candidate] | None:
+        """Return the plain answer that is given where the choice does not pass, after its name; None without one."""
+        found = plain_answers(self.task, candidates)
+        if not found:
+            return None
+        # Of another mix of prompts than in training the vote is the plain answer.
+        name = self.gate.plain if self.gate.plain in found else VOTE
+        return name, found[name]
 
 
 def plain_answers(task: Task, candidates: Sequence[Candidate]) -> dict[str, Candidate]:

@@ -12,7 +12,7 @@ import ray
 from prometheus_client.parser import text_string_to_metric_families
 from running import free_port
 
-from hydra_ray.models.gate import fit_gate
+from hydra_ray.models.gate_fit import fit_gate
 from hydra_ray.serve.local import serving
 from hydra_ray.serve.observe.names import METRICS, SERVE_METRICS
 from hydra_ray.settings import Settings, parse_settings
@@ -42,7 +42,7 @@ def settings(scorer, tmp_path_factory) -> Iterator[Settings]:
 
     out = tmp_path_factory.mktemp("observed")
     # Of nobody it has learnt anything, so it lets nothing through.
-    gate = fit_gate((), VOTE, FEATURES, caution=0.9, least_users=2)
+    gate = fit_gate((), VOTE, FEATURES, caution=0.9, least_users=2, among=0)
     Base("v1", TEXT_TASK, scorer(seed=1), scorer(seed=2), gate).save(out / "model" / "base")
     with openai_endpoint.serving() as llm:
         generator = {

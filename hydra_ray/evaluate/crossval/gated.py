@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hydra_ray.evaluate.crossval.validate import HeldOutAnswer
 from hydra_ray.learn.gate.rows import JudgedQuery, best_plain, gate_rows
-from hydra_ray.models.gate import fit_gate
+from hydra_ray.models.gate_fit import fit_gate
 from hydra_ray.records import GateDecision
 from hydra_ray.settings import GateSettings
 from hydra_ray.steps.gating import FEATURES, HYDRA, Gating, plain_answers
@@ -21,11 +21,13 @@ class GatedAnswer:
     Attributes:
         answer: The recipe's own choice.
         decision: What the gate decided; None where the LLM said nothing, or nobody else tells anything.
+        plain: The plain answer that the gate gives where the choice does not pass; without one the choice.
         is_closed: Whether the gate lets nothing through.
     """
 
     answer: HeldOutAnswer
     decision: GateDecision | None
+    plain: str
     is_closed: bool
 
     @property
@@ -71,12 +73,18 @@ def _gated(
     task: Task, others: Sequence[JudgedQuery], held_out: Sequence[HeldOutAnswer], wanted: GateSettings
 ) -> list[GatedAnswer]:
     if not others:
-        return [GatedAnswer(one, None, True) for one in held_out]
+        return [GatedAnswer(one, None, one.output, True) for one in held_out]
     plain = best_plain(task, others)
     rows = gate_rows(task, others, plain)
-    gate = fit_gate(rows, plain, FEATURES, caution=wanted.caution, least_users=wanted.least_users)
+    among = len({one.ask.query.user for one in others})
+    gate = fit_gate(rows, plain, FEATURES, caution=wanted.caution, least_users=wanted.least_users, among=among)
     gating = Gating(gate, task)
-    return [GatedAnswer(one, gating(one.ask, one.ordered) if one.ordered else None, gate.is_closed) for one in held_out]
+    found = []
+    for one in held_out:
+        decision = gating(one.ask, one.ordered) if one.ordered else None
+        fallback = gating.plain(one.ordered)
+        found.append(GatedAnswer(one, decision, one.output if fallback is None else fallback[1].text, gate.is_closed))
+    return found
 
 
 def _judged(task: Task, answer: HeldOutAnswer) -> JudgedQuery | None:

@@ -93,6 +93,8 @@ def _gates(task: TaskValidation) -> Table:
     table = Table(
         "recipe with its gate",
         main,
+        "plain answers it can give",
+        "gain over these",
         "relative improvement",
         f"gain over {BEST_PLAIN}",
         "gain over no gate",
@@ -108,6 +110,8 @@ def _gates(task: TaskValidation) -> Table:
         table.add_row(
             name,
             _value(gated.metrics[main], main),
+            _value(gated.plain, main),
+            _gain(gated.over_plain.gain),
             _share(gated.against_plain.relative),
             _gain(gated.against_plain.gain),
             _gain(gated.over_ungated.gain),

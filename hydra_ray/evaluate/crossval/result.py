@@ -31,6 +31,8 @@ class GatedResult:
 
     Attributes:
         metrics: Values by metric.
+        plain: Main metric of the plain answers that its gates can give, chosen on other users.
+        over_plain: Paired difference to these: what its gates promise not to be below 0.
         against_plain: What it gains over the best plain method, chosen on other users, and whom it makes worse.
         over_ungated: Paired difference to the recipe without its gate: less than 0 is what the caution costs.
         differs: Share of the answers at which the recipe's choice and the plain answer differ.
@@ -39,6 +41,8 @@ class GatedResult:
     """
 
     metrics: Mapping[str, Interval]
+    plain: Interval
+    over_plain: Difference
     against_plain: AgainstPlain
     over_ungated: Difference
     differs: float

@@ -37,6 +37,7 @@ _SCHEMA = pa.schema(
                     [
                         ("text", pa.string()),
                         ("votes", pa.int32()),
+                        ("order", pa.int32()),
                         ("sources", pa.list_(_SOURCE)),
                         ("logit", pa.float32()),
                         ("score", pa.float32()),
@@ -105,6 +106,7 @@ def _rows(validated: Validated, recipe: str) -> Iterator[dict[str, Any]]:
                 {
                     "text": candidate.text,
                     "votes": candidate.votes,
+                    "order": candidate.order,
                     "sources": [asdict(source) for source in candidate.sources],
                     "logit": candidate.logit,
                     "score": candidate.score,

@@ -31,7 +31,7 @@ from hydra_ray.tasks import Task
 
 BEST_PLAIN = "best plain"
 CONTROLS = ("shared-head", "other-head", "majority-vote", "best-candidate")
-_GATED = "gated"
+_GATED, _GIVEN_PLAIN = "gated", "plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,7 @@ def score_task(
     for name, answers in ordered.items():
         outputs |= _outputs(validated.task, name, answers)
         outputs[_control(name, _GATED)] = [one.output for one in gated[name]]
+        outputs[_control(name, _GIVEN_PLAIN)] = [one.plain for one in gated[name]]
     board = Scoreboard(aligned, outputs, wanted.bootstrap, task_seed)
     best, chosen = best_on_others(board, list(plain), wanted.folds, task_seed)
     best_values = board.main.value(board.bootstrap.resampled(best))
@@ -151,12 +152,15 @@ def score_task(
 
 
 def _gated(board: Scoreboard, recipe: str, answers: Sequence[GatedAnswer], against_plain: AgainstPlain) -> GatedResult:
-    method, items = _control(recipe, _GATED), len(answers)
-    ungated, higher_is_better = board.mains(recipe), board.main.higher_is_better
+    method, plain, items = _control(recipe, _GATED), _control(recipe, _GIVEN_PLAIN), len(answers)
+    own, ungated, given = (board.mains(name) for name in (method, recipe, plain))
+    higher_is_better = board.main.higher_is_better
     return GatedResult(
         metrics={name: interval(values, items) for name, values in board.values[method].items()},
+        plain=interval(given, items),
+        over_plain=_difference(plain, own, given, items, higher_is_better),
         against_plain=against_plain,
-        over_ungated=_difference(recipe, board.mains(method), ungated, items, higher_is_better),
+        over_ungated=_difference(recipe, own, ungated, items, higher_is_better),
         differs=float(np.mean([one.differs for one in answers])),
         passes=float(np.mean([one.passes for one in answers])),
         closed=float(np.mean([one.is_closed for one in answers])),

@@ -7,7 +7,8 @@ import logging
 from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.gate.rows import best_plain, gate_rows, judged_queries
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.models.gate import Gate, fit_gate
+from hydra_ray.models.gate import Gate
+from hydra_ray.models.gate_fit import fit_gate
 from hydra_ray.settings import Settings
 from hydra_ray.steps.gating import FEATURES
 
@@ -42,7 +43,8 @@ def train_gate(data: TrainingData, settings: Settings, encoder: TextsEncoder, se
         return None
     plain = best_plain(data.task, queries)
     rows = gate_rows(data.task, queries, plain)
-    gate = fit_gate(rows, plain, FEATURES, caution=wanted.caution, least_users=wanted.least_users)
+    among = len({one.ask.query.user for one in queries})
+    gate = fit_gate(rows, plain, FEATURES, caution=wanted.caution, least_users=wanted.least_users, among=among)
     log.info(
         "gate: of %d training queries hydra's choice differs from %s in %d, of %d users",
         len(queries),

@@ -14,7 +14,7 @@ from hydra_ray.learn.examples.training_data import TrainingData
 from hydra_ray.learn.heads.fitter import fit_heads_here
 from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.encoder import TextsEncoder
-from hydra_ray.models.gate import GateRow
+from hydra_ray.models.gate_fit import GateRow
 from hydra_ray.models.heads import Head
 from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Query, Source, UserKey

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hydra_ray.models.gate import fit_gate
+from hydra_ray.models.gate_fit import fit_gate
 from hydra_ray.records import Candidate, Source
 from hydra_ray.steps.adapt import AdaptRequest
 from hydra_ray.steps.gating import FEATURES, Gating, gate_features, plain_answers
@@ -32,7 +32,7 @@ def ask(query, candidates):
 
 
 def gate(plain="vote", mean=0.0, bar=0.0):
-    closed = fit_gate([], plain, FEATURES, caution=0.9, least_users=2)
+    closed = fit_gate([], plain, FEATURES, caution=0.9, least_users=2, among=0)
     return replace(closed, weights=np.array([mean, *np.zeros(len(FEATURES))]), bar=bar)
 
 
@@ -69,7 +69,7 @@ def test_the_choice_is_given_where_its_gain_is_above_the_bar(ask, candidates, ga
 
 
 def test_a_closed_gate_gives_the_plain_answer_that_training_found_best(ask, candidates):
-    decision = Gating(fit_gate([], "greedy", FEATURES, caution=0.9, least_users=20), STARS)(ask, candidates)
+    decision = Gating(fit_gate([], "greedy", FEATURES, caution=0.9, least_users=20, among=0), STARS)(ask, candidates)
     assert (decision.answered, decision.text) == ("greedy", "3")
 
 

@@ -111,8 +111,14 @@ def test_where_past_answers_tell_what_the_llm_does_not_the_choice_passes(tag_tas
     assert "of 96 training queries" in caplog.text
 
 
-def test_few_training_users_leave_the_gate_closed_and_the_log_says_so(tag_task, encoder, caplog):
+def test_ten_training_users_who_surely_gain_open_the_gate(tag_task, encoder):
     gate = train_gate(training_data(tag_task, users=10), settings_with(), encoder, 0)
+    assert gate.users == 10
+    assert not gate.is_closed
+
+
+def test_too_few_training_users_leave_the_gate_closed_and_the_log_says_so(tag_task, encoder, caplog):
+    gate = train_gate(training_data(tag_task, users=10), settings_with(least_users=11), encoder, 0)
     assert gate.is_closed
     assert "lets nothing through" in caplog.text
 
