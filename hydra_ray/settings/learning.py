@@ -109,7 +109,7 @@ class GateSettings(Section):
         0.9,
         ge=0.5,
         lt=1,
-        description="How surely a choice has to gain, and the share of users who are not to be made worse.",
+        description="Share of users who are not to be made worse; as surely choices that pass gain on the whole.",
     )
     least_users: int = Field(
         4, ge=2, description="Training users with differing answers below which the gate lets nothing through."

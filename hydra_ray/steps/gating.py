@@ -79,8 +79,9 @@ class Gating:
 def plain_answers(task: Task, candidates: Sequence[Candidate]) -> dict[str, Candidate]:
     """Return what plain methods answer by the same samples, by name.
 
-    That is "vote", what the samples agree on, and "greedy", the answer at temperature 0. Of several prompts each has
-    its own of both, "recent-vote" and "recent-greedy" where the prompt is "recent".
+    That is "vote", what the samples agree on, and "greedy", the answer at temperature 0. Of several prompts "greedy" is
+    what their answers at temperature 0 agree on, and each has its own of both, "recent-vote" and "recent-greedy" where
+    the prompt is "recent".
 
     Args:
         task: Scores one answer as if another were right.
@@ -101,6 +102,12 @@ def plain_answers(task: Task, candidates: Sequence[Candidate]) -> dict[str, Cand
         greedy = [candidate for candidate, source in own if source.greedy]
         if greedy:
             found[f"{prefix}{GREEDY}"] = greedy[0]
+    if len(prompts) > 1:
+        greedily = [(candidate, sum(source.greedy for source in candidate.sources)) for candidate in said]
+        at_zero = [replace(candidate, votes=votes) for candidate, votes in greedily if votes]
+        if at_zero:
+            agreed = consensus(task, at_zero)[0]
+            found[GREEDY] = next(one for one in said if one.text == agreed.text)
     return found
 
 

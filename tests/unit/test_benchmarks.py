@@ -65,6 +65,17 @@ def test_heads_curve(run_small):
     assert rows["shared", 2]["gain"] == rows["shared", 2]["reach"] == 0
 
 
+def test_gate(run_small):
+    told = run_small("gate", "--worlds", "large gain", "harm")
+    assert told["schema"] == "hydra-ray/benchmark/gate/v1"
+    rows = {row["world"]: row for row in told["worlds"]}
+    assert rows.keys() == {"large gain", "harm"}
+    assert rows["large gain"]["ungated"] > 0 > rows["harm"]["ungated"]
+    # Who is let through only gains.
+    assert rows["large gain"]["gain"] > 0
+    assert all(row["worse"] <= row["ungated_worse"] for row in told["worlds"])
+
+
 def test_encoder(run_small):
     told = run_small("encoder")
     assert told["schema"] == "hydra-ray/benchmark/encoder/v1"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from statistics import mean, stdev
 
 from hydra_ray.data.dataset import User
 from hydra_ray.learn.base.in_process import train_adapter_here
@@ -20,7 +22,7 @@ from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import Candidate, Query, Source, UserKey
 from hydra_ray.settings import Settings
 from hydra_ray.steps.adapt import Adapter, AdaptRequest, with_allowed
-from hydra_ray.steps.gating import gate_features, plain_answers
+from hydra_ray.steps.gating import VOTE, gate_features, plain_answers
 from hydra_ray.steps.seeds import stable_seed
 from hydra_ray.tasks import Task
 
@@ -90,16 +92,28 @@ def gate_rows(task: Task, queries: Sequence[JudgedQuery], plain: str) -> list[Ga
 
 
 def best_plain(task: Task, queries: Sequence[JudgedQuery]) -> str:
-    """Return the name of the plain answer that is best on the queries' users, each of whom counts the same."""
-    by_user: dict[str, dict[UserKey, list[float]]] = defaultdict(lambda: defaultdict(list))
+    """Return the name of the plain answer that is best on the queries' users, each of whom counts the same.
+
+    It is the vote of all samples, unless another is better by more than a standard error over users: the best of the
+    many plain answers of a mix is often the luckiest (the rule of Breiman et al., 1984, section 3.4.3).
+    """
+    gains: dict[str, dict[UserKey, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one in queries:
-        for name, candidate in one.plain.items():
-            by_user[name][one.ask.query.user].append(task.score(candidate.text, one.gold))
-    means = {
-        name: sum(sum(scores) / len(scores) for scores in own.values()) / len(own) for name, own in by_user.items()
+        scores = {name: task.score(candidate.text, one.gold) for name, candidate in one.plain.items()}
+        for name, score in scores.items():
+            gains[name][one.ask.query.user].append(score - scores[VOTE])
+    surely = {
+        name: _less_an_error([sum(own) / len(own) for own in by_user.values()]) for name, by_user in gains.items()
     }
-    # Of equals the vote, which comes first.
-    return max(means, key=lambda name: means[name])
+    best = max(surely, key=lambda name: surely[name])
+    return best if surely[best] > 0 else VOTE
+
+
+def _less_an_error(gains: Sequence[float]) -> float:
+    """Return the mean of users' gains less its standard error; of one user nothing is known to be above 0."""
+    if len(gains) < 2:
+        return 0.0
+    return mean(gains) - stdev(gains) / math.sqrt(len(gains))
 
 
 def _judged(

@@ -49,8 +49,22 @@ def test_each_of_several_prompts_has_plain_answers_of_its_own():
     ]
     found = {name: one.text for name, one in plain_answers(STARS, candidates).items()}
     assert found == {
-        "vote": "2", "recent-vote": "4", "recent-greedy": "4", "bm25-vote": "2", "bm25-greedy": "2"
+        "vote": "2", "recent-vote": "4", "recent-greedy": "4", "bm25-vote": "2", "bm25-greedy": "2", "greedy": "4"
     }  # fmt: skip
+
+
+def test_of_several_prompts_greedy_is_what_their_greedy_answers_agree_on():
+    def by(*prompts, greedy):
+        return tuple(Source(prompt, 1, greedy) for prompt in prompts)
+
+    candidates = [
+        Candidate("1", 5, 0, sources=(Source("recent", 5, greedy=True),)),
+        Candidate("4", 2, 1, sources=by("bm25", "zero-shot", greedy=True)),
+        Candidate("5", 1, 2, sources=by("bm25", greedy=False)),
+    ]
+    found = plain_answers(STARS, candidates)
+    assert (found["vote"].text, found["greedy"].text) == ("1", "4")
+    assert found["greedy"].votes == 2
 
 
 def test_what_nobody_said_is_no_plain_answer(ask):

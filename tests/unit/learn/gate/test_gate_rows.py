@@ -10,10 +10,11 @@ from hydra_ray.learn.collect.rows import AdapterRow, ExampleKey
 from hydra_ray.learn.examples.training_data import FeedbackRows, TrainingData
 from hydra_ray.learn.gate import rows as gate_rows_module
 from hydra_ray.learn.gate.job import train_gate
-from hydra_ray.learn.gate.rows import best_plain, gate_rows, judged_queries
+from hydra_ray.learn.gate.rows import JudgedQuery, best_plain, gate_rows, judged_queries
 from hydra_ray.models.encodings import KeptEncodings
-from hydra_ray.records import HistoryItem, UserKey
+from hydra_ray.records import Candidate, HistoryItem, Query, UserKey
 from hydra_ray.settings import parse_settings
+from hydra_ray.steps.adapt import AdaptRequest
 
 USERS, ITEMS = 24, 8
 
@@ -135,3 +136,16 @@ def test_where_there_can_be_no_gate_the_log_says_why(tag_task, encoder, caplog, 
     assert train_gate(training_data(tag_task), parse_settings(changed), encoder, 0) is None
     assert said in caplog.text
     assert "hydra-ungated" in caplog.text
+
+
+@pytest.mark.parametrize(("right_for", "name"), [(13, "greedy"), (10, "greedy"), (7, "vote"), (2, "vote")])
+def test_the_vote_stays_the_plain_answer_where_another_is_better_by_chance(tag_task, right_for, name):
+    # Of 13 users the greedy answer is right for so many, and the vote for the others.
+    queries = [judged(number, "drama" if number < right_for else "comedy") for number in range(13)]
+    assert best_plain(tag_task, queries) == name
+
+
+def judged(number, gold):
+    plain = {"vote": Candidate("comedy", 7, 1), "greedy": Candidate("drama", 1, 0)}
+    ask = AdaptRequest(Query(str(number), UserKey("acme", str(number)), "film"), tuple(plain.values()))
+    return JudgedQuery(ask, tuple(plain.values()), plain, gold)
