@@ -7,6 +7,7 @@ import httpx
 import openai
 import pytest
 from defaults import load_base, simulate
+from ray import serve
 
 from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.demo import ask, find_contrast
@@ -60,6 +61,16 @@ def test_the_same_request_locally_and_served_has_the_same_candidates_and_scores(
         )
         assert there["hydra"]["head"] == here.head == "user"
         assert there["hydra"]["degraded"] == []
+
+
+def test_queries_of_several_requests_are_encoded_before_an_adapter_chooses(url, demo_settings, people):
+    adapter = serve.get_deployment_handle("Adapter", "hydra")
+    texts = [f"{user.queries[0].input} Once more." for user in people[0].users[:3]]
+    asked = [adapter.encode.remote(text, None) for text in texts]
+    encoder = load_base(chosen_base(demo_settings).folder).adapter.encoder
+    expected = encoder.encodings(texts)
+    for text, one in zip(texts, asked, strict=True):
+        assert one.result(timeout_s=60).vector == pytest.approx(expected[text], abs=0.05)
 
 
 def test_two_users_get_their_own_answers_to_the_same_request(client, people):
