@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
+from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.sources import PromptShare
 
 
@@ -60,6 +61,18 @@ class Generate(Protocol):
 
         Raises:
             GenerateError: There is no answer, and no method can do without one.
+        """
+        ...
+
+
+class GenerateAll(Protocol):
+    """Asks the LLM several requests at once."""
+
+    async def __call__(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:
+        """Return for each request its answers, or the error that it ended with.
+
+        Raises:
+            GenerateError: None of them has an answer, for one reason.
         """
         ...
 
@@ -133,6 +146,7 @@ class Ports:
 
     Attributes:
         before_adapt: Is told of queries whose encoding no reranker makes; by default nothing is made before `adapt`.
+        generate_all: Asks the LLM several requests of one prompt at once; None asks each by `generate`.
         say: Asks the LLM for the one answer that the user gets word for word, so that who listens may hear it while it
             is made; None asks by `generate`. Methods ask by `sampling.sampled`, which knows when.
         asks_again: Whether a query that failed for now is asked again later. Then nothing is done without that may
@@ -146,6 +160,7 @@ class Ports:
     peers: Peers = _no_peers
     profile: Profile = _no_profile
     before_adapt: BeforeAdapt = _nothing_made
+    generate_all: GenerateAll | None = None
     say: Generate | None = None
     asks_again: bool = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
@@ -114,12 +115,20 @@ async def _asked(
         said: Whether one answer is all that the client wants.
     """
     if said and ports.say is not None and task.free and sum(one.request.n for one in asked) == 1:
-        found = await ports.say(asked[0].request)
-        return found, asked[0].samples(found)
+        said_one = await ports.say(asked[0].request)
+        return said_one, asked[0].samples(said_one)
     can_fail = len({one.prompt for one in asked}) > 1
-    distinct = list(dict.fromkeys(one.request for one in asked))
-    asking = (_ended(ports, request, can_fail=can_fail) for request in distinct)
-    ends = dict(zip(distinct, await asyncio.gather(*asking), strict=True))
+    prompts: dict[ChatRequest, str] = {}
+    for one in asked:
+        prompts.setdefault(one.request, one.prompt)
+    # Those of one prompt go together: what becomes of them is no other prompt's matter.
+    together: dict[str, list[ChatRequest]] = defaultdict(list)
+    for request, prompt in prompts.items():
+        together[prompt].append(request)
+    found = await asyncio.gather(*(_ended(ports, requests, can_fail=can_fail) for requests in together.values()))
+    ends: dict[ChatRequest, Generation | GenerateError] = {}
+    for requests, of_prompt in zip(together.values(), found, strict=True):
+        ends.update(zip(requests, of_prompt, strict=True))
     answered = [(one, end) for one in asked if isinstance(end := ends[one.request], Generation)]
     samples = [sample for one, end in answered for sample in one.samples(end)]
     failures = {one.prompt: end for one in asked if _has_failed(end := ends[one.request])}
@@ -131,20 +140,35 @@ async def _asked(
     return _unfiltered(list(ends.values())), samples
 
 
-async def _ended(ports: Ports, request: ChatRequest, *, can_fail: bool) -> Generation | GenerateError:
-    """Return how a request ended.
+async def _ended(
+    ports: Ports, requests: Sequence[ChatRequest], *, can_fail: bool
+) -> Sequence[Generation | GenerateError]:
+    """Return how the requests of one prompt ended.
 
     Raises:
         GenerateError: There is no answer, and none can be done without, or a later one is to be waited for.
     """
+    ends = await _all_ends(ports, requests)
+    for end in ends:
+        if _has_failed(end) and not (can_fail and (end.final or not ports.asks_again)):
+            raise end
+    return ends
+
+
+async def _all_ends(ports: Ports, requests: Sequence[ChatRequest]) -> Sequence[Generation | GenerateError]:
+    if ports.generate_all is None or len(requests) == 1:
+        return await asyncio.gather(*(_end(ports, request) for request in requests))
+    try:
+        return await ports.generate_all(requests)
+    except GenerateError as error:
+        return [error] * len(requests)
+
+
+async def _end(ports: Ports, request: ChatRequest) -> Generation | GenerateError:
     try:
         return await ports.generate(request)
-    except FilteredError as error:
-        return error
     except GenerateError as error:
-        if can_fail and (error.final or not ports.asks_again):
-            return error
-        raise
+        return error
 
 
 def _has_failed(end: Generation | GenerateError) -> TypeGuard[GenerateError]:

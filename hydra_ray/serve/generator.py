@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -16,15 +17,16 @@ from hydra_ray.serve.observe.names import GENERATOR_CALLS, GENERATOR_SECONDS, GE
 from hydra_ray.serve.observe.spans import LLMSpans
 from hydra_ray.serve.observe.tracer import open_tracer
 from hydra_ray.settings import Settings
+from hydra_ray.steps.generate import GenerateError, stream_of
 from hydra_ray.steps.generate import Generator as GeneratorStep
-from hydra_ray.steps.generate import stream_of
 from hydra_ray.steps.generate.cache import CachedGenerator
 from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 from hydra_ray.steps.generate.passing import Body, passed_of, usage_in
 
 
 # The slowest step: as many in flight as the backend batches by default, and a queue as long as that is
-# two batches of work; what comes on top is told to come back later (429).
+# two batches of work; what comes on top is told to come back later (429). A call may hold several requests: how many of
+# them the LLM has at once is bounded by `generator.concurrency`.
 @serve.deployment(max_ongoing_requests=32, max_queued_requests=64, ray_actor_options={"num_cpus": 0.5})
 class Generator:
     """Samples answers and reports calls, tokens, failures and latency as metrics of the cluster."""
@@ -46,6 +48,17 @@ class Generator:
             generation = await self._of(tenant)(request)
             answered(generation.usage)
         return generation
+
+    async def all(self, requests: tuple[ChatRequest, ...], tenant: str) -> list[Generation | GenerateError]:
+        """Answers to several requests, which are asked at once; in place of them the error of a request without any."""
+
+        async def end(request: ChatRequest) -> Generation | GenerateError:
+            try:
+                return await self(request, tenant)
+            except GenerateError as error:
+                return error
+
+        return list(await asyncio.gather(*(end(request) for request in requests)))
 
     async def stream(self, request: ChatRequest, tenant: str) -> AsyncGenerator[Piece]:
         """Yields the pieces of one answer as the LLM says it; raises `GenerateError` when the LLM breaks it off."""

@@ -76,8 +76,8 @@ log = logging.getLogger(__name__)
 _PARTS, _COUNTED = ("limit", "remaining", "reset"), ("requests", "tokens")
 
 
-# The ingress only waits for the others. Each request asks the generator twice, and all of them find room in its queue:
-# who is let in is not refused later (`limits/fitting.py`). As many wait; the next is refused at once.
+# The ingress only waits for the others. Each request asks the generator once a prompt, and all of them find room in its
+# queue: who is let in is not refused later (`limits/fitting.py`). As many wait; the next is refused at once.
 @serve.deployment(
     max_ongoing_requests=32,
     max_queued_requests=32,

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
-
-from ray.serve.exceptions import BackPressureError
 
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
@@ -18,10 +16,11 @@ from hydra_ray.methods.ports import ProfileText, StepError
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.encodings.of_query import QueryEncodings
-from hydra_ray.serve.faults.breaker import Breaker, Breakers, UnavailableError
-from hydra_ray.serve.faults.calls import call_step, past_dead_replicas, within
-from hydra_ray.serve.faults.deadline import DeadlineError, check_left, left_s
-from hydra_ray.serve.observe.trace import belonging, carried, observed
+from hydra_ray.serve.faults.breaker import Breakers
+from hydra_ray.serve.faults.calls import call_step, for_its_caller, past_dead_replicas, within
+from hydra_ray.serve.faults.deadline import left_s
+from hydra_ray.serve.faults.llm import RemoteGenerator
+from hydra_ray.serve.observe.trace import belonging
 from hydra_ray.steps.generate import GenerateError
 from hydra_ray.steps.generate.passing import Body
 from hydra_ray.store.types import FeedbackEvent
@@ -29,9 +28,6 @@ from hydra_ray.store.types import FeedbackEvent
 log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
-# Kinds of failure that say that the LLM is not there, rather than that one request is at fault or too many come.
-LLM_DOWN = frozenset({"timeout", "connection", "server", "malformed"})
-
 # What the adapter waits at most for the encoding of its query once the LLM has answered, in seconds: many times what
 # one takes.
 _PATIENCE_S = 1.0
@@ -100,6 +96,7 @@ class RemoteSteps:
             self.peers,
             self.profile,
             before_adapt=self.before_adapt,
+            generate_all=self.generate_all,
         )
 
     async def retrieve(self, query: Query, k: int, by: str) -> list[Ranked]:
@@ -163,20 +160,24 @@ class RemoteSteps:
 
     async def generate(self, request: ChatRequest) -> Generation:
         """Asks the generator."""
-        breaker = self.breakers.of("generator")
-        generator = RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)
-        return await generator(belonging(request))
+        return await self._llm(belonging(request))
+
+    async def generate_all(self, requests: Sequence[ChatRequest]) -> list[Generation | GenerateError]:
+        """Asks the generator for several requests by one call."""
+        return await self._llm.all([belonging(request) for request in requests])
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
         """Asks the generator for one answer in pieces."""
-        breaker = self.breakers.of("generator")
-        generator = RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)
-        return generator.stream(belonging(request))
+        return self._llm.stream(belonging(request))
 
     def passed(self, body: Body) -> AsyncGenerator[Body]:
         """Asks the generator what somebody else asks."""
+        return self._llm.passed(body)
+
+    @property
+    def _llm(self) -> RemoteGenerator:
         breaker = self.breakers.of("generator")
-        return RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker).passed(body)
+        return RemoteGenerator(self.generator, self.generator_timeout_s, self.tenant, breaker)
 
     async def look_up(self, name: str, call: Callable[[], Awaitable[Reply]]) -> Reply:
         """Asks something that requests can do without, as a step is asked."""
@@ -184,7 +185,7 @@ class RemoteSteps:
 
     async def _encoded(self, text: str) -> Encoding | None:
         """Ask the adapter for the encoding of a query; None where it fails, which costs nothing but this call."""
-        call = partial(_for_its_caller, partial(self.adapter.encode.remote, text, self.version))
+        call = partial(for_its_caller, partial(self.adapter.encode.remote, text, self.version))
         try:
             return await self._step("encoder", call)
         except StepError as error:
@@ -206,138 +207,6 @@ class RemoteSteps:
         return await call_step(
             name, partial(past_dead_replicas, name, call), self.step_timeout_s, self.breakers.of(name)
         )
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteGenerator:
-    """The generator's deployment as a generator.
-
-    Args:
-        handle: Handle of the deployment.
-        timeout_s: Longest wait for an answer, in seconds; a later one is a failure.
-        tenant: Tenant for whom it is asked.
-        breaker: Breaker of the LLM.
-    """
-
-    handle: Any
-    timeout_s: float
-    tenant: str
-    breaker: Breaker
-
-    async def __call__(self, request: ChatRequest) -> Generation:
-        """Asks the deployment; what goes wrong there becomes a `GenerateError`."""
-        allowed_s = self._allowed_s()
-        with self._watched(allowed_s):
-            return await asyncio.wait_for(self._ask(request), allowed_s)
-
-    def stream(self, request: ChatRequest) -> AsyncGenerator[Piece]:
-        """Yields one answer as the LLM says it; whoever closes it stops the LLM's work."""
-        return self._parts(lambda: self.handle.options(stream=True).stream.remote(request, self.tenant))
-
-    def passed(self, body: Body) -> AsyncGenerator[Body]:
-        """Yields the LLM's reply to what somebody else asks; whoever closes it stops the LLM's work."""
-        traceparent = carried()
-        return self._parts(lambda: self.handle.options(stream=True).passed.remote(body, self.tenant, traceparent))
-
-    async def _parts(self, begin: Callable[[], Any]) -> AsyncGenerator[Any]:
-        allowed_s = self._allowed_s()
-        deadline = asyncio.get_running_loop().time() + allowed_s
-        with self._watched(allowed_s), _failures():
-            async with asyncio.timeout_at(deadline):
-                # Of a replica that dies with the request before it said anything, nothing was heard.
-                parts, part = await past_dead_replicas("generator", partial(_begun, begin))
-            try:
-                while part is not None:
-                    yield part
-                    # Not over what the listener does meanwhile.
-                    async with asyncio.timeout_at(deadline):
-                        part = await anext(parts, None)
-            finally:
-                # Of one that came to its end this does nothing.
-                parts.cancel()
-
-    def _allowed_s(self) -> float:
-        """Seconds that the LLM may take for a request, if it may be asked at all."""
-        allowed_s = min(self.timeout_s, check_left("the LLM"))
-        if not self.breaker.admits():
-            message = f"the LLM failed {self.breaker.failures} times in a row and is not asked now"
-            raise UnavailableError(message, self.breaker.waits_s)
-        return allowed_s
-
-    @contextmanager
-    def _watched(self, allowed_s: float) -> Iterator[None]:
-        """Lets the breaker know how the LLM does, and says in its words that time is over."""
-        try:
-            with observed("generator"):
-                yield
-        except GenerateError as error:
-            if error.kind in LLM_DOWN:
-                self.breaker.failed()
-            elif error.final:
-                self.breaker.succeeded()
-            raise
-        except TimeoutError as error:
-            if allowed_s < self.timeout_s:
-                # It may be well: the client waits for less than it may take.
-                raise DeadlineError("the LLM did not answer within what was left of the request's time") from error
-            self.breaker.failed()
-            message = f"the generator took more than {self.timeout_s:g} s"
-            raise GenerateError(message, "timeout", transient=True) from error
-        self.breaker.succeeded()
-
-    async def close(self) -> None:
-        """Does nothing: the deployment goes on for others."""
-
-    async def _ask(self, request: ChatRequest) -> Generation:
-        with _failures():
-            return await past_dead_replicas("generator", partial(self._call, request))
-
-    async def _call(self, request: ChatRequest) -> Generation:
-        generation: Generation = await _for_its_caller(partial(self.handle.remote, request, self.tenant))
-        return generation
-
-
-async def _for_its_caller(begin: Callable[[], Any]) -> Any:
-    """The reply to a call that ends with who waits for it."""
-    response = begin()
-    try:
-        return await response
-    except asyncio.CancelledError:
-        # Serve would go on with it for nobody.
-        response.cancel()
-        raise
-
-
-async def _begun(begin: Callable[[], Any]) -> tuple[Any, Any]:
-    """A stream and its first part; None where it has none."""
-    parts = begin()
-    try:
-        return parts, await anext(parts, None)
-    except asyncio.CancelledError:
-        # Serve would go on with it for nobody.
-        parts.cancel()
-        raise
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Makes a `GenerateError` of what the handle of the generator raises."""
-    try:
-        yield
-    except BackPressureError as error:
-        raise GenerateError("the generator's queue is full", "busy", transient=True) from error
-    except GenerateError as error:
-        # Ray's wrapper adds the replica's traceback to the message.
-        if isinstance(cause := getattr(error, "cause", None), GenerateError):
-            raise cause from error
-        raise
-    except TimeoutError:
-        # The time of whoever waits.
-        raise
-    except Exception as error:
-        # By gRPC what the replica raises comes as it was raised, whatever it is.
-        log.warning("the generator gave no answer", exc_info=error)
-        raise GenerateError("the generator is not available", "connection", transient=True) from error
 
 
 def _head_for(query: Query, head: UserKey | None) -> UserKey | None:

@@ -18,10 +18,10 @@ from hydra_ray.runtime.embedding import make_embedder
 from hydra_ray.runtime.factory import make_profile_writer
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.faults.breaker import Breaker
+from hydra_ray.serve.faults.llm import RemoteGenerator
 from hydra_ray.serve.handles import own_handle
 from hydra_ray.serve.observe.metrics import metrics_of
 from hydra_ray.serve.observe.names import DIFFERENCES, PROFILES
-from hydra_ray.serve.ports import RemoteGenerator
 from hydra_ray.settings import Settings
 from hydra_ray.steps.index.pools import FreshPools
 from hydra_ray.steps.profiles.peers import PeerPool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 from ray.exceptions import RayActorError
@@ -93,6 +93,16 @@ async def past_dead_replicas(name: str, call: Callable[[], Awaitable[Reply]]) ->
     )
     # A call that is a coroutine of its own: the library tells by its kind whether to await it.
     return await retrying(_awaited, call)
+
+
+async def for_its_caller(begin: Callable[[], Any]) -> Any:
+    """Return the reply to a call of a handle. It ends with who waits for it: Serve would go on with it for nobody."""
+    response = begin()
+    try:
+        return await response
+    except asyncio.CancelledError:
+        response.cancel()
+        raise
 
 
 async def _awaited(call: Callable[[], Awaitable[Reply]]) -> Reply:

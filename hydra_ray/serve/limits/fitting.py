@@ -73,8 +73,8 @@ def ongoing_by_deployment() -> dict[str, int]:
 
 def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Limits]) -> Iterator[str]:
     method, ingress = settings.method, limits["Ingress"]
-    # Samples are one call of the generator's deployment, however the endpoint is then asked for them.
-    calls = candidate_calls(method.shares, lambda samples: 1)
+    # All requests of a prompt are one call of the generator's deployment, however the endpoint is then asked for them.
+    calls = len(method.shares)
     retrievals = len(retrievers_of(method.mix, method.retriever))
     for name, times in (
         ("Retriever", retrievals),
@@ -86,9 +86,12 @@ def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Lim
         yield from _misfit(ingress, limits[name], times)
     # A profile is written by one call at a time.
     yield from _misfit(limits["Profiler"], limits["Generator"], 1)
-    most = max(share.samples for share in method.shares)
+    samples = settings.generator.dialect.samples
+    requests = max(
+        candidate_calls([share], lambda wanted: math.ceil(wanted / (samples or wanted))) for share in method.shares
+    )
     for engine in engines:
-        yield from _misfit(limits["Generator"], engine, math.ceil(most / (settings.generator.dialect.samples or most)))
+        yield from _misfit(limits["Generator"], engine, requests)
 
 
 def _misfit(caller: Limits, step: Limits, times: int) -> Iterator[str]:

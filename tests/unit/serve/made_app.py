@@ -14,7 +14,7 @@ from hydra_ray.serve import ingress
 from hydra_ray.serve.http.principal import Authenticate, TrustThisMachine
 from hydra_ray.serve.reranker import Reranked
 from hydra_ray.settings import Settings
-from hydra_ray.steps.generate.base import whole
+from hydra_ray.steps.generate.base import GenerateError, whole
 
 SAID = [
     {"role": "system", "content": "Be kind."},
@@ -84,6 +84,7 @@ class Served:
         self.retriever = Handle(lambda query, *_: [Ranked(ITEM, 1.0)])
         self.generator = Handle(lambda request, tenant: Generation(("Calm.",), Usage(1, 5, 1)))
         self.generator.stream = StreamHandle(self._stream)
+        self.generator.all = Handle(self._all)
         self.reranker = Handle(lambda ask, version: Reranked(list(ask[1]), None))
         self.adapter = Handle(lambda ask, version: Choice(ask[1], personal=ask[-1] is not None))
         self.adapter.encode = Handle(lambda text, version: None)
@@ -101,6 +102,16 @@ class Served:
             settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter, self.refitter
         )
         self.client = self.client_at("127.0.0.1")
+
+    async def _all(self, requests, tenant):
+        """The generator's answers to several requests, or their errors."""
+        return await asyncio.gather(*(self._end(request, tenant) for request in requests))
+
+    async def _end(self, request, tenant):
+        try:
+            return await self.generator.remote(request, tenant)
+        except GenerateError as error:
+            return error
 
     async def _stream(self, request, tenant):
         """The generator's whole answer, in pieces."""

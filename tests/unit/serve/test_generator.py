@@ -59,6 +59,14 @@ async def test_a_failure_is_counted_by_its_kind_and_costs_no_tokens(generator):
     assert BY_NAME["hydra_generator_tokens"].noted == []
 
 
+async def test_several_requests_of_one_call_end_each_in_its_own_way(generator):
+    ends = await generator.all((ask("Name the film"), ask("film " * 5000), ask("Name it")), "default")
+    assert [isinstance(end, GenerateError) for end in ends] == [False, True, False]
+    assert ends[0] == await generator(ask("Name the film"), "default")
+    assert ends[1].kind == "refused"
+    assert len(BY_NAME["hydra_generator_calls"].noted) == 4
+
+
 async def test_answers_are_cached_while_serving_only_if_a_folder_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(noting.metrics, "Counter", Recorded)
     monkeypatch.setattr(noting.metrics, "Histogram", Recorded)

@@ -42,16 +42,19 @@ def with_deployment(**override):
 @pytest.mark.parametrize(
     ("override", "asks"),
     [
-        ({"name": "Ingress", "max_ongoing_requests": 1000}, "Ingress asks Generator up to 2000 times at once"),
-        ({"name": "Generator", "max_queued_requests": 1}, "Ingress asks Generator up to 64 times at once"),
+        ({"name": "Ingress", "max_ongoing_requests": 1000}, "Ingress asks Generator up to 1000 times at once"),
+        (
+            {"name": "Generator", "max_ongoing_requests": 8, "max_queued_requests": 1},
+            "Ingress asks Generator up to 32 times",
+        ),
         ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Reranker up to 1800 times"),
         # Ray makes up to a hundred replicas of `auto`.
         (
             {"name": "Ingress", "num_replicas": "auto", "max_ongoing_requests": 99},
-            "Ingress asks Generator up to 19800 times",
+            "Ingress asks Generator up to 9900 times",
         ),
         (
-            {"name": "Ingress", "autoscaling_config": {"max_replicas": 3}, "max_ongoing_requests": 50},
+            {"name": "Ingress", "autoscaling_config": {"max_replicas": 3}, "max_ongoing_requests": 100},
             "Ingress asks Generator up to 300 times at once",
         ),
     ],
@@ -67,7 +70,7 @@ def test_each_prompt_of_a_mix_is_a_call_of_the_generator_and_each_retriever_one_
     mix = [{"prompt": name, "samples": 2} for name in ("zero-shot", "recent", "bm25", "reranked")]
     config["applications"][0]["args"] = {"method": {"prompts": mix}}
     found = misfits(config)
-    assert any(line.startswith("Ingress asks Generator up to 1600 times at once") for line in found), found
+    assert any(line.startswith("Ingress asks Generator up to 800 times at once") for line in found), found
     assert any(line.startswith("Ingress asks Retriever up to 400 times at once") for line in found), found
 
 
@@ -88,11 +91,12 @@ def test_an_engine_has_room_for_what_the_generator_asks_and_for_more_of_it_by_di
             ]
         }
 
-    assert misfits(engine(None, 16, 16)) == []
-    (line,) = misfits(engine(1, 16, 16))
-    assert line.startswith("Generator asks Engine up to ")
-    (line,) = misfits(engine(None, 8, 8))
-    assert line.startswith("Generator asks Engine up to 32 times at once")
+    # The greedy answer, and the samples.
+    assert misfits(engine(None, 32, 32)) == []
+    (line,) = misfits(engine(1, 32, 32))
+    assert line.startswith("Generator asks Engine up to 256 times at once")
+    (line,) = misfits(engine(None, 16, 16))
+    assert line.startswith("Generator asks Engine up to 64 times at once")
     mix = [{"prompt": name, "samples": 2} for name in ("zero-shot", "recent", "bm25", "reranked")]
     found = misfits(engine(1, 8, 8, prompts=mix))
     assert any(line.startswith("Generator asks Engine up to 64 times at once") for line in found), (

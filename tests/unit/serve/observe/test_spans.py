@@ -51,8 +51,8 @@ def named(spans, name):
 def test_each_step_has_a_span_below_the_requests(served, exported):
     reply = served(more=TRACES).ask(SAID, user="ann")
     spans = exported()
-    # Both requests of candidates.
-    steps = ["preferences", "retriever", "reranker", "generator", "generator", "adapter"]
+    # Both requests of candidates are one call.
+    steps = ["preferences", "retriever", "reranker", "generator", "adapter"]
     assert sorted(span.name for span in spans) == sorted(["chat", *steps])
     root = named(spans, "chat")
     assert (root.parent, root.kind) == (None, SpanKind.SERVER)
