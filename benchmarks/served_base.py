@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from hydra_ray.learn.heads.item_encodings import ItemText, ReadTexts
-from hydra_ray.models.base import RERANKER, ROLES, Base
+from hydra_ray.models.base import ADAPTER, RERANKER, Base, roles_for
 from hydra_ray.models.encoder import TextsEncoder
 from hydra_ray.models.encodings import KeptEncodings, text_digest
 from hydra_ray.models.heads import HEAD_KINDS, Head
@@ -77,15 +77,15 @@ def _make_base(folder: Path, settings: Settings, task: Task) -> None:
         settings: Say which encoder.
         task: Task of the base.
     """
-    read, scorers = settings.base.encoder, []
-    for number, _ in enumerate(ROLES):
+    read, scorers = settings.base.encoder, {}
+    for number, role in enumerate(roles_for(settings.method.rerank)):
         torch.manual_seed(number)
         encoder = TextsEncoder.load(read.name, read.max_tokens, read.computing, settings.base.lexical)
         scorer = Scorer(encoder).eval()
         scorer.heads.shared.out.reset_parameters()
-        scorers.append(scorer)
+        scorers[role] = scorer
     (folder / "base").mkdir(parents=True)
-    Base(VERSION, task, *scorers).save(folder / "base")
+    Base(VERSION, task, scorers.get(RERANKER), scorers[ADAPTER]).save(folder / "base")
 
 
 def prepare(settings: Settings, task: Task, users: int, items: int, *, big: int, heads: int) -> None:
@@ -104,11 +104,12 @@ def prepare(settings: Settings, task: Task, users: int, items: int, *, big: int,
     """
     _make_base(settings.model_dir, settings, task)
     # As replicas load it.
-    encoder = Scorer.load(settings.model_dir / "base" / RERANKER, settings.base.encoder.computing).encoder
+    encoder = Scorer.load(settings.model_dir / "base" / ADAPTER, settings.base.encoder.computing).encoder
     store, encodings = open_store(settings.store_target), EncodingStore(open_database(settings.store_target))
     encoder.remember(KeptEncodings(0))
-    # A frozen encoder: both roles have the same.
-    read = [ReadTexts(role, task, settings.method.allowed_answers) for role in ROLES]
+    # A frozen encoder: all roles have the same.
+    roles = roles_for(settings.method.rerank)
+    read = [ReadTexts(role, task, settings.method.allowed_answers) for role in roles]
     films = Films(1)
     sizes = {user_key(number): items for number in range(users)} | ({BIG: big} if big else {})
     for some in _batches(len(sizes)):
@@ -117,7 +118,7 @@ def prepare(settings: Settings, task: Task, users: int, items: int, *, big: int,
         texts = {key: [one for of_role in read for one in of_role(items)] for key, items in histories.items()}
         encodings.put(encoder.fingerprint, {key: _drawn(own, encoder) for key, own in texts.items()})
     for some in _batches(min(heads, users)):
-        _put_heads(store, [user_key(number) for number in some], encoder.width)
+        _put_heads(store, [user_key(number) for number in some], encoder.width, roles)
     store.close()
 
 
@@ -134,13 +135,13 @@ def _drawn(texts: list[ItemText], encoder: TextsEncoder) -> list[ItemEncoding]:
     ]
 
 
-def _put_heads(store: Store, keys: list[UserKey], width: int) -> None:
+def _put_heads(store: Store, keys: list[UserKey], width: int, roles: Sequence[str]) -> None:
     kind, draw = HEAD_KINDS["lowrank"], torch.Generator().manual_seed(2)
     fresh = {name: tensor[0].to(kind.dtype) for name, tensor in kind.fresh(1, width, 6).items()}  # type: ignore[attr-defined]
     heads: dict[UserKey, Head | None] = {
         key: Head("lowrank", {**fresh, "out": torch.randn(6, generator=draw).to(kind.dtype)}) for key in keys
     }
-    for role in ROLES:
+    for role in roles:
         store.put_heads(VERSION, role, heads)
 
 

@@ -66,7 +66,7 @@ def run_demo(out: Path, console: Console, overrides: tuple[str, ...] = ()) -> No
         console.print(expected_time(resolve("auto"), probe("cpu").seconds))
     # One cluster for everything: starting Ray takes seconds.
     with cluster(settings.ray):
-        progress.heading("1 Collect: what helps the LLM, and what would it answer?")
+        progress.heading("1 Collect: what would the LLM answer?")
         collected = collect_feedback(settings, progress)
         console.print(str(collected), markup=False)
         collected.check()

@@ -91,7 +91,7 @@ class Ingress(UserEndpoints):
     Args:
         settings: Method, task settings and time-outs.
         retriever: Handle of the retriever's deployment.
-        reranker: Handle of the reranker's deployment.
+        reranker: Handle of the reranker's deployment; None where there is none.
         generator: Handle of the generator's deployment.
         adapter: Handle of the adapter's deployment.
         profiler: Handle of the profiler's deployment.

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from hydra_ray.learn.heads.online import Forgotten, Learnt
 from hydra_ray.methods import Ports
 from hydra_ray.methods.ports import ProfileText, StepError
+from hydra_ray.models.base import ADAPTER, RERANKER
 from hydra_ray.models.encodings import Encoding
 from hydra_ray.records import Candidate, ChatRequest, Choice, Generation, HistoryItem, Piece, Query, Ranked, UserKey
 from hydra_ray.serve.encodings.of_query import QueryEncodings
@@ -41,7 +42,7 @@ class RemoteSteps:
 
     Args:
         retriever: Handle of the retriever's deployment.
-        reranker: Handle of the reranker's deployment.
+        reranker: Handle of the reranker's deployment; None where there is none.
         generator: Handle of the generator's deployment.
         adapter: Handle of the adapter's deployment.
         step_timeout_s: Longest wait for any step but the generator, in seconds.
@@ -71,8 +72,14 @@ class RemoteSteps:
         """Return the same steps by one version of the base: all that one request asks is answered by it."""
         return replace(self, version=version)
 
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """Handles of the steps that hold versions of the base, by name."""
+        reranker = {} if self.reranker is None else {RERANKER: self.reranker}
+        return {**reranker, ADAPTER: self.adapter}
+
     async def prepare(self, timeout_s: float) -> None:
-        """Has reranker and adapter load the version where they do not hold it.
+        """Has the steps that score load the version where they do not hold it.
 
         Args:
             timeout_s: Longest wait, in seconds.
@@ -80,10 +87,11 @@ class RemoteSteps:
         Raises:
             StepError: One of them refuses it, or does not have it in time.
         """
-        steps = {"reranker": self.reranker, "adapter": self.adapter}
         timeout_s = min(timeout_s, max(0.0, left_s()))
         # Past the breakers: a version that cannot be loaded says nothing of those that are.
-        loads = (within(name, partial(step.prepare.remote, self.version), timeout_s) for name, step in steps.items())
+        loads = (
+            within(name, partial(step.prepare.remote, self.version), timeout_s) for name, step in self.scoring.items()
+        )
         await asyncio.gather(*loads)
 
     def ports(self) -> Ports:
@@ -121,6 +129,8 @@ class RemoteSteps:
 
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Asks the reranker."""
+        if self.reranker is None:
+            raise StepError("there is no reranker (method.rerank is false)")
         ask = query, tuple(ranked), _head_for(query, head)
         reply = await self._step("reranker", partial(self.reranker.remote, ask, self.version))
         self.encodings.put(self.version, query.input, reply.encoding)

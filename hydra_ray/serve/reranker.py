@@ -19,6 +19,7 @@ from hydra_ray.models.scorer import Scorer
 from hydra_ray.records import HistoryItem, Query, Ranked, UserKey
 from hydra_ray.registry import Manifest
 from hydra_ray.registry.probes import check_probes
+from hydra_ray.runtime.models import used_roles
 from hydra_ray.runtime.threads import use_given_cpus
 from hydra_ray.serve.encodings.of_replica import ReplicaEncodings
 from hydra_ray.serve.ending import ending
@@ -120,6 +121,7 @@ class Reranker:
         return [ItemText(texts[text], text) for text in self._encodings.read(encoder, query.user, texts)]
 
     def _load(self, manifest: Manifest, folder: Path) -> RerankerVersion:
+        used_roles(self._settings, manifest)
         scorer = Scorer.load(folder / RERANKER, self._settings.base.encoder.computing)
         check_probes(manifest.version, RERANKER, scorer, manifest.probes[RERANKER])
         scorer.encoder.remember(self._encodings.kept)

@@ -151,7 +151,7 @@ class FeedbackSettings(Section):
 
     dir: Path | None = Field(None, description="Where feedback is kept; null means <out>/feedback.")
     pseudo_queries: int = Field(10, ge=0, description="History items a user asked again as queries.")
-    items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time, for the reranker.")
+    items: int = Field(10, ge=0, description="Retrieved items a query tried one at a time; with method.rerank.")
     labelers: int = Field(1, ge=1, description="Processes that ask the LLM and share its limits; embedded: engines.")
     own_answers: int = Field(64, ge=0, description="History items a user that teach the adapter without an LLM call.")
     stop_when_alike: bool = Field(

@@ -45,7 +45,10 @@ class MethodSettings(Section):
     """Settings of how an answer is made."""
 
     rerank: bool = Field(
-        True, description="Whether the reranker orders the history that hydra's prompt shows; set it before collect."
+        False,
+        # What depends on no reranker, and was made before one could do without, stays what it is by its fingerprint.
+        exclude_if=lambda rerank: not rerank,
+        description="Whether the reranker orders the history that hydra's prompt shows; set it before collect.",
     )
     retrieve: int = Field(10, ge=1, description="History items the retriever hands to the reranker.")
     retriever: RetrieverName = Field(

@@ -16,7 +16,7 @@ from hydra_ray.records import HistoryItem, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.store.backends import open_store
 
-STEPS = ("Ingress", "Retriever", "Reranker", "Generator", "Adapter", "Profiler")
+STEPS = ("Ingress", "Retriever", "Generator", "Adapter", "Profiler")
 _STATES = """
 from ray import serve
 from ray.exceptions import RayError

@@ -40,7 +40,7 @@ def test_no_choice_beats_the_best_candidate(demo_results: TaskResult):
 def test_each_part_alone_helps_less_than_both_or_as_much(demo_results: TaskResult):
     value = {name: metrics["accuracy"].value for name, metrics in demo_results.methods.items()}
     assert value["hydra-adapter"] > value["rag"]
-    assert value["hydra-reranker"] > value["zero-shot"]
+    assert "hydra-reranker" not in value
 
 
 def test_the_written_results_say_the_same(demo_results: TaskResult, demo_settings):

@@ -12,7 +12,6 @@ from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.ingress import Ingress
 from hydra_ray.serve.profiler import Profiler
-from hydra_ray.serve.reranker import Reranker
 from hydra_ray.serve.retriever import Retriever
 from hydra_ray.settings import AuthSettings, EvaluateSettings, parse_settings
 
@@ -53,7 +52,7 @@ def test_what_is_for_one_machine_fits_two_cores(name):
             cpus += sum(bundle["CPU"] for bundle in told["placement_group_config"]["bundles"])
             cpus += told["deployment_config"]["ray_actor_options"]["num_cpus"]
             continue
-        ours = (Ingress, Retriever, Reranker, Generator, Adapter, Profiler)
+        ours = (Ingress, Retriever, Generator, Adapter, Profiler)
         own = {deployment.name: deployment.ray_actor_options["num_cpus"] for deployment in ours}
         own |= {override.name: override.ray_actor_options.num_cpus for override in application.deployments}
         cpus += sum(own.values())

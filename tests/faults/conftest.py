@@ -55,6 +55,8 @@ def made_settings(trained: Path, llm: LLM, tmp_path_factory: pytest.TempPathFact
             "store": {"url": store_url},
             "generator": {"backend": "openai", "base_url": llm.url, "model": "m", "timeout_s": 5, "retries": 1},
             "fit": {"head": {"kind": "bases"}},
+            # So that there is one whose loss can be seen.
+            "method": {"rerank": True},
             "serve": {**patience, **(serve or {})},
         }
         return parse_settings({**tree, **sections})

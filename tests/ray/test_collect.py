@@ -69,6 +69,7 @@ def tree(llm: LLM, tmp_path: Path) -> dict:
     )
     return {
         "out": str(tmp_path / "out"),
+        "method": {"rerank": True},
         "data": {
             "format": "records",
             "path": path,

@@ -16,7 +16,7 @@ from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
 TAGS = ("comedy", "drama", "sci-fi", "war")
-HEADS = {"hydra-reranker", "hydra-adapter", "hydra-ungated", "hydra", "shared-head", "other-head"}
+HEADS = {"hydra-adapter", "hydra-ungated", "hydra", "shared-head", "other-head"}
 
 
 def write_lamp(folder: Path) -> None:

@@ -163,6 +163,21 @@ def test_what_is_known_before_weighs_by_role_as_told_or_as_learnt():
         assert told.prior_weights == {"reranker": rank, "adapter": vote}
 
 
+def test_a_reranker_is_wanted_by_who_says_so_and_by_the_paper():
+    assert not parse_settings({}).method.rerank
+    # What was made before there was the setting stays what it is by its fingerprint, as far as no reranker counts.
+    assert "rerank" not in parse_settings({}).method.model_dump(mode="json")
+    assert parse_settings({"method": {"rerank": True}}).method.model_dump(mode="json")["rerank"] is True
+    assert all(parse_settings({"preset": preset}).method.rerank for preset in ("paper", "mof"))
+
+
+def test_a_mix_that_shows_what_is_reranked_wants_a_reranker():
+    mix = [{"prompt": "reranked", "samples": 8}]
+    with pytest.raises(SettingsError, match=r"method: .*prompts name reranked: set rerank to true"):
+        parse_settings({"method": {"prompts": mix}})
+    assert parse_settings({"method": {"prompts": mix, "rerank": True}}).method.mix[0].prompt == "reranked"
+
+
 def test_the_paper_reads_encodings_alone_and_no_votes():
     paper = parse_settings({"preset": "paper"})
     assert (paper.base.encoder.trained_layers, paper.base.lexical) == (None, False)

@@ -81,8 +81,8 @@ class LocalSteps:
             kept = KeptEncodings(_ENCODING_BYTES)
             for role in base.roles:
                 base.scorer(role).encoder.remember(kept)
-            if base.reranker is not None:
-                self._reranker = MicroBatcher(Reranker(base.reranker, recipe.rank_weight), _BATCH)
+            if recipe.rerank:
+                self._reranker = MicroBatcher(Reranker(base.scorer(RERANKER), recipe.rank_weight), _BATCH)
             self._adapter = MicroBatcher(
                 Adapter(base.adapter, recipe.vote_weight, base.task if recipe.expected else None), _BATCH
             )
@@ -120,7 +120,8 @@ class LocalSteps:
     async def rerank(self, query: Query, ranked: Sequence[Ranked], head: UserKey | None) -> list[Ranked]:
         """Order history under a user's head."""
         self._check_base()
-        assert self._reranker is not None, "that base and settings fit is checked before"
+        if self._reranker is None:
+            raise StepError("there is no reranker (method.rerank is false)")
         return await self._reranker(RerankRequest(query, tuple(ranked), self.head(head, RERANKER)))
 
     async def adapt(

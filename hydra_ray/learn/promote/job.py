@@ -10,7 +10,7 @@ from hydra_ray.records import HydraError
 from hydra_ray.registry import Manifest
 from hydra_ray.registry.catalog import Catalog
 from hydra_ray.runtime.loading import check_task
-from hydra_ray.runtime.models import catalog_of
+from hydra_ray.runtime.models import catalog_of, used_roles
 from hydra_ray.settings import Settings
 from hydra_ray.store.aliases import CANDIDATE, PRODUCTION
 from hydra_ray.store.backends import open_store
@@ -48,8 +48,8 @@ def promote_version(settings: Settings, name: str, listener: ProgressListener, *
         fit: Whether heads that are missing are fitted first.
 
     Raises:
-        HydraError: There is no such version, it is of another task, too few users have heads, or somebody else promoted
-            at the same moment.
+        HydraError: There is no such version, it is of another task or lacks the reranker that settings want, too few
+            users have heads, or somebody else promoted at the same moment.
         UnfinishedError: The LLM did not answer all that the heads are fitted from.
     """
     with catalog_of(settings) as catalog:
@@ -59,6 +59,7 @@ def promote_version(settings: Settings, name: str, listener: ProgressListener, *
             raise HydraError(f"version {manifest.version} is what is served already")
         if before is not None:
             check_task(before.task, manifest.task)
+        used_roles(settings, manifest)
         # Checked before heads are fitted, which takes long, and before anybody gets it.
         catalog.registry.fetch(manifest.version)
         if fit and before is not None:

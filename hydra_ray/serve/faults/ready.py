@@ -63,7 +63,7 @@ class Readiness:
 
     async def _look(self) -> dict[str, Found]:
         steps = self._steps
-        handles = {name: getattr(steps, name) for name in ("retriever", "reranker", "adapter", "generator")}
+        handles = {"retriever": steps.retriever, **steps.scoring, "generator": steps.generator}
         self._open = frozenset(name for name in handles if steps.breakers.of(name).state == "open")
         looks = (self._store_answers(), *(self._step_answers(name, handle) for name, handle in handles.items()))
         return dict(zip(("store", *handles), await asyncio.gather(*looks), strict=True))

@@ -37,7 +37,7 @@ class Notes:
         """
         if self._refitter is not None:
             self._begin(self._refit(key))
-        for step in (self._steps.reranker, self._steps.adapter) if items else ():
+        for step in self._steps.scoring.values() if items else ():
             self._begin(self._encode(step, key, tuple(items)))
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from hydra_ray.methods import METHODS, Recipe
+from hydra_ray.methods import METHODS, Recipe, needs_reranker
 from hydra_ray.records import Message
 from hydra_ray.serve.http.errors import RequestError
 from hydra_ray.serve.http.messages import ChatMessage, Lenient
@@ -132,6 +132,9 @@ class ChatCompletionRequest(SamplingParameters):
             raise RequestError("stream_options: these are for stream: true only", "stream_options")
         if self.hydra.method == PASSTHROUGH and not passes:
             message = "hydra.method: nothing is passed through here (serve.passthrough.enabled, generator.backend)"
+            raise RequestError(message, "hydra.method", "unsupported_parameter")
+        if self.hydra.method is not None and needs_reranker(self.hydra.method) and not recipe.rerank:
+            message = "hydra.method: there is no reranker here (method.rerank)"
             raise RequestError(message, "hydra.method", "unsupported_parameter")
         reasons = reasons_to_pass_through(self, recipe)
         if passes and (reasons or self.hydra.method == PASSTHROUGH):

@@ -62,7 +62,10 @@ def misfits(config: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     for application, settings in applications:
         if application["import_path"] == APP:
-            found += _misfits(_limits(application), settings, engines)
+            limits = _limits(application)
+            if not settings.method.rerank:
+                del limits["Reranker"]
+            found += _misfits(limits, settings, engines)
     return found
 
 
@@ -83,7 +86,8 @@ def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Lim
         ("Adapter", 1),
         ("Profiler", 1),
     ):
-        yield from _misfit(ingress, limits[name], times)
+        if name in limits:
+            yield from _misfit(ingress, limits[name], times)
     # A profile is written by one call at a time.
     yield from _misfit(limits["Profiler"], limits["Generator"], 1)
     samples = settings.generator.dialect.samples

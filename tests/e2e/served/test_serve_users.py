@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from hydra_ray.data.simulated import labels_in
 from hydra_ray.demo import ask
-from hydra_ray.models.base import ADAPTER, ROLES
+from hydra_ray.models.base import ADAPTER
 from hydra_ray.models.heads import Head
 from hydra_ray.records import UserKey
 from hydra_ray.rights.document import export_user, import_user
@@ -120,8 +120,7 @@ def test_a_user_fitted_while_it_serves_is_personal_at_the_next_request(person, s
     store.put_histories({key: [replace(item, id=f"new-{item.id}") for item in people[0].history]})
     before = newcomer.ask(text)
     assert (before["head"], before["degraded"]) == ("shared", [])
-    for role in ROLES:
-        store.put_heads(version, role, {key: store.head(people[0].key, version, role)})
+    store.put_heads(version, ADAPTER, {key: store.head(people[0].key, version, ADAPTER)})
     after = newcomer.ask(text)
     assert after["head"] == "user"
     theirs = logits(known.ask(text))
@@ -209,7 +208,7 @@ def test_deleting_an_item_gives_exactly_the_answers_from_before(person, films):
         "id": second["id"],
         "object": "history.item",
         "deleted": True,
-        "heads": {"reranker": "unchanged", "adapter": "updated"},
+        "heads": {"adapter": "updated"},
     }
     assert user.ask(films[0]) == before
     assert user.forget(first["id"]).json()["heads"]["adapter"] == "removed"
@@ -290,7 +289,7 @@ def test_a_head_of_another_kind_waits_for_the_next_fit(person, people, store, ve
     assert (event.votes, event.completion_id, event.version) == (tuple(votes), "chatcmpl-1", version)
     assert set(event.history) <= {item["id"] for item in known.history()}
     assert known.history()[-1]["id"] == told["id"]
-    assert known.forget(told["id"]).json()["heads"] == dict.fromkeys(ROLES, "at_next_fit")
+    assert known.forget(told["id"]).json()["heads"] == {ADAPTER: "at_next_fit"}
     assert store.feedback_events([people[3].key]) == {}
     assert known.ask(text) == before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from manifests import PROFILES, rendered
 
-STEPS = {"Ingress", "Retriever", "Reranker", "Generator", "Adapter", "Profiler"}
+STEPS = {"Ingress", "Retriever", "Generator", "Adapter", "Profiler"}
 
 
 @pytest.mark.parametrize("profile", ["openai", "gpu", "cluster"])

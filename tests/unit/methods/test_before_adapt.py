@@ -49,7 +49,7 @@ def order(scripted, tag_task, query, item):
             return texts
 
         ports = Ports(retrieve, rerank, scripted(say), adapt, before_adapt=before_adapt)
-        method = METHODS[name](ports, prompter(tag_task), recipe(greedy=False, **numbers))
+        method = METHODS[name](ports, prompter(tag_task), recipe(**{"greedy": False, "rerank": True, **numbers}))
         try:
             await method(query("A dog barks."), ANN)
         except GenerateError:
@@ -65,6 +65,10 @@ async def test_the_adapter_is_told_before_anything_is_asked_and_until_it_has_cho
 
 async def test_what_was_begun_ends_with_a_request_that_fails(order):
     assert await order("hydra-adapter", texts=()) == ["begun", "retrieve", "generate", "ended", "failed"]
+
+
+async def test_without_a_reranker_hydra_tells_the_adapter_at_once(order):
+    assert await order("hydra", rerank=False) == ["begun", "retrieve", "generate", "adapt", "ended"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from hydra_ray.tasks import TEXT_TASK
 
 ANN = UserKey("acme", "ann")
 MIX = (PromptShare("zero-shot", 2, True), PromptShare("recent", 3, True), PromptShare("reranked", 3, False))
-RECIPE = recipe(retrieve=4, shots=2, candidates=8, history_answers=5, seed=7, mix=MIX)
+RECIPE = recipe(rerank=True, retrieve=4, shots=2, candidates=8, history_answers=5, seed=7, mix=MIX)
 
 
 class Steps:

@@ -77,6 +77,15 @@ class StreamHandle:
         return Pieces(self.stream(*arguments))
 
 
+def reranking(served):
+    """Makes what another maker of apps makes, with a reranker."""
+
+    def make(*arguments, more=None, **serve):
+        return served(*arguments, more={"method": {"rerank": True}, **(more or {})}, **serve)
+
+    return make
+
+
 class Served:
     """The ingress over HTTP, of one task and without Ray."""
 
@@ -97,7 +106,8 @@ class Served:
             step.encode_ahead = Handle(lambda *_: None)
         self.refitter = Handle(lambda *_: None)
         self.refitter.note = Handle(lambda *_: None)
-        steps = self.retriever, self.reranker, self.generator, self.adapter, self.profiler
+        reranker = self.reranker if settings.method.rerank else None
+        steps = self.retriever, reranker, self.generator, self.adapter, self.profiler
         self.ingress = PLAIN(
             settings, *steps, authenticate or TrustThisMachine(settings.tenant), limiter, self.refitter
         )

@@ -11,7 +11,8 @@ from hydra_ray.tasks import TEXT_TASK
 @pytest.mark.parametrize("serve", [{}, {"timeout_s": 400}, {"generator_timeout_s": 700}, {"step_timeout_s": 90}])
 def test_what_answers_requests_outlives_the_longest_generation(bases, serve):
     folder = str(bases[TEXT_TASK.name])
-    settings = parse_settings({"out": folder, "model": {"dir": folder}, "auth": {"mode": "off"}, "serve": serve})
+    tree = {"out": folder, "model": {"dir": folder}, "auth": {"mode": "off"}, "method": {"rerank": True}}
+    settings = parse_settings({**tree, "serve": serve})
     ingress = build_app(settings)._bound_deployment
     bound = [ingress, *(one._bound_deployment for one in ingress.init_args if hasattr(one, "_bound_deployment"))]
     timeouts = {one.name: one._deployment_config.graceful_shutdown_timeout_s for one in bound}

@@ -151,7 +151,7 @@ def test_there_is_one_model_for_each_version_whatever_the_methods(served):
 
 @pytest.mark.parametrize("user", [{}, {"user": None}, {"user": ""}, {"user": " \n"}])
 def test_for_nobody_nothing_is_looked_up(served, user):
-    app = served()
+    app = served(more={"method": {"rerank": True}})
     for method in METHODS:
         told = app.ask(SAID[-1:], hydra={"method": method}, **user).json()["hydra"]
         assert (told["user"], told["history"], told["degraded"]) == (None, [], []), method
@@ -172,7 +172,7 @@ def test_no_method_of_ones_own_can_look_up_nobody(served, monkeypatch):
             return await super().__call__(query, head)
 
     monkeypatch.setitem(METHODS, "curious", Curious)
-    app = served(method="curious")
+    app = served(method="curious", more={"method": {"rerank": True}})
     assert app.ask(SAID[-1:]).json()["hydra"]["history"] == []
     assert app.retriever.asked == app.profiler.asked == []
     assert [ask[-1] for ask, _ in (*app.adapter.asked, *app.reranker.asked)] == [None, None]

@@ -223,7 +223,7 @@ def test_without_room_the_reranker_hands_on_nothing(replica, item):
 
 
 def test_a_request_hands_its_querys_encoding_from_step_to_step(served):
-    app = served()
+    app = served(more={"method": {"rerank": True}})
     # As from another process: a view of the message that it came in.
     encoding = Encoding("minilm", np.ones((100, 384), np.float32)[0])
     app.reranker.answer = lambda ask, version: Reranked(list(ask[1]), encoding if ask[0].input == "Known?" else None)

@@ -53,7 +53,7 @@ def test_an_answer_and_its_completion_say_where_candidates_come_from(app):
 def test_of_one_prompt_the_completion_log_keeps_what_it_kept(app):
     app = app(candidates=3)
     reply = app.ask(SAID[-1:], user="ann").json()
-    assert offered(reply) == {"Calm.": [("reranked", 1, True)], "Go.": [("reranked", 2, False)]}
+    assert offered(reply) == {"Calm.": [("bm25", 1, True)], "Go.": [("bm25", 2, False)]}
     assert all(not one.sources for one in kept(app, reply))
 
 

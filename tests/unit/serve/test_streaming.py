@@ -38,7 +38,7 @@ def content(events):
 
 @pytest.mark.parametrize("method", ["rag", "zero-shot", "hydra", "hydra-reranker", "cfrag"])
 def test_the_first_chunk_is_there_before_the_llm_says_the_second(app, llm, method):
-    app = app()
+    app = app(more={"method": {**ONE["method"], "rerank": True}})
     llm.let(chunk({"content": "It"}))
     with streamed(app, user="ann", hydra={"method": method}, stream_options={"include_usage": True}) as response:
         coming = events(response)

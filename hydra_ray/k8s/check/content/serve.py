@@ -130,7 +130,7 @@ def _application(found: ServeConfig, place: int, application: Mapping[str, Any])
         for inner, said in settings_errors(error):
             yield found.problem(f"{path}.args.{inner}".rstrip("."), said)
         return
-    known = _deployments(import_path)
+    known = _deployments(import_path, found.settings[place])
     for number, deployment in enumerate(application.get("deployments") or ()):
         if deployment["name"] not in known:
             said = f"there is no deployment {shown(deployment['name'])}; there are {', '.join(sorted(known))}"
@@ -155,14 +155,14 @@ def _served(found: ServeConfig, place: int, settings: Settings) -> Iterator[Prob
             yield found.problem(f"{path}.generator.vllm.app", said)
 
 
-def _deployments(import_path: str) -> set[str]:
+def _deployments(import_path: str, settings: Settings) -> set[str]:
     if import_path == _ENGINE:
         from hydra_ray.runtime.vllm_app import ENGINE
 
         return {ENGINE}
-    from hydra_ray.k8s.check.content.deployments import our_deployments
+    from hydra_ray.k8s.check.content.deployments import used_deployments
 
-    return set(our_deployments())
+    return set(used_deployments(settings))
 
 
 def settings_errors(error: SettingsError) -> list[tuple[str, str]]:

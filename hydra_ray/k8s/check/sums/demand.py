@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hydra_ray.k8s.check.content.deployments import our_deployments
+from hydra_ray.k8s.check.content.deployments import used_deployments
 from hydra_ray.k8s.check.content.serve import ServeConfig
 from hydra_ray.k8s.check.reading.objects import mapping
 from hydra_ray.settings import Settings
@@ -46,9 +46,7 @@ def demands(config: ServeConfig) -> Iterator[Demand]:
     for place, application, settings in config.ours:
         overrides: dict[str, tuple[int | None, Mapping[str, Any]]]
         overrides = {one["name"]: (number, one) for number, one in enumerate(application.get("deployments") or ())}
-        for name, deployment in our_deployments().items():
-            if not _is_used(name, settings):
-                continue
+        for name, deployment in used_deployments(settings).items():
             number, own = overrides.get(name, (None, _NOTHING))
             path = f"applications[{place}]" + (f".deployments[{number}]" if number is not None else "")
             options = {**(deployment.ray_actor_options or {}), **mapping(own.get("ray_actor_options"))}
@@ -78,14 +76,6 @@ def _engine(path: str, application: Mapping[str, Any], settings: Settings) -> De
     on_gpu = v.device != "cpu"
     memory = 0 if on_gpu else int((v.kv_cache_gib or 1) * _GIB)
     return Demand("Engine", path, replicas, 1 if on_gpu else workers, workers if on_gpu else 0, memory, math.inf)
-
-
-def _is_used(name: str, settings: Settings) -> bool:
-    from hydra_ray.serve.app import limits_anything
-
-    if name == "Limiter":
-        return limits_anything(settings)
-    return name != "Refitter" or settings.fit.refit_items is not None
 
 
 def _caches(name: str, settings: Settings) -> int:

@@ -6,7 +6,8 @@ from defaults import local_steps, recipe
 from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.evaluate.runner.answer import _fingerprint_of
 from hydra_ray.methods.ports import StepError
-from hydra_ray.records import HydraError, UserKey
+from hydra_ray.models.base import Base
+from hydra_ray.records import HydraError, Ranked, UserKey
 from hydra_ray.settings import parse_settings
 from hydra_ray.steps.profiles.peers import PeerPool
 
@@ -92,3 +93,19 @@ def test_runs_that_were_ranked_by_whole_words_in_spite_of_a_stemmer_are_made_ane
     )
     assert len(plain) == 3, "runs of earlier versions stay what they are"
     assert stemmed[3:] == ["stemmed"]
+
+
+@pytest.mark.parametrize("roles", [1, 2])
+async def test_there_is_a_reranker_where_the_recipe_has_one_and_the_base_too(query, item, scorer, tag_task, roles):
+    dataset = Dataset((User(ANN, (item("robots"),)),))
+    base = Base("v1", tag_task, scorer(seed=1) if roles == 2 else None, scorer(seed=2))
+    asked, ranked = query("robots"), [Ranked(item("robots", "great"), 0.0)]
+    without = local_steps(dataset, base=base)
+    with pytest.raises(StepError, match=r"there is no reranker \(method\.rerank is false\)"):
+        await without.rerank(asked, ranked, None)
+    if roles == 2:
+        (one,) = await local_steps(dataset, base=base, recipe=recipe(rerank=True)).rerank(asked, ranked, None)
+        assert one.item == ranked[0].item
+        return
+    with pytest.raises(HydraError, match="version v1 has no reranker"):
+        local_steps(dataset, base=base, recipe=recipe(rerank=True))

@@ -23,6 +23,7 @@ applications:
     import_path: hydra_ray.serve.app:build
     args:
       out: /data/hydra
+      method: {rerank: true}
       generator: {backend: openai, base_url: https://llm.example.com/v1, model: m}
       store: {url: postgresql+psycopg://hydra@postgres/hydra, password_env: HYDRA_STORE_PASSWORD}
     deployments:

@@ -42,6 +42,11 @@ SETTINGS = "/etc/hydra-ray/settings.yaml"
             ".deployments[0].name",
             'no deployment "Ingres"; there are Adapter',
         ),
+        (
+            put(f"{APP}.args.method.rerank", False),
+            ".deployments[1].name",
+            'no deployment "Reranker"; there are Adapter',
+        ),
         (put(f"{APP}.deployments.0.max_replicas", 3), ".deployments[0].max_replicas", "Ray would ignore it"),
         (
             put(f"{APP}.deployments.0.autoscaling_config.min_replicas", 5),

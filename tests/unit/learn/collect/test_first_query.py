@@ -11,7 +11,7 @@ from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.job import example_plan, planned_examples
 from hydra_ray.learn.collect.plan import Example, calls_of
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.collect.setup import make_request_writer
+from hydra_ray.learn.collect.setup import make_request_writer, tried_items
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates, generator_identity, open_cache
 from hydra_ray.settings import parse_settings
@@ -41,7 +41,7 @@ def dataset(item):
 
 
 def cost(examples: list[Example], settings) -> int:
-    return sum(calls_of(example, 2, calls_for_candidates(settings)) for example in examples)
+    return sum(calls_of(example, tried_items(settings), calls_for_candidates(settings)) for example in examples)
 
 
 def test_a_plan_keeps_to_its_budget_where_samples_are_asked_one_by_one(server, settings_of, dataset, tag_task):

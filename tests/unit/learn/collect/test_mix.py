@@ -76,7 +76,7 @@ async def test_a_prompt_that_is_not_answered_leaves_no_row(scripted, tag_task, e
 
 def test_a_folder_keeps_to_its_mix(tag_task):
     mix = [{"prompt": "zero-shot", "samples": 3}, {"prompt": "bm25", "samples": 5, "greedy": False}]
-    plain, mixed = parse_settings({}), parse_settings({"method": {"prompts": mix}})
+    plain, mixed = parse_settings({}), parse_settings({"method": {"prompts": mix, "rerank": True}})
     assert collection_settings(plain, tag_task)["method.prompts"] is None, "as folders of before have it"
     assert collection_settings(mixed, tag_task)["method.prompts"] == [
         {"prompt": "zero-shot", "samples": 3, "greedy": True},

@@ -15,7 +15,7 @@ from hydra_ray.learn.heads import job
 from hydra_ray.learn.heads.job import fit_users
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.learn.heads.pipeline import FittedShard
-from hydra_ray.models.base import ADAPTER, RERANKER, ROLES, Base
+from hydra_ray.models.base import ADAPTER, RERANKER, Base
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HydraError, UserKey
 from hydra_ray.runtime.loading import load_data
@@ -210,7 +210,7 @@ def test_who_goes_on_while_a_fit_goes_on_loses_nothing_by_it(settings, store, me
     assert store.head_fingerprints("v1", ADAPTER).keys() == {ANN, EVE, NEW}
     assert store.stamps([ANN], "v1", ADAPTER) == stamps
     second = fit_users(tree, SILENT)
-    assert (second.heads[ADAPTER], second.left) == (1, dict.fromkeys(ROLES, 0)), "the next one takes them up"
+    assert (second.heads[ADAPTER], second.left) == (1, {ADAPTER: 0}), "the next one takes them up"
 
 
 def test_replacing_leaves_what_the_records_say(settings, store):

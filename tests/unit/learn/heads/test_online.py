@@ -19,7 +19,7 @@ from hydra_ray.tasks import TEXT_TASK
 
 ANN, BOB = UserKey("acme", "ann"), UserKey("acme", "bob")
 LABELS = ("comedy", "dark comedy", "sci-fi", "drama")
-BASES = Settings.model_validate({"fit": {"head": {"kind": "bases"}, "pull": 0.02}})
+BASES = Settings.model_validate({"method": {"rerank": True}, "fit": {"head": {"kind": "bases"}, "pull": 0.02}})
 LOWRANK = Head("lowrank", {"out": torch.ones(2), "project": torch.zeros(2, 96)})
 SHARED = {"adapter": "unchanged", "reranker": "unchanged"}
 

@@ -33,7 +33,15 @@ USERS = [UserKey("default", f"user-{number:02}") for number in range(11)]
 def settings(tmp_path):
     feedback = {"pseudo_queries": 3, "items": 2, "max_calls": 60}
     fit = {"users_per_shard": 4}
-    return parse_settings({"out": str(tmp_path), "feedback": feedback, "fit": fit, "generator": {"model": "m"}})
+    return parse_settings(
+        {
+            "out": str(tmp_path),
+            "feedback": feedback,
+            "fit": fit,
+            "generator": {"model": "m"},
+            "method": {"rerank": True},
+        }
+    )
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from hydra_ray.learn.heads.online import OnlineLearner
 from hydra_ray.learn.heads.replay import replay_users
-from hydra_ray.models.base import ADAPTER, RERANKER, Base
+from hydra_ray.models.base import ADAPTER, Base
 from hydra_ray.progress import SILENT
 from hydra_ray.records import HistoryItem, HydraError, Query, UserKey
 from hydra_ray.settings import parse_settings
@@ -68,7 +68,7 @@ def test_a_replay_is_what_learning_online_on_that_version_would_have_given(store
     store.put_heads("v2", ADAPTER, dict.fromkeys((ANN, BOB)))
     store.put_observations("v2", ADAPTER, {ANN: {}, BOB: {}})
     report = replay_users(settings(), folders["v2"], store, [ANN, BOB, NOBODY_KNOWN], SILENT)
-    assert (report.version, report.users, report.heads, report.left) == ("v2", 3, {ADAPTER: 2, RERANKER: 0}, set())
+    assert (report.version, report.users, report.heads, report.left) == ("v2", 3, {ADAPTER: 2}, set())
     for user, head in online.items():
         same(store.head(user, "v2", ADAPTER), head)
     assert store.observations([ANN, BOB], "v2", ADAPTER).keys() == observed.keys()

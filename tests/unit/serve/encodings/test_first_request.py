@@ -34,6 +34,7 @@ def make(bases, tmp_path):
     def settings(**serve):
         fit = {"mode": "zero-call", "min_groups": 1, "steps": 1, "refit_items": 3, "users_per_shard": 1}
         places = {"out": str(tmp_path), "model": {"dir": str(bases[TEXT_TASK.name])}, "tenant": "acme"}
+        places |= {"method": {"rerank": True}}
         more = {"data": {"format": "store"}, "users": "dev", "fit": fit, "serve": {"encoding_cache_mb": 1, **serve}}
         return parse_settings({**places, **more, "base": {"encoder": {"precision": "float32"}}})
 

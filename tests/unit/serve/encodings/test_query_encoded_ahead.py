@@ -72,7 +72,7 @@ def test_what_was_asked_before_is_not_encoded_again(app):
 
 @pytest.mark.parametrize("method", ["hydra-reranker", "rag"])
 def test_of_methods_that_do_not_adapt_nothing_is_encoded(app, method):
-    app = app()
+    app = app(more={"method": {"rerank": True}})
     asks(app, hydra={"method": method})
     assert app.adapter.encode.asked == []
 

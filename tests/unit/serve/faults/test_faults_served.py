@@ -6,7 +6,7 @@ import pytest
 from clocks import Clock
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
-from made_app import SAID
+from made_app import SAID, reranking
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayError
 from ray.serve.exceptions import BackPressureError
 from tenacity import wait_fixed
@@ -17,6 +17,11 @@ from hydra_ray.store.types import StoreError
 
 # The order of the steps that a request of method hydra asks and can do without.
 OPTIONAL = ("retriever", "reranker", "adapter")
+
+
+@pytest.fixture
+def served(served):
+    return reranking(served)
 
 
 def down(*_):

@@ -49,16 +49,20 @@ def test_one_and_many_are_added_and_twice_the_same_is_once(app):
     assert {item.id: item.output for item in history(app)} == {"a": "Go.", "b": "Stay."}
 
 
-def test_who_encodes_items_is_told_of_what_is_new_and_of_nothing_else(app):
+@pytest.mark.parametrize("rerank", [False, True])
+def test_who_encodes_items_is_told_of_what_is_new_and_of_nothing_else(served, tmp_path, rerank):
+    app = served(more={"store": {"url": f"sqlite:///{tmp_path}/users.db"}, "method": {"rerank": rerank}})
     app.client.post(URL, json={"items": [ONE, TWO]})
     items = tuple(history(app))
-    for step in (app.reranker, app.adapter):
-        assert step.encode_ahead.asked == [(ANN, items)]
+    assert app.adapter.encode_ahead.asked == [(ANN, items)]
+    assert app.reranker.encode_ahead.asked == ([(ANN, items)] if rerank else [])
     app.client.post(URL, json={"items": [TWO, ONE]})
-    assert app.reranker.encode_ahead.asked == [(ANN, items)]
+    assert app.adapter.encode_ahead.asked == [(ANN, items)]
 
 
-def test_who_encodes_items_may_be_down(app, caplog):
+def test_who_encodes_items_may_be_down(served, tmp_path, caplog):
+    app = served(more={"store": {"url": f"sqlite:///{tmp_path}/users.db"}, "method": {"rerank": True}})
+
     def down(*_):
         raise RuntimeError("the replica is gone")
 

@@ -47,7 +47,7 @@ def with_deployment(**override):
             {"name": "Generator", "max_ongoing_requests": 8, "max_queued_requests": 1},
             "Ingress asks Generator up to 32 times",
         ),
-        ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Reranker up to 1800 times"),
+        ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Adapter up to 1800 times"),
         # Ray makes up to a hundred replicas of `auto`.
         (
             {"name": "Ingress", "num_replicas": "auto", "max_ongoing_requests": 99},
@@ -68,10 +68,18 @@ def test_what_does_not_fit_is_named(override, asks):
 def test_each_prompt_of_a_mix_is_a_call_of_the_generator_and_each_retriever_one_of_the_retriever():
     config = with_deployment(name="Ingress", max_ongoing_requests=200)
     mix = [{"prompt": name, "samples": 2} for name in ("zero-shot", "recent", "bm25", "reranked")]
-    config["applications"][0]["args"] = {"method": {"prompts": mix}}
+    config["applications"][0]["args"] = {"method": {"prompts": mix, "rerank": True}}
     found = misfits(config)
     assert any(line.startswith("Ingress asks Generator up to 800 times at once") for line in found), found
     assert any(line.startswith("Ingress asks Retriever up to 400 times at once") for line in found), found
+
+
+def test_a_reranker_is_looked_at_where_there_is_one():
+    config = with_deployment(name="Ingress", num_replicas=9, max_ongoing_requests=200)
+    assert not any("Reranker" in line for line in misfits(config))
+    config["applications"][0]["args"] = {"method": {"rerank": True}}
+    found = misfits(config)
+    assert any(line.startswith("Ingress asks Reranker up to 1800 times") for line in found), found
 
 
 def test_any_number_of_calls_fits_a_queue_without_an_end():
@@ -98,7 +106,7 @@ def test_an_engine_has_room_for_what_the_generator_asks_and_for_more_of_it_by_di
     (line,) = misfits(engine(None, 16, 16))
     assert line.startswith("Generator asks Engine up to 64 times at once")
     mix = [{"prompt": name, "samples": 2} for name in ("zero-shot", "recent", "bm25", "reranked")]
-    found = misfits(engine(1, 8, 8, prompts=mix))
+    found = misfits(engine(1, 8, 8, prompts=mix, rerank=True))
     assert any(line.startswith("Generator asks Engine up to 64 times at once") for line in found), (
         "two samples a call are two requests"
     )

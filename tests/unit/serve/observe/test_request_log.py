@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from made_app import SAID
+from made_app import SAID, reranking
 from ray.exceptions import RayError
 
 from hydra_ray.methods.ports import StepError
@@ -19,6 +19,11 @@ from hydra_ray.settings import ObserveSettings
 from hydra_ray.steps.generate.prices import Prices
 
 PRICES = {"generator": {"limits": {"price_in": 2, "price_out": 8}}}
+
+
+@pytest.fixture
+def served(served):
+    return reranking(served)
 
 
 @pytest.fixture

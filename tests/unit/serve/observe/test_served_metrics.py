@@ -6,7 +6,7 @@ import re
 
 import pytest
 from code_blocks import ROOT
-from made_app import SAID
+from made_app import SAID, reranking
 from ray.exceptions import RayError
 
 from hydra_ray.records import Choice, GateDecision, Usage
@@ -20,6 +20,11 @@ from hydra_ray.steps.generate.prices import Prices
 from hydra_ray.store.types import StoreError
 
 PAGE = (ROOT / "docs" / "observability.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def served(served):
+    return reranking(served)
 
 
 class Series:

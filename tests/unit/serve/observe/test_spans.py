@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import openai_endpoint
 import pytest
-from made_app import SAID
+from made_app import SAID, reranking
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -27,6 +27,11 @@ from hydra_ray.steps.generate import GenerateError
 TRACES = {"observe": {"traces": {"otlp_endpoint": "http://collector:4318"}, "request_log": False}}
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 UNSAMPLED = PARENT.removesuffix("1") + "0"
+
+
+@pytest.fixture
+def served(served):
+    return reranking(served)
 
 
 @pytest.fixture
