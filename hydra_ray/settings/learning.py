@@ -48,11 +48,12 @@ class BaseSettings(Section):
         exclude_if=lambda read: not read,
         description="Read which of method.prompts gave a candidate, how often, and whether as its greedy answer.",
     )
-    start: Literal["plain", "fitted"] = Field(
-        "plain",
+    start: Literal["plain", "fitted"] | None = Field(
+        None,
+        # What was made before there was another one stays what it is by its fingerprint.
         exclude_if=lambda start: start == "plain",
-        description="Of the adapter's weights for words, votes and sources: one for equal past answers, or what fits "
-        "the training groups best by itself.",
+        description="Of the adapter's weights for words, votes and sources: one for equal past answers (plain), or what "
+        "fits the training groups best by itself (fitted); null: fitted with the listwise loss.",
     )
     epochs: int = Field(4, ge=1, description="Passes over the training groups.")
     batch_groups: int = Field(
@@ -88,6 +89,11 @@ class BaseSettings(Section):
         if self.start == "fitted" and self.loss != "listwise":
             raise ValueError("start: fitted is of the listwise loss; leave start out, or set loss: listwise")
         return self
+
+    @property
+    def starts_fitted(self) -> bool:
+        """Whether the adapter's weights for single numbers start at what fits the training groups best."""
+        return self.start != "plain" and self.loss == "listwise"
 
     @model_validator(mode="after")
     def _shares_of_what_is_trained(self) -> Self:

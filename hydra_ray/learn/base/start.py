@@ -31,7 +31,7 @@ def start_of(
         beside: Names of the numbers beside texts that are read.
         prior_weight: Weight of the prior; None has it fitted, too.
     """
-    if role != ADAPTER or base.start == "plain":
+    if role != ADAPTER or not base.starts_fitted:
         return ()
     return fitted_start(rows, base.lexical, len(beside), prior_weight)
 

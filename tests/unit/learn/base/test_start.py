@@ -79,6 +79,11 @@ def test_only_the_adapters_weights_are_fitted_and_only_where_settings_say_so():
     assert start_of(ADAPTER, rows(), fitted, (), None) == fitted_start(rows(), True, 0, None)
 
 
+def test_it_is_fitted_unless_settings_or_the_loss_say_otherwise():
+    assert start_of(ADAPTER, rows(), SETTINGS.base, (), None) == fitted_start(rows(), True, 0, None)
+    assert start_of(ADAPTER, rows(), BaseSettings(loss="bce"), (), None) == ()
+
+
 def test_of_another_loss_nothing_is_fitted_first():
     with pytest.raises(ValidationError, match="start: fitted is of the listwise loss"):
         BaseSettings(start="fitted", loss="bce")
