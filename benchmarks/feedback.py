@@ -92,7 +92,7 @@ def main() -> None:
     settings = load_settings(arguments.settings, arguments.overrides)
     settings = settings.model_copy(update={"generator": settings.generator.model_copy(update={"cache": None})})
     task, dataset = chosen_users(settings)
-    examples = planned_examples(settings, dataset)[: arguments.queries]
+    examples = planned_examples(settings, task, dataset)[: arguments.queries]
     questions = make_request_writer(settings, task)
     by_key = {ask_key("", request): request for example in examples for request in questions(example).requests}
     requests = list(by_key.values())

@@ -25,7 +25,7 @@ class Hydra:
     """Runs the whole method, or with one of its two parts only.
 
     Without the adapter the LLM is asked once, at temperature 0. With it candidates may come from several prompts
-    (`Recipe.mix`), which are asked at once. Any step but the LLM may fail, and so may some of several prompts: their
+    (`Recipe.mix_of`), which are asked at once. Any step but the LLM may fail, and so may some of several prompts: their
     work is then done without, and the answer says so.
 
     Args:
@@ -49,7 +49,7 @@ class Hydra:
 
     async def _answer(self, query: Query, head: UserKey | None) -> Answer:
         degraded: list[str] = []
-        mix = self.recipe.mix if self.adapt else ()
+        mix = self._mix
         retrieved_by = await self._retrieved(query, mix, degraded)
         found = retrieved_by[self.recipe.retriever]
         shown = await self._shown(query, mix, retrieved_by, head, degraded)
@@ -97,6 +97,10 @@ class Hydra:
         )
 
     @property
+    def _mix(self) -> tuple[PromptShare, ...]:
+        return self.recipe.mix_of(self.prompter.task) if self.adapt else ()
+
+    @property
     def _reranks(self) -> bool:
         # Without an adapter the reranker is all there is.
         return self.rerank and (self.recipe.rerank or not self.adapt)
@@ -104,7 +108,7 @@ class Hydra:
     @property
     def _encodes_ahead(self) -> bool:
         """Whether the adapter is the first to read the query: a reranker hands its encoding over."""
-        mix = self.recipe.mix
+        mix = self._mix
         return self.adapt and not (self._reranks and (not mix or any(share.prompt == RERANKED for share in mix)))
 
     @property

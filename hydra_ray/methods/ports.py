@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from hydra_ray.records import Answer, Candidate, ChatRequest, Choice, Generation, HydraError, Query, Ranked, UserKey
 from hydra_ray.steps.generate import GenerateError
-from hydra_ray.steps.sources import PromptShare
+from hydra_ray.steps.sources import PromptShare, mix_of_texts
+from hydra_ray.tasks import Task
 
 
 class StepError(HydraError):
@@ -171,7 +172,8 @@ class Recipe:
 
     Attributes:
         rerank: Whether there is a reranker (`method.rerank`).
-        mix: Prompts that hydra's candidates come from (`method.prompts`); empty where they come from one.
+        mix: Prompts that hydra's candidates come from (`method.prompts`); empty where they come from one, None where
+            the task decides.
     """
 
     rerank: bool
@@ -182,7 +184,7 @@ class Recipe:
     candidates: int
     temperature: float
     greedy: bool
-    mix: tuple[PromptShare, ...]
+    mix: tuple[PromptShare, ...] | None
     expected: bool
     history_answers: int
     allowed_answers: int
@@ -193,9 +195,25 @@ class Recipe:
     seed: int
 
     @property
-    def shares(self) -> tuple[PromptShare, ...]:
-        """The prompts of the mix, or else the one prompt, with how many candidates each gives."""
-        return self.mix or (PromptShare("", self.candidates, self.greedy),)
+    def mix_of_texts(self) -> tuple[PromptShare, ...]:
+        """The mix of tasks whose answers are texts; empty where candidates come from one prompt."""
+        if self.mix is not None:
+            return self.mix
+        # What is said of the one prompt would be of a third of them.
+        return () if self.rerank or self.profile else mix_of_texts(self.retriever, self.candidates, self.greedy)
+
+    def mix_of(self, task: Task) -> tuple[PromptShare, ...]:
+        """Return the prompts that a task's candidates come from; none where they come from one."""
+        return self.mix_of_texts if task.free else self.mix or ()
+
+    def shares(self, task: Task) -> tuple[PromptShare, ...]:
+        """Return the prompts of a task's mix, or else the one prompt, with how many candidates each gives."""
+        return self.mix_of(task) or self.one_share
+
+    @property
+    def one_share(self) -> tuple[PromptShare]:
+        """All candidates as those of one prompt."""
+        return (PromptShare("", self.candidates, self.greedy),)
 
 
 class Method(Protocol):

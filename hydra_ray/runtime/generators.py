@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from hydra_ray.runtime.factory import make_recipe
 from hydra_ray.runtime.vllm_app import RemoteEngine
 from hydra_ray.settings import EndpointSettings, GeneratorSettings, Settings
 from hydra_ray.steps.candidates import candidate_calls
@@ -21,6 +22,7 @@ from hydra_ray.steps.generate.endpoint.target import Endpoint, place_of
 from hydra_ray.steps.generate.limits import Budget, BudgetedGenerator
 from hydra_ray.steps.generate.splitting import SplittingGenerator
 from hydra_ray.steps.generate.vllm import VLLMGenerator
+from hydra_ray.tasks import Task
 
 
 def make_generator(
@@ -177,9 +179,9 @@ def known_dialect(settings: Settings) -> Dialect:
     return replace(learnt, **g.dialect.model_dump(exclude_none=True))
 
 
-def calls_for_candidates(settings: Settings) -> int:
-    """Return how many LLM calls the candidates of one query take in the endpoint's dialect."""
-    return candidate_calls(settings.method.shares, known_dialect(settings).requests)
+def calls_for_candidates(settings: Settings, task: Task) -> int:
+    """Return how many LLM calls the candidates of one query of a task take in the endpoint's dialect."""
+    return candidate_calls(make_recipe(settings).shares(task), known_dialect(settings).requests)
 
 
 def generator_identity(settings: Settings) -> str:

@@ -52,8 +52,8 @@ class BaseSettings(Section):
         None,
         # What was made before there was another one stays what it is by its fingerprint.
         exclude_if=lambda start: start == "plain",
-        description="Of the adapter's weights for words, votes and sources: one for equal past answers (plain), or what "
-        "fits the training groups best by itself (fitted); null: fitted with the listwise loss.",
+        description="Of the adapter's weights for words, votes and sources: one for equal past answers (plain), or "
+        "what fits the training groups best by itself (fitted); null: fitted with the listwise loss.",
     )
     epochs: int = Field(4, ge=1, description="Passes over the training groups.")
     batch_groups: int = Field(

@@ -59,11 +59,12 @@ class MethodSettings(Section):
     candidates: int = Field(8, ge=1, description="Samples the LLM is asked for.")
     temperature: float = Field(0.7, ge=0, description="Of the samples.")
     greedy: bool = Field(True, description="One of the candidates is the LLM's greedy answer.")
-    prompts: tuple[PromptSettings, ...] = Field(
-        (),
+    prompts: tuple[PromptSettings, ...] | None = Field(
+        None,
         # What was made before there were any, without one, stays what it is by its fingerprint.
-        exclude_if=lambda prompts: not prompts,
-        description="Of hydra: prompts that its candidates come from together, as many as candidates; empty: one. Set "
+        exclude_if=lambda prompts: prompts == (),
+        description="Of hydra: prompts that its candidates come from together, as many as candidates; empty: one; "
+        "null: one, but of texts three (retriever, zero-shot, recent), unless a reranker or a profile is at work. Set "
         "it before collect: the adapter learns what each prompt's answers are worth.",
     )
     decide: Literal["expected", "preferred"] = Field(
@@ -113,37 +114,35 @@ class MethodSettings(Section):
 
     @field_validator("prompts")
     @classmethod
-    def _prompts_are_distinct(cls, prompts: tuple[PromptSettings, ...]) -> tuple[PromptSettings, ...]:
-        names = [one.prompt for one in prompts]
+    def _prompts_are_distinct(cls, prompts: tuple[PromptSettings, ...] | None) -> tuple[PromptSettings, ...] | None:
+        names = [one.prompt for one in prompts or ()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} stands there twice: add up its samples")
         return prompts
 
     @model_validator(mode="after")
     def _prompts_fit(self) -> Self:
-        problems, samples = [], sum(one.samples for one in self.prompts)
-        if self.prompts and samples != self.candidates:
+        prompts = self.prompts or ()
+        problems, samples = [], sum(one.samples for one in prompts)
+        if prompts and samples != self.candidates:
             problems.append(
                 f"the samples of prompts add up to {samples} and candidates is {self.candidates}: make them equal, so "
                 "that methods that vote ask as often"
             )
-        if not self.profile and any(one.prompt == PROFILE for one in self.prompts):
+        if not self.profile and any(one.prompt == PROFILE for one in prompts):
             problems.append("prompts name the profile: say in profile which kind, pag or dpl")
-        if not self.rerank and any(one.prompt == RERANKED for one in self.prompts):
+        if not self.rerank and any(one.prompt == RERANKED for one in prompts):
             problems.append("prompts name reranked: set rerank to true, or name a retriever there")
         if problems:
             raise ValueError("; ".join(problems))
         return self
 
     @property
-    def mix(self) -> tuple[PromptShare, ...]:
-        """The prompts that candidates come from; empty where a method has one."""
+    def mix(self) -> tuple[PromptShare, ...] | None:
+        """The prompts that candidates come from; empty where a method has one, None where the task decides."""
+        if self.prompts is None:
+            return None
         return tuple(PromptShare(one.prompt, one.samples, one.greedy) for one in self.prompts)
-
-    @property
-    def shares(self) -> tuple[PromptShare, ...]:
-        """The prompts, or else the one prompt, with how many candidates each gives."""
-        return self.mix or (PromptShare("", self.candidates, self.greedy),)
 
     @property
     def prior_weights(self) -> dict[str, float | None]:

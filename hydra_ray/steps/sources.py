@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hydra_ray.steps.retrieval.retrievers import RETRIEVERS
 
-ZERO_SHOT, RERANKED, PROFILE, PEERS = "zero-shot", "reranked", "profile", "peers"
+ZERO_SHOT, RECENT, RERANKED, PROFILE, PEERS = "zero-shot", "recent", "reranked", "profile", "peers"
 # What a mix may name: no history, the first items of a retriever, those that the reranker puts first among
 # `method.retriever`'s, and that retriever's with the user's profile.
 PROMPTS = (ZERO_SHOT, *RETRIEVERS, RERANKED, PROFILE)
@@ -26,6 +26,24 @@ class PromptShare:
     prompt: str
     samples: int
     greedy: bool
+
+
+def mix_of_texts(retriever: str, candidates: int, greedy: bool) -> tuple[PromptShare, ...]:
+    """Return the mix for answers that are texts: the nearest items, none, and the latest, in shares as equal as can be.
+
+    Its candidates are no better than those of one prompt, but differ in what an adapter can tell
+    (docs/evaluation.md). Where a prompt would give less than two, there is no mix.
+
+    Args:
+        retriever: Name of the retriever of the nearest items (`method.retriever`).
+        candidates: Number of candidates.
+        greedy: Whether one of each prompt's answers is the one at temperature 0.
+    """
+    names = tuple(dict.fromkeys((retriever, ZERO_SHOT, RECENT)))
+    each, more = divmod(candidates, len(names))
+    if each < 2:
+        return ()
+    return tuple(PromptShare(name, each + (place < more), greedy) for place, name in enumerate(names))
 
 
 def retriever_of(prompt: str, default: str) -> str | None:

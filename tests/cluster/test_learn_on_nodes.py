@@ -239,7 +239,7 @@ def test_collect(nodes, store, asking, llm, run, tag_task):
     llm.release()
     said_by(process)
 
-    plan = Counter(example.key.example_id for example in example_plan(settings, chosen_source(settings)[1]))
+    plan = Counter(example.key.example_id for example in example_plan(settings, *chosen_source(settings)))
     found = FeedbackStore(settings.feedback_dir)
     assert len(plan) == 80 * 3
     assert Counter(row.example_id for row in found.read(ExampleRow)) == plan

@@ -169,7 +169,7 @@ def test_eight_candidates_cost_two_prompts(client, trees, users, demo_settings):
     task = load_base(chosen_base(settings).folder).task
     shots = [HistoryItem(item["id"], item["input"], item["output"]) for item in shown]
     prompt = make_prompter(settings, task)(users[0].queries[0], shots)
-    assert (settings.method.candidates, calls_for_candidates(settings)) == (8, 2)
+    assert (settings.method.candidates, calls_for_candidates(settings, task)) == (8, 2)
     assert reply.usage.prompt_tokens == 2 * chat_token_counter(DEMO_CHECKPOINT)(ChatRequest(prompt.messages))
     assert reply.usage.completion_tokens >= 8
 

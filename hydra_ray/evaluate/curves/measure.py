@@ -86,7 +86,7 @@ class CurveMaker:
         self._runner, self._listener = runner, listener
         self.log = FailureLog(settings.generator.max_failure_share)
         # Once: all points are counted alike.
-        self._candidate_calls = calls_for_candidates(settings)
+        self._candidate_calls = calls_for_candidates(settings, task)
         kept = KeptEncodings(_ENCODING_BYTES)
         self._roles = roles_of(base.version, base.roles, rerank=settings.method.rerank)
         for role in self._roles:

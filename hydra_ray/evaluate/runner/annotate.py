@@ -108,7 +108,7 @@ def _cohorts(settings: Settings, task: Task, dataset: Dataset, base: Base) -> di
         return {}
     # As `fit` saw these users: by what their history alone teaches.
     fit = settings.model_copy(update={"users": "dev"})
-    examples = planned_examples(fit, dataset) if settings.fit.mode == "llm" else []
+    examples = planned_examples(fit, task, dataset) if settings.fit.mode == "llm" else []
     data = load_training_data(fit, task, dataset, examples)
     groups = {user.key: data.groups(ADAPTER, user) for user in dataset.users}
     keys = [key for key, own in groups.items() if own]

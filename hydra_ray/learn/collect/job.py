@@ -37,25 +37,25 @@ from hydra_ray.steps.generate.limits import estimate_tokens
 from hydra_ray.tasks import Task
 
 
-def planned_examples(settings: Settings, dataset: Dataset) -> list[Example]:
+def planned_examples(settings: Settings, task: Task, dataset: Dataset) -> list[Example]:
     """Return the examples that `collect` asks about for the chosen users.
 
     Real queries are used with their answers for training users only.
     """
-    return plan_examples(dataset, **asdict(_rules(settings)))
+    return plan_examples(dataset, **asdict(_rules(settings, task)))
 
 
-def example_plan(settings: Settings, users: UserSource) -> ExamplePlan:
+def example_plan(settings: Settings, task: Task, users: UserSource) -> ExamplePlan:
     """Return what `planned_examples` does, of any number of users."""
-    return plan_users(users, _rules(settings))
+    return plan_users(users, _rules(settings, task))
 
 
-def _rules(settings: Settings) -> ExampleRules:
+def _rules(settings: Settings, task: Task) -> ExampleRules:
     return ExampleRules(
         pseudo_queries=settings.feedback.pseudo_queries,
         use_golds=settings.of_training_users,
         items=tried_items(settings),
-        candidate_calls=calls_for_candidates(settings),
+        candidate_calls=calls_for_candidates(settings, task),
         max_calls=settings.feedback.max_calls,
         seed=settings.seed,
     )
@@ -78,7 +78,7 @@ def estimate_feedback(settings: Settings) -> Estimate:
         HydraError: The data or the users cannot be used.
     """
     task, users = chosen_source(settings)
-    examples = example_plan(settings, users)
+    examples = example_plan(settings, task, users)
     todo = left_to_ask(examples, FeedbackStore(settings.feedback_dir))
     g = settings.generator
     folder = local_checkpoint(g)
@@ -110,11 +110,11 @@ def collect_plan(
         HydraError: Any of the causes that `collect_planned` lists.
     """
     with contextlib.closing(users):
-        examples = example_plan(settings, users)
+        examples = example_plan(settings, task, users)
         spent = ask_first(settings, task, examples)
         if spent.calls:
             # A sample may cost a call of its own; that only drops examples at the end.
-            examples = example_plan(settings, users)
+            examples = example_plan(settings, task, users)
         return examples, collect_planned(settings, task, examples, listener, spent)
 
 

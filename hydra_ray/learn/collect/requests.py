@@ -71,11 +71,11 @@ class RequestWriter:
 
     def __call__(self, example: Example) -> ExampleRequests:
         """Return the example's requests; they depend on nothing that the LLM answers."""
-        recipe = self.recipe
+        recipe, task = self.recipe, self.prompter.task
         most = max(self.items, recipe.history_answers, recipe.shots)
         nearest = self._retrieved(example, recipe.retriever, most)
         items = nearest[: self.items]
-        seed, longest = stable_seed(recipe.seed, example.query.user, example.query.id), self.prompter.task.max_tokens
+        seed, longest = stable_seed(recipe.seed, example.query.user, example.query.id), task.max_tokens
         whose = example.query.whose
         tried = [[], *([item] for item in items)] if self.items else []
         alone = [
@@ -84,7 +84,7 @@ class RequestWriter:
         # Texts cut above are cut again, and counted, in the candidates' prompts.
         prompts = self._prompts(example, nearest)
         chats = {name: prompt.messages for name, prompt in prompts.items()}
-        asked = mixed_requests(chats, recipe.shares, recipe.temperature, longest, seed, whose, LEFT_TO_THE_LLM)
+        asked = mixed_requests(chats, recipe.shares(task), recipe.temperature, longest, seed, whose, LEFT_TO_THE_LLM)
         return ExampleRequests(
             example.key,
             example.query.input,
@@ -103,7 +103,7 @@ class RequestWriter:
         There is no reranker yet, and a profile would be made of what is asked about: both show the nearest items.
         """
         recipe, prompts = self.recipe, dict[str, Prompt]()
-        for share in recipe.shares:
+        for share in recipe.shares(self.prompter.task):
             by = retriever_of(share.prompt, recipe.retriever)
             shots = nearest if by == recipe.retriever else self._retrieved(example, by, recipe.shots) if by else []
             prompts[share.prompt] = self.prompter(example.query, shots[: recipe.shots])

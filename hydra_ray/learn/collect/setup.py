@@ -50,7 +50,7 @@ def collection_settings(settings: Settings, task: Task) -> dict[str, Any]:
         "feedback.items": settings.feedback.items,
         RERANK: settings.method.rerank,
         "method.retriever": ranked_by(settings),
-        "method.prompts": [asdict(share) for share in settings.method.mix] or None,
+        "method.prompts": [asdict(share) for share in make_recipe(settings).mix_of(task)] or None,
         **{f"method.{name}": getattr(settings.method, name) for name in method},
     }
 

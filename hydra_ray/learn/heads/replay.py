@@ -107,7 +107,7 @@ class _Replay:
         """Compute one role's heads; return the users who said or deleted something meanwhile."""
         stored = read_users(self.store, users)
         dataset = Dataset(tuple(stored.users.values()), pairs=self.task.pairs)
-        examples = planned_examples(self.settings, dataset) if self.settings.fit.mode == "llm" else []
+        examples = planned_examples(self.settings, self.task, dataset) if self.settings.fit.mode == "llm" else []
         data = load_training_data(self.settings, self.task, dataset, examples, stored.events)
         changed = changed_users(data, role, self.store, self.report.version, self.settings)
         self.report.kept[role] += len(users) - len(changed)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hydra_ray.runtime.factory import make_recipe
 from hydra_ray.serve.adapter import Adapter
 from hydra_ray.serve.generator import Generator
 from hydra_ray.serve.ingress import Ingress
@@ -75,10 +76,12 @@ def ongoing_by_deployment() -> dict[str, int]:
 
 
 def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Limits]) -> Iterator[str]:
-    method, ingress = settings.method, limits["Ingress"]
+    recipe, ingress = make_recipe(settings), limits["Ingress"]
+    # Whichever the task: that of texts asks more.
+    mix = recipe.mix_of_texts
     # All requests of a prompt are one call of the generator's deployment, however the endpoint is then asked for them.
-    calls = len(method.shares)
-    retrievals = len(retrievers_of(method.mix, method.retriever))
+    calls = max(1, len(mix))
+    retrievals = len(retrievers_of(mix, recipe.retriever))
     for name, times in (
         ("Retriever", retrievals),
         ("Reranker", 1),
@@ -92,7 +95,8 @@ def _misfits(limits: Mapping[str, Limits], settings: Settings, engines: list[Lim
     yield from _misfit(limits["Profiler"], limits["Generator"], 1)
     samples = settings.generator.dialect.samples
     requests = max(
-        candidate_calls([share], lambda wanted: math.ceil(wanted / (samples or wanted))) for share in method.shares
+        candidate_calls([share], lambda wanted: math.ceil(wanted / (samples or wanted)))
+        for share in mix or recipe.one_share
     )
     for engine in engines:
         yield from _misfit(limits["Generator"], engine, requests)

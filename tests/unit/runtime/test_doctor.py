@@ -45,13 +45,13 @@ def test_a_plain_endpoint_needs_nothing(server, tmp_path):
     assert known_dialect(settings) == Dialect()
 
 
-def test_what_is_found_is_remembered_and_told_as_settings(server, tmp_path):
+def test_what_is_found_is_remembered_and_told_as_settings(server, tmp_path, tag_task):
     url = server.url("n1", "noseed", "temp1", "mct", "think", "nosystem", "alternate", "nousage")
     found, settings = diagnosed(url, tmp_path)
     learnt = Dialect(1, "max_completion_tokens", "omitted", seed=False, system="user", alternate=True)
     assert known_dialect(settings) == learnt
     # One greedy answer, and seven samples one by one.
-    assert calls_for_candidates(settings) == 8
+    assert calls_for_candidates(settings, tag_task) == 8
     assert found.found["greedy answers"] == found.found["seeded samples"] == "not possible"
     assert found.found["reasoning"].startswith("comes with answers")
     assert found.found["token usage"].startswith("not told")

@@ -76,17 +76,17 @@ def test_kept_answers_depend_on_what_is_sent_and_stay_of_use_where_nothing_more_
     assert generator_identity(same[0]) == generator_identity(same[1])
 
 
-def test_candidates_cost_what_is_known_of_the_endpoint(tmp_path):
+def test_candidates_cost_what_is_known_of_the_endpoint(tmp_path, tag_task):
     settings = openai(cache=tmp_path, base_url="http://me:secret@x/v1/?key=secret")
-    assert (known_dialect(settings), calls_for_candidates(settings)) == (Dialect(), 2)
+    assert (known_dialect(settings), calls_for_candidates(settings, tag_task)) == (Dialect(), 2)
     DialectFile(dialect_file(settings)).put("http://x/v1", "m", Dialect(samples=3))
     # A greedy answer, and seven samples, three at a time.
-    assert calls_for_candidates(settings) == 4
+    assert calls_for_candidates(settings, tag_task) == 4
     assert "secret" not in dialect_file(settings).read_text()
     told = openai(cache=tmp_path, dialect={"samples": 1})
-    assert (known_dialect(told).samples, calls_for_candidates(told)) == (1, 8)
-    assert calls_for_candidates(openai(cache=tmp_path, model="other")) == 2
-    assert calls_for_candidates(parse_settings({"generator": {"cache": str(tmp_path)}})) == 2
+    assert (known_dialect(told).samples, calls_for_candidates(told, tag_task)) == (1, 8)
+    assert calls_for_candidates(openai(cache=tmp_path, model="other"), tag_task) == 2
+    assert calls_for_candidates(parse_settings({"generator": {"cache": str(tmp_path)}}), tag_task) == 2
 
 
 def test_a_stemmer_and_a_cut_in_characters_reach_what_uses_them(tag_task):

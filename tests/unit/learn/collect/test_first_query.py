@@ -40,19 +40,20 @@ def dataset(item):
     return Dataset((User(UserKey("default", "ann"), history),), {})
 
 
-def cost(examples: list[Example], settings) -> int:
-    return sum(calls_of(example, tried_items(settings), calls_for_candidates(settings)) for example in examples)
+def cost(examples: list[Example], settings, task) -> int:
+    calls = calls_for_candidates(settings, task)
+    return sum(calls_of(example, tried_items(settings), calls) for example in examples)
 
 
 def test_a_plan_keeps_to_its_budget_where_samples_are_asked_one_by_one(server, settings_of, dataset, tag_task):
     settings = settings_of("n1")
-    before = planned_examples(settings, dataset)
+    before = planned_examples(settings, tag_task, dataset)
     spent = ask_first(settings, tag_task, before)
     assert spent.calls == len(server.asked["n1"]) == 1 + 7
-    after = planned_examples(settings, dataset)
+    after = planned_examples(settings, tag_task, dataset)
     assert 0 < len(after) < len(before)
     assert after == before[: len(after)], "what is dropped stands at the end"
-    assert cost(after, settings) <= 40 < cost(before, settings)
+    assert cost(after, settings, tag_task) <= 40 < cost(before, settings, tag_task)
     # The collection finds the answers, and nothing is asked twice.
     (several,) = (request for request in make_request_writer(settings, tag_task)(after[0]).several if request.n > 1)
     assert ask_key(generator_identity(settings), several) in open_cache(settings)
@@ -62,19 +63,19 @@ def test_a_plan_keeps_to_its_budget_where_samples_are_asked_one_by_one(server, s
 @pytest.mark.parametrize(("quirks", "max_calls"), [(["n1", "free"], None), (["n1", "none"], 0)])
 def test_nothing_is_asked_first_where_no_plan_depends_on_it(server, settings_of, dataset, tag_task, quirks, max_calls):
     settings = settings_of(*quirks, max_calls=max_calls)
-    assert ask_first(settings, tag_task, planned_examples(settings, dataset)) == Usage()
+    assert ask_first(settings, tag_task, planned_examples(settings, tag_task, dataset)) == Usage()
     assert "+".join(quirks) not in server.asked
 
 
 def test_what_fails_then_is_left_to_the_collection(server, settings_of, dataset, tag_task, caplog):
     settings = settings_of("nomodel")
-    assert ask_first(settings, tag_task, planned_examples(settings, dataset)).calls == 1
+    assert ask_first(settings, tag_task, planned_examples(settings, tag_task, dataset)).calls == 1
     assert "does not exist" in caplog.text
 
 
 def test_who_was_deleted_since_the_plan_is_not_asked_about(server, settings_of, dataset, tag_task):
     settings = settings_of("n1", "deleted")
-    plan = example_plan(settings, HeldUsers(dataset))
+    plan = example_plan(settings, tag_task, HeldUsers(dataset))
     asked = plan[0].query.id
     left = tuple(
         item for item in dataset.users[0].history if ExampleKey.of_item(dataset.users[0].key, item.id).query_id != asked
@@ -86,7 +87,7 @@ def test_who_was_deleted_since_the_plan_is_not_asked_about(server, settings_of, 
 
 def test_limits_hold_over_both(server, settings_of, dataset, tag_task):
     settings = settings_of("n1", "limited", calls=5)
-    spent = ask_first(settings, tag_task, planned_examples(settings, dataset))
+    spent = ask_first(settings, tag_task, planned_examples(settings, tag_task, dataset))
     assert spent.calls == len(server.asked["n1+limited"]) == 5
     assert with_less(settings, spent).generator.limits.calls == 0
     priced = settings_of("n1", calls=20, tokens=100, cost=1.0, price_in=1e6)

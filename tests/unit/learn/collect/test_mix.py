@@ -82,7 +82,7 @@ def test_a_folder_keeps_to_its_mix(tag_task):
         {"prompt": "zero-shot", "samples": 3, "greedy": True},
         {"prompt": "bm25", "samples": 5, "greedy": False},
     ]
-    assert (calls_for_candidates(plain), calls_for_candidates(mixed)) == (2, 3)
+    assert (calls_for_candidates(plain, tag_task), calls_for_candidates(mixed, tag_task)) == (2, 3)
 
 
 def test_a_query_without_history_is_asked_in_each_prompts_name(tag_task, query):

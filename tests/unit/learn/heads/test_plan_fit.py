@@ -82,8 +82,8 @@ def plans(settings, store, tag_task, at_once, mode):
     settings = settings.model_copy(update={"fit": settings.fit.model_copy(update={"mode": mode})})
     users, stored = source(settings), read_users(store, USERS)
     dataset = users.part(range(len(users)), stored.users)
-    rules = ExampleRules(3, False, 2, calls_for_candidates(settings), 60, settings.seed)
-    examples = planned_examples(settings, dataset) if mode == "llm" else []
+    rules = ExampleRules(3, False, 2, calls_for_candidates(settings, tag_task), 60, settings.seed)
+    examples = planned_examples(settings, tag_task, dataset) if mode == "llm" else []
     reader = TrainingReader(settings, tag_task, users, None, None)
     if examples:
         plan = plan_users(users, rules, at_once)
@@ -105,7 +105,7 @@ def plans(settings, store, tag_task, at_once, mode):
 def test_a_fit_reads_what_it_would_read_of_everybody_at_once(settings, store, tag_task, at_once, mode, closed):
     task = tag_task if closed else replace(tag_task, kind="generation", labels=())
     everybody = source(settings)
-    feedback(settings, planned_examples(settings, everybody.part(range(len(everybody)))))
+    feedback(settings, planned_examples(settings, task, everybody.part(range(len(everybody)))))
     plan, data, shards = plans(settings, store, task, at_once, mode)
     assert plan.events == 1
     assert plan.kept == dict.fromkeys(ROLES, 0)
