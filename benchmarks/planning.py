@@ -25,8 +25,7 @@ from rich.console import Console
 from rich.table import Table
 from scale_stores import TENANT, stores
 
-from hydra_ray.learn.collect.example_plan import ExampleRules, plan_users
-from hydra_ray.learn.collect.setup import tried_items
+from hydra_ray.learn.collect.example_plan import ExampleRules, plan_users, tried_items
 from hydra_ray.learn.heads.shards import plan_fit
 from hydra_ray.learn.heads.todo import head_fingerprints_of
 from hydra_ray.learn.heads.training_reader import TrainingReader

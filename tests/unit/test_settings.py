@@ -222,8 +222,9 @@ def test_all_that_is_wrong_with_prompts_is_told_at_once():
         parse_settings({"method": both})
 
 
-def test_settings_without_prompts_are_written_as_before_there_were_any():
-    assert "prompts" not in parse_settings({}).method.model_dump(mode="json")
+def test_settings_of_one_prompt_are_written_as_before_there_were_several():
+    assert "prompts" not in parse_settings({"method": {"prompts": []}}).method.model_dump(mode="json")
+    assert parse_settings({}).method.model_dump(mode="json")["prompts"] is None
     mix = [{"prompt": "bm25", "samples": 8, "greedy": False}]
     assert parse_settings({"method": {"prompts": mix}}).method.model_dump(mode="json")["prompts"] == mix
 

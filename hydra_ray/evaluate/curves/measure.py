@@ -15,9 +15,9 @@ from hydra_ray.evaluate.curves.report import Curves, Point, plot_curves
 from hydra_ray.evaluate.runner.answer import no_answers
 from hydra_ray.evaluate.runner.local_steps import LocalSteps
 from hydra_ray.evaluate.scoring.metrics import metrics_of, prepare
+from hydra_ray.learn.collect.example_plan import tried_items
 from hydra_ray.learn.collect.job import collect_planned
 from hydra_ray.learn.collect.plan import Example, calls_of, user_examples
-from hydra_ray.learn.collect.setup import tried_items
 from hydra_ray.learn.examples.features import encode_all
 from hydra_ray.learn.examples.training_data import load_training_data
 from hydra_ray.learn.heads.todo import make_fitter

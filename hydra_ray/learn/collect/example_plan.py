@@ -16,6 +16,7 @@ from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.data.user_source import UserSource, parts
 from hydra_ray.learn.collect.plan import Example, calls_of, pseudo_example, real_examples, user_examples
 from hydra_ray.learn.collect.rows import ExampleId, ExampleKey
+from hydra_ray.settings import Settings
 
 # Users who are looked at together while a plan is made.
 USERS_AT_ONCE = 1_000
@@ -26,6 +27,11 @@ Digests = npt.NDArray[np.bytes_]
 
 class GoneError(Exception):
     """What was planned to be asked about was deleted meanwhile."""
+
+
+def tried_items(settings: Settings) -> int:
+    """Return how many retrieved items of a query are tried one at a time at most; they teach the reranker alone."""
+    return settings.feedback.items if settings.method.rerank else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,13 @@ from dataclasses import asdict
 from hydra_ray.data.dataset import Dataset
 from hydra_ray.data.user_source import UserSource
 from hydra_ray.learn.collect.estimate import Estimate, chat_token_counter, estimate
-from hydra_ray.learn.collect.example_plan import ExamplePlan, ExampleRules, plan_users
+from hydra_ray.learn.collect.example_plan import ExamplePlan, ExampleRules, plan_users, tried_items
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.first_scores import FirstScores
 from hydra_ray.learn.collect.pipeline import ask_all
 from hydra_ray.learn.collect.plan import Example, plan_examples
 from hydra_ray.learn.collect.report import CollectReport, left_to_ask, record
-from hydra_ray.learn.collect.setup import collection_settings, make_generator_pool, make_request_writer, tried_items
+from hydra_ray.learn.collect.setup import collection_settings, make_generator_pool, make_request_writer
 from hydra_ray.learn.collect.store import FeedbackStore
 from hydra_ray.progress import ProgressListener
 from hydra_ray.records import Usage

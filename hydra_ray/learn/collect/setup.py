@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from hydra_ray.learn.collect.example_plan import tried_items
 from hydra_ray.learn.collect.pipeline import GeneratorPool
 from hydra_ray.learn.collect.requests import RequestWriter
 from hydra_ray.learn.collect.store import RERANK
@@ -20,11 +21,6 @@ from hydra_ray.runtime.threads import cores
 from hydra_ray.settings import Settings
 from hydra_ray.steps.generate import Generator
 from hydra_ray.tasks import Task
-
-
-def tried_items(settings: Settings) -> int:
-    """Return how many retrieved items of a query are tried one at a time at most; they teach the reranker alone."""
-    return settings.feedback.items if settings.method.rerank else 0
 
 
 def make_request_writer(settings: Settings, task: Task) -> RequestWriter:

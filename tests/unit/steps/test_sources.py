@@ -3,7 +3,6 @@
 import pytest
 from defaults import recipe
 
-from hydra_ray.settings import parse_settings
 from hydra_ray.steps.sources import PROMPTS, PromptShare, mix_of_texts, retriever_of, retrievers_of
 from hydra_ray.tasks.free import TEXT_TASK
 
@@ -48,8 +47,3 @@ def test_the_task_decides_unless_settings_do(tag_task):
 @pytest.mark.parametrize("at_work", [{"rerank": True}, {"profile": "pag"}])
 def test_what_a_reranker_or_a_profile_shows_all_candidates_see(at_work):
     assert recipe(**{"rerank": False, **at_work}).mix_of(TEXT_TASK) == ()
-
-
-def test_one_prompt_by_name_is_what_it_was_by_its_fingerprint():
-    assert "prompts" not in parse_settings({"method": {"prompts": []}}).method.model_dump()
-    assert parse_settings({}).method.model_dump()["prompts"] is None

@@ -7,11 +7,12 @@ import quirky_endpoint as quirky
 
 from hydra_ray.data.dataset import Dataset, User
 from hydra_ray.data.user_source import HeldUsers
+from hydra_ray.learn.collect.example_plan import tried_items
 from hydra_ray.learn.collect.first_query import ask_first, with_less
 from hydra_ray.learn.collect.job import example_plan, planned_examples
 from hydra_ray.learn.collect.plan import Example, calls_of
 from hydra_ray.learn.collect.rows import ExampleKey
-from hydra_ray.learn.collect.setup import make_request_writer, tried_items
+from hydra_ray.learn.collect.setup import make_request_writer
 from hydra_ray.records import Usage, UserKey
 from hydra_ray.runtime.generators import calls_for_candidates, generator_identity, open_cache
 from hydra_ray.settings import parse_settings
