@@ -24,10 +24,10 @@ from hydra_ray.steps.generate.metered import CallOutcome, MeteredGenerator
 from hydra_ray.steps.generate.passing import Body, passed_of, usage_in
 
 
-# The slowest step: as many in flight as the backend batches by default, and a queue as long as that is
-# two batches of work; what comes on top is told to come back later (429). A call may hold several requests: how many of
-# them the LLM has at once is bounded by `generator.concurrency`.
-@serve.deployment(max_ongoing_requests=32, max_queued_requests=64, ray_actor_options={"num_cpus": 0.5})
+# The slowest step: as many in flight as the backend batches by default, and a queue of what each process that calls may
+# ask more, three calls a request of a text; what comes on top is told to come back later (429). A call may hold several
+# requests: how many of them the LLM has at once is bounded by `generator.concurrency`.
+@serve.deployment(max_ongoing_requests=32, max_queued_requests=128, ray_actor_options={"num_cpus": 0.5})
 class Generator:
     """Samples answers and reports calls, tokens, failures and latency as metrics of the cluster."""
 

@@ -42,20 +42,20 @@ def with_deployment(**override):
 @pytest.mark.parametrize(
     ("override", "asks"),
     [
-        ({"name": "Ingress", "max_ongoing_requests": 1000}, "Ingress asks Generator up to 1000 times at once"),
+        ({"name": "Ingress", "max_ongoing_requests": 1000}, "Ingress asks Generator up to 3000 times at once"),
         (
             {"name": "Generator", "max_ongoing_requests": 8, "max_queued_requests": 1},
-            "Ingress asks Generator up to 32 times",
+            "Ingress asks Generator up to 96 times",
         ),
         ({"name": "Ingress", "num_replicas": 9, "max_ongoing_requests": 200}, "Ingress asks Adapter up to 1800 times"),
         # Ray makes up to a hundred replicas of `auto`.
         (
             {"name": "Ingress", "num_replicas": "auto", "max_ongoing_requests": 99},
-            "Ingress asks Generator up to 9900 times",
+            "Ingress asks Generator up to 29700 times",
         ),
         (
             {"name": "Ingress", "autoscaling_config": {"max_replicas": 3}, "max_ongoing_requests": 100},
-            "Ingress asks Generator up to 300 times at once",
+            "Ingress asks Generator up to 900 times at once",
         ),
     ],
 )
@@ -72,6 +72,15 @@ def test_each_prompt_of_a_mix_is_a_call_of_the_generator_and_each_retriever_one_
     found = misfits(config)
     assert any(line.startswith("Ingress asks Generator up to 800 times at once") for line in found), found
     assert any(line.startswith("Ingress asks Retriever up to 400 times at once") for line in found), found
+
+
+def test_a_task_of_texts_asks_in_three_prompts_and_any_config_has_room_for_it():
+    tight = {"name": "Generator", "max_ongoing_requests": 48, "max_queued_requests": 24}
+    config = with_deployment(**tight)
+    (line,) = misfits(config)
+    assert line.startswith("Ingress asks Generator up to 96 times at once"), line
+    config["applications"][0]["args"] = {"method": {"prompts": []}}
+    assert misfits(config) == []
 
 
 def test_a_reranker_is_looked_at_where_there_is_one():
@@ -100,8 +109,8 @@ def test_an_engine_has_room_for_what_the_generator_asks_and_for_more_of_it_by_di
         }
 
     # The greedy answer, and the samples.
-    assert misfits(engine(None, 32, 32)) == []
-    (line,) = misfits(engine(1, 32, 32))
+    assert misfits(engine(None, 32, 32, prompts=[])) == []
+    (line,) = misfits(engine(1, 32, 32, prompts=[]))
     assert line.startswith("Generator asks Engine up to 256 times at once")
     (line,) = misfits(engine(None, 16, 16))
     assert line.startswith("Generator asks Engine up to 64 times at once")
