@@ -251,6 +251,8 @@ class Benchmark:
         read = self._settings.base.encoder
         torch.set_num_threads(1)
         encoder = TextsEncoder.load(read.name, read.max_tokens, read.computing, lexical=False).eval()
+        # As in the base, so that the same runtime computes.
+        encoder.requires_grad_(False)
         times = []
         for _ in range(20):
             decision = [(self._films.text(), "", ())]
