@@ -169,8 +169,8 @@ def test_scale(kind, run_small, tmp_path, request):
 def test_planning(run_small, tmp_path):
     told = run_small("planning", "--folder", str(tmp_path / "stores"))
     assert told["schema"] == "hydra-ray/benchmark/planning/v1"
-    # Each item of each user is asked about, and each user wants a head of both roles.
-    assert [(one["users"], one["examples"], one["heads"]) for one in told["plans"]] == [(30, 150, 60), (90, 450, 180)]
+    # Each item of each user is asked about, and each user wants a head of the adapter.
+    assert [(one["users"], one["examples"], one["heads"]) for one in told["plans"]] == [(30, 150, 30), (90, 450, 90)]
     assert all(one["peak_bytes"] >= one["before_bytes"] > 0 for one in told["plans"])
 
 

@@ -23,7 +23,7 @@ def refused(split="dev", **wanted):
         ({"baselines": ["rag", "hydra"]}, r"evaluate\.baselines: hydra is not prompt-based"),
         (
             {"split": "train"},
-            r"data\.split: train is what the base learns from, with the answers: hydra-reranker, hydra",
+            r"data\.split: train is what the base learns from, with the answers: hydra-adapter, hydra-ungated, hydra",
         ),
     ],
 )

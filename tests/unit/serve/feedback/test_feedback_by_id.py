@@ -78,7 +78,7 @@ def test_what_is_said_becomes_the_event_that_all_of_it_sent_along_would_be(app, 
     assert reply.status_code == 200, reply.text
     (event,) = events(app)
     assert (event.item_id, event.completion_id, event.input) == (completion_id, completion_id, "And now?")
-    assert (event.said, event.text, event.candidates, event.votes) == (said, text, TEXTS, (2, 2, 2))
+    assert (event.said, event.text, event.candidates, event.votes) == (said, text, TEXTS, (6, 6, 6))
     assert (event.method, event.propensity, event.version) == ("hydra", 1.0, "v1")
     assert reply.json() == {
         "id": completion_id,
