@@ -16,7 +16,7 @@ from hydra_ray.records import HydraError
 from hydra_ray.settings import parse_settings
 
 TAGS = ("comedy", "drama", "sci-fi", "war")
-HEADS = {"hydra-adapter", "hydra-ungated", "hydra", "shared-head", "other-head"}
+HEADS = {"hydra-reranker", "hydra-adapter", "hydra-ungated", "hydra", "shared-head", "other-head"}
 
 
 def write_lamp(folder: Path) -> None:
@@ -84,7 +84,7 @@ def settings(endpoint, tiny_encoder, tmp_path_factory):
             "generator": {"backend": "openai", "base_url": endpoint.url, "api_key_file": str(key), "model": "m"},
             "feedback": {"pseudo_queries": 4, "items": 3},
             "base": {"encoder": {"name": str(tiny_encoder), "max_tokens": 64, "precision": "float32"}, "epochs": 1},
-            "method": {"candidates": 4, "shots": 2, "temperature": 1.0},
+            "method": {"candidates": 4, "shots": 2, "temperature": 1.0, "rerank": True},
             "fit": {"steps": 5, "min_groups": 1},
             "peers": {"tenants": ["default"], "floor": 0.0},
             "evaluate": {"tasks": ["LaMP_2M", "LaMP_5"], "workers": 2, "bootstrap": 200, "folds": 2},
