@@ -1,6 +1,5 @@
 """Users who arrive, teach and leave while it serves, over HTTP."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -317,14 +316,3 @@ def test_wrong_bodies_are_told_all_that_is_wrong(person, body, told):
 
 def test_what_is_no_json_is_refused(person):
     assert httpx.post(f"{person('sends nonsense').url}/feedback", content="{").status_code == 400
-
-
-def test_what_is_told_is_encoded_before_a_request_asks_for_it(person, films, store, settings):
-    teller = person("tells before asking")
-    told = [(text, labels_in(text)[0]) for text in films[:3]]
-    items = [{"id": f"told-{number}", "input": text, "output": label} for number, (text, label) in enumerate(told)]
-    assert httpx.post(f"{teller.url}/history", json={"items": items}, timeout=30).status_code == 200
-    key, deadline = UserKey(settings.tenant, teller.name), time.monotonic() + PATIENCE_S
-    while store.records.counts(key)["item_encodings"] < len(items) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert store.records.counts(key)["item_encodings"] >= len(items), "nobody encoded what was told"
