@@ -31,8 +31,8 @@ class PromptShare:
 def mix_of_texts(retriever: str, candidates: int, greedy: bool) -> tuple[PromptShare, ...]:
     """Return the mix for answers that are texts: the nearest items, none, and the latest, in shares as equal as can be.
 
-    Its candidates are no better than those of one prompt, but differ in what an adapter can tell
-    (docs/evaluation.md). Where a prompt would give less than two, there is no mix.
+    The best of its candidates is hardly better than that of one prompt's, but an adapter tells them apart better
+    (docs/research-log.md). Where a prompt would give less than two, there is no mix.
 
     Args:
         retriever: Name of the retriever of the nearest items (`method.retriever`).
